@@ -40,6 +40,14 @@ where
         self.running.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
     }
 
+    /// Starts the task of `key`, unless it is in progress.
+    pub(crate) fn start<F>(&self, key: K, work: impl FnOnce() -> F)
+    where
+        F: Future<Output = V> + Send + 'static,
+    {
+        drop(self.join(key, work));
+    }
+
     /// Joins the task of `key`, or starts it.
     ///
     /// The task must publish its result to where later callers look *before* it ends: the next

@@ -43,12 +43,20 @@ impl Tasks {
         })
     }
 
+    /// Spawns a task that [`shutdown`](Self::shutdown) waits for, and whose result nothing else needs.
+    pub(crate) fn detach<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        drop(self.spawn(name, task));
+    }
+
     /// Spawns a task that repeats `attempt`, see [`repeat`](Self::repeat).
     pub(crate) fn retry<F>(&self, name: &'static str, attempt: impl FnMut() -> F + Send + 'static)
     where
         F: Future<Output = bool> + Send,
     {
-        drop(self.spawn(name, self.repeat(attempt)));
+        self.detach(name, self.repeat(attempt));
     }
 
     /// Repeats `attempt` until it returns `true`, for about a minute, see

@@ -42,23 +42,6 @@ macro_rules! payloads {
         }
 
         impl EventPayload {
-    /// The account, if the event is about a connected one.
-    #[must_use]
-    pub fn connected_account(&self) -> Option<&ConnectedAccount> {
-        match self {
-            Self::ConnectedAccountCreated(account)
-            | Self::ConnectedAccountDeleted(account)
-            | Self::ConnectedAccountMagicLinkGenerated(account)
-            | Self::ConnectedAccountOauthSucceeded(account)
-            | Self::ConnectedAccountOauthTokensFetched(account)
-            | Self::ConnectedAccountStatusUpdated(account)
-            | Self::ConnectedAccountTokenRefreshFailed(account)
-            | Self::ConnectedAccountTokenRefreshSucceeded(account)
-            | Self::ConnectedAccountUpdated(account) => Some(account),
-            _ => None,
-        }
-    }
-
             /// Never fails: malformed fields read as absent.
             pub(super) fn read(event_type: &str, data: &Value) -> Self {
                 match event_type {
@@ -163,6 +146,23 @@ payloads! {
 }
 
 impl EventPayload {
+    /// The account, if the event is about a connected one.
+    #[must_use]
+    pub fn connected_account(&self) -> Option<&ConnectedAccount> {
+        match self {
+            Self::ConnectedAccountCreated(account)
+            | Self::ConnectedAccountDeleted(account)
+            | Self::ConnectedAccountMagicLinkGenerated(account)
+            | Self::ConnectedAccountOauthSucceeded(account)
+            | Self::ConnectedAccountOauthTokensFetched(account)
+            | Self::ConnectedAccountStatusUpdated(account)
+            | Self::ConnectedAccountTokenRefreshFailed(account)
+            | Self::ConnectedAccountTokenRefreshSucceeded(account)
+            | Self::ConnectedAccountUpdated(account) => Some(account),
+            _ => None,
+        }
+    }
+
     /// The organization, if the data does not name it `organization_id`.
     pub(super) fn organization_id(&self) -> Option<&str> {
         match self {

@@ -3,7 +3,6 @@
 //! The value under a message's ID in the shared store is its state: `running` for at most the
 //! processing lease, or the status of the response. A handler that fails removes its value, so that
 //! the sender's next attempt is handled. If the process dies, the value expires.
-
 //!
 //! The key of a message contains a fingerprint of the endpoint's secret. While the secret is
 //! rotated there are several, and the message is stored under each: replicas that have only the
@@ -22,12 +21,12 @@ use crate::shared_store::{KeyNamespace, SharedStore, StoreError, StoreKey, with_
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
-/// How often a commit is attempted before the response: a message that is handled twice is worse
+/// How often the completion is attempted before the response: a message that is handled twice is worse
 /// than a slow response.
-const COMMIT_TRIES: usize = 3;
+const COMPLETION_TRIES: usize = 3;
 
 /// Name of the background tasks.
-const SETTLEMENT: &str = "webhook settlement";
+const COMPLETION: &str = "webhook completion";
 
 /// Deduplicates messages.
 #[derive(Clone)]
@@ -58,7 +57,7 @@ impl Default for DedupConfig {
 /// State of a message.
 pub(crate) enum Claim {
     /// It was unknown, and this request handles it.
-    Acquired(Box<Running>),
+    Acquired(Box<ClaimGuard>),
     /// It was completed with this status.
     Completed(StatusCode),
     /// Another request is handling it.
@@ -71,36 +70,37 @@ impl Deduplicator {
         let key = |secret: &WebhookSecret| secret.scope.key(KeyNamespace::WebhookEvent, &id);
         let keys: Arc<[_]> = self.secrets.iter().map(key).collect();
         // Created before the values, so that they are removed if this future is dropped.
-        let mut running = Box::new(Running {
+        let mut guard = Box::new(ClaimGuard {
             deduplicator: self.clone(),
             keys: Arc::clone(&keys),
-            mark: Bytes::from(format!("running {}", owner())),
-            settled: false,
+            value: Bytes::from(format!("running {}", owner())),
+            is_finished: false,
         });
         for (index, key) in keys.iter().enumerate() {
-            if let Some(found) = self.find_or_mark(key, &running.mark).await? {
+            if let Some(found) = self.find_or_claim(key, &guard.value).await? {
                 // Otherwise it is dropped, with the values under earlier keys.
-                running.settled = index == 0;
+                guard.is_finished = index == 0;
                 return Ok(found);
             }
         }
-        Ok(Claim::Acquired(running))
+        Ok(Claim::Acquired(guard))
     }
 
-    /// Marks a message as running, unless its key has a value.
-    async fn find_or_mark(
+    /// Claims a message under one key, unless that has a value.
+    async fn find_or_claim(
         &self,
         key: &StoreKey,
-        mark: &Bytes,
+        value: &Bytes,
     ) -> Result<Option<Claim>, StoreError> {
         // Tried again if the value expired in between.
         for _ in 0..2 {
-            if with_timeout(self.store.put_if_absent(key, mark.clone(), self.config.lease)).await? {
+            if with_timeout(self.store.put_if_absent(key, value.clone(), self.config.lease)).await?
+            {
                 return Ok(None);
             }
             match with_timeout(self.store.get(key)).await? {
                 // The same secret is configured twice.
-                Some(found) if found == mark => return Ok(None),
+                Some(found) if found == value => return Ok(None),
                 Some(found) => {
                     return Ok(Some(status_of(&found).map_or(Claim::InProgress, Claim::Completed)));
                 }
@@ -111,51 +111,51 @@ impl Deduplicator {
     }
 }
 
-/// A message that is being handled. Dropping it before it is settled releases it.
-pub(crate) struct Running {
+/// A message that is being handled. Dropping it before it is finished releases it.
+pub(crate) struct ClaimGuard {
     deduplicator: Deduplicator,
     keys: Arc<[StoreKey]>,
-    mark: Bytes,
-    settled: bool,
+    value: Bytes,
+    is_finished: bool,
 }
 
-impl Running {
+impl ClaimGuard {
     /// Completes or releases it, by the handler's status: only success is retained. Continues when
     /// the sender disconnects.
-    pub(super) async fn settle(mut self: Box<Self>, status: StatusCode) {
-        self.settled = true;
+    pub(super) async fn finish(mut self: Box<Self>, status: StatusCode) {
+        self.is_finished = true;
         let tasks = self.deduplicator.tasks.clone();
-        let settling = tasks.spawn(SETTLEMENT, async move {
+        let finishing = tasks.spawn(COMPLETION, async move {
             if status.is_success() {
-                self.commit(status).await;
+                self.complete(status).await;
             } else {
-                self.abort().await;
+                self.release().await;
             }
         });
-        if let Err(panic) = settling.await {
-            telemetry::internal_error("webhook_settle", &panic);
+        if let Err(panic) = finishing.await {
+            telemetry::internal_error("webhook_finish", &panic);
         }
     }
 
-    async fn commit(self: Box<Self>, status: StatusCode) {
+    async fn complete(self: Box<Self>, status: StatusCode) {
         let done = Bytes::from(format!("done {}", status.as_u16()));
-        for _ in 0..COMMIT_TRIES {
-            match self.replace_mark(&done).await {
+        for _ in 0..COMPLETION_TRIES {
+            match self.complete_values(&done).await {
                 Ok(()) => return,
-                Err(error) => telemetry::internal_error("webhook_commit", &error),
+                Err(error) => telemetry::internal_error("webhook_complete", &error),
             }
         }
-        let (tasks, running) = (self.deduplicator.tasks.clone(), Arc::new(self));
-        tasks.retry(SETTLEMENT, move || {
-            let (running, done) = (Arc::clone(&running), done.clone());
-            async move { running.replace_mark(&done).await.is_ok() }
+        let (tasks, guard) = (self.deduplicator.tasks.clone(), Arc::new(self));
+        tasks.retry(COMPLETION, move || {
+            let (guard, done) = (Arc::clone(&guard), done.clone());
+            async move { guard.complete_values(&done).await.is_ok() }
         });
     }
 
-    async fn replace_mark(&self, done: &Bytes) -> Result<(), StoreError> {
+    async fn complete_values(&self, done: &Bytes) -> Result<(), StoreError> {
         let (store, retention) = (&self.deduplicator.store, self.deduplicator.config.retention);
         for key in self.keys.iter() {
-            let replaced = store.replace_if(key, self.mark.clone(), done.clone(), retention);
+            let replaced = store.replace_if(key, self.value.clone(), done.clone(), retention);
             if !with_timeout(replaced).await? {
                 // The handler took longer than its lease. A request that has claimed the message
                 // since then decides.
@@ -165,33 +165,33 @@ impl Running {
         Ok(())
     }
 
-    async fn abort(&self) {
+    async fn release(&self) {
         for key in self.keys.iter() {
-            let removed = self.deduplicator.store.remove_if(key, self.mark.clone());
+            let removed = self.deduplicator.store.remove_if(key, self.value.clone());
             if let Err(error) = with_timeout(removed).await {
-                telemetry::internal_error("webhook_abort", &error);
+                telemetry::internal_error("webhook_release", &error);
             }
         }
     }
 }
 
-impl Drop for Running {
+impl Drop for ClaimGuard {
     /// The handler panicked, failed without a response, or was cancelled.
     fn drop(&mut self) {
-        if self.settled {
+        if self.is_finished {
             return;
         }
         // Without a runtime the value expires.
         if tokio::runtime::Handle::try_current().is_err() {
             return;
         }
-        let running = Self {
+        let guard = Self {
             deduplicator: self.deduplicator.clone(),
             keys: Arc::clone(&self.keys),
-            mark: self.mark.clone(),
-            settled: true,
+            value: self.value.clone(),
+            is_finished: true,
         };
-        drop(self.deduplicator.tasks.spawn(SETTLEMENT, async move { running.abort().await }));
+        self.deduplicator.tasks.detach(COMPLETION, async move { guard.release().await });
     }
 }
 

@@ -1,19 +1,17 @@
-//! Pending states of a signed request: its body, then the store.
+//! Pending states of a signed request: its body, then the claim in the store.
 
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderMap, Request, StatusCode};
+use http::{HeaderMap, StatusCode};
 use http_body::Body;
 
-use super::dedup::{Claim, Running};
-use super::payload::SignedPayload;
-use super::rejection::repeated;
+use super::dedup::{Claim, ClaimGuard};
 use super::signature::SignedHeaders;
 use super::{WebhookError, WebhookRejection, WebhookVerify};
 use crate::middleware::replay_body::{BodyError, ReplayBody};
-use crate::middleware::response_future::{Decision, Middleware, OnResponse};
+use crate::middleware::response_future::OnResponse;
 use crate::shared_store::StoreError;
 use crate::util::telemetry;
 
@@ -22,46 +20,29 @@ pub(crate) enum Pending {
     Deduplication { body: Bytes, claim: BoxFuture<'static, Result<Claim, StoreError>> },
 }
 
-impl<B: Body<Data = Bytes>> Middleware<ReplayBody<B>> for WebhookVerify {
-    type Pending = Pending;
-    type OnResponse = Settlement;
-
-    fn poll_decision(
-        &self,
-        pending: &mut Pending,
-        cx: &mut Context<'_>,
-        request: &mut Request<ReplayBody<B>>,
-    ) -> Poll<Decision<Settlement>> {
-        let decision = match ready!(self.poll_message(pending, cx, request.body_mut())) {
-            Ok((Decision::Forward(settlement), body)) => {
-                telemetry::webhook_received("accepted");
-                SignedPayload::read(self.kind, &body).insert(request.extensions_mut());
-                Decision::Forward(settlement)
-            }
-            Ok((respond, _)) => {
-                telemetry::webhook_received("duplicate");
-                respond
-            }
-            Err(rejection) => Decision::Respond(self.renderer.render(rejection, request)),
-        };
-        Poll::Ready(decision)
-    }
+/// A message with a valid signature.
+pub(crate) enum Verified {
+    New {
+        body: Bytes,
+        completion: Completion,
+    },
+    /// It was completed before, with this status.
+    Duplicate(StatusCode),
 }
 
-type Message = (Decision<Settlement>, Bytes);
-
 impl WebhookVerify {
-    fn poll_message<B: Body<Data = Bytes>>(
+    /// Waits for the body, verifies it, and claims the message.
+    pub(super) fn poll_verified<B: Body<Data = Bytes>>(
         &self,
         pending: &mut Pending,
         cx: &mut Context<'_>,
         body: &mut ReplayBody<B>,
-    ) -> Poll<Result<Message, WebhookRejection>> {
+    ) -> Poll<Result<Verified, WebhookRejection>> {
         if let Pending::Body(headers) = pending {
             let body = ready!(body.poll_buffer(cx, &self.limits))?;
             headers.verify(&body, &self.secrets)?;
             let Some(deduplicator) = self.deduplicator() else {
-                return Poll::Ready(Ok((Decision::Forward(Settlement::None), body)));
+                return Poll::Ready(Ok(Verified::New { body, completion: Completion::None }));
             };
             let id = headers.id.clone();
             let claim = Box::pin(async move { deduplicator.claim(&id).await });
@@ -69,10 +50,10 @@ impl WebhookVerify {
         }
         let Pending::Deduplication { body, claim } = pending else { return Poll::Pending };
         Poll::Ready(match ready!(claim.as_mut().poll(cx)) {
-            Ok(Claim::Acquired(running)) => {
-                Ok((Decision::Forward(Settlement::Due(running)), body.clone()))
+            Ok(Claim::Acquired(guard)) => {
+                Ok(Verified::New { body: body.clone(), completion: Completion::Due(guard) })
             }
-            Ok(Claim::Completed(status)) => Ok((Decision::Respond(repeated(status)), Bytes::new())),
+            Ok(Claim::Completed(status)) => Ok(Verified::Duplicate(status)),
             Ok(Claim::InProgress) => Err(WebhookRejection::InProgress),
             Err(error) => {
                 telemetry::internal_error("webhook_claim", &error);
@@ -100,13 +81,13 @@ impl From<WebhookError> for WebhookRejection {
 }
 
 /// Completes or releases the claim on a message, by the status of the handler's response.
-pub(crate) enum Settlement {
+pub(crate) enum Completion {
     None,
-    Due(Box<Running>),
+    Due(Box<ClaimGuard>),
     Started(BoxFuture<'static, ()>),
 }
 
-impl OnResponse for Settlement {
+impl OnResponse for Completion {
     fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
@@ -114,12 +95,12 @@ impl OnResponse for Settlement {
         _: &mut HeaderMap,
     ) -> Poll<()> {
         if let Self::Due(_) = self
-            && let Self::Due(running) = std::mem::replace(self, Self::None)
+            && let Self::Due(guard) = std::mem::replace(self, Self::None)
         {
-            *self = Self::Started(Box::pin(running.settle(status)));
+            *self = Self::Started(Box::pin(guard.finish(status)));
         }
         match self {
-            Self::Started(settlement) => settlement.as_mut().poll(cx),
+            Self::Started(completion) => completion.as_mut().poll(cx),
             Self::None | Self::Due(_) => Poll::Ready(()),
         }
     }

@@ -1,4 +1,4 @@
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -6,11 +6,14 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::WebhookVerify;
-use super::pending::Pending;
+use super::payload::SignedPayload;
+use super::pending::{Completion, Pending, Verified};
+use super::rejection::repeated;
 use super::signature::SignedHeaders;
 use crate::middleware::replay_body::ReplayBody;
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, ResponseFuture};
+use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
+use crate::util::telemetry;
 
 /// The service of [`WebhookVerify`].
 #[derive(Clone, Debug)]
@@ -45,5 +48,30 @@ where
                 ResponseFuture::decided(Decision::Respond(response), request, &mut self.inner)
             }
         }
+    }
+}
+
+impl<B: Body<Data = Bytes>> Middleware<ReplayBody<B>> for WebhookVerify {
+    type Pending = Pending;
+    type OnResponse = Completion;
+
+    fn poll_decision(
+        &self,
+        pending: &mut Pending,
+        cx: &mut Context<'_>,
+        request: &mut Request<ReplayBody<B>>,
+    ) -> Poll<Decision<Completion>> {
+        Poll::Ready(match ready!(self.poll_verified(pending, cx, request.body_mut())) {
+            Ok(Verified::New { body, completion }) => {
+                telemetry::webhook_received("accepted");
+                SignedPayload::read(self.kind, &body).insert(request.extensions_mut());
+                Decision::Forward(completion)
+            }
+            Ok(Verified::Duplicate(status)) => {
+                telemetry::webhook_received("duplicate");
+                Decision::Respond(repeated(status))
+            }
+            Err(rejection) => Decision::Respond(self.renderer.render(rejection, request)),
+        })
     }
 }

@@ -239,7 +239,7 @@ async fn shutdown_waits_for_the_settlement_of_messages() {
     leaving.abort();
     assert!(leaving.await.is_err());
     let unfinished = layer.shutdown(Duration::from_secs(1)).await.unwrap_err();
-    assert_eq!(unfinished.to_string(), "unfinished at shutdown: 1 webhook settlement");
+    assert_eq!(unfinished.to_string(), "unfinished at shutdown: 1 webhook completion");
     commit.notify_one();
     assert_eq!(layer.shutdown(Duration::from_secs(1)).await, Ok(()));
     assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
