@@ -102,6 +102,11 @@ impl ManualClock {
     }
 }
 
+/// Whole milliseconds of a duration, for atomic integers.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Milliseconds since 1970 (UTC).
 pub(crate) fn unix_millis(time: OffsetDateTime) -> i64 {
     time.unix_timestamp().saturating_mul(1000).saturating_add(time.millisecond().into())

@@ -1,3 +1,11 @@
+//! The callback of a login.
+//!
+//! A callback may be requested again. The attempt's cookie is removed by the first response, so a
+//! later request (Back, a restored tab) finds no attempt: `RecentLogin` then has the page to
+//! redirect to. Concurrent requests (a double click, a second tab) still have the cookie: on one
+//! replica `SharedResults` shares the login, also for ten seconds after it; on another replica the
+//! claim in the shared store fails, and the request waits for the first one.
+
 use std::fmt;
 
 use bytes::Bytes;
@@ -10,13 +18,13 @@ use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::{RouteState as _, redirect};
-use crate::oauth::{IdTokenHint, OAuthError, SsoError};
+use crate::oauth::{IdTokenHint, SsoError};
 use crate::session::{
-    BeginLoginError, CreateSessionError, LoginHookError, NewTokens, RecentLogin, RecordedPosition,
-    Session, SessionCookies, Sessions, SwitchError, UnconfirmedIdentity, UnconfirmedLogin,
+    BeginLoginError, NewTokens, RecentLogin, RecordedPosition, Session, SessionCookies,
+    SessionUnavailable, Sessions, SwitchError, UnconfirmedIdentity, UnconfirmedLogin,
     VerifiedIdentity,
 };
-use crate::token::{Flow, TokenError};
+use crate::token::{Grant, TokenError};
 use crate::util::query::QueryParam;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
@@ -205,7 +213,10 @@ impl Callback {
         // Before the exchange: a code works once, and is wasted if the browser's session cannot be
         // loaded.
         let current = match &authorization.code {
-            Ok(_) => sessions.valid_session(headers).await?,
+            Ok(_) => sessions
+                .valid_session(headers)
+                .await
+                .map_err(|SessionUnavailable| LoginError::Unavailable)?,
             Err(_) => None,
         };
         let login = self.verify(authorization, attempt).await?;
@@ -224,8 +235,8 @@ impl Callback {
     ) -> Result<(String, SessionCookies), LoginError> {
         let sessions = &self.0.sessions;
         let subject = login.identity.user().id.clone();
-        let record = sessions.new_record(login.tokens, login.position, headers).await;
-        let record = record.map_err(|error| not_begun(&error.into()))?;
+        let record = sessions.token_record(login.tokens, login.position, headers).await;
+        let record = record.map_err(BeginLoginError::from)?;
         if current.is_some_and(|current| current.login_subject() != subject) {
             let login = UnconfirmedLogin {
                 identity: UnconfirmedIdentity::Tokens(Box::new(record)),
@@ -241,8 +252,7 @@ impl Callback {
             return asked.map(|(page, cookies)| (page, SessionCookies::new(cookies)));
         }
         let environment_session = record.environment_session();
-        let begun = sessions.begin_login(record, headers).await;
-        let cookies = begun.map_err(|error| not_begun(&error))?;
+        let cookies = sessions.begin_login(record, headers).await?;
         let expired = sessions.drop_expired_logins(headers, environment_session);
         telemetry::login_completed();
         let page = &attempt.return_to;
@@ -270,7 +280,7 @@ impl Callback {
             .as_ref()
             .map_err(|error| LoginError::AuthorizationFailed { error: error.clone() })?;
         // A code works once: it is not spent for tokens that could not be verified.
-        scalekit.keys().ready().await.map_err(|_| LoginError::Unavailable)?;
+        scalekit.remote_keys().ready().await.map_err(|_| LoginError::Unavailable)?;
         // A second exchange would make the environment revoke the tokens of the first (RFC 6749,
         // section 4.1.2).
         if !attempt.claim(sessions).await {
@@ -298,7 +308,7 @@ impl Callback {
         let tokens = match exchange.await {
             Ok(tokens) => tokens,
             Err(error) => {
-                let failure = Self::code_rejected(&error);
+                let failure = LoginError::from(error);
                 if !failure.ends_attempt() {
                     attempt.release(sessions).await;
                 }
@@ -306,29 +316,14 @@ impl Callback {
             }
         };
         let nonce = attempt.nonce();
-        let flow = Flow::Login { nonce: nonce.expose() };
-        let verified = sessions.verify(&tokens, flow).await.map_err(Self::token_rejected)?;
+        let grant = Grant::AuthorizationCode { nonce: nonce.expose() };
+        let verified = sessions.verify(&tokens, grant).await.map_err(Self::token_rejected)?;
         let missing = || Self::token_rejected(TokenError::Malformed);
         let id_token = tokens.id_token.ok_or_else(missing)?;
         let identity = VerifiedIdentity::new(verified.id_claims.ok_or_else(missing)?, position);
         let (principal, refresh_token) = (verified.principal, tokens.refresh_token);
         let tokens = NewTokens { principal, id_token, refresh_token };
         Ok(VerifiedLogin { identity, tokens, position })
-    }
-
-    fn code_rejected(error: &OAuthError) -> LoginError {
-        if let OAuthError::InvalidGrant = error {
-            return LoginError::InvalidGrant;
-        }
-        telemetry::internal_error("code_exchange", error);
-        match error {
-            // A response that is not from a token endpoint, such as a captive portal's page, says
-            // nothing about the code.
-            OAuthError::Unavailable(_) | OAuthError::UnexpectedResponse(_) => {
-                LoginError::Unavailable
-            }
-            OAuthError::InvalidGrant | OAuthError::Rejected { .. } => LoginError::Misconfigured,
-        }
     }
 
     fn token_rejected(error: TokenError) -> LoginError {
@@ -341,19 +336,6 @@ impl Callback {
 
 route!(Callback);
 on_rejection!(Callback, RouteRejection<LoginError>, 0.renderer);
-
-/// Maps the reason why a verified login began no session.
-pub(super) fn not_begun(error: &BeginLoginError) -> LoginError {
-    let failure = match error {
-        BeginLoginError::LoginHookError(LoginHookError::Denied) => return LoginError::LoginDenied,
-        BeginLoginError::Revoked => return LoginError::StateMismatch,
-        BeginLoginError::Begin(CreateSessionError::Store(_))
-        | BeginLoginError::LoginHookError(_) => LoginError::Interrupted,
-        BeginLoginError::Begin(_) => LoginError::Misconfigured,
-    };
-    telemetry::internal_error("login", error);
-    failure
-}
 
 /// A completed login, for an app with its own sessions. Returned by [`Callback::identify`].
 #[derive(Clone, Debug)]

@@ -53,7 +53,7 @@ impl Logout {
             // The session has ended in this process and in this browser.
             telemetry::internal_error("logout", &error);
         }
-        let mut cookies = sessions.clear_session(request.headers());
+        let mut cookies = sessions.session_removals(request.headers());
         cookies.extend(sessions.drop_expired_logins(request.headers(), None));
         let session = handle.as_ref().and_then(|handle| handle.session.as_ref());
         // A local session that began without the environment has no session there.

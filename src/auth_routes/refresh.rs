@@ -6,7 +6,7 @@ use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
-use crate::session::{LoadedSession, RequestSession, SentCookies, SetCookieReason};
+use crate::session::{LoadedSession, PresentPieces, RequestSession, SetCookieReason, Trigger};
 use crate::util::cache_control::{set_no_store, vary_on_cookie};
 
 /// Refreshes a session's tokens: `POST /auth/refresh`. Returned by
@@ -29,7 +29,7 @@ impl Refresh {
         match self.refresh(&request).await {
             Ok(response) => response,
             Err((error, clear)) => {
-                let removals = self.0.sessions.clear_cookies(clear, request.headers());
+                let removals = self.0.sessions.removals(clear, request.headers());
                 self.0.reject(error, &request, None, removals)
             }
         }
@@ -38,7 +38,7 @@ impl Refresh {
     async fn refresh(
         &self,
         request: &Request<()>,
-    ) -> Result<Response<Bytes>, (LoginError, SentCookies)> {
+    ) -> Result<Response<Bytes>, (LoginError, PresentPieces)> {
         let sessions = &self.0.sessions;
         if request.method() != Method::POST {
             return Err(keeping_cookies(LoginError::MethodNotAllowed { allow: "POST" }));
@@ -53,7 +53,7 @@ impl Refresh {
             }
             loaded => active(loaded)?,
         };
-        let refreshed = active(sessions.refresh_session_on_request(found).await)?;
+        let refreshed = active(sessions.refresh_session(found, Trigger::Requested).await)?;
         // Unlike on other routes, old tokens that are still valid are no success here.
         if refreshed.set_cookie != Some(SetCookieReason::Refreshed) {
             return Err(keeping_cookies(LoginError::Unavailable));
@@ -66,18 +66,16 @@ impl Refresh {
     }
 }
 
-fn keeping_cookies(error: LoginError) -> (LoginError, SentCookies) {
-    (error, SentCookies::default())
+fn keeping_cookies(error: LoginError) -> (LoginError, PresentPieces) {
+    (error, PresentPieces::default())
 }
 
-fn active(loaded: LoadedSession) -> Result<RequestSession, (LoginError, SentCookies)> {
+fn active(loaded: LoadedSession) -> Result<RequestSession, (LoginError, PresentPieces)> {
     match loaded {
         LoadedSession::Active(request) | LoadedSession::RefreshDue(request) => Ok(request),
         LoadedSession::Missing => Err(keeping_cookies(LoginError::MissingSession)),
         LoadedSession::Invalid { clear } => Err((LoginError::MissingSession, clear)),
-        LoadedSession::Unavailable | LoadedSession::Loading(_) => {
-            Err(keeping_cookies(LoginError::Unavailable))
-        }
+        LoadedSession::Unavailable => Err(keeping_cookies(LoginError::Unavailable)),
     }
 }
 

@@ -6,7 +6,6 @@ use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::middleware::route_rejection::{RouteError as _, RouteState};
 use crate::session::{RecentLogin, Sessions};
-use crate::util::fetch_metadata::wants_html;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -51,8 +50,7 @@ impl Route {
         return_to: Option<&ReturnTo>,
         set_cookies: impl IntoIterator<Item = HeaderValue>,
     ) -> Response<Bytes> {
-        let login = wants_html(request.headers())
-            .then(|| self.sessions.with_return_to(self.sessions.login_path(), return_to));
+        let login = self.sessions.with_return_to(self.sessions.login_path(), return_to);
         let recent = match error {
             LoginError::SessionCookieLost { .. } => {
                 RecentLogin::removals(&self.sessions, request.headers())

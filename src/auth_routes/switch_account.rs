@@ -2,7 +2,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use super::LoginError;
-use super::callback::not_begun;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
@@ -44,9 +43,9 @@ impl SwitchAccount {
         let (begins, headers) = (sessions.clone(), request.headers().clone());
         let recent = RecentLogin::cookies(&sessions, &attempt, sessions.start_page(), &headers);
         let begin = async move |identity| match identity {
-            UnconfirmedIdentity::Tokens(record) if !begins.is_revoked(&record).await => {
+            UnconfirmedIdentity::Tokens(record) if !begins.is_record_revoked(&record).await => {
                 let begun = begins.begin_login(*record, &headers).await;
-                let cookies = begun.map_err(|error| not_begun(&error))?.into_values();
+                let cookies = begun?.into_values();
                 Ok(SessionCookies::new(cookies.into_iter().chain(recent)))
             }
             _ => Err(LoginError::StateMismatch),

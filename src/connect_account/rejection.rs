@@ -11,7 +11,6 @@ use crate::api::ApiError;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::{Renderer, SPECULATIVE_CODE, SPECULATIVE_MESSAGE};
 use crate::middleware::route_rejection::{RouteError, RouteState};
-use crate::util::fetch_metadata::wants_html;
 use crate::util::telemetry;
 
 /// Why a route of [`ConnectAccount`] rejected a request.
@@ -66,7 +65,7 @@ impl ConnectAccount {
     ) -> Response<Bytes> {
         telemetry::account_not_connected(error.code(), error.detail());
         let set_cookie = end_attempt.filter(|_| error.ends_attempt());
-        let start_page = wants_html(request.headers()).then(|| self.0.start_page.clone());
+        let start_page = self.0.start_page.clone();
         let rejection =
             RouteRejection::new(error, start_page, request.headers()).set_cookies(set_cookie);
         self.0.renderer.render(rejection, request)

@@ -76,7 +76,7 @@ impl IdpInitiatedRedirect {
             issuers: &self.issuers,
             client_id: scalekit.client_id(),
         };
-        let verified = expected.verify(token, scalekit.keys(), now).await;
+        let verified = expected.verify(token, scalekit.remote_keys(), now).await;
         let login = verified.map_err(|error| match error {
             TokenError::KeysUnavailable => LoginError::Unavailable,
             error => LoginError::InvalidIdpInitiatedLogin { error },

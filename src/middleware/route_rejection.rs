@@ -24,7 +24,6 @@ use crate::util::fetch_metadata::{is_speculative, wants_html};
 pub struct RouteRejection<E> {
     error: E,
     retry_url: Option<String>,
-    wants_html: bool,
     set_cookies: Vec<HeaderValue>,
 }
 
@@ -70,9 +69,10 @@ pub(crate) trait RouteState {
 }
 
 impl<E> RouteRejection<E> {
-    pub(crate) fn new(error: E, retry_url: Option<String>, request_headers: &HeaderMap) -> Self {
-        let wants_html = wants_html(request_headers);
-        Self { error, retry_url, wants_html, set_cookies: Vec::new() }
+    /// A page links to `retry_url`. Scripts get no link.
+    pub(crate) fn new(error: E, retry_url: String, request_headers: &HeaderMap) -> Self {
+        let retry_url = wants_html(request_headers).then_some(retry_url);
+        Self { error, retry_url, set_cookies: Vec::new() }
     }
 
     pub(crate) fn set_cookies(mut self, values: impl IntoIterator<Item = HeaderValue>) -> Self {
@@ -126,7 +126,7 @@ impl<E: RouteError> Rejection for RouteRejection<E> {
             StatusCode::SERVICE_UNAVAILABLE => unavailable_response(&message),
             _ => json_response(status, self.code(), &message),
         };
-        if let Some(retry_url) = self.retry_url.as_ref().filter(|_| self.wants_html) {
+        if let Some(retry_url) = &self.retry_url {
             let page = page::problem(&message, retry_url, self.error.retry_label());
             page::show(&mut response, page);
         }

@@ -16,7 +16,7 @@ use super::PasswordlessLogin;
 use super::attempt::EmailAttempt;
 use super::rejection::PasswordlessLoginError;
 use crate::clock::unix_millis;
-use crate::shared_store::{KeyNamespace, StoreError, StoreKey, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey, compare_and_set, with_timeout};
 use crate::util::email::fold_email;
 use crate::util::request_dedup::Key;
 use crate::util::telemetry;
@@ -28,7 +28,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const PER_MINUTE: Limit = Limit { max: 2, window: Duration::from_secs(60) };
 /// Wrong codes in one login, including those after resends.
 const CODES_PER_LOGIN: usize = 5;
-/// Wrong codes for one address. Beyond this, each login has one try, which is enough for the
+/// Wrong codes for one address. Superseded this, each login has one try, which is enough for the
 /// recipient of the e-mail.
 const CODES_PER_ADDRESS: usize = 10;
 const CODES_PER_LOGIN_OF_A_LIMITED_ADDRESS: usize = 1;
@@ -275,11 +275,7 @@ impl PasswordlessLogin {
                 return result.map(|_| ());
             }
             let value = encode(&times);
-            let is_changed = match stored {
-                None => with_timeout(store.put_if_absent(key, value, ttl)).await?,
-                Some(stored) => with_timeout(store.replace_if(key, stored, value, ttl)).await?,
-            };
-            if is_changed {
+            if compare_and_set(store, key, stored, value, ttl).await? {
                 return result.map(|_| ());
             }
         }

@@ -47,7 +47,7 @@ impl PasswordlessLogin {
         };
         let ended = attempt.filter(|_| failure.ends_attempt());
         let end = ended.and_then(|attempt| self.0.sessions.end_attempt(attempt));
-        let rejection = RouteRejection::new(failure, Some(retry_url), request.headers());
+        let rejection = RouteRejection::new(failure, retry_url, request.headers());
         self.0.renderer.render(rejection.set_cookies(end), request)
     }
 
@@ -58,7 +58,7 @@ impl PasswordlessLogin {
         retry_url: String,
         request: &Request<()>,
     ) -> Response<Bytes> {
-        let rejection = RouteRejection::new(failure, Some(retry_url), request.headers());
+        let rejection = RouteRejection::new(failure, retry_url, request.headers());
         self.0.renderer.render(rejection, request)
     }
 

@@ -15,7 +15,7 @@ use crate::middleware::route_rejection::redirect;
 use crate::secret::SecretString;
 use crate::session::{
     BeginLoginError, CreateSessionError, EmailLogin, LocalSession, LoginHookError, Session,
-    SessionCookies, UnconfirmedIdentity, UnconfirmedLogin, User,
+    SessionCookies, SessionUnavailable, UnconfirmedIdentity, UnconfirmedLogin, User,
 };
 use crate::util::email::fold_email;
 use crate::util::fetch_metadata::wants_html;
@@ -145,7 +145,8 @@ impl PasswordlessLogin {
         headers: &HeaderMap,
     ) -> Result<LoggedIn, PasswordlessLoginError> {
         // First: a login that cannot be completed does not use the credential up.
-        let current = self.0.sessions.valid_session(headers).await?;
+        let current = self.0.sessions.valid_session(headers).await;
+        let current = current.map_err(|SessionUnavailable| PasswordlessLoginError::Unavailable)?;
         let login = match self.0.unfinished.take(&credential.key()) {
             Some(login) => login,
             None => {

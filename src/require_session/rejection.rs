@@ -51,7 +51,7 @@ impl RetryLater {
         base_path: Option<&str>,
     ) -> Self {
         let page = || page_of(request, sessions, base_path);
-        let page = || page().as_ref().unwrap_or(sessions.start_page()).to_string();
+        let page = || page().unwrap_or_else(|| sessions.start_page().clone());
         Self { page: wants_html(request.headers()).then(page) }
     }
 

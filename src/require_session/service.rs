@@ -12,7 +12,7 @@ use crate::middleware::LoginRequired;
 use crate::middleware::identity::{insert_anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
-use crate::session::{LoadedSession, Loading, RequestSession, SentCookies};
+use crate::session::{Load, LoadedSession, Loading, PresentPieces, RequestSession, Trigger};
 use crate::util::fetch_metadata::{is_speculative, is_state_changing};
 use crate::util::host_redirect::hide_mark;
 
@@ -39,9 +39,17 @@ where
         let config = &self.config;
         strip_identity(request.extensions_mut());
         hide_mark(&mut request);
-        match config.evaluate(config.sessions.load(request.headers()), &mut request) {
-            Ok(decision) => ResponseFuture::decided(decision, request, &mut self.inner),
-            Err(loading) => ResponseFuture::pending(config, loading, request, &mut self.inner),
+        let evaluation = match config.sessions.load(request.headers()) {
+            Load::Ready(loaded) => config.evaluate(loaded, &mut request),
+            Load::Pending(loading) => Evaluation::Pending(loading),
+        };
+        match evaluation {
+            Evaluation::Decided(decision) => {
+                ResponseFuture::decided(decision, request, &mut self.inner)
+            }
+            Evaluation::Pending(loading) => {
+                ResponseFuture::pending(config, loading, request, &mut self.inner)
+            }
         }
     }
 }
@@ -58,21 +66,23 @@ impl<B> Middleware<B> for RequireSession {
     ) -> Poll<Decision<SessionResponse>> {
         loop {
             match self.evaluate(ready!(Pin::new(&mut *loading).poll(cx)), request) {
-                Ok(decision) => return Poll::Ready(decision),
-                Err(next) => *loading = next,
+                Evaluation::Decided(decision) => return Poll::Ready(decision),
+                Evaluation::Pending(next) => *loading = next,
             }
         }
     }
 }
 
+/// The decision on a request, or the refresh that it waits for.
+enum Evaluation {
+    Decided(Decision<SessionResponse>),
+    Pending(Loading),
+}
+
 impl RequireSession {
-    /// Decides on a request; `Err` is what to wait for.
-    fn evaluate<B>(
-        &self,
-        loaded: LoadedSession,
-        request: &mut Request<B>,
-    ) -> Result<Decision<SessionResponse>, Loading> {
-        Ok(match loaded {
+    /// Decides on a request.
+    fn evaluate<B>(&self, loaded: LoadedSession, request: &mut Request<B>) -> Evaluation {
+        Evaluation::Decided(match loaded {
             // Without a session there is nothing that another site could make use of.
             LoadedSession::Active(_) | LoadedSession::RefreshDue(_)
                 if is_state_changing(request) && self.sessions.is_cross_site(request.headers()) =>
@@ -85,15 +95,16 @@ impl RequireSession {
                     LoadedSession::Active(active) => self.forward(active, request),
                     _ => self.without(
                         SessionRejection::InvalidSession,
-                        SentCookies::default(),
+                        PresentPieces::default(),
                         request,
                     ),
                 }
             }
-            LoadedSession::RefreshDue(due) => return Err(self.sessions.refresh_session(due)),
-            LoadedSession::Loading(loading) => return Err(loading),
+            LoadedSession::RefreshDue(due) => {
+                return Evaluation::Pending(self.sessions.refresh_session(due, Trigger::Due));
+            }
             LoadedSession::Missing => {
-                self.without(SessionRejection::MissingSession, SentCookies::default(), request)
+                self.without(SessionRejection::MissingSession, PresentPieces::default(), request)
             }
             LoadedSession::Invalid { clear } => {
                 self.without(SessionRejection::InvalidSession, clear, request)
@@ -129,15 +140,15 @@ impl RequireSession {
     fn without<B>(
         &self,
         reason: fn(LoginRequired) -> SessionRejection,
-        clear: SentCookies,
+        clear: PresentPieces,
         request: &mut Request<B>,
     ) -> Decision<SessionResponse> {
         let (reason, clear) = match is_speculative(request.headers()) {
-            true => (SessionRejection::Speculative as fn(_) -> _, SentCookies::default()),
+            true => (SessionRejection::Speculative as fn(_) -> _, PresentPieces::default()),
             false => (reason, clear),
         };
         let (sessions, base_path) = (&self.sessions, self.base_path.as_deref());
-        let removals = sessions.clear_cookies(clear, request.headers());
+        let removals = sessions.removals(clear, request.headers());
         let target = sessions.requested_target(request, base_path);
         let login = sessions.at_own_host(request, target.as_deref()).unwrap_or_else(|| {
             let page = page_of(request, sessions, base_path);

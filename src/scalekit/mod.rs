@@ -99,7 +99,7 @@ impl Scalekit {
         &self.0.clock
     }
 
-    pub(crate) fn keys(&self) -> &RemoteKeys {
+    pub(crate) fn remote_keys(&self) -> &RemoteKeys {
         &self.0.keys
     }
 

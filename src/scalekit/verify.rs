@@ -20,7 +20,7 @@ impl Scalekit {
         token: &str,
     ) -> Result<IdpInitiatedLogin, TokenError> {
         IdpInitiatedLoginExpectations { issuers: &[], client_id: self.client_id() }
-            .verify(token, self.keys(), self.clock().now())
+            .verify(token, self.remote_keys(), self.clock().now())
             .await
     }
 }

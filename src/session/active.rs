@@ -15,7 +15,7 @@ use crate::api::ApiError;
 use crate::api::sessions::SessionDetails;
 use crate::model::wire::timestamp;
 use crate::model::{SessionDevice, SessionStatus};
-use crate::shared_store::{KeyNamespace, StoreError, StoreKey, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey, compare_and_set, with_timeout};
 use crate::util::telemetry;
 
 /// How often an index update is retried after a concurrent change by another login of the user.
@@ -144,13 +144,13 @@ impl Sessions {
             let mut ids = indexed_in(seen.as_deref());
             ids.push(session.record().id().to_owned());
             if ids.len() > self.0.max_sessions_per_user {
-                ids = self.living(ids).await?;
+                ids = self.valid_ids(ids).await?;
             }
             let excess = ids.len().saturating_sub(self.0.max_sessions_per_user);
             let ended: Vec<String> = ids.drain(..excess).collect();
             let (value, ttl) =
                 (Bytes::from(ids.join(" ")), self.0.lifetimes.absolute.unsigned_abs());
-            if self.compare_and_set(&key, seen, value, ttl).await? {
+            if compare_and_set(self.store(), &key, seen, value, ttl).await? {
                 for id in ended {
                     telemetry::session_over_limit();
                     self.end(&SessionHandle::stored(&id)).await?;
@@ -161,19 +161,16 @@ impl Sessions {
         Err(IndexError::Contended)
     }
 
-    /// Counts a session that is about to be stored in its cookie. Returns `true` if the user has
-    /// begun so many within the lifetime of a session that this one must be kept in the shared
-    /// store. All replicas retain the revocation of a session that is stored in a cookie, so one
-    /// user could fill their memory; a session in the store is simply removed.
-    pub(super) async fn has_many_in_cookies(&self, user_id: &str) -> bool {
+    /// Counts a session that is about to be stored in its cookie.
+    pub(super) async fn count_cookie_session(&self, user_id: &str) -> CookieQuota {
         let counted = self.try_count_in_cookies(user_id).await;
         counted.unwrap_or_else(|error| {
             telemetry::internal_error("session_count", &error);
-            false
+            CookieQuota::Within
         })
     }
 
-    async fn try_count_in_cookies(&self, user_id: &str) -> Result<bool, StoreError> {
+    async fn try_count_in_cookies(&self, user_id: &str) -> Result<CookieQuota, StoreError> {
         let lifetime = self.0.lifetimes.absolute;
         let now = self.0.scalekit.clock().now().unix_timestamp();
         let period = now.div_euclid(lifetime.whole_seconds().max(1));
@@ -184,30 +181,30 @@ impl Sessions {
             let count = seen.as_deref().and_then(|seen| std::str::from_utf8(seen).ok());
             let count: usize = count.and_then(|count| count.parse().ok()).unwrap_or(0);
             if count >= self.0.max_sessions_per_user {
-                return Ok(true);
+                return Ok(CookieQuota::Exceeded);
             }
             let (value, ttl) = (Bytes::from((count + 1).to_string()), lifetime.unsigned_abs());
-            if self.compare_and_set(&key, seen, value, ttl).await? {
+            if compare_and_set(self.store(), &key, seen, value, ttl).await? {
                 break;
             }
         }
         // Under concurrent logins of the same user, at least some are counted.
-        Ok(false)
+        Ok(CookieQuota::Within)
     }
 
     /// Returns those sessions that have not ended.
-    async fn living(&self, ids: Vec<String>) -> Result<Vec<String>, StoreError> {
+    async fn valid_ids(&self, ids: Vec<String>) -> Result<Vec<String>, StoreError> {
         let now = self.0.scalekit.clock().now();
         let records = try_join_all(ids.iter().map(|id| self.read_stored(id))).await?;
-        let is_living = |record: SessionRecord| {
-            let is_over = record.is_over(self.0.lifetimes, now);
-            let session = record.into_session().filter(|_| !is_over);
-            session.is_some_and(|session| !self.0.revocations.covers(session.revocable()))
+        let is_valid = |record: SessionRecord| {
+            let is_past_limits = record.is_past_limits(self.0.lifetimes, now);
+            let session = record.into_session().filter(|_| !is_past_limits);
+            session.is_some_and(|session| !self.0.revocations.is_revoked(session.revocable()))
         };
-        let living = ids.into_iter().zip(records).filter(|(_, found)| {
-            found.as_ref().is_some_and(|found| is_living(found.record.clone()))
+        let valid = ids.into_iter().zip(records).filter(|(_, found)| {
+            found.as_ref().is_some_and(|found| is_valid(found.record.clone()))
         });
-        Ok(living.map(|(id, _)| id).collect())
+        Ok(valid.map(|(id, _)| id).collect())
     }
 
     async fn active_local_sessions(
@@ -217,10 +214,10 @@ impl Sessions {
         let now = self.0.scalekit.clock().now();
         let ids = self.indexed(session).await?;
         let records = ids.iter().rev().map(|id| self.read_stored(id));
-        let living = try_join_all(records).await?.into_iter().flatten().map(|there| there.record);
-        let living =
-            living.filter(|record| record.is_local() && !record.is_over(self.0.lifetimes, now));
-        let mine = living.map(|record| ActiveSession {
+        let valid = try_join_all(records).await?.into_iter().flatten().map(|there| there.record);
+        let valid = valid
+            .filter(|record| record.is_local() && !record.is_past_limits(self.0.lifetimes, now));
+        let mine = valid.map(|record| ActiveSession {
             id: record.id().to_owned(),
             began_at: Some(record.began_at()),
             last_active_at: None,
@@ -256,6 +253,16 @@ impl Sessions {
 fn indexed_in(value: Option<&[u8]>) -> Vec<String> {
     let text = String::from_utf8_lossy(value.unwrap_or_default());
     text.split_ascii_whitespace().map(str::to_owned).collect()
+}
+
+/// Whether another session of a user may be stored in its cookie. All replicas retain the revocation
+/// of such a session, so one user could fill their memory; a session in the store is simply removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CookieQuota {
+    Within,
+    /// The user has begun so many within the lifetime of a session that this one must be kept in the
+    /// shared store.
+    Exceeded,
 }
 
 /// Returned when a session could not be added to the index of its user.

@@ -1,4 +1,4 @@
-//! Records in the shared store of sessions that have begun, to determine whether a revocation
+//! Markers in the shared store of sessions that have begun, to determine whether a revocation
 //! matches any.
 
 use bytes::Bytes;
@@ -6,66 +6,64 @@ use futures::future::try_join_all;
 
 use super::revocation::Revoked;
 use super::{Session, Sessions};
-use crate::shared_store::{KeyNamespace, StoreError, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, compare_and_set, with_timeout};
 use crate::util::telemetry;
 
-/// Value of a record.
+/// Value of a marker.
 const BEGUN: Bytes = Bytes::from_static(b"begun");
 
 /// How often an index update is retried after a concurrent change by another login of the user.
 const MAX_TRIES: usize = 16;
 
 impl Sessions {
-    /// Records the names of a session that has begun.
-    pub(super) async fn record_login(&self, session: &Session) {
-        // The revocation works without the record.
-        if let Err(error) = self.try_note_login(session).await {
-            telemetry::internal_error("login_note", &error);
+    /// Stores the markers of a session that has begun.
+    pub(super) async fn mark_begun(&self, session: &Session) {
+        // A revocation works without the marker.
+        if let Err(error) = self.try_mark_begun(session).await {
+            telemetry::internal_error("begun_session", &error);
         }
     }
 
-    /// Records in the background the names that a refresh has changed, such as the user's
-    /// organization or e-mail address.
-    pub(super) fn record_changed_login(&self, before: &Session, after: &Session) {
-        if before.revocable().login_names().eq(after.revocable().login_names()) {
+    /// Stores in the background the markers of a session whose refresh has changed them, such as the
+    /// one of the user's organization or e-mail address.
+    pub(super) fn mark_changed(&self, before: &Session, after: &Session) {
+        if before.revocable().marker_ids().eq(after.revocable().marker_ids()) {
             return;
         }
         let (sessions, session) = (self.clone(), after.clone());
-        let note = async move { sessions.record_login(&session).await };
-        drop(self.0.tasks.spawn("note of a session", note));
+        let mark = async move { sessions.mark_begun(&session).await };
+        self.0.tasks.detach("markers of a session", mark);
     }
 
-    async fn try_note_login(&self, session: &Session) -> Result<(), StoreError> {
-        // Other sessions have the same names, and may last longer than this one.
+    async fn try_mark_begun(&self, session: &Session) -> Result<(), StoreError> {
+        // Other sessions have the same markers, and may last longer than this one.
         let ttl = self.longest_lifetime();
-        let names = session.revocable().login_names();
-        let keys: Vec<_> = names.map(|name| self.store_key(KeyNamespace::Login, &name)).collect();
-        let notes = keys.iter().map(|key| with_timeout(self.0.store.put(key, BEGUN, ttl)));
-        try_join_all(notes).await?;
-        match session.revocable().environment_session_name() {
-            Some(name) => self.limit_notes(session.login_subject(), name).await,
+        let ids = session.revocable().marker_ids();
+        let keys: Vec<_> = ids.map(|id| self.store_key(KeyNamespace::Login, &id)).collect();
+        try_join_all(keys.iter().map(|key| with_timeout(self.0.store.put(key, BEGUN, ttl))))
+            .await?;
+        match session.revocable().environment_session_marker() {
+            Some(id) => self.trim_markers(session.login_subject(), id).await,
             None => Ok(()),
         }
     }
 
-    /// Removes the oldest records of environment sessions of a user who has begun too many. All
-    /// other names stay the same, however often the user logs in.
-    async fn limit_notes(&self, user: &str, newest: String) -> Result<(), StoreError> {
+    /// Removes the oldest markers of environment sessions of a user who has begun too many. All
+    /// other markers stay the same, however often the user logs in.
+    async fn trim_markers(&self, user: &str, newest: String) -> Result<(), StoreError> {
         let key = self.store_key(KeyNamespace::Login, &format!("environment sessions of {user}"));
         for _ in 0..MAX_TRIES {
             let seen = with_timeout(self.0.store.get(&key)).await?;
             let text = String::from_utf8_lossy(seen.as_deref().unwrap_or_default()).into_owned();
-            let mut names: Vec<&str> = text.split(' ').filter(|name| !name.is_empty()).collect();
-            names.retain(|name| *name != newest);
-            names.push(&newest);
-            let excess = names.len().saturating_sub(self.0.max_sessions_per_user);
-            let removed: Vec<&str> = names.drain(..excess).collect();
-            let (value, ttl) = (Bytes::from(names.join(" ")), self.longest_lifetime());
-            if self.compare_and_set(&key, seen, value, ttl).await? {
-                let keys: Vec<_> = removed
-                    .into_iter()
-                    .map(|name| self.store_key(KeyNamespace::Login, name))
-                    .collect();
+            let mut ids: Vec<&str> = text.split(' ').filter(|id| !id.is_empty()).collect();
+            ids.retain(|id| *id != newest);
+            ids.push(&newest);
+            let excess = ids.len().saturating_sub(self.0.max_sessions_per_user);
+            let removed: Vec<&str> = ids.drain(..excess).collect();
+            let (value, ttl) = (Bytes::from(ids.join(" ")), self.longest_lifetime());
+            if compare_and_set(self.store(), &key, seen, value, ttl).await? {
+                let keys: Vec<_> =
+                    removed.into_iter().map(|id| self.store_key(KeyNamespace::Login, id)).collect();
                 let removals =
                     keys.iter().map(|key| with_timeout(self.0.store.remove_if(key, BEGUN)));
                 try_join_all(removals).await?;
@@ -76,9 +74,9 @@ impl Sessions {
         Ok(())
     }
 
-    /// Whether a session with this name has begun and may still be valid.
+    /// Whether a session that this revocation applies to has begun and may still be valid.
     pub(super) async fn has_begun(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
-        let key = self.store_key(KeyNamespace::Login, &revoked.login_name());
+        let key = self.store_key(KeyNamespace::Login, &revoked.marker_id());
         Ok(with_timeout(self.0.store.get(&key)).await?.is_some())
     }
 }
@@ -94,7 +92,7 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::session::fixtures::{builder, builder_at};
     use crate::session::revocation::MAX_WITH_POSITION;
-    use crate::session::{LoadedSession, LocalSession, User};
+    use crate::session::{Load, LoadedSession, LocalSession, User};
 
     /// Returns the request headers of a session that begins now.
     async fn begin(sessions: &Sessions, environment_session: &str) -> HeaderMap {
@@ -132,15 +130,15 @@ mod tests {
         let mut both = Vec::new();
         for (sessions, organization) in [(&sessions, "org_1"), (&elsewhere, "org_2")] {
             let headers = begin_in(sessions, "ses_1", organization).await;
-            let LoadedSession::Active(active) = sessions.load(&headers) else {
+            let Load::Ready(LoadedSession::Active(active)) = sessions.load(&headers) else {
                 panic!("{organization}")
             };
             both.push(active.session);
         }
         let has_begun = async |id| sessions.has_begun(Revoked::Organization(id)).await.unwrap();
         assert!(has_begun("org_1").await && !has_begun("org_2").await);
-        sessions.record_changed_login(&both[0], &both[0]);
-        sessions.record_changed_login(&both[0], &both[1]);
+        sessions.mark_changed(&both[0], &both[0]);
+        sessions.mark_changed(&both[0], &both[1]);
         sessions.shutdown(Duration::from_secs(1)).await.unwrap();
         assert!(has_begun("org_1").await && has_begun("org_2").await);
     }
@@ -161,7 +159,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn at_capacity_a_logout_ends_a_session_that_has_no_note() {
+    async fn at_capacity_a_logout_ends_a_session_that_has_no_marker() {
         let sessions = builder().max_sessions_per_user(1).build().unwrap();
         let jane = begin(&sessions, "ses_jane").await;
         begin(&sessions, "ses_newer").await;
@@ -174,8 +172,8 @@ mod tests {
             let revoked = Revoked::EnvironmentSession(&id);
             revocations.revoke_issued_until(0, revoked, day).await.unwrap();
         }
-        assert!(matches!(sessions.load(&jane), LoadedSession::Active(_)));
+        assert!(matches!(sessions.load(&jane), Load::Ready(LoadedSession::Active(_))));
         sessions.revoke_ended_at(at, logout).await.unwrap();
-        assert!(matches!(sessions.load(&jane), LoadedSession::Invalid { .. }));
+        assert!(matches!(sessions.load(&jane), Load::Ready(LoadedSession::Invalid { .. })));
     }
 }

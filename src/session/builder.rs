@@ -11,7 +11,7 @@ use super::own_host::HostWarnings;
 use super::paths::{BasePath, PathSettings, check_origin};
 use super::refresh::Refreshes;
 use super::revocation::{Revocations, Staleness};
-use super::store::StoredSessions;
+use super::store::SessionCache;
 use super::{
     Inner, KeyRing, LocalSession, LoginHook, LoginHookError, SessionSecret, Sessions,
     SwitchAccountPage, SwitchConfirmation, VerifiedIdentity,
@@ -456,7 +456,7 @@ impl SessionsBuilder {
                 max_sessions_per_user: self.max_sessions_per_user,
                 body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
                 opened: TokenCache::new(self.cache_capacity),
-                stored: StoredSessions::new(self.cache_capacity, clock.clone(), &tasks),
+                stored: SessionCache::new(self.cache_capacity, clock.clone(), &tasks),
                 refreshes: Refreshes::new(&tasks),
                 refresh_retention: self.refresh_retention,
                 revocations: Revocations::new(

@@ -1,10 +1,14 @@
 //! Creating sessions: from the tokens of a login, or by the app itself.
+//!
+//! The steps: build the record, seal it for the cookie, store it, add it to the index of its user and
+//! mark it as begun, end the former session of the browser. A login is also checked for revocations
+//! since it was verified.
 
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value};
 use time::Duration;
 
-use super::active::IndexError;
+use super::active::{CookieQuota, IndexError};
 use super::cookie::record::{NewRecordError, SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
 use super::store::StoringError;
@@ -157,7 +161,7 @@ impl Sessions {
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, CreateSessionError> {
         let record = self.local_record(local).await?;
-        self.begin_record(record, request_headers).await
+        self.begin(record, request_headers).await
     }
 
     /// Creates the app's own session for a verified login, unless it has been revoked since.
@@ -183,32 +187,31 @@ impl Sessions {
         let lifetimes = Lifetimes { absolute, ..self.0.lifetimes };
         let id_token = id_token.map(Into::into);
         let new = NewSession::Local { claims, profile: user.to_claims(), id_token, login_subject };
-        self.record(new, !in_cookie, lifetimes, position).await
+        self.build_record(new, !in_cookie, lifetimes, position).await
     }
 
     /// Builds the record of a session with the tokens of a login, which has not begun yet.
-    pub(crate) async fn new_record(
+    pub(crate) async fn token_record(
         &self,
         tokens: NewTokens,
         position: RecordedPosition,
         request_headers: &HeaderMap,
     ) -> Result<SessionRecord, CreateSessionError> {
         let (new, position) = (NewSession::Tokens(tokens), Some(position));
-        let record = self.record(new, self.0.store_backed, self.0.lifetimes, position).await?;
+        let record =
+            self.build_record(new, self.0.store_backed, self.0.lifetimes, position).await?;
         if self.login_hook().is_none() {
-            // A session that is too large is an error before the user is asked to confirm anything.
-            let _ = self.seal_new(&record, request_headers)?;
+            // Sealed only to determine whether it fits, before the user is asked to confirm anything.
+            drop(self.seal_new(&record, request_headers)?);
         }
         Ok(record)
     }
 
     /// Whether a session that has not begun yet has been revoked.
-    pub(crate) async fn is_revoked(&self, record: &SessionRecord) -> bool {
-        if let Some(news) = self.0.revocations.news() {
-            news.await;
-        }
+    pub(crate) async fn is_record_revoked(&self, record: &SessionRecord) -> bool {
+        self.0.revocations.read_if_stale().await;
         let session = record.clone().into_session();
-        session.is_none_or(|session| self.0.revocations.covers(session.revocable()))
+        session.is_none_or(|session| self.0.revocations.is_revoked(session.revocable()))
     }
 
     /// Begins the session of a login at the environment, or the session that the app's hook
@@ -226,8 +229,9 @@ impl Sessions {
         let local = login_hook.call(identity).await?.login_subject(&subject);
         let mut local = local.verified_at(record.position());
         local.id_token = record.id_token().map(Into::into);
-        // The app's own session may have another user ID or organization.
-        if self.is_revoked(&record).await {
+        // The app's own session may have another user ID or organization, by which the revocation
+        // does not apply to it.
+        if self.is_record_revoked(&record).await {
             return Err(BeginLoginError::Revoked);
         }
         self.begin_verified(local, request_headers).await
@@ -238,10 +242,10 @@ impl Sessions {
         record: SessionRecord,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginLoginError> {
-        if self.is_revoked(&record).await {
+        if self.is_record_revoked(&record).await {
             return Err(BeginLoginError::Revoked);
         }
-        Ok(self.begin_record(record, request_headers).await?)
+        Ok(self.begin(record, request_headers).await?)
     }
 
     /// Returns the current revocation position. Read before a login is verified at the environment, so
@@ -250,14 +254,15 @@ impl Sessions {
         self.0.revocations.position().await
     }
 
-    async fn record(
+    async fn build_record(
         &self,
         new: NewSession,
         stored: bool,
         lifetimes: Lifetimes,
         position: Option<RecordedPosition>,
     ) -> Result<SessionRecord, CreateSessionError> {
-        let stored = stored || self.has_many_in_cookies(new.user_id()).await;
+        let stored =
+            stored || self.count_cookie_session(new.user_id()).await == CookieQuota::Exceeded;
         let position = match position {
             Some(position) => position,
             None => self.revocation_position().await,
@@ -274,12 +279,12 @@ impl Sessions {
     ) -> Result<(String, SessionCookies), CreateSessionError> {
         let now = self.0.scalekit.clock().now();
         let sealed = self.seal(record)?;
-        let sent = self.0.cookies.presented(request_headers).sent();
+        let sent = self.0.cookies.read(request_headers).present();
         let cookies = self.0.cookies.set_session(&sealed, record.remaining(now), sent);
         Ok((sealed, SessionCookies(cookies.ok_or(SessionTooLarge)?)))
     }
 
-    async fn begin_record(
+    async fn begin(
         &self,
         record: SessionRecord,
         request_headers: &HeaderMap,
@@ -299,7 +304,7 @@ impl Sessions {
                 telemetry::internal_error("session_index", &error);
             }
         }
-        self.record_login(&session).await;
+        self.mark_begun(&session).await;
         // A late response for the replaced session must not restore it.
         if let Some(old) = self.session_handle(request_headers).await
             && let Err(error) = self.end(&old).await

@@ -13,7 +13,7 @@ use crate::util::telemetry;
 
 /// How long the end of a session is kept in the revocation log if its record is gone from the
 /// shared store. Longer than replicas use their cached copies (`store::MAX_AGE`).
-const END_OF_STORED: Duration = Duration::from_secs(60 * 60);
+const STORED_END_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 /// Marks a logout token that was processed.
 const SEEN: Bytes = Bytes::from_static(b"seen");
@@ -98,12 +98,12 @@ impl Sessions {
     fn retry_publishing(&self, revoked: Result<(), StoreError>) -> Result<(), StoreError> {
         if revoked.is_err() {
             let revocations = self.0.revocations.clone();
-            drop(self.0.late_revocations.join((), || {
+            self.0.late_revocations.start((), || {
                 self.0.tasks.repeat(move || {
                     let revocations = revocations.clone();
                     async move { revocations.publish_again().await }
                 })
-            }));
+            });
         }
         revoked
     }
@@ -130,7 +130,7 @@ impl Sessions {
         }
         if session.as_ref().is_none_or(|session| session.record().is_stored()) {
             match self.end_stored(id).await {
-                Ok(()) => lifetime = lifetime.min(END_OF_STORED),
+                Ok(()) => lifetime = lifetime.min(STORED_END_LIFETIME),
                 Err(error) => telemetry::internal_error("session_end", &error),
             }
         }
@@ -150,7 +150,7 @@ impl Sessions {
             issuer: scalekit.environment_url(),
             client_id: scalekit.client_id(),
         };
-        let logged_out = expected.verify(token, scalekit.keys(), now).await?;
+        let logged_out = expected.verify(token, scalekit.remote_keys(), now).await?;
         let key = self
             .store_key(KeyNamespace::Revocation, &format!("logout token {}", logged_out.token_id));
         if with_timeout(self.0.store.get(&key)).await?.is_some() {

@@ -100,7 +100,7 @@ impl Session {
 
     /// Records that a request has sent this session's own cookie. Returns `true` for the first one
     /// in this process.
-    pub(super) fn is_first_presented(&self) -> bool {
+    pub(super) fn mark_presented(&self) -> bool {
         !self.content.presented.swap(true, Ordering::Relaxed)
     }
 

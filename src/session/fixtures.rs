@@ -13,7 +13,7 @@ use time::{Duration, OffsetDateTime};
 use super::cookie::record::SessionRecord;
 use super::revocation::RecordedPosition;
 use super::{
-    Lifetimes, LoadedSession, NewSession, NewTokens, Session, SessionSecret, Sessions,
+    Lifetimes, Load, LoadedSession, NewSession, NewTokens, Session, SessionSecret, Sessions,
     SessionsBuilder,
 };
 use crate::clock::ManualClock;
@@ -111,7 +111,9 @@ async fn assert_all_open(texts: &Value) {
         assert_eq!(principal.roles(), ["admin"]);
         assert_eq!((session.is_refreshable(), session.is_local()), (refreshable, !refreshable));
         assert_eq!(session.record().remaining(began_at()), Duration::days(30));
-        assert!(session.record().is_over(sessions.0.lifetimes, began_at() + Duration::days(7)));
+        assert!(
+            session.record().is_past_limits(sessions.0.lifetimes, began_at() + Duration::days(7))
+        );
     }
 }
 
@@ -130,7 +132,7 @@ async fn texts_of_version_1_are_rejected() {
         let text = texts[name].as_str().unwrap();
         let cookie = format!("{}={text}", sessions.cookie_name()).try_into().unwrap();
         let loaded = sessions.load(&HeaderMap::from_iter([(header::COOKIE, cookie)]));
-        assert!(matches!(loaded, LoadedSession::Invalid { .. }), "{name}: {loaded:?}");
+        assert!(matches!(loaded, Load::Ready(LoadedSession::Invalid { .. })), "{name}: {loaded:?}");
     }
     let (id, text) = (texts["stored_id"].as_str().unwrap(), texts["stored"].as_str().unwrap());
     assert!(sessions.unseal_stored(id, text).is_none());

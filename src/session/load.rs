@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use time::OffsetDateTime;
 use tokio::time::Sleep;
 
-use super::cookie::names::{Presented, SentCookies};
+use super::cookie::names::{PresentPieces, RequestCookies};
 use super::cookie::record::{SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
 use super::refresh::{Entry, RefreshError, Trigger};
@@ -20,7 +20,14 @@ use crate::shared_store::{StoreError, with_timeout};
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
 
-/// The session of a request, as far as it is known without waiting.
+/// The session of a request, or the future that loads it.
+#[derive(Debug)]
+pub(crate) enum Load {
+    Ready(LoadedSession),
+    Pending(Loading),
+}
+
+/// The session of a request.
 #[derive(Debug)]
 pub(crate) enum LoadedSession {
     /// No session cookie was sent.
@@ -30,23 +37,25 @@ pub(crate) enum LoadedSession {
     /// the session was ended here, so that the browser may already have another session under the
     /// same name, which a late response would remove.
     Invalid {
-        clear: SentCookies,
+        clear: PresentPieces,
     },
     Active(RequestSession),
     /// The access token is about to expire. A refresh starts only after the CSRF check.
     RefreshDue(RequestSession),
-    /// Known when this future is ready. Its output is never `Loading`.
-    Loading(Loading),
     /// The shared store that keeps the session is unavailable, revocations have not been read for
     /// too long, or the access token has expired and the environment is unavailable.
     Unavailable,
 }
 
+/// Returned when it is unknown whether a browser has a valid session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SessionUnavailable;
+
 /// A session that a request may use.
 #[derive(Clone, Debug)]
 pub(crate) struct RequestSession {
     pub(crate) session: Session,
-    sent: SentCookies,
+    sent: PresentPieces,
     /// Why the response sets the session's cookie.
     pub(crate) set_cookie: Option<SetCookieReason>,
     /// The shared store does not know yet that the session is in use.
@@ -54,7 +63,7 @@ pub(crate) struct RequestSession {
 }
 
 impl RequestSession {
-    fn unchanged(session: Session, sent: SentCookies) -> Self {
+    fn unchanged(session: Session, sent: PresentPieces) -> Self {
         Self { session, sent, set_cookie: None, record_use: false }
     }
 
@@ -77,7 +86,7 @@ pub(crate) enum SetCookieReason {
 #[derive(Debug)]
 pub(crate) struct Loading {
     sessions: Sessions,
-    sent: SentCookies,
+    sent: PresentPieces,
     step: Step,
 }
 
@@ -140,15 +149,21 @@ impl Future for Loading {
         let this = self.get_mut();
         loop {
             let Self { sessions, sent, step } = &mut *this;
-            let loaded = match step {
+            return Poll::Ready(match step {
                 Step::RevocationLog { read, cookie } => {
                     ready!(Pin::new(read).poll(cx));
-                    sessions.load_opened(cookie.take(), *sent)
+                    match sessions.load_opened(cookie.take(), *sent) {
+                        Load::Ready(loaded) => loaded,
+                        Load::Pending(next) => {
+                            *this = next;
+                            continue;
+                        }
+                    }
                 }
                 Step::Store { load, outdated_key } => {
                     match ready!(Pin::new(load).poll(cx)).unwrap_or(Err(StoreUnavailable)) {
                         Ok(Some(session)) => sessions.evaluate(session, *outdated_key, *sent),
-                        Ok(None) => LoadedSession::Invalid { clear: SentCookies::default() },
+                        Ok(None) => LoadedSession::Invalid { clear: PresentPieces::default() },
                         Err(StoreUnavailable) => LoadedSession::Unavailable,
                     }
                 }
@@ -162,40 +177,54 @@ impl Future for Loading {
                         (Poll::Pending, None) => return Poll::Pending,
                     };
                     let refreshed = refreshed.unwrap_or(Err(RefreshError::Unavailable));
-                    sessions.apply_refresh(session, refreshed, *sent)
+                    sessions.after_refresh(session, refreshed, *sent)
                 }
-            };
-            match loaded {
-                LoadedSession::Loading(next) => *this = next,
-                loaded => return Poll::Ready(loaded),
-            }
+            });
         }
     }
 }
 
 impl Sessions {
     /// Loads the session of a request. A cached session costs one lookup.
-    pub(crate) fn load(&self, headers: &HeaderMap) -> LoadedSession {
-        let presented = self.0.cookies.presented(headers);
-        let sent = presented.sent();
+    pub(crate) fn load(&self, headers: &HeaderMap) -> Load {
+        let presented = self.0.cookies.read(headers);
+        let sent = presented.present();
         if sent.is_empty() {
-            return LoadedSession::Missing;
+            return Load::Ready(LoadedSession::Missing);
         }
         self.load_opened(self.open(&presented), sent)
     }
 
-    /// Loads the session of a request, and waits for what is necessary to evaluate it. The result is
-    /// never `Loading`.
+    /// Loads the session of a request, and waits for what is necessary to evaluate it.
     pub(crate) async fn load_ready(&self, headers: &HeaderMap) -> LoadedSession {
         match self.load(headers) {
-            LoadedSession::Loading(loading) => loading.await,
-            loaded => loaded,
+            Load::Ready(loaded) => loaded,
+            Load::Pending(loading) => loading.await,
         }
     }
 
-    /// Refreshes a session that is due, or joins the refresh that is under way.
-    pub(crate) fn refresh_session(&self, due: RequestSession) -> Loading {
-        self.refresh_for(due, Trigger::Due)
+    /// Returns the valid session of this browser, which a login would replace.
+    pub(crate) async fn valid_session(
+        &self,
+        headers: &HeaderMap,
+    ) -> Result<Option<Session>, SessionUnavailable> {
+        match self.load_ready(headers).await {
+            LoadedSession::Active(request) | LoadedSession::RefreshDue(request) => {
+                Ok(Some(request.session))
+            }
+            LoadedSession::Missing | LoadedSession::Invalid { .. } => Ok(None),
+            LoadedSession::Unavailable => match self.session_handle(headers).await {
+                // An older state of it names the same user. What the store lacks blocks no login.
+                Some(SessionHandle { id, session: None }) => {
+                    let older = self.read_stored(&id).await.map_err(|error| {
+                        telemetry::internal_error("stored_session", &error);
+                        SessionUnavailable
+                    })?;
+                    Ok(older.and_then(|older| older.record.into_session()))
+                }
+                _ => Err(SessionUnavailable),
+            },
+        }
     }
 
     /// Returns a session that is due without its refresh; `Unavailable` if its tokens have expired.
@@ -203,14 +232,12 @@ impl Sessions {
         self.apply_refresh(&due.session, Err(RefreshError::Unavailable), due.sent)
     }
 
-    /// Refreshes a session whatever the age of its tokens, at most once in ten seconds on all
-    /// replicas; within that time the result is the same. A refresh that was due does not count: it
-    /// may have begun before what the app wants to see was changed.
-    pub(crate) fn refresh_session_on_request(&self, request: RequestSession) -> Loading {
-        self.refresh_for(request, Trigger::Requested)
-    }
-
-    fn refresh_for(&self, request: RequestSession, trigger: Trigger) -> Loading {
+    /// Refreshes a session, or joins the refresh that is in progress.
+    ///
+    /// [`Trigger::Requested`] refreshes it whatever the age of its tokens, at most once in ten
+    /// seconds on all replicas; within that time the result is the same. A refresh that was due does
+    /// not count: it may have begun before the change that the app requests.
+    pub(crate) fn refresh_session(&self, request: RequestSession, trigger: Trigger) -> Loading {
         let RequestSession { session, sent, .. } = request;
         let refresh = self.join_refresh(&session, trigger);
         let deadline = self.refresh_deadline(&session);
@@ -218,39 +245,43 @@ impl Sessions {
     }
 
     /// Loads the session of an opened cookie. One that does not open may belong to another app.
-    fn load_opened(&self, cookie: Option<OpenCookie>, sent: SentCookies) -> LoadedSession {
-        let loading = |step| LoadedSession::Loading(Loading { sessions: self.clone(), sent, step });
-        if let Some(read) = self.0.revocations.news() {
-            return loading(Step::RevocationLog { read, cookie });
+    fn load_opened(&self, cookie: Option<OpenCookie>, sent: PresentPieces) -> Load {
+        let pending = |step| Load::Pending(Loading { sessions: self.clone(), sent, step });
+        if let Some(read) = self.0.revocations.pending_read() {
+            return pending(Step::RevocationLog { read, cookie });
         }
         if self.0.revocations.rejects_requests() {
-            return LoadedSession::Unavailable;
+            return Load::Ready(LoadedSession::Unavailable);
         }
         let Some(OpenCookie { content, outdated_key }) = cookie else {
-            return LoadedSession::Invalid { clear: SentCookies::default() };
+            return Load::Ready(LoadedSession::Invalid { clear: PresentPieces::default() });
         };
         let reference = match content {
-            CookieContent::Session(session) => return self.evaluate(session, outdated_key, sent),
-            CookieContent::Unreadable => return LoadedSession::Invalid { clear: sent },
+            CookieContent::Session(session) => {
+                return Load::Ready(self.evaluate(session, outdated_key, sent));
+            }
+            CookieContent::Unreadable => {
+                return Load::Ready(LoadedSession::Invalid { clear: sent });
+            }
             CookieContent::Reference(reference) => reference,
         };
         let up_to_date = |session: &Session| {
             // The cached copy may have an earlier idle limit than the store, where another replica
             // has extended it: it is read again.
-            session.record().generation() >= reference.generation && !self.has_ended(session)
+            session.record().generation() >= reference.generation && !self.is_expired(session)
         };
         match self.0.stored.cached(&reference.id).filter(up_to_date) {
-            Some(session) => self.evaluate(session, outdated_key, sent),
-            None => loading(Step::Store { load: self.load_stored(&reference), outdated_key }),
+            Some(session) => Load::Ready(self.evaluate(session, outdated_key, sent)),
+            None => pending(Step::Store { load: self.load_stored(&reference), outdated_key }),
         }
     }
 
-    fn evaluate(&self, session: Session, outdated_key: bool, sent: SentCookies) -> LoadedSession {
-        if self.is_session_revoked(&session) {
-            return LoadedSession::Invalid { clear: SentCookies::default() };
+    fn evaluate(&self, session: Session, outdated_key: bool, sent: PresentPieces) -> LoadedSession {
+        if self.is_revoked(&session) {
+            return LoadedSession::Invalid { clear: PresentPieces::default() };
         }
         let (record, now) = (session.record(), self.0.scalekit.clock().now());
-        if record.is_over(self.0.lifetimes, now) {
+        if record.is_past_limits(self.0.lifetimes, now) {
             let may_be_newer = session.is_refreshable()
                 && !record.is_stored()
                 && record.is_only_idle(self.0.lifetimes, now);
@@ -279,7 +310,7 @@ impl Sessions {
     pub(crate) fn record_use(&self, request: &RequestSession) {
         let RequestSession { session, record_use: true, .. } = request else { return };
         let (record, now) = (session.record(), self.0.scalekit.clock().now());
-        if record.generation() > 0 && session.is_first_presented() {
+        if record.generation() > 0 && session.mark_presented() {
             self.record_presented(session);
         }
         if record.is_stored() && record.is_due_for_touch(self.0.lifetimes, now) {
@@ -288,34 +319,34 @@ impl Sessions {
     }
 
     /// Evaluates a session after its refresh.
-    fn apply_refresh(
+    fn after_refresh(
         &self,
         due: &Session,
         refreshed: Result<Session, RefreshError>,
-        sent: SentCookies,
+        sent: PresentPieces,
     ) -> LoadedSession {
         let now = self.0.scalekit.clock().now();
         let (session, set_cookie) = match refreshed {
             Ok(session) => {
-                self.record_changed_login(due, &session);
+                self.mark_changed(due, &session);
                 (session, Some(SetCookieReason::Refreshed))
             }
             Err(RefreshError::Ended) => {
-                return LoadedSession::Invalid { clear: SentCookies::default() };
+                return LoadedSession::Invalid { clear: PresentPieces::default() };
             }
             Err(RefreshError::Expired | RefreshError::InvalidGrant) => {
                 return LoadedSession::Invalid { clear: sent };
             }
             Err(RefreshError::Unavailable)
                 if now < due.principal().expires_at()
-                    && !due.record().is_over(self.0.lifetimes, now) =>
+                    && !due.record().is_past_limits(self.0.lifetimes, now) =>
             {
                 (due.clone(), None)
             }
             Err(RefreshError::Unavailable) => return LoadedSession::Unavailable,
         };
-        if self.is_session_revoked(&session) {
-            return LoadedSession::Invalid { clear: SentCookies::default() };
+        if self.is_revoked(&session) {
+            return LoadedSession::Invalid { clear: PresentPieces::default() };
         }
         LoadedSession::Active(RequestSession {
             set_cookie,
@@ -329,10 +360,8 @@ impl Sessions {
         let RequestSession { session, sent, set_cookie: Some(reason), .. } = request else {
             return Vec::new();
         };
-        if let Some(news) = self.0.revocations.news() {
-            news.await;
-        }
-        if self.is_session_revoked(session) {
+        self.0.revocations.read_if_stale().await;
+        if self.is_revoked(session) {
             return Vec::new();
         }
         let now = self.0.scalekit.clock().now();
@@ -376,7 +405,7 @@ impl Sessions {
                 let newest = self.unseal_stored(id, &last.sealed);
                 newest.and_then(|(newest, _)| self.seal(&newest).ok())
             }
-            None if self.is_beyond(id, generation).await? => None,
+            None if self.is_superseded(id, generation).await? => None,
             _ => self.cookie_of(session, reason, now),
         })
     }
@@ -403,7 +432,7 @@ impl Sessions {
 
     /// Reads the session of a request, for ending it.
     pub(crate) async fn session_handle(&self, headers: &HeaderMap) -> Option<SessionHandle> {
-        match self.open(&self.0.cookies.presented(headers))?.content {
+        match self.open(&self.0.cookies.read(headers))?.content {
             CookieContent::Session(session) => Some(session.into()),
             CookieContent::Reference(reference) => {
                 let session = self.load_stored_now(&reference).await.ok().flatten();
@@ -434,23 +463,23 @@ impl Sessions {
     }
 
     /// Whether the session's own limits are reached.
-    pub(super) fn is_over(&self, session: &Session) -> bool {
-        session.record().is_over(self.0.lifetimes, self.0.scalekit.clock().now())
+    pub(super) fn is_past_limits(&self, session: &Session) -> bool {
+        session.record().is_past_limits(self.0.lifetimes, self.0.scalekit.clock().now())
     }
 
-    pub(super) fn has_ended(&self, session: &Session) -> bool {
+    pub(super) fn is_expired(&self, session: &Session) -> bool {
         let now = self.0.scalekit.clock().now();
         let expired = now >= session.principal().expires_at() && !session.is_refreshable();
-        expired || self.is_over(session)
+        expired || self.is_past_limits(session)
     }
 
     /// Checks whether a session was revoked, if there are new revocations.
-    fn is_session_revoked(&self, session: &Session) -> bool {
+    fn is_revoked(&self, session: &Session) -> bool {
         let version = self.0.revocations.version();
         if session.checked_revocations().load(Ordering::Acquire) == version {
             return false;
         }
-        let is_revoked = self.0.revocations.covers(session.revocable());
+        let is_revoked = self.0.revocations.is_revoked(session.revocable());
         if !is_revoked {
             session.checked_revocations().store(version, Ordering::Release);
         }
@@ -459,36 +488,32 @@ impl Sessions {
 
     /// Returns `Set-Cookie` values that remove the cookies of a session that has ended, and those of
     /// its login.
-    pub(crate) fn clear_cookies(
-        &self,
-        clear: SentCookies,
-        headers: &HeaderMap,
-    ) -> Vec<HeaderValue> {
+    pub(crate) fn removals(&self, clear: PresentPieces, headers: &HeaderMap) -> Vec<HeaderValue> {
         if clear.is_empty() {
             return Vec::new();
         }
         let mut values = RecentLogin::removals(self, headers);
-        values.extend(self.0.cookies.clear_session(clear));
+        values.extend(self.0.cookies.removals_of(clear));
         values
     }
 
     /// Returns `Set-Cookie` values that remove the session's cookies, if they belong to this app.
-    pub(crate) fn clear_session(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
+    pub(crate) fn session_removals(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
         let mut values = RecentLogin::removals(self, headers);
-        let presented = self.0.cookies.presented(headers);
+        let presented = self.0.cookies.read(headers);
         if self.open(&presented).is_some() {
-            values.extend(self.0.cookies.clear_session(presented.sent()));
+            values.extend(self.0.cookies.removals_of(presented.present()));
         }
         values
     }
 
     /// Whether the request has a session cookie that a key of this app opens.
     pub(crate) fn has_own_cookie(&self, headers: &HeaderMap) -> bool {
-        self.open(&self.0.cookies.presented(headers)).is_some()
+        self.open(&self.0.cookies.read(headers)).is_some()
     }
 
     /// Opens the session's cookie: the first of several that opens.
-    fn open(&self, presented: &Presented<'_>) -> Option<OpenCookie> {
+    fn open(&self, presented: &RequestCookies<'_>) -> Option<OpenCookie> {
         presented.sealed().find_map(|sealed| self.open_text(&sealed))
     }
 

@@ -5,13 +5,15 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
+use super::{BeginLoginError, CreateSessionError, LoginHookError};
 use crate::middleware::rejection::{
     OVERLOADED, REQUEST_TIMEOUT, SPECULATIVE_CODE, SPECULATIVE_MESSAGE,
 };
 use crate::middleware::replay_body::BodyError;
 use crate::middleware::route_rejection::RouteError;
-use crate::oauth::{ErrorOrigin, SsoError};
+use crate::oauth::{ErrorOrigin, OAuthError, SsoError};
 use crate::token::TokenError;
+use crate::util::telemetry;
 
 /// Why a login route rejected a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +92,37 @@ pub enum LoginError {
     },
     /// Returned when the environment or the shared store is unavailable.
     Unavailable,
+}
+
+/// Why a verified login began no session.
+impl From<BeginLoginError> for LoginError {
+    fn from(error: BeginLoginError) -> Self {
+        let failure = match &error {
+            BeginLoginError::LoginHookError(LoginHookError::Denied) => return Self::LoginDenied,
+            BeginLoginError::Revoked => return Self::StateMismatch,
+            BeginLoginError::Begin(CreateSessionError::Store(_))
+            | BeginLoginError::LoginHookError(_) => Self::Interrupted,
+            BeginLoginError::Begin(_) => Self::Misconfigured,
+        };
+        telemetry::internal_error("login", &error);
+        failure
+    }
+}
+
+/// Why a code was not exchanged.
+impl From<OAuthError> for LoginError {
+    fn from(error: OAuthError) -> Self {
+        if let OAuthError::InvalidGrant = error {
+            return Self::InvalidGrant;
+        }
+        telemetry::internal_error("code_exchange", &error);
+        match error {
+            // A response that is not from a token endpoint, such as a captive portal's page, says
+            // nothing about the code.
+            OAuthError::Unavailable(_) | OAuthError::UnexpectedResponse(_) => Self::Unavailable,
+            OAuthError::InvalidGrant | OAuthError::Rejected { .. } => Self::Misconfigured,
+        }
+    }
 }
 
 impl From<BodyError> for LoginError {

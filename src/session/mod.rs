@@ -34,6 +34,7 @@
 //! ```
 
 pub(crate) mod active;
+mod begun_sessions;
 mod builder;
 pub(crate) mod cookie;
 pub(crate) mod create;
@@ -47,7 +48,6 @@ mod lifetimes;
 pub(crate) mod load;
 pub(crate) mod login_error;
 pub(crate) mod login_hook;
-mod login_notes;
 mod own_host;
 mod paths;
 pub(crate) mod pending_cookies;
@@ -80,17 +80,19 @@ pub use self::user::User;
 pub use self::verified_identity::VerifiedIdentity;
 pub use crate::session_secret::SessionSecret;
 
-pub(crate) use self::cookie::names::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, SentCookies};
+pub(crate) use self::cookie::names::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentPieces};
 pub(crate) use self::cookie::record::{NewSession, NewTokens};
 pub(crate) use self::cookie::seal::{KeyRing, Purpose};
 pub(crate) use self::create::BeginLoginError;
 pub(crate) use self::end::LogoutError;
 pub(crate) use self::load::{
-    LoadedSession, Loading, RequestSession, SessionHandle, SetCookieReason,
+    Load, LoadedSession, Loading, RequestSession, SessionHandle, SessionUnavailable,
+    SetCookieReason,
 };
 pub(crate) use self::login_hook::LoginHook;
 pub(crate) use self::pending_cookies::Attempt;
 pub(crate) use self::recent_login::RecentLogin;
+pub(crate) use self::refresh::Trigger;
 pub(crate) use self::revocation::RecordedPosition;
 pub(crate) use self::switch_account::{
     EmailLogin, SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
@@ -103,7 +105,7 @@ use self::own_host::HostWarnings;
 use self::paths::Paths;
 use self::refresh::Refreshes;
 use self::revocation::Revocations;
-use self::store::StoredSessions;
+use self::store::SessionCache;
 use crate::error::ConfigProblem;
 use crate::middleware::body_limits::BodyLimits;
 use crate::scalekit::Scalekit;
@@ -145,7 +147,7 @@ struct Inner {
     body_limits: BodyLimits,
     /// Session cookies by their text.
     opened: TokenCache<OpenCookie>,
-    stored: StoredSessions,
+    stored: SessionCache,
     store: Arc<dyn SharedStore>,
     refreshes: Refreshes,
     /// How long the result of a refresh is kept once a browser has sent its cookie.
@@ -325,7 +327,7 @@ impl Sessions {
         &self.0.cookies
     }
 
-    pub(crate) fn keys(&self) -> &KeyRing {
+    pub(crate) fn sealing_keys(&self) -> &KeyRing {
         &self.0.keys
     }
 

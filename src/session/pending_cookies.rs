@@ -15,7 +15,7 @@ use crate::util::telemetry;
 const MAX_DROPPED: usize = 20;
 
 /// An attempt's cookie in a request.
-struct Presented<'h> {
+struct AttemptCookie<'h> {
     /// `None` if the attempt cannot be continued.
     began_at: Option<OffsetDateTime>,
     /// Its position among the attempts.
@@ -76,17 +76,17 @@ impl Sessions {
     ) -> Option<Vec<HeaderValue>> {
         let (cookies, now) = (self.cookies(), attempt.began_at());
         let name = cookies.attempt_name(A::KIND, &attempt.id()?);
-        let sealed = self.keys().seal(A::KIND.purpose(), &name, &attempt.encode()?).ok()?;
-        let mut values = vec![cookies.set_attempt(&name, &sealed, attempt.kept_until() - now)?];
+        let sealed = self.sealing_keys().seal(A::KIND.purpose(), &name, &attempt.encode()?).ok()?;
+        let mut values = vec![cookies.set(&name, &sealed, attempt.kept_until() - now)?];
 
         // Newest first. Browsers send cookies in the order of their creation (RFC 6265, section
         // 5.4), which orders those of the same second.
-        let mut others: Vec<Presented<'_>> = cookies
-            .presented_attempts(A::KIND, headers)
+        let mut others: Vec<AttemptCookie<'_>> = cookies
+            .attempt_cookies(A::KIND, headers)
             .filter(|(other, _)| *other != name)
             .enumerate()
             .map(|(index, (name, sealed))| {
-                let opened = self.keys().open(A::KIND.purpose(), name, sealed);
+                let opened = self.sealing_keys().open(A::KIND.purpose(), name, sealed);
                 let is_foreign = opened.is_none();
                 let other = opened.and_then(|opened| {
                     A::decode(cookies.attempt_id(A::KIND, name)?, &opened.content)
@@ -97,7 +97,13 @@ impl Sessions {
                 let began_at = unexpired.map(|other| other.began_at());
                 let began_at =
                     began_at.map(|at| if is_ahead(&at) { OffsetDateTime::UNIX_EPOCH } else { at });
-                Presented { began_at, index, name, bytes: name.len() + sealed.len(), is_foreign }
+                AttemptCookie {
+                    began_at,
+                    index,
+                    name,
+                    bytes: name.len() + sealed.len(),
+                    is_foreign,
+                }
             })
             .collect();
         others.sort_unstable_by_key(|one| Reverse((one.began_at, one.index)));
@@ -125,7 +131,7 @@ impl Sessions {
         &'a self,
         headers: &'a HeaderMap,
     ) -> impl Iterator<Item = A> + use<'a, A> {
-        let presented = self.cookies().presented_attempts(A::KIND, headers);
+        let presented = self.cookies().attempt_cookies(A::KIND, headers);
         presented.filter_map(|(name, sealed)| self.open_attempt::<A>(name, sealed))
     }
 
@@ -139,7 +145,7 @@ impl Sessions {
         let Some(id) = text.get(..ATTEMPT_ID_BYTES) else { return (None, None) };
         let (cookies, now) = (self.cookies(), self.scalekit().clock().now());
         let wanted = cookies.attempt_name(A::KIND, id);
-        let mut presented = cookies.presented_attempts(A::KIND, headers);
+        let mut presented = cookies.attempt_cookies(A::KIND, headers);
         let Some((name, sealed)) = presented.find(|(name, _)| *name == wanted) else {
             return (None, None);
         };
@@ -154,7 +160,7 @@ impl Sessions {
 
     fn open_attempt<A: Attempt>(&self, name: &str, sealed: &str) -> Option<A> {
         let id = self.cookies().attempt_id(A::KIND, name)?;
-        let unsealed = self.keys().open(A::KIND.purpose(), name, sealed)?;
+        let unsealed = self.sealing_keys().open(A::KIND.purpose(), name, sealed)?;
         A::decode(id, &unsealed.content)
     }
 }

@@ -14,7 +14,7 @@ use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
 use super::refresh::entry::{Entry, REFRESH_GRACE, StoredRecord};
 use super::{Purpose, Session, Sessions};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::shared_store;
 use crate::shared_store::{StoreError, StoreKey, with_timeout};
 use crate::util::single_flight::{Flight, SingleFlight};
@@ -46,9 +46,9 @@ const MAX_CLOCK_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Cached sessions of the store.
 #[derive(Debug)]
-pub(super) struct StoredSessions {
+pub(super) struct SessionCache {
     clock: Clock,
-    cache: TokenCache<Read>,
+    cache: TokenCache<CachedSession>,
     loads: SingleFlight<(Arc<str>, u32), Result<Option<Session>, StoreUnavailable>>,
     replacements: SingleFlight<String, ()>,
 }
@@ -109,7 +109,7 @@ impl Reference {
 
 /// A session that was read from the store. Times are monotonic.
 #[derive(Debug)]
-struct Read {
+struct CachedSession {
     session: Session,
     read_at: Duration,
     /// In milliseconds.
@@ -121,7 +121,7 @@ struct Read {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StoreUnavailable;
 
-impl StoredSessions {
+impl SessionCache {
     pub(super) fn new(capacity: usize, clock: Clock, tasks: &Tasks) -> Self {
         Self {
             clock,
@@ -134,7 +134,7 @@ impl StoredSessions {
     /// Returns a session that was loaded recently.
     pub(super) fn cached(&self, id: &str) -> Option<Session> {
         let now = millis(self.clock.monotonic());
-        let is_current = |one: &Read| now < one.read_again_at.load(Ordering::Acquire);
+        let is_current = |one: &CachedSession| now < one.read_again_at.load(Ordering::Acquire);
         self.cache.get(id, |one| is_current(one).then(|| one.session.clone())).flatten()
     }
 
@@ -142,23 +142,19 @@ impl StoredSessions {
         let id = session.record().id().to_owned();
         let read_at = self.clock.monotonic();
         let read_again_at = AtomicU64::new(millis(read_at.saturating_add(READ_AGAIN_AFTER)));
-        self.cache.insert(&id, Read { session, read_at, read_again_at });
+        self.cache.insert(&id, CachedSession { session, read_at, read_again_at });
     }
 
     /// Returns a session that was loaded before, for use while the store is unavailable.
     fn cached_without_store(&self, id: &str) -> Option<Session> {
         let now = self.clock.monotonic();
-        let most = |one: &Read| one.read_at.saturating_add(MAX_AGE);
+        let most = |one: &CachedSession| one.read_at.saturating_add(MAX_AGE);
         self.cache.get(id, |one| {
             let again = now.saturating_add(READ_RETRY).min(most(one));
             one.read_again_at.store(millis(again), Ordering::Release);
             (now < most(one)).then(|| one.session.clone())
         })?
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Sessions {
@@ -193,7 +189,7 @@ impl Sessions {
                     .stored
                     .cached_without_store(id)
                     .filter(|session| session.record().generation() >= generation)
-                    .filter(|session| !self.has_ended(session));
+                    .filter(|session| !self.is_expired(session));
                 let is_recent = reference.is_recent(self.0.scalekit.clock().now());
                 match (cached, error) {
                     (Some(session), _) => Ok(Some(session)),
@@ -234,7 +230,7 @@ impl Sessions {
     fn may_lack(&self, reference: &Reference) -> bool {
         let revocations = &self.0.revocations;
         let may_lag = revocations.has_peers() && reference.is_recent(self.0.scalekit.clock().now());
-        may_lag && !revocations.has_ended(&reference.id)
+        may_lag && !revocations.is_id_revoked(&reference.id)
     }
 
     /// Retries storing a session that was refreshed.
@@ -280,7 +276,7 @@ impl Sessions {
 
     fn replace_in_background(&self, record: SessionRecord) {
         let (sessions, id) = (self.clone(), record.id().to_owned());
-        drop(self.0.stored.replacements.join(id, || async move {
+        self.0.stored.replacements.start(id, || async move {
             match sessions.store_again(&record).await {
                 Ok(true) => {
                     if let Some(session) = record.into_session() {
@@ -296,7 +292,7 @@ impl Sessions {
                 }
                 Err(error) => telemetry::internal_error("stored_session", &error),
             }
-        }));
+        });
     }
 
     /// Replaces a session that has ended by a tombstone, for as long as a concurrent request may be

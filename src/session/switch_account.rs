@@ -22,9 +22,10 @@ use zeroize::Zeroizing;
 
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
+use super::load::SessionUnavailable;
 use super::{
-    ATTEMPT_ID_BYTES, Attempt, AttemptKind, LoadedSession, Purpose, RecordedPosition, Session,
-    SessionCookies, SessionHandle, Sessions,
+    ATTEMPT_ID_BYTES, Attempt, AttemptKind, Purpose, RecordedPosition, Session, SessionCookies,
+    Sessions,
 };
 use crate::api::passwordless::VerifiedEmail;
 use crate::middleware::page;
@@ -222,6 +223,12 @@ impl From<StoreError> for SwitchError {
     }
 }
 
+impl From<SessionUnavailable> for SwitchError {
+    fn from(_: SessionUnavailable) -> Self {
+        Self::Unavailable
+    }
+}
+
 impl From<SealingFailed> for SwitchError {
     fn from(error: SealingFailed) -> Self {
         telemetry::internal_error("switch_account", &error);
@@ -249,30 +256,6 @@ impl Switched {
 }
 
 impl Sessions {
-    /// Returns the session that a login in this browser would replace.
-    pub(crate) async fn valid_session(
-        &self,
-        headers: &HeaderMap,
-    ) -> Result<Option<Session>, SwitchError> {
-        match self.load_ready(headers).await {
-            LoadedSession::Active(request) | LoadedSession::RefreshDue(request) => {
-                Ok(Some(request.session))
-            }
-            LoadedSession::Missing | LoadedSession::Invalid { .. } => Ok(None),
-            LoadedSession::Unavailable | LoadedSession::Loading(_) => {
-                match self.session_handle(headers).await {
-                    // An older state of it names the same user. What the store lacks blocks no
-                    // login.
-                    Some(SessionHandle { id, session: None }) => {
-                        let older = self.read_stored(&id).await?;
-                        Ok(older.and_then(|older| older.record.into_session()))
-                    }
-                    _ => Err(SwitchError::Unavailable),
-                }
-            }
-        }
-    }
-
     /// Stores a login until it is confirmed. Returns the address of the confirmation page, and the
     /// `Set-Cookie` values that bind the login to this browser.
     pub(crate) async fn ask_to_switch(
@@ -286,7 +269,8 @@ impl Sessions {
         let id = attempt.id().ok_or(SealingFailed)?;
         let cookies = self.keep_attempt(&attempt, headers).ok_or(SwitchError::Misconfigured)?;
         let content = login.encode().ok_or(SealingFailed)?;
-        let sealed = self.keys().seal(Purpose::PendingLogin, attempt.key.expose(), &content)?;
+        let sealed =
+            self.sealing_keys().seal(Purpose::PendingLogin, attempt.key.expose(), &content)?;
         let lifetime = KEPT_FOR.unsigned_abs();
         with_timeout(self.store().put(&attempt.store_key(self), sealed.into(), lifetime)).await?;
         let is_replaced = |attempt: &SwitchAttempt| {
@@ -375,7 +359,8 @@ impl Sessions {
         let value = with_timeout(self.store().get(&attempt.store_key(self))).await?;
         Ok(value.and_then(|value| {
             let text = std::str::from_utf8(&value).ok()?;
-            let opened = self.keys().open(Purpose::PendingLogin, attempt.key.expose(), text)?;
+            let opened =
+                self.sealing_keys().open(Purpose::PendingLogin, attempt.key.expose(), text)?;
             Some((UnconfirmedLogin::decode(&opened.content)?, value))
         }))
     }
@@ -453,7 +438,7 @@ impl Sessions {
             return;
         }
         let (sessions, headers) = (self.clone(), headers.clone());
-        drop(self.tasks().spawn("unconfirmed login", async move {
+        self.tasks().detach("unconfirmed login", async move {
             let current = sessions.valid_session(&headers).await.ok().flatten();
             let of_current = current.and_then(|current| current.record().environment_session());
             let mut spared = vec![of_current, spared];
@@ -469,7 +454,7 @@ impl Sessions {
                     telemetry::internal_error("switch_account", &error);
                 }
             }
-        }));
+        });
     }
 
     /// Removes a login, and revokes its session at the environment unless that is kept. Returns the

@@ -3,7 +3,7 @@ use time::Duration;
 use super::Sessions;
 use crate::oauth::TokenResponse;
 use crate::token::{
-    CLOCK_SKEW, Claims, Expectations, Flow, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal,
+    CLOCK_SKEW, Claims, Expectations, Grant, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal,
     TokenError, TokenSource,
 };
 
@@ -21,12 +21,14 @@ impl Sessions {
     pub(crate) async fn verify(
         &self,
         tokens: &TokenResponse,
-        flow: Flow<'_>,
+        grant: Grant<'_>,
     ) -> Result<Verified, TokenError> {
         let scalekit = &self.0.scalekit;
         let now = scalekit.clock().now();
-        let signed =
-            scalekit.keys().verify(tokens.access_token.expose(), TokenSource::Issuer).await?;
+        let signed = scalekit
+            .remote_keys()
+            .verify(tokens.access_token.expose(), TokenSource::Issuer)
+            .await?;
         let expectations = Expectations {
             issuers: vec![scalekit.environment_url().to_owned()],
             audiences: None,
@@ -39,9 +41,9 @@ impl Sessions {
             not_before_leeway: CLOCK_SKEW,
         };
         let principal = expectations.check(signed.claims, signed.typ.as_deref(), now)?;
-        let expected_subject = match &flow {
-            Flow::Refresh { subject } => Some((*subject).to_owned()),
-            Flow::Login { .. } => None,
+        let expected_subject = match &grant {
+            Grant::RefreshToken { subject } => Some((*subject).to_owned()),
+            Grant::AuthorizationCode { .. } => None,
         };
         let id_token = match &tokens.id_token {
             Some(id_token) => {
@@ -49,9 +51,9 @@ impl Sessions {
                     issuer: scalekit.environment_url(),
                     client_id: scalekit.client_id(),
                     access_token: tokens.access_token.expose(),
-                    flow,
+                    grant,
                 };
-                Some(expected.verify(id_token.expose(), scalekit.keys(), now).await?)
+                Some(expected.verify(id_token.expose(), scalekit.remote_keys(), now).await?)
             }
             None => None,
         };

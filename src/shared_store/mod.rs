@@ -186,6 +186,21 @@ pub(crate) async fn with_timeout<T>(operation: StoreFuture<'_, T>) -> Result<T, 
     done.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
 }
 
+/// Sets a value if it is still `seen`, where `None` is absent. Returns whether it did.
+pub(crate) async fn compare_and_set(
+    store: &dyn SharedStore,
+    key: &StoreKey,
+    seen: Option<Bytes>,
+    value: Bytes,
+    ttl: Duration,
+) -> Result<bool, StoreError> {
+    with_timeout(match seen {
+        None => store.put_if_absent(key, value, ttl),
+        Some(seen) => store.replace_if(key, seen, value, ttl),
+    })
+    .await
+}
+
 /// Owner of keys in a shared store. Several apps, environments and endpoints can use one store:
 /// keys of different scopes are always different.
 ///

@@ -8,7 +8,6 @@ use jsonwebtoken::Algorithm;
 use time::OffsetDateTime;
 
 use super::claims::{CLOCK_SKEW, TokenKind};
-use super::jws::CompactJws;
 use super::{Claims, RemoteKeys, TokenError, TokenSource};
 
 /// What an ID token must contain.
@@ -18,16 +17,16 @@ pub(crate) struct IdTokenExpectations<'a> {
     pub(crate) client_id: &'a str,
     /// The access token of the same response.
     pub(crate) access_token: &'a str,
-    pub(crate) flow: Flow<'a>,
+    pub(crate) grant: Grant<'a>,
 }
 
 /// The grant that returned the ID token.
 #[derive(Debug)]
-pub(crate) enum Flow<'a> {
+pub(crate) enum Grant<'a> {
     /// A login, which sent this nonce.
-    Login { nonce: &'a str },
+    AuthorizationCode { nonce: &'a str },
     /// A refresh of this subject's session, without a nonce.
-    Refresh { subject: &'a str },
+    RefreshToken { subject: &'a str },
 }
 
 /// The claims of a verified ID token.
@@ -46,8 +45,7 @@ impl IdTokenExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<VerifiedIdToken, TokenError> {
         let signed = keys.verify(token, TokenSource::Issuer).await?;
-        let algorithm = CompactJws::parse(token)?.header.algorithm;
-        let subject = self.check(&signed.claims, signed.typ.as_deref(), algorithm, now)?;
+        let subject = self.check(&signed.claims, signed.typ.as_deref(), signed.algorithm, now)?;
         Ok(VerifiedIdToken { subject, claims: signed.claims })
     }
 
@@ -63,7 +61,7 @@ impl IdTokenExpectations<'_> {
             return Err(TokenError::InvalidIssuer);
         }
         // Without nonce and hashes, a refreshed ID token does not identify its type.
-        let unmarked_refresh = matches!(self.flow, Flow::Refresh { .. })
+        let unmarked_refresh = matches!(self.grant, Grant::RefreshToken { .. })
             && claims.kind(typ) == TokenKind::Access
             && typ.is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"));
         if claims.kind(typ) != TokenKind::Id && !unmarked_refresh {
@@ -86,15 +84,15 @@ impl IdTokenExpectations<'_> {
         if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
             return Err(TokenError::InvalidClaim("sub"));
         }
-        match self.flow {
-            Flow::Login { nonce } => {
+        match self.grant {
+            Grant::AuthorizationCode { nonce } => {
                 let found = claims.text("nonce")?.ok_or(TokenError::InvalidClaim("nonce"))?;
                 equal(found, nonce).ok_or(TokenError::InvalidClaim("nonce"))?;
             }
-            Flow::Refresh { subject: before } if before != subject => {
+            Grant::RefreshToken { subject: before } if before != subject => {
                 return Err(TokenError::InvalidClaim("sub"));
             }
-            Flow::Refresh { .. } => {}
+            Grant::RefreshToken { .. } => {}
         }
         if let Some(at_hash) = claims.text("at_hash")? {
             let wanted = left_half_hash(self.access_token, algorithm);
@@ -132,10 +130,10 @@ mod tests {
     const NOW: i64 = 1_000_000;
 
     fn evaluate(changes: &Value) -> Result<String, TokenError> {
-        evaluate_in(Flow::Login { nonce: "n" }, changes)
+        evaluate_in(Grant::AuthorizationCode { nonce: "n" }, changes)
     }
 
-    fn evaluate_in(flow: Flow<'_>, changes: &Value) -> Result<String, TokenError> {
+    fn evaluate_in(grant: Grant<'_>, changes: &Value) -> Result<String, TokenError> {
         let mut claims = json!({
             "iss": "https://acme.test", "aud": ["skc_1"], "azp": "skc_1", "sub": "usr_1",
             "exp": NOW + 300, "iat": NOW, "nonce": "n",
@@ -152,7 +150,7 @@ mod tests {
             issuer: "https://acme.test",
             client_id: "skc_1",
             access_token: "access",
-            flow,
+            grant,
         };
         let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
         let claims = Claims::new(members.clone());
@@ -206,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_refreshed_id_token_keeps_its_subject_and_needs_no_nonce() {
-        let evaluate = |changes| evaluate_in(Flow::Refresh { subject: "usr_1" }, &changes);
+        let evaluate = |changes| evaluate_in(Grant::RefreshToken { subject: "usr_1" }, &changes);
         assert!(evaluate(json!({})).is_ok());
         assert!(evaluate(json!({"nonce": null, "at_hash": null})).is_ok());
         assert_eq!(evaluate(json!({"sub": "usr_2"})), Err(TokenError::InvalidClaim("sub")));

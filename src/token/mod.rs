@@ -68,7 +68,7 @@ pub use self::verifier::{
 };
 
 pub(crate) use self::claims::{CLOCK_SKEW, Claims};
-pub(crate) use self::id_token::{Flow, IdTokenExpectations};
+pub(crate) use self::id_token::{Grant, IdTokenExpectations};
 pub(crate) use self::idp_initiated_login::IdpInitiatedLoginExpectations;
 pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::ORGANIZATION_CLAIMS;

@@ -95,7 +95,7 @@ impl CookieStyle {
         &self,
         sealed: &str,
         max_age: time::Duration,
-        sent: SentCookies,
+        sent: PresentPieces,
     ) -> Option<Vec<HeaderValue>> {
         let mut rest = sealed;
         let mut values = Vec::new();
@@ -109,34 +109,25 @@ impl CookieStyle {
             let overhead = self.cookie(name, "", max_age).to_string().len();
             let piece = rest.len().min(MAX_COOKIE_BYTES.saturating_sub(overhead));
             let (piece, later) = rest.split_at_checked(piece)?;
-            values.push(self.value(name, piece, max_age)?);
+            values.push(self.set(name, piece, max_age)?);
             rest = later;
         }
         rest.is_empty().then_some(values)
     }
 
     /// Returns `Set-Cookie` values that remove every piece of a session that the browser sent.
-    pub(in crate::session) fn clear_session(&self, sent: SentCookies) -> Vec<HeaderValue> {
+    pub(in crate::session) fn removals_of(&self, sent: PresentPieces) -> Vec<HeaderValue> {
         let names = self.session_names.iter().zip(sent.pieces);
         names.filter(|(_, sent)| *sent).filter_map(|(name, _)| self.removal(name)).collect()
     }
 
-    pub(crate) fn set_attempt(
-        &self,
-        name: &str,
-        sealed: &str,
-        max_age: time::Duration,
-    ) -> Option<HeaderValue> {
-        self.value(name, sealed, max_age)
-    }
-
     /// Returns the `Set-Cookie` value that removes a cookie, with the attributes it was set with.
     pub(crate) fn removal(&self, name: &str) -> Option<HeaderValue> {
-        self.value(name, "", time::Duration::ZERO)
+        self.set(name, "", time::Duration::ZERO)
     }
 
     /// Returns the session cookies of a request.
-    pub(crate) fn presented<'h>(&self, headers: &'h HeaderMap) -> Presented<'h> {
+    pub(crate) fn read<'h>(&self, headers: &'h HeaderMap) -> RequestCookies<'h> {
         let mut pieces = [[None; MAX_REPEATED]; MAX_PIECES];
         for (name, value) in pairs(headers) {
             let index = self.session_names.iter().position(|known| known.as_bytes() == name);
@@ -148,11 +139,11 @@ impl CookieStyle {
                 *free = Some(value);
             }
         }
-        Presented { pieces }
+        RequestCookies { pieces }
     }
 
     /// Returns the request's attempts of a kind: cookie name and sealed value.
-    pub(crate) fn presented_attempts<'h>(
+    pub(crate) fn attempt_cookies<'h>(
         &'h self,
         kind: AttemptKind,
         headers: &'h HeaderMap,
@@ -171,7 +162,13 @@ impl CookieStyle {
         is_attempt_id(id).then_some(id)
     }
 
-    fn value(&self, name: &str, value: &str, max_age: time::Duration) -> Option<HeaderValue> {
+    /// Returns the `Set-Cookie` value of one cookie.
+    pub(in crate::session) fn set(
+        &self,
+        name: &str,
+        value: &str,
+        max_age: time::Duration,
+    ) -> Option<HeaderValue> {
         HeaderValue::try_from(self.cookie(name, value, max_age).to_string()).ok()
     }
 
@@ -188,11 +185,11 @@ impl CookieStyle {
 
 /// The session cookies of a request: the first few values of each piece.
 #[derive(Debug)]
-pub(crate) struct Presented<'h> {
+pub(crate) struct RequestCookies<'h> {
     pieces: [[Option<&'h str>; MAX_REPEATED]; MAX_PIECES],
 }
 
-impl<'h> Presented<'h> {
+impl<'h> RequestCookies<'h> {
     /// Returns the sealed values that the pieces may form. Another app on the same host, or a
     /// longer session before, may have left pieces of the same names: only the value that opens is
     /// the session. The longest come first, because most requests contain only the session's own
@@ -210,18 +207,18 @@ impl<'h> Presented<'h> {
     }
 
     /// Returns which cookies the browser sent, to be replaced or removed.
-    pub(crate) fn sent(&self) -> SentCookies {
-        SentCookies { pieces: self.pieces.map(|values| values.iter().any(Option::is_some)) }
+    pub(crate) fn present(&self) -> PresentPieces {
+        PresentPieces { pieces: self.pieces.map(|values| values.iter().any(Option::is_some)) }
     }
 }
 
 /// Which pieces of the session cookie a request sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct SentCookies {
+pub(crate) struct PresentPieces {
     pieces: [bool; MAX_PIECES],
 }
 
-impl SentCookies {
+impl PresentPieces {
     pub(crate) fn is_empty(self) -> bool {
         !self.pieces.contains(&true)
     }
@@ -289,13 +286,13 @@ mod tests {
 
     #[test]
     fn attributes_are_strict() {
-        let value = &style().set_session("abc", HOUR, SentCookies::default()).unwrap()[0];
+        let value = &style().set_session("abc", HOUR, PresentPieces::default()).unwrap()[0];
         assert_eq!(
             value,
             "__Host-scalekit_session=abc; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600",
         );
         let plain = CookieStyle::new("scalekit", false);
-        let value = &plain.set_session("abc", HOUR, SentCookies::default()).unwrap()[0];
+        let value = &plain.set_session("abc", HOUR, PresentPieces::default()).unwrap()[0];
         assert_eq!(value, "scalekit_session=abc; HttpOnly; SameSite=Lax; Path=/; Max-Age=3600");
         assert_eq!(
             plain.removal("scalekit_session").unwrap(),
@@ -307,20 +304,20 @@ mod tests {
     fn pieces_are_small_few_and_are_joined_again() {
         for length in [1, 3800, 3900, 7000, 11_000] {
             let sealed: String = ('a'..='z').cycle().take(length).collect();
-            let values = style().set_session(&sealed, HOUR, SentCookies::default()).unwrap();
+            let values = style().set_session(&sealed, HOUR, PresentPieces::default()).unwrap();
             assert!(values.iter().all(|value| value.len() <= MAX_COOKIE_BYTES));
             let sent = headers(&[&format!("other=1; {}", pairs_of(&values))]);
-            assert_eq!(style().presented(&sent).sealed().next().as_deref(), Some(sealed.as_str()));
+            assert_eq!(style().read(&sent).sealed().next().as_deref(), Some(sealed.as_str()));
         }
         let huge = "a".repeat(3 * MAX_COOKIE_BYTES);
-        assert!(style().set_session(&huge, HOUR, SentCookies::default()).is_none());
+        assert!(style().set_session(&huge, HOUR, PresentPieces::default()).is_none());
     }
 
     #[test]
     fn repeated_cookies_and_leftover_pieces_are_tried_and_gaps_are_not_bridged() {
         let sealed = |cookies: &[&str]| {
             let headers = headers(cookies);
-            style().presented(&headers).sealed().collect::<Vec<_>>().join(" ")
+            style().read(&headers).sealed().collect::<Vec<_>>().join(" ")
         };
         let (a, b, c) = (
             "__Host-scalekit_session=a",
@@ -338,7 +335,7 @@ mod tests {
         }
         let all: Vec<_> = [a, b, c].into_iter().flat_map(|cookie| [cookie; 9]).collect();
         assert_eq!(sealed(&all).split(' ').count(), 27 + 9 + 3);
-        assert!(style().presented(&headers(&["scalekit_session=a"])).sent().is_empty());
+        assert!(style().read(&headers(&["scalekit_session=a"])).present().is_empty());
     }
 
     #[test]
@@ -349,7 +346,7 @@ mod tests {
             "__Host-scalekit_session=mine",
             &format!("__Host-scalekit_session.1={long}"),
         ]);
-        assert_eq!(style().presented(&sent).sealed().collect::<Vec<_>>(), ["mine"]);
+        assert_eq!(style().read(&sent).sealed().collect::<Vec<_>>(), ["mine"]);
     }
 
     #[test]
@@ -357,16 +354,16 @@ mod tests {
         let mut sent = HeaderMap::new();
         let value = b"a=\xff\xfe; __Host-scalekit_session=mine ;\xff";
         sent.insert(header::COOKIE, HeaderValue::from_bytes(value).unwrap());
-        assert_eq!(style().presented(&sent).sealed().next().as_deref(), Some("mine"));
+        assert_eq!(style().read(&sent).sealed().next().as_deref(), Some("mine"));
     }
 
     #[test]
     fn a_shorter_session_removes_leftover_pieces() {
         let sent = headers(&["__Host-scalekit_session=a; __Host-scalekit_session.1=b"]);
-        let sent = style().presented(&sent).sent();
+        let sent = style().read(&sent).present();
         let values = style().set_session("new", HOUR, sent).unwrap();
         assert_eq!(pairs_of(&values), "__Host-scalekit_session=new; __Host-scalekit_session.1=");
         assert!(values[1].to_str().unwrap().ends_with("Max-Age=0"));
-        assert_eq!(style().clear_session(sent).len(), 2);
+        assert_eq!(style().removals_of(sent).len(), 2);
     }
 }

@@ -253,7 +253,6 @@ impl SessionRecord {
         let subjects = [self.body.login_subject.as_deref(), Some(principal.subject())];
         let idp_user = subjects.into_iter().flatten().find_map(idp_user_id);
         let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
-        // Its own ID first: see `Revocable::login_names`.
         let names = [
             Some(Revoked::Session(self.id())),
             Some(Revoked::User(principal.subject())),
@@ -334,7 +333,11 @@ impl SessionRecord {
     }
 
     /// Whether the session's own limits are reached: those it began with, and the current ones.
-    pub(in crate::session) fn is_over(&self, lifetimes: Lifetimes, now: OffsetDateTime) -> bool {
+    pub(in crate::session) fn is_past_limits(
+        &self,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+    ) -> bool {
         let end = self.body.idle_until.unwrap_or(i64::MAX).min(self.body.ends_at);
         unix_millis(now) >= end || now >= self.began_at().saturating_add(lifetimes.absolute)
     }
@@ -348,7 +351,7 @@ impl SessionRecord {
     ) -> bool {
         let mut unlimited = self.clone();
         unlimited.body.idle_until = None;
-        self.is_over(lifetimes, now) && !unlimited.is_over(lifetimes, now)
+        self.is_past_limits(lifetimes, now) && !unlimited.is_past_limits(lifetimes, now)
     }
 
     pub(in crate::session) fn is_due_for_refresh(&self, now: OffsetDateTime) -> bool {
@@ -555,13 +558,20 @@ pub(in crate::session) mod tests {
     #[test]
     fn idle_and_absolute_limits_are_in_the_record() {
         let record = record();
-        assert!(!record.is_over(LIFETIMES, at(599)) && record.is_over(LIFETIMES, at(600)));
+        assert!(
+            !record.is_past_limits(LIFETIMES, at(599)) && record.is_past_limits(LIFETIMES, at(600))
+        );
         assert!(!record.is_due_for_touch(LIFETIMES, at(300)));
         assert!(record.is_due_for_touch(LIFETIMES, at(301)));
         let touched = record.touch(LIFETIMES, at(3500));
-        assert!(!touched.is_over(LIFETIMES, at(3599)) && touched.is_over(LIFETIMES, at(3600)));
+        assert!(
+            !touched.is_past_limits(LIFETIMES, at(3599))
+                && touched.is_past_limits(LIFETIMES, at(3600))
+        );
         let shorter = Lifetimes { absolute: Duration::minutes(5), ..LIFETIMES };
-        assert!(!record.is_over(shorter, at(299)) && record.is_over(shorter, at(300)));
+        assert!(
+            !record.is_past_limits(shorter, at(299)) && record.is_past_limits(shorter, at(300))
+        );
         assert_eq!(touched.remaining(at(3500)), Duration::seconds(100));
     }
 

@@ -83,9 +83,8 @@ pub(crate) enum Trigger {
 /// The result of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome<R = String> {
-    /// The refresh token is spent, and its result was presented so long ago that it is no longer
-    /// kept.
-    Beyond,
+    /// A newer generation exists, and its result is no longer kept: it was presented long ago.
+    Superseded,
     /// Logged out or revoked.
     Ended,
     /// The idle limit is reached, and there is no newer session.
@@ -100,11 +99,9 @@ pub(super) enum Outcome<R = String> {
     Unavailable,
 }
 
-/// The result of the call to the token endpoint.
+/// The result of the call to the token endpoint, if its response is definite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Exchanged<R = String> {
-    /// Any response that is not definite.
-    Failed,
     /// `invalid_grant`.
     InvalidGrant,
     /// The session with its new tokens.
@@ -130,7 +127,7 @@ pub(super) enum Verification<R = String> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Stored {
     /// A newer generation was presented, and its result is no longer kept.
-    Beyond,
+    Superseded,
     /// It has ended.
     Gone,
     /// A newer state, sealed.
@@ -178,11 +175,12 @@ pub(super) trait RefreshBackend: Sync {
     /// Whether the lease could expire before the result of an exchange is published.
     fn is_lease_short(&self) -> bool;
 
-    /// Spends the refresh token of the session, or that of unverified tokens.
+    /// Spends the refresh token of the session, or that of unverified tokens. Returns `None` if the
+    /// response is not definite.
     fn exchange(
         &self,
         unverified: Option<&str>,
-    ) -> impl Future<Output = Exchanged<Self::Refreshed>> + Send;
+    ) -> impl Future<Output = Option<Exchanged<Self::Refreshed>>> + Send;
 
     /// Verifies tokens that were received earlier.
     fn verify(&self, tokens: &str) -> impl Future<Output = Verification<Self::Refreshed>> + Send;
@@ -191,21 +189,24 @@ pub(super) trait RefreshBackend: Sync {
     /// then.
     fn keep_unpublished(&self, result: Entry, lease: Bytes);
 
-    /// Marks the tokens of older generations as spent, for the rest of the session. Returns `false`
-    /// if they were marked before.
-    fn mark_spent(&self, generation: u32) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    /// Records that the session has reached this generation, so that the tokens of older ones are
+    /// known to be spent for the rest of the session. Returns `false` if that was recorded before.
+    fn mark_reached(
+        &self,
+        generation: u32,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Returns the session itself, sealed for the store.
     fn sealed(&self) -> Option<String>;
 
-    /// Waits briefly for the result of another refresher. Returns `false` at the time limit.
+    /// Waits briefly for the result of another machine. Returns `false` at the time limit.
     fn wait(&self) -> impl Future<Output = bool> + Send;
 
     /// Waits briefly before the store is read again. Returns `false` after too many tries.
     fn retry(&self) -> impl Future<Output = bool> + Send;
 }
 
-/// The state of a refresher.
+/// The state of a [`RefreshMachine`].
 enum State<R> {
     /// Searches for a newer result.
     Look,
@@ -229,7 +230,7 @@ enum State<R> {
         exchanged: Exchanged<R>,
     },
     /// The entry has changed: the session was ended, its cookie was presented, or the lease had
-    /// expired and another refresher was faster.
+    /// expired and another machine was faster.
     Overtaken {
         exchanged: Exchanged<R>,
     },
@@ -240,7 +241,7 @@ enum State<R> {
     Done(Outcome<R>),
 }
 
-/// Refreshes a session of this generation, or returns the result of another refresher.
+/// Refreshes a session of this generation, or returns the result of another machine.
 pub(super) async fn refresh<B: RefreshBackend>(
     backend: &B,
     generation: u32,
@@ -248,12 +249,12 @@ pub(super) async fn refresh<B: RefreshBackend>(
     trigger: Trigger,
 ) -> Outcome<B::Refreshed> {
     let held = Lease::Held { owner: owner.to_owned() }.encode();
-    let refresher = Refresher { backend, generation, held, trigger };
+    let machine = RefreshMachine { backend, generation, held, trigger };
     let mut state = State::Look;
     loop {
         state = match state {
             State::Done(outcome) => return outcome,
-            state => refresher.step(state).await,
+            state => machine.step(state).await,
         };
     }
 }
@@ -278,7 +279,7 @@ pub(super) async fn record_presented(
         return Ok(());
     }
     // First: when the result expires, the older tokens must be known to be spent.
-    let is_new = backend.mark_spent(generation).await?;
+    let is_new = backend.mark_reached(generation).await?;
     let sealed = match current {
         Some(current) => Some(current.sealed),
         // The result could not be published.
@@ -293,15 +294,15 @@ pub(super) async fn record_presented(
     Ok(())
 }
 
-struct Refresher<'a, B> {
+struct RefreshMachine<'a, B> {
     backend: &'a B,
     generation: u32,
-    /// The lease, if this refresher holds it.
+    /// The lease, if this machine holds it.
     held: Bytes,
     trigger: Trigger,
 }
 
-impl<B: RefreshBackend> Refresher<'_, B> {
+impl<B: RefreshBackend> RefreshMachine<'_, B> {
     async fn step(&self, state: State<B::Refreshed>) -> State<B::Refreshed> {
         match state {
             State::Look => self.look().await.unwrap_or(State::Done(Outcome::Unavailable)),
@@ -358,9 +359,9 @@ impl<B: RefreshBackend> Refresher<'_, B> {
         Ok(match self.backend.stored().await? {
             // The result was presented and is no longer kept; or it was published after the lease
             // had expired.
-            Stored::Beyond => {
-                State::Release(self.newer(&self.backend.read().await?).unwrap_or(Outcome::Beyond))
-            }
+            Stored::Superseded => State::Release(
+                self.newer(&self.backend.read().await?).unwrap_or(Outcome::Superseded),
+            ),
             Stored::Gone => State::Release(Outcome::Ended),
             Stored::Newer(sealed) => State::Release(Outcome::Found(sealed)),
             Stored::Same => match self.unverified(&seen) {
@@ -395,8 +396,8 @@ impl<B: RefreshBackend> Refresher<'_, B> {
             }
         }
         match self.backend.exchange(unverified.as_deref()).await {
-            Exchanged::Failed => self.fail().await,
-            exchanged => State::Publish { seen, exchanged },
+            Some(exchanged) => State::Publish { seen, exchanged },
+            None => self.fail().await,
         }
     }
 
@@ -421,7 +422,7 @@ impl<B: RefreshBackend> Refresher<'_, B> {
                 Some(entry) => (entry, Outcome::Unavailable),
                 None => return self.fail().await,
             },
-            Exchanged::InvalidGrant | Exchanged::Failed => (Entry::Ended, Outcome::InvalidGrant),
+            Exchanged::InvalidGrant => (Entry::Ended, Outcome::InvalidGrant),
         };
         // Another holder may have spent the token and have its result.
         let is_rejected = matches!(outcome, Outcome::InvalidGrant);
@@ -437,7 +438,7 @@ impl<B: RefreshBackend> Refresher<'_, B> {
             Ok(true) => State::Release(outcome),
             Ok(false) => State::Overtaken { exchanged },
             Err(_) if self.backend.retry().await => State::Publish { seen, exchanged },
-            Err(_) => self.give_up(exchanged).await,
+            Err(_) => self.publish_later(exchanged).await,
         }
     }
 
@@ -452,15 +453,15 @@ impl<B: RefreshBackend> Refresher<'_, B> {
                     State::Release(Outcome::Unavailable)
                 }
                 None if self.backend.retry().await => State::Publish { seen, exchanged },
-                None => self.give_up(exchanged).await,
+                None => self.publish_later(exchanged).await,
             },
             Err(_) if self.backend.retry().await => State::Overtaken { exchanged },
-            Err(_) => self.give_up(exchanged).await,
+            Err(_) => self.publish_later(exchanged).await,
         }
     }
 
-    /// Handles a result that the store does not accept.
-    async fn give_up(&self, exchanged: Exchanged<B::Refreshed>) -> State<B::Refreshed> {
+    /// Keeps a result that the store does not accept, and publishes it in the background.
+    async fn publish_later(&self, exchanged: Exchanged<B::Refreshed>) -> State<B::Refreshed> {
         match exchanged {
             // These are the session's only valid tokens. Until they are published, the lease
             // prevents other replicas from spending the old one again.
@@ -475,7 +476,7 @@ impl<B: RefreshBackend> Refresher<'_, B> {
                 State::Done(Outcome::Unavailable)
             }
             // The store may have a newer result that could not be read.
-            Exchanged::InvalidGrant | Exchanged::Failed => State::Release(Outcome::Unavailable),
+            Exchanged::InvalidGrant => State::Release(Outcome::Unavailable),
         }
     }
 

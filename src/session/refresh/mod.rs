@@ -6,6 +6,7 @@
 //! (see [`lease`]).
 
 pub(in crate::session) mod entry;
+mod exchange;
 pub(crate) mod generation;
 pub(crate) mod lease;
 #[cfg(test)]
@@ -21,16 +22,13 @@ use tokio::time::{Duration, Instant, Sleep, sleep};
 
 pub(in crate::session) use self::entry::Entry;
 use self::entry::{REFRESH_GRACE, Refreshed, Sealed, StoredRecord};
-pub(super) use self::lease::Trigger;
+pub(crate) use self::lease::Trigger;
 use self::lease::{Exchanged, LEASE, Outcome, RefreshBackend, Stored, Verification};
 use self::unverified::HeldResults;
 use super::cookie::record::SessionRecord;
-use super::cookie::seal::SealingFailed;
 use super::{Session, Sessions};
-use crate::oauth::OAuthError;
 use crate::secret::SecretString;
-use crate::shared_store::{KeyNamespace, StoreError, StoreKey, with_timeout};
-use crate::token::TokenError;
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey, compare_and_set, with_timeout};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
@@ -39,8 +37,6 @@ use crate::util::telemetry;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 const MAX_WAIT: Duration = Duration::from_secs(12);
 
-/// Tries to store a refreshed session. All together take less than the lease.
-const STORE_TRIES: usize = 3;
 /// Tries to publish a result while the lease lasts.
 const MAX_RETRIES: u32 = 3;
 
@@ -91,9 +87,14 @@ impl Sessions {
         session: &Session,
         trigger: Trigger,
     ) -> Flight<Result<Session, RefreshError>> {
-        let trigger = if self.is_over(session) { Trigger::Idle } else { trigger };
+        let trigger = if self.is_past_limits(session) { Trigger::Idle } else { trigger };
         let (sessions, due) = (self.clone(), session.clone());
-        let refresh = || async move { sessions.refresh_until_fresh(due, trigger).await };
+        let refresh = || async move {
+            let refreshed = sessions.refresh_loop(due, trigger).await;
+            // Requests that have waited are authorized by the revocations of now.
+            sessions.0.revocations.read_if_stale().await;
+            refreshed
+        };
         self.0.refreshes.flights.join((session.flight_id(), trigger), refresh)
     }
 
@@ -104,30 +105,17 @@ impl Sessions {
         Some(Box::pin(sleep(valid_for.checked_sub(RESPONSE_MARGIN)?)))
     }
 
-    async fn refresh_until_fresh(
-        &self,
-        session: Session,
-        trigger: Trigger,
-    ) -> Result<Session, RefreshError> {
-        let refreshed = self.refresh_several(session, trigger).await;
-        // Requests that have waited are authorized by what is known by now.
-        if let Some(news) = self.0.revocations.news() {
-            news.await;
-        }
-        refreshed
-    }
-
     /// A late request's session may be several refreshes behind, and the newest due again.
-    async fn refresh_several(
+    async fn refresh_loop(
         &self,
         mut session: Session,
         mut trigger: Trigger,
     ) -> Result<Session, RefreshError> {
         for _ in 0..MAX_ROUNDS {
-            let outcome = self.refresh_once(&session, trigger).await;
+            let outcome = self.refresh_generation(&session, trigger).await;
             // What was requested is not done by finding an older result.
             let is_done = trigger != Trigger::Requested || !matches!(outcome, Outcome::Found(_));
-            let refreshed = self.refreshed(&session, outcome).await?;
+            let refreshed = self.into_result(&session, outcome).await?;
             let is_newer = refreshed.record().generation() > session.record().generation();
             session = refreshed;
             if self.is_due(&session) {
@@ -139,7 +127,7 @@ impl Sessions {
         Ok(session)
     }
 
-    async fn refresh_once(&self, session: &Session, trigger: Trigger) -> Outcome<Refreshed> {
+    async fn refresh_generation(&self, session: &Session, trigger: Trigger) -> Outcome<Refreshed> {
         // A task in this process has the lease.
         match self.0.refreshes.held.get(&session.flight_id()) {
             Some(Entry::Newest(Sealed { sealed, .. })) => {
@@ -151,12 +139,12 @@ impl Sessions {
             Some(Entry::Unverified { .. }) => return Outcome::Unavailable,
             Some(Entry::Ended) | None => {}
         }
-        let refresher = Refresher::new(self, session);
+        let backend = StoreBackend::new(self, session);
         let generation = session.record().generation();
-        lease::refresh(&refresher, generation, &refresher.owner, trigger).await
+        lease::refresh(&backend, generation, &backend.owner, trigger).await
     }
 
-    async fn refreshed(
+    async fn into_result(
         &self,
         session: &Session,
         outcome: Outcome<Refreshed>,
@@ -168,7 +156,7 @@ impl Sessions {
                 .map(|(record, _)| record)
                 .ok_or(RefreshError::Unavailable)?,
             Outcome::Refreshed(Refreshed { record, .. }) => record,
-            Outcome::Beyond | Outcome::Ended => return Err(RefreshError::Ended),
+            Outcome::Superseded | Outcome::Ended => return Err(RefreshError::Ended),
             Outcome::Idle => return Err(RefreshError::Expired),
             Outcome::InvalidGrant => {
                 // A copy of the cookie must not be accepted until its token expires.
@@ -180,14 +168,14 @@ impl Sessions {
             Outcome::Unavailable => return Err(RefreshError::Unavailable),
         };
         let now = self.0.scalekit.clock().now();
-        if record.is_over(self.0.lifetimes, now) {
+        if record.is_past_limits(self.0.lifetimes, now) {
             return Err(RefreshError::Expired);
         }
-        self.refreshed_session(record.touch(self.0.lifetimes, now)).ok_or(RefreshError::Unavailable)
+        self.seal_refreshed(record.touch(self.0.lifetimes, now)).ok_or(RefreshError::Unavailable)
     }
 
     /// The session of a refreshed record, with its cookie, which is sealed once for all requests.
-    fn refreshed_session(&self, record: SessionRecord) -> Option<Session> {
+    fn seal_refreshed(&self, record: SessionRecord) -> Option<Session> {
         let cookie = self.seal(&record).ok()?;
         let session = record.into_session()?;
         self.remember(&cookie, &session);
@@ -199,13 +187,13 @@ impl Sessions {
     /// on the result of the refresh is kept for a limited time only.
     pub(super) fn record_presented(&self, session: &Session) {
         let (sessions, session) = (self.clone(), session.clone());
-        drop(self.0.tasks.spawn("session cookie presented", async move {
-            let refresher = Refresher::new(&sessions, &session);
+        self.0.tasks.detach("session cookie presented", async move {
+            let backend = StoreBackend::new(&sessions, &session);
             let generation = session.record().generation();
-            if let Err(error) = lease::record_presented(&refresher, generation).await {
+            if let Err(error) = lease::record_presented(&backend, generation).await {
                 telemetry::internal_error("session_refresh", &error);
             }
-        }));
+        });
     }
 
     pub(super) fn refresh_key(&self, id: &str) -> StoreKey {
@@ -220,7 +208,7 @@ impl Session {
 }
 
 /// [`RefreshBackend`] with the shared store and the token endpoint.
-struct Refresher<'a> {
+struct StoreBackend<'a> {
     sessions: &'a Sessions,
     session: &'a Session,
     key: StoreKey,
@@ -232,7 +220,7 @@ struct Refresher<'a> {
     retries: AtomicU32,
 }
 
-impl<'a> Refresher<'a> {
+impl<'a> StoreBackend<'a> {
     fn new(sessions: &'a Sessions, session: &'a Session) -> Self {
         // Unique in this process by the number, among replicas by the random part.
         let number = sessions.0.refreshes.owners.fetch_add(1, Ordering::Relaxed);
@@ -246,22 +234,7 @@ impl<'a> Refresher<'a> {
     }
 }
 
-impl Refresher<'_> {
-    /// Puts the refreshed session into the store, whose older one has a token that is spent.
-    async fn store(&self, record: &SessionRecord) {
-        for _ in 0..STORE_TRIES {
-            match self.sessions.store_again(record).await {
-                Ok(_) => return,
-                Err(error) => telemetry::internal_error("stored_session", &error),
-            }
-            sleep(POLL_INTERVAL).await;
-        }
-        // Whoever reads an older one takes the published result instead.
-        self.sessions.store_later(record.clone());
-    }
-}
-
-impl RefreshBackend for Refresher<'_> {
+impl RefreshBackend for StoreBackend<'_> {
     type Refreshed = Refreshed;
 
     async fn read(&self) -> Result<Option<Bytes>, StoreError> {
@@ -276,7 +249,7 @@ impl RefreshBackend for Refresher<'_> {
             Entry::Newest(newest) if newest.presented => ttl.min(self.sessions.0.refresh_retention),
             Entry::Newest(_) | Entry::Unverified { .. } => ttl,
         };
-        self.sessions.compare_and_set(&self.key, seen, entry.encode(), ttl).await
+        compare_and_set(self.sessions.store(), &self.key, seen, entry.encode(), ttl).await
     }
 
     async fn set_lease(
@@ -286,7 +259,8 @@ impl RefreshBackend for Refresher<'_> {
         ttl: Duration,
     ) -> Result<bool, StoreError> {
         let now = Instant::now();
-        let is_set = self.sessions.compare_and_set(&self.lease_key, seen, lease, ttl).await?;
+        let is_set =
+            compare_and_set(self.sessions.store(), &self.lease_key, seen, lease, ttl).await?;
         if is_set && ttl == LEASE {
             *self.leased_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
         }
@@ -309,9 +283,9 @@ impl RefreshBackend for Refresher<'_> {
         self.sessions.keep_until_published(self.session, result, lease);
     }
 
-    async fn mark_spent(&self, generation: u32) -> Result<bool, StoreError> {
+    async fn mark_reached(&self, generation: u32) -> Result<bool, StoreError> {
         debug_assert_eq!(generation, self.session.record().generation());
-        self.sessions.mark_generation(self.session.record()).await
+        self.sessions.mark_reached(self.session.record()).await
     }
 
     fn sealed(&self) -> Option<String> {
@@ -327,17 +301,17 @@ impl RefreshBackend for Refresher<'_> {
                     if there.generation() > record.generation() =>
                 {
                     let sealed = self.sessions.seal_stored(&there);
-                    return Ok(sealed.map_or(Stored::Beyond, Stored::Newer));
+                    return Ok(sealed.map_or(Stored::Superseded, Stored::Newer));
                 }
                 Some(_) => {}
             }
         }
-        let is_beyond = self.sessions.is_beyond(record.id(), record.generation()).await?;
-        Ok(if is_beyond { Stored::Beyond } else { Stored::Same })
+        let is_superseded = self.sessions.is_superseded(record.id(), record.generation()).await?;
+        Ok(if is_superseded { Stored::Superseded } else { Stored::Same })
     }
 
     async fn is_ready(&self) -> bool {
-        let ready = self.sessions.scalekit().keys().ready().await;
+        let ready = self.sessions.scalekit().remote_keys().ready().await;
         if let Err(error) = &ready {
             telemetry::internal_error("session_refresh", error);
         }
@@ -349,21 +323,8 @@ impl RefreshBackend for Refresher<'_> {
         leased_at.elapsed() > MAX_LEASE_AGE
     }
 
-    async fn exchange(&self, unverified: Option<&str>) -> Exchanged<Refreshed> {
-        let exchanged = match self.try_exchange(unverified).await {
-            Ok(exchanged) => exchanged,
-            Err(ExchangeError::OAuth(OAuthError::InvalidGrant)) => Exchanged::InvalidGrant,
-            Err(error) => {
-                telemetry::internal_error("session_refresh", &error);
-                Exchanged::Failed
-            }
-        };
-        telemetry::session_refreshed(match exchanged {
-            Exchanged::Refreshed(_) => "refreshed",
-            Exchanged::InvalidGrant => "ended",
-            Exchanged::Failed | Exchanged::Unverified(_) => "failed",
-        });
-        exchanged
+    async fn exchange(&self, unverified: Option<&str>) -> Option<Exchanged<Refreshed>> {
+        self.exchange_tokens(unverified).await
     }
 
     async fn verify(&self, tokens: &str) -> Verification<Refreshed> {
@@ -379,16 +340,4 @@ impl RefreshBackend for Refresher<'_> {
         sleep(POLL_INTERVAL).await;
         self.started.elapsed() < MAX_WAIT
     }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ExchangeError {
-    #[error("the session has no refresh token")]
-    NoRefreshToken,
-    #[error(transparent)]
-    NotSealed(#[from] SealingFailed),
-    #[error(transparent)]
-    OAuth(#[from] OAuthError),
-    #[error("the refreshed tokens were not accepted: {0}")]
-    Token(#[from] TokenError),
 }

@@ -5,26 +5,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::time::{Duration, timeout};
+use tokio::time::Duration;
 use zeroize::Zeroizing;
 
 use super::entry::{Entry, Refreshed, Sealed};
 use super::lease::{Exchanged, LEASE, RefreshBackend as _, Verification};
-use super::{ExchangeError, FlightId, Refresher};
+use super::{FlightId, StoreBackend};
 use crate::oauth::TokenResponse;
 use crate::secret::SecretString;
 use crate::session::cookie::record::SessionRecord;
 use crate::session::cookie::seal::{Purpose, SealingFailed};
 use crate::session::{Session, Sessions};
-use crate::token::{Flow, TokenError};
-use crate::util::telemetry;
 
 /// How many results are kept in this process, and for how long.
 const MAX_HELD: usize = 10_000;
 const LONGEST_HELD: Duration = Duration::from_secs(60 * 60);
-
-/// Shorter than the rest of the lease after a token call.
-const VERIFICATION_DEADLINE: Duration = Duration::from_secs(5);
 
 /// A result that the store has not accepted yet.
 type Held = Arc<Mutex<Entry>>;
@@ -60,7 +55,7 @@ fn current(held: &Held) -> Entry {
 
 impl Sessions {
     /// Seals tokens for the store. They open for this generation of this session only.
-    fn seal_unverified(
+    pub(super) fn seal_unverified(
         &self,
         record: &SessionRecord,
         tokens: &TokenResponse,
@@ -69,7 +64,11 @@ impl Sessions {
         self.0.keys.seal(Purpose::UnverifiedTokens, record.id(), &content)
     }
 
-    fn open_unverified(&self, record: &SessionRecord, text: &str) -> Option<TokenResponse> {
+    pub(super) fn open_unverified(
+        &self,
+        record: &SessionRecord,
+        text: &str,
+    ) -> Option<TokenResponse> {
         let opened = self.0.keys.open(Purpose::UnverifiedTokens, record.id(), text)?;
         decode(record.generation(), &opened.content)
     }
@@ -84,93 +83,37 @@ impl Sessions {
         let published = self.0.tasks.repeat_for(LONGEST_HELD, move || {
             let (sessions, session) = (refreshing.clone(), session.clone());
             let (held, lease) = (Arc::clone(&held), lease.clone());
-            async move { Refresher::new(&sessions, &session).apply_refresh(&held, &lease).await }
+            async move { StoreBackend::new(&sessions, &session).try_publish(&held, &lease).await }
         });
-        drop(self.0.tasks.spawn("result of a session refresh", async move {
+        self.0.tasks.detach("result of a session refresh", async move {
             published.await;
             sessions.0.refreshes.held.remove(&id, &result);
-        }));
+        });
     }
 }
 
-impl Refresher<'_> {
-    pub(super) async fn try_exchange(
-        &self,
-        unverified: Option<&str>,
-    ) -> Result<Exchanged<Refreshed>, ExchangeError> {
-        let record = self.session.record();
-        let unverified = unverified.and_then(|text| self.sessions.open_unverified(record, text));
-        let spent = unverified
-            .and_then(|tokens| tokens.refresh_token)
-            .or_else(|| record.refresh_token.clone())
-            .ok_or(ExchangeError::NoRefreshToken)?;
-        let mut tokens = self.sessions.scalekit().refresh(&spent).await?;
-        tokens.refresh_token.get_or_insert(spent);
-        match self.verified(&tokens).await {
-            Err(ExchangeError::Token(error))
-                if !matches!(verification(error), Verification::Rejected) =>
-            {
-                telemetry::internal_error("session_refresh", &error);
-                Ok(Exchanged::Unverified(self.sessions.seal_unverified(record, &tokens)?))
-            }
-            verified => verified.map(Exchanged::Refreshed),
-        }
-    }
-
-    pub(super) async fn verify_received(&self, tokens: &str) -> Verification<Refreshed> {
-        let Some(tokens) = self.sessions.open_unverified(self.session.record(), tokens) else {
-            return Verification::Rejected;
-        };
-        match self.verified(&tokens).await {
-            Ok(refreshed) => Verification::Verified(refreshed),
-            Err(error) => {
-                telemetry::internal_error("session_refresh", &error);
-                match error {
-                    ExchangeError::Token(error) => verification(error),
-                    _ => Verification::Unavailable,
-                }
-            }
-        }
-    }
-
-    /// Verifies tokens. Returns the session with them.
-    async fn verified(&self, tokens: &TokenResponse) -> Result<Refreshed, ExchangeError> {
-        let (sessions, record) = (self.sessions, self.session.record());
-        let flow = Flow::Refresh { subject: self.session.principal().subject() };
-        let verified = timeout(VERIFICATION_DEADLINE, sessions.verify(tokens, flow)).await;
-        let principal = verified.map_err(|_| TokenError::KeysUnavailable)??.principal;
-        let (refresh_token, id_token) = (tokens.refresh_token.clone(), tokens.id_token.as_ref());
-        let now = sessions.scalekit().clock().now();
-        let record = record
-            .refresh(&principal, refresh_token, id_token, sessions.0.lifetimes, now)
-            .ok_or(SealingFailed)?;
-        if record.is_stored() {
-            self.store(&record).await;
-        }
-        Ok(Refreshed { sealed: sessions.seal_stored(&record)?, record })
-    }
-
+impl StoreBackend<'_> {
     /// Publishes a result that the store did not accept before. Verifies its tokens first if
     /// necessary. Returns `false` if it must be retried.
-    async fn apply_refresh(&self, held: &Held, lease: &Bytes) -> bool {
+    async fn try_publish(&self, held: &Held, lease: &Bytes) -> bool {
         if self.publish(&current(held), lease).await {
             return true;
         }
         let is_leased = self.extend(lease).await;
         let Entry::Unverified { base, tokens } = current(held) else { return false };
         let exchanged = match self.verify_received(&tokens).await {
-            Verification::Verified(refreshed) => Exchanged::Refreshed(refreshed),
+            Verification::Verified(refreshed) => Some(Exchanged::Refreshed(refreshed)),
             Verification::Outdated if is_leased => self.exchange(Some(&tokens)).await,
-            _ => return false,
+            _ => None,
         };
         let result = match exchanged {
-            Exchanged::Failed => return false,
-            Exchanged::InvalidGrant => return true,
-            Exchanged::Refreshed(Refreshed { sealed, .. }) => {
+            None => return false,
+            Some(Exchanged::InvalidGrant) => return true,
+            Some(Exchanged::Refreshed(Refreshed { sealed, .. })) => {
                 let generation = base.generation.saturating_add(1);
                 Entry::Newest(Sealed { generation, sealed, presented: false })
             }
-            Exchanged::Unverified(tokens) => Entry::Unverified { base, tokens },
+            Some(Exchanged::Unverified(tokens)) => Entry::Unverified { base, tokens },
         };
         held.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&result);
         let is_published = self.publish(&result, lease).await;
@@ -198,18 +141,6 @@ impl Refresher<'_> {
             Ok(false) => self.set_lease(None, lease.clone(), LEASE).await.unwrap_or(false),
             extended => extended.unwrap_or(false),
         }
-    }
-}
-
-/// Classifies an error in tokens that the token endpoint has issued.
-fn verification(error: TokenError) -> Verification<Refreshed> {
-    match error {
-        TokenError::KeysUnavailable | TokenError::NotYetValid => Verification::Unavailable,
-        // The key may be published later or never, or may have been replaced under the same `kid`.
-        TokenError::Expired | TokenError::InvalidSignature | TokenError::NoMatchingKey => {
-            Verification::Outdated
-        }
-        _ => Verification::Rejected,
     }
 }
 

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::order::{Place, Position};
-use super::{Entry, Key, RENEW_AGE, Scope, State, millis};
+use super::{Entry, Key, RENEW_AGE, Scope, State};
+use crate::clock::millis;
 use crate::shared_store::{StoreError, with_timeout};
 use crate::util::telemetry;
 
@@ -195,7 +196,7 @@ impl State {
         }
         // Regardless of how slow the store was, and whether it responded.
         let checked_at = started.max(self.clock.monotonic().saturating_sub(RENEW_AGE));
-        self.checked_at.store(millis(checked_at) + 1, Ordering::Release);
+        self.checked_at.store(millis(checked_at).saturating_add(1), Ordering::Release);
     }
 
     /// Publishes what the log lacks, then reads the counter if the log was read to its end.

@@ -29,9 +29,10 @@ pub(crate) use self::order::RecordedPosition;
 use self::order::{Epochs, Place, random_id};
 pub(super) use self::subject::Revocable;
 pub(crate) use self::subject::{Key, Revoked};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::shared_store::{
-    KeyNamespace, LogCursor, SharedStore, StoreError, StoreKey, StoreScope, with_timeout,
+    KeyNamespace, LogCursor, SharedStore, StoreError, StoreKey, StoreScope, compare_and_set,
+    with_timeout,
 };
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
@@ -41,7 +42,7 @@ const MAX_AGE: Duration = Duration::from_secs(2);
 /// From this age on, the log is read in the background.
 const RENEW_AGE: Duration = Duration::from_secs(1);
 
-/// How many revocations are retained with their positions. Beyond that, logouts of environment
+/// How many revocations are retained with their positions. Superseded that, logouts of environment
 /// sessions are retained without them, in less memory.
 pub(super) const MAX_WITH_POSITION: usize = 100_000;
 /// The minimum interval between removals of expired revocations at capacity.
@@ -227,7 +228,7 @@ impl Revocations {
     }
 
     /// Whether a session was ended, by its own ID.
-    pub(super) fn has_ended(&self, id: &str) -> bool {
+    pub(super) fn is_id_revoked(&self, id: &str) -> bool {
         let key = Revoked::Session(id).key();
         let known = self.0.known();
         known.has_ended(&key, None) || known.entries.contains_key(&(key, Scope::All))
@@ -238,21 +239,23 @@ impl Revocations {
         self.0.has_peers
     }
 
-    pub(super) fn covers(&self, session: &Revocable) -> bool {
+    pub(super) fn is_revoked(&self, session: &Revocable) -> bool {
         let known = self.0.known();
         let single = [session.session, session.environment_session];
         single.iter().flatten().any(|key| known.has_ended(key, session.issued_at))
             || session.keys.iter().any(|key| known.covers(*key, session, self.0.process))
     }
 
-    /// Returns what to wait for before a request can be authorized; usually nothing.
-    pub(super) fn news(&self) -> Option<Flight<()>> {
+    /// Returns the read of the log that a request must wait for; usually none.
+    pub(super) fn pending_read(&self) -> Option<Flight<()>> {
         if !self.0.has_peers {
             return None;
         }
         let age = match self.0.checked_at.load(Ordering::Acquire) {
             0 => Duration::MAX,
-            at => Duration::from_millis((millis(self.0.clock.monotonic()) + 1).saturating_sub(at)),
+            at => Duration::from_millis(
+                millis(self.0.clock.monotonic()).saturating_add(1).saturating_sub(at),
+            ),
         };
         if age < RENEW_AGE {
             return None;
@@ -260,6 +263,13 @@ impl Revocations {
         let state = Arc::clone(&self.0);
         let read = self.0.reads.join((), || async move { state.read().await });
         (age >= MAX_AGE).then_some(read)
+    }
+
+    /// Waits for a read of the log if there is one that a request must wait for.
+    pub(super) async fn read_if_stale(&self) {
+        if let Some(read) = self.pending_read() {
+            read.await;
+        }
     }
 
     /// Whether requests are rejected because the log has not been read for too long.
@@ -324,12 +334,7 @@ impl State {
                 Some(position) => self.observe_counter(position, before).next(),
                 None => Position { epoch: random_id(), number: 1 },
             };
-            let value = next.encode();
-            let advanced = match seen {
-                Some(seen) => self.store.replace_if(key, seen, value, COUNTER_LIFETIME),
-                None => self.store.put_if_absent(key, value, COUNTER_LIFETIME),
-            };
-            if with_timeout(advanced).await? {
+            if compare_and_set(&*self.store, key, seen, next.encode(), COUNTER_LIFETIME).await? {
                 self.observe_counter(next, None);
                 return Ok(next);
             }
@@ -355,11 +360,8 @@ impl State {
             if stored == Some(position) {
                 break;
             }
-            let changed = match seen {
-                Some(seen) => self.store.replace_if(key, seen, position.encode(), COUNTER_LIFETIME),
-                None => self.store.put_if_absent(key, position.encode(), COUNTER_LIFETIME),
-            };
-            if with_timeout(changed).await? {
+            let value = position.encode();
+            if compare_and_set(&*self.store, key, seen, value, COUNTER_LIFETIME).await? {
                 self.observe_counter(position, None);
                 break;
             }
@@ -407,10 +409,6 @@ impl State {
         }
         known.is_nearly_full = len >= MAX_WITH_POSITION / if known.is_nearly_full { 4 } else { 2 };
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 1)
 }
 
 impl std::fmt::Debug for Revocations {

@@ -64,7 +64,7 @@ impl Revoked<'_> {
     }
 
     /// The key in the shared store which records that such a session has begun.
-    pub(in crate::session) fn login_name(self) -> String {
+    pub(in crate::session) fn marker_id(self) -> String {
         self.key().text()
     }
 
@@ -104,14 +104,14 @@ pub(in crate::session) struct Revocable {
 }
 
 impl Revocable {
-    /// Returns the keys in the shared store which record that the session has begun: all by which
-    /// it can be revoked from outside this app, so not its own ID.
-    pub(in crate::session) fn login_names(&self) -> impl Iterator<Item = String> {
-        self.keys.iter().skip(1).map(Key::text)
+    /// Returns the IDs of the markers that the session has begun: one for each key by which it can
+    /// be revoked from outside this app, so not for its own ID.
+    pub(in crate::session) fn marker_ids(&self) -> impl Iterator<Item = String> {
+        self.keys.iter().filter(|key| Some(**key) != self.session).map(Key::text)
     }
 
-    /// Returns the one of these keys for the environment's session.
-    pub(in crate::session) fn environment_session_name(&self) -> Option<String> {
+    /// Returns the one of these IDs for the environment's session.
+    pub(in crate::session) fn environment_session_marker(&self) -> Option<String> {
         self.environment_session.as_ref().map(Key::text)
     }
 

@@ -43,25 +43,25 @@ async fn begin(revocations: &Revocations) -> Revocable {
 
 async fn read(clock: &SteppedClock, revocations: &Revocations) {
     clock.advance(Duration::from_millis(2000));
-    revocations.news().expect("the last reading is too old").await;
+    revocations.pending_read().expect("the last reading is too old").await;
 }
 
 #[tokio::test]
 async fn a_revocation_takes_effect_here_at_once_and_elsewhere_within_two_seconds() {
     for clock in SteppedClock::each() {
         let [here, there] = replicas(&clock);
-        there.news().expect("nothing was read yet").await;
+        there.pending_read().expect("nothing was read yet").await;
         let before = (here.version(), there.version());
         here.revoke(Revoked::Session("one"), HOUR).await.unwrap();
         let position = here.position().await;
         let [one, two] = ["one", "two"].map(|id| named(id, position, None));
-        assert!(here.covers(&one) && !here.covers(&two));
+        assert!(here.is_revoked(&one) && !here.is_revoked(&two));
         assert!(here.version() > before.0);
 
         clock.advance(Duration::from_millis(1999));
-        assert!(there.news().is_none(), "read in the background");
+        assert!(there.pending_read().is_none(), "read in the background");
         read(&clock, &there).await;
-        assert!(there.covers(&one) && !there.covers(&two) && there.version() > before.1);
+        assert!(there.is_revoked(&one) && !there.is_revoked(&two) && there.version() > before.1);
     }
 }
 
@@ -83,8 +83,8 @@ async fn a_login_after_a_revocation_survives_it_and_one_before_does_not() {
                     read(&clock, second).await;
                 }
                 for replica in [first, second] {
-                    assert!(replica.covers(&old), "{:?}", clock.step);
-                    assert!(!replica.covers(&new), "{:?}", clock.step);
+                    assert!(replica.is_revoked(&old), "{:?}", clock.step);
+                    assert!(!replica.is_revoked(&new), "{:?}", clock.step);
                 }
             }
         }
@@ -104,12 +104,12 @@ async fn a_late_event_with_its_own_time_does_not_end_later_logins() {
             here.revoke_issued_until(50, Revoked::User("usr_1"), HOUR).await.unwrap();
             read(&clock, &there).await;
             for replica in [&here, &there] {
-                assert!(replica.covers(&old) && replica.covers(&same_second));
-                assert!(replica.covers(&unknown) && !replica.covers(&new));
+                assert!(replica.is_revoked(&old) && replica.is_revoked(&same_second));
+                assert!(replica.is_revoked(&unknown) && !replica.is_revoked(&new));
             }
         }
         // Sessions that began after the event arrived are later, whatever `iat` their tokens have.
-        assert!(!there.covers(&named("one", here.position().await, Some(90))));
+        assert!(!there.is_revoked(&named("one", here.position().await, Some(90))));
     }
 }
 
@@ -124,8 +124,8 @@ async fn concurrent_revocations_and_logins_on_many_replicas_keep_their_order() {
     let new = futures::future::join_all(all.iter().map(begin)).await;
     for one in &all {
         read(&clock, one).await;
-        assert!(old.iter().all(|session| one.covers(session)));
-        assert!(!new.iter().any(|session| one.covers(session)));
+        assert!(old.iter().all(|session| one.is_revoked(session)));
+        assert!(!new.iter().any(|session| one.is_revoked(session)));
     }
 }
 
@@ -135,14 +135,14 @@ async fn a_session_of_an_unknown_position_is_older_than_every_revocation() {
     let ([here, there], alone) = (replicas(&clock), alone(&clock));
     let elsewhere = self::alone(&clock);
     let (none, other) = (named("one", RecordedPosition::default(), None), begin(&elsewhere).await);
-    assert!(!here.covers(&none) && !alone.covers(&other));
+    assert!(!here.is_revoked(&none) && !alone.is_revoked(&other));
     for one in [&here, &alone] {
         one.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
     }
     read(&clock, &there).await;
     for one in [&here, &there, &alone] {
-        assert!(one.covers(&none) && one.covers(&other));
-        assert!(!one.covers(&begin(one).await));
+        assert!(one.is_revoked(&none) && one.is_revoked(&other));
+        assert!(!one.is_revoked(&begin(one).await));
     }
 }
 
@@ -160,13 +160,13 @@ async fn after_state_loss_new_logins_work_and_old_ones_can_be_revoked() {
     let newest = begin(&here).await;
     read(&clock, &there).await;
     for one in [&here, &there] {
-        assert!(one.covers(&old) && !one.covers(&newer) && !one.covers(&newest));
+        assert!(one.is_revoked(&old) && !one.is_revoked(&newer) && !one.is_revoked(&newest));
     }
     there.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
     read(&clock, &here).await;
     for one in [&here, &there] {
-        assert!(one.covers(&old) && one.covers(&newer) && one.covers(&newest));
-        assert!(!one.covers(&begin(one).await));
+        assert!(one.is_revoked(&old) && one.is_revoked(&newer) && one.is_revoked(&newest));
+        assert!(!one.is_revoked(&begin(one).await));
     }
 }
 
@@ -185,8 +185,8 @@ async fn a_replica_that_starts_after_state_loss_reads_the_revocations_of_others(
     read(&clock, &here).await;
     let late = replica(&store, &clock);
     read(&clock, &late).await;
-    assert!(late.covers(&old));
-    assert!(!late.covers(&new) && !late.covers(&newest) && !here.covers(&newest));
+    assert!(late.is_revoked(&old));
+    assert!(!late.is_revoked(&new) && !late.is_revoked(&newest) && !here.is_revoked(&newest));
 }
 
 #[tokio::test]
@@ -205,15 +205,15 @@ async fn ended_sessions_are_published_again_after_state_loss() {
         for _ in 0..2 {
             for replica in [&here, &there] {
                 read(&clock, replica).await;
-                assert!(ids.iter().all(|id| replica.has_ended(id)), "known all the time");
+                assert!(ids.iter().all(|id| replica.is_id_revoked(id)), "known all the time");
             }
         }
         let entries = store.entries(&scope().key(KeyNamespace::Revocation, "log")).await;
         assert_eq!(entries, ids.len(), "published by one of the replicas");
         let late = replica(&store, &clock);
         read(&clock, &late).await;
-        assert!(ids.iter().all(|id| late.has_ended(id)));
-        assert!(!late.has_ended("another"));
+        assert!(ids.iter().all(|id| late.is_id_revoked(id)));
+        assert!(!late.is_id_revoked("another"));
     }
 }
 
@@ -250,10 +250,10 @@ async fn at_capacity_logouts_are_retained_without_their_position() {
     let late = replica(&store, &clock);
     read(&clock, &late).await;
     for one in [&here, &there, &late] {
-        assert!(one.covers(&old) && !one.covers(&new));
+        assert!(one.is_revoked(&old) && !one.is_revoked(&new));
     }
     here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
-    assert!(here.covers(&new));
+    assert!(here.is_revoked(&new));
 }
 
 #[tokio::test]
@@ -310,7 +310,7 @@ async fn a_new_login_is_valid_on_every_replica_after_the_store_lost_the_last_rev
     store.put(&counter, before, HOUR).await.unwrap();
     read(&clock, &here).await;
     let new = begin(&there).await;
-    assert!(!here.covers(&new));
+    assert!(!here.is_revoked(&new));
 }
 
 #[tokio::test]
@@ -329,7 +329,7 @@ async fn a_revocation_has_one_position_under_concurrent_logins() {
     read(&clock, &here).await;
     read(&clock, &there).await;
     for one in [&here, &there] {
-        assert!(one.covers(&old) && !one.covers(&new));
+        assert!(one.is_revoked(&old) && !one.is_revoked(&new));
     }
 }
 
@@ -344,7 +344,7 @@ async fn concurrent_revocations_wait_no_longer_than_one_while_the_store_hangs() 
     let revoked = (0..100).map(|_| here.revoke(Revoked::User("usr_1"), HOUR));
     assert!(futures::future::join_all(revoked).await.iter().all(Result::is_err));
     assert!(started.elapsed() <= PUBLISH_DEADLINE, "{:?}", started.elapsed());
-    assert!(here.covers(&old));
+    assert!(here.is_revoked(&old));
 }
 
 #[tokio::test(start_paused = true)]
@@ -354,27 +354,31 @@ async fn while_the_store_hangs_revocations_take_effect_here_but_not_on_later_log
         let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
         let old = begin(&there).await;
         store.set(Fails::Hangs);
-        let read_there = there.news().expect("nothing was read yet");
+        let read_there = there.pending_read().expect("nothing was read yet");
         // Time passes while the store hangs.
         clock.advance(Duration::from_millis(30_000));
         read_there.await;
-        assert!(there.news().is_none(), "requests are authorized by the known revocations");
+        assert!(there.pending_read().is_none(), "requests are authorized by the known revocations");
 
         let before = begin(&here).await;
         assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
         let after = begin(&here).await;
         for session in [&old, &before] {
-            assert!(here.covers(session));
+            assert!(here.is_revoked(session));
         }
-        assert!(!here.covers(&after));
+        assert!(!here.is_revoked(&after));
 
         store.set(Fails::Not);
         read(&clock, &here).await;
         read(&clock, &there).await;
         for one in [&here, &there] {
-            assert!(one.covers(&old) && one.covers(&before) && !one.covers(&begin(one).await));
+            assert!(
+                one.is_revoked(&old)
+                    && one.is_revoked(&before)
+                    && !one.is_revoked(&begin(one).await)
+            );
         }
-        assert!(!here.covers(&after));
+        assert!(!here.is_revoked(&after));
     }
 }
 
@@ -389,9 +393,9 @@ async fn an_endless_or_repeating_log_is_read_for_a_limited_time() {
         store.set(fails);
         read(&clock, &there).await;
         assert!(store.take_reads() <= MAX_PAGES);
-        assert_eq!(there.covers(&old), learned);
-        assert!(!there.covers(&begin(&here).await));
-        assert!(there.news().is_none(), "the next read is not due yet");
+        assert_eq!(there.is_revoked(&old), learned);
+        assert!(!there.is_revoked(&begin(&here).await));
+        assert!(there.pending_read().is_none(), "the next read is not due yet");
         assert!(!there.rejects_requests());
 
         clock.advance(Duration::from_millis(60_000));
@@ -431,11 +435,11 @@ async fn a_full_store_blocks_no_revocation_here() {
     let old = begin(&here).await;
     store.set(Fails::Full);
     assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
-    assert!(here.covers(&old));
+    assert!(here.is_revoked(&old));
     store.set(Fails::Not);
     read(&clock, &here).await;
     read(&clock, &there).await;
-    assert!(there.covers(&old));
+    assert!(there.is_revoked(&old));
 }
 
 #[tokio::test]
@@ -454,6 +458,6 @@ async fn revocations_are_removed_when_no_covered_session_can_be_alive() {
         for number in 0..100 {
             here.revoke(Revoked::Session(&number.to_string()), HOUR).await.unwrap();
         }
-        assert!(here.covers(&old), "it is retained for as long as it may be needed");
+        assert!(here.is_revoked(&old), "it is retained for as long as it may be needed");
     }
 }

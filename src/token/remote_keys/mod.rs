@@ -24,7 +24,7 @@ use super::jws::CompactJws;
 use super::key_set::KeySet;
 use super::verifying_key::VerifyingKey;
 use super::{Claims, TokenError};
-use crate::clock::Clock;
+use crate::clock::{Clock, millis};
 use crate::http_client::{HttpClient, HttpClientError, SendLimits, send_within_limits};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
@@ -67,6 +67,7 @@ impl TokenSource {
 pub(crate) struct VerifiedJws {
     pub(crate) claims: Claims,
     pub(crate) typ: Option<String>,
+    pub(crate) algorithm: Algorithm,
     pub(crate) key: Arc<VerifyingKey>,
 }
 
@@ -177,7 +178,12 @@ impl RemoteKeys {
 
 fn check(keys: &KeySet, jws: &CompactJws<'_>) -> Result<VerifiedJws, TokenError> {
     let key = Arc::clone(keys.verify(jws)?);
-    Ok(VerifiedJws { claims: jws.claims()?, typ: jws.header.typ.clone(), key })
+    Ok(VerifiedJws {
+        claims: jws.claims()?,
+        typ: jws.header.typ.clone(),
+        algorithm: jws.header.algorithm,
+        key,
+    })
 }
 
 #[derive(Debug)]
@@ -365,10 +371,6 @@ impl FetchBudget {
 
 fn after(start: u64, duration: Duration) -> u64 {
     start.saturating_add(millis(duration))
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

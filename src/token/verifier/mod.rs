@@ -146,7 +146,7 @@ impl TokenVerifier {
         token: &str,
         signed: Result<VerifiedJws, TokenError>,
     ) -> Result<Principal, TokenError> {
-        let accepted = signed.and_then(|VerifiedJws { claims, typ, key }| {
+        let accepted = signed.and_then(|VerifiedJws { claims, typ, key, .. }| {
             let principal =
                 self.0.expectations.check(claims, typ.as_deref(), self.0.clock.now())?;
             let valid_until = self.0.expectations.valid_until(&principal);

@@ -6,7 +6,7 @@
 //!
 //! A request with an older cookie is an actor of an older generation: the response with the newer
 //! one was lost, or has not arrived. While the session lives, such a request must get the newest
-//! session, or be unavailable for the moment; [`Outcome::Beyond`] is correct only if the newer
+//! session, or be unavailable for the moment; [`Outcome::Superseded`] is correct only if the newer
 //! cookie was presented and its result has expired since.
 
 mod outcomes;
@@ -341,8 +341,8 @@ impl RefreshBackend for Replica {
         }
         let mut shared = self.shared.lock().unwrap();
         shared.fail()?;
-        let is_beyond = shared.spent_before > Some(self.generation());
-        Ok(if is_beyond { Stored::Beyond } else { Stored::Same })
+        let is_superseded = shared.spent_before > Some(self.generation());
+        Ok(if is_superseded { Stored::Superseded } else { Stored::Same })
     }
 
     async fn is_ready(&self) -> bool {
@@ -350,7 +350,7 @@ impl RefreshBackend for Replica {
     }
 
     /// Two steps: the request takes effect, and the response arrives.
-    async fn exchange(&self, unverified: Option<&str>) -> Exchanged {
+    async fn exchange(&self, unverified: Option<&str>) -> Option<Exchanged> {
         self.turn().await;
         let exchanged = {
             let mut shared = self.shared.lock().unwrap();
@@ -358,10 +358,10 @@ impl RefreshBackend for Replica {
             shared.calling += 1;
             shared.calls_at_once = shared.calls_at_once.max(shared.calling);
             let first = shared.calls == 1;
-            let refreshed = Exchanged::Refreshed(sealed(self.generation() + 1));
+            let refreshed = Some(Exchanged::Refreshed(sealed(self.generation() + 1)));
             match self.setup.environment {
-                Environment::Rejects => Exchanged::InvalidGrant,
-                Environment::FailsOnce if first => Exchanged::Failed,
+                Environment::Rejects => Some(Exchanged::InvalidGrant),
+                Environment::FailsOnce if first => None,
                 environment => {
                     let is_new = match unverified {
                         Some(tokens) => shared.spent_unverified.insert(tokens.to_owned()),
@@ -369,8 +369,8 @@ impl RefreshBackend for Replica {
                     };
                     shared.spent_without_lease |= is_new && !self.holds_lease(&shared);
                     match environment {
-                        Environment::SpendsOnce if !is_new => Exchanged::InvalidGrant,
-                        Environment::LosesFirstResponse if first => Exchanged::Failed,
+                        Environment::SpendsOnce if !is_new => Some(Exchanged::InvalidGrant),
+                        Environment::LosesFirstResponse if first => None,
                         _ => refreshed,
                     }
                 }
@@ -380,8 +380,8 @@ impl RefreshBackend for Replica {
         let mut shared = self.shared.lock().unwrap();
         shared.calling -= 1;
         match exchanged {
-            Exchanged::Refreshed(_) if shared.keys_are_unreachable => {
-                Exchanged::Unverified(format!("tokens {}", shared.calls))
+            Some(Exchanged::Refreshed(_)) if shared.keys_are_unreachable => {
+                Some(Exchanged::Unverified(format!("tokens {}", shared.calls)))
             }
             exchanged => exchanged,
         }
@@ -408,7 +408,7 @@ impl RefreshBackend for Replica {
         self.shared.lock().unwrap().held.push((result, lease));
     }
 
-    async fn mark_spent(&self, generation: u32) -> Result<bool, StoreError> {
+    async fn mark_reached(&self, generation: u32) -> Result<bool, StoreError> {
         if self.setup.marks_are_steps {
             self.turn().await;
         }

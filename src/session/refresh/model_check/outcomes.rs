@@ -112,17 +112,17 @@ fn the_result_expires_only_after_its_cookie_was_presented() {
     let setup = Setup::new(&actors, Environment::SpendsOnce, &[Event::ResultExpires]);
     explore(&setup.clone().published(1), |outcomes, shared| {
         assert!(got(&outcomes[1], 2));
-        let is_beyond = outcomes[0] == Some(Outcome::Beyond);
-        assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2) || is_beyond);
-        assert!(!is_beyond || shared.result_expired);
+        let is_superseded = outcomes[0] == Some(Outcome::Superseded);
+        assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2) || is_superseded);
+        assert!(!is_superseded || shared.result_expired);
         assert_ne!(shared.entry, Some(Entry::Ended.encode()));
         assert_eq!(shared.calls, 1);
     });
     // A cookie from before the newest one is presented late.
     let late = Setup { actors: vec![OLD, Actor::Present(1), Actor::Present(2)], ..setup.clone() };
     explore(&late.published(2), |outcomes, shared| {
-        let is_beyond = outcomes[0] == Some(Outcome::Beyond) && shared.result_expired;
-        assert!(got(&outcomes[0], 2) || is_beyond);
+        let is_superseded = outcomes[0] == Some(Outcome::Superseded) && shared.result_expired;
+        assert!(got(&outcomes[0], 2) || is_superseded);
         assert_eq!(shared.calls, 0);
     });
     // From the beginning, with a refresh that is still in progress when its cookie arrives.
@@ -130,8 +130,8 @@ fn the_result_expires_only_after_its_cookie_was_presented() {
     explore(&setup, |outcomes, shared| {
         assert!(outcomes[..2].iter().any(|outcome| got(outcome, 1)));
         for outcome in &outcomes[..2] {
-            let is_beyond = *outcome == Some(Outcome::Beyond);
-            assert!(got(outcome, 1) || (is_beyond && shared.result_expired));
+            let is_superseded = *outcome == Some(Outcome::Superseded);
+            assert!(got(outcome, 1) || (is_superseded && shared.result_expired));
         }
         assert_eq!(shared.calls, 1);
     });

@@ -211,7 +211,7 @@ pub(super) fn ends_nothing(outcomes: &[Option<Outcome>], shared: &Shared) {
     for outcome in outcomes {
         let ends = matches!(
             outcome,
-            Some(Outcome::Beyond | Outcome::Ended | Outcome::Idle | Outcome::InvalidGrant)
+            Some(Outcome::Superseded | Outcome::Ended | Outcome::Idle | Outcome::InvalidGrant)
         );
         assert!(!ends);
     }

@@ -1,0 +1,136 @@
+//! Exchange of a refresh token: the call to the token endpoint, and the verification of its tokens.
+
+use tokio::time::{Duration, sleep, timeout};
+
+use super::entry::Refreshed;
+use super::lease::{Exchanged, Verification};
+use super::{POLL_INTERVAL, StoreBackend};
+use crate::oauth::{OAuthError, TokenResponse};
+use crate::session::cookie::record::SessionRecord;
+use crate::session::cookie::seal::SealingFailed;
+use crate::token::{Grant, TokenError};
+use crate::util::telemetry;
+
+/// Shorter than the rest of the lease after a token call.
+const VERIFICATION_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Tries to store a refreshed session. All together take less than the lease.
+const STORE_TRIES: usize = 3;
+
+impl StoreBackend<'_> {
+    /// Spends the refresh token of the session, or that of unverified tokens. Returns `None` if the
+    /// result is unknown.
+    pub(super) async fn exchange_tokens(
+        &self,
+        unverified: Option<&str>,
+    ) -> Option<Exchanged<Refreshed>> {
+        let exchanged = match self.try_exchange(unverified).await {
+            Ok(exchanged) => Some(exchanged),
+            Err(ExchangeError::OAuth(OAuthError::InvalidGrant)) => Some(Exchanged::InvalidGrant),
+            Err(error) => {
+                telemetry::internal_error("session_refresh", &error);
+                None
+            }
+        };
+        telemetry::session_refreshed(match exchanged {
+            Some(Exchanged::Refreshed(_)) => "refreshed",
+            Some(Exchanged::InvalidGrant) => "ended",
+            None | Some(Exchanged::Unverified(_)) => "failed",
+        });
+        exchanged
+    }
+
+    async fn try_exchange(
+        &self,
+        unverified: Option<&str>,
+    ) -> Result<Exchanged<Refreshed>, ExchangeError> {
+        let record = self.session.record();
+        let unverified = unverified.and_then(|text| self.sessions.open_unverified(record, text));
+        let spent = unverified
+            .and_then(|tokens| tokens.refresh_token)
+            .or_else(|| record.refresh_token.clone())
+            .ok_or(ExchangeError::NoRefreshToken)?;
+        let mut tokens = self.sessions.scalekit().refresh(&spent).await?;
+        tokens.refresh_token.get_or_insert(spent);
+        match self.verified(&tokens).await {
+            Err(ExchangeError::Token(error))
+                if !matches!(verification(error), Verification::Rejected) =>
+            {
+                telemetry::internal_error("session_refresh", &error);
+                Ok(Exchanged::Unverified(self.sessions.seal_unverified(record, &tokens)?))
+            }
+            verified => verified.map(Exchanged::Refreshed),
+        }
+    }
+
+    /// Verifies tokens that were received earlier.
+    pub(super) async fn verify_received(&self, tokens: &str) -> Verification<Refreshed> {
+        let Some(tokens) = self.sessions.open_unverified(self.session.record(), tokens) else {
+            return Verification::Rejected;
+        };
+        match self.verified(&tokens).await {
+            Ok(refreshed) => Verification::Verified(refreshed),
+            Err(error) => {
+                telemetry::internal_error("session_refresh", &error);
+                match error {
+                    ExchangeError::Token(error) => verification(error),
+                    _ => Verification::Unavailable,
+                }
+            }
+        }
+    }
+
+    /// Verifies tokens. Returns the session with them.
+    async fn verified(&self, tokens: &TokenResponse) -> Result<Refreshed, ExchangeError> {
+        let (sessions, record) = (self.sessions, self.session.record());
+        let grant = Grant::RefreshToken { subject: self.session.principal().subject() };
+        let verified = timeout(VERIFICATION_DEADLINE, sessions.verify(tokens, grant)).await;
+        let principal = verified.map_err(|_| TokenError::KeysUnavailable)??.principal;
+        let (refresh_token, id_token) = (tokens.refresh_token.clone(), tokens.id_token.as_ref());
+        let now = sessions.scalekit().clock().now();
+        let record = record
+            .refresh(&principal, refresh_token, id_token, sessions.0.lifetimes, now)
+            .ok_or(SealingFailed)?;
+        if record.is_stored() {
+            self.store(&record).await;
+        }
+        Ok(Refreshed { sealed: sessions.seal_stored(&record)?, record })
+    }
+
+    /// Puts the refreshed session into the store, whose older one has a token that is spent.
+    async fn store(&self, record: &SessionRecord) {
+        for _ in 0..STORE_TRIES {
+            match self.sessions.store_again(record).await {
+                Ok(_) => return,
+                Err(error) => telemetry::internal_error("stored_session", &error),
+            }
+            sleep(POLL_INTERVAL).await;
+        }
+        // Whoever reads an older one takes the published result instead.
+        self.sessions.store_later(record.clone());
+    }
+}
+
+/// Classifies an error in tokens that the token endpoint has issued.
+fn verification(error: TokenError) -> Verification<Refreshed> {
+    match error {
+        TokenError::KeysUnavailable | TokenError::NotYetValid => Verification::Unavailable,
+        // The key may be published later or never, or may have been replaced under the same `kid`.
+        TokenError::Expired | TokenError::InvalidSignature | TokenError::NoMatchingKey => {
+            Verification::Outdated
+        }
+        _ => Verification::Rejected,
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ExchangeError {
+    #[error("the session has no refresh token")]
+    NoRefreshToken,
+    #[error(transparent)]
+    NotSealed(#[from] SealingFailed),
+    #[error(transparent)]
+    OAuth(#[from] OAuthError),
+    #[error("the refreshed tokens were not accepted: {0}")]
+    Token(#[from] TokenError),
+}
