@@ -63,13 +63,14 @@ pub(crate) trait RouteState {
         let headers = request.headers();
         is_speculative(headers).then(|| {
             let error = Self::Error::SPECULATIVE;
-            self.renderer().render(RouteRejection::new(error, None, headers), request)
+            // The link is relative: the page contains nothing from the request.
+            self.renderer().render(RouteRejection::new(error, String::new(), headers), request)
         })
     }
 }
 
 impl<E> RouteRejection<E> {
-    /// A page links to `retry_url`. Scripts get no link.
+    /// A page links to `retry_url`, or to its own URL if that is empty. Scripts get no link.
     pub(crate) fn new(error: E, retry_url: String, request_headers: &HeaderMap) -> Self {
         let retry_url = wants_html(request_headers).then_some(retry_url);
         Self { error, retry_url, set_cookies: Vec::new() }
@@ -91,7 +92,7 @@ impl<E> RouteRejection<E> {
     /// The query may contain a credential: do not log it.
     #[must_use]
     pub fn retry_url(&self) -> Option<&str> {
-        self.retry_url.as_deref()
+        self.retry_url.as_deref().filter(|url| !url.is_empty())
     }
 }
 
@@ -119,14 +120,11 @@ impl<E: RouteError> Rejection for RouteRejection<E> {
     fn response(&self) -> Response<Bytes> {
         let (status, message) = (self.error.status(), self.error.message());
         let mut response = match status {
-            // The link is relative: the page contains nothing from the request.
-            _ if self.error == E::SPECULATIVE => {
-                speculative_response(self.wants_html.then_some(""))
-            }
+            _ if self.error == E::SPECULATIVE => speculative_response(self.retry_url.is_some()),
             StatusCode::SERVICE_UNAVAILABLE => unavailable_response(&message),
             _ => json_response(status, self.code(), &message),
         };
-        if let Some(retry_url) = &self.retry_url {
+        if let Some(retry_url) = self.retry_url.as_ref().filter(|url| !url.is_empty()) {
             let page = page::problem(&message, retry_url, self.error.retry_label());
             page::show(&mut response, page);
         }

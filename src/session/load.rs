@@ -229,7 +229,7 @@ impl Sessions {
 
     /// Returns a session that is due without its refresh; `Unavailable` if its tokens have expired.
     pub(crate) fn without_refresh(&self, due: RequestSession) -> LoadedSession {
-        self.apply_refresh(&due.session, Err(RefreshError::Unavailable), due.sent)
+        self.after_refresh(&due.session, Err(RefreshError::Unavailable), due.sent)
     }
 
     /// Refreshes a session, or joins the refresh that is in progress.

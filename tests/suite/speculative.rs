@@ -346,7 +346,7 @@ async fn the_rejection_is_typed_and_can_be_customized() {
     let Some(SessionRejection::Speculative(login)) = response.extensions().get() else {
         panic!("{response:?}")
     };
-    assert_eq!(login.login(), None, "a prefetched login would begin an attempt");
+    assert_eq!(login.login_url(), None, "a prefetched login would begin an attempt");
 }
 
 #[tokio::test]
