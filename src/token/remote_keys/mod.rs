@@ -152,8 +152,10 @@ impl RemoteKeys {
         let jws = CompactJws::parse(token)?;
         let keys = self.0.usable().ok_or(TokenError::KeysUnavailable)?;
         match check(&keys, &jws) {
-            // It is unknown whether the issuer has that key now.
-            Err(TokenError::NoMatchingKey) if fetched != Some(true) => {
+            // It is unknown whether the issuer has that key now, or another one with that ID.
+            Err(TokenError::NoMatchingKey | TokenError::InvalidSignature)
+                if fetched != Some(true) =>
+            {
                 Err(TokenError::KeysUnavailable)
             }
             result => result,

@@ -247,13 +247,17 @@ async fn a_fetch_continues_when_its_only_caller_leaves() {
 #[tokio::test]
 async fn keys_are_unavailable_when_the_fetch_fails() {
     for clock in SteppedClock::each() {
-        let (server, time, keys, _) = set_up(clock).await;
-        let new_token = TestKey::rsa(1).access_token("k2");
-        for response in [KeyResponse::Down, KeyResponse::Panic] {
-            server.response(response);
-            let error = verify(&keys, &new_token).await.unwrap_err();
-            assert_eq!(error, TokenError::KeysUnavailable);
-            time.advance(seconds(10));
+        let (server, time, keys, old_token) = set_up(clock).await;
+        // A new key with a new ID, and one with an old ID.
+        for id in ["k2", "k1"] {
+            let new_token = TestKey::rsa(1).access_token(id);
+            for response in [KeyResponse::Down, KeyResponse::Panic] {
+                server.response(response);
+                let error = verify(&keys, &new_token).await.unwrap_err();
+                assert_eq!(error, TokenError::KeysUnavailable, "{id}");
+                assert!(known(&keys, &old_token).is_ok());
+                time.advance(seconds(10));
+            }
         }
     }
 }
