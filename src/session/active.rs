@@ -10,6 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
+use super::store::Reference;
 use super::{Session, SessionHandle, Sessions};
 use crate::api::ApiError;
 use crate::api::sessions::SessionDetails;
@@ -141,19 +142,20 @@ impl Sessions {
         let key = self.index_key(session.principal().subject());
         for _ in 0..MAX_TRIES {
             let seen = with_timeout(self.0.store.get(&key)).await?;
-            let mut ids = indexed_in(seen.as_deref());
-            ids.push(session.record().id().to_owned());
-            if ids.len() > self.0.max_sessions_per_user {
-                ids = self.valid_ids(ids).await?;
+            let mut all = indexed_in(seen.as_deref());
+            all.push(Reference::new(session.record(), self.0.scalekit.clock().now()));
+            if all.len() > self.0.max_sessions_per_user {
+                all = self.valid_sessions(all).await?;
             }
-            let excess = ids.len().saturating_sub(self.0.max_sessions_per_user);
-            let ended: Vec<String> = ids.drain(..excess).collect();
+            let excess = all.len().saturating_sub(self.0.max_sessions_per_user);
+            let ended: Vec<Reference> = all.drain(..excess).collect();
+            let entries: Vec<String> = all.iter().map(Reference::to_entry).collect();
             let (value, ttl) =
-                (Bytes::from(ids.join(" ")), self.0.lifetimes.absolute.unsigned_abs());
+                (Bytes::from(entries.join(" ")), self.0.lifetimes.absolute.unsigned_abs());
             if compare_and_set(self.store(), &key, seen, value, ttl).await? {
-                for id in ended {
+                for one in ended {
                     telemetry::session_over_limit();
-                    self.end(&SessionHandle::stored(&id)).await?;
+                    self.end(&SessionHandle::stored(&one.id)).await?;
                 }
                 return Ok(());
             }
@@ -192,19 +194,20 @@ impl Sessions {
         Ok(CookieQuota::Within)
     }
 
-    /// Returns those sessions that have not ended.
-    async fn valid_ids(&self, ids: Vec<String>) -> Result<Vec<String>, StoreError> {
+    /// Returns those sessions that have not ended, or that the store may not have yet.
+    async fn valid_sessions(&self, all: Vec<Reference>) -> Result<Vec<Reference>, StoreError> {
         let now = self.0.scalekit.clock().now();
-        let records = try_join_all(ids.iter().map(|id| self.read_stored(id))).await?;
+        let records = try_join_all(all.iter().map(|one| self.read_stored(&one.id))).await?;
         let is_valid = |record: SessionRecord| {
             let is_past_limits = record.is_past_limits(self.0.lifetimes, now);
             let session = record.into_session().filter(|_| !is_past_limits);
             session.is_some_and(|session| !self.0.revocations.is_revoked(session.revocable()))
         };
-        let valid = ids.into_iter().zip(records).filter(|(_, found)| {
-            found.as_ref().is_some_and(|found| is_valid(found.record.clone()))
+        let valid = all.into_iter().zip(records).filter(|(one, found)| match found {
+            Some(found) => is_valid(found.record.clone()),
+            None => self.may_lack(one),
         });
-        Ok(valid.map(|(id, _)| id).collect())
+        Ok(valid.map(|(one, _)| one).collect())
     }
 
     async fn active_local_sessions(
@@ -212,8 +215,8 @@ impl Sessions {
         session: &Session,
     ) -> Result<Vec<ActiveSession>, ActiveSessionsError> {
         let now = self.0.scalekit.clock().now();
-        let ids = self.indexed(session).await?;
-        let records = ids.iter().rev().map(|id| self.read_stored(id));
+        let all = self.indexed(session).await?;
+        let records = all.iter().rev().map(|one| self.read_stored(&one.id));
         let valid = try_join_all(records).await?.into_iter().flatten().map(|there| there.record);
         let valid = valid
             .filter(|record| record.is_local() && !record.is_past_limits(self.0.lifetimes, now));
@@ -232,27 +235,27 @@ impl Sessions {
         session: &Session,
         id: &str,
     ) -> Result<(), ActiveSessionsError> {
-        if !self.indexed(session).await?.iter().any(|mine| mine == id) {
+        if !self.indexed(session).await?.iter().any(|mine| *mine.id == *id) {
             return Err(ActiveSessionsError::NotFound);
         }
         Ok(self.end(&SessionHandle::stored(id)).await?)
     }
 
-    /// Returns the ids of the user's sessions in the shared store, oldest first.
-    async fn indexed(&self, session: &Session) -> Result<Vec<String>, StoreError> {
+    /// Returns the user's sessions in the shared store, oldest first.
+    async fn indexed(&self, session: &Session) -> Result<Vec<Reference>, StoreError> {
         let key = self.index_key(session.principal().subject());
         Ok(indexed_in(with_timeout(self.0.store.get(&key)).await?.as_deref()))
     }
 
-    /// Session ids contain no spaces.
+    /// Entries contain no spaces.
     fn index_key(&self, user_id: &str) -> StoreKey {
         self.store_key(KeyNamespace::Session, &format!("sessions of {user_id}"))
     }
 }
 
-fn indexed_in(value: Option<&[u8]>) -> Vec<String> {
+fn indexed_in(value: Option<&[u8]>) -> Vec<Reference> {
     let text = String::from_utf8_lossy(value.unwrap_or_default());
-    text.split_ascii_whitespace().map(str::to_owned).collect()
+    text.split_ascii_whitespace().map(Reference::from_entry).collect()
 }
 
 /// Whether another session of a user may be stored in its cookie. All replicas retain the revocation

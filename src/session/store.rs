@@ -53,7 +53,7 @@ pub(super) struct SessionCache {
     replacements: SingleFlight<String, ()>,
 }
 
-/// The content of a stored session's cookie.
+/// The content of a stored session's cookie, and its entry in the index of the user.
 #[derive(Clone, Debug)]
 pub(super) struct Reference {
     pub(super) id: Arc<str>,
@@ -98,6 +98,18 @@ impl Reference {
         let (generation, id) = rest.split_first_chunk()?;
         let (id, generation) = (std::str::from_utf8(id).ok()?, u32::from_be_bytes(*generation));
         Some(Self { id: id.into(), generation, sealed_at })
+    }
+
+    /// Returns the entry in the index: `ID:time`.
+    pub(super) fn to_entry(&self) -> String {
+        let at = self.sealed_at.map(|at| format!(":{at}"));
+        format!("{}{}", self.id, at.unwrap_or_default())
+    }
+
+    /// IDs contain no colon. Entries of earlier releases have no time.
+    pub(super) fn from_entry(entry: &str) -> Self {
+        let (id, at) = entry.split_once(':').unwrap_or((entry, ""));
+        Self { id: id.into(), generation: 0, sealed_at: at.parse().ok() }
     }
 
     /// Whether it was sealed so recently that a follower of the store may not have that state yet.
@@ -227,7 +239,7 @@ impl Sessions {
 
     /// Whether the store may lack a session that has not ended. An end in the revocation log is
     /// known even if the store lacks the session.
-    fn may_lack(&self, reference: &Reference) -> bool {
+    pub(super) fn may_lack(&self, reference: &Reference) -> bool {
         let revocations = &self.0.revocations;
         let may_lag = revocations.has_peers() && reference.is_recent(self.0.scalekit.clock().now());
         may_lag && !revocations.is_id_revoked(&reference.id)

@@ -23,6 +23,8 @@ struct Inner {
     failing: AtomicUsize,
     /// Rejects values of this namespace.
     rejected: Mutex<Option<KeyNamespace>>,
+    /// Reads do not find these values yet.
+    hidden: Mutex<HashSet<StoreKey>>,
     seen: Mutex<HashMap<StoreKey, Bytes>>,
     keys: Mutex<HashSet<StoreKey>>,
     reads: AtomicUsize,
@@ -50,6 +52,7 @@ impl FlakyStore {
             down: AtomicBool::default(),
             failing: AtomicUsize::default(),
             rejected: Mutex::default(),
+            hidden: Mutex::default(),
             seen: Mutex::default(),
             keys: Mutex::default(),
             reads: AtomicUsize::default(),
@@ -91,6 +94,11 @@ impl FlakyStore {
     /// Rejects values of this namespace from now on.
     pub(crate) fn reject(&self, namespace: Option<KeyNamespace>) {
         *self.0.rejected.lock().unwrap() = namespace;
+    }
+
+    /// Lets reads of these keys find no value, as in a replica of the store that lags.
+    pub(crate) fn hide(&self, keys: impl IntoIterator<Item = StoreKey>) {
+        *self.0.hidden.lock().unwrap() = keys.into_iter().collect();
     }
 
     /// The latest value of each key that ever had one.
@@ -175,6 +183,9 @@ impl FlakyStore {
 impl SharedStore for FlakyStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
         self.0.reads.fetch_add(1, Ordering::SeqCst);
+        if self.0.hidden.lock().unwrap().contains(key) {
+            return std::future::ready(Ok(None)).boxed();
+        }
         self.pass(move |store| store.get(key))
     }
 

@@ -901,6 +901,33 @@ async fn concurrent_logins_of_one_user_do_not_exceed_the_limit() {
 }
 
 #[tokio::test]
+async fn a_session_that_a_replica_of_the_store_lacks_counts_towards_the_limit_for_a_minute() {
+    for (age, is_counted) in [(30, true), (90, false)] {
+        let world = World::new();
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let sessions =
+            world.replica(|one| one.shared_store(store.clone()).max_sessions_per_user(2));
+        let app = app(&sessions);
+        let first = marys(&sessions, &app, &world).await.unwrap();
+        world.advance(1);
+        let before = store.keys();
+        let second = marys(&sessions, &app, &world).await.unwrap();
+        world.advance(age);
+        store.hide(store.keys().difference(&before).cloned());
+        let third = marys(&sessions, &app, &world).await.unwrap();
+        store.hide([]);
+        let is_in = async |browser: &Browser| browser.clone().fetch("/me").await.status();
+        // The oldest one ends, unless the store has lost another.
+        let expected = if is_counted { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+        assert_eq!(is_in(&first).await, expected, "{age}");
+        assert_eq!(is_in(&third).await, StatusCode::OK);
+        if is_counted {
+            assert_eq!(is_in(&second).await, StatusCode::OK);
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_end_of_a_stored_session_is_dropped_after_an_hour_and_the_session_stays_ended() {
     let replicas = Replicas::new();
     let [first, second] = &replicas.apps;
