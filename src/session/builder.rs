@@ -370,8 +370,8 @@ impl SessionsBuilder {
     }
 
     /// Rejects requests with a session (503) once revocations have not been read for longer than
-    /// [`max_revocation_staleness`](Self::max_revocation_staleness). Default: requests are
-    /// authorized by the revocations that the replica knows.
+    /// [`max_revocation_staleness`](Self::max_revocation_staleness), and until a replica that starts
+    /// has read them. Default: requests are authorized by the revocations that the replica knows.
     pub fn reject_on_stale_revocations(mut self) -> Self {
         self.revocation_staleness.rejects = true;
         self

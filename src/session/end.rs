@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::refresh::entry::{Entry, REFRESH_GRACE};
 use super::revocation::Revoked;
+use super::store::MAX_CLOCK_ERROR;
 use super::{Session, SessionHandle, Sessions};
 use crate::oauth::LogoutRequest;
 use crate::shared_store::{KeyNamespace, StoreError, with_timeout};
@@ -76,7 +77,8 @@ impl Sessions {
     }
 
     pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
-        let revoked = self.0.revocations.revoke(revoked, self.longest_lifetime()).await;
+        let retention = retention(self.longest_lifetime());
+        let revoked = self.0.revocations.revoke(revoked, retention).await;
         self.retry_publishing(revoked)
     }
 
@@ -89,8 +91,8 @@ impl Sessions {
         revoked: Revoked<'_>,
     ) -> Result<(), StoreError> {
         let until = ended_at.unix_timestamp();
-        let lifetime = self.longest_lifetime();
-        let revoked = self.0.revocations.revoke_issued_until(until, revoked, lifetime).await;
+        let retention = retention(self.longest_lifetime());
+        let revoked = self.0.revocations.revoke_issued_until(until, revoked, retention).await;
         self.retry_publishing(revoked)
     }
 
@@ -124,17 +126,15 @@ impl Sessions {
 
     async fn end_now(&self, handle: &SessionHandle) -> Result<(), StoreError> {
         let SessionHandle { id, session } = handle;
-        let mut lifetime = self.longest_lifetime();
-        if let Some(session) = session {
-            lifetime = lifetime.min(session.record().lifetime());
-        }
+        let lifetime = session.as_ref().map(|session| session.record().lifetime());
+        let mut retention = retention(lifetime.unwrap_or_else(|| self.longest_lifetime()));
         if session.as_ref().is_none_or(|session| session.record().is_stored()) {
             match self.end_stored(id).await {
-                Ok(()) => lifetime = lifetime.min(STORED_END_LIFETIME),
+                Ok(()) => retention = retention.min(STORED_END_LIFETIME),
                 Err(error) => telemetry::internal_error("session_end", &error),
             }
         }
-        let revoked = self.0.revocations.revoke(Revoked::Session(id), lifetime).await;
+        let revoked = self.0.revocations.revoke(Revoked::Session(id), retention).await;
         let revoked = self.retry_publishing(revoked);
         let key = self.refresh_key(id);
         let ended =
@@ -179,6 +179,12 @@ impl Sessions {
             None => request,
         }
     }
+}
+
+/// How long the end of a session is retained. A session that began while the wall clock was ahead
+/// lives longer by the error, once the clock is corrected.
+fn retention(lifetime: Duration) -> Duration {
+    lifetime.saturating_add(lifetime.min(MAX_CLOCK_ERROR))
 }
 
 /// A full store does not prevent a logout: the revocation alone ends the session on all replicas.

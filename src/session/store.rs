@@ -42,7 +42,7 @@ const REPLICATION_LAG: time::Duration = time::Duration::MINUTE;
 
 /// Added to the lifetime of stored values, so that a value written while the wall clock was ahead by
 /// up to this much, such as by a wrong time zone, does not expire before its session.
-const MAX_CLOCK_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MAX_CLOCK_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Cached sessions of the store.
 #[derive(Debug)]

@@ -191,6 +191,39 @@ async fn a_wall_clock_stepped_back_between_login_and_revocation_keeps_no_session
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
 }
 
+/// It lives longer by the error, and so does its end.
+#[tokio::test]
+async fn a_session_that_began_while_the_wall_clock_was_ahead_stays_ended_after_a_correction() {
+    for way in ["logout", "session", "user"] {
+        let world = World::new();
+        let store = Arc::new(MemoryStore::new(world.sandbox.clock().clock()));
+        let replica = || {
+            world.replica(|one| {
+                let lifetime = Duration::from_secs(2 * 60 * 60);
+                one.shared_store(Arc::clone(&store)).absolute_lifetime(lifetime)
+            })
+        };
+        let sessions = replica();
+        world.sandbox.clock().step(time::Duration::HOUR);
+        let mut browser = Browser::new(&app(&sessions), &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        let (known, copy) = (me(&browser).await, browser.clone());
+        let id = |name: &str| known[name].as_str().unwrap().to_owned();
+        match way {
+            "session" => sessions.revoke_session(&id("sid")).await.unwrap(),
+            "user" => sessions.revoke_user(&id("sub")).await.unwrap(),
+            _ => assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER),
+        }
+        world.sandbox.clock().step(-time::Duration::HOUR);
+        world.advance(2 * 60 * 60 + 30 * 60);
+        for sessions in [&sessions, &replica()] {
+            let request = copy.request(Method::GET, "/me", &FETCH);
+            let response = send(&app(sessions), request).await;
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{way}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_replica_whose_wall_clock_is_stepped_back_reads_revocations_within_two_seconds() {
     for step in [-1, 1].map(time::Duration::hours) {
@@ -293,6 +326,41 @@ async fn requests_are_rejected_while_revocations_are_stale_if_configured() {
         store.set_down(false);
         sandbox.clock().advance(Duration::from_secs(2));
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_has_not_read_revocations_yet_rejects_requests_if_configured() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let first = world.replica(|one| one.shared_store(store.clone()));
+    let mut jane = Browser::new(&app(&first), &world.sandbox);
+    jane.log_in(&world.sandbox, JANE).await;
+    let mut john = Browser::new(&app(&first), &world.sandbox);
+    john.log_in(&world.sandbox, JOHN).await;
+    let subject = jane.fetch("/me").await.json()["sub"].as_str().unwrap().to_owned();
+    first.revoke_user(&subject).await.unwrap();
+    store.set_down(true);
+    let replica = |rejects: bool| {
+        app(&world.replica(|one| {
+            let one = one.shared_store(store.clone());
+            if rejects { one.reject_on_stale_revocations() } else { one }
+        }))
+    };
+    for (app, expected) in
+        [(replica(true), StatusCode::SERVICE_UNAVAILABLE), (replica(false), StatusCode::OK)]
+    {
+        let status = async |browser: &Browser| {
+            send(&app, browser.request(Method::GET, "/me", &FETCH)).await.status()
+        };
+        for browser in [&jane, &john] {
+            assert_eq!(status(browser).await, expected);
+        }
+        store.set_down(false);
+        world.advance(2);
+        assert_eq!(status(&jane).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(status(&john).await, StatusCode::OK);
+        store.set_down(true);
     }
 }
 

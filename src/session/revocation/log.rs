@@ -175,6 +175,7 @@ impl State {
         match &read {
             Ok(()) => {
                 self.read_at.store(millis(started), Ordering::Release);
+                self.was_read.store(true, Ordering::Release);
                 if self.is_stale.swap(false, Ordering::AcqRel) {
                     telemetry::revocations_current();
                 }

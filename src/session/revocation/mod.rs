@@ -53,7 +53,7 @@ const LOGIN_DEADLINE: Duration = Duration::from_secs(2);
 /// The time limit of a revocation for publishing it; the next read of the log retries.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 
-/// The counter outlives every session and every revocation, which last at most 400 days.
+/// The counter outlives every session and every revocation, which last at most 401 days.
 const COUNTER_LIFETIME: Duration = Duration::from_secs(800 * 24 * 60 * 60);
 /// How often advancing the counter is retried after a concurrent change.
 const MAX_TRIES: usize = 32;
@@ -91,6 +91,8 @@ struct State {
     /// When the log was last read to its end, in milliseconds of the monotonic clock.
     read_at: AtomicU64,
     is_stale: AtomicBool,
+    /// Whether the log was ever read to its end.
+    was_read: AtomicBool,
     reads: SingleFlight<(), ()>,
     /// Held while revocations get their position and are published.
     publishing: tokio::sync::Mutex<()>,
@@ -171,6 +173,7 @@ impl Revocations {
             cursor: Mutex::default(),
             checked_at: AtomicU64::new(0),
             is_stale: AtomicBool::new(false),
+            was_read: AtomicBool::new(!has_peers),
             reads: SingleFlight::new(),
             publishing: tokio::sync::Mutex::default(),
             republishing: tokio::sync::Mutex::default(),
@@ -272,9 +275,10 @@ impl Revocations {
         }
     }
 
-    /// Whether requests are rejected because the log has not been read for too long.
+    /// Whether requests are rejected because the log has not been read yet, or not for too long.
     pub(super) fn rejects_requests(&self) -> bool {
-        self.0.staleness.rejects && self.0.is_stale.load(Ordering::Acquire)
+        let State { staleness, is_stale, was_read, .. } = &*self.0;
+        staleness.rejects && (is_stale.load(Ordering::Acquire) || !was_read.load(Ordering::Acquire))
     }
 }
 
