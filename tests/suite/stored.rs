@@ -16,7 +16,7 @@ use tower_scalekit::session::{CreateSessionError, LocalSession, SessionsBuilder,
 use tower_scalekit::shared_store::{KeyNamespace, SharedStore as _};
 use tower_scalekit::{RequireSession, Session, Sessions};
 
-use crate::store::FlakyStore;
+use crate::store::{FlakyStore, When};
 use crate::support::{
     Browser, CALLBACK, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, noise, request,
     secret, send, set_cookies,
@@ -748,6 +748,102 @@ async fn a_result_that_the_store_missed_is_published_before_an_older_token_is_re
         let response = browser.at(&apps[1]).fetch("/me").await;
         assert_eq!(response.status(), StatusCode::OK, "{seconds} s: {}", response.text());
         assert_eq!(world.sandbox.requests().refreshes(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_could_not_be_released_does_not_block_the_next_refresh() {
+    for fails in [false, true] {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let apps = replicas_of(&world, &store, false);
+        let mut browser = Browser::new(&apps[0], &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        world.advance(301);
+        let mut waiting = browser.clone();
+        let first = |mut browser: Browser| {
+            tokio::spawn(async move { (browser.fetch("/me").await.status(), browser) })
+        };
+        if fails {
+            // The failure cannot be recorded in place of the lease.
+            let fault = Fault::Status(StatusCode::BAD_GATEWAY);
+            world.sandbox.faults().add_times(Endpoint::Token, 1, fault);
+            let acquired = store.hold_next_write(KeyNamespace::RefreshLease);
+            let failed = first(waiting.clone());
+            settle().await;
+            store.reject(Some(KeyNamespace::RefreshLease));
+            acquired.notify_one();
+            assert_eq!(failed.await.unwrap().0, StatusCode::SERVICE_UNAVAILABLE);
+            store.reject(None);
+        } else {
+            // The store fails between the publication and the release.
+            let publishing = store.hold_next_write(KeyNamespace::Refresh);
+            let refreshed = first(waiting);
+            settle().await;
+            let published = store.hold_next(When::AfterIt);
+            publishing.notify_one();
+            settle().await;
+            store.set_down(true);
+            published.notify_one();
+            let status;
+            (status, waiting) = refreshed.await.unwrap();
+            assert_eq!(status, StatusCode::OK);
+            store.set_down(false);
+        }
+        for _ in 0..3 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            world.advance(1);
+        }
+        let response = waiting.at(&apps[1]).post("/auth/refresh").await;
+        assert_eq!(response.status(), StatusCode::NO_CONTENT, "{fails}: {}", response.text());
+    }
+}
+
+/// The lease expires while its holder can neither publish the result nor extend the lease.
+#[tokio::test(start_paused = true)]
+async fn an_outage_within_the_grace_of_the_environment_ends_no_session_whichever_replica_is_first()
+{
+    for (seconds, store_backed) in [5, 17, 19, 29].into_iter().flat_map(|s| [(s, false), (s, true)])
+    {
+        let case = format!("{seconds} s, {store_backed}");
+        let grace = Duration::from_secs(30);
+        let world = World::with(|sandbox| sandbox.refresh_grace(grace), |s| s);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let apps = replicas_of(&world, &store, store_backed);
+        let mut browser = Browser::new(&apps[0], &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        let mut old = browser.at(&apps[1]);
+        assert_eq!(old.fetch("/me").await.status(), StatusCode::OK);
+        world.advance(301);
+        let held = world.sandbox.faults().hold(Endpoint::Token);
+        let mut holder = browser.clone();
+        let refreshed = tokio::spawn(async move { (holder.fetch("/me").await.status(), holder) });
+        settle().await;
+        store.set_down(true);
+        drop(held);
+        let (status, mut holder) = refreshed.await.unwrap();
+        assert_eq!(status, StatusCode::OK, "{case}");
+        for _ in 0..seconds {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            world.advance(1);
+        }
+        store.set_down(false);
+        for second in 0..20 {
+            let response = old.clone().fetch("/me").await;
+            assert_ne!(response.status(), StatusCode::UNAUTHORIZED, "{case}, {second} s later");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            world.advance(1);
+        }
+        for _ in 0..2 {
+            for browser in [&mut old, &mut holder] {
+                for app in &apps {
+                    let response = browser.at(app).fetch("/me").await;
+                    assert_eq!(response.status(), StatusCode::OK, "{case}");
+                }
+                assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{case}");
+            }
+            world.advance(301);
+        }
     }
 }
 

@@ -163,7 +163,7 @@ pub(super) trait RefreshBackend: Sync {
     /// Reads the lease.
     fn read_lease(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
-    /// Removes the lease if it is still `held`. A failure has no effect: the lease expires.
+    /// Removes the lease if it is still `held`. Retried later if the store is unavailable.
     fn release(&self, held: Bytes) -> impl Future<Output = ()> + Send;
 
     /// Searches further if the entry has no newer result.
@@ -306,7 +306,8 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
     async fn step(&self, state: State<B::Refreshed>) -> State<B::Refreshed> {
         match state {
             State::Look => self.look().await.unwrap_or(State::Done(Outcome::Unavailable)),
-            State::Acquire => self.acquire().await.unwrap_or(State::Done(Outcome::Unavailable)),
+            // The store may have set the lease, and only its response was lost.
+            State::Acquire => self.acquire().await.unwrap_or(State::Release(Outcome::Unavailable)),
             State::Confirm => self.confirm().await.unwrap_or(State::Release(Outcome::Unavailable)),
             State::Verify { seen, tokens } => self.verify(seen, tokens).await,
             State::Exchange { seen, unverified } => self.exchange(seen, unverified).await,
@@ -405,7 +406,8 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
     async fn fail(&self) -> State<B::Refreshed> {
         match self.end_lease(Lease::Failed, FAILURE_LIFETIME).await {
             Ok(false) => State::Wait,
-            Ok(true) | Err(_) => State::Done(Outcome::Unavailable),
+            Ok(true) => State::Done(Outcome::Unavailable),
+            Err(_) => State::Release(Outcome::Unavailable),
         }
     }
 

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
 pub(in crate::session) use self::entry::Entry;
@@ -272,10 +273,16 @@ impl RefreshBackend for StoreBackend<'_> {
     }
 
     async fn release(&self, held: Bytes) {
-        if let Err(error) =
-            with_timeout(self.sessions.0.store.remove_if(&self.lease_key, held)).await
-        {
+        let (sessions, key) = (self.sessions.clone(), self.lease_key.clone());
+        let release = move || {
+            let (sessions, key, held) = (sessions.clone(), key.clone(), held.clone());
+            async move { with_timeout(sessions.0.store.remove_if(&key, held)).await }
+        };
+        if let Err(error) = release().await {
             telemetry::internal_error("session_refresh", &error);
+            let tasks = &self.sessions.0.tasks;
+            let released = tasks.repeat_for(LEASE, move || release().map(|done| done.is_ok()));
+            drop(tasks.spawn("lease of a session refresh", released));
         }
     }
 

@@ -50,6 +50,8 @@ enum Event {
     ResultExpires,
     /// The next operation of the store fails.
     StoreFails,
+    /// The next write takes effect, but its response is lost.
+    ResponseLost,
     /// The user logs out.
     LogOut,
     /// A replica is killed.
@@ -163,6 +165,7 @@ struct Shared {
     result_expired: bool,
     logged_out: bool,
     store_fails: bool,
+    response_is_lost: bool,
     calls: usize,
     calling: usize,
     calls_at_once: usize,
@@ -172,6 +175,12 @@ impl Shared {
     fn fail(&mut self) -> Result<(), StoreError> {
         let fails = std::mem::take(&mut self.store_fails);
         if fails { Err(StoreError::Unavailable("expected in this test".into())) } else { Ok(()) }
+    }
+
+    /// Returns the result of a write, unless its response is lost.
+    fn written(&mut self, applies: bool) -> Result<bool, StoreError> {
+        let is_lost = std::mem::take(&mut self.response_is_lost);
+        if is_lost { Err(StoreError::Unavailable("lost in this test".into())) } else { Ok(applies) }
     }
 
     /// Publishes the results that the processes have held.
@@ -297,7 +306,7 @@ impl RefreshBackend for Replica {
             shared.entry = Some(entry.encode());
             shared.note(entry);
         }
-        Ok(same)
+        shared.written(same)
     }
 
     async fn set_lease(
@@ -317,7 +326,7 @@ impl RefreshBackend for Replica {
         if same {
             shared.lease = Some(lease);
         }
-        Ok(same)
+        shared.written(same)
     }
 
     async fn read_lease(&self) -> Result<Option<Bytes>, StoreError> {

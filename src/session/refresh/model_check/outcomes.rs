@@ -189,8 +189,10 @@ fn a_rejection_that_cannot_be_published_ends_no_session() {
 
 #[test]
 fn a_refresh_that_fails_before_the_exchange_leaves_no_lease() {
-    let setup = Setup::new(&[OLD], Environment::Responses, &[Event::StoreFails]);
-    explore(&setup, |_, shared| assert!(shared.calls > 0 || shared.lease.is_none()));
+    for event in [Event::StoreFails, Event::ResponseLost] {
+        let setup = Setup::new(&[OLD], Environment::Responses, &[event]);
+        explore(&setup, |_, shared| assert!(shared.calls > 0 || shared.lease.is_none()));
+    }
 }
 
 #[test]
@@ -198,6 +200,7 @@ fn a_store_that_fails_once_ends_no_session() {
     let and_a_lease_expires = [Event::StoreFails, Event::LeaseExpires];
     for (environment, events) in [
         (Environment::SpendsOnce, &[Event::StoreFails][..]),
+        (Environment::SpendsOnce, &[Event::ResponseLost]),
         (Environment::SpendsOnce, &[Event::StoreFails, Event::StoreFails]),
         (Environment::Responses, &and_a_lease_expires),
     ] {

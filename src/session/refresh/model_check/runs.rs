@@ -115,6 +115,7 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
                 }
             }
             Event::StoreFails => shared.store_fails = true,
+            Event::ResponseLost => shared.response_is_lost = true,
             Event::LogOut => {
                 shared.entry = Some(Entry::Ended.encode());
                 shared.logged_out = true;
