@@ -12,22 +12,22 @@ use tokio::sync::Mutex;
 use tower_scalekit::Sandbox;
 use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
 
-pub(crate) const VARIABLE: &str = "SOAK_ENVIRONMENT";
+/// For how many seconds a spent refresh token is accepted, in the environment's own process.
+pub(crate) const VARIABLE: &str = "SOAK_REFRESH_GRACE";
 
 /// So short that every user refreshes again and again.
-const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(3);
-/// So short that only the app's stored results help a client with an old cookie.
-const REFRESH_GRACE: Duration = Duration::from_secs(1);
+pub(crate) const ACCESS_TOKEN_LIFETIME: Duration = Duration::from_secs(4);
 
 /// Of the token endpoint. `page` is a web page with status 200.
-const FAULTS: [&str; 4] = ["status", "unreachable", "delay", "page"];
+pub(crate) const FAULTS: [&str; 5] = ["status", "unreachable", "delay", "page", "lost"];
 
 /// Serves the environment until the input ends.
 pub(crate) fn serve() {
     let runtime = Runtime::new().unwrap();
+    let grace = std::env::var(VARIABLE).unwrap().parse().unwrap();
     let sandbox = Sandbox::builder()
         .access_token_lifetime(ACCESS_TOKEN_LIFETIME)
-        .refresh_grace(REFRESH_GRACE)
+        .refresh_grace(Duration::from_secs(grace))
         .build();
     let server = runtime.block_on(sandbox.serve(([127, 0, 0, 1], 0).into())).unwrap();
     for line in std::io::stdin().lock().lines() {
@@ -53,6 +53,7 @@ fn execute(sandbox: &Sandbox, url: &str, words: &[&str]) -> String {
                 "status" => Fault::Status(StatusCode::BAD_GATEWAY),
                 "page" => Fault::Html,
                 "unreachable" => Fault::Unreachable,
+                "lost" => Fault::ResponseLost,
                 _ => Fault::Delay(Duration::from_millis(700)),
             };
             sandbox.faults().add(Endpoint::Token, fault);
@@ -79,10 +80,10 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    pub(crate) async fn start() -> Self {
+    pub(crate) async fn start(refresh_grace: Duration) -> Self {
         let mut process = Command::new(std::env::current_exe().unwrap())
             .args(["environment_process", "--exact", "--nocapture"])
-            .env(VARIABLE, "1")
+            .env(VARIABLE, refresh_grace.as_secs().to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -129,10 +130,9 @@ impl Environment {
         self.command(&["rotate"]).await;
     }
 
-    pub(crate) async fn fail_token_endpoint(&self, number: u64) -> &'static str {
-        let fault = FAULTS[number as usize % FAULTS.len()];
+    /// `fault` is one of [`FAULTS`].
+    pub(crate) async fn fail_token_endpoint(&self, fault: &str) {
         self.command(&["fail", fault]).await;
-        fault
     }
 
     pub(crate) async fn clear_faults(&self) {

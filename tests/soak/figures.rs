@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::world::World;
+use crate::world::Stops;
 
 /// Shorter runs do not reach a plateau.
 const SHORTEST_PLATEAU: Duration = Duration::from_secs(600);
@@ -21,7 +21,7 @@ pub(crate) struct Figures(Mutex<Counts>);
 struct Counts {
     responses: BTreeMap<(&'static str, String), u64>,
     latencies: BTreeMap<&'static str, Latencies>,
-    events: BTreeMap<&'static str, (u64, Instant)>,
+    events: BTreeMap<(Stops, &'static str), (u64, Instant)>,
     wrong: u64,
     /// The first of them.
     examples: Vec<String>,
@@ -56,19 +56,20 @@ impl Figures {
         counts.latencies.entry(kind).or_insert(Latencies([0; BUCKETS])).add(time);
     }
 
-    pub(crate) fn happened(&self, event: &'static str) {
+    pub(crate) fn happened(&self, deployment: Stops, event: &'static str) {
         let mut counts = self.0.lock().unwrap();
-        let (count, at) = counts.events.entry(event).or_insert((0, Instant::now()));
+        let (count, at) = counts.events.entry((deployment, event)).or_insert((0, Instant::now()));
         (*count, *at) = (*count + 1, Instant::now());
     }
 
     /// Records an unexpected response.
-    pub(crate) fn wrong(&self, what: String) {
+    pub(crate) fn wrong(&self, deployment: Stops, what: String) {
         let mut counts = self.0.lock().unwrap();
-        let recent = counts.events.iter().map(|(event, (_, at))| (at.elapsed(), event));
+        let recent = counts.events.iter().filter(|((of, _), _)| *of == deployment);
+        let recent = recent.map(|((_, event), (_, at))| (at.elapsed(), event));
         let mut recent: Vec<_> = recent.filter(|(ago, _)| *ago < Duration::from_secs(10)).collect();
         recent.sort_unstable();
-        let what = format!("{what}; before: {recent:.1?}");
+        let what = format!("{deployment:?}: {what}; before: {recent:.1?}");
         counts.wrong += 1;
         if counts.examples.len() < 20 {
             println!("soak: WRONG: {what}");
@@ -89,8 +90,8 @@ impl Figures {
             println!("| {kind} | {p50:.1} | {p99:.1} | {} |", statuses.join(", "));
         }
         println!();
-        for (event, (count, _)) in &counts.events {
-            println!("{event}: {count}");
+        for ((deployment, event), (count, _)) in &counts.events {
+            println!("{deployment:?}: {event}: {count}");
         }
         let memory = counts.memory.iter();
         let memory: Vec<_> = memory
@@ -118,12 +119,12 @@ impl Figures {
 }
 
 /// Samples the resident memory of this process.
-pub(crate) async fn sample(world: Arc<World>, duration: Duration) {
+pub(crate) async fn sample(figures: Arc<Figures>, duration: Duration) {
     let started = Instant::now();
-    while !world.is_over() {
-        world.pause(duration / SAMPLES).await;
+    for sample in 1..=SAMPLES {
+        tokio::time::sleep_until(started + duration * sample / SAMPLES).await;
         if let Some(kib) = resident_kib() {
-            world.figures.0.lock().unwrap().memory.push((started.elapsed(), kib));
+            figures.0.lock().unwrap().memory.push((started.elapsed(), kib));
         }
     }
 }

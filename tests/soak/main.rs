@@ -7,24 +7,30 @@
 //! SOAK_SECONDS=3600 cargo test --release --test soak -- --nocapture
 //! ```
 //!
-//! `SOAK_SEED` repeats the choices of an earlier run, though not its timing.
+//! `SOAK_SEED` repeats the choices of an earlier run, though not its timing. `RUST_LOG` shows what the
+//! app logs.
 //!
-//! Two replicas of one app share a store and a session secret. Their environment is a sandbox in a
-//! process of its own, so that the memory that is measured is that of the app and of the load.
+//! There are two deployments, with a sandbox each. In one, replicas stop cleanly, and a refresh token
+//! is accepted once. In the other, they are killed, and the environment accepts a spent token for
+//! 30 s. By the seed, each keeps sessions in cookies or in the store, and accepts or rejects requests
+//! while revocations cannot be read. The two replicas of a deployment share a store, which survives
+//! them, and a session secret. The sandboxes are processes
+//! of their own, so that the memory that is measured is that of the apps and of the load.
 //!
 //! | load | disturbances |
 //! |---|---|
 //! | logins, requests, parallel requests, refreshes, logouts, revocations; responses that get lost | rotation of the signing keys |
 //! | bearer tokens, MCP calls, with and without the scope | a token endpoint that fails in several ways |
-//! | webhooks, new and repeated, forged, replayed at an interceptor | a replica that stops and starts again |
-//! | requests of every method without a valid credential | wall clocks that step, together by an hour and apart by a second |
-//! | bodies that never end | |
+//! | webhooks, new and repeated, forged, replayed at an interceptor | a shared store that fails, hangs, loses responses or lags |
+//! | requests of every method without a valid credential | a replica that stops or is killed, and starts again |
+//! | bodies that never end | wall clocks that step, together by an hour and apart by a second |
 
 mod app;
 mod disturbances;
 mod environment;
 mod figures;
 mod load;
+mod store;
 mod user;
 mod world;
 
@@ -32,12 +38,15 @@ use std::env;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing_subscriber::EnvFilter;
 
-use self::world::{Random, World};
+use self::figures::Figures;
+use self::world::{Deployment, Random, Stops, World};
 
-/// Number of users, each with their own account.
-const USERS: u64 = 24;
+/// Number of users of a deployment, each with their own account.
+const USERS: u64 = 16;
 
 /// The sandbox, in the process that the soak test starts.
 #[test]
@@ -52,6 +61,9 @@ fn soak() {
     let seconds = variable("SOAK_SECONDS").unwrap_or(10);
     let seed = variable("SOAK_SEED").unwrap_or_else(random_seed);
     println!("soak: {seconds} s, SOAK_SEED={seed}");
+    if env::var_os(EnvFilter::DEFAULT_ENV).is_some() {
+        tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).init();
+    }
     tokio::runtime::Runtime::new().unwrap().block_on(run(Duration::from_secs(seconds), seed));
 }
 
@@ -64,20 +76,29 @@ fn random_seed() -> u64 {
 }
 
 async fn run(duration: Duration, seed: u64) {
-    let world = Arc::new(World::start(Instant::now() + duration).await);
-    let random = |number: u64| Random::new(seed ^ (number + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    let mut tasks = disturbances::start(&world, |number| random(200 + number));
-    for number in 0..USERS {
-        tasks.spawn(user::run(Arc::clone(&world), number, random(number)));
+    let figures = Arc::new(Figures::default());
+    let mut seeds = Random::new(seed);
+    let mut tasks = JoinSet::new();
+    for stops in [Stops::Clean, Stops::Killed] {
+        let [store_backed, rejects_stale] = [(); 2].map(|()| seeds.below(2) == 0);
+        let deployment = Deployment { stops, store_backed, rejects_stale };
+        println!("soak: {deployment:?}");
+        let end = Instant::now() + duration;
+        let world = World::start(deployment, Arc::clone(&figures), end).await;
+        let mut random = || Random::new(seeds.below(u64::MAX).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        disturbances::start(&mut tasks, &world, &mut random);
+        for number in 0..USERS {
+            tasks.spawn(user::run(Arc::clone(&world), number, random()));
+        }
+        tasks.spawn(load::bearer(Arc::clone(&world), random()));
+        tasks.spawn(load::webhooks(Arc::clone(&world), random()));
+        tasks.spawn(load::intruder(Arc::clone(&world), random()));
+        tasks.spawn(load::slow_bodies(world, random()));
     }
-    tasks.spawn(load::bearer(Arc::clone(&world), random(100)));
-    tasks.spawn(load::webhooks(Arc::clone(&world), random(101)));
-    tasks.spawn(load::intruder(Arc::clone(&world), random(102)));
-    tasks.spawn(load::slow_bodies(Arc::clone(&world), random(103)));
-    tasks.spawn(figures::sample(Arc::clone(&world), duration));
+    tasks.spawn(figures::sample(Arc::clone(&figures), duration));
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
-    world.figures.print(duration);
-    world.figures.assert_good(duration);
+    figures.print(duration);
+    figures.assert_good(duration);
 }

@@ -1,28 +1,59 @@
-//! Shared by all tasks.
+//! A deployment, with what all of its tasks share.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use cookie::Cookie;
+use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::sync::RwLock;
 use tokio::time::{Instant, timeout};
+use tower_scalekit::clock::ManualClock;
 
 use crate::app::Replica;
 use crate::disturbances::Disturbance;
 use crate::environment::Environment;
 use crate::figures::Figures;
+use crate::store::Store;
+
+/// What an app loses when it stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Stops {
+    /// Nothing: it waits for its background tasks. A refresh token is used once, because the
+    /// environment does not accept it again.
+    Clean,
+    /// Refreshes in progress. Another replica repeats them once their lease has expired, while the
+    /// environment still accepts the token.
+    Killed,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deployment {
+    pub(crate) stops: Stops,
+    pub(crate) store_backed: bool,
+    /// A replica that has not read the revocations yet rejects requests.
+    pub(crate) rejects_stale: bool,
+}
+
+impl Deployment {
+    fn refresh_grace(self) -> Duration {
+        Duration::from_secs(if self.stops == Stops::Clean { 0 } else { 30 })
+    }
+}
 
 pub(crate) struct World {
+    pub(crate) deployment: Deployment,
     pub(crate) environment: Environment,
     pub(crate) replicas: [Arc<Replica>; 2],
-    pub(crate) figures: Figures,
+    pub(crate) store: Store,
+    pub(crate) figures: Arc<Figures>,
     /// The token endpoint fails.
     pub(crate) token_fault: Disturbance,
+    pub(crate) store_fault: Disturbance,
     /// Held shared by every operation, and exclusively while all wall clocks step: on one machine
     /// they step at once.
     pub(crate) clocks: RwLock<()>,
@@ -35,22 +66,41 @@ pub(crate) struct World {
 pub(crate) struct Stopped;
 
 impl World {
-    pub(crate) async fn start(end: Instant) -> Self {
-        let environment = Environment::start().await;
-        let replicas = Replica::start_two(&environment).await;
-        Self {
+    pub(crate) async fn start(
+        deployment: Deployment,
+        figures: Arc<Figures>,
+        end: Instant,
+    ) -> Arc<Self> {
+        let environment = Environment::start(deployment.refresh_grace()).await;
+        let clocks = [ManualClock::running(), ManualClock::running()];
+        let store = Store::new(clocks[0].clock());
+        let replicas = Replica::start_two(&environment, &store, clocks, deployment);
+        Arc::new(Self {
+            deployment,
             environment,
             replicas,
-            figures: Figures::default(),
+            store,
+            figures,
             token_fault: Disturbance::default(),
+            store_fault: Disturbance::default(),
             clocks: RwLock::default(),
             end,
             client: Client::builder(TokioExecutor::new()).build_http(),
-        }
+        })
     }
 
     pub(crate) fn is_over(&self) -> bool {
         Instant::now() >= self.end
+    }
+
+    /// Records an unexpected response.
+    pub(crate) fn wrong(&self, what: String) {
+        self.figures.wrong(self.deployment.stops, what);
+    }
+
+    /// Counts an event.
+    pub(crate) fn happened(&self, event: &'static str) {
+        self.figures.happened(self.deployment.stops, event);
     }
 
     pub(crate) async fn pause(&self, time: Duration) {
@@ -76,21 +126,50 @@ impl World {
         match timeout(Duration::from_secs(20), response).await {
             Ok(Ok(response)) => {
                 self.figures.count(kind, response.status().as_str(), started.elapsed());
+                self.check_unavailable(&what, &response);
                 Ok(response)
             }
             Ok(Err(())) => {
                 self.figures.count(kind, "none", started.elapsed());
                 if !self.replicas[replica].stop.was_active_since(started) {
-                    self.figures.wrong(format!("{what}: no response of a replica that runs"));
+                    self.wrong(format!("{what}: no response of a replica that runs"));
                 }
                 Err(Stopped)
             }
             Err(_) => {
-                self.figures.wrong(format!("{what}: no response in 20 s"));
+                self.figures.count(kind, "late", started.elapsed());
+                self.wrong(format!("{what}: no response in 20 s"));
                 Err(Stopped)
             }
         }
     }
+
+    /// A response of 503 says when to retry, and keeps the session's cookie.
+    fn check_unavailable(&self, what: &str, response: &Response<Bytes>) {
+        if response.status() != StatusCode::SERVICE_UNAVAILABLE {
+            return;
+        }
+        if !response.headers().contains_key(header::RETRY_AFTER) {
+            self.wrong(format!("{what}: 503 without Retry-After"));
+        }
+        if set_cookies(response).any(|cookie| is_session(&cookie)) {
+            self.wrong(format!("{what}: 503 changes the session's cookie"));
+        }
+    }
+}
+
+/// The cookies that a response sets or removes.
+pub(crate) fn set_cookies(response: &Response<Bytes>) -> impl Iterator<Item = Cookie<'_>> {
+    let lines = response.headers().get_all(header::SET_COOKIE).into_iter();
+    lines.map(|line| Cookie::parse(line.to_str().unwrap()).unwrap())
+}
+
+pub(crate) fn is_session(cookie: &Cookie<'_>) -> bool {
+    cookie.name().starts_with("scalekit_session")
+}
+
+pub(crate) fn is_removal(cookie: &Cookie<'_>) -> bool {
+    cookie.max_age().is_some_and(|age| age.is_zero())
 }
 
 /// xorshift64*
