@@ -96,7 +96,7 @@ impl Store {
         self.run(move |state| {
             let fault = *state.fault.lock().unwrap();
             if fault == Some(StoreFault::IsFull) && key.namespace() == KeyNamespace::Refresh {
-                return Err(StoreError::Full { namespace: key.namespace(), max_bytes: 0 });
+                return Err(StoreError::Full { namespace: key.namespace(), max_bytes: Some(0) });
             }
             if fault != Some(StoreFault::Lags) {
                 return operation(state);

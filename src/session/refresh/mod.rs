@@ -116,7 +116,7 @@ impl Sessions {
             let outcome = self.refresh_generation(&session, trigger).await;
             // What was requested is not done by finding an older result.
             let is_done = trigger != Trigger::Requested || !matches!(outcome, Outcome::Found(_));
-            let refreshed = self.into_result(&session, outcome).await?;
+            let refreshed = self.refreshed_or_ended(&session, outcome).await?;
             let is_newer = refreshed.record().generation() > session.record().generation();
             session = refreshed;
             if self.is_due(&session) {
@@ -145,7 +145,7 @@ impl Sessions {
         lease::refresh(&backend, generation, &backend.owner, trigger).await
     }
 
-    async fn into_result(
+    async fn refreshed_or_ended(
         &self,
         session: &Session,
         outcome: Outcome<Refreshed>,

@@ -171,7 +171,9 @@ impl RedisStoreBuilder {
         Ok(match &self.topology {
             Topology::Single => {
                 let info = infos.into_iter().next();
-                Servers::Single(Client::open(info.ok_or_else(|| invalid("URL", "is not set"))?)?)
+                Servers::Single(Box::new(Client::open(
+                    info.ok_or_else(|| invalid("URL", "is not set"))?,
+                )?))
             }
             Topology::Sentinel { name } => {
                 let (mut server, mut redis) =
@@ -204,7 +206,7 @@ impl RedisStoreBuilder {
                 if let Some(certificates) = self.certificates().filter(|_| is_tls) {
                     builder = builder.certs(certificates);
                 }
-                Servers::Cluster(builder.build()?)
+                Servers::Cluster(Box::new(builder.build()?))
             }
         })
     }

@@ -36,16 +36,19 @@ struct Shared {
     connect_timeout: Duration,
     /// Readers never wait for each other, nor for a new connection while there is one.
     current: ArcSwapOption<Open>,
-    attempts: SingleFlight<(), Result<Arc<Open>, Arc<RedisStoreError>>>,
+    attempts: SingleFlight<(), Attempt>,
     failed: Mutex<Option<(Instant, Arc<RedisStoreError>)>>,
     is_down: AtomicBool,
 }
 
+/// The result of an attempt to connect.
+type Attempt = Result<Arc<Open>, Arc<RedisStoreError>>;
+
 /// Where the server is.
 pub(super) enum Servers {
-    Single(Client),
+    Single(Box<Client>),
     Sentinel(Box<Sentinel>),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 pub(super) struct Sentinel {
@@ -169,10 +172,7 @@ impl Link {
     }
 
     /// Joins the attempt to connect that is in progress, or starts one.
-    fn reconnect(
-        &self,
-        broken: Option<Arc<Open>>,
-    ) -> Result<Flight<Result<Arc<Open>, Arc<RedisStoreError>>>, Failure> {
+    fn reconnect(&self, broken: Option<Arc<Open>>) -> Result<Flight<Attempt>, Failure> {
         let failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, error)) = failed
             && at.elapsed() < RETRY_AFTER

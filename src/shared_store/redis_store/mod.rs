@@ -71,14 +71,12 @@ impl RedisStore {
     ///
     /// Names and values are protected with keys derived from `secret`, which may be that of the
     /// sessions.
-    #[must_use]
     pub fn builder(url: &str, secret: SessionSecret) -> RedisStoreBuilder {
         RedisStoreBuilder::single(url, secret)
     }
 
     /// Creates a builder for the server that Sentinel monitors under a name. The URLs are those of
     /// the sentinels.
-    #[must_use]
     pub fn sentinel<U: AsRef<str>>(
         name: &str,
         sentinels: impl IntoIterator<Item = U>,
@@ -88,7 +86,6 @@ impl RedisStore {
     }
 
     /// Creates a builder for a Redis Cluster. The URLs are those of some of its nodes.
-    #[must_use]
     pub fn cluster<U: AsRef<str>>(
         nodes: impl IntoIterator<Item = U>,
         secret: SessionSecret,
