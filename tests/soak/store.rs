@@ -36,11 +36,13 @@ pub(crate) enum StoreFault {
 #[derive(Clone)]
 pub(crate) struct Store(Arc<State>);
 
+type Replaced = Vec<(Instant, Option<Bytes>)>;
+
 struct State {
     memory: MemoryStore,
     fault: Mutex<Option<StoreFault>>,
     /// The values that were replaced while the store lags, oldest first.
-    replaced: Mutex<HashMap<StoreKey, Vec<(Instant, Option<Bytes>)>>>,
+    replaced: Mutex<HashMap<StoreKey, Replaced>>,
     operations: AtomicU64,
     /// Not that of a replica, which may stop before a late write.
     runtime: Handle,
@@ -70,7 +72,7 @@ impl Store {
         let number = self.0.operations.fetch_add(1, Ordering::Relaxed);
         match fault {
             Some(StoreFault::Fails) => ready(Err(failure())).boxed(),
-            Some(StoreFault::LosesResponses) if number % 2 == 0 => {
+            Some(StoreFault::LosesResponses) if number.is_multiple_of(2) => {
                 ready(operation(&self.0).and_then(|_| Err(failure()))).boxed()
             }
             Some(StoreFault::Hangs(delay)) => {
