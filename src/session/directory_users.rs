@@ -112,3 +112,81 @@ impl Sessions {
         Err(StoreError::Unavailable("other events keep changing this directory user".into()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn at(seconds: i64) -> OffsetDateTime {
+        OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seconds)
+    }
+
+    /// Adds an event with this address that occurred then.
+    fn add(user: &mut KnownUser, email: &str, ends: bool, seconds: i64) -> usize {
+        let occurred_at = at(seconds).format(&time::format_description::well_known::Rfc3339);
+        let event = json!({
+            "id": "evt_1",
+            "type": "organization.directory.user_updated",
+            "occurred_at": occurred_at.unwrap(),
+            "data": {},
+        });
+        let event = WebhookEvent::parse(event.to_string().as_bytes()).unwrap();
+        let names = [Revoked::OrganizationEmail("org_1", email)];
+        let (organization, user_id) = ("org_1", "diruser_1");
+        let event = DirectoryEvent { event: &event, organization, user_id, names: &names, ends };
+        user.add(&event, at(1000))
+    }
+
+    #[test]
+    fn a_record_is_what_was_encoded() {
+        let mut user = KnownUser::default();
+        assert_eq!(KnownUser::decode(&user.encode()), Some(user.clone()));
+        add(&mut user, "maiden@acme.test", false, 1);
+        assert_eq!(KnownUser::decode(&user.encode()), Some(user.clone()));
+        add(&mut user, "married@acme.test", true, 2);
+        let encoded = user.encode();
+        assert_eq!(encoded.len(), 2 + 8 + 2 * 16);
+        assert_eq!(KnownUser::decode(&encoded), Some(user));
+        assert_eq!(KnownUser::decode(&encoded[..encoded.len() - 1]), None);
+        let other_version = [&[2], &encoded[1..]].concat();
+        assert_eq!(KnownUser::decode(&other_version), None);
+        assert_eq!(KnownUser::decode(b""), None);
+    }
+
+    #[test]
+    fn the_latest_names_are_kept_once_each() {
+        let mut user = KnownUser::default();
+        for number in 0..MAX_NAMES {
+            assert_eq!(add(&mut user, &format!("{number}@acme.test"), false, 1), 0);
+        }
+        // The oldest one becomes the latest.
+        assert_eq!(add(&mut user, "0@acme.test", false, 1), 0);
+        assert_eq!(add(&mut user, "new@acme.test", false, 1), 1);
+        assert_eq!(user.names.len(), MAX_NAMES);
+        let has =
+            |email: &str| user.names.contains(&Revoked::OrganizationEmail("org_1", email).key());
+        assert!(has("0@acme.test") && has("new@acme.test") && !has("1@acme.test"));
+    }
+
+    #[test]
+    fn an_earlier_event_does_not_bring_a_user_back() {
+        let mut user = KnownUser::default();
+        add(&mut user, "a@acme.test", true, 10);
+        add(&mut user, "a@acme.test", false, 9);
+        assert!(user.has_ended());
+        // An earlier end does not replace a later one.
+        add(&mut user, "a@acme.test", true, 5);
+        add(&mut user, "a@acme.test", false, 7);
+        assert!(user.has_ended());
+        add(&mut user, "a@acme.test", false, 10);
+        assert!(!user.has_ended(), "at the same time, the order of arrival decides");
+        // From the future: it counts as current.
+        add(&mut user, "a@acme.test", true, 5000);
+        add(&mut user, "a@acme.test", false, 999);
+        assert!(user.has_ended());
+        add(&mut user, "a@acme.test", false, 1000);
+        assert!(!user.has_ended());
+    }
+}
