@@ -117,6 +117,9 @@ impl World {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
         let address = self.replicas[replica].address;
         *request.uri_mut() = format!("http://{address}{path}").parse().unwrap();
+        // As behind a load balancer, both replicas have the host of the redirect URI.
+        let host = self.replicas[0].address.to_string();
+        request.headers_mut().insert(header::HOST, host.parse().unwrap());
         let (what, started) = (format!("{} {path}", request.method()), Instant::now());
         let response = async {
             let (head, body) = self.client.request(request).await.map_err(drop)?.into_parts();
