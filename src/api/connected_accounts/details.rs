@@ -121,8 +121,8 @@ impl NewConnectedAccount {
 /// A request for a list of accounts. Returned by
 /// [`ConnectedAccountsApi::list`](super::ConnectedAccountsApi::list).
 ///
-/// An empty filter is an [`ApiError::InvalidCall`], because the API would ignore it and list the
-/// accounts of all users.
+/// An empty filter is an [`ApiError::InvalidCall`](crate::api::ApiError::InvalidCall), because the
+/// API would ignore it and list the accounts of all users.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct ConnectedAccounts(ApiRequest);

@@ -62,7 +62,8 @@ pub struct ScopedTool {
 
 /// A request for a list of all tools. Returned by [`ToolsApi::list`](super::ToolsApi::list).
 ///
-/// An empty filter is an [`ApiError::InvalidCall`], because the API would ignore it.
+/// An empty filter is an [`ApiError::InvalidCall`](crate::api::ApiError::InvalidCall), because the
+/// API would ignore it.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct Tools(ApiRequest);
@@ -131,7 +132,8 @@ impl Tools {
 /// A request for a list of the tools of a user's accounts. Returned by
 /// [`ToolsApi::scoped`](super::ToolsApi::scoped).
 ///
-/// An empty filter is an [`ApiError::InvalidCall`], because the API would ignore it.
+/// An empty filter is an [`ApiError::InvalidCall`](crate::api::ApiError::InvalidCall), because the
+/// API would ignore it.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct ScopedTools(ApiRequest);
