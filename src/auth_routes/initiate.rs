@@ -76,7 +76,11 @@ pub(crate) fn allowed_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -
         sessions.switch_account_path(),
     ];
     wanted
-        .filter(|page| !excluded.iter().any(|path| page.is_path(path)))
+        .filter(|page| {
+            let is_route =
+                |path| page.is_path(path) || page.is_path(sessions.strip_base_path(path));
+            !excluded.into_iter().any(is_route)
+        })
         .filter(|page| !page.has(IDP_INITIATED_LOGIN) && !page.is_single_use())
         .unwrap_or_else(|| sessions.start_page().clone())
 }

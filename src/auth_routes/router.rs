@@ -10,7 +10,8 @@ impl Sessions {
     /// that [`RequireSession`](crate::RequireSession) protects. With a
     /// [base path](crate::session::SessionsBuilder::base_path), each route is at its path with and
     /// without it, so that the router works nested under the base path, behind a proxy that removes
-    /// it, and behind one that does not.
+    /// it, and behind one that does not. Routers of several `Sessions` have these paths in common:
+    /// nest each under its base path.
     #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
     pub fn routes<S>(&self) -> Router<S>
     where
@@ -31,7 +32,7 @@ impl Sessions {
     /// proxy or another router may have removed.
     pub(crate) fn router<'p, S, const N: usize>(
         &'p self,
-        routes: [(&'p str, MethodRouter<S>); N],
+        routes: [(&'p str, MethodRouter); N],
     ) -> Router<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -39,6 +40,6 @@ impl Sessions {
         let mut taken = HashSet::new();
         let stripped = routes.clone().map(|(path, route)| (self.strip_base_path(path), route));
         let all = routes.into_iter().chain(stripped).filter(|(path, _)| taken.insert(*path));
-        all.fold(Router::new(), |router, (path, route)| router.route(path, route))
+        all.fold(Router::new(), |router, (path, route)| router.route_service(path, route))
     }
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 
 use super::Sessions;
 use super::directory_users::{DirectoryEvent, KnownUser};
@@ -225,24 +225,31 @@ impl Deprovisioning {
     async fn end_sessions(&self, event: &WebhookEvent) -> Result<Deprovisioned, StoreError> {
         let mut names = self.names(event);
         let mut whose = self.revokes(event, &names);
-        let known = self.known_user(event, &names, whose.is_some()).await;
+        let is_active = match event.payload() {
+            _ if whose.is_some() => Some(false),
+            EventPayload::DirectoryUserCreated(user) if user.active != Some(false) => Some(true),
+            EventPayload::DirectoryUserUpdated(user) => user.active,
+            _ => None,
+        };
+        let known = self.known_user(event, &names, is_active).await;
         if let Ok(Some(user)) = &known {
             names = user.names.iter().copied().map(Revoked::Recorded).collect();
             whose = whose.or_else(|| user.has_ended().then_some(RevokedSessions::User));
         }
-        let mut result = known.map(drop);
+        let result = known.map(drop);
         let Some(whose) = whose else {
             return result.map(|()| Deprovisioned::NotApplicable);
         };
         let is_logout = matches!(event.payload(), EventPayload::UserLogout(_));
-        for name in &names {
-            // Even if the store fails: the sessions end in this process.
-            result = result.and(match event.occurred_at().filter(|_| is_logout) {
-                Some(at) => self.sessions.revoke_ended_at(at, *name).await,
-                None => self.sessions.revoke(*name).await,
-            });
-        }
-        result?;
+        // All at once, and even if the store fails: the sessions end in this process.
+        let revoked =
+            join_all(names.iter().map(
+                async |name| match event.occurred_at().filter(|_| is_logout) {
+                    Some(at) => self.sessions.revoke_ended_at(at, *name).await,
+                    None => self.sessions.revoke(*name).await,
+                },
+            ));
+        revoked.await.into_iter().fold(result, Result::and)?;
         let mut is_matched = false;
         for name in names {
             is_matched = is_matched || self.sessions.has_begun(name).await?;
@@ -260,13 +267,13 @@ impl Deprovisioning {
         &self,
         event: &WebhookEvent,
         names: &[Revoked<'_>],
-        ends: bool,
+        is_active: Option<bool>,
     ) -> Result<Option<KnownUser>, StoreError> {
         let user_id = directory_user(event).and_then(|user| user.id.as_deref());
         let Some((organization, user_id)) = event.organization_id().zip(user_id) else {
             return Ok(None);
         };
-        let event = DirectoryEvent { event, organization, user_id, names, ends };
+        let event = DirectoryEvent { event, organization, user_id, names, is_active };
         self.sessions.record_directory_user(&event).await.map(Some)
     }
 

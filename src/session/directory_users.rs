@@ -23,8 +23,8 @@ pub(super) struct DirectoryEvent<'a> {
     pub(super) user_id: &'a str,
     /// The names of the user's sessions, as far as the event has them.
     pub(super) names: &'a [Revoked<'a>],
-    /// Whether the user may no longer log in.
-    pub(super) ends: bool,
+    /// Whether the user may log in, if the event says so.
+    pub(super) is_active: Option<bool>,
 }
 
 /// What the events about a directory user contained.
@@ -53,9 +53,10 @@ impl KnownUser {
         }
         let at = event.event.occurred_at().map_or(now, |at| at.min(now));
         let at = i64::try_from(at.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
-        self.ended_at = match self.ended_at {
-            Some(ended_at) if event.ends || at < ended_at => Some(ended_at.max(at)),
-            _ => event.ends.then_some(at),
+        self.ended_at = match (event.is_active, self.ended_at) {
+            (Some(false), ended_at) => ended_at.max(Some(at)),
+            (Some(true), Some(ended_at)) if at >= ended_at => None,
+            (_, ended_at) => ended_at,
         };
         let excess = self.names.len().saturating_sub(MAX_NAMES);
         self.names.drain(..excess).count()
@@ -135,7 +136,13 @@ mod tests {
         let event = WebhookEvent::parse(event.to_string().as_bytes()).unwrap();
         let names = [Revoked::OrganizationEmail("org_1", email)];
         let (organization, user_id) = ("org_1", "diruser_1");
-        let event = DirectoryEvent { event: &event, organization, user_id, names: &names, ends };
+        let event = DirectoryEvent {
+            event: &event,
+            organization,
+            user_id,
+            names: &names,
+            is_active: Some(!ends),
+        };
         user.add(&event, at(1000))
     }
 

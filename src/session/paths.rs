@@ -220,6 +220,10 @@ impl Paths {
             let reason = "must be below the base path";
             problems.push(ConfigProblem::invalid("post_logout_redirect_uri", reason));
         }
+        if self.base.strip(login.path()) == Some("/") {
+            let reason = "must have a path of its own below the base path";
+            problems.push(ConfigProblem::invalid("redirect_uri", reason));
+        }
         let named = [
             ("redirect_uri", login.path()),
             ("post_logout_redirect_uri", logout.path()),

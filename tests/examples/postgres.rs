@@ -102,6 +102,10 @@ async fn the_store_in_postgres_conforms() {
         let (code, output, errors) = run("postgres_store", &[("DATABASE_URL", &url)]).await;
         assert_eq!((code, output.as_str()), (Some(0), "the store conforms\n"), "{errors}");
     }
+    let unreachable = "postgres://jane:hunter2@127.0.0.1:1/postgres";
+    let (code, output, errors) = run("postgres_store", &[("DATABASE_URL", unreachable)]).await;
+    assert_eq!((code, output.as_str()), (Some(1), ""), "{errors}");
+    assert!(!errors.contains("hunter2"), "{errors}");
     let (code, _, errors) = run("postgres_store", &[]).await;
     assert_eq!((code, errors.as_str()), (Some(2), "error: DATABASE_URL is not set\n"));
 }

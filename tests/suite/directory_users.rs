@@ -141,7 +141,11 @@ async fn events_may_arrive_in_another_order() {
     let start = world.sandbox.clock().clock().now();
     world.advance(60);
     let at = |event_type: &str, email: &str, seconds: i64| {
-        let mut event = event(event_type, &json!({"id": "diruser_1", "email": email}));
+        let mut user = json!({"id": "diruser_1", "email": email});
+        if event_type == UPDATED {
+            user["active"] = true.into();
+        }
+        let mut event = event(event_type, &user);
         let at = start + time::Duration::seconds(seconds);
         event["occurred_at"] = json!(at.format(&Rfc3339).unwrap());
         parsed(&event)
@@ -155,7 +159,11 @@ async fn events_may_arrive_in_another_order() {
     assert_eq!(apply(at(CREATED, MAIDEN, 10)).await, MATCHED_USER);
     assert!(is_ended(&maiden).await);
 
-    // A later event says that the user is there again.
+    // An event that does not say so does not reactivate the user.
+    let silent = event(UPDATED, &json!({"id": "diruser_1", "title": "Dr."}));
+    assert_eq!(apply(parsed(&silent)).await, MATCHED_USER);
+
+    // A later event says that the user is active again.
     world.advance(1);
     let maiden = local(&world, "usr_1", MAIDEN, Some("org_1")).await;
     assert_eq!(apply(at(UPDATED, MAIDEN, 40)).await, Deprovisioned::NotApplicable);

@@ -15,10 +15,11 @@ pub(crate) mod unverified;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
 pub(in crate::session) use self::entry::Entry;
@@ -50,6 +51,9 @@ const RESPONSE_MARGIN: Duration = Duration::from_millis(500);
 /// A request that is so many refreshes behind gets the session as of then.
 const MAX_ROUNDS: usize = 4;
 
+/// How many leases are released in the background while the store rejects it.
+const MAX_RELEASES: usize = 1000;
+
 /// Why a refresh has no session as its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RefreshError {
@@ -69,6 +73,8 @@ pub(super) struct Refreshes {
     flights: SingleFlight<(FlightId, Trigger), Result<Session, RefreshError>>,
     held: HeldResults,
     owners: AtomicU32,
+    /// Limits the leases that are released in the background.
+    releases: Arc<Semaphore>,
 }
 
 /// A session and the generation to be refreshed.
@@ -77,7 +83,8 @@ type FlightId = (String, u32);
 impl Refreshes {
     pub(super) fn new(tasks: &Tasks) -> Self {
         let flights = SingleFlight::tracked(tasks, "session refresh");
-        Self { flights, held: HeldResults::default(), owners: AtomicU32::new(0) }
+        let releases = Arc::new(Semaphore::new(MAX_RELEASES));
+        Self { flights, held: HeldResults::default(), owners: AtomicU32::new(0), releases }
     }
 }
 
@@ -280,9 +287,17 @@ impl RefreshBackend for StoreBackend<'_> {
         };
         if let Err(error) = release().await {
             telemetry::internal_error("session_refresh", &error);
+            // Beyond the limit, the lease expires.
+            let Ok(permit) = Arc::clone(&self.sessions.0.refreshes.releases).try_acquire_owned()
+            else {
+                return;
+            };
             let tasks = &self.sessions.0.tasks;
             let released = tasks.repeat_for(LEASE, move || release().map(|done| done.is_ok()));
-            drop(tasks.spawn("lease of a session refresh", released));
+            drop(tasks.spawn("lease of a session refresh", async move {
+                released.await;
+                drop(permit);
+            }));
         }
     }
 
