@@ -54,12 +54,15 @@ impl Program {
 
     /// The rest of the next output line that begins with `start`.
     pub fn said(&self, start: &str) -> String {
+        self.find_line(start)
+            .unwrap_or_else(|| panic!("no line {start:?}; standard error:\n{}", self.errors()))
+    }
+
+    fn find_line(&self, start: &str) -> Option<String> {
         loop {
-            let Ok(line) = self.lines.recv_timeout(PATIENCE) else {
-                panic!("no line {start:?}; standard error:\n{}", self.errors());
-            };
+            let line = self.lines.recv_timeout(PATIENCE).ok()?;
             if let Some(rest) = line.strip_prefix(start) {
-                return rest.to_owned();
+                return Some(rest.to_owned());
             }
         }
     }
@@ -114,15 +117,22 @@ pub struct Driver {
 
 impl Driver {
     pub fn start(driver: &Path) -> Self {
+        const TRIES: usize = 5;
+        // The driver exits if its port for IPv4 is in use for IPv6.
+        let started = (0..TRIES).find_map(|_| Self::try_start(driver));
+        started.expect("ChromeDriver does not start")
+    }
+
+    fn try_start(driver: &Path) -> Option<Self> {
         let folder = fresh_folder();
         let path = env::var("PATH").unwrap_or_default();
         // Chromium stores its settings, caches and sockets below these.
         let home = folder.path().to_str().unwrap().to_owned();
         let environment = [("PATH", path.as_str()), ("HOME", &home), ("TMPDIR", &home)];
         let program = Program::start(driver, &["--port=0"], &environment, folder);
-        let port = program.said("ChromeDriver was started successfully on port ");
+        let port = program.find_line("ChromeDriver was started successfully on port ")?;
         let port = port.trim_end_matches('.').parse().unwrap();
-        Self { program, port }
+        Some(Self { program, port })
     }
 
     pub fn url(&self) -> String {
