@@ -143,6 +143,7 @@ impl User {
     /// than a minute. The environment accepts a spent token for less.
     fn absence(&mut self) -> Duration {
         match self.random.below(200) {
+            _ if self.waiting_since.is_some() => self.random.millis(400),
             0 if self.world.deployment.stops == Stops::Clean => {
                 Duration::from_secs(62) + self.random.millis(30_000)
             }
