@@ -32,7 +32,7 @@
 //! # let scalekit = scalekit.http_client(Environment).build()?;
 //!
 //! let directories = scalekit.api().directories();
-//! let directory = directories.primary("org_1").await?.id.ok_or("no id")?;
+//! let directory = directories.primary("org_1").await?.id;
 //! let users = directories.users("org_1", &directory).page_size(30).stream();
 //! let emails: Vec<_> = users.map_ok(|user| user.email.unwrap_or_default()).try_collect().await?;
 //! assert_eq!(emails, ["jane@acme.test", "john@acme.test"]); // from two pages

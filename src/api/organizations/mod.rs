@@ -31,7 +31,7 @@
 //! let mut acme = NewOrganization::new("Acme Corp");
 //! acme.external_id = Some("tenant-7".to_owned());
 //! let acme = organizations.create(&acme).await?;
-//! let id = acme.id.ok_or("no id")?;
+//! let id = acme.id;
 //!
 //! let mut change = OrganizationUpdate::default();
 //! change.slug = Some("acme".to_owned());

@@ -17,7 +17,7 @@
 //! let sessions = sandbox.scalekit().api().sessions();
 //! let active = sessions.list_for_user(&john).status(SessionStatus::Active).stream();
 //! for session in active.try_collect::<Vec<_>>().await? {
-//!     let id = session.session_id.unwrap_or_default();
+//!     let id = session.session_id;
 //!     let revoked = sessions.revoke(&id).await?;
 //!     assert_eq!(revoked.status, Some(SessionStatus::Revoked));
 //! }
