@@ -22,8 +22,8 @@
 //! #         let body = match (uri.path(), uri.query()) {
 //! #             ("/oauth/token", _) => r#"{"access_token":"t","expires_in":3600,"token_type":"Bearer"}"#,
 //! #             ("/api/v1/organizations/org_1/directories", _) => r#"{"directories":[{"id":"dir_1"}]}"#,
-//! #             (_, Some("page_size=30")) => r#"{"users":[{"email":"jane@acme.test"}],"next_page_token":"2"}"#,
-//! #             _ => r#"{"users":[{"email":"john@acme.test"}]}"#,
+//! #             (_, Some("page_size=30")) => r#"{"users":[{"id":"diruser_1","email":"jane@acme.test"}],"next_page_token":"2"}"#,
+//! #             _ => r#"{"users":[{"id":"diruser_2","email":"john@acme.test"}]}"#,
 //! #         };
 //! #         Box::pin(async move { Ok(http::Response::new(body.into())) })
 //! #     }
