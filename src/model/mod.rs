@@ -5,6 +5,7 @@
 
 mod connected_account;
 mod directory;
+mod domain;
 pub(crate) mod lenient;
 mod organization;
 mod session;
@@ -12,5 +13,6 @@ pub(crate) mod wire;
 
 pub use self::connected_account::ConnectedAccountStatus;
 pub use self::directory::{DirectoryProvider, DirectoryType};
+pub use self::domain::{DomainType, DomainVerificationMethod, DomainVerificationStatus};
 pub use self::organization::{OrganizationFeature, OrganizationSettings, RegionCode};
 pub use self::session::{SessionDevice, SessionLocation, SessionStatus};

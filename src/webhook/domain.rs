@@ -1,9 +1,8 @@
 use serde::Deserialize;
 use time::OffsetDateTime;
 
-use crate::model::lenient;
+use crate::model::{DomainType, DomainVerificationMethod, DomainVerificationStatus, lenient};
 use crate::secret::SecretString;
-use crate::util::open_enum::open_enum;
 
 /// A domain of an organization.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -40,40 +39,4 @@ pub struct OrganizationDomain {
     /// Time of the last change of that.
     #[serde(with = "lenient::timestamp")]
     pub updated_at: Option<OffsetDateTime>,
-}
-
-open_enum! {
-    /// What a domain is used for.
-    DomainType {
-        /// Users with an address in it may join.
-        AllowedEmailDomain = "ALLOWED_EMAIL_DOMAIN",
-        /// Users with an address in it log in through the organization's identity provider.
-        OrganizationDomain = "ORGANIZATION_DOMAIN",
-    }
-}
-
-open_enum! {
-    /// How a domain is verified.
-    DomainVerificationMethod {
-        /// By an administrator.
-        Admin = "ADMIN",
-        /// By a TXT record.
-        Dns = "DNS",
-        /// Not required.
-        NotApplicable = "NOT_APPLICABLE",
-    }
-}
-
-open_enum! {
-    /// Verification status of a domain.
-    DomainVerificationStatus {
-        /// Verified automatically.
-        AutoVerified = "AUTO_VERIFIED",
-        /// Verification failed.
-        Failed = "FAILED",
-        /// Pending.
-        Pending = "PENDING",
-        /// Verified.
-        Verified = "VERIFIED",
-    }
 }

@@ -59,9 +59,7 @@ pub use self::connection::Connection;
 pub use self::directory::Directory;
 pub use self::directory_group::DirectoryGroup;
 pub use self::directory_user::{DirectoryUser, UserGroup, UserRole};
-pub use self::domain::{
-    DomainType, DomainVerificationMethod, DomainVerificationStatus, OrganizationDomain,
-};
+pub use self::domain::OrganizationDomain;
 pub use self::event::{EventError, WebhookEvent};
 pub use self::membership::OrgMembership;
 pub use self::organization::Organization;

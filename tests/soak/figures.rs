@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use peak_alloc::PeakAlloc;
 use tokio::time::Instant;
 
+use crate::store::Store;
 use crate::world::Stops;
+
+#[global_allocator]
+static ALLOCATOR: PeakAlloc = PeakAlloc;
 
 /// Shorter runs do not reach a plateau.
 const SHORTEST_PLATEAU: Duration = Duration::from_secs(600);
@@ -25,7 +30,17 @@ struct Counts {
     wrong: u64,
     /// The first of them.
     examples: Vec<String>,
-    memory: Vec<(Duration, u64)>,
+    memory: Vec<Memory>,
+}
+
+/// Memory of this process, in KiB.
+struct Memory {
+    at: Duration,
+    /// If the operating system reports it.
+    resident: Option<usize>,
+    allocated: usize,
+    /// The part of it that the stores account for.
+    stored: usize,
 }
 
 /// Counts by powers of 2^(1/8) microseconds.
@@ -93,24 +108,26 @@ impl Figures {
         for ((deployment, event), (count, _)) in &counts.events {
             println!("{deployment:?}: {event}: {count}");
         }
-        let memory = counts.memory.iter();
-        let memory: Vec<_> = memory
-            .map(|(at, kib)| format!("{} s: {:.1}", at.as_secs(), *kib as f64 / 1024.0))
-            .collect();
-        println!("\nresident memory in MiB: {}", memory.join(", "));
+        println!("\n| memory in MiB at | resident | allocated | of that in the stores |");
+        println!("|---|---|---|---|");
+        for Memory { at, resident, allocated, stored } in &counts.memory {
+            let [resident, allocated, stored] = [resident.unwrap_or(0), *allocated, *stored]
+                .map(|kib| format!("{:.1}", kib as f64 / 1024.0));
+            println!("| {} s | {resident} | {allocated} | {stored} |", at.as_secs());
+        }
     }
 
     pub(crate) fn assert_good(&self, duration: Duration) {
         let counts = self.0.lock().unwrap();
         assert_eq!(counts.wrong, 0, "{:#?}", counts.examples);
         let memory = &counts.memory;
-        if duration < SHORTEST_PLATEAU || memory.is_empty() {
+        if duration < SHORTEST_PLATEAU {
             return;
         }
         let [middle, end] =
             [memory.len() / 2..memory.len() * 3 / 4, memory.len() * 3 / 4..memory.len()];
         let [middle, end] = [middle, end].map(|part| {
-            let mut part: Vec<_> = memory[part].iter().map(|(_, kib)| *kib).collect();
+            let mut part: Vec<_> = memory[part].iter().map(|memory| memory.allocated).collect();
             part.sort_unstable();
             part[part.len() / 2]
         });
@@ -118,19 +135,21 @@ impl Figures {
     }
 }
 
-/// Samples the resident memory of this process.
-pub(crate) async fn sample(figures: Arc<Figures>, duration: Duration) {
+/// Samples the memory of this process.
+pub(crate) async fn sample(figures: Arc<Figures>, stores: Vec<Store>, duration: Duration) {
     let started = Instant::now();
     for sample in 1..=SAMPLES {
         tokio::time::sleep_until(started + duration * sample / SAMPLES).await;
-        if let Some(kib) = resident_kib() {
-            figures.0.lock().unwrap().memory.push((started.elapsed(), kib));
-        }
+        figures.0.lock().unwrap().memory.push(Memory {
+            at: started.elapsed(),
+            resident: resident_kib(),
+            allocated: ALLOCATOR.current_usage() / 1024,
+            stored: stores.iter().map(Store::used_bytes).sum::<usize>() / 1024,
+        });
     }
 }
 
-/// If the operating system reports it.
-fn resident_kib() -> Option<u64> {
+fn resident_kib() -> Option<usize> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     line.trim().strip_suffix(" kB")?.parse().ok()

@@ -79,6 +79,7 @@ async fn run(duration: Duration, seed: u64) {
     let figures = Arc::new(Figures::default());
     let mut seeds = Random::new(seed);
     let mut tasks = JoinSet::new();
+    let mut stores = Vec::new();
     for stops in [Stops::Clean, Stops::Killed] {
         let [store_backed, rejects_stale] = [(); 2].map(|()| seeds.below(2) == 0);
         let deployment = Deployment { stops, store_backed, rejects_stale };
@@ -86,6 +87,7 @@ async fn run(duration: Duration, seed: u64) {
         let end = Instant::now() + duration;
         let world = World::start(deployment, Arc::clone(&figures), end).await;
         let mut random = || Random::new(seeds.below(u64::MAX).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        stores.push(world.store.clone());
         disturbances::start(&mut tasks, &world, &mut random);
         for number in 0..USERS {
             tasks.spawn(user::run(Arc::clone(&world), number, random()));
@@ -95,7 +97,7 @@ async fn run(duration: Duration, seed: u64) {
         tasks.spawn(load::intruder(Arc::clone(&world), random()));
         tasks.spawn(load::slow_bodies(world, random()));
     }
-    tasks.spawn(figures::sample(Arc::clone(&figures), duration));
+    tasks.spawn(figures::sample(Arc::clone(&figures), stores, duration));
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }

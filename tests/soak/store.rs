@@ -59,6 +59,11 @@ impl Store {
         }))
     }
 
+    /// Memory in use, in bytes.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.0.memory.used_bytes()
+    }
+
     pub(crate) fn set_fault(&self, fault: Option<StoreFault>) {
         *self.0.fault.lock().unwrap() = fault;
         self.0.replaced.lock().unwrap().clear();

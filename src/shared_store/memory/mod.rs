@@ -46,12 +46,12 @@ pub struct MemoryStore {
     max_bytes: usize,
     hasher: RandomState,
     shards: Box<[Mutex<Shard>]>,
-    usage: [Usage; PURPOSES],
+    usage: [Usage; NAMESPACES],
     /// The shard that the next write also removes expired values from.
     next_swept: AtomicUsize,
 }
 
-const PURPOSES: usize = 16;
+const NAMESPACES: usize = 16;
 
 /// Memory in use for a namespace.
 #[derive(Default)]
@@ -89,6 +89,13 @@ impl MemoryStore {
             usage: Default::default(),
             next_swept: AtomicUsize::new(0),
         }
+    }
+
+    /// Memory in use, in bytes: the keys and values of all namespaces, and an estimate of what the
+    /// store adds to each.
+    #[must_use]
+    pub fn used_bytes(&self) -> usize {
+        self.usage.iter().map(|usage| usage.bytes.load(Ordering::Acquire)).sum()
     }
 
     fn read<T: Send + 'static>(

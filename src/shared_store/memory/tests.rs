@@ -197,3 +197,20 @@ async fn a_long_log_is_read_in_pages() {
     assert_eq!(read.len(), 2500);
     assert!(read.iter().enumerate().all(|(index, entry)| *entry == index.to_string()));
 }
+
+#[tokio::test]
+async fn used_bytes_are_those_of_all_namespaces() {
+    let clock = SteppedClock::steady();
+    let store = store(&clock, 10);
+    let keys = [scoped(KeyNamespace::Refresh, "a"), scoped(KeyNamespace::Session, "b")];
+    for key in &keys {
+        store.put(key, Bytes::from("value"), MINUTE).await.unwrap();
+    }
+    let expected: usize = keys.iter().map(|key| bytes(&store, key.namespace())).sum();
+    assert_eq!(store.used_bytes(), expected);
+    clock.advance(MINUTE);
+    for _ in 0..SHARDS {
+        store.put(&key("c"), Bytes::from("value"), Duration::ZERO).await.unwrap();
+    }
+    assert!(store.used_bytes() < expected);
+}

@@ -5,7 +5,8 @@ use time::macros::datetime;
 
 use super::*;
 use crate::model::{
-    ConnectedAccountStatus, DirectoryProvider, DirectoryType, RegionCode, SessionStatus,
+    ConnectedAccountStatus, DirectoryProvider, DirectoryType, DomainType, DomainVerificationMethod,
+    DomainVerificationStatus, RegionCode, SessionStatus,
 };
 use crate::webhook::*;
 
