@@ -60,10 +60,14 @@ impl AuthRequestsApi {
         user: &LoginUser,
     ) -> Result<(), ApiError> {
         let path = "/api/v1/connections/{connection_id}/auth-requests/{login_request_id}/user";
-        let request = self.0.request(Method::POST, path);
-        let request = request.path_parameter("connection_id", connection_id);
-        let request = request.path_parameter("login_request_id", login_request_id).json(user);
-        request.send::<Value>().await.map(drop)
+        self.0
+            .request(Method::POST, path)
+            .path_parameter("connection_id", connection_id)
+            .path_parameter("login_request_id", login_request_id)
+            .json(user)
+            .send::<Value>()
+            .await
+            .map(drop)
     }
 
     /// The URL to redirect the browser to afterwards, with the `state` of the request.
@@ -72,8 +76,11 @@ impl AuthRequestsApi {
     /// [`ApiError::InvalidCall`] if `connection_id` is empty or has dot segments.
     pub fn callback_url(&self, connection_id: &str, state: &str) -> Result<Url, ApiError> {
         let path = "/sso/v1/connections/{connection_id}/partner:callback";
-        let request = self.0.request(Method::GET, path);
-        request.path_parameter("connection_id", connection_id).query("state", state).url()
+        self.0
+            .request(Method::GET, path)
+            .path_parameter("connection_id", connection_id)
+            .query("state", state)
+            .url()
     }
 }
 

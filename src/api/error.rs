@@ -161,7 +161,9 @@ impl ErrorResponse {
 
     /// Code and message, in lower case.
     pub(crate) fn texts(&self) -> impl Iterator<Item = String> {
-        let texts = [self.error_code.as_deref(), self.message.as_deref()];
-        texts.into_iter().flatten().map(str::to_ascii_lowercase)
+        [self.error_code.as_deref(), self.message.as_deref()]
+            .into_iter()
+            .flatten()
+            .map(str::to_ascii_lowercase)
     }
 }

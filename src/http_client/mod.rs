@@ -124,8 +124,10 @@ fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 's
 pub(crate) const WEB_PAGE: &str = "a web page instead of JSON, perhaps from a proxy";
 
 pub(crate) fn is_web_page(response: &http::Response<Bytes>) -> bool {
-    let content_type = response.headers().get(header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/html"))
+    response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"text/html"))
         || response.body().trim_ascii_start().starts_with(b"<")
 }
 

@@ -76,11 +76,13 @@ impl IdpInitiatedRedirect {
             issuers: &self.issuers,
             client_id: scalekit.client_id(),
         };
-        let verified = expected.verify(token, scalekit.remote_keys(), now).await;
-        let login = verified.map_err(|error| match error {
-            TokenError::KeysUnavailable => LoginError::Unavailable,
-            error => LoginError::InvalidIdpInitiatedLogin { error },
-        })?;
+        let login =
+            expected.verify(token, scalekit.remote_keys(), now).await.map_err(
+                |error| match error {
+                    TokenError::KeysUnavailable => LoginError::Unavailable,
+                    error => LoginError::InvalidIdpInitiatedLogin { error },
+                },
+            )?;
         // Before the token is spent: once the loop has ended, the user can continue with it.
         if is_redirect_loop(sessions, headers) {
             return Err(LoginError::RedirectLoop);
@@ -88,18 +90,17 @@ impl IdpInitiatedRedirect {
         if !self.is_first_use(&login).await {
             return Ok(redirect(StatusCode::FOUND, &sessions.login_of(request, None), []));
         }
-        let relay_state = login.relay_state.as_deref();
-        let page = relay_state.and_then(|text| {
+        let page = login.relay_state.as_deref().and_then(|text| {
             ReturnTo::parse(text).or_else(|| ReturnTo::on_origin(text, sessions.public_url()))
         });
         let page = page.filter(|page| page.as_str().len() <= MAX_PAGE_BYTES);
-        let selectors = [
+        let parameters = [
             ("connection_id", login.connection_id),
             ("organization_id", login.organization_id),
             ("login_hint", login.login_hint),
-        ];
-        let parameters =
-            selectors.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
         LoginStart {
             sessions,
             headers,
@@ -117,8 +118,7 @@ impl IdpInitiatedRedirect {
         let key =
             self.sessions().store_key(KeyNamespace::IdpInitiatedLogin, login.fingerprint.as_str());
         let lifetime = login.may_come_back_for(now);
-        let store = self.sessions().store();
-        match with_timeout(store.put_if_absent(&key, USED, lifetime)).await {
+        match with_timeout(self.sessions().store().put_if_absent(&key, USED, lifetime)).await {
             Ok(first) => first,
             Err(error) => {
                 telemetry::internal_error("idp_initiated_login", &error);

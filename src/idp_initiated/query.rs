@@ -43,8 +43,7 @@ impl RequestKind {
         match values("error").next() {
             // An error with a `state` ends an attempt, which the callback does.
             Some(error) if is_ours && values("state").next().is_none() => {
-                let error = SsoError::parse(&error);
-                Self::Invalid(LoginError::AuthorizationFailed { error })
+                Self::Invalid(LoginError::AuthorizationFailed { error: SsoError::parse(&error) })
             }
             _ => Self::Other,
         }

@@ -50,8 +50,9 @@ pub(crate) mod timestamp {
     where
         D: Deserializer<'de>,
     {
-        let parse = |text: String| OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom);
-        text(deserializer)?.map(parse).transpose()
+        text(deserializer)?
+            .map(|text| OffsetDateTime::parse(&text, &Rfc3339).map_err(D::Error::custom))
+            .transpose()
     }
 
     pub(crate) fn serialize<S: Serializer>(
@@ -70,8 +71,13 @@ pub(crate) fn unix_time<'de, D>(deserializer: D) -> Result<Option<OffsetDateTime
 where
     D: Deserializer<'de>,
 {
-    let time = number(deserializer)?.map(i64::try_from).transpose().map_err(D::Error::custom)?;
-    time.map(OffsetDateTime::from_unix_timestamp).transpose().map_err(D::Error::custom)
+    number(deserializer)?
+        .map(i64::try_from)
+        .transpose()
+        .map_err(D::Error::custom)?
+        .map(OffsetDateTime::from_unix_timestamp)
+        .transpose()
+        .map_err(D::Error::custom)
 }
 
 /// A count, as a number or as text. Default: 0.

@@ -78,8 +78,7 @@ impl Scalekit {
             .header(header::ACCEPT, HeaderValue::from_static("application/json"))
             .body(Bytes::from(form.finish()))
             .map_err(|_| OAuthError::UnexpectedResponse("its URL is not valid"))?;
-        let limits = SendLimits { deadline: DEADLINE, ..SendLimits::default() };
-        request.extensions_mut().insert(limits);
+        request.extensions_mut().insert(SendLimits { deadline: DEADLINE, ..SendLimits::default() });
         Ok(request)
     }
 }

@@ -212,10 +212,12 @@ impl ProtectedResourceBuilder {
             // The dashboard may have the URL with a trailing slash.
             let with_slash = self.url != text || metadata_path == WELL_KNOWN;
             let with_slash = with_slash.then(|| format!("{text}/"));
-            let spellings = [text.clone()].into_iter().chain(with_slash);
-            let verifier = spellings.fold(verifier.audience(self.id.as_str()), |verifier, url| {
-                verifier.audience(&url).resource(url)
-            });
+            let verifier = [text.clone()]
+                .into_iter()
+                .chain(with_slash)
+                .fold(verifier.audience(self.id.as_str()), |verifier, url| {
+                    verifier.audience(&url).resource(url)
+                });
             Ok::<_, ConfigError>(ProtectedResource(Arc::new(Inner {
                 metadata_url: Arc::new(metadata_url),
                 metadata_path,
@@ -262,8 +264,7 @@ fn parse_resource_url(text: &str) -> Result<(Url, String), ConfigError> {
 }
 
 fn path_of<'a>(text: &'a str, url: &Url) -> &'a str {
-    let origin = url.origin().ascii_serialization();
-    text.strip_prefix(&origin).unwrap_or_default()
+    text.strip_prefix(&url.origin().ascii_serialization()).unwrap_or_default()
 }
 
 fn parse_documentation(text: &str) -> Result<Url, ConfigError> {

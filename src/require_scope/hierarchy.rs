@@ -37,8 +37,10 @@ impl ScopeHierarchy {
         narrower: impl IntoIterator<Item = N>,
     ) -> Result<Self, ConfigError> {
         let broader = ScopeToken::new(broader)?;
-        let narrower = narrower.into_iter().map(|name| ScopeToken::new(name.as_ref()));
-        let mut included = narrower.collect::<Result<BTreeSet<_>, _>>()?;
+        let mut included = narrower
+            .into_iter()
+            .map(|name| ScopeToken::new(name.as_ref()))
+            .collect::<Result<BTreeSet<_>, _>>()?;
         let mut map = Arc::unwrap_or_clone(self.0);
         let further: Vec<_> =
             included.iter().filter_map(|name| map.get(name)).flatten().cloned().collect();

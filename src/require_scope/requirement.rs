@@ -32,8 +32,10 @@ impl Requirement {
         names: impl IntoIterator<Item = N>,
     ) -> Result<Self, ConfigError> {
         // Scalekit's roles and permissions use the alphabet of scopes.
-        let names = names.into_iter().map(|name| ScopeToken::new(name.as_ref()));
-        let names = names.collect::<Result<Vec<_>, _>>()?;
+        let names = names
+            .into_iter()
+            .map(|name| ScopeToken::new(name.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
         if names.is_empty() {
             return Err(ConfigProblem::invalid("RequireScope", "names nothing to require").into());
         }
@@ -71,9 +73,12 @@ impl Requirement {
 
     /// The scopes by which the principal meets it.
     pub(super) fn met_with(&self, principal: &Principal) -> Vec<ScopeToken> {
-        let has = |name: &&ScopeToken| self.scope_hierarchy.grant(principal.scopes(), name);
         let scopes = if self.kind == Kind::Scope { self.names.as_slice() } else { &[] };
-        scopes.iter().filter(has).cloned().collect()
+        scopes
+            .iter()
+            .filter(|name| self.scope_hierarchy.grant(principal.scopes(), name))
+            .cloned()
+            .collect()
     }
 
     /// The scopes to request from the authorization server, of alternatives the first. Roles and

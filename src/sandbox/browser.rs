@@ -47,11 +47,13 @@ fn open(
     authorization_url: &str,
 ) -> Result<Response<Bytes>, LoginFailed> {
     let url = environment.lock().environment_url.clone();
-    let rest = authorization_url.strip_prefix(&url).filter(|rest| rest.starts_with('/'));
-    let target = rest.ok_or_else(|| LoginFailed {
-        status: StatusCode::MISDIRECTED_REQUEST,
-        reason: format!("the authorization URL is not at {url}"),
-    })?;
+    let target = authorization_url
+        .strip_prefix(&url)
+        .filter(|rest| rest.starts_with('/'))
+        .ok_or_else(|| LoginFailed {
+            status: StatusCode::MISDIRECTED_REQUEST,
+            reason: format!("the authorization URL is not at {url}"),
+        })?;
     visit(environment, Method::GET, target, String::new(), None)
 }
 
@@ -94,8 +96,9 @@ fn visit(
 pub(crate) fn consent(environment: &Environment, link: &str) -> Result<String, LoginFailed> {
     let url = environment.lock().environment_url.clone();
     let target = link.strip_prefix(&url).unwrap_or(link);
-    let request = Request::builder().method(Method::POST).uri(target);
-    let request = request
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri(target)
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(Bytes::from("action=allow"))
         .map_err(|error| LoginFailed {
@@ -118,24 +121,31 @@ pub struct LoginFailed {
 }
 
 pub(crate) fn arrived(response: &Response<Bytes>) -> Result<String, LoginFailed> {
-    let location = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-    location.map(str::to_owned).ok_or_else(|| LoginFailed {
-        status: response.status(),
-        reason: visible_text(response.body()),
-    })
+    response
+        .headers()
+        .get(header::LOCATION)
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned)
+        .ok_or_else(|| LoginFailed {
+            status: response.status(),
+            reason: visible_text(response.body()),
+        })
 }
 
 fn hidden_transaction(page: &Response<Bytes>) -> Option<String> {
-    let html = std::str::from_utf8(page.body()).ok()?;
-    let (_, rest) = html.split_once(r#"name="transaction" value=""#)?;
+    let (_, rest) =
+        std::str::from_utf8(page.body()).ok()?.split_once(r#"name="transaction" value=""#)?;
     rest.split_once('"').map(|(transaction, _)| transaction.to_owned())
 }
 
 fn visible_text(html: &[u8]) -> String {
     let html = String::from_utf8_lossy(html);
-    let main = html.split_once("<main").map_or(&*html, |(_, main)| main);
-    let outside_tags =
-        main.split('<').filter_map(|part| part.split_once('>')).map(|(_, text)| text);
+    let outside_tags = html
+        .split_once("<main")
+        .map_or(&*html, |(_, main)| main)
+        .split('<')
+        .filter_map(|part| part.split_once('>'))
+        .map(|(_, text)| text);
     let text = outside_tags.collect::<Vec<_>>().join(" ");
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

@@ -25,8 +25,11 @@ impl SandboxClient {
 
     fn reaches(&self, uri: &Uri) -> bool {
         let target = (uri.scheme_str(), uri.host(), port(uri));
-        let environment_url = self.environment.lock().environment_url.parse::<Uri>();
-        environment_url.is_ok_and(|own| target == (own.scheme_str(), own.host(), port(&own)))
+        self.environment
+            .lock()
+            .environment_url
+            .parse::<Uri>()
+            .is_ok_and(|own| target == (own.scheme_str(), own.host(), port(&own)))
     }
 }
 

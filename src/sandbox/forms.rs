@@ -27,8 +27,7 @@ pub(crate) struct FormRejection {
 
 pub(crate) fn is_email_address(text: &str) -> bool {
     let clean = !text.chars().any(|letter| letter.is_whitespace() || letter.is_control());
-    let parts = text.split_once('@');
-    let whole = parts.is_some_and(|(local, domain)| {
+    let whole = text.split_once('@').is_some_and(|(local, domain)| {
         !local.is_empty() && !domain.is_empty() && !domain.contains('@')
     });
     clean && whole && text.len() <= 254

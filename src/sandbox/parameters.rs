@@ -19,9 +19,14 @@ impl Parameters {
 
     /// The form in the body, if the content type is that of a form.
     pub(crate) fn of_form(request: &Request<Bytes>) -> Option<Self> {
-        let content_type = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
-        let media_type = content_type.split(';').next()?.trim();
-        media_type
+        request
+            .headers()
+            .get(header::CONTENT_TYPE)?
+            .to_str()
+            .ok()?
+            .split(';')
+            .next()?
+            .trim()
             .eq_ignore_ascii_case("application/x-www-form-urlencoded")
             .then(|| Self::parse(request.body()))
     }
@@ -63,9 +68,12 @@ pub(crate) fn with_query(base: &str, parameters: &[(&str, Option<&str>)]) -> Str
 
 /// All values of the cookie with this name.
 fn cookies<'a>(request: &'a Request<Bytes>, name: &'a str) -> impl Iterator<Item = &'a str> {
-    let headers = request.headers().get_all(header::COOKIE).into_iter();
-    let pairs = headers.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(';'));
-    pairs
+    request
+        .headers()
+        .get_all(header::COOKIE)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
         .filter_map(move |(known, value)| (known == name).then_some(value))
 }

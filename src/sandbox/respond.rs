@@ -15,8 +15,7 @@ pub(crate) fn allow_methods(
     if allowed.contains(method) {
         return endpoint();
     }
-    let message = "Method Not Allowed";
-    let mut response = api_error(StatusCode::METHOD_NOT_ALLOWED, 12, message);
+    let mut response = api_error(StatusCode::METHOD_NOT_ALLOWED, 12, "Method Not Allowed");
     let names: Vec<_> = allowed.iter().map(Method::as_str).collect();
     if let Ok(names) = HeaderValue::from_str(&names.join(", ")) {
         response.headers_mut().insert(header::ALLOW, names);

@@ -142,8 +142,7 @@ async fn response(
         // Prevents DNS rebinding: a page under a name that resolves to 127.0.0.1 could read the
         // responses.
         let message = "this sandbox responds to loopback hosts only";
-        let rejected = respond::api_error(StatusCode::MISDIRECTED_REQUEST, 3, message);
-        return Ok(rejected.map(Full::new));
+        return Ok(respond::api_error(StatusCode::MISDIRECTED_REQUEST, 3, message).map(Full::new));
     }
     let (head, body) = request.into_parts();
     let read = Limited::new(body, MAX_BODY_BYTES).collect();
@@ -152,8 +151,7 @@ async fn response(
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             let message = "the body is too large";
-            let rejected = respond::api_error(StatusCode::PAYLOAD_TOO_LARGE, 3, message);
-            return Ok(rejected.map(Full::new));
+            return Ok(respond::api_error(StatusCode::PAYLOAD_TOO_LARGE, 3, message).map(Full::new));
         }
         Err(_) => return Err(Unanswered),
     };

@@ -93,7 +93,6 @@ impl Scalekit {
 
     /// Makes the next call fetch a new token, unless it has been replaced already.
     pub(crate) fn forget_application_token(&self, rejected: &Arc<ApplicationToken>) {
-        let rejected = Some(Arc::clone(rejected));
-        self.0.application_token.current.compare_and_swap(&rejected, None);
+        self.0.application_token.current.compare_and_swap(&Some(Arc::clone(rejected)), None);
     }
 }

@@ -58,8 +58,8 @@ impl ScalekitBuilder {
             }
             value => problems.note(value).flatten(),
         };
-        let client_id = read("SCALEKIT_CLIENT_ID", true);
-        let client_id = client_id.map(|id| id.expose().to_owned()).unwrap_or_default();
+        let client_id =
+            read("SCALEKIT_CLIENT_ID", true).map(|id| id.expose().to_owned()).unwrap_or_default();
         let client_secret = read("SCALEKIT_CLIENT_SECRET", true).unwrap_or_else(|| "".into());
         let [long, short] = ["SCALEKIT_ENVIRONMENT_URL", "SCALEKIT_ENV_URL"]
             .map(|name| read(name, false).map(|url| url.expose().to_owned()));

@@ -54,8 +54,8 @@ impl WebhookEvent {
         let text = |name: &str| raw.get(name).and_then(lenient::text_of);
         let id = text("id").ok_or(EventError::Missing("id"))?;
         let event_type = text("type").ok_or(EventError::Missing("type"))?;
-        let data = raw.get("data").filter(|data| data.is_object());
-        let data = data.ok_or(EventError::Missing("data"))?;
+        let data =
+            raw.get("data").filter(|data| data.is_object()).ok_or(EventError::Missing("data"))?;
 
         let time = |name: &str| raw.get(name).and_then(lenient::timestamp_of);
         let payload = EventPayload::read(&event_type, data);

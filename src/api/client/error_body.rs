@@ -25,23 +25,39 @@ impl ErrorBody {
 
     /// The most specific error code.
     pub(in crate::api) fn error_code(&self) -> Option<&str> {
-        let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
-        let of_details = details.filter_map(|detail| detail.get("error_code"));
+        let of_details = self
+            .0
+            .get("details")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|detail| detail.get("error_code"));
         let of_body = ["error_code", "code", "error"].into_iter();
-        let candidates = of_details.chain(of_body.filter_map(|name| self.0.get(name)));
-        candidates.filter_map(Value::as_str).find(|text| is_code(text))
+        of_details
+            .chain(of_body.filter_map(|name| self.0.get(name)))
+            .filter_map(Value::as_str)
+            .find(|text| is_code(text))
     }
 
     pub(in crate::api) fn tool_error_info(&self) -> Option<&Value> {
-        let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
-        let mut infos = details.filter_map(|detail| detail.get("tool_error_info"));
+        let mut infos = self
+            .0
+            .get("details")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(|detail| detail.get("tool_error_info"));
         infos.next().or_else(|| self.0.get("tool_error_info")).filter(|info| info.is_object())
     }
 
     /// The message, with the invalid fields.
     pub(in crate::api) fn explanation(&self) -> Option<String> {
-        let details = self.0.get("details").and_then(Value::as_array).into_iter().flatten();
-        let fields = details
+        let fields = self
+            .0
+            .get("details")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
             .filter_map(|detail| detail.get("validation_error_info")?.get("field_violations"))
             .filter_map(Value::as_array)
             .flatten()
@@ -54,8 +70,9 @@ impl ErrorBody {
     }
 
     pub(in crate::api) fn message(&self) -> Option<&str> {
-        let own = ["message", "error_description", "error"];
-        let own = own.into_iter().filter_map(|name| self.0.get(name));
+        let own = ["message", "error_description", "error"]
+            .into_iter()
+            .filter_map(|name| self.0.get(name));
         let nested = self.0.get("error").and_then(|error| error.get("message"));
         let mut texts = own.chain(nested).filter_map(Value::as_str);
         texts.find(|text| !text.is_empty())
@@ -71,8 +88,8 @@ pub(in crate::api) fn is_of_a_tool(response: &Response<Bytes>) -> bool {
 /// Whether the environment's gateway rejected the access token.
 pub(in crate::api) fn is_unauthenticated(response: &Response<Bytes>) -> bool {
     let Some(body) = ErrorBody::parse(response.body()) else { return false };
-    let code = body.error_code().unwrap_or_default();
-    code.eq_ignore_ascii_case("UNAUTHENTICATED") || body.0.get("code") == Some(&Value::from(16))
+    body.error_code().unwrap_or_default().eq_ignore_ascii_case("UNAUTHENTICATED")
+        || body.0.get("code") == Some(&Value::from(16))
 }
 
 pub(in crate::api) fn is_code(text: &str) -> bool {
@@ -87,8 +104,9 @@ pub(in crate::api) fn is_secret(word: &str, client_secret: &str) -> bool {
 
 /// E-mail addresses are redacted.
 pub(in crate::api) fn without_addresses(text: &str) -> String {
-    let words = text.split_whitespace();
-    let words = words.map(|word| if contains_address(word) { "[redacted]" } else { word });
+    let words = text
+        .split_whitespace()
+        .map(|word| if contains_address(word) { "[redacted]" } else { word });
     words.collect::<Vec<_>>().join(" ")
 }
 
@@ -104,10 +122,14 @@ fn contains_address(word: &str) -> bool {
 /// Sanitizes foreign text for logs.
 pub(in crate::api) fn presentable(text: &str, secret: &str) -> Option<String> {
     let text = text.replace(secret, "[redacted]");
-    let letters = |letter: char| if letter.is_control() { ' ' } else { letter };
-    let text: String = text.chars().take(4 * MAX_MESSAGE).map(letters).collect();
-    let words = text.split_whitespace();
-    let words = words.map(|word| if is_secret(word, secret) { "[redacted]" } else { word });
+    let text: String = text
+        .chars()
+        .take(4 * MAX_MESSAGE)
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .collect();
+    let words = text
+        .split_whitespace()
+        .map(|word| if is_secret(word, secret) { "[redacted]" } else { word });
     let text: String = words.collect::<Vec<_>>().join(" ").chars().take(MAX_MESSAGE).collect();
     (!text.is_empty()).then_some(text)
 }

@@ -182,8 +182,7 @@ pub(in crate::api) fn api_url(
     path: &str,
 ) -> Result<Url, ApiError> {
     let url = scalekit.endpoint(&format!("{prefix}{path}"));
-    let base = scalekit.endpoint(prefix);
-    let sent = url.path().strip_prefix(base.path().trim_end_matches('/'));
+    let sent = url.path().strip_prefix(scalekit.endpoint(prefix).path().trim_end_matches('/'));
     if !path.starts_with('/') || sent != Some(path) || has_dot_segments(path) {
         return Err(ApiError::InvalidCall(
             "the path has dot segments (also encoded ones), characters that paths do not have, or a \

@@ -18,8 +18,7 @@ pub(in crate::api) fn read<T: DeserializeOwned>(
     response: &Response<Bytes>,
     scalekit: &Scalekit,
 ) -> Result<T, ApiError> {
-    let status = response.status();
-    if !status.is_success() {
+    if !response.status().is_success() {
         return Err(failure(response, scalekit));
     }
     let body: &[u8] = if response.body().is_empty() { b"null" } else { response.body() };
@@ -72,8 +71,7 @@ pub(in crate::api) fn retry_after(
     if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = OffsetDateTime::parse(value, &Rfc2822).ok()?;
-    Some(Duration::try_from(date - now).unwrap_or_default())
+    Some(Duration::try_from(OffsetDateTime::parse(value, &Rfc2822).ok()? - now).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -107,8 +107,7 @@ fn may_pass(response: &Response<Bytes>) -> bool {
 
 /// Between half of the delay and all of it.
 fn backoff(retried: u32) -> Duration {
-    let wait = FIRST_WAIT.saturating_mul(2_u32.saturating_pow(retried));
-    wait.mul_f64(jitter(0.5))
+    FIRST_WAIT.saturating_mul(2_u32.saturating_pow(retried)).mul_f64(jitter(0.5))
 }
 
 #[cfg(test)]

@@ -38,8 +38,7 @@ pub(in crate::api) async fn send(
             token = self::token(scalekit, Some(&token.access_token)).await?;
             continue;
         }
-        let now = scalekit.clock().now();
-        match retries.wait(&outcome, retried, now) {
+        match retries.wait(&outcome, retried, scalekit.clock().now()) {
             Some(wait) if retried < MAX_RETRIES => {
                 retried += 1;
                 tokio::time::sleep(wait).await;

@@ -51,8 +51,8 @@ pub(super) struct LinkResponse {
 
 impl LinkResponse {
     pub(super) fn link(self) -> Result<AuthorizationLink, ApiError> {
-        let url = web_address(&self.link);
-        let url = url.ok_or(ApiError::unexpected("a link that is not an http or https URL"))?;
+        let url = web_address(&self.link)
+            .ok_or(ApiError::unexpected("a link that is not an http or https URL"))?;
         Ok(AuthorizationLink { url, expires_at: self.expiry })
     }
 }

@@ -164,8 +164,13 @@ impl ConnectedAccountsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn delete(&self, account: &AccountKey) -> Result<(), ApiError> {
         let request = self.0.request(Method::POST, "/api/v1/connected_accounts:delete");
-        let request = account.check(request).json(account).retries(Retries::Unsent);
-        request.send::<Value>().await.map(drop)
+        account
+            .check(request)
+            .json(account)
+            .retries(Retries::Unsent)
+            .send::<Value>()
+            .await
+            .map(drop)
     }
 
     /// Returns the URL where the user authorizes your app. Whoever opens the link connects their
@@ -211,9 +216,13 @@ impl ConnectedAccountsApi {
         auth_request_id: &str,
         identifier: &str,
     ) -> Result<Option<Url>, ApiError> {
-        let request = self.0.request(Method::POST, "/api/v1/connected_accounts/user/verify");
-        let request = request.json(&VerifyBody { auth_request_id, identifier });
-        Ok(request.send::<VerifiedResponse>().await?.url())
+        Ok(self
+            .0
+            .request(Method::POST, "/api/v1/connected_accounts/user/verify")
+            .json(&VerifyBody { auth_request_id, identifier })
+            .send::<VerifiedResponse>()
+            .await?
+            .url())
     }
 
     /// Waits until the user has authorized the account. Default: five minutes.
@@ -233,8 +242,12 @@ impl ConnectedAccountsApi {
         connected_account: Content,
     ) -> Result<ConnectedAccount, ApiError> {
         let request = self.0.request(method, "/api/v1/connected_accounts");
-        let request = account.check(request).json(&AccountBody { account, connected_account });
-        request.send::<Response>().await?.account()
+        account
+            .check(request)
+            .json(&AccountBody { account, connected_account })
+            .send::<Response>()
+            .await?
+            .account()
     }
 }
 
@@ -308,8 +321,10 @@ impl AccountKey {
     }
 
     fn query(&self, request: ApiRequest) -> ApiRequest {
-        let parts = self.parts().into_iter().filter_map(|(name, part)| Some((name, part?)));
-        parts.fold(self.check(request), |request, (name, part)| request.query(name, part))
+        self.parts()
+            .into_iter()
+            .filter_map(|(name, part)| Some((name, part?)))
+            .fold(self.check(request), |request, (name, part)| request.query(name, part))
     }
 
     /// Whether an event may be about this account.
@@ -349,8 +364,7 @@ impl Content {
     }
 
     fn or_empty_token(mut self) -> Self {
-        let empty = || serde_json::json!({ "oauth_token": {} });
-        self.authorization_details.get_or_insert_with(empty);
+        self.authorization_details.get_or_insert_with(|| serde_json::json!({ "oauth_token": {} }));
         self
     }
 }

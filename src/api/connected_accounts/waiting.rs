@@ -56,8 +56,7 @@ impl WaitUntilActive {
     async fn run(self) -> Result<ConnectedAccount, WaitError> {
         let mut last = None;
         let deadline = self.deadline;
-        let waited = timeout(deadline, self.poll(&mut last)).await;
-        waited.unwrap_or(Err(WaitError::Deadline { last }))
+        timeout(deadline, self.poll(&mut last)).await.unwrap_or(Err(WaitError::Deadline { last }))
     }
 
     async fn poll(

@@ -154,9 +154,12 @@ open_enum! {
 /// names.
 fn domains<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let domains: Option<Vec<Value>> = Option::deserialize(deserializer)?;
-    let name = |known: &Value| {
-        let name = known.get("domain").or_else(|| known.get("name")).unwrap_or(known);
-        name.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
-    };
-    Ok(domains.iter().flatten().filter_map(name).collect())
+    Ok(domains
+        .iter()
+        .flatten()
+        .filter_map(|known| {
+            let name = known.get("domain").or_else(|| known.get("name")).unwrap_or(known);
+            name.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+        })
+        .collect())
 }

@@ -25,8 +25,10 @@ use crate::util::pasted;
 pub fn email_domain(address: &str) -> Option<String> {
     let address = pasted::trim(address);
     let (local, domain) = address.split_once('@')?;
-    let is_odd = |letter: char| letter.is_whitespace() || letter.is_control();
-    if local.is_empty() || address.len() > 254 || address.contains(is_odd) {
+    if local.is_empty()
+        || address.len() > 254
+        || address.contains(|letter: char| letter.is_whitespace() || letter.is_control())
+    {
         return None;
     }
     host_name(domain)

@@ -67,8 +67,7 @@ impl ConnectionsApi {
         &self,
         organization_id: &str,
     ) -> Result<Vec<Connection>, ApiError> {
-        let request = self.all().filter("organization_id", organization_id);
-        listed(request.query("include", "all")).await
+        listed(self.all().filter("organization_id", organization_id).query("include", "all")).await
     }
 
     /// Lists all connections of an e-mail domain, including disabled and unfinished ones.
@@ -153,8 +152,10 @@ impl ConnectionsApi {
 
     fn one(&self, method: Method, rest: &str, organization_id: &str, id: &str) -> ApiRequest {
         let path = format!("/api/v1/organizations/{{organization_id}}/connections/{rest}");
-        let request = self.0.request(method, path);
-        request.path_parameter("organization_id", organization_id).path_parameter("id", id)
+        self.0
+            .request(method, path)
+            .path_parameter("organization_id", organization_id)
+            .path_parameter("id", id)
     }
 }
 

@@ -70,9 +70,13 @@ impl DirectoriesApi {
     #[doc(alias("listDirectories", "list_directories"))]
     pub async fn list(&self, organization_id: &str) -> Result<Vec<Directory>, ApiError> {
         let path = "/api/v1/organizations/{organization_id}/directories";
-        let request = self.0.request(Method::GET, path);
-        let request = request.path_parameter("organization_id", organization_id);
-        Ok(request.send::<Listed>().await?.directories)
+        Ok(self
+            .0
+            .request(Method::GET, path)
+            .path_parameter("organization_id", organization_id)
+            .send::<Listed>()
+            .await?
+            .directories)
     }
 
     /// Returns the first directory of an organization (`org_…`). Most have at most one.
@@ -84,8 +88,11 @@ impl DirectoriesApi {
         "get_primary_directory_by_organization_id"
     ))]
     pub async fn primary(&self, organization_id: &str) -> Result<Directory, ApiError> {
-        let first = self.list(organization_id).await?.into_iter().next();
-        first.ok_or_else(|| ApiError::NoDirectory { organization_id: organization_id.to_owned() })
+        self.list(organization_id)
+            .await?
+            .into_iter()
+            .next()
+            .ok_or_else(|| ApiError::NoDirectory { organization_id: organization_id.to_owned() })
     }
 
     /// Returns a directory (`dir_…`) of an organization.
@@ -97,8 +104,11 @@ impl DirectoriesApi {
         organization_id: &str,
         directory_id: &str,
     ) -> Result<Directory, ApiError> {
-        let request = self.one(Method::GET, "{id}", organization_id);
-        let response: Got = request.path_parameter("id", directory_id).send().await?;
+        let response: Got = self
+            .one(Method::GET, "{id}", organization_id)
+            .path_parameter("id", directory_id)
+            .send()
+            .await?;
         response.directory.ok_or(ApiError::unexpected("a response without its directory"))
     }
 
@@ -111,8 +121,10 @@ impl DirectoriesApi {
         organization_id: &str,
         directory_id: &str,
     ) -> Result<ToggledDirectory, ApiError> {
-        let request = self.one(Method::PATCH, "{id}:enable", organization_id);
-        request.path_parameter("id", directory_id).send().await
+        self.one(Method::PATCH, "{id}:enable", organization_id)
+            .path_parameter("id", directory_id)
+            .send()
+            .await
     }
 
     /// Disables synchronization of a directory.
@@ -124,8 +136,10 @@ impl DirectoriesApi {
         organization_id: &str,
         directory_id: &str,
     ) -> Result<ToggledDirectory, ApiError> {
-        let request = self.one(Method::PATCH, "{id}:disable", organization_id);
-        request.path_parameter("id", directory_id).send().await
+        self.one(Method::PATCH, "{id}:disable", organization_id)
+            .path_parameter("id", directory_id)
+            .send()
+            .await
     }
 
     /// Lists the users of a directory.

@@ -89,9 +89,12 @@ impl OrganizationsApi {
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn get_by_external_id(&self, external_id: &str) -> Result<Organization, ApiError> {
-        let request = self.0.request(Method::GET, "/api/v1/organizations:external/{external_id}");
-        let request = request.path_parameter("external_id", external_id);
-        request.send::<Response>().await?.organization()
+        self.0
+            .request(Method::GET, "/api/v1/organizations:external/{external_id}")
+            .path_parameter("external_id", external_id)
+            .send::<Response>()
+            .await?
+            .organization()
     }
 
     /// Creates an organization. Never retried: after an error that leaves the result open, look for
@@ -100,8 +103,12 @@ impl OrganizationsApi {
     /// # Errors
     /// See [`ApiError`].
     pub async fn create(&self, organization: &NewOrganization) -> Result<Organization, ApiError> {
-        let request = self.0.request(Method::POST, "/api/v1/organizations").json(organization);
-        request.send::<Response>().await?.organization()
+        self.0
+            .request(Method::POST, "/api/v1/organizations")
+            .json(organization)
+            .send::<Response>()
+            .await?
+            .organization()
     }
 
     /// Changes the fields that `update` contains.
@@ -139,12 +146,15 @@ impl OrganizationsApi {
         id: &str,
         features: &[PortalFeature],
     ) -> Result<PortalLink, ApiError> {
-        let request = self.0.request(Method::PUT, "/api/v1/organizations/{id}/portal_links");
-        let request = request.path_parameter("id", id);
-        let request = features
+        let request = self
+            .0
+            .request(Method::PUT, "/api/v1/organizations/{id}/portal_links")
+            .path_parameter("id", id);
+        let response: portal_link::Response = features
             .iter()
-            .fold(request, |request, feature| request.query("features", feature.as_str()));
-        let response: portal_link::Response = request.send().await?;
+            .fold(request, |request, feature| request.query("features", feature.as_str()))
+            .send()
+            .await?;
         response.link(&self.0.scalekit.endpoint(""))
     }
 

@@ -98,10 +98,15 @@ impl Response {
     /// The link as an absolute URL.
     pub(super) fn link(self, environment: &Url) -> Result<PortalLink, ApiError> {
         let link = self.link.unwrap_or_default();
-        let location = link.location.map(SecretString::from);
-        let location = location.ok_or(ApiError::unexpected("a response without its link"))?;
-        let url = environment.join(location.expose()).ok().filter(is_of_a_page);
-        let url = url.ok_or(ApiError::unexpected("a link that is not an http or https URL"))?;
+        let location = link
+            .location
+            .map(SecretString::from)
+            .ok_or(ApiError::unexpected("a response without its link"))?;
+        let url = environment
+            .join(location.expose())
+            .ok()
+            .filter(is_of_a_page)
+            .ok_or(ApiError::unexpected("a link that is not an http or https URL"))?;
         Ok(PortalLink {
             id: link.id,
             expire_time: link.expire_time,

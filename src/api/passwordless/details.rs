@@ -107,8 +107,7 @@ pub(crate) fn check_variables(variables: &BTreeMap<String, String>) -> Option<&'
     if variables.len() > MAX_VARIABLES {
         return Some("there are more than 30 template variables");
     }
-    let reserved = RESERVED_VARIABLES.iter().any(|name| variables.contains_key(*name));
-    reserved.then_some(
+    RESERVED_VARIABLES.iter().any(|name| variables.contains_key(*name)).then_some(
         "a template variable has a name that the environment reserves: expire_time, expiry_time, \
          expiry_time_relative, link or otp",
     )

@@ -116,8 +116,8 @@ impl PasswordlessApi {
         link_token: &str,
         auth_request_id: Option<&str>,
     ) -> Result<VerifiedEmail, PasswordlessError> {
-        let link_token = Some(link_token);
-        let credentials = Credentials { auth_request_id, link_token, ..Default::default() };
+        let credentials =
+            Credentials { auth_request_id, link_token: Some(link_token), ..Default::default() };
         self.verify(&credentials).await.map_err(PasswordlessError::rejection)
     }
 
@@ -127,13 +127,23 @@ impl PasswordlessApi {
         body: &impl Serialize,
     ) -> Result<SentMail, PasswordlessError> {
         let path = format!("/api/v1/passwordless/email/{verb}");
-        let response = self.0.request(Method::POST, path).json(body).send::<SentResponse>().await;
-        Ok(response.map_err(|error| PasswordlessError::of_mail(error, verb == "resend"))?.sent()?)
+        Ok(self
+            .0
+            .request(Method::POST, path)
+            .json(body)
+            .send::<SentResponse>()
+            .await
+            .map_err(|error| PasswordlessError::of_mail(error, verb == "resend"))?
+            .sent()?)
     }
 
     async fn verify(&self, body: &Credentials<'_>) -> Result<VerifiedEmail, ApiError> {
-        let request = self.0.request(Method::POST, "/api/v1/passwordless/email/verify").json(body);
-        request.send::<VerifiedResponse>().await?.verified()
+        self.0
+            .request(Method::POST, "/api/v1/passwordless/email/verify")
+            .json(body)
+            .send::<VerifiedResponse>()
+            .await?
+            .verified()
     }
 }
 

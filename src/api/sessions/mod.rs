@@ -54,8 +54,11 @@ impl SessionsApi {
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn get(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
-        let request = self.0.request(Method::GET, "/api/v1/sessions/{session_id}");
-        request.path_parameter("session_id", session_id).send().await
+        self.0
+            .request(Method::GET, "/api/v1/sessions/{session_id}")
+            .path_parameter("session_id", session_id)
+            .send()
+            .await
     }
 
     /// Revokes a session.
@@ -63,9 +66,13 @@ impl SessionsApi {
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn revoke(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
-        let request = self.0.request(Method::POST, "/api/v1/sessions/{session_id}/revoke");
-        let request = request.path_parameter("session_id", session_id).retries(Retries::Unsent);
-        let response: Revoked = request.send().await?;
+        let response: Revoked = self
+            .0
+            .request(Method::POST, "/api/v1/sessions/{session_id}/revoke")
+            .path_parameter("session_id", session_id)
+            .retries(Retries::Unsent)
+            .send()
+            .await?;
         response.revoked_session.ok_or(ApiError::unexpected("a revocation without its session"))
     }
 
@@ -81,8 +88,12 @@ impl SessionsApi {
     /// # Errors
     /// [`ApiError::NotFound`] if the user does not exist; see [`ApiError`].
     pub async fn revoke_all_for_user(&self, user_id: &str) -> Result<RevokedSessions, ApiError> {
-        let request = self.0.request(Method::POST, "/api/v1/users/{user_id}/sessions/revoke");
-        request.path_parameter("user_id", user_id).retries(Retries::Unsent).send().await
+        self.0
+            .request(Method::POST, "/api/v1/users/{user_id}/sessions/revoke")
+            .path_parameter("user_id", user_id)
+            .retries(Retries::Unsent)
+            .send()
+            .await
     }
 }
 

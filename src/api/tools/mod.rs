@@ -100,9 +100,14 @@ impl ToolsApi {
     #[doc(alias("executeTool", "execute_tool"))]
     pub async fn execute(&self, call: &ToolCall) -> Result<ToolResult, ExecuteError> {
         let request = self.api.request(Method::POST, "/api/v1/execute_tool").json(call);
-        let request = call.account().check(request).retries(Retries::Never);
-        let request = request.deadline(DEADLINE).max_response_bytes(MAX_RESPONSE_BYTES);
-        let response = request.send_raw().await?;
+        let response = call
+            .account()
+            .check(request)
+            .retries(Retries::Never)
+            .deadline(DEADLINE)
+            .max_response_bytes(MAX_RESPONSE_BYTES)
+            .send_raw()
+            .await?;
         if let Some(error) = error::tool_error(&response, &self.api.scalekit) {
             return Err(ExecuteError::Tool(error));
         }

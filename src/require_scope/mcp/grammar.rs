@@ -27,8 +27,11 @@ pub(super) enum Expected {
 impl Expected {
     /// Class of a byte.
     pub(super) fn action(self, byte: u8) -> Action {
-        let action = ACTIONS.get(self as usize).and_then(|row| row.get(usize::from(byte)));
-        action.copied().unwrap_or(Action::Reject)
+        ACTIONS
+            .get(self as usize)
+            .and_then(|row| row.get(usize::from(byte)))
+            .copied()
+            .unwrap_or(Action::Reject)
     }
 }
 

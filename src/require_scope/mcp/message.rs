@@ -189,8 +189,7 @@ impl MessageReader {
     fn validate_utf8(&mut self, body: &[u8], end: usize) -> Step {
         // A token may end after `end`; bytes are validated before they are read.
         let end = body.len().min(end + MAX_TOKEN_BYTES);
-        let part = body.get(self.valid_up_to..end).unwrap_or_default();
-        match std::str::from_utf8(part) {
+        match std::str::from_utf8(body.get(self.valid_up_to..end).unwrap_or_default()) {
             Ok(_) => self.valid_up_to = end,
             // An incomplete character, which the next part completes.
             Err(error) if error.error_len().is_none() && end < body.len() => {

@@ -51,8 +51,7 @@ pub(crate) fn is_link(environment: &Environment, link: &str) -> bool {
 
 /// `GET /magicLink/{link}`: opens the portal, once.
 pub(crate) fn open(environment: &Environment, link: &str) -> Response<Bytes> {
-    let now = environment.now();
-    let Some(session) = environment.lock().admin_portal.open(link, now) else {
+    let Some(session) = environment.lock().admin_portal.open(link, environment.now()) else {
         return problem(
             "This link has expired",
             "It works once, within a minute. Ask for a new one.",

@@ -109,9 +109,11 @@ fn list(environment: &Environment, request: &Request<Bytes>) -> Outcome {
 
 fn search(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     let query = Parameters::of_query(request);
-    let text = query.get("query").filter(|text| text.chars().count() >= 3);
-    let text = text.ok_or(RejectedRequest::invalid("query must have at least 3 characters"))?;
-    let text = text.to_lowercase();
+    let text = query
+        .get("query")
+        .filter(|text| text.chars().count() >= 3)
+        .ok_or(RejectedRequest::invalid("query must have at least 3 characters"))?
+        .to_lowercase();
     let connection_id = query.get("connection_id");
     page(environment, &query, (10, 30), |account| {
         account.identifier.to_lowercase().contains(&text)
@@ -125,18 +127,17 @@ fn page(
     (default_size, max_size): (usize, usize),
     is_wanted: impl Fn(&Account) -> bool,
 ) -> Outcome {
-    let page = PageRequest::parse(query, default_size, max_size);
-    let page =
-        page.map_err(|_| RejectedRequest::invalid("page_size or page_token is not valid"))?;
+    let page = PageRequest::parse(query, default_size, max_size)
+        .map_err(|_| RejectedRequest::invalid("page_size or page_token is not valid"))?;
     let state = environment.lock();
-    let all = state.connected_accounts.iter();
-    let found: Vec<_> = all.filter(|account| is_wanted(account)).collect();
+    let found: Vec<_> =
+        state.connected_accounts.iter().filter(|account| is_wanted(account)).collect();
     let start = match &page.from {
         None => 0,
-        Some(from) => {
-            let start = found.iter().position(|account| account.id == *from);
-            start.ok_or(RejectedRequest::invalid("page_token belongs to another list"))?
-        }
+        Some(from) => found
+            .iter()
+            .position(|account| account.id == *from)
+            .ok_or(RejectedRequest::invalid("page_token belongs to another list"))?,
     };
     let page = page.of(&found, start, |account| account.id.clone());
     let accounts: Vec<_> = page.items.iter().map(|account| summary(account)).collect();
@@ -177,8 +178,7 @@ fn create(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     })?;
     account.organization_id = text("organization_id").map(str::to_owned);
     account.user_id = text("user_id").map(str::to_owned);
-    let has_tokens = set_content(account, &body);
-    if has_tokens {
+    if set_content(account, &body) {
         account.status = AccountStatus::Active;
     }
     let (id, created) = (account.id.clone(), full(account));
@@ -251,9 +251,11 @@ fn verify(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     };
     let now = environment.now();
     let mut state = environment.lock();
-    let flow = state.connected_accounts.unverified(id, now).cloned();
-    let flow =
-        flow.ok_or(RejectedRequest::not_found("no user verification is pending for this id"))?;
+    let flow = state
+        .connected_accounts
+        .unverified(id, now)
+        .cloned()
+        .ok_or(RejectedRequest::not_found("no user verification is pending for this id"))?;
     let account = known(&state, &AccountSelector::Id(flow.account_id.clone()))?;
     if account.identifier != identifier {
         let message = "identifier does not match the connected account";

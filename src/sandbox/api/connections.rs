@@ -20,16 +20,19 @@ pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiRe
         Some(_) => return Err(ApiErrorResponse::invalid("include must be all or absent")),
     };
     let (organization_id, domain) = (query.get("organization_id"), query.get("domain"));
-    let is_wanted = |connection: &&Connection| {
-        let has = |domain: &str| connection.domains.iter().any(|d| d.eq_ignore_ascii_case(domain));
-        (all || connection.enabled)
-            && organization_id.is_none_or(|id| connection.organization_id == id)
-            && domain.is_none_or(has)
-    };
     let state = environment.lock();
-    let connections = state.connections.iter().filter(is_wanted);
-    let connections: Vec<_> =
-        connections.map(|connection| list_details(&state, connection)).collect();
+    let connections: Vec<_> = state
+        .connections
+        .iter()
+        .filter(|connection| {
+            (all || connection.enabled)
+                && organization_id.is_none_or(|id| connection.organization_id == id)
+                && domain.is_none_or(|domain| {
+                    connection.domains.iter().any(|d| d.eq_ignore_ascii_case(domain))
+                })
+        })
+        .map(|connection| list_details(&state, connection))
+        .collect();
     Ok(json!({ "connections": connections }))
 }
 
@@ -72,9 +75,11 @@ fn known_connection<'a>(
 ) -> Result<&'a Connection, ApiErrorResponse> {
     let organization = known_organization(state, organization_id)?;
     let id = checked(id, "conn_", "connection_id must start with conn_")?;
-    let connection = state.connections.get(id);
-    let connection = connection.filter(|known| known.organization_id == organization.id);
-    connection.ok_or(ApiErrorResponse::not_found("connection not found"))
+    state
+        .connections
+        .get(id)
+        .filter(|known| known.organization_id == organization.id)
+        .ok_or(ApiErrorResponse::not_found("connection not found"))
 }
 
 /// `connectionsListConnection`

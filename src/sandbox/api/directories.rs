@@ -24,8 +24,11 @@ use crate::sandbox::state::directory_records::{DirectoryGroup, DirectoryUser};
 pub(super) fn list(environment: &Environment, organization_id: &str) -> ApiResult {
     let state = environment.lock();
     let organization = known_organization(&state, organization_id)?;
-    let directories = state.directories.of(&organization.id);
-    let directories: Vec<_> = directories.map(|directory| details(&state, directory)).collect();
+    let directories: Vec<_> = state
+        .directories
+        .of(&organization.id)
+        .map(|directory| details(&state, directory))
+        .collect();
     Ok(json!({ "directories": directories }))
 }
 
@@ -102,9 +105,11 @@ fn known_directory<'a>(
 ) -> Result<&'a Directory, ApiErrorResponse> {
     let organization = known_organization(state, organization_id)?;
     let id = checked(id, "dir_", "directory_id must start with dir_")?;
-    let directory = state.directories.get(id);
-    let directory = directory.filter(|known| known.organization_id == organization.id);
-    directory.ok_or(ApiErrorResponse::not_found("directory not found"))
+    state
+        .directories
+        .get(id)
+        .filter(|known| known.organization_id == organization.id)
+        .ok_or(ApiErrorResponse::not_found("directory not found"))
 }
 
 fn is_after(updated_at: OffsetDateTime, time: Option<OffsetDateTime>) -> bool {
@@ -123,9 +128,9 @@ fn listed<T>(
         None => 0,
         Some(from) => {
             let from = from.strip_prefix(name).and_then(|from| from.strip_prefix(':'));
-            let from = from.and_then(|from| from.parse::<u64>().ok());
-            let from =
-                from.ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
+            let from = from
+                .and_then(|from| from.parse::<u64>().ok())
+                .ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
             found.partition_point(|(number, _)| *number < from)
         }
     };
@@ -143,8 +148,12 @@ fn listed<T>(
 fn details(state: &State, directory: &Directory) -> Value {
     let url = &state.environment_url;
     let tracked = |group: &DirectoryGroup| !group.external;
-    let groups = state.directories.groups_of(&directory.id).map(|(_, group)| group);
-    let groups: Vec<_> = groups.filter(|group| tracked(group)).collect();
+    let groups: Vec<_> = state
+        .directories
+        .groups_of(&directory.id)
+        .map(|(_, group)| group)
+        .filter(|group| tracked(group))
+        .collect();
     let users: Vec<_> = state.directories.users_of(&directory.id).map(|(_, user)| user).collect();
     let mut stats = json!({ "total_groups": groups.len(), "total_users": users.len() });
     let changes = [

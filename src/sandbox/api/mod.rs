@@ -75,8 +75,7 @@ pub(super) fn response(
                 respond(connections::get(environment, organization, id))
             }),
             Some((id, verb @ ("enable" | "disable"))) => {
-                let enabled = verb == "enable";
-                patch(&|| connections::set_enabled(environment, organization, id, enabled))
+                patch(&|| connections::set_enabled(environment, organization, id, verb == "enable"))
             }
             Some(_) => not_found(),
         },
@@ -89,8 +88,7 @@ pub(super) fn response(
         ["organizations", organization, "directories", id] => match id.split_once(':') {
             None => get(&|| directories::get(environment, organization, id)),
             Some((id, verb @ ("enable" | "disable"))) => {
-                let enabled = verb == "enable";
-                patch(&|| directories::set_enabled(environment, organization, id, enabled))
+                patch(&|| directories::set_enabled(environment, organization, id, verb == "enable"))
             }
             Some(_) => not_found(),
         },
@@ -153,8 +151,7 @@ impl ApiErrorResponse {
     };
 
     fn invalid(message: &'static str) -> Self {
-        let status = StatusCode::BAD_REQUEST;
-        Self { status, code: 3, error_code: "INVALID_ARGUMENT", message }
+        Self { status: StatusCode::BAD_REQUEST, code: 3, error_code: "INVALID_ARGUMENT", message }
     }
 
     const fn conflict(message: &'static str) -> Self {

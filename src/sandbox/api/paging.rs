@@ -36,8 +36,11 @@ impl PageRequest {
             Some(Err(_)) => return Err(ApiErrorResponse::invalid("page_size is not a number")),
         };
         let read = |token| {
-            let id = URL_SAFE_NO_PAD.decode(token).ok().and_then(|id| String::from_utf8(id).ok());
-            id.ok_or(ApiErrorResponse::invalid("page_token is invalid"))
+            URL_SAFE_NO_PAD
+                .decode(token)
+                .ok()
+                .and_then(|id| String::from_utf8(id).ok())
+                .ok_or(ApiErrorResponse::invalid("page_token is invalid"))
         };
         Ok(Self { size, from: query.get("page_token").map(read).transpose()? })
     }

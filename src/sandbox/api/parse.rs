@@ -18,6 +18,9 @@ pub(super) fn time(
     query: &Parameters,
     name: &str,
 ) -> Result<Option<OffsetDateTime>, ApiErrorResponse> {
-    let time = query.get(name).map(|text| OffsetDateTime::parse(text, &Rfc3339));
-    time.transpose().map_err(|_| ApiErrorResponse::invalid("a time is not RFC 3339"))
+    query
+        .get(name)
+        .map(|text| OffsetDateTime::parse(text, &Rfc3339))
+        .transpose()
+        .map_err(|_| ApiErrorResponse::invalid("a time is not RFC 3339"))
 }

@@ -23,15 +23,13 @@ const RESERVED: [&str; 5] = ["otp", "expiry_time_relative", "link", "expire_time
 
 pub(super) fn send(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
     let mailing = mailing(&body(request)?)?;
-    let now = environment.now();
-    Ok(sent(&environment.lock().mail.send(mailing, now)?))
+    Ok(sent(&environment.lock().mail.send(mailing, environment.now())?))
 }
 
 pub(super) fn resend(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
     let body = body(request)?;
     let id = text(&body, "auth_request_id")?.ok_or(NO_REQUEST_ID)?;
-    let now = environment.now();
-    Ok(sent(&environment.lock().mail.resend(id, now)?))
+    Ok(sent(&environment.lock().mail.resend(id, environment.now())?))
 }
 
 pub(super) fn verify(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
@@ -44,8 +42,7 @@ pub(super) fn verify(environment: &Environment, request: &Request<Bytes>) -> Api
         (None, Some(token)) => Credential::Link { token, auth_request_id },
         _ => return Err(ApiErrorResponse::invalid("either code or link_token is needed")),
     };
-    let now = environment.now();
-    let verified = environment.lock().mail.verify(&credential, now)?;
+    let verified = environment.lock().mail.verify(&credential, environment.now())?;
     let mut response = json!({
         "email": verified.email,
         "passwordless_type": verified.passwordless_type.as_str(),
@@ -96,8 +93,10 @@ fn mailing(body: &Map<String, Value>) -> Result<Mailing, ApiErrorResponse> {
 }
 
 fn link_address(text: &str) -> Result<Url, ApiErrorResponse> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-    url.ok_or(ApiErrorResponse::invalid("magiclink_auth_uri is not a web address"))
+    Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"))
+        .ok_or(ApiErrorResponse::invalid("magiclink_auth_uri is not a web address"))
 }
 
 fn lifetime(body: &Map<String, Value>) -> Result<Duration, ApiErrorResponse> {
@@ -107,8 +106,7 @@ fn lifetime(body: &Map<String, Value>) -> Result<Duration, ApiErrorResponse> {
         Some(value) => value.as_u64(),
     };
     let lifetime = seconds.map(Duration::from_secs);
-    let fits = |lifetime: &Duration| *lifetime <= MAX_LIFETIME;
-    match lifetime.filter(fits) {
+    match lifetime.filter(|lifetime| *lifetime <= MAX_LIFETIME) {
         // Gateways omit a zero, so an absent value is zero.
         Some(Duration::ZERO) => Ok(DEFAULT_LIFETIME),
         Some(lifetime) => Ok(lifetime),
@@ -130,14 +128,16 @@ fn variables(body: &Map<String, Value>) -> Result<BTreeMap<String, String>, ApiE
     if RESERVED.iter().any(|name| given.contains_key(*name)) {
         return Err(ApiErrorResponse::invalid("template_variables has a reserved name"));
     }
-    let pair = |(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned()));
-    let pairs: Option<_> = given.iter().map(pair).collect();
+    let pairs: Option<_> = given
+        .iter()
+        .map(|(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect();
     pairs.ok_or(ApiErrorResponse::invalid("a template variable is not text"))
 }
 
 fn body(request: &Request<Bytes>) -> Result<Map<String, Value>, ApiErrorResponse> {
-    let body = serde_json::from_slice(request.body());
-    body.map_err(|_| ApiErrorResponse::invalid("the body is not a JSON object"))
+    serde_json::from_slice(request.body())
+        .map_err(|_| ApiErrorResponse::invalid("the body is not a JSON object"))
 }
 
 /// Text; empty text counts as absent.

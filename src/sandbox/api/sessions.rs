@@ -19,8 +19,7 @@ use crate::sandbox::state::sessions::{Session, SessionEnd};
 pub(super) fn get(environment: &Environment, id: &str) -> ApiResult {
     let id = session_id(id)?;
     let state = environment.lock();
-    let session = state.sessions.get(id).ok_or(UNKNOWN_SESSION)?;
-    Ok(details(environment, id, session))
+    Ok(details(environment, id, state.sessions.get(id).ok_or(UNKNOWN_SESSION)?))
 }
 
 /// A session that has ended is not changed.
@@ -55,9 +54,11 @@ pub(super) fn list(
         Some(from) => {
             // The session may no longer be in the list: it was revoked, and active ones are
             // requested.
-            let session = state.sessions.get(from).filter(|session| session.user_id == user_id);
-            let session =
-                session.ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
+            let session = state
+                .sessions
+                .get(from)
+                .filter(|session| session.user_id == user_id)
+                .ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
             let from = position(from, session);
             found.iter().take_while(|(id, session)| position(id, session) > from).count()
         }
@@ -77,9 +78,12 @@ pub(super) fn revoke_all(environment: &Environment, user_id: &str) -> ApiResult 
     let now = environment.now();
     let mut state = environment.lock();
     let user_id = known_user(&state, user_id)?;
-    let revoked = state.revoke_sessions_of(user_id, now);
-    let sessions = revoked.iter().filter_map(|id| Some((id, state.sessions.get(id)?)));
-    let sessions: Vec<_> = sessions.map(|(id, session)| revoked_details(id, session)).collect();
+    let sessions: Vec<_> = state
+        .revoke_sessions_of(user_id, now)
+        .iter()
+        .filter_map(|id| Some((id, state.sessions.get(id)?)))
+        .map(|(id, session)| revoked_details(id, session))
+        .collect();
     Ok(json!({ "revoked_sessions": sessions, "total_revoked": sessions.len() }))
 }
 

@@ -93,8 +93,7 @@ fn run(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let execution_id = new_id("exec");
     match execute(&mut state, tool_name, &which, &params, now) {
         ToolRun::Done(data) => {
-            let body = json!({ "data": data, "execution_id": execution_id });
-            respond::json(StatusCode::OK, &body)
+            respond::json(StatusCode::OK, &json!({ "data": data, "execution_id": execution_id }))
         }
         ToolRun::Failed(failed) => tool_error(&failed, &execution_id),
         unusable => rejection(&state, &which, &unusable, tool_name).response(),
@@ -183,11 +182,14 @@ fn scoped(environment: &Environment, request: &Request<Bytes>) -> Result<Value, 
     let is_gmail =
         providers.peek().is_none() || providers.any(|name| name.eq_ignore_ascii_case("GMAIL"));
     let state = environment.lock();
-    let accounts = state.connected_accounts.iter().filter(|account| {
-        account.identifier == identifier
-            && (connections.is_empty() || connections.contains(&account.connection.name.as_str()))
-    });
-    let found: Vec<(&Account, &Tool)> = accounts
+    let found: Vec<(&Account, &Tool)> = state
+        .connected_accounts
+        .iter()
+        .filter(|account| {
+            account.identifier == identifier
+                && (connections.is_empty()
+                    || connections.contains(&account.connection.name.as_str()))
+        })
         .flat_map(|account| TOOLS.iter().map(move |tool| (account, tool)))
         .filter(|(_, tool)| is_gmail && (names.is_empty() || names.contains(&tool.name)))
         .collect();
@@ -209,11 +211,12 @@ fn page<T>(
     one: impl Fn(&T) -> Value,
     id: impl Fn(&T) -> String,
 ) -> Result<Value, RejectedRequest> {
-    let page = PageRequest::parse(query, 10, 100);
-    let page =
-        page.map_err(|_| RejectedRequest::invalid("page_size or page_token is not valid"))?;
-    let start = page.from.as_ref().map(|from| found.iter().position(|item| id(item) == *from));
-    let start = start
+    let page = PageRequest::parse(query, 10, 100)
+        .map_err(|_| RejectedRequest::invalid("page_size or page_token is not valid"))?;
+    let start = page
+        .from
+        .as_ref()
+        .map(|from| found.iter().position(|item| id(item) == *from))
         .unwrap_or(Some(0))
         .ok_or(RejectedRequest::invalid("page_token belongs to another list"))?;
     let page = page.of(found, start, id);

@@ -26,8 +26,8 @@ pub(crate) fn show(
     let now = environment.now();
     let mut state = environment.lock();
     let Some(flow) = state.connected_accounts.link(token, now).cloned() else { return expired() };
-    let accept = request.headers().get_all(header::ACCEPT).iter();
-    let mut accept = accept.filter_map(|value| value.to_str().ok());
+    let mut accept =
+        request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     if !accept.any(|accept| accept.contains("text/html")) {
         return allow(&mut state, token, flow, StatusCode::FOUND, now);
     }

@@ -124,11 +124,14 @@ const MAILBOX: [Row; 12] = [
 
 /// Search results, newest first.
 pub(crate) fn search(query: &str, since: OffsetDateTime) -> Vec<Mail> {
-    let mails = MAILBOX.iter().map(|(id, sender, subject, snippet, unread, minutes)| {
-        let date = since - Duration::minutes(*minutes);
-        Mail { id, sender, subject, snippet, unread: *unread, date }
-    });
-    mails.filter(|mail| query.split_whitespace().all(|term| mail.matches(term))).collect()
+    MAILBOX
+        .iter()
+        .map(|(id, sender, subject, snippet, unread, minutes)| {
+            let date = since - Duration::minutes(*minutes);
+            Mail { id, sender, subject, snippet, unread: *unread, date }
+        })
+        .filter(|mail| query.split_whitespace().all(|term| mail.matches(term)))
+        .collect()
 }
 
 pub(crate) fn find(id: &str, since: OffsetDateTime) -> Option<Mail> {
@@ -199,9 +202,11 @@ pub(crate) fn proxied(
             let query = Parameters::of_query(request);
             let count = query.get("maxResults").and_then(|count| count.parse().ok()).unwrap_or(100);
             let found = search(query.get("q").unwrap_or_default(), since);
-            let ids = found.iter().take(count);
-            let ids: Vec<_> =
-                ids.map(|mail| json!({ "id": mail.id, "threadId": mail.id })).collect();
+            let ids: Vec<_> = found
+                .iter()
+                .take(count)
+                .map(|mail| json!({ "id": mail.id, "threadId": mail.id }))
+                .collect();
             ok(json!({ "messages": ids, "resultSizeEstimate": found.len() }))
         }
         (&Method::GET, ["gmail", "v1", "users", "me", "messages", id]) => match find(id, since) {

@@ -86,8 +86,11 @@ impl Tool {
                 let Some(count) = count else {
                     return invalid("max_results must be a number from 1 to 500");
                 };
-                let found = gmail::search(query, since);
-                let mails: Vec<_> = found.iter().take(count).map(gmail::Mail::structured).collect();
+                let mails: Vec<_> = gmail::search(query, since)
+                    .iter()
+                    .take(count)
+                    .map(gmail::Mail::structured)
+                    .collect();
                 Ok(json!({ "messages": mails }))
             }
             _ => match params.get("message_id").and_then(Value::as_str) {

@@ -21,8 +21,12 @@ impl Directories<'_> {
     /// The ID (`dir_…`) of the first directory of an organization.
     #[must_use]
     pub fn first_id(&self, organization_id: &str) -> Option<String> {
-        let state = self.environment.lock();
-        state.directories.of(organization_id).next().map(|directory| directory.id.clone())
+        self.environment
+            .lock()
+            .directories
+            .of(organization_id)
+            .next()
+            .map(|directory| directory.id.clone())
     }
 
     /// Adds an enabled, empty directory to an organization, and returns its ID.
@@ -48,8 +52,12 @@ impl Directories<'_> {
     /// The users of a directory, oldest first.
     #[must_use]
     pub fn users(&self, directory_id: &str) -> Vec<DirectoryUser> {
-        let state = self.environment.lock();
-        state.directories.users_of(directory_id).map(|(_, user)| user.clone()).collect()
+        self.environment
+            .lock()
+            .directories
+            .users_of(directory_id)
+            .map(|(_, user)| user.clone())
+            .collect()
     }
 
     /// The directory user with this id (`diruser_…`).
@@ -109,12 +117,14 @@ impl Directories<'_> {
         users: impl IntoIterator<Item = NewDirectoryUser>,
     ) -> Vec<DirectoryUser> {
         let now = self.environment.now();
-        let add = |user| {
-            let mut state = self.environment.lock();
-            let directory = known(directory_id, &state);
-            state.directories.add_user(&directory, user, now)
-        };
-        users.into_iter().map(add).collect()
+        users
+            .into_iter()
+            .map(|user| {
+                let mut state = self.environment.lock();
+                let directory = known(directory_id, &state);
+                state.directories.add_user(&directory, user, now)
+            })
+            .collect()
     }
 
     /// Changes a directory user, and returns whether the user exists. IDs do not change, and unknown
@@ -145,8 +155,12 @@ impl Directories<'_> {
     /// The groups of a directory, oldest first, including those the directory does not track.
     #[must_use]
     pub fn groups(&self, directory_id: &str) -> Vec<DirectoryGroup> {
-        let state = self.environment.lock();
-        state.directories.groups_of(directory_id).map(|(_, group)| group.clone()).collect()
+        self.environment
+            .lock()
+            .directories
+            .groups_of(directory_id)
+            .map(|(_, group)| group.clone())
+            .collect()
     }
 
     /// The directory group with this id (`dirgroup_…`).
@@ -203,8 +217,7 @@ impl Directories<'_> {
     /// Adds a directory user to a group of the same directory, which changes the user. Returns
     /// whether the user became a member.
     pub fn add_group_member(&self, user_id: &str, group_id: &str) -> bool {
-        let found = self.user(user_id).zip(self.group(group_id));
-        let fits = found.is_some_and(|(user, group)| {
+        let fits = self.user(user_id).zip(self.group(group_id)).is_some_and(|(user, group)| {
             user.directory_id == group.directory_id && !user.is_in(group_id)
         });
         let join = |user: &mut DirectoryUser| user.group_ids.push(group_id.to_owned());
@@ -223,6 +236,9 @@ impl Directories<'_> {
 /// The directory, which must exist.
 #[expect(clippy::panic, reason = "an unknown directory is a bug of the test")]
 fn known(directory_id: &str, state: &State) -> Directory {
-    let directory = state.directories.get(directory_id);
-    directory.cloned().unwrap_or_else(|| panic!("there is no directory {directory_id}"))
+    state
+        .directories
+        .get(directory_id)
+        .cloned()
+        .unwrap_or_else(|| panic!("there is no directory {directory_id}"))
 }

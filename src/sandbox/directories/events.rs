@@ -44,13 +44,11 @@ impl Change {
             }
             Self::GroupCreated | Self::GroupDeleted | Self::GroupUpdated => {
                 let group = directories.group(id).filter(|group| !group.external)?;
-                let tells = directories.get(&group.directory_id)?.enabled;
-                tells.then(|| group_data(group, self))
+                directories.get(&group.directory_id)?.enabled.then(|| group_data(group, self))
             }
             Self::UserCreated | Self::UserDeleted | Self::UserUpdated => {
                 let user = directories.user(id)?;
-                let tells = directories.get(&user.directory_id)?.enabled;
-                tells.then(|| match self {
+                directories.get(&user.directory_id)?.enabled.then(|| match self {
                     Self::UserDeleted => json!({
                         "id": user.id,
                         "organization_id": user.organization_id,
@@ -135,8 +133,9 @@ pub(crate) fn user_data(directories: &Directories, user: &DirectoryUser) -> Valu
     set("email", json!(user.email));
     set("family_name", json!(user.family_name));
     set("given_name", json!(user.given_name));
-    let groups = directories.tracked_groups_of(user);
-    let groups = groups.map(|group| json!({ "id": group.id, "name": group.display_name }));
+    let groups = directories
+        .tracked_groups_of(user)
+        .map(|group| json!({ "id": group.id, "name": group.display_name }));
     set("groups", groups.collect());
     set("id", json!(user.id));
     set("name", json!(user.name()));

@@ -38,15 +38,15 @@ impl ConnectionSelection {
             };
         }
         if let Some(id) = parameters.get("connection_id") {
-            let rejected =
-                || AuthorizationError::new("invalid_connection_id", "connection_id is unknown");
-            let connection = state.connections.get(id).ok_or_else(rejected)?;
+            let connection = state.connections.get(id).ok_or_else(|| {
+                AuthorizationError::new("invalid_connection_id", "connection_id is unknown")
+            })?;
             return if connection.enabled { Ok(connection.into()) } else { Err(not_active()) };
         }
         if let Some(id) = parameters.get("organization_id") {
-            let rejected =
-                || AuthorizationError::new("invalid_organization_id", "organization_id is unknown");
-            let organization = state.users.organization(id).ok_or_else(rejected)?;
+            let organization = state.users.organization(id).ok_or_else(|| {
+                AuthorizationError::new("invalid_organization_id", "organization_id is unknown")
+            })?;
             return match state.connections.of(id).find(|known| known.enabled) {
                 Some(connection) => Ok(connection.into()),
                 None if only_sso => Err(none_active(state, id)),
@@ -55,10 +55,13 @@ impl ConnectionSelection {
                 }
             };
         }
-        let domain = parameters.get("domain").or_else(|| parameters.get("domain_hint"));
-        let domain = domain.or_else(|| domain_of(parameters.get("login_hint")?));
-        let connection = domain.and_then(|domain| state.connections.enabled_for(domain));
-        Ok(connection.map_or_else(Self::default, Self::from))
+        let domain = parameters
+            .get("domain")
+            .or_else(|| parameters.get("domain_hint"))
+            .or_else(|| domain_of(parameters.get("login_hint")?));
+        Ok(domain
+            .and_then(|domain| state.connections.enabled_for(domain))
+            .map_or_else(Self::default, Self::from))
     }
 }
 

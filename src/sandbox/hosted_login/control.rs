@@ -43,8 +43,8 @@ impl Idp<'_> {
     #[must_use]
     pub fn login_token_draft(&self, login: impl Into<NewIdpInitiatedLogin>) -> TokenDraft {
         let login = login.into();
-        let drafted = token_draft(self.environment, &login);
-        drafted.map_or_else(|| no_connection(&login), |(draft, _)| draft)
+        token_draft(self.environment, &login)
+            .map_or_else(|| no_connection(&login), |(draft, _)| draft)
     }
 
     /// The URL that the identity provider redirects the browser to, if there is a login route.

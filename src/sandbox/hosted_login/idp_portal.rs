@@ -20,9 +20,12 @@ pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<B
     let state = environment.lock();
     let Some(connection) = state.connections.get(connection_id) else { return unknown() };
     let organization = state.users.organization(&connection.organization_id);
-    let users = state.users.all.iter();
-    let users: Vec<_> =
-        users.filter(|user| user.organization_id == connection.organization_id).collect();
+    let users: Vec<_> = state
+        .users
+        .all
+        .iter()
+        .filter(|user| user.organization_id == connection.organization_id)
+        .collect();
     pages::idp_portal(&IdpPortalPage {
         connection,
         organization: organization.map_or("", |organization| &organization.display_name),

@@ -77,8 +77,8 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
         return rejected(&state, "This user belongs to another organization.");
     }
     state.close_transaction(id);
-    let user_agent = request.headers().get(header::USER_AGENT);
-    let user_agent = user_agent.and_then(|value| value.to_str().ok());
+    let user_agent =
+        request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     let (session_id, cookie) = state.start_session(&user, user_agent, now);
     let location = consent::next(&mut state, authorization, SignedIn { user, session_id }, now);
     let secure = if state.environment_url.starts_with("https:") { "; Secure" } else { "" };
@@ -94,8 +94,8 @@ pub(crate) fn page(
     screen: Screen,
     problem: Option<(&str, &str)>,
 ) -> Response<Bytes> {
-    let typed = problem.map(|(typed, _)| typed).or(authorization.login_hint.as_deref());
-    let typed = typed.unwrap_or_default();
+    let typed =
+        problem.map(|(typed, _)| typed).or(authorization.login_hint.as_deref()).unwrap_or_default();
     let problem = problem.map(|(_, problem)| problem);
     if let Some(id) = &authorization.connection_id {
         return idp::page(state, transaction, authorization, id, typed, problem);

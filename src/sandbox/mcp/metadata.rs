@@ -13,8 +13,8 @@ pub(crate) fn document(environment: &Environment, id: &str) -> Response<Bytes> {
     let (url, issuer, scopes) = {
         let state = environment.lock();
         let own = state.resources.get(id).map(|resource| resource.scopes.clone());
-        let standard = SCOPES.map(str::to_owned);
-        let scopes: Vec<_> = standard.into_iter().chain(own.unwrap_or_default()).collect();
+        let scopes: Vec<_> =
+            SCOPES.map(str::to_owned).into_iter().chain(own.unwrap_or_default()).collect();
         (state.environment_url.clone(), state.resource_issuer(id), scopes)
     };
     let document = json!({

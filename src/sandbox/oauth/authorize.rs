@@ -43,8 +43,7 @@ pub(crate) fn authorize(
         Err(rejected) => return back_with_error(rejected),
     };
     let only_sso = environment.settings.modular_sso && client.at.is_none();
-    let parsed = parse(client, reply.clone(), &parameters, &state, only_sso);
-    let authorization = match parsed {
+    let authorization = match parse(client, reply.clone(), &parameters, &state, only_sso) {
         Ok(authorization) => authorization,
         Err(rejected) => return back_with_error(rejected),
     };
@@ -63,8 +62,7 @@ pub(crate) fn authorize(
         }
         Some((session_id, user)) => {
             let signed_in = SignedIn { user, session_id };
-            let location = consent::next(&mut state, authorization, signed_in, now);
-            redirect(StatusCode::FOUND, &location)
+            redirect(StatusCode::FOUND, &consent::next(&mut state, authorization, signed_in, now))
         }
         None if prompt == Prompt::None => back_with_error(AuthorizationError::new(
             "login_required",
@@ -182,8 +180,7 @@ fn trusted(
     let uri = parameters.get("redirect_uri").ok_or("The application sent no redirect_uri.")?;
     let rejection = match &client.at {
         None => {
-            let loopback = environment.settings.loopback_redirects;
-            redirects::rejection(uri, &state.redirect_uris, loopback)
+            redirects::rejection(uri, &state.redirect_uris, environment.settings.loopback_redirects)
         }
         Some(at) if redirects::is_registered(uri, &at.client.metadata.redirect_uris) => None,
         Some(_) => Some("The client did not register it."),

@@ -48,8 +48,7 @@ fn checked(environment: &Environment, request: &Request<Bytes>) -> Result<Respon
     }
     Ok(match back_to {
         Some(uri) => {
-            let location = with_query(uri, &[("state", parameters.get("state"))]);
-            redirect(StatusCode::FOUND, &location)
+            redirect(StatusCode::FOUND, &with_query(uri, &[("state", parameters.get("state"))]))
         }
         None => pages::signed_out(),
     })
@@ -59,6 +58,5 @@ fn checked(environment: &Environment, request: &Request<Bytes>) -> Result<Respon
 fn session_of_hint(environment: &Environment, token: &str) -> Option<String> {
     let claims = own_claims(environment, token)?;
     let sid = claims.get("sid")?.as_str()?;
-    let is_id_token = claims.get("at_hash").is_some();
-    is_id_token.then(|| sid.to_owned())
+    claims.get("at_hash").is_some().then(|| sid.to_owned())
 }

@@ -174,9 +174,13 @@ impl<'e> Issue<'e> {
         indicated: bool,
     ) -> Result<Self, TokenEndpointError> {
         let grant = &redeemed.grant;
-        let user = state.users.all.iter().find(|user| user.id == grant.user_id);
-        let user =
-            user.ok_or(TokenEndpointError::invalid_grant("the user does not exist"))?.clone();
+        let user = state
+            .users
+            .all
+            .iter()
+            .find(|user| user.id == grant.user_id)
+            .ok_or(TokenEndpointError::invalid_grant("the user does not exist"))?
+            .clone();
         let indicated = indicated || grant.indicates_resource;
         let (session_id, scopes) = (grant.session_id.clone(), grant.scopes.clone());
         Ok(Self {
@@ -216,8 +220,7 @@ impl<'e> Issue<'e> {
 
 fn client_credentials(environment: &Environment, form: &Parameters) -> Value {
     let mint = Mint::new(environment, &environment.lock());
-    let scope = form.get("scope").unwrap_or("openid");
-    let scopes: Vec<_> = scope.split_ascii_whitespace().collect();
+    let scopes: Vec<_> = form.get("scope").unwrap_or("openid").split_ascii_whitespace().collect();
     let draft = mint.m2m_token(&environment.client_id, &scopes);
     machine_response(&mint, draft, M2M_TOKEN_LIFETIME, &scopes)
 }
@@ -239,8 +242,7 @@ fn machine_token(
         asked.filter(|asked| at.resource.scopes.iter().any(|own| own == asked)).collect();
     let (mint, binding) = {
         let state = environment.lock();
-        let binding = state.binding(&at.resource.id, &at.client.id, indicated);
-        (Mint::new(environment, &state), binding)
+        (Mint::new(environment, &state), state.binding(&at.resource.id, &at.client.id, indicated))
     };
     let draft = mint.resource_machine_token(&scopes, &binding);
     Ok(machine_response(&mint, draft, mint.access_token_lifetime(), &scopes))

@@ -48,8 +48,11 @@ fn row(webhooks: &Webhooks, delivery: &Delivery) -> Html {
     let attempts = delivery.attempts.iter().map(attempt);
     let next = due
         .map_or(Html::empty(), |due| Html::fill("<li>Due {{time}}</li>", &[("time", time(due))]));
-    let url = webhooks.endpoints.iter().find(|endpoint| endpoint.id == delivery.endpoint_id);
-    let url = url.map_or("a removed endpoint", |endpoint| endpoint.url.as_str());
+    let url = webhooks
+        .endpoints
+        .iter()
+        .find(|endpoint| endpoint.id == delivery.endpoint_id)
+        .map_or("a removed endpoint", |endpoint| endpoint.url.as_str());
     let body = String::from_utf8_lossy(&delivery.body);
     let values = [
         ("attempts", Html::all(attempts)),

@@ -266,8 +266,10 @@ fn person(user: &User) -> [(&'static str, Html); 6] {
     let roles = user.roles.iter().map(|role| {
         Html::fill(r#"<span class="badge">{{role}}</span>"#, &[("role", Html::text(role))])
     });
-    let names = [&user.given_name, &user.family_name];
-    let initials: String = names.iter().filter_map(|name| name.chars().next()).collect();
+    let initials: String = [&user.given_name, &user.family_name]
+        .iter()
+        .filter_map(|name| name.chars().next())
+        .collect();
     let tones = ["tone-0", "tone-1", "tone-2", "tone-3", "tone-4", "tone-5"];
     let sum = user.email.bytes().fold(0_usize, |sum, byte| (sum * 17 + usize::from(byte)) % 8191);
     let tone = tones.get(sum % tones.len()).copied().unwrap_or_default();

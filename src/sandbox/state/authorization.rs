@@ -131,8 +131,7 @@ impl OAuthClient {
 impl AtResource {
     /// The scopes of a request without `scope`: those that the client registered, or all.
     pub(crate) fn default_scope(&self) -> String {
-        let registered = self.client.metadata.scope.clone();
-        registered.unwrap_or_else(|| self.resource.scopes.join(" "))
+        self.client.metadata.scope.clone().unwrap_or_else(|| self.resource.scopes.join(" "))
     }
 }
 

@@ -63,9 +63,10 @@ impl Clients {
     /// A client of a resource, or the error.
     pub(crate) fn find(&self, resource_id: &str, client_id: &str) -> Result<Client, String> {
         if let Some(known) = self.registered.get(client_id) {
-            let unknown = || format!("The client_id {client_id} is unknown at this resource.");
             let here = known.resource_id == resource_id;
-            return here.then(|| known.client.clone()).ok_or_else(unknown);
+            return here
+                .then(|| known.client.clone())
+                .ok_or_else(|| format!("The client_id {client_id} is unknown at this resource."));
         }
         if !is_document_url(client_id) {
             return Err(format!("The client_id {client_id} is unknown."));
@@ -83,8 +84,8 @@ impl Clients {
         if document.get("client_secret").is_some() {
             return Err(wrong("it has a client_secret, which is public"));
         }
-        let metadata = ClientMetadata::parse(document, "none");
-        let metadata = metadata.map_err(|rejected| wrong(rejected.description))?;
+        let metadata = ClientMetadata::parse(document, "none")
+            .map_err(|rejected| wrong(rejected.description))?;
         if metadata.auth_method != "none" {
             return Err(wrong("token_endpoint_auth_method must be none"));
         }
@@ -137,8 +138,8 @@ impl ClientMetadata {
         };
         let name = text("client_name", "client_name is not a short text")?;
         let scope = text("scope", "scope is not a short text")?;
-        let method = text("token_endpoint_auth_method", "token_endpoint_auth_method is not text")?;
-        let method = method.unwrap_or(default_auth_method);
+        let method = text("token_endpoint_auth_method", "token_endpoint_auth_method is not text")?
+            .unwrap_or(default_auth_method);
         let auth_method = known(&AUTH_METHODS, method)
             .ok_or(MetadataRejected::new("token_endpoint_auth_method is not supported"))?;
         let grant_types = match texts(document, "grant_types") {

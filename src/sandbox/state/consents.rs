@@ -15,7 +15,6 @@ impl Consents {
     }
 
     pub(crate) fn add(&mut self, user_id: &str, client: Holder, scopes: &[String]) {
-        let allowed = self.0.entry((user_id.to_owned(), client)).or_default();
-        allowed.extend(scopes.iter().cloned());
+        self.0.entry((user_id.to_owned(), client)).or_default().extend(scopes.iter().cloned());
     }
 }

@@ -56,8 +56,10 @@ impl Directories {
                 self.add_group_with_id((*id).to_owned(), &directory, group, now);
             }
             for (id, email, (given, family), department, groups) in seed.users {
-                let user = NewDirectoryUser::new(email).name(given, family).department(department);
-                let user = user.groups(groups.iter().copied());
+                let user = NewDirectoryUser::new(email)
+                    .name(given, family)
+                    .department(department)
+                    .groups(groups.iter().copied());
                 self.add_user_with_id((*id).to_owned(), &directory, user, now);
             }
         }
@@ -79,8 +81,9 @@ impl Directories {
     }
 
     pub(crate) fn of(&self, organization_id: &str) -> impl Iterator<Item = &Directory> {
-        let of_it = move |directory: &&Directory| directory.organization_id == organization_id;
-        self.directories.iter().filter(of_it)
+        self.directories
+            .iter()
+            .filter(move |directory| directory.organization_id == organization_id)
     }
 
     pub(crate) fn remove_those_of(&mut self, organization_id: &str) {
@@ -111,8 +114,10 @@ impl Directories {
         &self,
         directory_id: &str,
     ) -> impl Iterator<Item = (u64, &DirectoryUser)> {
-        let users = self.users.iter().map(|(number, user)| (*number, user));
-        users.filter(move |(_, user)| user.directory_id == directory_id)
+        self.users
+            .iter()
+            .map(|(number, user)| (*number, user))
+            .filter(move |(_, user)| user.directory_id == directory_id)
     }
 
     pub(crate) fn user(&self, id: &str) -> Option<&DirectoryUser> {
@@ -190,8 +195,10 @@ impl Directories {
         &self,
         directory_id: &str,
     ) -> impl Iterator<Item = (u64, &DirectoryGroup)> {
-        let groups = self.groups.iter().map(|(number, group)| (*number, group));
-        groups.filter(move |(_, group)| group.directory_id == directory_id)
+        self.groups
+            .iter()
+            .map(|(number, group)| (*number, group))
+            .filter(move |(_, group)| group.directory_id == directory_id)
     }
 
     pub(crate) fn group(&self, id: &str) -> Option<&DirectoryGroup> {
@@ -203,8 +210,7 @@ impl Directories {
         &self,
         user: &DirectoryUser,
     ) -> impl Iterator<Item = &DirectoryGroup> {
-        let groups = user.group_ids.iter().filter_map(|id| self.group(id));
-        groups.filter(|group| !group.external)
+        user.group_ids.iter().filter_map(|id| self.group(id)).filter(|group| !group.external)
     }
 
     /// Number of users of each group of a directory.
@@ -271,12 +277,13 @@ impl Directories {
     /// Removes all users from a group and returns them.
     pub(crate) fn leave_group(&mut self, id: &str, now: OffsetDateTime) -> Vec<String> {
         let members = self.users.values_mut().filter(|user| user.is_in(id));
-        let leave = |user: &mut DirectoryUser| {
-            user.group_ids.retain(|known| known != id);
-            user.updated_at = now;
-            user.id.clone()
-        };
-        members.map(leave).collect()
+        members
+            .map(|user| {
+                user.group_ids.retain(|known| known != id);
+                user.updated_at = now;
+                user.id.clone()
+            })
+            .collect()
     }
 
     pub(crate) fn remove_group(&mut self, id: &str) {

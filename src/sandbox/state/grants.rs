@@ -48,8 +48,11 @@ impl Grants {
         code_verifier: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<Redeemed, GrantError> {
-        let known = self.codes.get_mut(code).filter(|code| code.grant.holder == *holder);
-        let known = known.ok_or(GrantError::InvalidGrant("the code is unknown or was revoked"))?;
+        let known = self
+            .codes
+            .get_mut(code)
+            .filter(|code| code.grant.holder == *holder)
+            .ok_or(GrantError::InvalidGrant("the code is unknown or was revoked"))?;
         if let Some(grant_id) = &known.grant_id {
             if let Some(grant) = self.grants.get_mut(grant_id) {
                 grant.revoked = true;
@@ -105,8 +108,11 @@ impl Grants {
         let unknown = || GrantError::InvalidGrant("the refresh token is unknown");
         let known = self.refresh_tokens.get_mut(token).ok_or_else(unknown)?;
         let grant_id = known.grant_id.clone();
-        let grant = self.grants.get_mut(&grant_id).filter(|grant| grant.holder == *holder);
-        let grant = grant.ok_or_else(unknown)?;
+        let grant = self
+            .grants
+            .get_mut(&grant_id)
+            .filter(|grant| grant.holder == *holder)
+            .ok_or_else(unknown)?;
         if grant.revoked {
             return Err(GrantError::InvalidGrant("the refresh token was revoked"));
         }

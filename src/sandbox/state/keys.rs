@@ -42,8 +42,7 @@ impl SigningKey {
             surely(rsa_public_key(pair.public_key().as_ref()).ok_or(aws_lc_rs::error::Unspecified));
         let (modulus, exponent) =
             (URL_SAFE_NO_PAD.encode(modulus), URL_SAFE_NO_PAD.encode(exponent));
-        let kid = thumbprint(&modulus, &exponent);
-        Self { pair, kid, modulus, exponent }
+        Self { pair, kid: thumbprint(&modulus, &exponent), modulus, exponent }
     }
 
     pub(crate) fn kid(&self) -> &str {
@@ -53,8 +52,7 @@ impl SigningKey {
     /// RSASSA-PKCS1-v1_5 with SHA-256: the same input gives the same signature.
     pub(crate) fn sign(&self, input: &[u8]) -> Vec<u8> {
         let mut signature = vec![0; self.pair.public_modulus_len()];
-        let random = SystemRandom::new();
-        surely(self.pair.sign(&RSA_PKCS1_SHA256, &random, input, &mut signature));
+        surely(self.pair.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), input, &mut signature));
         signature
     }
 

@@ -174,8 +174,7 @@ impl Passwordless {
     ) -> Result<Sent, PasswordlessError> {
         self.check_link_address(&mailing)?;
         self.count_mail(&mailing.email, now)?;
-        let request = Request::new(mailing, self.passwordless_type, now);
-        Ok(self.deliver(random_token(), request, now))
+        Ok(self.deliver(random_token(), Request::new(mailing, self.passwordless_type, now), now))
     }
 
     pub(crate) fn resend(
@@ -209,8 +208,10 @@ impl Passwordless {
     ) -> Result<Verified, PasswordlessError> {
         let (request, used) = match *credential {
             Credential::Code { code, auth_request_id } => {
-                let request = self.requests.get_mut(auth_request_id);
-                let request = request.ok_or(PasswordlessError::UnknownRequest)?;
+                let request = self
+                    .requests
+                    .get_mut(auth_request_id)
+                    .ok_or(PasswordlessError::UnknownRequest)?;
                 if !request.attempts.admits(ATTEMPTS, ATTEMPTS_WITHIN, now) {
                     return Err(PasswordlessError::TooManyAttempts);
                 }
@@ -222,8 +223,9 @@ impl Passwordless {
             Credential::Link { token, auth_request_id } => {
                 let mut requests = self.requests.iter_mut();
                 let is_meant = |request: &Request| request.link_token.as_deref() == Some(token);
-                let found = requests.find(|(_, request)| is_meant(request));
-                let (id, request) = found.ok_or(PasswordlessError::LinkUnknown)?;
+                let (id, request) = requests
+                    .find(|(_, request)| is_meant(request))
+                    .ok_or(PasswordlessError::LinkUnknown)?;
                 match auth_request_id {
                     None if self.enforce_same_browser => {
                         return Err(PasswordlessError::BrowserMismatch);
@@ -257,8 +259,7 @@ impl Passwordless {
 
     fn count_mail(&mut self, email: &str, now: OffsetDateTime) -> Result<(), PasswordlessError> {
         self.sent.retain(|_, recent| recent.any(EMAILS_WITHIN, now));
-        let recent = self.sent.entry(email.to_lowercase()).or_default();
-        if recent.admits(EMAILS, EMAILS_WITHIN, now) {
+        if self.sent.entry(email.to_lowercase()).or_default().admits(EMAILS, EMAILS_WITHIN, now) {
             Ok(())
         } else {
             Err(PasswordlessError::TooManyEmails)
@@ -284,9 +285,11 @@ impl Passwordless {
     fn make_room(&mut self, now: OffsetDateTime) {
         self.requests.retain(|_, request| now < request.expires_at + REMEMBERED);
         if self.requests.len() >= KEPT_REQUESTS {
-            let first = self.requests.iter().min_by_key(|(_, request)| request.expires_at);
-            let first = first.map(|(id, _)| id.clone());
-            first.and_then(|id| self.requests.remove(&id));
+            self.requests
+                .iter()
+                .min_by_key(|(_, request)| request.expires_at)
+                .map(|(id, _)| id.clone())
+                .and_then(|id| self.requests.remove(&id));
         }
     }
 }

@@ -171,8 +171,7 @@ impl State {
 
     /// The user with this address, who signs up if there is none.
     pub(crate) fn find_or_add_user(&mut self, new: NewUser) -> User {
-        let known = self.users.find(&new.email).cloned();
-        known.unwrap_or_else(|| self.add_user(new))
+        self.users.find(&new.email).cloned().unwrap_or_else(|| self.add_user(new))
     }
 
     /// The `issuer` of a resource's metadata.
@@ -189,8 +188,7 @@ impl State {
     ) -> String {
         self.touch_session(&signed_in.session_id, now);
         let grant = Grant::new(&authorization, signed_in);
-        let reply = authorization.reply.clone();
-        reply.code(&self.grants.issue_code(authorization, grant, now))
+        authorization.reply.clone().code(&self.grants.issue_code(authorization, grant, now))
     }
 
     /// Stores an authorization request while its user is at a page: the login page, or afterwards
@@ -283,8 +281,12 @@ impl State {
 
     /// Revokes the sessions of the user with this ID. Returns those that were active.
     pub(crate) fn revoke_sessions_of(&mut self, user_id: &str, now: OffsetDateTime) -> Vec<String> {
-        let of_user = self.sessions.iter().filter(|(_, session)| session.user_id == user_id);
-        let mut ids: Vec<_> = of_user.map(|(id, _)| id.clone()).collect();
+        let mut ids: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| session.user_id == user_id)
+            .map(|(id, _)| id.clone())
+            .collect();
         ids.retain(|id| self.end_session(id, SessionEnd::Revoked, now));
         ids
     }

@@ -69,10 +69,8 @@ impl Resource {
     /// Whether a `resource` parameter (RFC 8707) matches. URLs are compared as URLs: clients write
     /// `https://mcp.test` and `https://mcp.test/` for the same server.
     pub(crate) fn is_meant_by(&self, indicator: &str) -> bool {
-        let same_url = || {
-            let own = Url::parse(self.url.as_deref()?).ok()?;
-            Some(Url::parse(indicator).ok()? == own)
-        };
+        let same_url =
+            || Some(Url::parse(indicator).ok()? == Url::parse(self.url.as_deref()?).ok()?);
         indicator == self.id || same_url() == Some(true)
     }
 }

@@ -180,10 +180,9 @@ impl Users {
     }
 
     pub(crate) fn with_domain(&self, domain: &str) -> Option<&Organization> {
-        let owns = |organization: &&Organization| {
+        self.organizations.iter().find(|organization| {
             organization.domains.iter().any(|own| own.eq_ignore_ascii_case(domain))
-        };
-        self.organizations.iter().find(owns)
+        })
     }
 
     /// Adds a user of an organization, or replaces the one with the same address.

@@ -38,16 +38,17 @@ impl EndpointData {
     }
 
     pub(crate) fn rotate(&mut self, fresh: Secret, old_until: OffsetDateTime) {
-        let old = std::mem::replace(&mut self.secret, fresh);
-        self.old_secrets.push((old, old_until));
+        self.old_secrets.push((std::mem::replace(&mut self.secret, fresh), old_until));
     }
 
     /// The value of `webhook-signature`: an entry for each secret, newest first.
     pub(crate) fn signatures(&self, message_id: &str, now: OffsetDateTime, body: &[u8]) -> String {
         let old = self.old_secrets.iter().rev().filter(|(_, until)| now < *until);
         let secrets = std::iter::once(&self.secret).chain(old.map(|(secret, _)| secret));
-        let sign = |secret: &Secret| secret.sign(message_id, now.unix_timestamp(), body);
-        secrets.map(sign).collect::<Vec<_>>().join(" ")
+        secrets
+            .map(|secret| secret.sign(message_id, now.unix_timestamp(), body))
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 }
 

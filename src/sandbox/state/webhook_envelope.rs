@@ -52,12 +52,15 @@ fn display_name(event_type: &str) -> String {
         Some((_, rest)) if of_its_own.iter().any(|own| event_type.starts_with(own)) => rest,
         _ => event_type,
     };
-    let words = named.split(['.', '_']).map(|word| match word {
-        "dns" => "DNS".to_owned(),
-        "sso" => "SSO Connection".to_owned(),
-        word => capitalized(word),
-    });
-    words.collect::<Vec<_>>().join(" ")
+    named
+        .split(['.', '_'])
+        .map(|word| match word {
+            "dns" => "DNS".to_owned(),
+            "sso" => "SSO Connection".to_owned(),
+            word => capitalized(word),
+        })
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn organization_id(data: &Value) -> Option<&str> {

@@ -179,11 +179,11 @@ impl Webhooks {
 
     /// The numbers of an endpoint's due messages.
     pub(crate) fn due(&self, endpoint_id: &str, now: OffsetDateTime) -> Vec<u64> {
-        let due = self
-            .messages
+        self.messages
             .iter()
-            .filter(|(_, message)| message.endpoint_id() == endpoint_id && message.is_due(now));
-        due.map(|(number, _)| *number).collect()
+            .filter(|(_, message)| message.endpoint_id() == endpoint_id && message.is_due(now))
+            .map(|(number, _)| *number)
+            .collect()
     }
 
     /// The attempt of a message, if it is still due, and its request. The endpoint's URL may be

@@ -178,7 +178,6 @@ impl Tokens<'_> {
         let user = state.find_or_add_user(NewUser::new(email));
         let (session_id, _) = state.start_session(&user, None, now);
         let scopes = DEFAULT_SCOPES.map(str::to_owned).to_vec();
-        let subject = Subject::new(&state, user, session_id, scopes);
-        (Mint::new(self.environment, &state), subject)
+        (Mint::new(self.environment, &state), Subject::new(&state, user, session_id, scopes))
     }
 }

@@ -23,8 +23,13 @@ impl State {
     /// The binding of a token to a resource and a client. An unknown ID is kept: a test may choose
     /// it. `indicated` is whether the client named the resource itself.
     pub(crate) fn binding(&self, resource_id: &str, client_id: &str, indicated: bool) -> Binding {
-        let url = self.resources.get(resource_id).and_then(|resource| resource.url.clone());
-        let audience: Vec<_> = url.into_iter().chain([resource_id.to_owned()]).collect();
+        let audience: Vec<_> = self
+            .resources
+            .get(resource_id)
+            .and_then(|resource| resource.url.clone())
+            .into_iter()
+            .chain([resource_id.to_owned()])
+            .collect();
         Binding {
             issuer: match self.resources.issuer_form {
                 ResourceIssuer::Environment => self.environment_url.clone(),
@@ -135,8 +140,7 @@ impl<'e> Mint<'e> {
 
     /// All claims of Modular SSO; custom claims require Full-Stack Auth.
     fn sso_access_token(&self, subject: &Subject) -> TokenDraft {
-        let lifetime = self.access_token_lifetime();
-        let mut claims = self.claims(&subject.at_identity_provider(), lifetime);
+        let mut claims = self.claims(&subject.at_identity_provider(), self.access_token_lifetime());
         let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
         set("aud", json!([self.environment.client_id]));
         set("nbf", json!(self.now));
@@ -287,14 +291,16 @@ pub(crate) fn own_claims(environment: &Environment, token: &str) -> Option<Value
         (state.keys.find(kid)?, state.environment_url.clone())
     };
     let signed = URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes())) == signature;
-    let is_ours = claims.get("iss")?.as_str()? == issuer;
-    (signed && is_ours).then_some(claims)
+    (signed && claims.get("iss")?.as_str()? == issuer).then_some(claims)
 }
 
 /// The user's ID at the identity provider: always the same UUID.
 fn identity_provider_id(user_id: &str) -> String {
-    let hash = sha256(user_id.as_bytes());
-    let number = hash.as_ref().first_chunk::<16>().copied().map_or(0, u128::from_be_bytes);
+    let number = sha256(user_id.as_bytes())
+        .as_ref()
+        .first_chunk::<16>()
+        .copied()
+        .map_or(0, u128::from_be_bytes);
     // Version 8 and the variant of RFC 9562: a custom UUID.
     let number = (number & !(0xf << 76) & !(0b11 << 62)) | (0x8 << 76) | (0b10 << 62);
     let digits = format!("{number:032x}");
@@ -310,7 +316,6 @@ fn identity_provider_id(user_id: &str) -> String {
 
 /// `at_hash` and `c_hash` of OpenID Connect Core: the left half of the SHA-256.
 fn half_hash(text: &str) -> String {
-    let hash = sha256(text.as_bytes());
-    let half = hash.as_ref().first_chunk::<16>().copied().unwrap_or_default();
+    let half = sha256(text.as_bytes()).as_ref().first_chunk::<16>().copied().unwrap_or_default();
     URL_SAFE_NO_PAD.encode(half)
 }

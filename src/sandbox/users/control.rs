@@ -46,8 +46,13 @@ impl Users<'_> {
         let Some(mut user) = self.get(email) else { return false };
         change(&mut user);
         let mut state = self.environment.lock();
-        let found = state.users.all.iter_mut().find(|known| known.id == user.id);
-        found.map(|known| *known = user).is_some()
+        state
+            .users
+            .all
+            .iter_mut()
+            .find(|known| known.id == user.id)
+            .map(|known| *known = user)
+            .is_some()
     }
 
     /// Removes a user and revokes their sessions. Returns whether the user existed.
@@ -63,14 +68,12 @@ impl Users<'_> {
     /// Revokes a session (`ses_…`, the `sid` of its tokens): its refresh tokens fail with
     /// `invalid_grant` and its browser has to sign in again. Returns whether it was active.
     pub fn revoke_session(&self, session_id: &str) -> bool {
-        let now = self.environment.now();
-        self.environment.lock().end_session(session_id, SessionEnd::Revoked, now)
+        self.environment.lock().end_session(session_id, SessionEnd::Revoked, self.environment.now())
     }
 
     /// Revokes all sessions of a user and returns how many were active.
     pub fn revoke_sessions(&self, email: &str) -> usize {
-        let now = self.environment.now();
-        self.environment.lock().end_sessions_of(email, now)
+        self.environment.lock().end_sessions_of(email, self.environment.now())
     }
 }
 

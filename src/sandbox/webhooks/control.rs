@@ -74,8 +74,7 @@ impl Webhooks<'_> {
     /// `data` is sent unchanged; the envelope follows from the type and from the organization that
     /// `data` names.
     pub fn emit(&self, event_type: &str, data: Value) -> String {
-        let now = self.environment.now();
-        self.environment.lock().webhooks.emit(event_type, data, now)
+        self.environment.lock().webhooks.emit(event_type, data, self.environment.now())
     }
 
     /// Sends all messages that are due by the sandbox's
@@ -109,7 +108,6 @@ impl Webhooks<'_> {
     /// Makes a message due again at all of its endpoints: the same ID and body, a new timestamp, and
     /// a new series of attempts. Returns whether the message is known.
     pub fn redeliver(&self, message_id: &str) -> bool {
-        let now = self.environment.now();
-        self.environment.lock().webhooks.redeliver(message_id, now)
+        self.environment.lock().webhooks.redeliver(message_id, self.environment.now())
     }
 }

@@ -16,10 +16,8 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
         Err(rejected) => return pages::form_rejected(&rejected, REJECTED),
     };
     let now = environment.now();
-    let message_id = form.get("message_id").unwrap_or_default();
-    if environment.lock().webhooks.redeliver(message_id, now) {
+    if environment.lock().webhooks.redeliver(form.get("message_id").unwrap_or_default(), now) {
         return redirect(StatusCode::SEE_OTHER, "/deliveries");
     }
-    let reason = "The message does not exist.";
-    pages::problem(StatusCode::NOT_FOUND, REJECTED, reason)
+    pages::problem(StatusCode::NOT_FOUND, REJECTED, "The message does not exist.")
 }

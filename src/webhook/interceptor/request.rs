@@ -35,8 +35,10 @@ impl InterceptorRequest {
     /// When it is not a JSON object, or has no trigger point.
     pub fn parse(body: &[u8]) -> Result<Self, EventError> {
         let raw = parse_object(body).map_err(|_| EventError::Malformed)?;
-        let trigger_point = raw.get("trigger_point").and_then(lenient::text_of);
-        let trigger_point = trigger_point.ok_or(EventError::Missing("trigger_point"))?;
+        let trigger_point = raw
+            .get("trigger_point")
+            .and_then(lenient::text_of)
+            .ok_or(EventError::Missing("trigger_point"))?;
         let trigger_point = TriggerPoint::from(trigger_point.as_str());
         let data = raw.get("data").unwrap_or(&Value::Null);
         Ok(Self {

@@ -53,8 +53,13 @@ pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> Ap
     let now = environment.now();
     let mut state = environment.lock();
     let id = known_organization(&state, id)?.id.clone();
-    let users = state.users.all.iter().filter(|user| user.organization_id == id);
-    let users: Vec<_> = users.map(|user| user.id.clone()).collect();
+    let users: Vec<_> = state
+        .users
+        .all
+        .iter()
+        .filter(|user| user.organization_id == id)
+        .map(|user| user.id.clone())
+        .collect();
     for user in &users {
         state.revoke_sessions_of(user, now);
     }
@@ -78,8 +83,8 @@ struct Written {
 
 impl Written {
     fn read(request: &Request<Bytes>) -> Result<Self, ApiErrorResponse> {
-        let rejected = |_| ApiErrorResponse::invalid("the body is not an organization");
-        serde_json::from_slice(request.body()).map_err(rejected)
+        serde_json::from_slice(request.body())
+            .map_err(|_| ApiErrorResponse::invalid("the body is not an organization"))
     }
 
     /// Validates the limits of the API's reference, and uniqueness.
@@ -134,8 +139,7 @@ impl Written {
 }
 
 fn named(organization: &Organization) -> Result<(), ApiErrorResponse> {
-    let is_name = (1..=200).contains(&organization.display_name.chars().count());
-    if is_name {
+    if (1..=200).contains(&organization.display_name.chars().count()) {
         return Ok(());
     }
     Err(ApiErrorResponse::invalid("display_name must be between 1 and 200 characters"))

@@ -24,16 +24,21 @@ pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiRe
     let page = PageRequest::parse(&query, 10, 100)?;
     let external_id = query.get("external_id");
     let state = environment.lock();
-    let is_wanted = |organization: &&Organization| {
-        external_id.is_none_or(|id| organization.external_id.as_deref() == Some(id))
-    };
-    let found: Vec<_> = state.users.organizations.iter().filter(is_wanted).collect();
+    let found: Vec<_> = state
+        .users
+        .organizations
+        .iter()
+        .filter(|organization| {
+            external_id.is_none_or(|id| organization.external_id.as_deref() == Some(id))
+        })
+        .collect();
     let start = match &page.from {
         None => 0,
         Some(from) => {
-            let from = from.strip_prefix("organizations:").and_then(|from| from.parse().ok());
-            let from: u64 =
-                from.ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
+            let from: u64 = from
+                .strip_prefix("organizations:")
+                .and_then(|from| from.parse().ok())
+                .ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
             found.partition_point(|organization| organization.number < from)
         }
     };
@@ -57,9 +62,9 @@ pub(super) fn get(environment: &Environment, id: &str) -> ApiResult {
 pub(super) fn get_external(environment: &Environment, external_id: &str) -> ApiResult {
     let state = environment.lock();
     let mut all = state.users.organizations.iter();
-    let organization =
-        all.find(|organization| organization.external_id.as_deref() == Some(external_id));
-    let organization = organization.ok_or(UNKNOWN_ORGANIZATION)?;
+    let organization = all
+        .find(|organization| organization.external_id.as_deref() == Some(external_id))
+        .ok_or(UNKNOWN_ORGANIZATION)?;
     Ok(json!({ "organization": details(&state, organization) }))
 }
 
