@@ -48,6 +48,10 @@ impl Program {
         Self { child, lines, errors, folder }
     }
 
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

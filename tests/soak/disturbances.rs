@@ -8,8 +8,9 @@ use tokio::time::Instant;
 
 use crate::app::Stop;
 use crate::environment::FAULTS;
+use crate::random::Random;
 use crate::store::{LAG, StoreFault};
-use crate::world::{Random, Stops, World};
+use crate::world::{Stops, World};
 
 /// How long the effects of a disturbance last: cached failures, closed connections.
 const AFTERMATH: Duration = Duration::from_secs(3);

@@ -3,9 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::Full;
@@ -15,7 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::app::{BODY_DEADLINE, WEBHOOK_SECRET};
-use crate::world::{Random, World, reached_inner, request};
+use crate::messages::{request, signed};
+use crate::random::Random;
+use crate::world::{World, reached_inner};
 
 const EVENT: &str = r#"{"id":"evt_1","type":"user.login","data":{}}"#;
 const INTERCEPTOR_REQUEST: &str = r#"{"trigger_point":"PRE_SIGNUP","data":{}}"#;
@@ -86,17 +85,6 @@ pub(crate) async fn bearer(world: Arc<World>, mut random: Random) {
         drop(at_work);
         world.pause(random.millis(200)).await;
     }
-}
-
-/// The headers of a signed message.
-fn signed(prefix: &str, id: &str, at: i64, body: &str, secret: &[u8]) -> [(String, String); 3] {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret);
-    let mac = hmac::sign(&key, format!("{id}.{at}.{body}").as_bytes());
-    [
-        (format!("{prefix}-id"), id.to_owned()),
-        (format!("{prefix}-timestamp"), at.to_string()),
-        (format!("{prefix}-signature"), format!("v1,{}", STANDARD.encode(mac))),
-    ]
 }
 
 fn message(

@@ -30,6 +30,8 @@ mod disturbances;
 mod environment;
 mod figures;
 mod load;
+mod messages;
+mod random;
 mod store;
 mod user;
 mod world;
@@ -43,7 +45,8 @@ use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
 use self::figures::Figures;
-use self::world::{Deployment, Random, Stops, World};
+use self::random::Random;
+use self::world::{Deployment, Stops, World};
 
 /// Number of users of a deployment, each with their own account.
 const USERS: u64 = 16;

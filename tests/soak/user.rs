@@ -18,7 +18,9 @@ use url::Url;
 
 use crate::app::{INNER, SESSION_LIFETIME, SLOW, finished_at};
 use crate::environment::ACCESS_TOKEN_LIFETIME;
-use crate::world::{Random, Stopped, Stops, World, is_removal, is_session, request, set_cookies};
+use crate::messages::{is_removal, is_session, request, set_cookies};
+use crate::random::Random;
+use crate::world::{Stopped, Stops, World};
 
 const FETCH: [(&str, &str); 3] =
     [("accept", "*/*"), ("sec-fetch-mode", "cors"), ("sec-fetch-site", "same-origin")];

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use cookie::Cookie;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
@@ -18,6 +17,7 @@ use crate::app::Replica;
 use crate::disturbances::Disturbance;
 use crate::environment::Environment;
 use crate::figures::Figures;
+use crate::messages::{is_session, set_cookies};
 use crate::store::Store;
 
 /// What an app loses when it stops.
@@ -159,60 +159,6 @@ impl World {
             self.wrong(format!("{what}: 503 changes the session's cookie"));
         }
     }
-}
-
-/// The cookies that a response sets or removes.
-pub(crate) fn set_cookies(response: &Response<Bytes>) -> impl Iterator<Item = Cookie<'_>> {
-    let lines = response.headers().get_all(header::SET_COOKIE).into_iter();
-    lines.map(|line| Cookie::parse(line.to_str().unwrap()).unwrap())
-}
-
-pub(crate) fn is_session(cookie: &Cookie<'_>) -> bool {
-    cookie.name().starts_with("scalekit_session")
-}
-
-pub(crate) fn is_removal(cookie: &Cookie<'_>) -> bool {
-    cookie.max_age().is_some_and(|age| age.is_zero())
-}
-
-/// xorshift64*
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32) % bound
-    }
-
-    pub(crate) fn pick<'a, T>(&mut self, values: &'a [T]) -> &'a T {
-        &values[self.below(values.len() as u64) as usize]
-    }
-
-    pub(crate) fn replica(&mut self) -> usize {
-        self.below(2) as usize
-    }
-
-    pub(crate) fn millis(&mut self, bound: u64) -> Duration {
-        Duration::from_millis(self.below(bound))
-    }
-}
-
-pub(crate) fn request(
-    method: &str,
-    path: &str,
-    headers: &[(&str, &str)],
-    body: impl Into<Bytes>,
-) -> Request<Full<Bytes>> {
-    let request = Request::builder().method(method).uri(path);
-    let request =
-        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    request.body(Full::new(body.into())).unwrap()
 }
 
 /// Whether the inner service was called.
