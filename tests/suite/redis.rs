@@ -2,6 +2,8 @@
 
 mod replicas;
 pub(crate) mod server;
+#[allow(dead_code, reason = "each test uses its part")]
+pub(crate) mod servers;
 mod topologies;
 
 use std::sync::Arc;
@@ -200,6 +202,28 @@ async fn scripts_are_loaded_again_after_a_restart_which_loses_nothing() {
     store.append(&log, c.clone(), HOUR).await.unwrap();
     assert_eq!(store.read_since(&log, read.next).await.unwrap().entries, [c]);
     assert!(store.remove_if(&key, b).await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_to_connect_that_hangs_does_not_delay_the_return_of_the_store() {
+    let Some(redis) = Redis::start().await else { return };
+    let network = Network::before(&redis, None).await;
+    let limit = Duration::from_secs(6);
+    let store = network.builder().response_timeout(limit / 60).connect_timeout(limit);
+    let store = store.connect().await.unwrap();
+    network.set(State::Silent);
+    assert!(store.get(&key("any")).await.is_err());
+    let attempt = tokio::spawn({
+        let store = store.clone();
+        async move { store.get(&key("any")).await }
+    });
+    // The attempt has begun, and its connection stays silent.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    network.set(State::Connected);
+    let back = Instant::now();
+    eventually("the store is connected", async || store.get(&key("any")).await.is_ok()).await;
+    assert!(back.elapsed() < limit / 2, "{:?}", back.elapsed());
+    drop(attempt);
 }
 
 #[tokio::test(flavor = "multi_thread")]

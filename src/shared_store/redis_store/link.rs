@@ -14,6 +14,7 @@ use ::redis::{
     ServerErrorKind, TlsCertificates, Value, cmd, from_redis_value,
 };
 use arc_swap::ArcSwapOption;
+use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::timeout;
 
 use super::super::{KeyNamespace, StoreError};
@@ -23,6 +24,8 @@ use crate::util::telemetry;
 
 /// After a failed attempt, others fail at once for this time.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// Attempts to connect that may be in progress at once.
+const PARALLEL_ATTEMPTS: u32 = 6;
 /// A connection to a cluster is not replaced earlier than this.
 const CLUSTER_RETRY_AFTER: Duration = Duration::from_secs(5);
 
@@ -212,9 +215,24 @@ impl fmt::Debug for Link {
 }
 
 impl Shared {
-    /// Opens a connection, and checks the settings of its servers.
+    /// Opens a connection, and checks the settings of its servers. An attempt that began during an
+    /// outage may hang after its end: until one succeeds or fails, others begin beside it.
     async fn open(&self, check: bool) -> Result<Open, RedisStoreError> {
-        timeout(self.connect_timeout, self.try_open(check)).await.unwrap_or_else(|_| {
+        let interval = match &self.servers {
+            // Its nodes have time limits of their own.
+            Servers::Cluster(_) => self.connect_timeout,
+            Servers::Single(_) | Servers::Sentinel(_) => self.connect_timeout / PARALLEL_ATTEMPTS,
+        };
+        let first_result = async {
+            let mut attempts = FuturesUnordered::new();
+            loop {
+                attempts.push(self.try_open(check));
+                if let Ok(Some(opened)) = timeout(interval, attempts.next()).await {
+                    return opened;
+                }
+            }
+        };
+        timeout(self.connect_timeout, first_result).await.unwrap_or_else(|_| {
             Err(RedisStoreError::unreachable(format!("no response in {:?}", self.connect_timeout)))
         })
     }
