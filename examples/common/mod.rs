@@ -195,7 +195,9 @@ pub async fn embedded_environment(
     (or_exit(2, scalekit.build()), Some((sandbox, server)))
 }
 
-/// The Redis server in `REDIS_URL`. Without it, sessions and webhooks of this process only.
+/// The Redis server in `REDIS_URL`, or, with `REDIS_SENTINEL`, the one that Sentinel monitors under
+/// this name: `REDIS_URL` lists the URLs of the sentinels then, with commas. Without `REDIS_URL`,
+/// sessions and webhooks of this process only.
 async fn shared_store() -> Arc<dyn SharedStore> {
     let Some(url) = setting("REDIS_URL") else {
         if setting("SESSION_SECRET").is_some() {
@@ -206,7 +208,11 @@ async fn shared_store() -> Arc<dyn SharedStore> {
         }
         return Arc::new(MemoryStore::new(Clock::system()));
     };
-    match RedisStore::builder(&url, session_secret()).connect().await {
+    let store = match setting("REDIS_SENTINEL") {
+        Some(name) => RedisStore::sentinel(&name, url.split(','), session_secret()),
+        None => RedisStore::builder(&url, session_secret()),
+    };
+    match store.connect().await {
         Ok(store) => Arc::new(store),
         Err(RedisStoreError::Config(error)) => or_exit(2, Err(format!("REDIS_URL: {error}"))),
         Err(error) => or_exit(1, Err(format!("REDIS_URL: {error}"))),
