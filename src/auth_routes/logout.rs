@@ -21,7 +21,7 @@ use crate::util::telemetry;
 /// redirects back to the [`LogoutCallback`](super::LogoutCallback). A local session that did not
 /// begin with a Scalekit login ends here only. Works while the environment is unavailable, and for
 /// an expired session. Rejects requests that a page of another site caused, by `Sec-Fetch-Site`,
-/// `LoginTrigger` or `Referer`; a `GET` without these headers shows a page with a button.
+/// `Origin` or `Referer`; a `GET` without these headers shows a page with a button.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Logout(pub(super) Route);
@@ -41,7 +41,7 @@ impl Logout {
         let sessions = &self.0.sessions;
         match sessions.initiator(request.headers()) {
             Initiator::Own => {}
-            // Even old browsers send `LoginTrigger` or `Referer` with a form of the app.
+            // Even old browsers send `Origin` or `Referer` with a form of the app.
             Initiator::Unknown if request.method() == Method::POST => {}
             Initiator::Unknown if wants_html(request.headers()) => return Ok(self.confirmation()),
             Initiator::Unknown | Initiator::Other => return Err(LoginError::CrossSite),

@@ -13,9 +13,9 @@ use crate::util::cache_control::{set_no_store, vary_on_cookie};
 /// [`Sessions::refresh`](crate::Sessions::refresh).
 ///
 /// [`RequireSession`](crate::RequireSession) refreshes tokens that are about to expire. This route
-/// is for pages that need changed roles at once, or that keep a session alive. Responds with 204
-/// and the new cookie, with 401 when the session has ended, or with 503 when the environment is
-/// unavailable.
+/// is for pages that need changed roles at once, or that keep a session alive. Responds with 204,
+/// and the session's cookie if that has changed; with 401 when the session has ended; or with 503
+/// when the environment is unavailable.
 ///
 /// A session is refreshed on request at most once in ten seconds: further requests within that
 /// time, on any replica, get the same result. A refresh because the token was about to expire does
@@ -49,7 +49,7 @@ impl Refresh {
         let found = match sessions.load_ready(request.headers()).await {
             LoadedSession::Active(found) if !found.session.is_refreshable() => {
                 sessions.record_use(&found);
-                return Ok(no_content());
+                return Ok(self.no_content(&found).await);
             }
             loaded => active(loaded)?,
         };
@@ -58,11 +58,19 @@ impl Refresh {
         if refreshed.set_cookie != Some(SetCookieReason::Refreshed) {
             return Err(keeping_cookies(LoginError::Unavailable));
         }
-        let mut response = no_content();
-        for cookie in sessions.set_cookie(&refreshed).await {
+        Ok(self.no_content(&refreshed).await)
+    }
+
+    /// Returns 204, with the session's cookie if that has changed.
+    async fn no_content(&self, request: &RequestSession) -> Response<Bytes> {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        set_no_store(response.headers_mut());
+        vary_on_cookie(response.headers_mut());
+        for cookie in self.0.sessions.set_cookie(request).await {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
-        Ok(response)
+        response
     }
 }
 
@@ -81,11 +89,3 @@ fn active(loaded: LoadedSession) -> Result<RequestSession, (LoginError, PresentP
 
 route!(Refresh);
 on_rejection!(Refresh, RouteRejection<LoginError>, 0.renderer);
-
-fn no_content() -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    set_no_store(response.headers_mut());
-    vary_on_cookie(response.headers_mut());
-    response
-}

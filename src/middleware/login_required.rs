@@ -48,12 +48,6 @@ impl LoginRequired {
         Self { next, clear_cookies: removals }
     }
 
-    /// Splits off the `Set-Cookie` values.
-    pub(crate) fn split_removals(mut self) -> (Self, Vec<HeaderValue>) {
-        let removals = std::mem::take(&mut self.clear_cookies);
-        (self, removals)
-    }
-
     /// Where to send the browser: the login, with the requested page in `return_to` if its path is
     /// known (see [`base_path`](crate::session::SessionsBuilder::base_path)); or the same page at
     /// the redirect URI's host, if the request names another host. `None` if the request is not a

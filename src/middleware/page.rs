@@ -5,11 +5,12 @@ use std::fmt::Display;
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
 
-/// Forms post to the app only, and styles, images and fonts come from it. Scripts and framing are
-/// not allowed.
+/// Styles, images and fonts come from the app. Scripts and framing are not allowed. There is no
+/// `form-action`: Chromium and Safari also apply it to the redirects after a form, which lead to the
+/// environment.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self'; font-src 'self'; \
-     form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+     base-uri 'none'; frame-ancestors 'none'",
 );
 
 /// Turns a response into an HTML page.

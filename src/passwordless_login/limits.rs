@@ -28,7 +28,7 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 const PER_MINUTE: Limit = Limit { max: 2, window: Duration::from_secs(60) };
 /// Wrong codes in one login, including those after resends.
 const CODES_PER_LOGIN: usize = 5;
-/// Wrong codes for one address. Superseded this, each login has one try, which is enough for the
+/// Wrong codes for one address. Beyond this, each login has one try, which is enough for the
 /// recipient of the e-mail.
 const CODES_PER_ADDRESS: usize = 10;
 const CODES_PER_LOGIN_OF_A_LIMITED_ADDRESS: usize = 1;

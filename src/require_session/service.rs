@@ -148,7 +148,10 @@ impl RequireSession {
             false => (reason, clear),
         };
         let (sessions, base_path) = (&self.sessions, self.base_path.as_deref());
-        let removals = sessions.removals(clear, request.headers());
+        let removals = match self.optional {
+            true => Vec::new(),
+            false => sessions.removals(clear, request.headers()),
+        };
         let target = sessions.requested_target(request, base_path);
         let login = sessions.at_own_host(request, target.as_deref()).unwrap_or_else(|| {
             let page = page_of(request, sessions, base_path);
@@ -156,9 +159,9 @@ impl RequireSession {
         });
         let login = LoginRequired::new(request, login, removals);
         if self.optional {
-            let (login, removals) = login.split_removals();
+            // A login may complete while the handler runs: its cookie must not be removed.
             insert_anonymous(request.extensions_mut(), login);
-            return Decision::Forward(SessionResponse::ClearCookies(removals));
+            return Decision::Forward(SessionResponse::Unchanged);
         }
         self.reject(reason(login), request)
     }

@@ -1,6 +1,5 @@
 //! Cookies and cache headers of responses to requests with a session.
 
-use std::mem;
 use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
@@ -9,10 +8,9 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use crate::middleware::response_future::OnResponse;
 use crate::util::cache_control::{default_to_no_store, set_no_store, vary_on_cookie};
 
-/// Marks a response as specific to the user, and sets or removes cookies.
+/// Marks a response as specific to the user, and sets the session's cookie.
 pub(crate) enum SessionResponse {
     Unchanged,
-    ClearCookies(Vec<HeaderValue>),
     /// Does nothing until the inner service has responded.
     SetCookies(BoxFuture<'static, Vec<HeaderValue>>),
 }
@@ -28,7 +26,6 @@ impl OnResponse for SessionResponse {
     ) -> Poll<()> {
         let cookies = match self {
             Self::Unchanged => Vec::new(),
-            Self::ClearCookies(removals) => mem::take(removals),
             Self::SetCookies(cookies) => ready!(cookies.as_mut().poll(cx)),
         };
         let is_set = |ours: &HeaderValue| {
@@ -59,12 +56,12 @@ mod tests {
 
     use super::*;
 
-    fn marked(handlers: &[(HeaderName, &'static str)], removals: &[&'static str]) -> HeaderMap {
+    fn marked(handlers: &[(HeaderName, &'static str)], cookies: &[&'static str]) -> HeaderMap {
         let value = HeaderValue::from_static;
         let mut headers: HeaderMap =
             handlers.iter().map(|(name, text)| (name.clone(), value(text))).collect();
-        let removals = removals.iter().map(|text| value(text)).collect();
-        let mut mark = SessionResponse::ClearCookies(removals);
+        let cookies = cookies.iter().map(|text| value(text)).collect();
+        let mut mark = SessionResponse::SetCookies(Box::pin(std::future::ready(cookies)));
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!(mark.poll_response(&mut cx, StatusCode::OK, &mut headers), Poll::Ready(()));
         headers

@@ -68,6 +68,18 @@ async fn a_user_connects_gmail_and_sees_their_e_mails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_page_that_starts_connecting_redirects_to_the_environment() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let agent = App::agent_at(&environment);
+    agent.logs_in(&browser, "jane@acme.test").await;
+    browser.go(&agent.address("/connect/gmail")).await;
+    browser.shows(&["as jane@acme.test"]).await;
+    browser.click("form button").await;
+    browser.shows(&["Connect Gmail?"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_callback_opened_by_another_user_connects_nothing() {
     let Some([browser, other]) = Browser::open_two().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;

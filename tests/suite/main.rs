@@ -11,6 +11,7 @@ mod deprovisioning;
 mod directory_users;
 mod grpc;
 mod guards;
+mod idle_limit;
 mod idp_initiated;
 mod key_sets;
 mod keys;

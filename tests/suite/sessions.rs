@@ -1,10 +1,12 @@
 //! Sessions in cookies: sealing, limits and routes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
 use http::{Method, StatusCode};
+use tokio::sync::Notify;
 use tower::ServiceExt as _;
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
@@ -271,7 +273,7 @@ async fn without_a_refresh_token_a_session_ends_with_its_access_token() {
 }
 
 #[tokio::test]
-async fn optional_forwards_anonymous_requests_and_removes_cookies_of_ended_sessions() {
+async fn optional_forwards_anonymous_requests_and_keeps_cookies_of_ended_sessions() {
     let world = World::new();
     let anonymous = world.browser().open("/maybe").await;
     assert_eq!((anonymous.status(), anonymous.text().as_str()), (StatusCode::OK, "nobody"));
@@ -291,7 +293,42 @@ async fn optional_forwards_anonymous_requests_and_removes_cookies_of_ended_sessi
     world.sandbox.users().revoke_sessions(JOHN);
     world.advance(2);
     assert_eq!(john.fetch("/maybe").await.text(), "nobody");
+    assert_eq!(john.names(), [NAME]);
+    assert_eq!(john.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(john.names(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_slow_response_behind_an_optional_layer_keeps_the_cookie_of_a_login_made_meanwhile() {
+    let world = World::with(
+        |sandbox| sandbox,
+        |sessions| sessions.idle_timeout(Duration::from_secs(60)).scopes(["openid", "email"]),
+    );
+    let responding = Arc::new(Notify::new());
+    let slow = {
+        let responding = Arc::clone(&responding);
+        get(async move |session: Option<Session>| {
+            responding.notified().await;
+            session.map_or("nobody", |_| "somebody")
+        })
+    };
+    let layer = RequireSession::new(&world.sessions).optional();
+    let app = app(&world.sessions).route("/slow", slow.layer(layer));
+    let mut browser = world.logged_in(JANE).await.at(&app);
+    browser.keep_too_long(NAME);
+    world.advance(61);
+    let late = tokio::spawn({
+        let (app, request) = (app.clone(), browser.request(Method::GET, "/slow", &FETCH));
+        async move { send(&app, request).await }
+    });
+    tokio::task::yield_now().await;
+    let done = browser.log_in(&world.sandbox, JANE).await;
+    assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
+    responding.notify_one();
+    let late = late.await.unwrap();
+    assert_eq!(late.text(), "nobody");
+    browser.take_in(&late);
+    assert_eq!(browser.fetch("/me").await.json()["email"], JANE);
 }
 
 #[tokio::test]

@@ -62,7 +62,7 @@ fn mary() -> User {
 }
 
 /// The app, which also creates local sessions.
-fn app_with_local_login(sessions: &Sessions) -> Router {
+pub(crate) fn app_with_local_login(sessions: &Sessions) -> Router {
     let begin = |change: fn(LocalSession) -> LocalSession| {
         let sessions = sessions.clone();
         post(async move |headers: HeaderMap| {
@@ -505,7 +505,7 @@ fn replicas_of(world: &World, store: &FlakyStore, store_backed: bool) -> [Router
     })
 }
 
-async fn settle() {
+pub(crate) async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }

@@ -42,7 +42,7 @@ const MAX_AGE: Duration = Duration::from_secs(2);
 /// From this age on, the log is read in the background.
 const RENEW_AGE: Duration = Duration::from_secs(1);
 
-/// How many revocations are retained with their positions. Superseded that, logouts of environment
+/// How many revocations are retained with their positions. Beyond that, logouts of environment
 /// sessions are retained without them, in less memory.
 pub(super) const MAX_WITH_POSITION: usize = 100_000;
 /// The minimum interval between removals of expired revocations at capacity.
