@@ -32,16 +32,18 @@ pub(super) struct DirectoryEvent<'a> {
 pub(super) struct KnownUser {
     /// The names of the user's sessions, those of the latest event last.
     pub(super) names: Vec<Key>,
-    /// When the user was deleted or deactivated, in microseconds. An event that occurred earlier and
-    /// arrives later still has names of sessions that must end.
-    ended_at: Option<i64>,
+    /// Whether the user was deleted or deactivated, by the latest event that says so. An event that
+    /// occurred earlier and arrives later still has names of sessions that must end.
+    has_ended: bool,
+    /// When that event occurred, in microseconds. Zero if there was none.
+    decided_at: i64,
 }
 
 impl KnownUser {
     const VERSION: u8 = 1;
 
     pub(super) fn has_ended(&self) -> bool {
-        self.ended_at.is_some()
+        self.has_ended
     }
 
     /// Adds what the event contains. Returns how many names were dropped. An event from the future
@@ -53,29 +55,28 @@ impl KnownUser {
         }
         let at = event.event.occurred_at().map_or(now, |at| at.min(now));
         let at = i64::try_from(at.unix_timestamp_nanos() / 1000).unwrap_or(i64::MAX);
-        self.ended_at = match (event.is_active, self.ended_at) {
-            (Some(false), ended_at) => ended_at.max(Some(at)),
-            (Some(true), Some(ended_at)) if at >= ended_at => None,
-            (_, ended_at) => ended_at,
-        };
+        if let Some(is_active) = event.is_active.filter(|_| at >= self.decided_at) {
+            (self.has_ended, self.decided_at) = (!is_active, at);
+        }
         let excess = self.names.len().saturating_sub(MAX_NAMES);
         self.names.drain(..excess).count()
     }
 
-    /// `version ‖ whether the user has ended ‖ end ‖ names`
+    /// `version ‖ whether the user has ended ‖ since when ‖ names`
     fn encode(&self) -> Bytes {
-        let ended_at = self.ended_at.unwrap_or_default().to_be_bytes();
-        let header = [&[Self::VERSION, self.has_ended().into()][..], &ended_at].concat();
+        let decided_at = self.decided_at.to_be_bytes();
+        let header = [&[Self::VERSION, self.has_ended.into()][..], &decided_at].concat();
         header.into_iter().chain(self.names.iter().flat_map(|Key(name)| *name)).collect()
     }
 
     fn decode(value: &[u8]) -> Option<Self> {
         let ([Self::VERSION, has_ended], rest) = value.split_first_chunk()? else { return None };
-        let (ended_at, names) = rest.split_first_chunk()?;
+        let (decided_at, names) = rest.split_first_chunk()?;
         let (names, []) = names.as_chunks() else { return None };
         Some(Self {
             names: names.iter().copied().map(Key).collect(),
-            ended_at: (*has_ended != 0).then_some(i64::from_be_bytes(*ended_at)),
+            has_ended: *has_ended != 0,
+            decided_at: i64::from_be_bytes(*decided_at),
         })
     }
 }
@@ -175,6 +176,19 @@ mod tests {
         let has =
             |email: &str| user.names.contains(&Revoked::OrganizationEmail("org_1", email).key());
         assert!(has("0@acme.test") && has("new@acme.test") && !has("1@acme.test"));
+    }
+
+    #[test]
+    fn an_earlier_end_does_not_end_a_user_who_is_active_again() {
+        let mut user = KnownUser::default();
+        add(&mut user, "a@acme.test", false, 10);
+        add(&mut user, "a@acme.test", true, 9);
+        assert!(!user.has_ended());
+        let mut user = KnownUser::decode(&user.encode()).unwrap();
+        add(&mut user, "a@acme.test", true, 8);
+        assert!(!user.has_ended());
+        add(&mut user, "a@acme.test", true, 11);
+        assert!(user.has_ended());
     }
 
     #[test]

@@ -170,6 +170,15 @@ async fn events_may_arrive_in_another_order() {
     assert_eq!(apply(at(UPDATED, MAIDEN, 5)).await, Deprovisioned::NotApplicable);
     assert!(!is_ended(&maiden).await);
 
+    // An end that occurred earlier and arrives later ends the sessions of now, once.
+    assert_eq!(apply(at(DELETED, MAIDEN, 35)).await, MATCHED_USER);
+    assert!(is_ended(&maiden).await);
+    world.advance(1);
+    let maiden = local(&world, "usr_1", MAIDEN, Some("org_1")).await;
+    let silent = event(UPDATED, &json!({"id": "diruser_1", "title": "Prof."}));
+    assert_eq!(apply(parsed(&silent)).await, Deprovisioned::NotApplicable);
+    assert!(!is_ended(&maiden).await);
+
     // An event from the future hides none that follows.
     assert_eq!(apply(at(DELETED, MAIDEN, 100_000)).await, MATCHED_USER);
     assert!(is_ended(&maiden).await);
