@@ -136,13 +136,18 @@ impl Sessions {
         Ok(self.revoke_session(id).await?)
     }
 
-    /// Adds a session to the index of its user in the shared store. Ends the oldest ones if there
-    /// are too many.
-    pub(super) async fn index(&self, session: &Session) -> Result<(), IndexError> {
+    /// Adds a session to the index of its user in the shared store, in place of the session that it
+    /// replaces in its browser. Ends the oldest ones if there are too many.
+    pub(super) async fn index(
+        &self,
+        session: &Session,
+        replaced: Option<&str>,
+    ) -> Result<(), IndexError> {
         let key = self.index_key(session.principal().subject());
         for _ in 0..MAX_TRIES {
             let seen = with_timeout(self.0.store.get(&key)).await?;
             let mut all = indexed_in(seen.as_deref());
+            all.retain(|one| replaced != Some(&*one.id));
             all.push(Reference::new(session.record(), self.0.scalekit.clock().now()));
             if all.len() > self.0.max_sessions_per_user {
                 all = self.valid_sessions(all).await?;
@@ -247,9 +252,11 @@ impl Sessions {
         Ok(indexed_in(with_timeout(self.0.store.get(&key)).await?.as_deref()))
     }
 
-    /// Entries contain no spaces.
+    /// Sessions of another origin of the app do not open here: each origin has its own index. Entries
+    /// contain no spaces, and neither do redirect URIs.
     fn index_key(&self, user_id: &str) -> StoreKey {
-        self.store_key(KeyNamespace::Session, &format!("sessions of {user_id}"))
+        let name = format!("sessions at {} of {user_id}", self.redirect_uri());
+        self.store_key(KeyNamespace::Session, &name)
     }
 }
 

@@ -198,9 +198,10 @@ impl Sessions {
         request_headers: &HeaderMap,
     ) -> Result<SessionRecord, CreateSessionError> {
         let (new, position) = (NewSession::Tokens(tokens), Some(position));
-        let record =
-            self.build_record(new, self.0.store_backed, self.0.lifetimes, position).await?;
-        if self.login_hook().is_none() {
+        // With a hook, only the session that the hook returns counts towards the limit of cookies.
+        let stored = self.0.store_backed || self.has_login_hook();
+        let record = self.build_record(new, stored, self.0.lifetimes, position).await?;
+        if !self.has_login_hook() {
             // Sealed only to determine whether it fits, before the user is asked to confirm anything.
             drop(self.seal_new(&record, request_headers)?);
         }
@@ -291,10 +292,11 @@ impl Sessions {
     ) -> Result<SessionCookies, CreateSessionError> {
         let (sealed, cookies) = self.seal_new(&record, request_headers)?;
         let session = record.into_session().ok_or(CreateSessionError::InvalidClaims)?;
+        let replaced = self.session_handle(request_headers).await;
         if session.record().is_stored() {
             self.store_new(session.record()).await?;
             self.remember(&sealed, &session);
-            if let Err(error) = self.index(&session).await {
+            if let Err(error) = self.index(&session, replaced.as_ref().map(|old| &*old.id)).await {
                 if matches!(error, IndexError::Contended) {
                     // It would be missing from the index of its user.
                     self.end_stored(session.record().id()).await?;
@@ -306,8 +308,8 @@ impl Sessions {
         }
         self.mark_begun(&session).await;
         // A late response for the replaced session must not restore it.
-        if let Some(old) = self.session_handle(request_headers).await
-            && let Err(error) = self.end(&old).await
+        if let Some(replaced) = replaced
+            && let Err(error) = self.end(&replaced).await
         {
             telemetry::internal_error("login", &error);
         }
