@@ -1,39 +1,24 @@
 //! A login attempt, stored in a cookie while the browser is at the environment.
 
-use std::time::Duration as StdDuration;
-
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Sessions};
-use crate::shared_store::{KeyNamespace, StoreKey, with_timeout};
+use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Sessions, SingleUse};
+use crate::shared_store::KeyNamespace;
 use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
-use crate::util::telemetry;
 
 const LIFETIME: Duration = Duration::minutes(10);
 
 /// The maximum clock difference between two replicas.
 const CLOCK_SKEW: Duration = Duration::minutes(1);
-
-/// The stored value of an attempt that was used.
-const USED: Bytes = Bytes::from_static(b"used");
-/// Replaces it once the login has completed.
-const COMPLETED: Bytes = Bytes::from_static(b"completed");
-/// Replaces it once the login has failed permanently.
-const FAILED: Bytes = Bytes::from_static(b"failed");
-
-/// A second request with the attempt waits up to eight seconds for the first one.
-const POLL_INTERVAL: StdDuration = StdDuration::from_millis(100);
-const MAX_POLLS: usize = 80;
 
 #[derive(Clone)]
 pub(super) struct LoginAttempt {
@@ -119,59 +104,21 @@ impl LoginAttempt {
         (attempt, end)
     }
 
-    /// Marks the attempt as used, on every replica. Returns `false` if it was used before. While
-    /// the store is unavailable, it counts as unused: the login continues, and its cookie is
-    /// removed in any case.
-    pub(super) async fn claim(&self, sessions: &Sessions) -> bool {
+    /// Returns the right to use this attempt once. Its cookie is removed in any case.
+    pub(super) fn single_use<'a>(&self, sessions: &'a Sessions) -> SingleUse<'a> {
         let left = self.ends_at() - sessions.scalekit().clock().now() + CLOCK_SKEW;
-        let (key, lifetime) = (self.store_key(sessions), left.try_into().unwrap_or_default());
-        let claimed = with_timeout(sessions.store().put_if_absent(&key, USED, lifetime)).await;
-        claimed.unwrap_or_else(|error| {
-            telemetry::internal_error("login_attempt", &error);
-            true
-        })
-    }
-
-    /// Allows the attempt to be used again: its code was not spent.
-    pub(super) async fn release(&self, sessions: &Sessions) {
-        let key = self.store_key(sessions);
-        if let Err(error) = with_timeout(sessions.store().remove_if(&key, USED)).await {
-            telemetry::internal_error("login_attempt", &error);
+        SingleUse {
+            sessions,
+            key: sessions.store_key(KeyNamespace::LoginAttempt, self.derive(b"used").expose()),
+            lifetime: left.try_into().unwrap_or_default(),
+            retention: LIFETIME.unsigned_abs(),
         }
-    }
-
-    /// Records the result of the login, for requests with the same attempt on other replicas.
-    pub(super) async fn finish(&self, sessions: &Sessions, is_completed: bool) {
-        let key = self.store_key(sessions);
-        let result = if is_completed { COMPLETED } else { FAILED };
-        let noted = sessions.store().replace_if(&key, USED, result, LIFETIME.unsigned_abs());
-        if let Err(error) = with_timeout(noted).await {
-            telemetry::internal_error("login_attempt", &error);
-        }
-    }
-
-    /// Waits for a concurrent request with this attempt. Returns whether that completes the login.
-    pub(super) async fn wait_until_completed(&self, sessions: &Sessions) -> bool {
-        let key = self.store_key(sessions);
-        for poll in 0..MAX_POLLS {
-            let value = with_timeout(sessions.store().get(&key)).await.ok().flatten();
-            if value != Some(USED) {
-                // A login that was completed earlier is not concurrent.
-                return poll > 0 && value == Some(COMPLETED);
-            }
-            tokio::time::sleep(POLL_INTERVAL).await;
-        }
-        false
     }
 
     /// Identifies the completion of the login by values that only this browser and the environment
     /// know.
     pub(super) fn completion(&self, code: &str, issuer: &str) -> Key {
         Key::new(&["login", self.derive(b"completion").expose(), code, issuer])
-    }
-
-    fn store_key(&self, sessions: &Sessions) -> StoreKey {
-        sessions.store_key(KeyNamespace::LoginAttempt, self.derive(b"used").expose())
     }
 
     /// Returns how many IdP-initiated logins of this browser that began less than `interval` ago

@@ -20,7 +20,7 @@ use crate::middleware::route::route;
 use crate::middleware::route_rejection::{RouteState as _, redirect};
 use crate::oauth::{IdTokenHint, SsoError};
 use crate::session::{
-    BeginLoginError, NewTokens, RecentLogin, RecordedPosition, Session, SessionCookies,
+    BeginLoginError, Completion, NewTokens, RecentLogin, RecordedPosition, Session, SessionCookies,
     SessionUnavailable, Sessions, SwitchError, UnconfirmedIdentity, UnconfirmedLogin,
     VerifiedIdentity,
 };
@@ -159,7 +159,11 @@ impl Callback {
             return true;
         }
         match &callback.attempt {
-            Some(attempt) => attempt.wait_until_completed(sessions).await,
+            // A login that was completed before is not concurrent.
+            Some(attempt) => {
+                let completed = attempt.single_use(sessions).wait_until_completed().await;
+                completed == Some(Completion::Meanwhile)
+            }
             None => false,
         }
     }
@@ -221,7 +225,7 @@ impl Callback {
         };
         let login = self.verify(authorization, attempt).await?;
         let begun = self.begin(login, current, attempt, headers).await;
-        attempt.finish(sessions, begun.is_ok()).await;
+        attempt.single_use(sessions).finish(begun.is_ok()).await;
         begun
     }
 
@@ -283,12 +287,12 @@ impl Callback {
         scalekit.remote_keys().ready().await.map_err(|_| LoginError::Unavailable)?;
         // A second exchange would make the environment revoke the tokens of the first (RFC 6749,
         // section 4.1.2).
-        if !attempt.claim(sessions).await {
+        if !attempt.single_use(sessions).claim().await {
             return Err(LoginError::StateMismatch);
         }
         let exchanged = self.exchange(code, attempt).await;
         if exchanged.as_ref().is_err_and(LoginError::ends_attempt) {
-            attempt.finish(sessions, false).await;
+            attempt.single_use(sessions).finish(false).await;
         }
         exchanged
     }
@@ -310,7 +314,7 @@ impl Callback {
             Err(error) => {
                 let failure = LoginError::from(error);
                 if !failure.ends_attempt() {
-                    attempt.release(sessions).await;
+                    attempt.single_use(sessions).release().await;
                 }
                 return Err(failure);
             }

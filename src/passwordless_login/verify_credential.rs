@@ -1,5 +1,7 @@
 //! From a code or link to a session.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::json;
@@ -15,12 +17,16 @@ use crate::middleware::route_rejection::redirect;
 use crate::secret::SecretString;
 use crate::session::{
     BeginLoginError, CreateSessionError, EmailLogin, LocalSession, LoginHookError, Session,
-    SessionCookies, SessionUnavailable, UnconfirmedIdentity, UnconfirmedLogin, User,
+    SessionCookies, SessionUnavailable, SingleUse, UnconfirmedIdentity, UnconfirmedLogin, User,
 };
+use crate::shared_store::KeyNamespace;
 use crate::util::email::fold_email;
 use crate::util::fetch_metadata::wants_html;
-use crate::util::request_dedup::Key;
+use crate::util::request_dedup::{Key, SHARED_FOR};
 use crate::util::telemetry;
+
+/// A verification and a login hook take less.
+const MAX_LOGIN_TIME: Duration = Duration::from_secs(60);
 
 impl VerifiedEmail {
     /// Creates a session whose user ID is the address in lower case.
@@ -107,9 +113,40 @@ impl PasswordlessLogin {
     ) -> Result<LoggedIn, PasswordlessLoginError> {
         let work = || {
             let (login, credential, headers) = (self.clone(), credential.clone(), headers.clone());
-            async move { login.verify_and_begin(&credential, &headers).await }
+            async move { login.verify_once(&credential, &headers).await }
         };
         self.0.logins.run(credential.login_key(), work).await
+    }
+
+    /// Waits for a request on another replica that has the same credential, whose response has the
+    /// session. The environment would reject the second one.
+    async fn verify_once(
+        &self,
+        credential: &Credential,
+        headers: &HeaderMap,
+    ) -> Result<LoggedIn, PasswordlessLoginError> {
+        let sessions = &self.0.sessions;
+        let credential_use = SingleUse {
+            sessions,
+            key: sessions.store_key(KeyNamespace::LoginAttempt, &credential.login_key().to_text()),
+            lifetime: MAX_LOGIN_TIME,
+            retention: SHARED_FOR,
+        };
+        if !credential_use.claim().await {
+            if credential_use.wait_until_completed().await.is_some() {
+                let cookies = SessionCookies::new([]);
+                return Ok(LoggedIn { cookies, confirmation: None });
+            }
+            if !credential_use.claim().await {
+                return Err(PasswordlessLoginError::Unavailable);
+            }
+        }
+        let logged_in = self.verify_and_begin(credential, headers).await;
+        match &logged_in {
+            Ok(_) => credential_use.finish(true).await,
+            Err(_) => credential_use.release().await,
+        }
+        logged_in
     }
 
     /// Redirects the user, or returns the error.

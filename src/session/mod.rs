@@ -54,6 +54,7 @@ pub(crate) mod pending_cookies;
 mod recent_login;
 mod refresh;
 mod revocation;
+mod single_use;
 pub(crate) mod store;
 mod switch_account;
 mod user;
@@ -94,6 +95,7 @@ pub(crate) use self::pending_cookies::Attempt;
 pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::Trigger;
 pub(crate) use self::revocation::RecordedPosition;
+pub(crate) use self::single_use::{Completion, SingleUse};
 pub(crate) use self::switch_account::{
     EmailLogin, SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
 };

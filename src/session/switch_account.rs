@@ -5,6 +5,7 @@
 //! and what the user does next would be stored there (login CSRF). The login is verified first. Its
 //! tokens then stay sealed in the shared store, under a key that is only in this browser's cookie.
 
+mod pending;
 #[cfg(test)]
 mod tests;
 
@@ -16,18 +17,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
-use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use super::cookie::record::SessionRecord;
+use self::pending::{Claim, PendingLogin, PendingState};
+pub(crate) use self::pending::{EmailLogin, UnconfirmedIdentity, UnconfirmedLogin};
 use super::cookie::seal::SealingFailed;
 use super::load::SessionUnavailable;
-use super::{
-    ATTEMPT_ID_BYTES, Attempt, AttemptKind, Purpose, RecordedPosition, Session, SessionCookies,
-    Sessions,
-};
-use crate::api::passwordless::VerifiedEmail;
+use super::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Purpose, Session, SessionCookies, Sessions};
 use crate::middleware::page;
 use crate::middleware::page::escaped;
 use crate::middleware::route_rejection::redirect;
@@ -47,109 +44,6 @@ const TIME_TO_REVOKE: StdDuration = StdDuration::from_secs(5);
 const KEPT_FOR: Duration = Duration::hours(1);
 /// How many are removed at once.
 const MAX_DROPPED: usize = 4;
-
-/// A verified login that would replace another user's session.
-pub(crate) struct UnconfirmedLogin {
-    pub(crate) identity: UnconfirmedIdentity,
-    pub(crate) return_to: ReturnTo,
-}
-
-pub(crate) enum UnconfirmedIdentity {
-    Email(EmailLogin),
-    /// A login at the environment, with its tokens.
-    Tokens(Box<SessionRecord>),
-}
-
-/// A verified login by e-mail.
-#[derive(Clone)]
-pub(crate) struct EmailLogin {
-    pub(crate) verified: VerifiedEmail,
-    /// Position of the revocation counter before the login was verified.
-    pub(crate) position: RecordedPosition,
-}
-
-/// The sealed form.
-#[derive(Serialize, Deserialize)]
-struct Content {
-    #[serde(rename = "p")]
-    return_to: String,
-    #[serde(rename = "r")]
-    record: Option<String>,
-    #[serde(rename = "m")]
-    email: Option<String>,
-    #[serde(rename = "t")]
-    template: Option<String>,
-    #[serde(rename = "y")]
-    passwordless_type: Option<String>,
-    #[serde(rename = "o", default, skip_serializing_if = "RecordedPosition::is_unknown")]
-    position: RecordedPosition,
-}
-
-impl UnconfirmedLogin {
-    fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let (mut record, mut verified) = (None, None);
-        let mut position = RecordedPosition::default();
-        match &self.identity {
-            UnconfirmedIdentity::Email(login) => {
-                verified = Some(&login.verified);
-                position = login.position;
-            }
-            UnconfirmedIdentity::Tokens(tokens) => {
-                record = Some(URL_SAFE_NO_PAD.encode(tokens.encode()?));
-            }
-        }
-        let content = Content {
-            return_to: self.return_to.as_str().to_owned(),
-            record,
-            email: verified.map(|verified| verified.email.clone()),
-            template: verified.and_then(|one| Some(one.template.as_ref()?.to_string())),
-            passwordless_type: verified
-                .and_then(|one| Some(one.passwordless_type.as_ref()?.to_string())),
-            position,
-        };
-        serde_json::to_vec(&content).ok().map(Zeroizing::new)
-    }
-
-    fn decode(content: &[u8]) -> Option<Self> {
-        let content: Content = serde_json::from_slice(content).ok()?;
-        let identity = match (content.record, content.email) {
-            (Some(record), None) => {
-                let record = SessionRecord::decode(&URL_SAFE_NO_PAD.decode(record).ok()?)?;
-                UnconfirmedIdentity::Tokens(Box::new(record))
-            }
-            (None, Some(email)) => UnconfirmedIdentity::Email(EmailLogin {
-                verified: VerifiedEmail {
-                    email,
-                    state: None,
-                    template: content.template.as_deref().map(Into::into),
-                    passwordless_type: content.passwordless_type.as_deref().map(Into::into),
-                },
-                position: content.position,
-            }),
-            _ => return None,
-        };
-        Some(Self { identity, return_to: ReturnTo::parse(&content.return_to)? })
-    }
-
-    /// Returns the ID of its session at the environment.
-    fn environment_session(&self) -> Option<String> {
-        match &self.identity {
-            UnconfirmedIdentity::Email(_) => None,
-            UnconfirmedIdentity::Tokens(record) => record.environment_session(),
-        }
-    }
-
-    /// Returns what the page calls the account.
-    fn account(&self) -> String {
-        match &self.identity {
-            UnconfirmedIdentity::Email(login) => login.verified.email.clone(),
-            UnconfirmedIdentity::Tokens(record) => {
-                let session = (**record).clone().into_session();
-                session.map(|session| session.account_name().to_owned()).unwrap_or_default()
-            }
-        }
-    }
-}
 
 /// A login that waits for confirmation, identified by this browser's cookie.
 #[derive(Clone)]
@@ -299,7 +193,13 @@ impl Sessions {
             .map(|name| QueryParam::of(request.uri().query().unwrap_or_default(), name).only());
         let id = id.ok_or(SwitchError::InvalidRequest)?;
         let (attempt, end) = self.attempt::<SwitchAttempt>(&id, headers);
-        let ended = self.drop_expired_logins(headers, None);
+        // It may become the browser's session while the expired ones are removed.
+        let pending = match &attempt {
+            Some(attempt) => self.pending_login(attempt).await?,
+            None => None,
+        };
+        let spared = pending.and_then(|pending| pending.login.environment_session());
+        let ended = self.drop_expired_logins(headers, spared);
         let current = self.valid_session(headers).await?;
         let Some(attempt) = attempt else {
             // It was confirmed or declined before, for instance by a double click.
@@ -324,7 +224,8 @@ impl Sessions {
         }
     }
 
-    /// Begins the session of a login that the user has confirmed; once, even after a double click.
+    /// Begins the session of a login that the user has confirmed; once, even after a double click, on
+    /// all replicas.
     pub(crate) async fn switch<E, F>(
         &self,
         switches: &SharedResults<Switched, E>,
@@ -337,32 +238,21 @@ impl Sessions {
     {
         let (sessions, key) = (self.clone(), Key::new(&["switch", attempt.key.expose()]));
         let work = || async move {
-            let waiting = sessions.waiting(&attempt).await.map_err(SwitchError::from)?;
-            let (login, value) = waiting.ok_or(SwitchError::NoPendingLogin)?;
-            let UnconfirmedLogin { identity, return_to } = login;
-            let mut cookies = begin(identity).await?.into_values();
+            let claimed = sessions.claim(&attempt).await?;
+            let UnconfirmedLogin { identity, return_to } = match claimed {
+                Claim::Acquired(login) => login,
+                Claim::Completed(return_to) => {
+                    let cookies = SessionCookies::new(sessions.end_attempt(&attempt));
+                    return Ok(Switched { cookies, return_to });
+                }
+            };
+            let begun = begin(identity).await;
+            sessions.finish(&attempt, begun.is_ok()).await;
+            let mut cookies = begun?.into_values();
             cookies.extend(sessions.end_attempt(&attempt));
-            let key = attempt.store_key(&sessions);
-            let removed = with_timeout(sessions.store().remove_if(&key, value)).await;
-            if let Err(error) = removed {
-                telemetry::internal_error("switch_account", &error);
-            }
             Ok(Switched { cookies: SessionCookies::new(cookies), return_to })
         };
         switches.run(key, work).await
-    }
-
-    async fn waiting(
-        &self,
-        attempt: &SwitchAttempt,
-    ) -> Result<Option<(UnconfirmedLogin, Bytes)>, StoreError> {
-        let value = with_timeout(self.store().get(&attempt.store_key(self))).await?;
-        Ok(value.and_then(|value| {
-            let text = std::str::from_utf8(&value).ok()?;
-            let opened =
-                self.sealing_keys().open(Purpose::PendingLogin, attempt.key.expose(), text)?;
-            Some((UnconfirmedLogin::decode(&opened.content)?, value))
-        }))
     }
 
     async fn confirmation_page(
@@ -371,7 +261,9 @@ impl Sessions {
         current: Option<&Session>,
         path: &str,
     ) -> Result<SwitchStep, SwitchError> {
-        let (login, _) = self.waiting(attempt).await?.ok_or(SwitchError::NoPendingLogin)?;
+        let pending = self.pending_login(attempt).await?;
+        let pending = pending.filter(|pending| pending.state != PendingState::Completed);
+        let login = pending.ok_or(SwitchError::NoPendingLogin)?.login;
         let id = attempt.id().ok_or(SealingFailed)?;
         let confirmation = SwitchConfirmation {
             host: self.public_url().host_str().unwrap_or("this app").to_owned(),
@@ -445,8 +337,8 @@ impl Sessions {
             let waiting: Vec<SwitchAttempt> = sessions.attempts(&headers).collect();
             for waiting in waiting {
                 let is_dropped = attempts.iter().any(|one| one.key == waiting.key);
-                if !is_dropped && let Ok(Some((login, _))) = sessions.waiting(&waiting).await {
-                    spared.push(login.environment_session());
+                if !is_dropped && let Ok(Some(pending)) = sessions.pending_login(&waiting).await {
+                    spared.push(pending.login.environment_session());
                 }
             }
             for attempt in attempts {
@@ -464,8 +356,11 @@ impl Sessions {
         attempt: &SwitchAttempt,
         spared: &[Option<String>],
     ) -> Result<Option<ReturnTo>, StoreError> {
-        let Some((login, value)) = self.waiting(attempt).await? else { return Ok(None) };
-        if !with_timeout(self.store().remove_if(&attempt.store_key(self), value)).await? {
+        let Some(pending) = self.pending_login(attempt).await? else { return Ok(None) };
+        let PendingLogin { login, value, state } = pending;
+        if state != PendingState::Waiting
+            || !with_timeout(self.store().remove_if(&attempt.store_key(self), value)).await?
+        {
             return Ok(None);
         }
         if let Some(id) = login.environment_session()

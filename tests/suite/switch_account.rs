@@ -16,7 +16,8 @@ use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedIdenti
 use tower_scalekit::shared_store::KeyNamespace;
 use tower_scalekit::{IdpInitiatedRedirect, Sandbox};
 
-use crate::store::FlakyStore;
+use crate::store::{FlakyStore, When};
+use crate::stored::settle;
 use crate::support::{
     Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, send, set_cookies,
 };
@@ -295,6 +296,86 @@ async fn a_login_revokes_no_session_at_the_environment_that_it_may_use() {
         assert_eq!(world.sandbox.requests().count(Endpoint::Api), before, "{email}");
         assert_eq!(browser.names_with("_switch_").len(), usize::from(email == JOHN));
     }
+}
+
+#[tokio::test]
+async fn removing_an_expired_login_revokes_no_session_that_the_user_switches_to() {
+    for (second_session, revoked) in [("ses_same", 0), ("ses_other", 1)] {
+        let store = FlakyStore::new(Sandbox::new().clock().clock());
+        let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+        let mut browser = world.logged_in(JANE).await;
+        let log_in = async |browser: &mut Browser, session: &str| {
+            for kind in [TokenKind::AccessToken, TokenKind::IdToken] {
+                let fault = TokenFault::WithClaim("sid".to_owned(), json!(session));
+                world.sandbox.tokens().add_fault(kind, fault);
+            }
+            browser.log_in(&world.sandbox, JOHN).await
+        };
+        log_in(&mut browser, "ses_same").await;
+        world.advance(500);
+        let asked = log_in(&mut browser, second_session).await;
+        let switch = action(&browser, &asked, "switch").await;
+        world.advance(101);
+        assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+        let before = world.sandbox.requests().count(Endpoint::Api);
+        // The removal is slow.
+        let held = store.hold_next(When::BeforeIt);
+        let switching = tokio::spawn(async move { post(&mut browser, &switch).await });
+        settle().await;
+        held.notify_one();
+        assert_eq!(switching.await.unwrap().location(), "/me");
+        world.sessions.shutdown(MINUTE).await.unwrap();
+        let requests = world.sandbox.requests().count(Endpoint::Api);
+        assert_eq!(requests - before, revoked, "{second_session}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_is_confirmed_on_two_replicas_begins_one_session() {
+    let world = World::with(|sandbox| sandbox, |sessions| sessions);
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let apps = [(); 2].map(|()| app(&world.replica(|one| one.shared_store(store.clone()))));
+    let mut browser = Browser::new(&apps[0], &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    let asked = browser.log_in(&world.sandbox, JOHN).await;
+    let switch = action(&browser, &asked, "switch").await;
+    store.yield_before_each();
+    let [mut one, mut two] = apps.each_ref().map(|app| browser.at(app));
+    let (first, second) = join(post(&mut one, &switch), post(&mut two, &switch)).await;
+    // The second click, after that.
+    let third = post(&mut browser.at(&apps[1]), &switch).await;
+    let mut begun = 0;
+    for response in [first, second, third] {
+        assert_eq!(
+            (response.status(), response.header("location")),
+            (StatusCode::SEE_OTHER, Some("/me"))
+        );
+        let mut cookies = set_cookies(response.headers()).into_iter();
+        begun += usize::from(cookies.any(|cookie| cookie.starts_with("__Host-scalekit_session=")));
+        browser.take_in(&response);
+    }
+    assert_eq!(begun, 1);
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+    assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 1);
+}
+
+#[tokio::test]
+async fn a_login_that_could_not_begin_can_be_confirmed_again() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let sessions = world.replica(|one| one.shared_store(store.clone()).store_backed());
+    let app = app(&sessions);
+    let mut browser = Browser::new(&app, &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    let asked = browser.log_in(&world.sandbox, JOHN).await;
+    let switch = action(&browser, &asked, "switch").await;
+    store.reject(Some(KeyNamespace::Session));
+    let failed = post(&mut browser, &switch).await;
+    assert!(failed.status().is_server_error(), "{failed:?}");
+    store.reject(None);
+    let done = post(&mut browser, &switch).await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
 }
 
 #[tokio::test]

@@ -1,18 +1,24 @@
 //! Codes: forms, limits, resends and tabs.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use futures::future::join_all;
 use http::{Response, StatusCode};
 use serde_json::json;
+use tower_scalekit::PasswordlessLogin;
 use tower_scalekit::api::passwordless::{MailTemplate, PasswordlessType as Type};
+use tower_scalekit::clock::Clock;
 use tower_scalekit::passwordless_login::PasswordlessLoginError as Failure;
 use tower_scalekit::sandbox::{Endpoint, Fault, PasswordlessType};
 use tower_scalekit::session::{LocalSession, LoginHookError, User};
+use tower_scalekit::shared_store::MemoryStore;
 
 use super::{
     ADA, MailWorld, RESEND, SEND, VERIFY, assert_rejected, attempt_of, click, email_of, fetch_json,
     press_the_button, submission, submit,
 };
-use crate::support::{Reading as _, send, set_cookies};
+use crate::support::{Reading as _, app, send, set_cookies};
 
 #[tokio::test]
 async fn a_code_logs_in_and_the_login_returns_to_its_page() {
@@ -48,6 +54,32 @@ async fn a_code_logs_in_and_the_login_returns_to_its_page() {
     assert_eq!(browser.names(), ["__Host-scalekit_session"], "the attempt has ended");
     let me = browser.fetch("/me").await.json();
     assert_eq!((&me["email"], &me["sub"]), (&"Ada@Acme.test".into(), &ADA.into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_that_is_sent_to_two_replicas_logs_in_once() {
+    let store = Arc::new(MemoryStore::new(Clock::system()));
+    let mail = MailWorld::of(|one| one.shared_store(store.clone()), |login| login);
+    let sessions = mail.world.replica(|one| one.shared_store(store.clone()));
+    let login = PasswordlessLogin::builder(&sessions).code_page("/code").build().unwrap();
+    let other = app(&sessions).merge(login.routes());
+    let (mut browser, attempt) = mail.waiting("/me").await;
+    let wrong = [("attempt", attempt.as_str()), ("code", &mail.wrong_code())];
+    let rejected = submit(&mut browser.at(&other), VERIFY, &wrong).await;
+    assert_rejected(&rejected, 400, &Failure::InvalidCode);
+    let form = [("attempt", attempt.as_str()), ("code", &mail.code())];
+    let clicks = [&mail.app, &other, &other];
+    let clicks = clicks.map(|app| send(app, submission(&browser, VERIFY, &form)));
+    let mut begun = 0;
+    for response in join_all(clicks).await {
+        assert_eq!(response.status(), StatusCode::SEE_OTHER, "{}", response.text());
+        assert_eq!(response.location(), "/me");
+        let mut cookies = set_cookies(response.headers()).into_iter();
+        begun += usize::from(cookies.any(|cookie| cookie.starts_with("__Host-scalekit_session=")));
+        browser.take_in(&response);
+    }
+    assert_eq!(begun, 1);
+    assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
 }
 
 #[tokio::test]

@@ -1,0 +1,80 @@
+//! What a login may use once, on all replicas: its attempt, or a code or link.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Sessions;
+use crate::shared_store::{StoreKey, with_timeout};
+use crate::util::telemetry;
+
+/// The stored value of what was used.
+const USED: Bytes = Bytes::from_static(b"used");
+/// Replaces it once the login has completed.
+const COMPLETED: Bytes = Bytes::from_static(b"completed");
+/// Replaces it once the login has failed permanently.
+const FAILED: Bytes = Bytes::from_static(b"failed");
+
+/// A second request waits up to eight seconds for the first one.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_POLLS: usize = 80;
+
+/// Something that may be used once.
+pub(crate) struct SingleUse<'a> {
+    pub(crate) sessions: &'a Sessions,
+    pub(crate) key: StoreKey,
+    /// How long it is known to be used.
+    pub(crate) lifetime: Duration,
+    /// How long the result is known.
+    pub(crate) retention: Duration,
+}
+
+impl SingleUse<'_> {
+    /// Marks it as used. Returns `false` if it was used before. While the store is unavailable, it
+    /// counts as unused: the login continues.
+    pub(crate) async fn claim(&self) -> bool {
+        let claimed = self.sessions.store().put_if_absent(&self.key, USED, self.lifetime);
+        with_timeout(claimed).await.unwrap_or_else(|error| {
+            telemetry::internal_error("login_attempt", &error);
+            true
+        })
+    }
+
+    /// Allows it to be used again.
+    pub(crate) async fn release(&self) {
+        let released = self.sessions.store().remove_if(&self.key, USED);
+        if let Err(error) = with_timeout(released).await {
+            telemetry::internal_error("login_attempt", &error);
+        }
+    }
+
+    /// Records the result of the login, for requests on other replicas.
+    pub(crate) async fn finish(&self, is_completed: bool) {
+        let result = if is_completed { COMPLETED } else { FAILED };
+        let noted = self.sessions.store().replace_if(&self.key, USED, result, self.retention);
+        if let Err(error) = with_timeout(noted).await {
+            telemetry::internal_error("login_attempt", &error);
+        }
+    }
+
+    /// Waits for the request that uses it. Returns whether the login was completed before, or was
+    /// completed meanwhile; `None` if it was not.
+    pub(crate) async fn wait_until_completed(&self) -> Option<Completion> {
+        for poll in 0..MAX_POLLS {
+            let value = with_timeout(self.sessions.store().get(&self.key)).await.ok().flatten();
+            if value != Some(USED) {
+                let completion = if poll > 0 { Completion::Meanwhile } else { Completion::Before };
+                return (value == Some(COMPLETED)).then_some(completion);
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        None
+    }
+}
+
+/// When another request completed a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Completion {
+    Before,
+    Meanwhile,
+}

@@ -1,0 +1,246 @@
+//! A verified login in the shared store, until the user has confirmed it.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{SwitchAttempt, SwitchError};
+use crate::api::passwordless::VerifiedEmail;
+use crate::session::cookie::record::SessionRecord;
+use crate::session::{Attempt as _, Purpose, RecordedPosition, Sessions};
+use crate::shared_store::{StoreError, with_timeout};
+use crate::util::request_dedup::SHARED_FOR;
+use crate::util::return_to::ReturnTo;
+use crate::util::telemetry;
+
+/// A second request for a login waits up to eight seconds for the first one.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+const MAX_POLLS: usize = 80;
+
+/// A verified login that would replace another user's session.
+pub(crate) struct UnconfirmedLogin {
+    pub(crate) identity: UnconfirmedIdentity,
+    pub(crate) return_to: ReturnTo,
+}
+
+pub(crate) enum UnconfirmedIdentity {
+    Email(EmailLogin),
+    /// A login at the environment, with its tokens.
+    Tokens(Box<SessionRecord>),
+}
+
+/// A verified login by e-mail.
+#[derive(Clone)]
+pub(crate) struct EmailLogin {
+    pub(crate) verified: VerifiedEmail,
+    /// Position of the revocation counter before the login was verified.
+    pub(crate) position: RecordedPosition,
+}
+
+/// The sealed form.
+#[derive(Serialize, Deserialize)]
+struct Content {
+    #[serde(rename = "p")]
+    return_to: String,
+    #[serde(rename = "r")]
+    record: Option<String>,
+    #[serde(rename = "m")]
+    email: Option<String>,
+    #[serde(rename = "t")]
+    template: Option<String>,
+    #[serde(rename = "y")]
+    passwordless_type: Option<String>,
+    #[serde(rename = "o", default, skip_serializing_if = "RecordedPosition::is_unknown")]
+    position: RecordedPosition,
+}
+
+impl UnconfirmedLogin {
+    pub(super) fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let (mut record, mut verified) = (None, None);
+        let mut position = RecordedPosition::default();
+        match &self.identity {
+            UnconfirmedIdentity::Email(login) => {
+                verified = Some(&login.verified);
+                position = login.position;
+            }
+            UnconfirmedIdentity::Tokens(tokens) => {
+                record = Some(URL_SAFE_NO_PAD.encode(tokens.encode()?));
+            }
+        }
+        let content = Content {
+            return_to: self.return_to.as_str().to_owned(),
+            record,
+            email: verified.map(|verified| verified.email.clone()),
+            template: verified.and_then(|one| Some(one.template.as_ref()?.to_string())),
+            passwordless_type: verified
+                .and_then(|one| Some(one.passwordless_type.as_ref()?.to_string())),
+            position,
+        };
+        serde_json::to_vec(&content).ok().map(Zeroizing::new)
+    }
+
+    fn decode(content: &[u8]) -> Option<Self> {
+        let content: Content = serde_json::from_slice(content).ok()?;
+        let identity = match (content.record, content.email) {
+            (Some(record), None) => {
+                let record = SessionRecord::decode(&URL_SAFE_NO_PAD.decode(record).ok()?)?;
+                UnconfirmedIdentity::Tokens(Box::new(record))
+            }
+            (None, Some(email)) => UnconfirmedIdentity::Email(EmailLogin {
+                verified: VerifiedEmail {
+                    email,
+                    state: None,
+                    template: content.template.as_deref().map(Into::into),
+                    passwordless_type: content.passwordless_type.as_deref().map(Into::into),
+                },
+                position: content.position,
+            }),
+            _ => return None,
+        };
+        Some(Self { identity, return_to: ReturnTo::parse(&content.return_to)? })
+    }
+
+    /// Returns the ID of its session at the environment.
+    pub(super) fn environment_session(&self) -> Option<String> {
+        match &self.identity {
+            UnconfirmedIdentity::Email(_) => None,
+            UnconfirmedIdentity::Tokens(record) => record.environment_session(),
+        }
+    }
+
+    /// Returns what the page calls the account.
+    pub(super) fn account(&self) -> String {
+        match &self.identity {
+            UnconfirmedIdentity::Email(login) => login.verified.email.clone(),
+            UnconfirmedIdentity::Tokens(record) => {
+                let session = (**record).clone().into_session();
+                session.map(|session| session.account_name().to_owned()).unwrap_or_default()
+            }
+        }
+    }
+}
+
+/// What the user has decided about a login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PendingState {
+    Waiting,
+    /// A request begins its session.
+    Claimed,
+    /// Its session began a moment ago.
+    Completed,
+}
+
+impl PendingState {
+    /// The first byte of the stored value; none while the login waits. Sealed text does not begin
+    /// with it.
+    fn mark(self) -> &'static str {
+        match self {
+            Self::Waiting => "",
+            Self::Claimed => "!",
+            Self::Completed => "=",
+        }
+    }
+
+    fn split(value: &str) -> (Self, &str) {
+        let marked = [Self::Claimed, Self::Completed]
+            .into_iter()
+            .find_map(|state| Some((state, value.strip_prefix(state.mark())?)));
+        marked.unwrap_or((Self::Waiting, value))
+    }
+}
+
+/// A login in the store.
+pub(super) struct PendingLogin {
+    pub(super) login: UnconfirmedLogin,
+    pub(super) state: PendingState,
+    /// As stored.
+    pub(super) value: Bytes,
+}
+
+impl PendingLogin {
+    /// Returns the stored value in another state.
+    fn in_state(&self, state: PendingState) -> Bytes {
+        let value = String::from_utf8_lossy(&self.value);
+        format!("{}{}", state.mark(), PendingState::split(&value).1).into()
+    }
+}
+
+/// The right to begin the session of a login.
+pub(super) enum Claim {
+    /// This request begins it.
+    Acquired(UnconfirmedLogin),
+    /// A request on another replica began it. The login returns to this page.
+    Completed(ReturnTo),
+}
+
+impl Sessions {
+    pub(super) async fn pending_login(
+        &self,
+        attempt: &SwitchAttempt,
+    ) -> Result<Option<PendingLogin>, StoreError> {
+        let value = with_timeout(self.store().get(&attempt.store_key(self))).await?;
+        Ok(value.and_then(|value| {
+            let (state, text) = PendingState::split(std::str::from_utf8(&value).ok()?);
+            let opened =
+                self.sealing_keys().open(Purpose::PendingLogin, attempt.key.expose(), text)?;
+            Some(PendingLogin { login: UnconfirmedLogin::decode(&opened.content)?, state, value })
+        }))
+    }
+
+    /// Claims a login, or waits for the request on another replica that has claimed it.
+    pub(super) async fn claim(&self, attempt: &SwitchAttempt) -> Result<Claim, SwitchError> {
+        for _ in 0..MAX_POLLS {
+            let pending = self.pending_login(attempt).await?;
+            let pending = pending.ok_or(SwitchError::NoPendingLogin)?;
+            match pending.state {
+                PendingState::Completed => return Ok(Claim::Completed(pending.login.return_to)),
+                PendingState::Waiting => {
+                    let claimed = self.set_state(attempt, &pending, PendingState::Claimed).await;
+                    // A store that accepts no more values blocks no login.
+                    if claimed.unwrap_or_else(|error| {
+                        telemetry::internal_error("switch_account", &error);
+                        true
+                    }) {
+                        return Ok(Claim::Acquired(pending.login));
+                    }
+                }
+                PendingState::Claimed => tokio::time::sleep(POLL_INTERVAL).await,
+            }
+        }
+        Err(SwitchError::Unavailable)
+    }
+
+    /// Records the result for requests on other replicas. After a failure, the user can try again.
+    pub(super) async fn finish(&self, attempt: &SwitchAttempt, is_completed: bool) {
+        let state = if is_completed { PendingState::Completed } else { PendingState::Waiting };
+        let finished = async {
+            match self.pending_login(attempt).await? {
+                Some(pending) => self.set_state(attempt, &pending, state).await,
+                None => Ok(false),
+            }
+        };
+        if let Err(error) = finished.await {
+            telemetry::internal_error("switch_account", &error);
+        }
+    }
+
+    /// Returns `false` if the state has changed meanwhile.
+    async fn set_state(
+        &self,
+        attempt: &SwitchAttempt,
+        pending: &PendingLogin,
+        state: PendingState,
+    ) -> Result<bool, StoreError> {
+        let left = attempt.kept_until() - self.scalekit().clock().now();
+        let ttl = match state {
+            PendingState::Completed => SHARED_FOR,
+            PendingState::Waiting | PendingState::Claimed => left.try_into().unwrap_or_default(),
+        };
+        let (key, value) = (attempt.store_key(self), pending.in_state(state));
+        with_timeout(self.store().replace_if(&key, pending.value.clone(), value, ttl)).await
+    }
+}
