@@ -1,12 +1,12 @@
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::LoginError;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
-use crate::session::{LoadedSession, PresentPieces, RequestSession, SetCookieReason, Trigger};
+use crate::session::{LoadedSession, RequestSession, SetCookieReason, Trigger};
 use crate::util::cache_control::{set_no_store, vary_on_cookie};
 
 /// Refreshes a session's tokens: `POST /auth/refresh`. Returned by
@@ -28,37 +28,55 @@ impl Refresh {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.refresh(&request).await {
             Ok(response) => response,
-            Err((error, clear)) => {
-                let removals = self.0.sessions.removals(clear, request.headers());
-                self.0.reject(error, &request, None, removals)
-            }
+            Err((error, cookies)) => self.0.reject(error, &request, None, cookies),
         }
     }
 
     async fn refresh(
         &self,
         request: &Request<()>,
-    ) -> Result<Response<Bytes>, (LoginError, PresentPieces)> {
-        let sessions = &self.0.sessions;
+    ) -> Result<Response<Bytes>, (LoginError, Vec<HeaderValue>)> {
+        let (sessions, headers) = (&self.0.sessions, request.headers());
         if request.method() != Method::POST {
             return Err(keeping_cookies(LoginError::MethodNotAllowed { allow: "POST" }));
         }
-        if sessions.is_cross_site(request.headers()) {
+        if sessions.is_cross_site(headers) {
             return Err(keeping_cookies(LoginError::CrossSite));
         }
-        let found = match sessions.load_ready(request.headers()).await {
+        let found = match sessions.load_ready(headers).await {
             LoadedSession::Active(found) if !found.session.is_refreshable() => {
                 sessions.record_use(&found);
                 return Ok(self.no_content(&found).await);
             }
-            loaded => active(loaded)?,
+            loaded => self.active(loaded, headers)?,
         };
-        let refreshed = active(sessions.refresh_session(found, Trigger::Requested).await)?;
+        let refreshed = sessions.refresh_session(found, Trigger::Requested).await;
+        let refreshed = self.active(refreshed, headers)?;
         // Unlike on other routes, old tokens that are still valid are no success here.
         if refreshed.set_cookie != Some(SetCookieReason::Refreshed) {
-            return Err(keeping_cookies(LoginError::Unavailable));
+            return Err((LoginError::Unavailable, sessions.record_rejected_use(&refreshed)));
         }
         Ok(self.no_content(&refreshed).await)
+    }
+
+    /// Returns the session, or the error with its `Set-Cookie` values.
+    fn active(
+        &self,
+        loaded: LoadedSession,
+        headers: &HeaderMap,
+    ) -> Result<RequestSession, (LoginError, Vec<HeaderValue>)> {
+        let sessions = &self.0.sessions;
+        match loaded {
+            LoadedSession::Active(request) | LoadedSession::RefreshDue(request) => Ok(request),
+            LoadedSession::Missing => Err(keeping_cookies(LoginError::MissingSession)),
+            LoadedSession::Invalid { clear } => {
+                Err((LoginError::MissingSession, sessions.removals(clear, headers)))
+            }
+            LoadedSession::Unavailable => Err(keeping_cookies(LoginError::Unavailable)),
+            LoadedSession::RefreshUnavailable(due) => {
+                Err((LoginError::Unavailable, sessions.record_rejected_use(&due)))
+            }
+        }
     }
 
     /// Returns 204, with the session's cookie if that has changed.
@@ -74,17 +92,8 @@ impl Refresh {
     }
 }
 
-fn keeping_cookies(error: LoginError) -> (LoginError, PresentPieces) {
-    (error, PresentPieces::default())
-}
-
-fn active(loaded: LoadedSession) -> Result<RequestSession, (LoginError, PresentPieces)> {
-    match loaded {
-        LoadedSession::Active(request) | LoadedSession::RefreshDue(request) => Ok(request),
-        LoadedSession::Missing => Err(keeping_cookies(LoginError::MissingSession)),
-        LoadedSession::Invalid { clear } => Err((LoginError::MissingSession, clear)),
-        LoadedSession::Unavailable => Err(keeping_cookies(LoginError::Unavailable)),
-    }
+fn keeping_cookies(error: LoginError) -> (LoginError, Vec<HeaderValue>) {
+    (error, Vec::new())
 }
 
 route!(Refresh);

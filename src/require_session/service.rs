@@ -2,7 +2,8 @@ use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Request, Response};
+use bytes::Bytes;
+use http::{Request, Response, header};
 use tower_service::Service;
 
 use super::rejection::{RetryLater, page_of};
@@ -13,6 +14,7 @@ use crate::middleware::identity::{insert_anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
 use crate::session::{Load, LoadedSession, Loading, PresentPieces, RequestSession, Trigger};
+use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_speculative, is_state_changing};
 use crate::util::host_redirect::hide_mark;
 
@@ -109,10 +111,16 @@ impl RequireSession {
             LoadedSession::Invalid { clear } => {
                 self.without(SessionRejection::InvalidSession, clear, request)
             }
-            LoadedSession::Unavailable => {
-                let retry = RetryLater::of(request, &self.sessions, self.base_path.as_deref());
-                self.reject(SessionRejection::Unavailable(retry), request)
+            LoadedSession::RefreshUnavailable(due) => {
+                let cookies = self.sessions.record_rejected_use(&due);
+                let mut response = self.unavailable(request);
+                for cookie in cookies {
+                    response.headers_mut().append(header::SET_COOKIE, cookie);
+                    set_no_store(response.headers_mut());
+                }
+                Decision::Respond(response)
             }
+            LoadedSession::Unavailable => Decision::Respond(self.unavailable(request)),
         })
     }
 
@@ -164,6 +172,11 @@ impl RequireSession {
             return Decision::Forward(SessionResponse::Unchanged);
         }
         self.reject(reason(login), request)
+    }
+
+    fn unavailable<B>(&self, request: &Request<B>) -> Response<Bytes> {
+        let retry = RetryLater::of(request, &self.sessions, self.base_path.as_deref());
+        self.renderer.render(SessionRejection::Unavailable(retry), request)
     }
 
     fn reject<B>(

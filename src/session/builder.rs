@@ -291,6 +291,9 @@ impl SessionsBuilder {
 
     /// Sets how long a session may be unused. The environment's own session policy may end it
     /// earlier. Default: no limit.
+    ///
+    /// Use is recorded, in the cookie or in the shared store, once a tenth of this time has passed
+    /// since it was last recorded: a session may end a tenth earlier than after its last use.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.idle_timeout = Some(timeout);
         self

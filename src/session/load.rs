@@ -15,7 +15,7 @@ use super::cookie::record::{SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
 use super::refresh::{Entry, RefreshError, Trigger};
 use super::store::{Reference, StoreUnavailable};
-use super::{Purpose, RecentLogin, Session, Sessions};
+use super::{Lifetimes, Purpose, RecentLogin, Session, Sessions};
 use crate::shared_store::{StoreError, with_timeout};
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
@@ -42,9 +42,12 @@ pub(crate) enum LoadedSession {
     Active(RequestSession),
     /// The access token is about to expire. A refresh starts only after the CSRF check.
     RefreshDue(RequestSession),
-    /// The shared store that keeps the session is unavailable, revocations have not been read for
-    /// too long, or the access token has expired and the environment is unavailable.
+    /// The shared store that keeps the session is unavailable, or revocations have not been read for
+    /// too long.
     Unavailable,
+    /// The access token has expired and the environment is unavailable. The session is in use
+    /// nevertheless.
+    RefreshUnavailable(RequestSession),
 }
 
 /// Returned when it is unknown whether a browser has a valid session.
@@ -65,6 +68,23 @@ pub(crate) struct RequestSession {
 impl RequestSession {
     fn unchanged(session: Session, sent: PresentPieces) -> Self {
         Self { session, sent, set_cookie: None, record_use: false }
+    }
+
+    /// A session that is not past its limits.
+    fn in_use(
+        session: Session,
+        sent: PresentPieces,
+        outdated_key: bool,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+    ) -> Self {
+        let record = session.record();
+        let touch = record.is_due_for_touch(lifetimes, now);
+        let reseal = outdated_key || (touch && !record.is_stored());
+        let set_cookie = reseal.then_some(SetCookieReason::Resealed);
+        let touch_stored = touch && record.is_stored();
+        let record_use = touch_stored || (record.generation() > 0 && !session.was_presented());
+        Self { session, sent, set_cookie, record_use }
     }
 
     /// Whether serving the request changes something: the cookie, or the session in the store.
@@ -209,9 +229,9 @@ impl Sessions {
         headers: &HeaderMap,
     ) -> Result<Option<Session>, SessionUnavailable> {
         match self.load_ready(headers).await {
-            LoadedSession::Active(request) | LoadedSession::RefreshDue(request) => {
-                Ok(Some(request.session))
-            }
+            LoadedSession::Active(request)
+            | LoadedSession::RefreshDue(request)
+            | LoadedSession::RefreshUnavailable(request) => Ok(Some(request.session)),
             LoadedSession::Missing | LoadedSession::Invalid { .. } => Ok(None),
             LoadedSession::Unavailable => match self.session_handle(headers).await {
                 // An older state of it names the same user. What the store lacks blocks no login.
@@ -297,12 +317,8 @@ impl Sessions {
         if now >= session.principal().expires_at() {
             return LoadedSession::Invalid { clear: sent };
         }
-        let touch = record.is_due_for_touch(self.0.lifetimes, now);
-        let reseal = outdated_key || (touch && !record.is_stored());
-        let set_cookie = reseal.then_some(SetCookieReason::Resealed);
-        let touch_stored = touch && record.is_stored();
-        let record_use = touch_stored || (record.generation() > 0 && !session.was_presented());
-        LoadedSession::Active(RequestSession { session, sent, set_cookie, record_use })
+        let lifetimes = self.0.lifetimes;
+        LoadedSession::Active(RequestSession::in_use(session, sent, outdated_key, lifetimes, now))
     }
 
     /// Records in the background that a session is in use, and that the browser has its newest
@@ -318,6 +334,20 @@ impl Sessions {
         }
     }
 
+    /// Records the use of a session by a request that is rejected because the session cannot be
+    /// refreshed. Returns the `Set-Cookie` values that extend its idle limit.
+    pub(crate) fn record_rejected_use(&self, request: &RequestSession) -> Vec<HeaderValue> {
+        self.record_use(request);
+        let RequestSession { session, sent, set_cookie: Some(reason), .. } = request else {
+            return Vec::new();
+        };
+        let now = self.0.scalekit.clock().now();
+        let max_age = session.record().remaining(now);
+        self.cookie_of(session, *reason, now)
+            .and_then(|cookie| self.0.cookies.set_session(&cookie, max_age, *sent))
+            .unwrap_or_default()
+    }
+
     /// Evaluates a session after its refresh.
     fn after_refresh(
         &self,
@@ -325,11 +355,13 @@ impl Sessions {
         refreshed: Result<Session, RefreshError>,
         sent: PresentPieces,
     ) -> LoadedSession {
-        let now = self.0.scalekit.clock().now();
-        let (session, set_cookie) = match refreshed {
+        let (lifetimes, now) = (self.0.lifetimes, self.0.scalekit.clock().now());
+        let is_usable = refreshed.is_ok() || now < due.principal().expires_at();
+        let request = match refreshed {
             Ok(session) => {
                 self.mark_changed(due, &session);
-                (session, Some(SetCookieReason::Refreshed))
+                let set_cookie = Some(SetCookieReason::Refreshed);
+                RequestSession { set_cookie, ..RequestSession::unchanged(session, sent) }
             }
             Err(RefreshError::Ended) => {
                 return LoadedSession::Invalid { clear: PresentPieces::default() };
@@ -337,21 +369,20 @@ impl Sessions {
             Err(RefreshError::Expired | RefreshError::InvalidGrant) => {
                 return LoadedSession::Invalid { clear: sent };
             }
-            Err(RefreshError::Unavailable)
-                if now < due.principal().expires_at()
-                    && !due.record().is_past_limits(self.0.lifetimes, now) =>
-            {
-                (due.clone(), None)
+            Err(RefreshError::Unavailable) if due.record().is_past_limits(lifetimes, now) => {
+                return LoadedSession::Unavailable;
             }
-            Err(RefreshError::Unavailable) => return LoadedSession::Unavailable,
+            Err(RefreshError::Unavailable) => {
+                RequestSession::in_use(due.clone(), sent, false, lifetimes, now)
+            }
         };
-        if self.is_revoked(&session) {
-            return LoadedSession::Invalid { clear: PresentPieces::default() };
+        if self.is_revoked(&request.session) {
+            LoadedSession::Invalid { clear: PresentPieces::default() }
+        } else if is_usable {
+            LoadedSession::Active(request)
+        } else {
+            LoadedSession::RefreshUnavailable(request)
         }
-        LoadedSession::Active(RequestSession {
-            set_cookie,
-            ..RequestSession::unchanged(session, sent)
-        })
     }
 
     /// Returns the `Set-Cookie` values for the response to a request whose session has changed. They
@@ -369,12 +400,8 @@ impl Sessions {
             Ok(newest) => newest,
             Err(error) => {
                 telemetry::internal_error("session_at_response", &error);
-                // The refresh token of the old cookie is spent; other cookies can wait until the
-                // store is available.
-                match reason {
-                    SetCookieReason::Refreshed => self.cookie_of(session, *reason, now),
-                    SetCookieReason::Resealed => None,
-                }
+                // The refresh token of the old cookie is spent, or its idle limit is near.
+                self.cookie_of(session, *reason, now)
             }
         };
         let Some(newest) = newest else { return Vec::new() };

@@ -40,6 +40,11 @@ const MAX_AGE: Duration = Duration::from_secs(55 * 60);
 /// lost.
 const REPLICATION_LAG: time::Duration = time::Duration::MINUTE;
 
+/// A result that the store has missed is published within this time once it is available.
+const PUBLICATION_TIME: Duration = Duration::from_secs(10);
+/// How many sessions wait for that at once.
+const MAX_BEHIND: usize = 256;
+
 /// Added to the lifetime of stored values, so that a value written while the wall clock was ahead by
 /// up to this much, such as by a wrong time zone, does not expire before its session.
 pub(super) const MAX_CLOCK_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
@@ -50,7 +55,18 @@ pub(super) struct SessionCache {
     clock: Clock,
     cache: TokenCache<CachedSession>,
     loads: SingleFlight<(Arc<str>, u32), Result<Option<Session>, StoreUnavailable>>,
-    replacements: SingleFlight<String, ()>,
+    replacements: SingleFlight<(String, Replacement), ()>,
+    /// Generations whose state the store lacks, by session, and when that was first seen.
+    behind: TokenCache<(u32, Duration)>,
+}
+
+/// Why a stored session is replaced. A write of one kind does not stand in for the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Replacement {
+    /// The store has it in an older state, or sealed with an older secret.
+    Newest,
+    /// It was used.
+    Use,
 }
 
 /// The content of a stored session's cookie, and its entry in the index of the user.
@@ -140,6 +156,7 @@ impl SessionCache {
             cache: TokenCache::new(capacity),
             loads: SingleFlight::new(),
             replacements: SingleFlight::tracked(tasks, "session in the store"),
+            behind: TokenCache::new(MAX_BEHIND),
         }
     }
 
@@ -155,6 +172,40 @@ impl SessionCache {
         let read_at = self.clock.monotonic();
         let read_again_at = AtomicU64::new(millis(read_at.saturating_add(READ_AGAIN_AFTER)));
         self.cache.insert(&id, CachedSession { session, read_at, read_again_at });
+    }
+
+    /// Replaces a cached session by the same one after its use, which the store does not know yet.
+    fn remember_use(&self, session: Session) {
+        let record = session.record();
+        let cached = self.cache.get(record.id(), |one| {
+            let is_older = one.session.record().generation() == record.generation()
+                && record.is_used_after(one.session.record());
+            is_older.then(|| (one.read_at, one.read_again_at.load(Ordering::Acquire)))
+        });
+        if let Some((read_at, read_again_at)) = cached.flatten() {
+            let (id, read_again_at) = (record.id().to_owned(), AtomicU64::new(read_again_at));
+            self.cache.insert(&id, CachedSession { session, read_at, read_again_at });
+        }
+    }
+
+    /// Returns a record with the latest use that is known here.
+    fn with_cached_use(&self, record: SessionRecord) -> SessionRecord {
+        match self.cache.get(record.id(), |one| one.session.clone()) {
+            Some(cached) => record.with_later_use(cached.record()),
+            None => record,
+        }
+    }
+
+    /// Whether a result that the store lacks may still be published.
+    fn awaits_publication(&self, id: &str, generation: u32) -> bool {
+        let now = self.clock.monotonic();
+        match self.behind.get(id, |seen| *seen).filter(|(of, _)| *of == generation) {
+            Some((_, first_seen)) => now.saturating_sub(first_seen) < PUBLICATION_TIME,
+            None => {
+                self.behind.insert(id, (generation, now));
+                true
+            }
+        }
     }
 
     /// Returns a session that was loaded before, for use while the store is unavailable.
@@ -190,6 +241,7 @@ impl Sessions {
         let (id, generation) = (&*reference.id, reference.generation);
         match self.try_load(reference).await {
             Ok(Some(session)) => {
+                let session = self.with_unwritten_use(session);
                 self.0.stored.remember(session.clone());
                 Ok(Some(session))
             }
@@ -202,14 +254,31 @@ impl Sessions {
                     .cached_without_store(id)
                     .filter(|session| session.record().generation() >= generation)
                     .filter(|session| !self.is_expired(session));
-                let is_recent = reference.is_recent(self.0.scalekit.clock().now());
                 match (cached, error) {
                     (Some(session), _) => Ok(Some(session)),
-                    (None, LoadError::Behind) if !is_recent => Ok(None),
+                    (None, LoadError::Behind) if self.is_lost(reference) => Ok(None),
                     (None, _) => Err(StoreUnavailable),
                 }
             }
         }
+    }
+
+    /// Returns a session with the latest use that is known here, and stores that if the store has
+    /// missed it.
+    fn with_unwritten_use(&self, session: Session) -> Session {
+        let record = self.0.stored.with_cached_use(session.record().clone());
+        if !record.is_used_after(session.record()) {
+            return session;
+        }
+        self.replace_in_background(record.clone(), Replacement::Use);
+        record.into_session().unwrap_or(session)
+    }
+
+    /// Whether the state of a cookie that the store lacks will not arrive any more.
+    fn is_lost(&self, reference: &Reference) -> bool {
+        let Reference { id, generation, .. } = reference;
+        let may_arrive = self.0.stored.awaits_publication(id, *generation);
+        !may_arrive && !reference.is_recent(self.0.scalekit.clock().now())
     }
 
     async fn try_load(&self, reference: &Reference) -> Result<Option<Session>, LoadError> {
@@ -223,7 +292,7 @@ impl Sessions {
         if record.generation() >= generation {
             if outdated_key {
                 // While the older secret is still available.
-                self.replace_in_background(record.clone());
+                self.replace_in_background(record.clone(), Replacement::Newest);
             }
             return Ok(record.into_session());
         }
@@ -233,7 +302,7 @@ impl Sessions {
         let record = last.and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.0));
         let record = record.filter(|record| record.generation() >= generation);
         let record = record.ok_or(LoadError::Behind)?;
-        self.replace_in_background(record.clone());
+        self.replace_in_background(record.clone(), Replacement::Newest);
         Ok(record.into_session())
     }
 
@@ -262,18 +331,23 @@ impl Sessions {
         Ok(())
     }
 
-    /// Replaces an older state of a session. Returns `false` if the session has ended, or is newer
-    /// in the store.
+    /// Replaces an older state of a session; the latest use of either is kept. Returns `false` if
+    /// the session has ended, or is newer in the store.
     pub(super) async fn store_again(&self, record: &SessionRecord) -> Result<bool, StoringError> {
         let key = self.stored_key(record.id());
-        let text = Bytes::from(self.seal_stored(record)?);
         let ttl = self.store_ttl(record);
         for _ in 0..MAX_TRIES {
             let Some(there) = self.read_stored(record.id()).await? else { return Ok(false) };
             if there.record.generation() > record.generation() {
                 return Ok(false);
             }
-            let replaced = self.0.store.replace_if(&key, there.value, text.clone(), ttl);
+            let is_known = there.record.generation() == record.generation()
+                && !record.is_used_after(&there.record);
+            if is_known && !there.outdated_key {
+                return Ok(false);
+            }
+            let text = self.seal_stored(&record.clone().with_later_use(&there.record))?;
+            let replaced = self.0.store.replace_if(&key, there.value, text.into(), ttl);
             if with_timeout(replaced).await? {
                 return Ok(true);
             }
@@ -283,14 +357,16 @@ impl Sessions {
 
     /// Records in the background that a session is in use.
     pub(super) fn touch_stored(&self, session: &Session, now: OffsetDateTime) {
-        self.replace_in_background(session.record().touch(self.0.lifetimes, now));
+        let record = session.record().touch(self.0.lifetimes, now);
+        self.replace_in_background(record, Replacement::Use);
     }
 
-    fn replace_in_background(&self, record: SessionRecord) {
+    fn replace_in_background(&self, record: SessionRecord, replacement: Replacement) {
         let (sessions, id) = (self.clone(), record.id().to_owned());
-        self.0.stored.replacements.start(id, || async move {
+        self.0.stored.replacements.start((id, replacement), || async move {
             match sessions.store_again(&record).await {
                 Ok(true) => {
+                    let record = sessions.0.stored.with_cached_use(record);
                     if let Some(session) = record.into_session() {
                         sessions.0.stored.remember(session);
                     }
@@ -302,7 +378,15 @@ impl Sessions {
                         sessions.0.stored.remember(newer);
                     }
                 }
-                Err(error) => telemetry::internal_error("stored_session", &error),
+                Err(error) => {
+                    telemetry::internal_error("stored_session", &error);
+                    // It is stored when the session is next loaded.
+                    if replacement == Replacement::Use
+                        && let Some(session) = record.into_session()
+                    {
+                        sessions.0.stored.remember_use(session);
+                    }
+                }
             }
         });
     }

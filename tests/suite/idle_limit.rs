@@ -2,17 +2,28 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use axum::Router;
+use http::{Method, StatusCode};
+use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::session::SessionsBuilder;
+use tower_scalekit::shared_store::KeyNamespace;
 
 use crate::store::FlakyStore;
-use crate::stored::app_with_local_login;
-use crate::support::{Browser, JANE, World};
+use crate::stored::{app_with_local_login, settle};
+use crate::support::{Browser, FETCH, JANE, World, secret, send};
 
 const IDLE: Duration = Duration::from_secs(600);
 
+/// An environment whose tokens outlive a test, and a store.
+fn world_of_long_tokens() -> (World, FlakyStore) {
+    let day = Duration::from_secs(86_400);
+    let world = World::with(|sandbox| sandbox.access_token_lifetime(day), |sessions| sessions);
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    (world, store)
+}
+
 /// Sessions that end after ten minutes without use, in this store.
-fn idle(world: &World, store: &FlakyStore) -> axum::Router {
+fn idle(world: &World, store: &FlakyStore) -> Router {
     idle_with(world, store, |sessions| sessions)
 }
 
@@ -20,9 +31,20 @@ fn idle_with(
     world: &World,
     store: &FlakyStore,
     change: impl FnOnce(SessionsBuilder) -> SessionsBuilder,
-) -> axum::Router {
+) -> Router {
     let builder = |one: SessionsBuilder| change(one.shared_store(store.clone()).idle_timeout(IDLE));
     app_with_local_login(&world.replica(builder))
+}
+
+/// A browser with a session: of the tokens of a login, or a local one that this path creates.
+async fn begun(app: &Router, world: &World, path: &str) -> Browser {
+    let mut browser = Browser::new(app, &world.sandbox);
+    let begun = match path {
+        "/login" => browser.log_in(&world.sandbox, JANE).await,
+        local => browser.post(local).await,
+    };
+    assert!(!begun.status().is_client_error(), "{path}");
+    browser
 }
 
 #[tokio::test]
@@ -31,11 +53,7 @@ async fn a_requested_refresh_keeps_every_kind_of_session_alive() {
     let store = FlakyStore::new(world.sandbox.clock().clock());
     let app = idle(&world, &store);
     for path in ["/own", "/own/cookie", "/login"] {
-        let mut browser = Browser::new(&app, &world.sandbox);
-        match path {
-            "/login" => drop(browser.log_in(&world.sandbox, JANE).await),
-            own => drop(browser.post(own).await),
-        }
+        let mut browser = begun(&app, &world, path).await;
         for _ in 0..4 {
             world.advance(400);
             let refreshed = browser.post("/auth/refresh").await;
@@ -43,4 +61,140 @@ async fn a_requested_refresh_keeps_every_kind_of_session_alive() {
         }
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{path}");
     }
+}
+
+#[tokio::test]
+async fn use_during_an_outage_of_the_store_extends_the_idle_limit() {
+    for (path, store_backed) in
+        [("/own", false), ("/own/cookie", false), ("/login", false), ("/login", true)]
+    {
+        let (world, store) = world_of_long_tokens();
+        let replica =
+            || idle_with(&world, &store, |one| if store_backed { one.store_backed() } else { one });
+        let mut browser = begun(&replica(), &world, path).await;
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        store.set_down(true);
+        for _ in 0..6 {
+            world.advance(150);
+            assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{path}");
+            settle().await;
+        }
+        store.set_down(false);
+        for _ in 0..2 {
+            world.advance(11);
+            let response = browser.fetch("/me").await;
+            assert_eq!(response.status(), StatusCode::OK, "{path} {store_backed}");
+            settle().await;
+        }
+        // The store has it again.
+        world.advance(500);
+        let response = browser.at(&replica()).fetch("/me").await;
+        assert_eq!(response.status(), StatusCode::OK, "{path} {store_backed}");
+    }
+}
+
+#[tokio::test]
+async fn use_during_an_outage_of_the_token_endpoint_extends_the_idle_limit() {
+    for store_backed in [false, true] {
+        for (method, path) in [(Method::GET, "/me"), (Method::POST, "/auth/refresh")] {
+            let world = World::new();
+            let store = FlakyStore::new(world.sandbox.clock().clock());
+            let change = |one: SessionsBuilder| if store_backed { one.store_backed() } else { one };
+            let app = idle_with(&world, &store, change);
+            let mut browser = begun(&app, &world, "/login").await;
+            world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
+            for _ in 0..6 {
+                world.advance(150);
+                let response = browser.send(method.clone(), path, &FETCH).await;
+                assert_ne!(response.status(), StatusCode::UNAUTHORIZED, "{path} {store_backed}");
+                settle().await;
+            }
+            let unavailable = browser.fetch("/me").await;
+            assert_eq!(unavailable.status(), StatusCode::SERVICE_UNAVAILABLE);
+            world.sandbox.faults().clear(Endpoint::Token);
+            world.advance(2);
+            let response = browser.fetch("/me").await;
+            assert_eq!(response.status(), StatusCode::OK, "{path} {store_backed}");
+            // Without use, the limit still ends it.
+            world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
+            world.advance(601);
+            assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_session_lasts_at_least_nine_tenths_of_its_idle_limit_after_its_last_use() {
+    for path in ["/own", "/own/cookie", "/login"] {
+        let (world, store) = world_of_long_tokens();
+        let app = idle(&world, &store);
+        let mut browser = begun(&app, &world, path).await;
+        for seconds in [290, 540] {
+            world.advance(seconds);
+            let response = browser.fetch("/me").await;
+            assert_eq!(response.status(), StatusCode::OK, "{path} after {seconds} s");
+            settle().await;
+        }
+        world.advance(601);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn use_is_written_once_in_a_tenth_of_the_idle_limit() {
+    let (world, store) = world_of_long_tokens();
+    let app = idle(&world, &store);
+    let mut browser = begun(&app, &world, "/own").await;
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    let mut writes = Vec::new();
+    store.take_operations();
+    for _ in 0..12 {
+        world.advance(20);
+        for _ in 0..5 {
+            assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+            settle().await;
+        }
+        writes.push(store.take_operations().1);
+    }
+    assert_eq!(writes, [0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1]);
+}
+
+#[tokio::test]
+async fn a_rotation_of_the_secret_loses_no_use() {
+    let (world, store) = world_of_long_tokens();
+    let mut browser = begun(&idle(&world, &store), &world, "/own").await;
+    let rotated =
+        || idle_with(&world, &store, |one| one.secret(secret(40)).previous_secret(secret(1)));
+    world.advance(400);
+    // It is sealed with the new secret while its use is recorded.
+    let resealing = store.hold_next_write(KeyNamespace::Session);
+    let response = browser.at(&rotated()).fetch("/me").await;
+    assert_eq!(response.status(), StatusCode::OK);
+    browser.take_in(&response);
+    settle().await;
+    resealing.notify_one();
+    settle().await;
+    world.advance(400);
+    assert_eq!(browser.at(&rotated()).fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_late_write_of_a_session_undoes_no_use_on_another_replica() {
+    let (world, store) = world_of_long_tokens();
+    let app = idle(&world, &store);
+    let browser = begun(&app, &world, "/own").await;
+    let rotated =
+        || idle_with(&world, &store, |one| one.secret(secret(40)).previous_secret(secret(1)));
+    // The session as of its beginning, sealed with the new secret.
+    let late = store.hold_next_write(KeyNamespace::Session);
+    let resealing = browser.request(Method::GET, "/me", &FETCH);
+    assert_eq!(send(&rotated(), resealing).await.status(), StatusCode::OK);
+    settle().await;
+    world.advance(400);
+    assert_eq!(browser.at(&app).fetch("/me").await.status(), StatusCode::OK);
+    settle().await;
+    late.notify_one();
+    settle().await;
+    world.advance(400);
+    assert_eq!(browser.at(&rotated()).fetch("/me").await.status(), StatusCode::OK);
 }

@@ -231,8 +231,9 @@ async fn the_idle_limit_is_enforced_locally_and_use_extends_it() {
         world.advance(299);
         let response = used.fetch("/me").await;
         assert_eq!(response.status(), StatusCode::OK);
-        // Rewritten only after more than half of the time.
-        assert_eq!(set_cookies(response.headers()).len(), step % 2, "{step}");
+        // Rewritten only after more than a tenth of the time.
+        assert_eq!(set_cookies(response.headers()).len(), 1, "{step}");
+        assert_eq!(set_cookies(used.fetch("/me").await.headers()), [""; 0]);
         if step == 1 {
             assert_eq!(unused.clone().fetch("/me").await.status(), StatusCode::OK);
         }
@@ -294,8 +295,6 @@ async fn optional_forwards_anonymous_requests_and_keeps_cookies_of_ended_session
     world.advance(2);
     assert_eq!(john.fetch("/maybe").await.text(), "nobody");
     assert_eq!(john.names(), [NAME]);
-    assert_eq!(john.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(john.names(), [""; 0]);
 }
 
 #[tokio::test]

@@ -965,6 +965,97 @@ async fn a_login_beyond_the_limit_of_sessions_per_user_ends_the_oldest() {
     }
 }
 
+#[tokio::test]
+async fn a_login_in_place_of_a_session_ends_no_other_session_at_the_limit() {
+    for local in [false, true] {
+        let world = World::new();
+        let sessions = world.replica(|one| one.store_backed().max_sessions_per_user(2));
+        let app = app_with_local_login(&sessions);
+        let log_in = async |browser: &mut Browser| match local {
+            true => browser.post("/own").await,
+            false => browser.log_in(&world.sandbox, JANE).await,
+        };
+        let mut devices = [(); 2].map(|()| Browser::new(&app, &world.sandbox));
+        for device in &mut devices {
+            log_in(device).await;
+        }
+        let [first, second] = &mut devices;
+        let replaced = second.clone();
+        for _ in 0..3 {
+            log_in(second).await;
+            assert_eq!(second.fetch("/me").await.status(), StatusCode::OK);
+            assert_eq!(first.fetch("/me").await.status(), StatusCode::OK, "local: {local}");
+        }
+        assert_eq!(replaced.clone().fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
+async fn each_origin_of_an_app_has_its_own_limit_of_sessions_per_user() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let limit = |one: SessionsBuilder| one.shared_store(store.clone()).max_sessions_per_user(2);
+    let here = world.replica(limit);
+    let there = world.replica(|one| limit(one).redirect_uri("https://b.test/auth/callback"));
+    let apps = [app(&here), app(&there)];
+    let mut begun = Vec::new();
+    for origin in [0, 1, 1, 0, 0] {
+        begun.push(marys([&here, &there][origin], &apps[origin], &world).await.unwrap());
+    }
+    let mut statuses = Vec::new();
+    for browser in &mut begun {
+        statuses.push(browser.fetch("/me").await.status() == StatusCode::OK);
+    }
+    assert_eq!(statuses, [false, true, true, true, true], "the oldest of three has ended");
+}
+
+#[tokio::test]
+async fn a_login_with_a_hook_counts_once_towards_the_limit_of_cookie_sessions() {
+    let world = World::with(
+        |sandbox| sandbox,
+        |sessions| {
+            sessions
+                .max_sessions_per_user(2)
+                .on_login(|identity| async move { Ok(identity.session().in_cookie()) })
+        },
+    );
+    for number in 0..4 {
+        let browser = world.logged_in(JANE).await;
+        assert_eq!(browser.names_and_values().len() < 160, number >= 2, "{number}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_the_store_missed_for_minutes_ends_no_session_on_another_replica() {
+    let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let apps = replicas_of(&world, &store, true);
+    let mut browser = Browser::new(&apps[0], &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    world.advance(301);
+    let held = world.sandbox.faults().hold(Endpoint::Token);
+    let refreshed = tokio::spawn(async move { (browser.fetch("/me").await.status(), browser) });
+    settle().await;
+    store.set_down(true);
+    drop(held);
+    let (status, browser) = refreshed.await.unwrap();
+    assert_eq!(status, StatusCode::OK);
+    let second = async || {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.advance(1);
+    };
+    for _ in 0..90 {
+        second().await;
+    }
+    store.set_down(false);
+    for seconds in 0..8 {
+        let status = browser.at(&apps[1]).fetch("/me").await.status();
+        assert_ne!(status, StatusCode::UNAUTHORIZED, "after {seconds} s");
+        second().await;
+    }
+    assert_eq!(browser.at(&apps[1]).fetch("/me").await.status(), StatusCode::OK);
+}
+
 /// Creates a local session of Mary's, and returns its browser.
 async fn marys(
     sessions: &Sessions,

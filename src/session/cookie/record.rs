@@ -358,16 +358,27 @@ impl SessionRecord {
         self.refresh_token.is_some() && unix_millis(now) >= self.body.refresh_at
     }
 
-    /// Whether more than half of the idle time has passed, so that the cookie should record that
-    /// the session is in use.
+    /// Whether more than a tenth of the idle time has passed, so that the cookie or the store should
+    /// record that the session is in use.
     pub(in crate::session) fn is_due_for_touch(
         &self,
         lifetimes: Lifetimes,
         now: OffsetDateTime,
     ) -> bool {
-        let half = lifetimes.idle.map(|idle| idle * 0.5_f64);
-        let half_way = self.body.idle_until.zip(half);
-        half_way.is_some_and(|(until, half)| unix_millis(now.saturating_add(half)) > until)
+        let rest = lifetimes.idle.map(|idle| idle * 0.9_f64);
+        let recorded = self.body.idle_until.zip(rest);
+        recorded.is_some_and(|(until, rest)| unix_millis(now.saturating_add(rest)) > until)
+    }
+
+    /// Whether this record is of a later use than the other one of the same session.
+    pub(in crate::session) fn is_used_after(&self, other: &Self) -> bool {
+        self.body.idle_until > other.body.idle_until
+    }
+
+    /// Returns the record with the idle limit of the other one, if that was used later.
+    pub(in crate::session) fn with_later_use(mut self, other: &Self) -> Self {
+        self.body.idle_until = self.body.idle_until.max(other.body.idle_until);
+        self
     }
 
     /// Returns its lifetime from its beginning to its absolute limit, independent of the current
@@ -561,8 +572,8 @@ pub(in crate::session) mod tests {
         assert!(
             !record.is_past_limits(LIFETIMES, at(599)) && record.is_past_limits(LIFETIMES, at(600))
         );
-        assert!(!record.is_due_for_touch(LIFETIMES, at(300)));
-        assert!(record.is_due_for_touch(LIFETIMES, at(301)));
+        assert!(!record.is_due_for_touch(LIFETIMES, at(60)));
+        assert!(record.is_due_for_touch(LIFETIMES, at(61)));
         let touched = record.touch(LIFETIMES, at(3500));
         assert!(
             !touched.is_past_limits(LIFETIMES, at(3599))
