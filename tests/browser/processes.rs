@@ -77,7 +77,7 @@ impl Program {
 
     /// Sends SIGTERM.
     pub fn terminate(&self) {
-        let kill = format!("kill -TERM {}", self.child.id());
+        let kill = format!("kill -TERM {}", self.id());
         assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
     }
 
@@ -108,7 +108,7 @@ impl Drop for Program {
     fn drop(&mut self) {
         self.kill();
         if thread::panicking() {
-            eprintln!("standard error of process {}:\n{}", self.child.id(), self.errors());
+            eprintln!("standard error of process {}:\n{}", self.id(), self.errors());
         }
     }
 }
