@@ -8,9 +8,10 @@
 //!   requests. No lock is held during a fetch. Each [`TokenSource`] has its own budgets: invalid
 //!   tokens of one do not limit the fetches of the others.
 //! * A key is reported as unknown only after a fetch. While the budget is empty, it is unknown
-//!   whether the issuer has that key, so the keys are unavailable.
+//!   whether the issuer has that key, so the keys are unavailable. The same applies to an invalid
+//!   signature while fetches fail: the key may have been replaced.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -89,6 +90,7 @@ impl RemoteKeys {
             refetch_at: AtomicU64::new(0),
             usable_until: AtomicU64::new(0),
             unavailable_until: AtomicU64::new(0),
+            is_failing: AtomicBool::new(false),
             budgets: [const { FetchBudgets::full() }; TokenSource::COUNT],
             flights: SingleFlight::new(),
         }))
@@ -133,6 +135,9 @@ impl RemoteKeys {
         let Some(budgets) = self.0.budgets.get(source as usize) else { return Self::unavailable() };
         let (budget, without_fetch) = match result {
             Err(TokenError::NoMatchingKey) => (&budgets.unknown_key, TokenError::KeysUnavailable),
+            Err(TokenError::InvalidSignature) if self.0.is_failing.load(Ordering::Acquire) => {
+                (&budgets.bad_signature, TokenError::KeysUnavailable)
+            }
             Err(TokenError::InvalidSignature) => {
                 (&budgets.bad_signature, TokenError::InvalidSignature)
             }
@@ -197,6 +202,8 @@ struct Shared {
     refetch_at: AtomicU64,
     usable_until: AtomicU64,
     unavailable_until: AtomicU64,
+    /// Whether the latest fetch failed.
+    is_failing: AtomicBool,
     /// By [`TokenSource`].
     budgets: [FetchBudgets; TokenSource::COUNT],
     flights: SingleFlight<(), bool>,
@@ -257,6 +264,7 @@ impl Shared {
 
     fn arrived(&self, fetched: Result<KeySet, FetchError>) -> bool {
         let now = self.now();
+        self.is_failing.store(fetched.is_err(), Ordering::Release);
         match fetched {
             Ok(keys) => {
                 telemetry::key_set_fetched(keys.len());

@@ -263,6 +263,33 @@ async fn keys_are_unavailable_when_the_fetch_fails() {
 }
 
 #[tokio::test]
+async fn keys_are_unavailable_while_fetches_fail_even_beyond_the_budget() {
+    for clock in SteppedClock::each() {
+        let (server, time, keys, old_token) = set_up(clock).await;
+        // The second one has an old ID.
+        let new_tokens = ["k2", "k1"].map(|id| TestKey::rsa(1).access_token(id));
+        server.response(KeyResponse::Down);
+        for _ in 0..5 {
+            for token in &new_tokens {
+                let error = verify(&keys, token).await.unwrap_err();
+                assert_eq!(error, TokenError::KeysUnavailable);
+            }
+            assert!(known(&keys, &old_token).is_ok());
+        }
+        assert_eq!(server.count(), 1 + 4);
+        server.response(KeyResponse::keys([TestKey::rsa(0).jwk("k1")]));
+        time.advance(seconds(10));
+        for (token, error) in
+            new_tokens.iter().zip([TokenError::NoMatchingKey, TokenError::InvalidSignature])
+        {
+            assert_eq!(verify(&keys, token).await.unwrap_err(), error);
+        }
+        let [_, forged] = &new_tokens;
+        assert_eq!(known(&keys, forged).unwrap_err(), TokenError::InvalidSignature);
+    }
+}
+
+#[tokio::test]
 async fn a_set_past_its_age_is_refreshed_in_the_background() {
     for clock in SteppedClock::each() {
         let (server, time, keys, old_token) = set_up(clock).await;
