@@ -10,7 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
-use super::store::Reference;
+use super::store::{Reference, StoredState};
 use super::{Session, SessionHandle, Sessions};
 use crate::api::ApiError;
 use crate::api::sessions::SessionDetails;
@@ -202,15 +202,16 @@ impl Sessions {
     /// Returns those sessions that have not ended, or that the store may not have yet.
     async fn valid_sessions(&self, all: Vec<Reference>) -> Result<Vec<Reference>, StoreError> {
         let now = self.0.scalekit.clock().now();
-        let records = try_join_all(all.iter().map(|one| self.read_stored(&one.id))).await?;
+        let records = try_join_all(all.iter().map(|one| self.stored_state(&one.id))).await?;
         let is_valid = |record: SessionRecord| {
             let is_past_limits = record.is_past_limits(self.0.lifetimes, now);
             let session = record.into_session().filter(|_| !is_past_limits);
             session.is_some_and(|session| !self.0.revocations.is_revoked(session.revocable()))
         };
-        let valid = all.into_iter().zip(records).filter(|(one, found)| match found {
-            Some(found) => is_valid(found.record.clone()),
-            None => self.may_lack(one),
+        let valid = all.into_iter().zip(records).filter(|(one, state)| match state {
+            StoredState::Readable(stored) => is_valid(stored.record.clone()),
+            StoredState::Ended => false,
+            StoredState::Absent => self.may_lack(one),
         });
         Ok(valid.map(|(one, _)| one).collect())
     }

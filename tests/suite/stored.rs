@@ -1115,6 +1115,25 @@ async fn a_session_that_a_replica_of_the_store_lacks_counts_towards_the_limit_fo
 }
 
 #[tokio::test]
+async fn a_session_that_has_just_ended_on_another_replica_does_not_count_towards_the_limit() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let limit = |one: SessionsBuilder| one.shared_store(store.clone()).max_sessions_per_user(2);
+    let [first, second] = [(); 2].map(|()| world.replica(limit));
+    let [app, other] = [&first, &second].map(app);
+    let kept = marys(&first, &app, &world).await.unwrap();
+    let mut ended = marys(&first, &app, &world).await.unwrap().at(&other);
+    // The first replica does not learn of the end from the log.
+    store.reject(Some(KeyNamespace::Revocation));
+    assert_eq!(ended.post("/logout").await.status(), StatusCode::SEE_OTHER);
+    store.reject(None);
+    let new = marys(&first, &app, &world).await.unwrap();
+    for browser in [kept, new] {
+        assert_eq!(browser.clone().fetch("/me").await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
 async fn the_end_of_a_stored_session_is_dropped_after_an_hour_and_the_session_stays_ended() {
     let replicas = Replicas::new();
     let [first, second] = &replicas.apps;
