@@ -46,9 +46,9 @@ impl KnownUser {
         self.has_ended
     }
 
-    /// Adds what the event contains. Returns how many names were dropped. An event from the future
+    /// Adds what the event contains. Returns the names that are dropped. An event from the future
     /// counts as current, so that it hides no later one.
-    fn add(&mut self, event: &DirectoryEvent<'_>, now: OffsetDateTime) -> usize {
+    fn add(&mut self, event: &DirectoryEvent<'_>, now: OffsetDateTime) -> Vec<Key> {
         for name in event.names.iter().map(|name| name.key()) {
             self.names.retain(|known| *known != name);
             self.names.push(name);
@@ -59,7 +59,12 @@ impl KnownUser {
             (self.has_ended, self.decided_at) = (!is_active, at);
         }
         let excess = self.names.len().saturating_sub(MAX_NAMES);
-        self.names.drain(..excess).count()
+        if self.has_ended() {
+            // The sessions of all names are about to end. If that fails, the event arrives again,
+            // with the latest names.
+            return self.names.split_off(self.names.len() - excess);
+        }
+        self.names.drain(..excess).collect()
     }
 
     /// `version ‖ whether the user has ended ‖ since when ‖ names`
@@ -98,7 +103,7 @@ impl Sessions {
             let mut user = known.unwrap_or_default();
             let dropped = user.add(event, now);
             match self.compare_and_set(&key, seen, user.encode(), MAX_LIFETIME).await {
-                Ok(true) => telemetry::directory_user_names_dropped(dropped),
+                Ok(true) => telemetry::directory_user_names_dropped(dropped.len()),
                 Ok(false) => continue,
                 // Without room, this event still ends sessions with all names that are known.
                 Err(error @ StoreError::Full { .. }) => {
@@ -108,6 +113,9 @@ impl Sessions {
             }
             if is_first && !matches!(event.event.payload(), EventPayload::DirectoryUserCreated(_)) {
                 telemetry::directory_user_without_history(event.event.event_type());
+            }
+            if user.has_ended() {
+                user.names.extend(dropped);
             }
             return Ok(user);
         }
@@ -126,7 +134,7 @@ mod tests {
     }
 
     /// Adds an event with this address that occurred then.
-    fn add(user: &mut KnownUser, email: &str, ends: bool, seconds: i64) -> usize {
+    fn add(user: &mut KnownUser, email: &str, ends: bool, seconds: i64) -> Vec<Key> {
         let occurred_at = at(seconds).format(&time::format_description::well_known::Rfc3339);
         let event = json!({
             "id": "evt_1",
@@ -167,15 +175,21 @@ mod tests {
     fn the_latest_names_are_kept_once_each() {
         let mut user = KnownUser::default();
         for number in 0..MAX_NAMES {
-            assert_eq!(add(&mut user, &format!("{number}@acme.test"), false, 1), 0);
+            assert_eq!(add(&mut user, &format!("{number}@acme.test"), false, 1), []);
         }
+        let key = |email: &str| Revoked::OrganizationEmail("org_1", email).key();
         // The oldest one becomes the latest.
-        assert_eq!(add(&mut user, "0@acme.test", false, 1), 0);
-        assert_eq!(add(&mut user, "new@acme.test", false, 1), 1);
+        assert_eq!(add(&mut user, "0@acme.test", false, 1), []);
+        assert_eq!(add(&mut user, "new@acme.test", false, 1), [key("1@acme.test")]);
         assert_eq!(user.names.len(), MAX_NAMES);
-        let has =
-            |email: &str| user.names.contains(&Revoked::OrganizationEmail("org_1", email).key());
-        assert!(has("0@acme.test") && has("new@acme.test") && !has("1@acme.test"));
+        assert!(user.names.contains(&key("0@acme.test")));
+        assert_eq!(user.names.last(), Some(&key("new@acme.test")));
+
+        // While the user has ended, the earlier ones are kept.
+        assert_eq!(add(&mut user, "end@acme.test", true, 2), [key("end@acme.test")]);
+        assert_eq!(add(&mut user, "late@acme.test", false, 1), [key("late@acme.test")]);
+        assert_eq!(user.names.first(), Some(&key("2@acme.test")));
+        assert_eq!(add(&mut user, "back@acme.test", false, 3), [key("2@acme.test")]);
     }
 
     #[test]

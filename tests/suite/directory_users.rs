@@ -304,6 +304,50 @@ async fn the_oldest_of_more_than_sixteen_addresses_are_dropped() {
 }
 
 #[tokio::test]
+async fn an_event_that_ends_a_user_drops_no_earlier_address() {
+    for deletes in [true, false] {
+        let (world, store, [deprovisioning, _]) = replicas();
+        let deprovisioning = deprovisioning.end_sessions_without_organization();
+        let address = |number: usize| format!("name-{number}@acme.test");
+        let mut browsers = Vec::new();
+        for number in 0..=16 {
+            if number < 16 {
+                deprovisioning.apply(&named(UPDATED, &address(number))).await.unwrap();
+            }
+            browsers.push(local(&world, "usr_1", &address(number), Some("org_1")).await);
+        }
+        let last = address(16);
+        let event = if deletes { named(DELETED, &last) } else { deactivated(&last) };
+        // The first delivery fails after the address was recorded.
+        let go = store.hold_next_write(KeyNamespace::Revocation);
+        let first = tokio::spawn({
+            let (deprovisioning, event) = (deprovisioning.clone(), event.clone());
+            async move { deprovisioning.apply(&event).await }
+        });
+        tokio::task::yield_now().await;
+        store.fail_next(usize::MAX);
+        go.notify_one();
+        assert!(first.await.unwrap().is_err());
+        store.fail_next(0);
+        assert_eq!(deprovisioning.apply(&event).await.unwrap(), MATCHED_USER);
+        for (number, browser) in browsers.iter().enumerate() {
+            assert!(is_ended(browser).await, "{number}");
+        }
+        // An event that occurred earlier and arrives later names another one.
+        let late = local(&world, "usr_1", "late@acme.test", Some("org_1")).await;
+        let mut earlier = event_of("late@acme.test");
+        let at = world.sandbox.clock().clock().now() - time::Duration::HOUR;
+        earlier["occurred_at"] = json!(at.format(&Rfc3339).unwrap());
+        assert_eq!(deprovisioning.apply(&parsed(&earlier)).await.unwrap(), MATCHED_USER);
+        assert!(is_ended(&late).await);
+    }
+}
+
+fn event_of(email: &str) -> Value {
+    event(UPDATED, &json!({"id": "diruser_1", "email": email, "active": true}))
+}
+
+#[tokio::test]
 async fn the_id_at_the_identity_provider_matches_the_subject() {
     let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
     listen(&world, Deprovisioning::new(&world.sessions));
