@@ -1,5 +1,7 @@
 //! Logins from the first click to the session, and attacks on them.
 
+use axum::Router;
+use axum::routing::get;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use tower_scalekit::Sandbox;
@@ -535,4 +537,11 @@ async fn other_methods_are_405_with_allow() {
     }
     let head = world.browser().send(Method::HEAD, "/login", &NAVIGATION).await;
     assert_eq!(head.status(), StatusCode::FOUND);
+}
+
+#[test]
+#[should_panic(expected = "/login")]
+fn a_page_at_the_path_of_a_route_is_an_error_at_start() {
+    let page = Router::new().route("/login", get(|| async { "page" }));
+    let _ = World::new().sessions.routes::<()>().merge(page);
 }
