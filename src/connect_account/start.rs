@@ -43,6 +43,9 @@ impl Start {
             _ => return Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
         }
         let sessions = &self.0.0.sessions;
+        if let Some(redirect) = sessions.redirect_to_own_form(request, self.0.path()) {
+            return Ok(redirect);
+        }
         // It creates an account: a page of another site must not do so for the user.
         if sessions.is_cross_site(request.headers()) {
             return Err(ConnectAccountError::CrossSite);

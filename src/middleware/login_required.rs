@@ -16,6 +16,7 @@ use crate::util::fetch_metadata::{is_navigation, is_speculative, wants_html};
 pub struct LoginRequired {
     next: Next,
     clear_cookies: Vec<HeaderValue>,
+    set_cookie: Option<HeaderValue>,
 }
 
 #[derive(Clone)]
@@ -36,7 +37,7 @@ impl LoginRequired {
     /// session that is over.
     pub(crate) fn new<B>(request: &Request<B>, login: String, removals: Vec<HeaderValue>) -> Self {
         let headers = request.headers();
-        let next = if is_speculative(headers) {
+        let next = if is_speculative(request) {
             Next::Speculative { wants_html: wants_html(headers) }
         } else if is_navigation(request) {
             Next::Login(login)
@@ -45,7 +46,12 @@ impl LoginRequired {
         } else {
             Next::Script
         };
-        Self { next, clear_cookies: removals }
+        Self { next, clear_cookies: removals, set_cookie: None }
+    }
+
+    /// Sets a cookie with the redirect.
+    pub(crate) fn set_cookie(self, value: Option<HeaderValue>) -> Self {
+        Self { set_cookie: value, ..self }
     }
 
     /// Where to send the browser: the login, with the requested page in `return_to` if its path is
@@ -71,7 +77,7 @@ impl LoginRequired {
             let message = "You are not logged in, so the form was not accepted";
             page::show(&mut response, page::problem(message, login, "Log in"));
         }
-        for cookie in &self.clear_cookies {
+        for cookie in self.clear_cookies.iter().chain(&self.set_cookie) {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }
         response

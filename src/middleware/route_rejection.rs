@@ -61,7 +61,7 @@ pub(crate) trait RouteState {
     /// Returns the response to a speculative request, so that it has no side effects.
     fn reject_speculative<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
         let headers = request.headers();
-        is_speculative(headers).then(|| {
+        is_speculative(request).then(|| {
             let error = Self::Error::SPECULATIVE;
             // The link is relative: the page contains nothing from the request.
             self.renderer().render(RouteRejection::new(error, String::new(), headers), request)

@@ -45,11 +45,20 @@ impl SendEmail {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let login = &self.0;
+        // The cookie of the attempt is for the host of the link in the e-mail.
+        let at_own_host = |return_to: Option<&ReturnTo>| {
+            login.0.sessions.redirect_to_own_form(request, &login.start_page(return_to))
+        };
         let fields = match login.fields(request, body).await {
             Ok(fields) => fields,
-            Err(failure) => return login.reject(failure, request, None),
+            Err(failure) => {
+                return at_own_host(None).unwrap_or_else(|| login.reject(failure, request, None));
+            }
         };
         let return_to = login.allowed_return_to(&fields);
+        if let Some(redirect) = at_own_host(Some(&return_to)) {
+            return redirect;
+        }
         let begun = self.begin(&fields, &return_to, request).await;
         begun.and_then(|attempt| login.under_way(&attempt, request)).unwrap_or_else(|failure| {
             match self.earlier(&failure, &fields, request) {

@@ -92,7 +92,7 @@ impl RequireSession {
                 self.reject(SessionRejection::CrossSite, request)
             }
             LoadedSession::Active(active) => self.forward(active, request),
-            LoadedSession::RefreshDue(due) if is_speculative(request.headers()) => {
+            LoadedSession::RefreshDue(due) if is_speculative(request) => {
                 match self.sessions.without_refresh(due) {
                     LoadedSession::Active(active) => self.forward(active, request),
                     _ => self.without(
@@ -130,7 +130,7 @@ impl RequireSession {
         request: &mut Request<B>,
     ) -> Decision<SessionResponse> {
         request.extensions_mut().insert(active.session.principal().clone());
-        if !active.has_effects() || is_speculative(request.headers()) {
+        if !active.has_effects() || is_speculative(request) {
             return Decision::Forward(SessionResponse::Unchanged);
         }
         self.sessions.record_use(&active);
@@ -151,7 +151,7 @@ impl RequireSession {
         clear: PresentPieces,
         request: &mut Request<B>,
     ) -> Decision<SessionResponse> {
-        let (reason, clear) = match is_speculative(request.headers()) {
+        let (reason, clear) = match is_speculative(request) {
             true => (SessionRejection::Speculative as fn(_) -> _, PresentPieces::default()),
             false => (reason, clear),
         };
@@ -161,11 +161,14 @@ impl RequireSession {
             false => sessions.removals(clear, request.headers()),
         };
         let target = sessions.requested_target(request, base_path);
-        let login = sessions.at_own_host(request, target.as_deref()).unwrap_or_else(|| {
-            let page = page_of(request, sessions, base_path);
-            sessions.login_of(request, page.as_ref().filter(|page| !page.is_single_use()))
-        });
-        let login = LoginRequired::new(request, login, removals);
+        let login = match sessions.at_own_host(request, target.as_deref()) {
+            Some(own) => LoginRequired::new(request, own.url, removals).set_cookie(own.count),
+            None => {
+                let page = page_of(request, sessions, base_path);
+                let page = page.as_ref().filter(|page| !page.is_single_use());
+                LoginRequired::new(request, sessions.login_of(request, page), removals)
+            }
+        };
         if self.optional {
             // A login may complete while the handler runs: its cookie must not be removed.
             insert_anonymous(request.extensions_mut(), login);

@@ -7,19 +7,24 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use super::Sessions;
 use crate::middleware::route_rejection::redirect;
-use crate::util::fetch_metadata::{is_navigation, requested_target};
+use crate::util::fetch_metadata::{is_navigation, is_speculative, requested_target, wants_html};
 use crate::util::host_redirect::{HostAndPort, is_marked, with_mark};
 use crate::util::return_to::{ReturnTo, with_return_to};
 use crate::util::telemetry;
 
 /// A host is named in the log once in this time.
 const WARNING_INTERVAL: Duration = Duration::from_secs(60);
-/// How many hosts are named in that time. Any client can send any name.
-const MAX_WARNINGS: usize = 16;
+/// How many hosts are named at once. Any client can send any name.
+const MAX_AT_ONCE: usize = 16;
+/// The interval between further ones, so that made-up names do not hide the proxy's.
+const FURTHER_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How many redirects of a browser within seconds may lose their mark.
+const MAX_UNMARKED: u8 = 3;
 
 /// The hosts that were named in the log, and when.
 #[derive(Default)]
@@ -29,7 +34,9 @@ impl HostWarnings {
     fn is_due(&self, host: &HostAndPort, now: Duration) -> bool {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         recent.retain(|(_, at)| now.saturating_sub(*at) < WARNING_INTERVAL);
-        let is_due = recent.len() < MAX_WARNINGS && recent.iter().all(|(known, _)| known != host);
+        let is_limited = recent.len() >= MAX_AT_ONCE
+            && recent.last().is_some_and(|(_, at)| now.saturating_sub(*at) < FURTHER_INTERVAL);
+        let is_due = !is_limited && recent.iter().all(|(known, _)| known != host);
         if is_due {
             recent.push((host.clone(), now));
         }
@@ -43,6 +50,13 @@ impl fmt::Debug for HostWarnings {
     }
 }
 
+/// A redirect of a browser to the redirect URI's host.
+pub(crate) struct OwnHostRedirect {
+    pub(crate) url: String,
+    /// The `Set-Cookie` value that limits further redirects.
+    pub(crate) count: Option<HeaderValue>,
+}
+
 impl Sessions {
     /// Returns path and query of a request as the browser has sent it, if known. `layer_path` is
     /// what is removed from the path before a layer, if that is more than the base path.
@@ -54,23 +68,26 @@ impl Sessions {
         requested_target(request, self.0.paths.base.known(), layer_path)
     }
 
-    /// Returns the URL at the redirect URI's host of a navigation to another host, which would
+    /// Returns the redirect to the redirect URI's host of a navigation to another host, which would
     /// start a login here. A request that was redirected there is not redirected again: a proxy
     /// does not forward the host, and the login continues.
     pub(crate) fn at_own_host<B>(
         &self,
         request: &Request<B>,
         target: Option<&str>,
-    ) -> Option<String> {
+    ) -> Option<OwnHostRedirect> {
         let (own, other) = self.other_host(request)?;
-        if is_marked(request) {
+        if self.was_redirected(request) {
             if self.0.host_warnings.is_due(&other, self.scalekit().clock().monotonic()) {
                 telemetry::other_host(&own, &other);
             }
             return None;
         }
         let target = target.filter(|target| target.starts_with('/'))?;
-        Some(format!("{}{}", self.public_url().origin().ascii_serialization(), with_mark(target)))
+        Some(OwnHostRedirect {
+            url: self.marked_at_own_host(target),
+            count: self.cookies().count_host_redirect(request.headers()),
+        })
     }
 
     /// Redirects a navigation that would start a login to the redirect URI's host. `path` is that of
@@ -84,27 +101,54 @@ impl Sessions {
             let query = request.uri().query().map(|query| format!("?{query}"));
             format!("{path}{}", query.unwrap_or_default()).into()
         });
-        let page = self.at_own_host(request, Some(&target))?;
-        Some(redirect(StatusCode::FOUND, &page, []))
+        let OwnHostRedirect { url, count } = self.at_own_host(request, Some(&target))?;
+        Some(redirect(StatusCode::FOUND, &url, count))
+    }
+
+    /// Redirects a form that would start an attempt at another host to its page at the redirect
+    /// URI's host. The browser names the host that it has opened: if only the proxy names another
+    /// one, the attempt starts.
+    pub(crate) fn redirect_to_own_form(
+        &self,
+        request: &Request<()>,
+        form_page: &str,
+    ) -> Option<Response<Bytes>> {
+        let headers = request.headers();
+        if request.method() != Method::POST || !wants_html(headers) {
+            return None;
+        }
+        let opened = HostAndPort::of_form_page(headers)?;
+        let is_forwarded = HostAndPort::of_request(request)? == opened;
+        (is_forwarded && HostAndPort::of_url(self.public_url())? != opened)
+            .then(|| redirect(StatusCode::SEE_OTHER, &self.marked_at_own_host(form_page), None))
     }
 
     /// Returns the URL of a login that a request leads to, marked if the request is.
     pub(crate) fn login_of<B>(&self, request: &Request<B>, return_to: Option<&ReturnTo>) -> String {
         let login = self.with_return_to(self.login_path(), return_to);
-        let is_still_other = is_marked(request) && self.other_host(request).is_some();
+        let is_still_other = self.was_redirected(request) && self.other_host(request).is_some();
         if is_still_other { with_mark(&login) } else { login }
     }
 
     /// Returns a path with `return_to` in its query, unless that is the start page.
     pub(crate) fn with_return_to(&self, path: &str, return_to: Option<&ReturnTo>) -> String {
-        let start_page = self.start_page().as_str().trim_end_matches('/');
-        let is_other = |page: &&ReturnTo| page.as_str().trim_end_matches('/') != start_page;
-        with_return_to(path, return_to.filter(is_other))
+        with_return_to(path, return_to.filter(|page| *page != self.start_page()))
+    }
+
+    /// Whether a request was redirected to the own host. The count is for proxies that remove the
+    /// mark; a user may open the other host more than once.
+    fn was_redirected<B>(&self, request: &Request<B>) -> bool {
+        is_marked(request) || self.cookies().host_redirects(request.headers()) >= MAX_UNMARKED
+    }
+
+    fn marked_at_own_host(&self, target: &str) -> String {
+        format!("{}{}", self.public_url().origin().ascii_serialization(), with_mark(target))
     }
 
     /// Returns the redirect URI's host, and that of a navigation if it is another one.
     fn other_host<B>(&self, request: &Request<B>) -> Option<(HostAndPort, HostAndPort)> {
-        if request.method() != Method::GET || !is_navigation(request) {
+        let is_get = request.method() == Method::GET;
+        if !is_get || !is_navigation(request) || is_speculative(request) {
             return None;
         }
         let hosts = HostAndPort::of_url(self.public_url()).zip(HostAndPort::of_request(request));
@@ -132,8 +176,28 @@ mod tests {
         assert!(warnings.is_due(&host("a.test:8080"), at(59)));
         assert!(warnings.is_due(&host("a.test"), at(60)));
         let due = (0..1000).filter(|n| warnings.is_due(&host(&format!("h{n}.test")), at(61)));
-        assert_eq!(due.count(), MAX_WARNINGS - 2);
-        assert_eq!(warnings.0.lock().unwrap().len(), MAX_WARNINGS);
+        assert_eq!(due.count(), MAX_AT_ONCE - 2);
+        assert_eq!(warnings.0.lock().unwrap().len(), MAX_AT_ONCE);
         assert!(warnings.is_due(&host("b.test"), at(122)));
+    }
+
+    #[test]
+    fn made_up_hosts_do_not_hide_that_of_the_proxy() {
+        let warnings = HostWarnings::default();
+        let upstream = host("upstream:8080");
+        let mut named = Vec::new();
+        for second in 0..600 {
+            let now = Duration::from_secs(second);
+            if second % 60 == 0 {
+                for n in 0..100 {
+                    warnings.is_due(&host(&format!("h{n}-{second}.test")), now);
+                }
+            }
+            if warnings.is_due(&upstream, now) {
+                named.push(second);
+            }
+            assert!(warnings.0.lock().unwrap().len() < 2 * MAX_AT_ONCE);
+        }
+        assert_eq!(named.len(), 10, "once a minute: {named:?}");
     }
 }

@@ -79,7 +79,16 @@ pub(crate) fn is_state_changing<B>(request: &Request<B>) -> bool {
 
 /// Whether a browser or framework makes the request before the user follows the link, and may never
 /// show the response: `Sec-Purpose` (Fetch, section 3.7), the headers before it, and Next.js.
-pub(crate) fn is_speculative(headers: &HeaderMap) -> bool {
+///
+/// A form, and a request that the user causes (`Sec-Fetch-User`), are not speculative, even if a
+/// proxy or an extension marks all requests.
+pub(crate) fn is_speculative<B>(request: &Request<B>) -> bool {
+    let headers = request.headers();
+    if !matches!(*request.method(), Method::GET | Method::HEAD)
+        || headers.get("sec-fetch-user").is_some_and(|user| user == "?1")
+    {
+        return false;
+    }
     let purposes = ["sec-purpose", "purpose", "x-purpose", "x-moz", "x-sec-purpose"];
     headers.contains_key("next-router-prefetch")
         || purposes.iter().flat_map(|name| headers.get_all(*name)).any(|value| {
@@ -109,8 +118,8 @@ pub(crate) fn is_navigation<B>(request: &Request<B>) -> bool {
 /// other than axum's the rest of `layer_path`. `None` if neither axum's `OriginalUri` nor one of
 /// these is known.
 ///
-/// A path that begins with what may have been removed is complete, unless the proxy names the
-/// prefix in `X-Forwarded-Prefix`: the app may have a page whose own path begins in the same way.
+/// A path that begins with what may have been removed is complete. `X-Forwarded-Prefix` does not
+/// count: some proxies set it and remove nothing.
 pub(crate) fn requested_target<'r, B>(
     request: &'r Request<B>,
     base_path: Option<&str>,
@@ -121,9 +130,7 @@ pub(crate) fn requested_target<'r, B>(
         None => (request.uri(), layer_path.or(base_path)?),
     };
     let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let prefix = request.headers().get("x-forwarded-prefix").and_then(|value| value.to_str().ok());
-    let is_removed = prefix.is_some_and(|prefix| Some(prefix.trim_end_matches('/')) == base_path);
-    let rest = uri.path().strip_prefix(removed).filter(|_| !is_removed);
+    let rest = uri.path().strip_prefix(removed);
     Some(match rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
         true => target.into(),
         false => format!("{removed}{target}").into(),
@@ -225,19 +232,14 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_repeats_the_base_path_is_complete_unless_the_proxy_says_otherwise() {
-        for (prefix, target, requested) in [
-            ("/app", "/app/x", "/app/app/x"),
-            ("/app/", "/app", "/app/app"),
-            ("/app", "/x", "/app/x"),
-            ("/other", "/app/x", "/app/x"),
-            ("/app, /app", "/app/x", "/app/x"),
-            ("", "/app/x", "/app/x"),
-        ] {
-            let request =
-                Request::get(target).header("x-forwarded-prefix", prefix).body(()).unwrap();
-            let found = requested_target(&request, Some("/app"), None);
-            assert_eq!(found.as_deref(), Some(requested), "{prefix} {target}");
+    fn a_path_that_repeats_the_base_path_is_complete_whatever_the_proxy_says() {
+        for prefix in ["/app", "/app/", "/other", "/app, /app", ""] {
+            for (target, requested) in [("/app/x", "/app/x"), ("/app", "/app"), ("/x", "/app/x")] {
+                let request =
+                    Request::get(target).header("x-forwarded-prefix", prefix).body(()).unwrap();
+                let found = requested_target(&request, Some("/app"), None);
+                assert_eq!(found.as_deref(), Some(requested), "{prefix} {target}");
+            }
         }
         let request = Request::get("/x").body(()).unwrap();
         let found = |base_path, layer_path| requested_target(&request, base_path, layer_path);
@@ -279,21 +281,27 @@ mod tests {
 
     #[test]
     fn speculative_requests_are_recognized() {
-        let check = |values: &[(&'static str, &'static str)]| {
-            let mut headers = HeaderMap::new();
+        let check = |method: &str, values: &[(&'static str, &'static str)]| {
+            let mut request = Request::builder().method(method).body(()).unwrap();
             for (name, value) in values {
-                headers.append(*name, HeaderValue::from_static(value));
+                request.headers_mut().append(*name, HeaderValue::from_static(value));
             }
-            is_speculative(&headers)
+            is_speculative(&request)
         };
         for name in ["sec-purpose", "purpose", "x-purpose", "x-moz", "x-sec-purpose"] {
             for value in ["prefetch", "prefetch;prerender", "a, PREVIEW", "prerender"] {
-                assert!(check(&[(name, value)]) && check(&[(name, "x"), (name, value)]));
+                assert!(check("GET", &[(name, value)]) && check("HEAD", &[(name, value)]));
+                assert!(check("GET", &[(name, "x"), (name, value)]));
+                assert!(check("GET", &[(name, value), ("sec-fetch-user", "?0")]));
+                // The user has followed a link or sent a form.
+                assert!(!check("GET", &[(name, value), ("sec-fetch-user", "?1")]));
+                assert!(!check("POST", &[(name, value)]));
             }
-            assert!(!check(&[(name, "")]) && !check(&[(name, "navigate")]));
+            assert!(!check("GET", &[(name, "")]) && !check("GET", &[(name, "navigate")]));
         }
-        assert!(check(&[("next-router-prefetch", "1")]));
-        assert!(!check(&[]) && !check(&[("sec-fetch-dest", "prefetch")]));
+        assert!(check("GET", &[("next-router-prefetch", "1")]));
+        assert!(!check("DELETE", &[("next-router-prefetch", "1")]));
+        assert!(!check("GET", &[]) && !check("GET", &[("sec-fetch-dest", "prefetch")]));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use http::uri::{Authority, PathAndQuery};
-use http::{Request, Uri, header};
+use http::{HeaderMap, Request, Uri, header};
 use url::{Host, Url};
 
 /// The query parameter that marks a request that was redirected to another host. Such a request is
@@ -30,6 +30,13 @@ impl HostAndPort {
             (Some(host), None) => Self::parse(host.to_str().ok()?),
             _ => None,
         }
+    }
+
+    /// Returns the host of the page that has sent a form, as the browser names it: `Origin`, or else
+    /// `Referer`.
+    pub(crate) fn of_form_page(headers: &HeaderMap) -> Option<Self> {
+        let page = headers.get(header::ORIGIN).or_else(|| headers.get(header::REFERER))?;
+        Self::of_url(&Url::parse(page.to_str().ok()?).ok()?)
     }
 
     pub(crate) fn of_url(url: &Url) -> Option<Self> {

@@ -13,7 +13,8 @@ use tower::{ServiceExt as _, service_fn};
 use tower_layer::Layer as _;
 use tower_scalekit::sandbox::NewIdpInitiatedLogin;
 use tower_scalekit::{
-    ConnectAccount, IdpInitiatedRedirect, RequireScope, RequireSession, Session, Sessions,
+    ConnectAccount, IdpInitiatedRedirect, PasswordlessLogin, RequireScope, RequireSession, Session,
+    Sessions,
 };
 
 use crate::secrets::Captured;
@@ -24,6 +25,9 @@ use crate::support::{
 
 const MARK: &str = "scalekit_host_redirect=1";
 const OTHER: &str = "www.example.com";
+/// For a proxy that removes the mark.
+const FIRST_REDIRECT: &str =
+    "__Host-scalekit_host_redirect=1; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=10";
 
 /// Opens a page at this host as a browser does.
 async fn open_at(app: &Router, host: &str, target: &str) -> Response<Bytes> {
@@ -70,7 +74,7 @@ async fn a_page_that_requires_a_login_is_requested_at_the_redirect_uris_host_fir
                 let first = open_at(&app, host, target).await;
                 assert_eq!(first.status(), StatusCode::FOUND, "{host}");
                 assert_eq!(first.location(), format!("{origin}{target}{separator}{MARK}"));
-                assert_eq!(set_cookies(first.headers()), [""; 0]);
+                assert_eq!(set_cookies(first.headers()).len(), 1, "{:?}", first.headers());
                 first.assert_private();
                 // HTTP/2 has the host in the URI.
                 let absolute = format!("http://{host}{target}");
@@ -97,7 +101,7 @@ async fn a_login_is_requested_at_the_redirect_uris_host_first() {
         assert_eq!(redirected.status(), StatusCode::FOUND);
         let separator = if query.is_empty() { '?' } else { '&' };
         assert_eq!(redirected.location(), format!("{ORIGIN}{target}{separator}{MARK}"));
-        assert_eq!(set_cookies(redirected.headers()), [""; 0]);
+        assert_eq!(set_cookies(redirected.headers()), [FIRST_REDIRECT]);
         redirected.assert_private();
         let mut browser = world.browser();
         let started = browse_at(&mut browser, "app.example.com", redirected.location()).await;
@@ -164,7 +168,66 @@ async fn behind_a_proxy_that_changes_the_host_a_login_is_redirected_once_and_com
     for number in 0..100 {
         open_at(&world.app, &format!("h{number}.test"), &format!("/login?{MARK}")).await;
     }
-    assert!(warnings() < 20, "{}", warnings());
+    let named = warnings();
+    assert!(named < 20, "{named}");
+    // Made-up hosts do not hide that of a proxy.
+    world.advance(5);
+    open_at(&world.app, "proxy:8080", &format!("/login?{MARK}")).await;
+    assert_eq!(warnings(), named + 1);
+    assert!(logged().contains("request_host=proxy:8080"));
+}
+
+/// A content delivery network that forwards known parameters only, and its own host.
+#[tokio::test]
+async fn behind_a_proxy_that_removes_the_mark_too_a_login_completes_after_three_redirects() {
+    let world = World::new();
+    let connection = world.sandbox.connections().list().remove(0).id;
+    world.sandbox.idp().set_initiate_login_url("https://app.example.com/login");
+    let optional = Router::new()
+        .route("/managed", get(|_: Session| async { "admin" }))
+        .route_layer(RequireScope::any_role(["admin"]))
+        .route_layer(RequireSession::new(&world.sessions).optional());
+    let app = world.app.clone().merge(optional).layer(IdpInitiatedRedirect::new(&world.sessions));
+    for page in ["/me", "/login", "/managed", "idp"] {
+        let mut browser = world.browser().at(&app);
+        let page = match page {
+            "idp" => {
+                let login = NewIdpInitiatedLogin::new(&connection);
+                format!("/login?idp_initiated_login={}", world.sandbox.idp().login_token(login))
+            }
+            page => page.to_owned(),
+        };
+        let unmarked = |location: &str| {
+            let location = location.strip_prefix(ORIGIN).unwrap_or(location);
+            location.replace(&format!("?{MARK}"), "").replace(&format!("&{MARK}"), "")
+        };
+        let mut locations = Vec::new();
+        let mut target = page.clone();
+        while target.starts_with('/') {
+            let response = browse_at(&mut browser, "upstream", &target).await;
+            target = unmarked(response.location());
+            locations.push(response.location().to_owned());
+            assert!(locations.len() < 9, "{locations:?}");
+        }
+        let redirects = locations.iter().filter(|location| location.starts_with(ORIGIN)).count();
+        assert_eq!(redirects, 3, "{locations:?}");
+        let callback = world.sandbox.log_in(&target, JANE).unwrap();
+        let done = browse_at(&mut browser, "upstream", &callback).await;
+        assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
+    }
+    // A user may open the other host again.
+    let mut browser = world.browser();
+    for visit in 0..10 {
+        let response = browse_at(&mut browser, OTHER, "/me").await;
+        let is_redirected = response.location() == format!("{ORIGIN}/me?{MARK}");
+        assert_eq!(is_redirected, visit % 4 != 3, "{visit}");
+        if !is_redirected {
+            world.advance(11);
+        }
+    }
+    // A page that needs no login is not redirected, and sets no cookie.
+    let shown = browse_at(&mut world.browser(), OTHER, "/maybe").await;
+    assert_eq!((shown.status(), set_cookies(shown.headers()).len()), (StatusCode::OK, 0));
 }
 
 #[tokio::test]
@@ -309,7 +372,7 @@ async fn an_idp_initiated_login_is_not_used_up_at_another_host() {
     let mut browser = world.browser().at(&app);
     let redirected = browse_at(&mut browser, OTHER, &target).await;
     assert_eq!(redirected.location(), format!("{ORIGIN}{target}&{MARK}"));
-    assert_eq!(set_cookies(redirected.headers()), [""; 0]);
+    assert_eq!(set_cookies(redirected.headers()), [FIRST_REDIRECT]);
     redirected.assert_private();
     let started = browse_at(&mut browser, "app.example.com", redirected.location()).await;
     assert_eq!(parameter(started.location(), "connection_id"), Some(connection));
@@ -346,6 +409,100 @@ async fn connecting_an_account_starts_at_the_redirect_uris_host() {
     let returned = "/connect/gmail/verify?auth_request_id=a&state=b";
     let response = open_at(&app, OTHER, returned).await;
     assert_eq!((response.status(), response.location()), (StatusCode::FOUND, "/login"));
+}
+
+/// A form of the app's page at this host, as browsers send it.
+async fn submit(
+    browser: &mut Browser,
+    host: &str,
+    origin: (&str, &str),
+    target: &str,
+    form: &'static str,
+) -> Response<Bytes> {
+    let headers = [
+        NAVIGATION[0],
+        NAVIGATION[1],
+        ("sec-fetch-site", "same-origin"),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("host", host),
+        origin,
+    ];
+    let mut request = browser.request(Method::POST, target, &headers);
+    *request.body_mut() = Body::from(form);
+    let response = send(browser.app(), request).await;
+    browser.take_in(&response);
+    response
+}
+
+#[tokio::test]
+async fn a_form_at_another_host_is_shown_again_at_the_redirect_uris_host() {
+    let world = World::new();
+    let connect = ConnectAccount::builder(&world.sessions, "gmail").build().unwrap();
+    let login = PasswordlessLogin::builder(&world.sessions)
+        .start_page("/sign-in")
+        .code_page("/code")
+        .build()
+        .unwrap();
+    let app = world.app.clone().merge(connect.routes()).merge(login.routes());
+    let mut jane = world.logged_in(JANE).await.at(&app);
+    let (own, port) = ("app.example.com", "app.example.com:8443");
+    let email = "email=jane%40acme.test&return_to=%2Fme";
+    let (send_path, sign_in) = ("/passwordless/send", "/sign-in?return_to=%2Fme");
+    for (target, form, page) in
+        [("/connect/gmail", "", "/connect/gmail"), (send_path, email, sign_in)]
+    {
+        let separator = if page.contains('?') { '&' } else { '?' };
+        for origin in [
+            ("origin", "https://app.example.com:8443"),
+            ("referer", "https://app.example.com:8443/some/page?a=b"),
+        ] {
+            let cookies = jane.names().len();
+            let response = submit(&mut jane, port, origin, target, form).await;
+            let expected = format!("{ORIGIN}{page}{separator}{MARK}");
+            assert_eq!(
+                (response.status(), response.location()),
+                (StatusCode::SEE_OTHER, &*expected)
+            );
+            response.assert_private();
+            assert_eq!(jane.names().len(), cookies, "no attempt has begun");
+        }
+        // At the own host, behind a proxy that changes the host, and where the browser does not
+        // name it, the attempt begins.
+        let origin = ("origin", ORIGIN);
+        for (host, origin) in [(own, origin), ("upstream", origin), (port, ("origin", "null"))] {
+            world.advance(61);
+            let response = submit(&mut jane, host, origin, target, form).await;
+            assert_eq!(response.status(), StatusCode::SEE_OTHER, "{}", response.text());
+            assert!(!response.location().starts_with(ORIGIN), "{}", response.location());
+            assert_eq!(set_cookies(response.headers()).len(), 1, "{target} {host}");
+        }
+        // A script would follow the redirect to another origin.
+        world.advance(61);
+        let headers = [
+            FETCH[0],
+            FETCH[1],
+            FETCH[2],
+            ("host", port),
+            ("origin", "https://app.example.com:8443"),
+        ];
+        let json = ("content-type", "application/json");
+        let mut request = jane.request(Method::POST, target, &[&headers[..], &[json]].concat());
+        *request.body_mut() = Body::from("{\"email\": \"jane@acme.test\"}");
+        let response = send(&app, request).await;
+        let location = response.header("location").unwrap_or_default();
+        assert!(!location.contains(MARK), "{target}: {location}");
+        // Another site is rejected as at the own host.
+        let mut foreign = jane.clone();
+        let headers =
+            [NAVIGATION[0], NAVIGATION[1], ("sec-fetch-site", "cross-site"), ("host", port)];
+        let evil = [&headers[..], &[("origin", "https://evil.test")]].concat();
+        let response = foreign.send(Method::POST, target, &evil).await;
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{target}");
+    }
+    // An older browser names its page only, which is none of the own host.
+    let headers = [NAVIGATION[0], ("host", OTHER), ("origin", "http://www.example.com")];
+    let response = world.browser().at(&app).send(Method::POST, send_path, &headers).await;
+    assert_eq!(response.location(), format!("{ORIGIN}/sign-in?{MARK}"));
 }
 
 #[tokio::test]

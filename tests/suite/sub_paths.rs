@@ -2,13 +2,15 @@
 //! one that does not.
 
 use std::collections::HashSet;
+use std::future::ready;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::OriginalUri;
+use axum::middleware::map_request;
 use axum::routing::get;
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use tower::{ServiceExt as _, service_fn};
 use tower_scalekit::session::SessionsBuilder;
 use tower_scalekit::{
@@ -33,11 +35,16 @@ enum Deployment {
     StrippedWithHeader,
     /// Behind a proxy that removes nothing.
     Unchanged,
+    /// The same, with `X-Forwarded-Prefix`.
+    UnchangedWithHeader,
 }
 
-use Deployment::{Nested, NestedService, Stripped, StrippedWithHeader, Unchanged};
+use Deployment::{
+    Nested, NestedService, Stripped, StrippedWithHeader, Unchanged, UnchangedWithHeader,
+};
 
-const ALL: [Deployment; 5] = [Nested, NestedService, Stripped, StrippedWithHeader, Unchanged];
+const ALL: [Deployment; 6] =
+    [Nested, NestedService, Stripped, StrippedWithHeader, Unchanged, UnchangedWithHeader];
 
 impl Deployment {
     /// The app as browsers reach it. `app` has its pages at paths without the base path.
@@ -47,12 +54,22 @@ impl Deployment {
             NestedService => Router::new().nest_service(base, app),
             Stripped | StrippedWithHeader => stripping_proxy(app, base, self == StrippedWithHeader),
             Unchanged => app,
+            UnchangedWithHeader => {
+                let prefix: HeaderValue = base.parse().unwrap();
+                app.layer(map_request(move |mut request: Request<Body>| {
+                    request.headers_mut().insert("x-forwarded-prefix", prefix.clone());
+                    ready(request)
+                }))
+            }
         }
     }
 
     /// The path of the app's own pages in its router.
     fn page(self, base: &str, path: &str) -> String {
-        if self == Unchanged { format!("{base}{path}") } else { path.to_owned() }
+        match self {
+            Unchanged | UnchangedWithHeader => format!("{base}{path}"),
+            _ => path.to_owned(),
+        }
     }
 }
 
@@ -135,8 +152,11 @@ async fn all_of_a_sessions_life_is_below_the_base_path() {
 
         let page = format!("{base}/me?x=1&y=%2F");
         let login = browser.open(&page).await;
-        let encoded = url::form_urlencoded::byte_serialize(page.as_bytes()).collect::<String>();
-        assert_eq!(login.location(), format!("{base}/login?return_to={encoded}"), "{what}");
+        let encoded = |page: &str| -> String {
+            url::form_urlencoded::byte_serialize(page.as_bytes()).collect()
+        };
+        let with_page = |page: &str| format!("{base}/login?return_to={}", encoded(page));
+        assert_eq!(login.location(), with_page(&page), "{what}");
         assert_eq!(log_in(&mut browser, &sandbox, &page, JANE).await, page, "{what}");
         assert_eq!(browser.open(&page).await.text(), JANE, "{what}");
         let refreshed = browser.post(&format!("{base}/auth/refresh")).await;
@@ -160,11 +180,14 @@ async fn all_of_a_sessions_life_is_below_the_base_path() {
         assert_eq!(start.location(), format!("{ORIGIN}{base}"), "{what}");
         assert_eq!(browser.names(), browser.names_with("_switch_"), "{what}");
 
-        // A login from the start page returns there.
-        let login = browser.open(base).await;
-        assert_eq!(login.location(), format!("{base}/login"), "{what}");
-        assert_eq!(log_in(&mut browser, &sandbox, base, JANE).await, base, "{what}");
-        assert_eq!(browser.open(base).await.text(), JANE, "{what}");
+        // A login from the start page returns there, with the slash that a proxy adds.
+        let (start, login) = match deployment {
+            Stripped | StrippedWithHeader => (format!("{base}/"), with_page(&format!("{base}/"))),
+            _ => (base.to_owned(), format!("{base}/login")),
+        };
+        assert_eq!(browser.open(base).await.location(), login, "{what}");
+        assert_eq!(log_in(&mut browser, &sandbox, base, JANE).await, start, "{what}");
+        assert_eq!(browser.open(&start).await.text(), JANE, "{what}");
 
         // Routes are no pages to return to, and error pages link to the login.
         for own in ["/login", "/auth/callback?a", "/logout", "/auth/refresh"] {
@@ -187,8 +210,9 @@ async fn a_page_whose_own_path_begins_with_the_base_path_works() {
         for page in ["/app/x", "/app/app/x", "/app/app", "/app/app/app/x?y=/app"] {
             let mut browser = Browser::new(&app, &sandbox);
             let returned = log_in(&mut browser, &sandbox, page, JANE).await;
-            // A proxy that does not name what it removes hides that the path has it twice.
-            let is_hidden = deployment == Stripped && page.starts_with("/app/app");
+            // A proxy that removes it hides that the path has it twice.
+            let is_removed = matches!(deployment, Stripped | StrippedWithHeader);
+            let is_hidden = is_removed && page.starts_with("/app/app");
             let expected = if is_hidden { &page["/app".len()..] } else { page };
             assert_eq!(returned, expected, "{deployment:?} {page}");
             assert_eq!(browser.open(page).await.text(), JANE, "{deployment:?} {page}");

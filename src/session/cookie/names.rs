@@ -17,6 +17,9 @@ const MAX_PIECES: usize = 3;
 /// How many cookies of one name are tried.
 const MAX_REPEATED: usize = 3;
 
+/// Longer than a redirect takes.
+const HOST_REDIRECT_LIFETIME: time::Duration = time::Duration::seconds(10);
+
 /// How much of a login attempt's `state` is in its cookie's name.
 pub(crate) const ATTEMPT_ID_BYTES: usize = 8;
 
@@ -25,6 +28,7 @@ pub(crate) const ATTEMPT_ID_BYTES: usize = 8;
 pub(crate) struct CookieStyle {
     secure: bool,
     session_names: [String; MAX_PIECES],
+    host_redirect_name: String,
     /// The prefix of all other names.
     prefix: String,
 }
@@ -76,6 +80,7 @@ impl CookieStyle {
                 format!("{prefix}{base}_session.1"),
                 format!("{prefix}{base}_session.2"),
             ],
+            host_redirect_name: format!("{prefix}{base}_host_redirect"),
             prefix: format!("{prefix}{base}_"),
         }
     }
@@ -124,6 +129,22 @@ impl CookieStyle {
     /// Returns the `Set-Cookie` value that removes a cookie, with the attributes it was set with.
     pub(crate) fn removal(&self, name: &str) -> Option<HeaderValue> {
         self.set(name, "", time::Duration::ZERO)
+    }
+
+    /// Returns the `Set-Cookie` value that counts redirects of a browser to the own host.
+    pub(in crate::session) fn count_host_redirect(
+        &self,
+        headers: &HeaderMap,
+    ) -> Option<HeaderValue> {
+        let count = self.host_redirects(headers).saturating_add(1).to_string();
+        self.set(&self.host_redirect_name, &count, HOST_REDIRECT_LIFETIME)
+    }
+
+    /// Returns how often the browser was redirected to the own host within the last seconds.
+    pub(in crate::session) fn host_redirects(&self, headers: &HeaderMap) -> u8 {
+        let counts = pairs(headers).filter(|(name, _)| *name == self.host_redirect_name.as_bytes());
+        let counts = counts.filter_map(|(_, count)| std::str::from_utf8(count).ok()?.parse().ok());
+        counts.max().unwrap_or(0)
     }
 
     /// Returns the session cookies of a request.
