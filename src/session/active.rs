@@ -10,7 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
-use super::store::{Reference, StoredState};
+use super::store::Reference;
 use super::{Session, SessionHandle, Sessions};
 use crate::api::ApiError;
 use crate::api::sessions::SessionDetails;
@@ -202,18 +202,22 @@ impl Sessions {
     /// Returns those sessions that have not ended, or that the store may not have yet.
     async fn valid_sessions(&self, all: Vec<Reference>) -> Result<Vec<Reference>, StoreError> {
         let now = self.0.scalekit.clock().now();
-        let records = try_join_all(all.iter().map(|one| self.stored_state(&one.id))).await?;
+        let values = try_join_all(all.iter().map(|one| self.stored_value(&one.id))).await?;
         let is_valid = |record: SessionRecord| {
             let is_past_limits = record.is_past_limits(self.0.lifetimes, now);
             let session = record.into_session().filter(|_| !is_past_limits);
             session.is_some_and(|session| !self.0.revocations.is_revoked(session.revocable()))
         };
-        let valid = all.into_iter().zip(records).filter(|(one, state)| match state {
-            StoredState::Readable(stored) => is_valid(stored.record.clone()),
-            StoredState::Ended => false,
-            StoredState::Absent => self.may_lack(one),
+        let valid = all.into_iter().zip(values).filter_map(|(one, value)| {
+            let is_valid = match value {
+                Some(value) => {
+                    self.open_stored(&one.id, value).is_some_and(|stored| is_valid(stored.record))
+                }
+                None => self.may_lack(&one),
+            };
+            is_valid.then_some(one)
         });
-        Ok(valid.map(|(one, _)| one).collect())
+        Ok(valid.collect())
     }
 
     async fn active_local_sessions(

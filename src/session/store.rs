@@ -283,10 +283,11 @@ impl Sessions {
 
     async fn try_load(&self, reference: &Reference) -> Result<Option<Session>, LoadError> {
         let (id, generation) = (&*reference.id, reference.generation);
-        let StoredRecord { record, outdated_key, .. } = match self.stored_state(id).await? {
-            StoredState::Readable(stored) => stored,
-            StoredState::Absent if self.may_lack(reference) => return Err(LoadError::Behind),
-            StoredState::Ended | StoredState::Absent => return Ok(None),
+        let Some(value) = self.stored_value(id).await? else {
+            return if self.may_lack(reference) { Err(LoadError::Behind) } else { Ok(None) };
+        };
+        let Some(StoredRecord { record, outdated_key, .. }) = self.open_stored(id, value) else {
+            return Ok(None);
         };
         if record.generation() >= generation {
             if outdated_key {
@@ -399,22 +400,16 @@ impl Sessions {
     /// Returns a session as stored. Returns `None` when it has ended, or is sealed with a secret
     /// that is no longer in use.
     pub(super) async fn read_stored(&self, id: &str) -> Result<Option<StoredRecord>, StoreError> {
-        Ok(match self.stored_state(id).await? {
-            StoredState::Readable(stored) => Some(stored),
-            StoredState::Ended | StoredState::Absent => None,
-        })
+        let value = self.stored_value(id).await?;
+        Ok(value.and_then(|value| self.open_stored(id, value)))
     }
 
-    pub(super) async fn stored_state(&self, id: &str) -> Result<StoredState, StoreError> {
-        Ok(match with_timeout(self.0.store.get(&self.stored_key(id))).await? {
-            Some(value) => {
-                self.open_stored(id, value).map_or(StoredState::Ended, StoredState::Readable)
-            }
-            None => StoredState::Absent,
-        })
+    /// Returns the value of a session, which may be a tombstone.
+    pub(super) async fn stored_value(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
+        with_timeout(self.0.store.get(&self.stored_key(id))).await
     }
 
-    fn open_stored(&self, id: &str, value: Bytes) -> Option<StoredRecord> {
+    pub(super) fn open_stored(&self, id: &str, value: Bytes) -> Option<StoredRecord> {
         let (record, outdated_key) = self.unseal_stored(id, std::str::from_utf8(&value).ok()?)?;
         Some(StoredRecord { record, value, outdated_key })
     }
@@ -442,15 +437,6 @@ impl Sessions {
         let remaining = record.remaining(self.0.scalekit.clock().now()).unsigned_abs();
         remaining.saturating_add(MAX_CLOCK_ERROR).min(record.lifetime())
     }
-}
-
-/// What the store has of a session.
-pub(super) enum StoredState {
-    Readable(StoredRecord),
-    /// A tombstone, or a value that is sealed with a secret that is no longer in use.
-    Ended,
-    /// It has expired, was lost, or has not reached this replica of the store.
-    Absent,
 }
 
 /// Returned when a session could not be stored.
