@@ -1,8 +1,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jsonwebtoken::Algorithm;
-
 use super::application_token::TokenSlot;
 use super::{Environment, EnvironmentUrl, Scalekit};
 use crate::clock::Clock;
@@ -10,7 +8,7 @@ use crate::env;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
 use crate::secret::SecretString;
-use crate::token::RemoteKeys;
+use crate::token::{DEFAULT_ALGORITHM, RemoteKeys};
 
 /// Builds a [`Scalekit`] handle.
 #[must_use]
@@ -120,7 +118,7 @@ impl ScalekitBuilder {
                 url.join("/keys"),
                 Arc::clone(&http_client),
                 self.clock.clone(),
-                vec![Algorithm::RS256],
+                vec![DEFAULT_ALGORITHM],
             );
             Scalekit(Arc::new(Environment {
                 url,

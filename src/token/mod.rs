@@ -59,13 +59,12 @@ mod vectors;
 mod verifier;
 mod verifying_key;
 
-pub use jsonwebtoken::Algorithm;
-
 pub use self::idp_initiated_login::IdpInitiatedLogin;
 pub use self::principal::Principal;
 pub use self::verifier::{
     ExternalIssuer, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder,
 };
+pub use jsonwebtoken::Algorithm;
 
 pub(crate) use self::claims::{CLOCK_SKEW, Claims};
 pub(crate) use self::id_token::{Grant, IdTokenExpectations};
@@ -74,6 +73,10 @@ pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::ORGANIZATION_CLAIMS;
 pub(crate) use self::remote_keys::{RemoteKeys, TokenSource};
 pub(crate) use self::verifier::{Expectations, Leeway, TokenCheck};
+
+/// The signature algorithm of Scalekit environments, and of other issuers unless it is configured
+/// (OpenID Connect Core, section 3.1.3.7).
+pub(crate) const DEFAULT_ALGORITHM: Algorithm = Algorithm::RS256;
 
 /// Returned when a token is rejected. Disclose no more than `invalid_token` to clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

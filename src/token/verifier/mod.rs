@@ -11,7 +11,9 @@ use super::claims::{CLOCK_SKEW, TokenKind};
 pub(crate) use super::remote_keys::TokenCheck;
 use super::remote_keys::VerifiedJws;
 use super::verifying_key::VerifyingKey;
-use super::{Claims, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError, TokenSource};
+use super::{
+    Claims, DEFAULT_ALGORITHM, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError, TokenSource,
+};
 use crate::clock::Clock;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
@@ -384,7 +386,7 @@ impl<I> TokenVerifierBuilder<I> {
             id_token_audience: None,
             organization_claims: Vec::new(),
             resources: Vec::new(),
-            algorithms: vec![Algorithm::RS256],
+            algorithms: vec![DEFAULT_ALGORITHM],
             leeway: Leeway::default(),
             cache_capacity: 4096,
             issuer_kind: PhantomData,
