@@ -50,7 +50,7 @@ async fn main() {
         .template_variable("app", "Acme Projects")
         .client_key(peer)
         .max_emails_per_client(30)
-        .confirmation_page(pages::link_question)
+        .confirmation_page(pages::link_confirmation)
         .on_rejection(in_our_style)
         .build();
     let login = common::or_exit(2, login);

@@ -14,14 +14,14 @@ pub fn address(return_to: Option<&str>, gone: bool) -> String {
         html! {
             h1 { "Log in without a password" }
             @if gone {
-                p { "That login took too long, or this browser keeps no cookies. Begin it again." }
+                p { "This login has expired, or your browser blocks cookies. Start again." }
             }
             p.lead { "We send you an e-mail with a code and a link." }
             form.card method="post" action=(at("/passwordless/send")) {
                 label for="email" { "E-mail address" }
                 input #email type="email" name="email" required autocomplete="email" autofocus;
                 @if let Some(page) = return_to { input type="hidden" name="return_to" value=(page); }
-                button.button { "Send the e-mail" }
+                button.button { "Send e-mail" }
             }
         },
     )
@@ -34,9 +34,9 @@ pub fn code(pending: &PendingLogin, outbox: Option<&str>) -> String {
         "Check your e-mail",
         html! {
             h1 { "Check your e-mail" }
-            p.lead { "It went to " strong { (pending.email) } "." }
+            p.lead { "We sent an e-mail to " strong { (pending.email) } "." }
             @if kind.is_none_or(PasswordlessType::has_link) {
-                p { "Open its link in this browser, and you are logged in." }
+                p { "Open its link in this browser to log in." }
             }
             @if kind.is_none_or(PasswordlessType::has_code) {
                 form.card method="post" action=(at("/passwordless/verify")) {
@@ -53,26 +53,26 @@ pub fn code(pending: &PendingLogin, outbox: Option<&str>) -> String {
                 a.button.quiet href=(at("/")) { "Use another address" }
             }
             @if let Some(outbox) = outbox {
-                p.muted { "It is in " a href=(outbox) target="_blank" { "the sandbox's outbox" } "." }
+                p.muted { "Read it in " a href=(outbox) target="_blank" { "the sandbox's outbox" } "." }
             }
         },
     )
 }
 
 /// For a link that was opened in another browser than the requesting one.
-pub fn link_question(question: &LinkConfirmation) -> String {
+pub fn link_confirmation(link: &LinkConfirmation) -> String {
     page_with(
         // For older browsers, which would send the form without its origin.
         html! { meta name="referrer" content="strict-origin"; },
         "Log in",
         html! {
-            h1 { "Log in to " (question.host()) }
-            p.lead { "You opened the link of an e-mail. If you have asked for it, log in with it here." }
-            form method="post" action=(question.action()) {
-                (PreEscaped(question.hidden_fields()))
+            h1 { "Log in to " (link.host()) }
+            p.lead { "You opened the link in an e-mail. If you requested it, log in here." }
+            form method="post" action=(link.action()) {
+                (PreEscaped(link.hidden_fields()))
                 button.button { "Log in" }
             }
-            p.muted { "If you did not ask for it, close this page." }
+            p.muted { "If you did not request it, close this page." }
         },
     )
 }
@@ -97,7 +97,7 @@ pub fn problem(message: &str, retry_url: &str) -> String {
         html! {
             h1 { "Something went wrong" }
             p.lead { (message) "." }
-            a.button href=(retry_url) { "Go on" }
+            a.button href=(retry_url) { "Continue" }
         },
     )
 }

@@ -140,7 +140,7 @@ async fn in_another_browser_a_link_requires_confirmation() {
 
     let Some(other) = Browser::open().await else { return };
     other.open_link(&environment.outbox()).await;
-    other.shows(&["Log in to 127.0.0.1", "If you did not ask for it, close this page"]).await;
+    other.shows(&["Log in to 127.0.0.1", "If you did not request it, close this page"]).await;
     other.picture("passwordless-elsewhere").await;
     assert_eq!(other.status().await, 200);
     // Opening the page had no effect.
@@ -153,7 +153,7 @@ async fn in_another_browser_a_link_requires_confirmation() {
 
     // The link does not work again.
     other.go(&link).await;
-    other.shows(&["Log in to 127.0.0.1", "If you did not ask for it, close this page"]).await;
+    other.shows(&["Log in to 127.0.0.1", "If you did not request it, close this page"]).await;
     other.click("main button").await;
     other.is_rejected(400, &["used already"]).await;
     other.go(&app.address("/")).await;
@@ -195,11 +195,11 @@ async fn an_e_mail_can_be_resent_with_a_new_code_and_the_third_is_rejected() {
     if first != second {
         browser.enter(&first).await;
         browser.is_rejected(400, &["This code is wrong", "newest e-mail"]).await;
-        browser.click_link("Go on").await;
+        browser.click_link("Continue").await;
     }
     browser.click("#resend button").await;
     browser.is_rejected(429, &["Too many e-mails", "Wait a minute"]).await;
-    browser.click_link("Go on").await;
+    browser.click_link("Continue").await;
     browser.enter(&second).await;
     browser.is_logged_in(&app).await;
 }
@@ -213,14 +213,14 @@ async fn the_sixth_wrong_code_says_how_to_go_on() {
     for _ in 0..5 {
         browser.enter(wrong).await;
         browser.is_rejected(400, &["This code is wrong"]).await;
-        browser.click_link("Go on").await;
+        browser.click_link("Continue").await;
         browser.shows(&["Check your e-mail"]).await;
     }
     browser.enter(wrong).await;
     browser.is_rejected(429, &["Too many codes were tried", "request a new e-mail"]).await;
     browser.picture("passwordless-sixth").await;
 
-    browser.click_link("Go on").await;
+    browser.click_link("Continue").await;
     browser.ask_for_mail(&app).await;
     let code = browser.read_code(&environment.outbox()).await;
     browser.enter(&code).await;
@@ -238,7 +238,7 @@ async fn an_expired_code_is_reported() {
     browser.enter(&code).await;
     browser.is_rejected(400, &["has expired", "Request a new e-mail"]).await;
     browser.picture("passwordless-expired").await;
-    browser.click_link("Go on").await;
+    browser.click_link("Continue").await;
     browser.shows(&["Log in without a password"]).await;
 }
 
