@@ -111,7 +111,9 @@ impl Setup {
             "" => app,
             base => Router::new().nest_service(base, app.clone()).fallback_service(app),
         };
-        let app = with_security_headers(app, self.scalekit.environment_url());
+        // A form that starts a login may be on a page under another name of the host.
+        let targets = format!("{} {}", self.public_url, self.scalekit.environment_url());
+        let app = with_security_headers(app, &targets);
         let stop = stop_signal();
         self.print_urls();
         let (draining, drain) = oneshot::channel();
@@ -147,8 +149,8 @@ pub const SHUTDOWN: Duration = Duration::from_secs(15);
 ///
 /// `same-origin`, not `no-referrer`: with the latter, browsers send `Origin: null` with forms,
 /// which then count as cross-site.
-pub fn with_security_headers(app: Router, environment_url: &str) -> Router {
-    let policy = content_security_policy(environment_url, "'none'");
+pub fn with_security_headers(app: Router, form_targets: &str) -> Router {
+    let policy = content_security_policy(form_targets, "'none'");
     let set = |name: HeaderName, value: &str| {
         let value = or_exit(2, HeaderValue::from_str(value));
         SetResponseHeaderLayer::if_not_present(name, value)
@@ -159,12 +161,13 @@ pub fn with_security_headers(app: Router, environment_url: &str) -> Router {
         .layer(set(header::X_FRAME_OPTIONS, "DENY"))
 }
 
-/// The policy of a page that may embed these frames. Forms may be submitted to the environment and
-/// to any identity provider: browsers apply `form-action` to the redirects that follow, too.
-pub fn content_security_policy(environment_url: &str, frames: &str) -> String {
+/// The policy of a page that may embed these frames. Forms may lead to these targets, such as the
+/// environment, and to any identity provider: Chromium applies `form-action` to the redirects that
+/// follow, too.
+pub fn content_security_policy(form_targets: &str, frames: &str) -> String {
     format!(
         "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; connect-src 'self'; \
-         frame-src {frames}; form-action 'self' {environment_url} https:; base-uri 'none'; frame-ancestors 'none'"
+         frame-src {frames}; form-action 'self' {form_targets} https:; base-uri 'none'; frame-ancestors 'none'"
     )
 }
 

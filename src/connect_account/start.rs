@@ -43,8 +43,8 @@ impl Start {
             _ => return Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
         }
         let sessions = &self.0.0.sessions;
-        if let Some(redirect) = sessions.redirect_to_own_form(request, self.0.path()) {
-            return Ok(redirect);
+        if let Some(page) = sessions.own_form(request, self.0.path()) {
+            return Ok(page);
         }
         // It creates an account: a page of another site must not do so for the user.
         if sessions.is_cross_site(request.headers()) {

@@ -47,7 +47,7 @@ impl SendEmail {
         let login = &self.0;
         // The cookie of the attempt is for the host of the link in the e-mail.
         let at_own_host = |return_to: Option<&ReturnTo>| {
-            login.0.sessions.redirect_to_own_form(request, &login.start_page(return_to))
+            login.0.sessions.own_form(request, &login.start_page(return_to))
         };
         let fields = match login.fields(request, body).await {
             Ok(fields) => fields,
@@ -56,8 +56,8 @@ impl SendEmail {
             }
         };
         let return_to = login.allowed_return_to(&fields);
-        if let Some(redirect) = at_own_host(Some(&return_to)) {
-            return redirect;
+        if let Some(page) = at_own_host(Some(&return_to)) {
+            return page;
         }
         let begun = self.begin(&fields, &return_to, request).await;
         begun.and_then(|attempt| login.under_way(&attempt, request)).unwrap_or_else(|failure| {

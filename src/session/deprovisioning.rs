@@ -242,14 +242,13 @@ impl Deprovisioning {
         };
         let is_logout = matches!(event.payload(), EventPayload::UserLogout(_));
         // All at once, and even if the store fails: the sessions end in this process.
-        let revoked =
-            join_all(names.iter().map(
-                async |name| match event.occurred_at().filter(|_| is_logout) {
-                    Some(at) => self.sessions.revoke_ended_at(at, *name).await,
-                    None => self.sessions.revoke(*name).await,
-                },
-            ));
-        revoked.await.into_iter().fold(result, Result::and)?;
+        join_all(names.iter().map(async |name| match event.occurred_at().filter(|_| is_logout) {
+            Some(at) => self.sessions.revoke_ended_at(at, *name).await,
+            None => self.sessions.revoke(*name).await,
+        }))
+        .await
+        .into_iter()
+        .fold(result, Result::and)?;
         let mut is_matched = false;
         for name in names {
             is_matched = is_matched || self.sessions.has_begun(name).await?;

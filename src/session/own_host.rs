@@ -10,7 +10,10 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use super::Sessions;
+use crate::middleware::page;
+use crate::middleware::page::escaped;
 use crate::middleware::route_rejection::redirect;
+use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_navigation, is_speculative, requested_target, wants_html};
 use crate::util::host_redirect::{HostAndPort, is_marked, with_mark};
 use crate::util::return_to::{ReturnTo, with_return_to};
@@ -105,10 +108,12 @@ impl Sessions {
         Some(redirect(StatusCode::FOUND, &url, count))
     }
 
-    /// Redirects a form that would start an attempt at another host to its page at the redirect
-    /// URI's host. The browser names the host that it has opened: if only the proxy names another
-    /// one, the attempt starts.
-    pub(crate) fn redirect_to_own_form(
+    /// Returns the response to a form that would start an attempt at another host: a page that
+    /// continues at the form's page at the redirect URI's host. The browser names the host that it
+    /// has opened: if only the proxy names another one, the attempt starts.
+    ///
+    /// No redirect, which `form-action` in a content security policy of the form's page would block.
+    pub(crate) fn own_form(
         &self,
         request: &Request<()>,
         form_page: &str,
@@ -119,8 +124,20 @@ impl Sessions {
         }
         let opened = HostAndPort::of_form_page(headers)?;
         let is_forwarded = HostAndPort::of_request(request)? == opened;
-        (is_forwarded && HostAndPort::of_url(self.public_url())? != opened)
-            .then(|| redirect(StatusCode::SEE_OTHER, &self.marked_at_own_host(form_page), None))
+        let own = HostAndPort::of_url(self.public_url()).filter(|own| *own != opened)?;
+        is_forwarded.then(|| {
+            let url = self.marked_at_own_host(form_page);
+            let title = format!("Continue at {own}");
+            let message =
+                format!("The form was not sent, because the address of this app is {own}");
+            let refresh =
+                format!(r#"<meta http-equiv="refresh" content="0; url={}">"#, escaped(&url));
+            let link = format!(r#"<a href="{}">Continue</a>"#, escaped(&url));
+            let mut response = Response::new(Bytes::new());
+            page::show(&mut response, page::page(&refresh, &title, &message, link));
+            set_no_store(response.headers_mut());
+            response
+        })
     }
 
     /// Returns the URL of a login that a request leads to, marked if the request is.

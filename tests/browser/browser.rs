@@ -110,6 +110,10 @@ impl Browser {
         self.client.current_url().await.unwrap().into()
     }
 
+    pub async fn back(&self) {
+        self.client.back().await.unwrap();
+    }
+
     pub async fn reload(&self) {
         self.client.refresh().await.unwrap();
     }

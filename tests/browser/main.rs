@@ -13,6 +13,7 @@ mod looks;
 mod other_hosts;
 mod passwordless;
 mod processes;
+mod returning;
 mod running;
 mod sessions;
 mod speculative;

@@ -4,8 +4,9 @@ use std::net::TcpListener;
 
 use tower_scalekit::Sandbox;
 
-use crate::app::{App, Environment};
+use crate::app::{App, Environment, example};
 use crate::browser::Browser;
+use crate::processes::{Program, fresh_folder};
 
 /// A port that was free a moment ago: the app must know its public URL before it listens.
 fn free_port() -> u16 {
@@ -45,6 +46,70 @@ async fn either_loopback_name_leads_to_the_requested_page() {
     browser.pick("jane@acme.test").await;
     browser.arrives_at(&format!("{url}/dashboard?tab=7")).await;
     browser.shows(&["Hello, Jane"]).await;
+}
+
+/// Starts an example as in the README. Returns its URL at the other loopback name, too.
+fn newcomer(name: &str, arguments: &[&str]) -> (App, String) {
+    let settings = [("BIND", "127.0.0.1:0")];
+    let program = Program::start(&example(name), arguments, &settings, fresh_folder());
+    let app = App::listening(program);
+    let other = app.url.replace("127.0.0.1", "localhost");
+    (app, other)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_example_can_be_opened_under_the_other_loopback_name() {
+    let Some(browser) = Browser::open().await else { return };
+    for name in ["saaskit", "login"] {
+        let (app, other) = newcomer(name, &[]);
+        browser.go(&other).await;
+        browser.follow_made_up_link("/login").await;
+        browser.pick("jane@acme.test").await;
+        browser.arrives_at(&app.address("/")).await;
+        assert_eq!(browser.fetch("/api/me", 1).await[0]["status"], 200, "{name}");
+        browser.forget_everything().await;
+    }
+
+    let (app, other) = newcomer("agentkit", &["--serve"]);
+    browser.go(&other).await;
+    browser.click_link("Log in").await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/")).await;
+    browser.click("main form button").await;
+    browser.click("button[value=allow]").await;
+    browser.arrives_at(&app.address("/")).await;
+    browser.shows(&["5 unread mails"]).await;
+    browser.forget_everything().await;
+
+    let (app, other) = newcomer("sso", &[]);
+    browser.go(&other).await;
+    browser.type_into("#email", "ana@example.com").await;
+    browser.click("form.card button").await;
+    browser.shows(&["Test Organization"]).await;
+    browser.type_into("#email", "ana@example.com").await;
+    browser.click("form.fields button.primary").await;
+    browser.arrives_at(&app.address("/")).await;
+    assert_eq!(browser.fetch("/api/me", 1).await[0]["status"], 200);
+}
+
+/// The link in the e-mail leads to the redirect URI's host.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_email_is_requested_at_the_redirect_uris_host() {
+    let Some(browser) = Browser::open().await else { return };
+    let (app, other) = newcomer("passwordless", &[]);
+    let sandbox = app.program.said("sandbox on ");
+    browser.go(&format!("{other}/")).await;
+    browser.type_into("#email", "ada@acme.test").await;
+    browser.click("form.card button").await;
+    browser.arrives_at(&app.address("/?scalekit_host_redirect=1")).await;
+    assert!(browser.cookies_named("passwordless_").await.is_empty());
+    browser.type_into("#email", "ada@acme.test").await;
+    browser.click("form.card button").await;
+    browser.shows(&["Check your e-mail"]).await;
+    browser.go(&format!("{sandbox}/outbox")).await;
+    browser.click("#mails li:first-child a").await;
+    browser.shows(&["You are logged in"]).await;
+    browser.arrives_at(&app.address("/")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
