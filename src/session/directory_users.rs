@@ -59,7 +59,7 @@ impl KnownUser {
             (self.has_ended, self.decided_at) = (!is_active, at);
         }
         let excess = self.names.len().saturating_sub(MAX_NAMES);
-        if self.has_ended() {
+        if self.has_ended() || event.is_active == Some(false) {
             // The sessions of all names are about to end. If that fails, the event arrives again,
             // with the latest names.
             return self.names.split_off(self.names.len() - excess);
@@ -114,7 +114,7 @@ impl Sessions {
             if is_first && !matches!(event.event.payload(), EventPayload::DirectoryUserCreated(_)) {
                 telemetry::directory_user_without_history(event.event.event_type());
             }
-            if user.has_ended() {
+            if user.has_ended() || event.is_active == Some(false) {
                 user.names.extend(dropped);
             }
             return Ok(user);
@@ -190,6 +190,8 @@ mod tests {
         assert_eq!(add(&mut user, "late@acme.test", false, 1), [key("late@acme.test")]);
         assert_eq!(user.names.first(), Some(&key("2@acme.test")));
         assert_eq!(add(&mut user, "back@acme.test", false, 3), [key("2@acme.test")]);
+        // Also if the end arrives late.
+        assert_eq!(add(&mut user, "early@acme.test", true, 2), [key("early@acme.test")]);
     }
 
     #[test]
