@@ -57,6 +57,7 @@
 //! | [`sandbox`] | Scalekit environment for tests, with the feature `sandbox` |
 //! | [`scalekit`] | connection to one environment |
 //! | [`secret`] | secret types that `Debug` does not print |
+//! | [`revocation`] | revocations of sessions, users and organizations, for sessions and bearer tokens |
 //! | [`session`] | sessions: creation, cookies, refresh, revocation |
 //! | [`shared_store`] | trait for state that replicas share, with implementations for memory and Redis |
 //! | [`token`] | verification of JWTs |
@@ -118,6 +119,7 @@ pub mod protected_resource;
 pub mod require_scope;
 pub mod require_session;
 pub mod require_token;
+pub mod revocation;
 #[cfg(feature = "sandbox")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub mod sandbox;

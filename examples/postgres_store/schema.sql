@@ -10,13 +10,13 @@ CREATE INDEX IF NOT EXISTS shared_value_expiry ON shared_value (expires_at);
 -- The last position of each log. Its row is locked while an entry is appended.
 CREATE TABLE IF NOT EXISTS shared_log (
     log text COLLATE "C" PRIMARY KEY,
-    -- Another one after a loss of the table: positions of the former one are not in this log.
-    incarnation uuid NOT NULL DEFAULT gen_random_uuid(),
     last_position bigint NOT NULL
 );
 CREATE TABLE IF NOT EXISTS shared_log_entry (
     log text COLLATE "C" NOT NULL,
     position bigint NOT NULL,
+    -- After a restore from a backup, another entry gets the position, but not the mark.
+    mark uuid NOT NULL DEFAULT gen_random_uuid(),
     entry bytea NOT NULL,
     expires_at timestamptz NOT NULL,
     PRIMARY KEY (log, position)

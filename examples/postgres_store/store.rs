@@ -4,14 +4,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
-use sqlx::postgres::{PgPool, PgPoolOptions, PgRow};
-use sqlx::{Executor as _, Row as _};
+use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions, PgRow};
+use sqlx::query::Query;
+use sqlx::{Executor as _, Postgres, Row as _};
+use tokio::time::timeout;
 use tower_scalekit::shared_store::{
     LogCursor, LogPage, SharedStore, StoreError, StoreFuture, StoreKey,
 };
 
 /// A read returns at most this many entries of a log.
 const PAGE_ENTRIES: i64 = 1000;
+
+/// The time limit of a statement. Requests wait two seconds for a store, of which half a second is for
+/// a connection.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// `SharedStore` in PostgreSQL.
 ///
@@ -24,8 +30,9 @@ impl PostgresStore {
     /// Connects and creates the tables.
     pub async fn connect(url: &str) -> Result<Self, sqlx::Error> {
         let pool = PgPoolOptions::new()
-            // Requests wait two seconds for a store.
-            .acquire_timeout(Duration::from_secs(1))
+            .acquire_timeout(Duration::from_millis(500))
+            // A statement fails on a broken connection, and a further round trip tests nothing else.
+            .test_before_acquire(false)
             .after_connect(|connection, _| {
                 connection
                     .execute("SET statement_timeout = '1s'")
@@ -41,7 +48,7 @@ impl PostgresStore {
     /// Removes expired values. They count as absent, but take up space: call this every few minutes.
     pub async fn remove_expired(&self) -> Result<(), sqlx::Error> {
         self.0.execute("DELETE FROM shared_value WHERE expires_at <= now()").await?;
-        self.0.execute("DELETE FROM shared_log_entry WHERE expires_at <= now()").await?;
+        self.0.execute(REMOVE_EXPIRED_ENTRIES).await?;
         Ok(())
     }
 
@@ -67,7 +74,19 @@ impl PostgresStore {
         for value in values {
             query = query.bind(&value[..]);
         }
-        query.fetch_optional(&self.0).await.map_err(unavailable)
+        Ok(self.run(query).await?.pop())
+    }
+
+    /// Runs a statement. A connection that does not respond is closed.
+    async fn run(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, StoreError> {
+        let mut connection = self.0.acquire().await.map_err(unavailable)?;
+        match timeout(RESPONSE_TIMEOUT, query.fetch_all(&mut *connection)).await {
+            Ok(rows) => rows.map_err(unavailable),
+            Err(late) => {
+                drop(connection.detach());
+                Err(StoreError::Unavailable(late.into()))
+            }
+        }
     }
 }
 
@@ -110,16 +129,26 @@ const APPEND: &str = "
     INSERT INTO shared_log_entry (log, position, entry, expires_at)
     SELECT $1, last_position, $2, now() + $3 * interval '1 second' FROM next";
 
-/// A cursor of another incarnation is the start. One row has the incarnation, even without entries.
+/// The last entry stays, because cursors refer to it.
+const REMOVE_EXPIRED_ENTRIES: &str = "
+    DELETE FROM shared_log_entry USING shared_log
+    WHERE shared_log.log = shared_log_entry.log AND position < last_position
+        AND expires_at <= now()";
+
+/// A cursor whose entry was lost is the start. Returns whether it was in each row, and one row even
+/// without entries.
 const READ_SINCE: &str = "
-    SELECT shared_log.incarnation::text, position, entry
-    FROM shared_log LEFT JOIN LATERAL (
-        SELECT position, entry FROM shared_log_entry
-        WHERE shared_log_entry.log = $1 AND expires_at > now()
-            AND position > CASE WHEN shared_log.incarnation::text = $2 THEN $3 ELSE 0 END
+    WITH seen AS (
+        SELECT position FROM shared_log_entry
+        WHERE log = $1 AND mark::text = $2 AND position = $3
+    )
+    SELECT $3 <> 0 AND NOT EXISTS (SELECT FROM seen), position, mark::text, entry
+    FROM (SELECT) AS one LEFT JOIN LATERAL (
+        SELECT position, mark, entry FROM shared_log_entry
+        WHERE log = $1 AND expires_at > now()
+            AND position > coalesce((SELECT position FROM seen), 0)
         ORDER BY position LIMIT $4
     ) AS later ON true
-    WHERE shared_log.log = $1
     ORDER BY position";
 
 impl SharedStore for PostgresStore {
@@ -171,31 +200,37 @@ impl SharedStore for PostgresStore {
         async move {
             let query =
                 sqlx::query(APPEND).bind(name(log)).bind(&entry[..]).bind(ttl.as_secs_f64());
-            query.execute(&self.0).await.map(|_| ()).map_err(unavailable)
+            self.run(query).await.map(|_| ())
         }
         .boxed()
     }
 
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
         async move {
-            let (incarnation, position) = cursor.as_text().split_once(' ').unwrap_or_default();
-            let position: i64 = position.parse().unwrap_or(0);
-            let query = sqlx::query(READ_SINCE).bind(name(log)).bind(incarnation).bind(position);
-            let rows = query.bind(PAGE_ENTRIES).fetch_all(&self.0).await.map_err(unavailable)?;
-            let (mut entries, mut next) = (Vec::new(), LogCursor::start());
+            // Positions begin with one.
+            let (mark, position) = match cursor.as_text().split_once(' ') {
+                Some((mark, position)) => (mark, position.parse().unwrap_or(-1)),
+                None => ("", 0_i64),
+            };
+            let query = sqlx::query(READ_SINCE).bind(name(log)).bind(mark).bind(position);
+            let rows = self.run(query.bind(PAGE_ENTRIES)).await?;
+            let (mut entries, mut next, mut is_lost) = (Vec::new(), cursor.clone(), false);
             for row in &rows {
-                let now: String = row.try_get(0).map_err(unavailable)?;
-                let found: Option<i64> = row.try_get(1).map_err(unavailable)?;
-                match found {
-                    Some(position) => {
-                        entries.push(bytes(row, 2)?);
-                        next = LogCursor::from_text(format!("{now} {position}"));
-                    }
-                    None if now == incarnation => next = cursor.clone(),
-                    None => {}
+                is_lost = row.try_get(0).map_err(unavailable)?;
+                let position: Option<i64> = row.try_get(1).map_err(unavailable)?;
+                if let Some(position) = position {
+                    let mark: String = row.try_get(2).map_err(unavailable)?;
+                    entries.push(bytes(row, 3)?);
+                    next = LogCursor::from_text(format!("{mark} {position}"));
                 }
             }
-            Ok(LogPage::new(entries, next))
+            if is_lost && entries.is_empty() {
+                next = LogCursor::start();
+            }
+            Ok(match is_lost {
+                true => LogPage::after_loss(entries, next),
+                false => LogPage::new(entries, next),
+            })
         }
         .boxed()
     }

@@ -19,8 +19,9 @@ use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::{RouteState as _, redirect};
 use crate::oauth::{IdTokenHint, SsoError};
+use crate::revocation::RecordedPosition;
 use crate::session::{
-    BeginLoginError, Completion, NewTokens, RecentLogin, RecordedPosition, Session, SessionCookies,
+    BeginLoginError, Completion, NewTokens, RecentLogin, Session, SessionCookies,
     SessionUnavailable, Sessions, SwitchError, UnconfirmedIdentity, UnconfirmedLogin,
     VerifiedIdentity,
 };

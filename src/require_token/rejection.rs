@@ -31,6 +31,8 @@ pub enum TokenRejection {
         /// The challenge. It has no error code (RFC 6750 section 3.1).
         challenge: Challenge,
     },
+    /// Revocations have not been read for too long, and are configured to reject requests then.
+    RevocationsStale,
 }
 
 impl Rejection for TokenRejection {
@@ -40,6 +42,7 @@ impl Rejection for TokenRejection {
             Self::InvalidToken { .. } => "invalid_token",
             Self::KeysUnavailable => "keys_unavailable",
             Self::MissingToken { .. } => "missing_token",
+            Self::RevocationsStale => "revocations_stale",
         }
     }
 
@@ -51,7 +54,7 @@ impl Rejection for TokenRejection {
             Self::InvalidToken { challenge, .. } => {
                 error(StatusCode::UNAUTHORIZED, BearerError::InvalidToken, challenge)
             }
-            Self::KeysUnavailable => {
+            Self::KeysUnavailable | Self::RevocationsStale => {
                 unavailable_response("The token cannot be verified at the moment")
             }
             // RFC 6750 section 3.1: no error code if the request has no credentials.

@@ -11,6 +11,7 @@ use crate::challenge::Challenge;
 use crate::middleware::identity::strip_identity;
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, OnResponse, ResponseFuture};
+use crate::revocation::Revocations;
 use crate::token::{Principal, TokenCheck, TokenError};
 use crate::util::cache_control::no_store_or_vary_on_authorization;
 use crate::util::single_flight::Flight;
@@ -37,37 +38,72 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         strip_identity(request.extensions_mut());
-        let decision = match Credentials::of(request.headers()) {
+        let evaluation = match Credentials::of(request.headers()) {
             Credentials::Bearer(token) => match config.verifier.verify_now(token) {
-                TokenCheck::Done(verified) => config.decide(verified, &mut request),
-                TokenCheck::Pending(fetch) => {
-                    return ResponseFuture::pending(config, fetch, request, &mut self.inner);
-                }
+                TokenCheck::Done(verified) => config.evaluate(verified, &mut request),
+                TokenCheck::Pending(fetch) => Evaluation::Pending(Waiting::Key(fetch)),
             },
-            other => config.reject(config.rejection_of(&other), &request),
+            other => Evaluation::Decided(config.reject(config.rejection_of(&other), &request)),
         };
-        ResponseFuture::decided(decision, request, &mut self.inner)
+        match evaluation {
+            Evaluation::Decided(decision) => {
+                ResponseFuture::decided(decision, request, &mut self.inner)
+            }
+            Evaluation::Pending(waiting) => {
+                ResponseFuture::pending(config, waiting, request, &mut self.inner)
+            }
+        }
     }
 }
 
 impl<B> Middleware<B> for RequireToken {
-    /// The fetch of the token's key.
-    type Pending = Flight<bool>;
+    type Pending = Waiting;
     type OnResponse = CacheHeaders;
 
     fn poll_decision(
         &self,
-        fetch: &mut Flight<bool>,
+        waiting: &mut Waiting,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
     ) -> Poll<Decision<CacheHeaders>> {
-        let fetched = ready!(Pin::new(fetch).poll(cx));
-        let verified = match Credentials::of(request.headers()) {
-            Credentials::Bearer(token) => self.verifier.verify_after_fetch(token, fetched),
-            _ => Err(TokenError::Malformed),
-        };
-        Poll::Ready(self.decide(verified, request))
+        loop {
+            let evaluation = match waiting {
+                Waiting::Key(fetch) => {
+                    let fetched = ready!(Pin::new(fetch).poll(cx));
+                    let verified = match Credentials::of(request.headers()) {
+                        Credentials::Bearer(token) => {
+                            self.verifier.verify_after_fetch(token, fetched)
+                        }
+                        _ => Err(TokenError::Malformed),
+                    };
+                    self.evaluate(verified, request)
+                }
+                Waiting::Revocations(read, principal) => {
+                    ready!(Pin::new(read).poll(cx));
+                    let checked = self.check_revocation(principal.clone());
+                    Evaluation::Decided(self.decide(checked, request))
+                }
+            };
+            match evaluation {
+                Evaluation::Decided(decision) => return Poll::Ready(decision),
+                Evaluation::Pending(next) => *waiting = next,
+            }
+        }
     }
+}
+
+/// What a request waits for.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    /// The fetch of the token's key.
+    Key(Flight<bool>),
+    /// The read of the revocations, for a verified token.
+    Revocations(Flight<()>, Principal),
+}
+
+enum Evaluation {
+    Decided(Decision<CacheHeaders>),
+    Pending(Waiting),
 }
 
 /// Sets `Cache-Control: no-store`, or `Vary: Authorization` if the handler has set `Cache-Control`.
@@ -87,18 +123,48 @@ impl OnResponse for CacheHeaders {
 }
 
 impl RequireToken {
-    fn decide<B>(
+    fn evaluate<B>(
         &self,
         verified: Result<Principal, TokenError>,
         request: &mut Request<B>,
+    ) -> Evaluation {
+        let checked = match verified {
+            Ok(principal) => {
+                if let Some(read) = self.revocations.as_ref().and_then(Revocations::pending_read) {
+                    return Evaluation::Pending(Waiting::Revocations(read, principal));
+                }
+                self.check_revocation(principal)
+            }
+            Err(error) => Err(self.rejection(error)),
+        };
+        Evaluation::Decided(self.decide(checked, request))
+    }
+
+    /// Whether a verified token is revoked, by the revocations that this replica knows.
+    fn check_revocation(&self, principal: Principal) -> Result<Principal, TokenRejection> {
+        match &self.revocations {
+            Some(revocations) if revocations.rejects_requests() => {
+                Err(TokenRejection::RevocationsStale)
+            }
+            Some(revocations) if revocations.is_token_revoked(principal.revocable()) => {
+                Err(self.rejection(TokenError::Revoked))
+            }
+            _ => Ok(principal),
+        }
+    }
+
+    fn decide<B>(
+        &self,
+        checked: Result<Principal, TokenRejection>,
+        request: &mut Request<B>,
     ) -> Decision<CacheHeaders> {
-        match verified {
+        match checked {
             Ok(principal) => {
                 let principal = principal.with_challenge(&self.challenge);
                 request.extensions_mut().insert(principal);
                 Decision::Forward(CacheHeaders)
             }
-            Err(error) => self.reject(self.rejection(error), request),
+            Err(rejection) => self.reject(rejection, request),
         }
     }
 
@@ -129,6 +195,15 @@ impl RequireToken {
         Challenge::clone(&self.challenge)
     }
 
+    #[cfg(feature = "axum-core")]
+    async fn verify_token(&self, token: &str) -> Result<Principal, TokenRejection> {
+        let principal = self.verifier.verify(token).await.map_err(|error| self.rejection(error))?;
+        if let Some(revocations) = &self.revocations {
+            revocations.read_if_stale().await;
+        }
+        self.check_revocation(principal)
+    }
+
     /// The check of an extractor, without the layer.
     #[cfg(feature = "axum-core")]
     pub(crate) async fn verify(
@@ -136,9 +211,9 @@ impl RequireToken {
         parts: &http::request::Parts,
     ) -> Result<Principal, Response<bytes::Bytes>> {
         let reason = match Credentials::of(&parts.headers) {
-            Credentials::Bearer(token) => match self.verifier.verify(token).await {
+            Credentials::Bearer(token) => match self.verify_token(token).await {
                 Ok(principal) => return Ok(principal),
-                Err(error) => self.rejection(error),
+                Err(rejection) => rejection,
             },
             other => self.rejection_of(&other),
         };

@@ -28,7 +28,9 @@ pub(crate) use self::application_token::{ApplicationToken, MissingToken};
 
 use crate::clock::Clock;
 use crate::http_client::{HttpClient, HttpClientError, send_within_limits};
+use crate::revocation::RevocationsBuilder;
 use crate::secret::SecretString;
+use crate::shared_store::SharedStore;
 use crate::token::{RemoteKeys, ScalekitEnvironment, TokenVerifierBuilder};
 use crate::util::fetch_metadata::check_address;
 
@@ -89,6 +91,14 @@ impl Scalekit {
         let issuer = self.0.url.as_str().to_owned();
         let (client_id, keys, clock) = (&self.0.client_id, &self.0.keys, &self.0.clock);
         TokenVerifierBuilder::on_keys(issuer, client_id.to_string(), keys.clone(), clock.clone())
+    }
+
+    /// Configures the revocations of an app whose [`Sessions`](crate::Sessions) have the same shared
+    /// store and are in other processes. An app that has them here uses
+    /// [`Sessions::revocations`](crate::Sessions::revocations).
+    pub fn revocations(&self, store: impl SharedStore) -> RevocationsBuilder {
+        let clock = self.0.clock.clone();
+        RevocationsBuilder::new(self.environment_url(), self.client_id(), clock, Arc::new(store))
     }
 
     pub(crate) fn client_secret(&self) -> &SecretString {

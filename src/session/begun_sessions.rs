@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use futures::future::try_join_all;
 
-use super::revocation::Revoked;
 use super::{Session, Sessions};
+use crate::revocation::Revoked;
 use crate::shared_store::{KeyNamespace, StoreError, compare_and_set, with_timeout};
 use crate::util::telemetry;
 
@@ -90,8 +90,8 @@ mod tests {
 
     use super::*;
     use crate::clock::ManualClock;
+    use crate::revocation::MAX_WITH_POSITION;
     use crate::session::fixtures::{builder, builder_at};
-    use crate::session::revocation::MAX_WITH_POSITION;
     use crate::session::{Load, LoadedSession, LocalSession, User};
 
     /// Returns the request headers of a session that begins now.

@@ -10,7 +10,6 @@ use super::login_error::LoginError;
 use super::own_host::HostWarnings;
 use super::paths::{BasePath, PathSettings, check_origin};
 use super::refresh::Refreshes;
-use super::revocation::{Revocations, Staleness};
 use super::store::SessionCache;
 use super::{
     Inner, KeyRing, LocalSession, LoginHook, LoginHookError, SessionSecret, Sessions,
@@ -19,8 +18,9 @@ use super::{
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::body_limits::BodyLimits;
 use crate::oauth::DEFAULT_SCOPES;
+use crate::revocation::{self, Revocations, Staleness};
 use crate::scalekit::Scalekit;
-use crate::shared_store::{MemoryStore, SharedStore, StoreScope};
+use crate::shared_store::{MemoryStore, SharedStore};
 use crate::util::hash::hash_parts;
 use crate::util::request_dedup::{SHARED_FOR, SharedResults};
 use crate::util::single_flight::SingleFlight;
@@ -78,7 +78,7 @@ impl SessionsBuilder {
             store_backed: false,
             body_limits: BodyLimits::new(),
             refresh_retention: Duration::from_secs(24 * 60 * 60),
-            revocation_staleness: Staleness { after: Duration::from_secs(60), rejects: false },
+            revocation_staleness: Staleness::default(),
             max_sessions_per_user: 100,
         }
     }
@@ -409,7 +409,7 @@ impl SessionsBuilder {
                 SealingContext::new(owner.into_iter().chain([paths.redirect_uri.as_str()]));
             problems.note(KeyRing::new(secret, &self.previous_secrets, context))
         });
-        let scope = StoreScope::new(["sessions"].into_iter().chain(owner));
+        let scope = revocation::scope(owner);
         problems.note(check_scopes(&self.scopes));
         let lifetimes = problems.note(Lifetimes::new(self.absolute_lifetime, self.idle_timeout));
         if self.refresh_retention < MIN_REFRESH_RETENTION {
@@ -484,13 +484,12 @@ impl SessionsBuilder {
 
     /// Identifies these sessions among all others in a store.
     fn owner(&self) -> [&str; 4] {
-        let name = match (&self.name, &self.login_hook) {
-            (Some(name), _) => ["named", name],
-            (None, Some(_)) => ["unnamed", "login hook"],
-            (None, None) => ["unnamed", "tokens"],
-        };
-        let [kind, name] = name;
-        [self.scalekit.environment_url(), self.scalekit.client_id(), kind, name]
+        revocation::owner(
+            self.scalekit.environment_url(),
+            self.scalekit.client_id(),
+            self.name.as_deref(),
+            self.login_hook.is_some(),
+        )
     }
 }
 

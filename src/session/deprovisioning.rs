@@ -8,7 +8,7 @@ use futures::future::{BoxFuture, join_all};
 
 use super::Sessions;
 use super::directory_users::{DirectoryEvent, KnownUser};
-use super::revocation::Revoked;
+use crate::revocation::Revoked;
 use crate::shared_store::StoreError;
 use crate::util::telemetry;
 use crate::webhook::{DirectoryUser, EventPayload, WebhookEvent};

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::Sessions;
 use super::lifetimes::MAX_LIFETIME;
-use super::revocation::{Key, Revoked};
+use crate::revocation::{Key, Revoked};
 use crate::shared_store::{KeyNamespace, StoreError, with_timeout};
 use crate::util::telemetry;
 use crate::webhook::{EventPayload, WebhookEvent};

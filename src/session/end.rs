@@ -4,10 +4,10 @@ use bytes::Bytes;
 use time::OffsetDateTime;
 
 use super::refresh::entry::{Entry, REFRESH_GRACE};
-use super::revocation::Revoked;
 use super::store::MAX_CLOCK_ERROR;
 use super::{Session, SessionHandle, Sessions};
 use crate::oauth::LogoutRequest;
+use crate::revocation::{Revocations, Revoked};
 use crate::shared_store::{KeyNamespace, StoreError, with_timeout};
 use crate::token::{LogoutExpectations, TokenError};
 use crate::util::telemetry;
@@ -74,6 +74,13 @@ impl Sessions {
             None => Revoked::Email(email),
         })
         .await
+    }
+
+    /// Returns the revocations of these sessions, for
+    /// [`RequireToken::reject_revoked`](crate::RequireToken::reject_revoked).
+    #[must_use]
+    pub fn revocations(&self) -> Revocations {
+        self.0.revocations.clone()
     }
 
     pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
@@ -151,8 +158,7 @@ impl Sessions {
             client_id: scalekit.client_id(),
         };
         let logged_out = expected.verify(token, scalekit.remote_keys(), now).await?;
-        let key = self
-            .store_key(KeyNamespace::Revocation, &format!("logout token {}", logged_out.token_id));
+        let key = self.store_key(KeyNamespace::LogoutToken, &logged_out.token_id);
         if with_timeout(self.0.store.get(&key)).await?.is_some() {
             return Err(LogoutError::Replayed);
         }
@@ -164,7 +170,7 @@ impl Sessions {
         self.revoke_ended_at(logged_out.issued_at, revoked).await?;
         // Last, so that a failed logout is processed when the token is sent again.
         let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
-        with_timeout(self.0.store.put(&key, SEEN, ttl)).await?;
+        accept_without_room(with_timeout(self.0.store.put(&key, SEEN, ttl)).await)?;
         telemetry::logout_token_accepted();
         Ok(())
     }

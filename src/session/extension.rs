@@ -8,8 +8,8 @@ use http::Extensions;
 
 use super::User;
 use super::cookie::record::SessionRecord;
-use super::revocation::Revocable;
 use crate::middleware::identity;
+use crate::revocation::Revocable;
 use crate::secret::SecretString;
 use crate::token::Principal;
 

@@ -11,13 +11,13 @@ use serde_json::{Map, Value, json};
 use time::{Duration, OffsetDateTime};
 
 use super::cookie::record::SessionRecord;
-use super::revocation::RecordedPosition;
 use super::{
     Lifetimes, Load, LoadedSession, NewSession, NewTokens, Session, SessionSecret, Sessions,
     SessionsBuilder,
 };
 use crate::clock::ManualClock;
 use crate::http_client::UnreachableClient;
+use crate::revocation::RecordedPosition;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore as _};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};

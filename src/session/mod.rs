@@ -53,7 +53,6 @@ mod paths;
 pub(crate) mod pending_cookies;
 mod recent_login;
 mod refresh;
-mod revocation;
 mod single_use;
 pub(crate) mod store;
 mod switch_account;
@@ -94,7 +93,6 @@ pub(crate) use self::login_hook::LoginHook;
 pub(crate) use self::pending_cookies::Attempt;
 pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::Trigger;
-pub(crate) use self::revocation::RecordedPosition;
 pub(crate) use self::single_use::{Completion, SingleUse};
 pub(crate) use self::switch_account::{
     EmailLogin, SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
@@ -106,10 +104,10 @@ use self::login_error::LoginError;
 use self::own_host::HostWarnings;
 use self::paths::Paths;
 use self::refresh::Refreshes;
-use self::revocation::Revocations;
 use self::store::SessionCache;
 use crate::error::ConfigProblem;
 use crate::middleware::body_limits::BodyLimits;
+use crate::revocation::Revocations;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, SharedStore, StoreError, StoreKey, StoreScope, with_timeout};
 use crate::util::fetch_metadata::{Initiator, initiator};

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{LocalSession, RecordedPosition, User};
+use super::{LocalSession, User};
+use crate::revocation::RecordedPosition;
 use crate::token::{Claims, ORGANIZATION_CLAIMS};
 
 /// The verified identity of a user who has logged in, from the ID token of the login. It has no

@@ -69,6 +69,9 @@ use crate::util::hash::hash_parts;
 ///   expired value counts as absent in every operation. A write replaces the lifetime with the value;
 ///   a comparison that fails changes neither. A lifetime of zero ends at once; the longest is 800
 ///   days.
+/// - **One history.** Keys of the namespace [`Revocation`](KeyNamespace::Revocation) with the same
+///   scope are on the same shard of an engine that has several: if it loses its last writes, it
+///   loses the later ones of them.
 /// - **No eviction.** An unexpired value is never dropped to make room: the new one is rejected with
 ///   [`StoreError::Full`], because a lost lock, tombstone or message ID has wrong results. The only
 ///   exception are [webhook messages](KeyNamespace::WebhookEvent) whose value begins with `done ` and
@@ -127,8 +130,13 @@ pub trait SharedStore: Send + Sync + 'static {
     /// which assigns numbers before they are committed, requires a lock. A cursor stays valid while
     /// entries expire, also when the log is empty meanwhile.
     ///
-    /// A cursor that is not in the log, because the engine has lost its state, is
-    /// [`LogCursor::start`]. Entries that are returned again have no effect.
+    /// A cursor whose entry the engine has lost is the start of the log, and the page says so
+    /// ([`LogPage::cursor_lost`]): the library then publishes again what the log lacks. The engine
+    /// loses entries with all of its state, or with its last writes, as in a failover to a replica
+    /// that lags or a restore from a backup. It then assigns the same numbers to other entries, so a
+    /// cursor needs more than a number, such as a random mark of the entry. The newest entry stays in
+    /// the engine when it expires, because cursors refer to it. Entries that are returned again have no
+    /// effect.
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage>;
 }
 
@@ -283,6 +291,8 @@ pub enum KeyNamespace {
     Login,
     /// Used login attempts.
     LoginAttempt,
+    /// Used logout tokens.
+    LogoutToken,
     /// Verified logins that wait for the user's confirmation.
     PendingLogin,
     /// Published results of token refreshes: one for each session that was refreshed, retained
@@ -290,7 +300,7 @@ pub enum KeyNamespace {
     Refresh,
     /// Leases of token refreshes, for seconds.
     RefreshLease,
-    /// Ended sessions, and the log that publishes them to replicas.
+    /// The log that publishes revocations to replicas, and the counter that orders them.
     Revocation,
     /// Number of e-mails sent for logins by e-mail.
     SentEmail,
@@ -334,6 +344,9 @@ pub struct LogPage {
     pub entries: Vec<Bytes>,
     /// The cursor for the next [`SharedStore::read_since`].
     pub next: LogCursor,
+    /// Whether the engine has lost the entry of the cursor that was passed, so that these entries are
+    /// those from the start.
+    pub cursor_lost: bool,
 }
 
 // Manual impl: the entries may be confidential.
@@ -342,6 +355,7 @@ impl fmt::Debug for LogPage {
         f.debug_struct("LogPage")
             .field("entries", &self.entries.len())
             .field("next", &self.next)
+            .field("cursor_lost", &self.cursor_lost)
             .finish()
     }
 }
@@ -350,7 +364,13 @@ impl LogPage {
     /// Creates a page.
     #[must_use]
     pub fn new(entries: Vec<Bytes>, next: LogCursor) -> Self {
-        Self { entries, next }
+        Self { entries, next, cursor_lost: false }
+    }
+
+    /// Creates the first page of a log that has lost the entry of the cursor.
+    #[must_use]
+    pub fn after_loss(entries: Vec<Bytes>, next: LogCursor) -> Self {
+        Self { cursor_lost: true, ..Self::new(entries, next) }
     }
 }
 

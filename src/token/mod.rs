@@ -109,6 +109,9 @@ pub enum TokenError {
     /// It is not a well-formed signed token.
     #[error("the token is malformed")]
     Malformed,
+    /// The user, session or organization of the token was revoked.
+    #[error("the token was revoked")]
+    Revoked,
     /// `nbf` or `iat` is ahead by more than the leeway.
     #[error("the token is not valid yet")]
     NotYetValid,
@@ -134,6 +137,7 @@ impl TokenError {
             Self::KeysUnavailable => "keys_unavailable",
             Self::WrongTokenType => "wrong_token_type",
             Self::Malformed => "malformed",
+            Self::Revoked => "revoked",
             Self::NotYetValid => "not_yet_valid",
             Self::InvalidSignature => "invalid_signature",
             Self::NoMatchingKey => "no_matching_key",

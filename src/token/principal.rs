@@ -1,6 +1,6 @@
 use std::any::Any;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 
 use super::{Claims, TokenError};
 use crate::challenge::{Challenge, ChallengeContext};
+use crate::revocation::{RevocableToken, Revoked};
 
 /// Claims with Scalekit's organization: in its own tokens, and in those for MCP.
 pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
@@ -37,6 +38,8 @@ struct Identity {
     /// On cookie routes, the content of the `Session`: always a `session::extension::Content`.
     /// `dyn Any`, because this module must not depend on `session`.
     session: Option<Arc<dyn Any + Send + Sync>>,
+    /// On bearer routes that check revocations.
+    revocable: OnceLock<Arc<RevocableToken>>,
 }
 
 impl Principal {
@@ -66,6 +69,7 @@ impl Principal {
             expires_at: claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))?,
             claims,
             session: None,
+            revocable: OnceLock::new(),
         };
         Ok(Self { identity: Arc::new(identity), challenge: None })
     }
@@ -90,6 +94,26 @@ impl Principal {
     /// How inner layers challenge the request.
     pub(crate) fn challenge_context(&mut self) -> Option<&mut ChallengeContext> {
         self.challenge.as_mut()
+    }
+
+    /// The names by which its token can be revoked.
+    pub(crate) fn revocable(&self) -> &RevocableToken {
+        self.identity.revocable.get_or_init(|| {
+            let Identity { subject, claims, .. } = &*self.identity;
+            let organization = self.organization_id();
+            let names = [
+                Some(Revoked::User(subject)),
+                self.session_id().map(Revoked::EnvironmentSession),
+                organization.map(Revoked::Organization),
+                organization.map(|id| Revoked::OrganizationUser(id, subject)),
+                claims.text("email").ok().flatten().map(|email| match organization {
+                    Some(id) => Revoked::OrganizationEmail(id, email),
+                    None => Revoked::Email(email),
+                }),
+            ];
+            let issued_at = claims.date("iat").ok().flatten().map(OffsetDateTime::unix_timestamp);
+            Arc::new(RevocableToken::new(names.into_iter().flatten(), issued_at))
+        })
     }
 
     /// The user (`usr_…`, or `conn_…;…` after single sign-on without user management) or the

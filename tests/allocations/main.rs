@@ -70,6 +70,8 @@ fn a_warm_request_costs_few_allocations() {
     let session = allocations(&runtime, session, header::COOKIE, &cookie);
     let with_token =
         allocations(&runtime, route().layer(guard.clone()), header::AUTHORIZATION, &bearer);
+    let checked = route().layer(guard.clone().reject_revoked(&sessions.revocations()));
+    let checked = allocations(&runtime, checked, header::AUTHORIZATION, &bearer);
     let extracting = Router::new()
         .route("/", get(|_: State<RequireToken>| async { "hello" }))
         .with_state::<()>(guard.clone());
@@ -90,6 +92,7 @@ fn a_warm_request_costs_few_allocations() {
     assert!(session - bare <= 5, "RequireSession: {session} against {bare}");
     // One more than a session: the labels of the metric, whose feature tests switch on.
     assert!(with_token - bare <= 6, "RequireToken: {with_token} against {bare}");
+    assert_eq!(checked, with_token, "reject_revoked");
     // The labels of the metric, and nothing else.
     assert!(by_extractor - extracting <= 1, "Bearer: {by_extractor} against {extracting}");
     assert!(scoped - with_token <= 6, "RequireScope: {scoped} against {with_token}");

@@ -8,8 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use sqlx::{Executor as _, PgPool};
 use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::watch;
+use tower_scalekit::shared_store::{KeyNamespace, SharedStore as _, StoreScope, conformance};
 
+use self::store::PostgresStore;
 use crate::processes::{PATIENCE, fresh_folder};
 use crate::running::{run, skipped};
 
@@ -91,6 +97,63 @@ fn unprivileged() -> Option<(u32, u32)> {
     let user = users.lines().find(|line| is_root && line.starts_with("postgres:"))?;
     let mut numbers = user.split(':').skip(2).map(|number| number.parse().unwrap());
     Some((numbers.next()?, numbers.next()?))
+}
+
+#[path = "../../examples/postgres_store/store.rs"]
+mod store;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_in_postgres_notices_a_restore_from_a_backup() {
+    let Some(postgres) = Postgres::start() else { return };
+    let store = PostgresStore::connect(&postgres.url()).await.unwrap();
+    let database = PgPool::connect(&postgres.url()).await.unwrap();
+    let run = async |statements: &'static str| {
+        database.execute(statements).await.unwrap();
+    };
+    conformance::check_loss(&store, async || store.clear().await.unwrap()).await.unwrap();
+    let save = async || {
+        run("CREATE TABLE log AS TABLE shared_log; CREATE TABLE entry AS TABLE shared_log_entry")
+            .await;
+    };
+    let restore = async || {
+        run("TRUNCATE shared_log, shared_log_entry; INSERT INTO shared_log TABLE log;
+             INSERT INTO shared_log_entry TABLE entry")
+        .await;
+    };
+    conformance::check_restore(&store, save, restore).await.unwrap();
+    store.remove_expired().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_to_postgres_that_does_not_respond_is_replaced() {
+    let Some(postgres) = Postgres::start() else { return };
+    let socket = postgres.folder.path().join(".s.PGSQL.5432");
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let url = format!("postgres://jane@{}/postgres", listener.local_addr().unwrap());
+    let (silence, silent) = watch::channel(false);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (socket, mut silent) = (socket.clone(), silent.clone());
+            tokio::spawn(async move {
+                let mut server = UnixStream::connect(socket).await.unwrap();
+                tokio::select! {
+                    _ = copy_bidirectional(&mut client, &mut server) => {}
+                    // Its packets are lost from now on.
+                    _ = silent.wait_for(|silent| *silent) => std::future::pending().await,
+                }
+            });
+        }
+    });
+    let store = PostgresStore::connect(&url).await.unwrap();
+    let key = StoreScope::new(["test"]).key(KeyNamespace::Session, "any");
+    let hour = Duration::from_secs(60 * 60);
+    store.put(&key, "value".into(), hour).await.unwrap();
+    silence.send_replace(true);
+    let started = Instant::now();
+    assert!(store.get(&key).await.is_err());
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    silence.send_replace(false);
+    assert_eq!(store.get(&key).await.unwrap(), Some("value".into()));
 }
 
 #[tokio::test(flavor = "multi_thread")]

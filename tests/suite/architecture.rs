@@ -21,6 +21,7 @@ const ORDER: &[&[&str]] = &[
     &["sandbox"],
     &["middleware"],
     &["token"],
+    &["revocation"],
     &["http_client", "shared_store"],
     &["session_secret"],
     &["env"],

@@ -32,6 +32,7 @@ mod refresh;
 mod rendering;
 mod replicas;
 mod responses;
+mod revoked_tokens;
 mod secrets;
 mod sessions;
 mod slow_bodies;

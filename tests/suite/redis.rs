@@ -6,13 +6,13 @@ pub(crate) mod server;
 pub(crate) mod servers;
 mod topologies;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use rcgen::{CertificateParams, Issuer, KeyPair};
+use rcgen::{Certificate, CertificateParams, Issuer, KeyPair};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -36,6 +36,16 @@ async fn the_store_conforms_and_notices_lost_logs() {
     let store = redis.store().await;
     conformance::check(&store, async |by| tokio::time::sleep(by).await).await.unwrap();
     conformance::check_loss(&store, async || redis.command(&["FLUSHALL"]).await).await.unwrap();
+    let saved = Mutex::new(Vec::new());
+    let save = async || {
+        let snapshot = redis.snapshot().await;
+        *saved.lock().unwrap() = snapshot;
+    };
+    let restore = async || {
+        let snapshot = std::mem::take(&mut *saved.lock().unwrap());
+        redis.restore(&snapshot).await;
+    };
+    conformance::check_restore(&store, save, restore).await.unwrap();
 }
 
 /// The guide has the same list.
@@ -304,17 +314,72 @@ async fn expired_entries_of_a_log_are_removed_in_steps() {
     assert_eq!(read.entries, ["long", "last"]);
 }
 
+#[tokio::test]
+async fn expired_entries_are_removed_between_others_and_the_last_one_stays() {
+    let Some(redis) = Redis::start().await else { return };
+    let (store, log) = (redis.store().await, key("log"));
+    store.append(&log, Bytes::from("head"), HOUR).await.unwrap();
+    for number in 0..200 {
+        let ttl = if number % 50 == 0 { HOUR } else { Duration::from_millis(1) };
+        store.append(&log, Bytes::from(number.to_string()), ttl).await.unwrap();
+    }
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    let names: Vec<String> = redis.command(&["KEYS", "*"]).await;
+    let before: usize = redis.command(&["XLEN", &names[0]]).await;
+    let end = store.read_since(&log, LogCursor::start()).await.unwrap().next;
+    store.append(&log, Bytes::from("later"), HOUR).await.unwrap();
+    let later = store.read_since(&log, end).await.unwrap();
+    assert_eq!((later.entries, later.cursor_lost), (vec![Bytes::from("later")], false));
+    for _ in 0..40 {
+        store.append(&log, Bytes::from("more"), HOUR).await.unwrap();
+    }
+    let left: usize = redis.command(&["XLEN", &names[0]]).await;
+    // The head, those of an hour, the later ones.
+    println!("{before} entries, then {left}");
+    assert_eq!(left, 1 + 4 + 41);
+}
+
+/// A certificate authority of a test.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    certificate: Certificate,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new([]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        Self { issuer: Issuer::new(params, key), certificate }
+    }
+
+    fn pem(&self) -> String {
+        pem("CERTIFICATE", self.certificate.der())
+    }
+
+    fn sign(&self, host: &str) -> (Certificate, KeyPair) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([host.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// Returns a certificate and its key as PEM.
+    fn issue(&self, host: &str) -> (String, String) {
+        let (certificate, key) = self.sign(host);
+        (pem("CERTIFICATE", certificate.der()), pem("PRIVATE KEY", &key.serialize_der()))
+    }
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tls_connections_verify_the_server_and_need_no_provider_of_the_process() {
     let Some(redis) = Redis::start().await else { return };
-    let authority_key = KeyPair::generate().unwrap();
-    let mut authority = CertificateParams::new([]).unwrap();
-    authority.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let der = STANDARD.encode(authority.self_signed(&authority_key).unwrap().der());
-    let pem = format!("-----BEGIN CERTIFICATE-----\n{der}\n-----END CERTIFICATE-----\n");
-    let (issuer, key) = (Issuer::new(authority, authority_key), KeyPair::generate().unwrap());
-    let certificate = CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let certificate = certificate.signed_by(&key, &issuer).unwrap();
+    let authority = Authority::new();
+    let (pem, (certificate, key)) = (authority.pem(), authority.sign("localhost"));
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

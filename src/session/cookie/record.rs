@@ -19,8 +19,8 @@ use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
 use crate::clock::unix_millis;
+use crate::revocation::{RecordedPosition, Revocable, Revoked};
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::session::revocation::{RecordedPosition, Revocable, Revoked};
 use crate::session::{Lifetimes, User, VerifiedIdentity};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 use crate::util::jitter::jitter;

@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 
 use super::{SwitchAttempt, SwitchError};
 use crate::api::passwordless::VerifiedEmail;
+use crate::revocation::RecordedPosition;
 use crate::session::cookie::record::SessionRecord;
-use crate::session::{Attempt as _, Purpose, RecordedPosition, Sessions};
+use crate::session::{Attempt as _, Purpose, Sessions};
 use crate::shared_store::{StoreError, with_timeout};
 use crate::util::request_dedup::SHARED_FOR;
 use crate::util::return_to::ReturnTo;

@@ -110,8 +110,8 @@ pub(super) async fn lifetimes(subject: &Subject<'_>, wait: &impl AsyncFn(Duratio
     let (_, end) = read(subject, &log, LogCursor::start()).await?;
     wait(PASSED).await;
     subject.append(&log, b"last", HOUR).await?;
-    let (entries, _) = read(subject, &log, end).await?;
-    expect(entries, vec![b"last".to_vec()], "entries after all others have expired")
+    let found = read_from(subject, &log, end).await?;
+    expect(found.entries, vec![b"last".to_vec()], "entries after all others have expired")
 }
 
 pub(super) async fn loss(subject: &Subject<'_>, lose: impl AsyncFnOnce()) -> Checked {
@@ -121,32 +121,83 @@ pub(super) async fn loss(subject: &Subject<'_>, lose: impl AsyncFnOnce()) -> Che
     }
     let (_, end) = read(subject, &log, LogCursor::start()).await?;
     lose().await;
-    let (entries, later) = read(subject, &log, end.clone()).await?;
-    expect(entries.len(), 0, "entries of the lost log")?;
+    let found = read_from(subject, &log, end.clone()).await?;
+    expect(found.entries.len(), 0, "entries of the lost log")?;
+    expect(found.cursor_lost, true, "cursor_lost of a lost log")?;
     subject.append(&log, b"new", HOUR).await?;
-    for cursor in [end, later] {
-        let (entries, _) = read(subject, &log, cursor).await?;
-        expect(entries, vec![b"new".to_vec()], "entries since the loss")?;
+    for cursor in [end, found.end] {
+        let found = read_from(subject, &log, cursor).await?;
+        expect(found.entries, vec![b"new".to_vec()], "entries since the loss")?;
     }
     Ok(())
 }
 
-/// Reads all pages after the cursor. Returns the entries and the cursor at the end.
-///
-/// Cursors are passed as text, as between two calls of a process that is written in another way.
+/// Other entries get the numbers of those that were lost.
+pub(super) async fn restore(
+    subject: &Subject<'_>,
+    save: impl AsyncFnOnce(),
+    restore: impl AsyncFnOnce(),
+) -> Checked {
+    let log = subject.key("log that is restored");
+    let append = async |name: &str, count: usize| {
+        let mut entries = Vec::new();
+        for number in 0..count {
+            let entry = format!("{name} {number}").into_bytes();
+            subject.append(&log, &entry, HOUR).await?;
+            entries.push(entry);
+        }
+        Checked::Ok(entries)
+    };
+    let kept = append("kept", 3).await?;
+    let (_, saved) = read(subject, &log, LogCursor::start()).await?;
+    save().await;
+    append("lost", 3).await?;
+    let (_, end) = read(subject, &log, saved.clone()).await?;
+    restore().await;
+    let found = read_from(subject, &log, end.clone()).await?;
+    expect(found.cursor_lost, true, "cursor_lost after the loss of the last entries")?;
+    expect(&found.entries, &kept, "entries that were not lost")?;
+    let new = append("new", 5).await?;
+    let all = [kept, new.clone()].concat();
+    let found = read_from(subject, &log, end).await?;
+    expect(found.cursor_lost, true, "cursor_lost when there are other entries")?;
+    expect(&found.entries, &all, "all entries, after the loss of the last ones")?;
+    let found = read_from(subject, &log, saved).await?;
+    let expected = if found.cursor_lost { all } else { new };
+    expect(&found.entries, &expected, "entries since the former state")
+}
+
+/// What a log has after a cursor.
+struct Found {
+    entries: Vec<Vec<u8>>,
+    end: LogCursor,
+    cursor_lost: bool,
+}
+
+/// Reads all pages after a cursor that the log has. Returns the entries and the cursor at the end.
 async fn read(
     subject: &Subject<'_>,
     log: &StoreKey,
-    mut cursor: LogCursor,
+    cursor: LogCursor,
 ) -> Checked<(Vec<Vec<u8>>, LogCursor)> {
-    let mut all = Vec::new();
+    let found = read_from(subject, log, cursor).await?;
+    expect(found.cursor_lost, false, "cursor_lost of a log that has lost nothing")?;
+    Ok((found.entries, found.end))
+}
+
+/// Reads all pages after the cursor.
+///
+/// Cursors are passed as text, as between two calls of a process that is written in another way.
+async fn read_from(subject: &Subject<'_>, log: &StoreKey, cursor: LogCursor) -> Checked<Found> {
+    let mut found = Found { entries: Vec::new(), end: cursor, cursor_lost: false };
     for _ in 0..MAX_PAGES {
-        let page = subject.read_since(log, cursor).await?;
-        cursor = LogCursor::from_text(page.next.as_text());
+        let page = subject.read_since(log, found.end).await?;
+        found.end = LogCursor::from_text(page.next.as_text());
+        found.cursor_lost |= page.cursor_lost;
         if page.entries.is_empty() {
-            return Ok((all, cursor));
+            return Ok(found);
         }
-        all.extend(page.entries.iter().map(|entry| entry.to_vec()));
+        found.entries.extend(page.entries.iter().map(|entry| entry.to_vec()));
     }
     Err(format!("read_since returns no empty page in {MAX_PAGES} calls"))
 }

@@ -78,6 +78,23 @@ pub async fn check_loss(
     ConformanceError::unless_none(checked.err().map(|found| Violation { rule, found }))
 }
 
+/// Returns an error if a reader misses entries of a log after the store has lost its last writes.
+///
+/// `save` keeps the state of the store, and `restore` returns to it, as a restore from a backup or a
+/// failover to a replica that lags does.
+///
+/// # Errors
+/// Returned when the store violates the rule.
+pub async fn check_restore(
+    store: &impl SharedStore,
+    save: impl AsyncFnOnce(),
+    restore: impl AsyncFnOnce(),
+) -> Result<(), ConformanceError> {
+    let checked = logs::restore(&Subject::new(store)?, save, restore).await;
+    let rule = "a position whose entry was lost is the start of the log";
+    ConformanceError::unless_none(checked.err().map(|found| Violation { rule, found }))
+}
+
 /// Returned when a store violates rules of [`SharedStore`].
 #[derive(Clone, Debug)]
 pub struct ConformanceError {

@@ -15,6 +15,7 @@ enum Mistake {
     ComparesText,
     ExpiresLogWithLastEntry,
     ForgetsValues,
+    HidesLoss,
     IgnoresCase,
     IgnoresLifetimes,
     IgnoresNamespaces,
@@ -25,16 +26,18 @@ enum Mistake {
     RejectedExtendsLifetime,
     RemovesAny,
     RepeatsLastEntry,
+    ReusesPositions,
     SkipsPages,
     StopsAtEmptyPage,
     TruncatesValues,
 }
 
-const MISTAKES: [(Mistake, &str); 17] = [
+const MISTAKES: [(Mistake, &str); 19] = [
     (Mistake::CancelMixesResponses, "operations can be canceled"),
     (Mistake::ComparesText, "replace_if"),
     (Mistake::ExpiresLogWithLastEntry, "lifetimes of log entries"),
     (Mistake::ForgetsValues, "values are stored byte for byte"),
+    (Mistake::HidesLoss, "a lost position is the start of the log"),
     (Mistake::IgnoresCase, "different keys have different values"),
     (Mistake::IgnoresLifetimes, "lifetimes"),
     (Mistake::IgnoresNamespaces, "different keys have different values"),
@@ -45,6 +48,7 @@ const MISTAKES: [(Mistake, &str); 17] = [
     (Mistake::RejectedExtendsLifetime, "lifetimes"),
     (Mistake::RemovesAny, "remove_if"),
     (Mistake::RepeatsLastEntry, "logs return each entry once, in order"),
+    (Mistake::ReusesPositions, "a position whose entry was lost is the start of the log"),
     (Mistake::SkipsPages, "logs return each entry once, in order"),
     (Mistake::StopsAtEmptyPage, "logs return each entry once, in order"),
     (Mistake::TruncatesValues, "values are stored byte for byte"),
@@ -58,13 +62,24 @@ struct Mistaken {
     calls: AtomicUsize,
     /// The response to an operation that was canceled.
     late: Mutex<Option<Option<Bytes>>>,
+    /// All log entries, and how many there were when the state was saved.
+    appended: Mutex<Vec<(StoreKey, Bytes)>>,
+    saved: AtomicUsize,
 }
 
 impl Mistaken {
     fn new(mistake: Mistake) -> Self {
         let time = ManualClock::running();
         let store = Mutex::new(Arc::new(MemoryStore::new(time.clock())));
-        Self { mistake, time, store, calls: AtomicUsize::new(0), late: Mutex::default() }
+        Self {
+            mistake,
+            time,
+            store,
+            calls: AtomicUsize::new(0),
+            late: Mutex::default(),
+            appended: Mutex::default(),
+            saved: AtomicUsize::new(0),
+        }
     }
 
     fn store(&self) -> Arc<MemoryStore> {
@@ -73,6 +88,19 @@ impl Mistaken {
 
     fn lose(&self) {
         *self.store.lock().unwrap() = Arc::new(MemoryStore::new(self.time.clock()));
+    }
+
+    fn save(&self) {
+        self.saved.store(self.appended.lock().unwrap().len(), Ordering::SeqCst);
+    }
+
+    async fn restore(&self) {
+        self.lose();
+        let mut appended = std::mem::take(&mut *self.appended.lock().unwrap());
+        appended.truncate(self.saved.load(Ordering::SeqCst));
+        for (log, entry) in appended {
+            self.append(&log, entry, HOUR).await.unwrap();
+        }
     }
 
     fn is(&self, mistake: Mistake) -> bool {
@@ -212,6 +240,7 @@ impl SharedStore for Mistaken {
                 tokio::task::yield_now().await;
                 return self.store().append(&self.key(log), Bytes::new(), ttl).await;
             }
+            self.appended.lock().unwrap().push((log.clone(), entry.clone()));
             self.store().append(&self.key(log), entry, self.ttl(ttl)).await
         }
         .boxed()
@@ -220,23 +249,36 @@ impl SharedStore for Mistaken {
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
         async move {
             let log = self.key(log);
-            let number = |cursor: &LogCursor| cursor.as_text().parse().unwrap_or(0_u64);
-            let before = number(&cursor);
-            let mut page = self.store().read_since(&log, cursor).await?;
-            let at = |number: u64| LogCursor::from_text(number.to_string());
+            let split = |cursor: &LogCursor| {
+                let text = cursor.as_text().split_once(' ');
+                text.map(|(store, number)| (store.to_owned(), number.parse::<u64>().unwrap()))
+            };
+            let mut passed = cursor.clone();
+            if self.is(Mistake::ReusesPositions)
+                && let Some((_, number)) = split(&cursor)
+                && let Some((store, _)) =
+                    split(&self.store().read_since(&log, LogCursor::start()).await?.next)
+            {
+                passed = LogCursor::from_text(format!("{store} {number}"));
+            }
+            let mut page = self.store().read_since(&log, passed).await?;
+            let moved = |page: &LogPage, by: i64| {
+                let (store, number) = split(&page.next).unwrap();
+                LogCursor::from_text(format!("{store} {}", number.saturating_add_signed(by)))
+            };
             match self.mistake {
                 Mistake::ExpiresLogWithLastEntry if self.store().get(&log).await?.is_none() => {
                     page.entries.clear();
                 }
-                Mistake::KeepsLostPositions if number(&page.next) < before => {
-                    page = LogPage::new(Vec::new(), at(before));
+                Mistake::KeepsLostPositions if page.cursor_lost => {
+                    page = LogPage::after_loss(Vec::new(), cursor);
                 }
-                Mistake::KeepsLostPositions if page.entries.is_empty() => page.next = at(before),
+                Mistake::HidesLoss => page.cursor_lost = false,
                 Mistake::RepeatsLastEntry if page.entries.len() > 1 => {
-                    page.next = at(number(&page.next) - 1);
+                    page.next = moved(&page, -1);
                 }
                 Mistake::SkipsPages if page.entries.len() >= 1000 => {
-                    page.next = at(number(&page.next) + 1);
+                    page.next = moved(&page, 1);
                 }
                 Mistake::StopsAtEmptyPage if page.entries.len() >= 1000 => page.entries.clear(),
                 _ => {}
@@ -252,7 +294,8 @@ async fn violated(mistake: Mistake) -> Vec<Violation> {
     let store = Mistaken::new(mistake);
     let checked = check(&store, async |by| store.time.advance(by)).await;
     let lost = check_loss(&store, async || store.lose()).await;
-    let errors = [checked, lost].into_iter().filter_map(Result::err);
+    let restored = check_restore(&store, async || store.save(), async || store.restore().await);
+    let errors = [checked, lost, restored.await].into_iter().filter_map(Result::err);
     errors.flat_map(|error| error.violations).collect()
 }
 

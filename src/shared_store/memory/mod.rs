@@ -81,11 +81,13 @@ impl MemoryStore {
     /// Creates a store that uses at most about `max_bytes` of memory for each [`KeyNamespace`].
     #[must_use]
     pub fn with_max_bytes(clock: Clock, max_bytes: usize) -> Self {
+        let hasher = RandomState::new();
+        let incarnation = hasher.hash_one(SHARDS);
         Self {
             clock,
             max_bytes,
-            hasher: RandomState::new(),
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher,
+            shards: (0..SHARDS).map(|_| Mutex::new(Shard::new(incarnation))).collect(),
             usage: Default::default(),
             next_swept: AtomicUsize::new(0),
         }

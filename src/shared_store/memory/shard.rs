@@ -30,6 +30,8 @@ pub(super) struct Shard {
     /// Numbers all values and log entries ever added: a cursor stays valid when a log has expired
     /// and is written again.
     last_number: u64,
+    /// Distinguishes the positions of this store from those of others.
+    incarnation: u64,
 }
 
 #[derive(Debug)]
@@ -59,6 +61,10 @@ struct Handled {
 }
 
 impl Shard {
+    pub(super) fn new(incarnation: u64) -> Self {
+        Self { incarnation, ..Self::default() }
+    }
+
     pub(super) fn cost(key: &StoreKey, bytes: &Bytes) -> usize {
         OVERHEAD_BYTES + 2 * key.id().len() + bytes.len()
     }
@@ -150,18 +156,29 @@ impl Shard {
     }
 
     pub(super) fn read_since(&self, log: &StoreKey, cursor: LogCursor, now: Duration) -> LogPage {
-        let after = cursor.as_text().parse().unwrap_or(0_u64);
-        // A later position is that of another store.
-        let after = if after > self.last_number { 0 } else { after };
-        let Some(entries) = self.logs.get(log) else { return LogPage::new(Vec::new(), cursor) };
-        let later = entries.range((Bound::Excluded(after), Bound::Unbounded));
+        let after = self.position(&cursor);
+        let mut page = match after {
+            Some(_) => LogPage::new(Vec::new(), cursor),
+            None => LogPage::after_loss(Vec::new(), LogCursor::start()),
+        };
+        let Some(entries) = self.logs.get(log) else { return page };
+        let later = entries.range((Bound::Excluded(after.unwrap_or(0)), Bound::Unbounded));
         let living = later.filter(|(_, entry)| now < entry.until);
-        let mut page = LogPage::new(Vec::new(), cursor);
         for (number, entry) in living.take(PAGE_ENTRIES) {
             page.entries.push(entry.bytes.clone());
-            page.next = LogCursor::from_text(number.to_string());
+            page.next = LogCursor::from_text(format!("{:x} {number}", self.incarnation));
         }
         page
+    }
+
+    /// The position of a cursor, if it is one of this store.
+    fn position(&self, cursor: &LogCursor) -> Option<u64> {
+        if *cursor == LogCursor::start() {
+            return Some(0);
+        }
+        let (incarnation, number) = cursor.as_text().split_once(' ')?;
+        let is_own = u64::from_str_radix(incarnation, 16) == Ok(self.incarnation);
+        number.parse().ok().filter(|_| is_own)
     }
 
     fn remove_entry(&mut self, log: &StoreKey, number: u64) -> Option<(KeyNamespace, usize)> {

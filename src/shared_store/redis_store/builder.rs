@@ -1,19 +1,18 @@
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use ::redis::cluster::ClusterClient;
-use ::redis::sentinel::SentinelNodeConnectionInfo;
 use ::redis::{
     Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisConnectionInfo,
-    TlsCertificates, TlsMode,
+    TlsCertificates,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
 use super::error::RedisStoreError;
-use super::link::{Link, Sentinel, Servers};
+use super::link::Link;
 use super::sealing::Sealer;
+use super::servers::{Sentinel, Servers};
 use super::{RedisStore, Scripts};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::secret::SecretString;
@@ -119,14 +118,15 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets the certificate authorities of `rediss://` servers, as PEM. Default: those of the system.
+    /// Sets the certificate authorities of `rediss://` servers and sentinels, as PEM. Default: those of
+    /// the system.
     pub fn root_certificates(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.root_certificates = Some(pem.into());
         self
     }
 
-    /// Sets how long an operation waits for its response. Default: one second. Two seconds and more have
-    /// no effect, because requests do not wait longer for a store.
+    /// Sets how long an operation waits for a connection and its response. Default: one second. Two
+    /// seconds and more have no effect, because requests do not wait longer for a store.
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
         self.response_timeout = timeout;
         self
@@ -176,25 +176,22 @@ impl RedisStoreBuilder {
                 )?))
             }
             Topology::Sentinel { name } => {
-                let (mut server, mut redis) =
-                    (SentinelNodeConnectionInfo::default(), RedisConnectionInfo::default());
+                let mut server = RedisConnectionInfo::default();
                 if let Some((user, password)) = &self.credentials {
-                    redis = redis.set_password(password.expose());
+                    server = server.set_password(password.expose());
                     if !user.is_empty() {
-                        redis = redis.set_username(user);
+                        server = server.set_username(user);
                     }
                 }
-                server = server.set_redis_connection_info(redis);
                 let is_tls = infos.iter().any(is_tls);
-                if is_tls {
-                    server = server.set_tls_mode(TlsMode::Secure);
-                }
                 Servers::Sentinel(Box::new(Sentinel {
                     name: name.clone(),
-                    sentinels: infos,
+                    sentinels: infos.into_iter().map(Client::open).collect::<Result<_, _>>()?,
                     server,
+                    is_tls,
                     certificates: self.certificates().filter(|_| is_tls),
-                    next: AtomicUsize::new(0),
+                    // An attempt that fails is repeated with what the sentinels say then.
+                    timeout: self.connect_timeout / 3,
                 }))
             }
             Topology::Cluster => {
@@ -202,6 +199,8 @@ impl RedisStoreBuilder {
                 let mut builder = ClusterClient::builder(infos)
                     // Of each node: the others must be reached in time.
                     .connection_timeout(self.connect_timeout / 3)
+                    // The connection repeats commands itself, and only some.
+                    .retries(0)
                     .response_timeout(self.response_timeout);
                 if let Some(certificates) = self.certificates().filter(|_| is_tls) {
                     builder = builder.certs(certificates);

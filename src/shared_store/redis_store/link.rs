@@ -1,24 +1,19 @@
 //! The connection to Redis, which all operations share.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ::redis::aio::MultiplexedConnection;
-use ::redis::cluster::ClusterClient;
-use ::redis::cluster_async::ClusterConnection;
-use ::redis::sentinel::{SentinelClient, SentinelNodeConnectionInfo, SentinelServerType};
-use ::redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, RedisError,
-    ServerErrorKind, TlsCertificates, Value, cmd, from_redis_value,
-};
+use ::redis::{Cmd, FromRedisValue, Value, from_redis_value};
 use arc_swap::ArcSwapOption;
 use futures::stream::{FuturesUnordered, StreamExt as _};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::super::{KeyNamespace, StoreError};
 use super::error::RedisStoreError;
+use super::failure::Failure;
+use super::servers::{Connection, Servers};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
 
@@ -47,40 +42,9 @@ struct Shared {
 /// The result of an attempt to connect.
 type Attempt = Result<Arc<Open>, Arc<RedisStoreError>>;
 
-/// Where the server is.
-pub(super) enum Servers {
-    Single(Box<Client>),
-    Sentinel(Box<Sentinel>),
-    Cluster(Box<ClusterClient>),
-}
-
-pub(super) struct Sentinel {
-    pub(super) name: String,
-    pub(super) sentinels: Vec<ConnectionInfo>,
-    pub(super) server: SentinelNodeConnectionInfo,
-    pub(super) certificates: Option<TlsCertificates>,
-    /// The sentinel to ask first: another one in each attempt, as one may not respond.
-    pub(super) next: AtomicUsize,
-}
-
 struct Open {
     connection: Connection,
     since: Instant,
-}
-
-#[derive(Clone)]
-enum Connection {
-    Node(MultiplexedConnection),
-    Cluster(ClusterConnection),
-}
-
-impl Connection {
-    async fn query(&mut self, cmd: &Cmd) -> Result<Value, RedisError> {
-        match self {
-            Self::Node(node) => cmd.query_async(node).await,
-            Self::Cluster(cluster) => cmd.query_async(cluster).await,
-        }
-    }
 }
 
 impl Link {
@@ -147,18 +111,22 @@ impl Link {
     }
 
     async fn try_send(&self, cmd: &Cmd) -> Result<Value, Failure> {
+        let limit = self.0.response_timeout;
+        let deadline = Instant::now() + limit;
         let open = match self.0.current.load_full() {
             Some(open) => open,
-            None => {
-                self.reconnect(None)?.await.unwrap_or_else(canceled).map_err(Failure::Connect)?
-            }
+            // The attempt continues for later operations.
+            None => timeout_at(deadline, self.reconnect(None)?)
+                .await
+                .map_err(|_| Failure::NoConnection(limit))?
+                .unwrap_or_else(canceled)
+                .map_err(Failure::Connect)?,
         };
         let mut connection = open.connection.clone();
-        let response = timeout(self.0.response_timeout, connection.query(cmd)).await;
-        let failure = match response {
+        let failure = match timeout_at(deadline, connection.query(cmd)).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) => Failure::Redis(error),
-            Err(_) => Failure::NoResponse(self.0.response_timeout),
+            Err(_) => Failure::NoResponse(limit),
         };
         if failure.breaks_connection() {
             match connection {
@@ -238,125 +206,11 @@ impl Shared {
     }
 
     async fn try_open(&self, check: bool) -> Result<Open, RedisStoreError> {
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let mut connection = match &self.servers {
-            Servers::Single(client) => Connection::Node(
-                client.get_multiplexed_async_connection_with_config(&config).await?,
-            ),
-            Servers::Sentinel(sentinel) => Connection::Node(
-                sentinel
-                    .server()
-                    .await?
-                    .get_multiplexed_async_connection_with_config(&config)
-                    .await?,
-            ),
-            Servers::Cluster(client) => Connection::Cluster(client.get_async_connection().await?),
-        };
-        if check {
-            let info = connection.query(&cmd("INFO")).await?;
-            check_settings(&info, matches!(connection, Connection::Node(_)))?;
-        }
+        let connection = self.servers.connect(check).await?;
         Ok(Open { connection, since: Instant::now() })
     }
 }
 
 fn canceled<T>() -> Result<T, Arc<RedisStoreError>> {
     Err(Arc::new(RedisStoreError::unreachable("the attempt to connect was canceled")))
-}
-
-impl Sentinel {
-    /// Asks for the current server.
-    async fn server(&self) -> Result<Client, RedisError> {
-        let mut sentinels = self.sentinels.clone();
-        let first = self.next.fetch_add(1, Ordering::Relaxed) % sentinels.len().max(1);
-        sentinels.rotate_left(first);
-        let server = Some(self.server.clone());
-        let client =
-            SentinelClient::build(sentinels, &self.name, server, SentinelServerType::Master)?
-                .async_get_client()
-                .await?;
-        match &self.certificates {
-            Some(certificates) => {
-                let info = client.get_connection_info().clone();
-                Client::build_with_tls(info, certificates.clone())
-            }
-            None => Ok(client),
-        }
-    }
-}
-
-/// Checks the response to `INFO`: of one server as text, of a cluster by node.
-fn check_settings(info: &Value, is_single: bool) -> Result<(), RedisStoreError> {
-    match info {
-        Value::Map(nodes) => nodes.iter().try_for_each(|(_, info)| check_settings(info, is_single)),
-        Value::Array(parts) => parts.iter().try_for_each(|info| check_settings(info, is_single)),
-        Value::BulkString(text) => check_info(&String::from_utf8_lossy(text), is_single),
-        Value::VerbatimString { text, .. } => check_info(text, is_single),
-        // The address of a node.
-        _ => Ok(()),
-    }
-}
-
-fn check_info(info: &str, is_single: bool) -> Result<(), RedisStoreError> {
-    let setting = |name: &str| {
-        info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
-    };
-    if let Some(version) = setting("redis_version") {
-        let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
-        if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 2) {
-            return Err(RedisStoreError::UnsupportedVersion { version: version.to_owned() });
-        }
-    }
-    if is_single && setting("role") == Some("slave") {
-        return Err(RedisStoreError::unreachable("the server is a replica, which rejects writes"));
-    }
-    match setting("maxmemory_policy") {
-        Some("noeviction") | None => Ok(()),
-        Some(policy) => Err(RedisStoreError::EvictionPolicy { policy: policy.to_owned() }),
-    }
-}
-
-/// Why an operation failed.
-#[derive(Clone, Debug, thiserror::Error)]
-enum Failure {
-    #[error(transparent)]
-    Connect(Arc<RedisStoreError>),
-    #[error("Redis did not respond in {0:?}")]
-    NoResponse(Duration),
-    #[error(transparent)]
-    Redis(RedisError),
-}
-
-impl Failure {
-    fn is_unknown_script(&self) -> bool {
-        self.is(ServerErrorKind::NoScript)
-    }
-
-    fn is(&self, kind: ServerErrorKind) -> bool {
-        matches!(self, Self::Redis(error) if error.kind() == ErrorKind::Server(kind))
-    }
-
-    /// Whether the connection may be of no use any more. A former primary rejects writes.
-    fn breaks_connection(&self) -> bool {
-        match self {
-            Self::Connect(_) => false,
-            Self::NoResponse(_) => true,
-            Self::Redis(error) => {
-                error.is_io_error()
-                    || error.is_unrecoverable_error()
-                    || self.is(ServerErrorKind::ReadOnly)
-                    || self.is(ServerErrorKind::MasterDown)
-            }
-        }
-    }
-
-    fn into_error(self, namespace: KeyNamespace) -> StoreError {
-        match &self {
-            Self::Redis(error) if error.code() == Some("OOM") => {
-                StoreError::Full { namespace, max_bytes: None }
-            }
-            _ => StoreError::Unavailable(self.into()),
-        }
-    }
 }

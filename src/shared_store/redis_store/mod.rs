@@ -1,12 +1,17 @@
 mod builder;
 mod error;
+mod failure;
 mod link;
 mod sealing;
+mod servers;
 
 use std::fmt;
 use std::time::Duration;
 
 use ::redis::{Cmd, FromRedisValue, Script, Value, cmd};
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures::FutureExt as _;
 
@@ -55,9 +60,11 @@ use crate::util::telemetry;
 ///   again.
 /// - Replication is asynchronous. If a replica is promoted that lacks the last writes, two app
 ///   replicas can refresh one session: the environment accepts the second refresh within its grace
-///   period of about 30 s. A lost revocation of a user or an organization is published again; one of
-///   a single session in the last moment can be lost. `min-replicas-to-write 1` and
-///   `min-replicas-max-lag 1` limit the loss.
+///   period of about 30 s. Lost revocations are published again by the replicas that know them.
+///   `min-replicas-to-write 1` and `min-replicas-max-lag 1` limit the loss.
+///
+/// An operation whose response is lost fails, and is not repeated. A cluster repeats only commands that
+/// a node has rejected without running them.
 #[derive(Clone)]
 pub struct RedisStore {
     link: Link,
@@ -167,38 +174,46 @@ for i = 1, #ARGV do
 end
 return 0";
 
-/// `entry ttl`. The stream lives as long as its longest entry; each call trims a few expired ones.
+/// `entry ttl mark`. Each call examines a few entries, from where the call before has stopped, and
+/// removes those that have expired. The last one stays, for readers that stopped there. The stream
+/// outlives its longest entry a little, like the memory of replicas.
 const APPEND: &str = r"
+local function field(entry, name)
+  for i = 1, #entry[2], 2 do
+    if entry[2][i] == name then return entry[2][i + 1] end
+  end
+end
 local ttl, time = tonumber(ARGV[2]), redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for _, old in ipairs(redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 16)) do
-  if tonumber(old[2][4]) > now then break end
-  redis.call('XDEL', KEYS[1], old[1])
+local last, sweep = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1], '-'
+if last then
+  local old = redis.call('XRANGE', KEYS[1], field(last, 'sweep') or '-', '+', 'COUNT', 17)
+  for i = 1, math.min(#old, 16) do
+    if old[i][1] ~= last[1] and tonumber(field(old[i], 'until')) <= now then
+      redis.call('XDEL', KEYS[1], old[i][1])
+    end
+  end
+  if old[17] then sweep = old[17][1] end
 end
-local left = redis.call('PTTL', KEYS[1])
-redis.call('XADD', KEYS[1], '*', 'entry', ARGV[1], 'until', string.format('%.0f', now + ttl))
-if ttl > left then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+local left, keep = redis.call('PTTL', KEYS[1]), math.ceil(ttl * 17 / 16)
+redis.call('XADD', KEYS[1], '*', 'entry', ARGV[1], 'until', string.format('%.0f', now + ttl),
+  'mark', ARGV[3], 'sweep', sweep)
+if keep > left then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', keep)) end
 return 1";
 
-/// `cursor count`. A cursor after the last position is that of a stream that was lost.
+/// `id mark count`. Returns whether the entry of the cursor was lost, and entries. A stream that has
+/// lost its last entries gets others, perhaps with the same IDs, but never with the same marks.
 const READ: &str = r"
-if redis.call('EXISTS', KEYS[1]) == 0 then return false end
-local function position(id)
-  local time, number = string.match(id, '^(%d+)-(%d+)$')
-  return tonumber(time) or 0, tonumber(number) or 0
+local start, lost = '-', 0
+if ARGV[1] ~= '' then
+  local at = redis.pcall('XRANGE', KEYS[1], ARGV[1], ARGV[1])
+  if not at.err and at[1] and at[1][2][6] == ARGV[2] then
+    start = '(' .. ARGV[1]
+  else
+    lost = 1
+  end
 end
-local info, last = redis.call('XINFO', 'STREAM', KEYS[1]), '0-0'
-for i = 1, #info, 2 do
-  if info[i] == 'last-generated-id' then last = info[i + 1] end
-end
-local time, number = position(ARGV[1])
-local last_time, last_number = position(last)
-local start = '-'
-if (time > 0 or number > 0) and
-   (time < last_time or (time == last_time and number <= last_number)) then
-  start = '(' .. ARGV[1]
-end
-return redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', ARGV[2])";
+return {lost, redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', ARGV[3])}";
 
 struct Scripts {
     replace: Script,
@@ -212,6 +227,17 @@ impl Scripts {
         let [replace, remove, append, read] = [REPLACE, REMOVE, APPEND, READ].map(Script::new);
         Self { replace, remove, append, read }
     }
+}
+
+/// The ID of an entry, and its fields with their names.
+type StreamEntry = (String, Vec<Vec<u8>>);
+
+/// Identifies an entry of a log.
+fn mark() -> Result<String, StoreError> {
+    let mut mark = [0; 8];
+    rand::fill(&mut mark)
+        .map_err(|_| StoreError::Unavailable("there are no random numbers".into()))?;
+    Ok(URL_SAFE_NO_PAD.encode(mark))
 }
 
 /// A lifetime in milliseconds, rounded up, and short enough for Redis.
@@ -295,8 +321,9 @@ impl SharedStore for RedisStore {
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
         async move {
             let name = self.sealer.name(log);
-            let (entry, ttl) = (self.sealer.seal(&name, &entry)?, millis(ttl));
-            self.run(log, &self.scripts.append, APPEND, &[&entry, ttl.as_bytes()], &name).await
+            let (entry, ttl, mark) = (self.sealer.seal(&name, &entry)?, millis(ttl), mark()?);
+            let args: [&[u8]; 3] = [&entry, ttl.as_bytes(), mark.as_bytes()];
+            self.run(log, &self.scripts.append, APPEND, &args, &name).await
         }
         .boxed()
     }
@@ -304,11 +331,18 @@ impl SharedStore for RedisStore {
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
         async move {
             let (name, count) = (self.sealer.name(log), PAGE_ENTRIES.to_string());
-            let args = [cursor.as_text().as_bytes(), count.as_bytes()];
-            let read: Option<Vec<(String, Vec<Vec<u8>>)>> =
+            let (id, mark) = cursor.as_text().split_once(' ').unwrap_or((cursor.as_text(), ""));
+            let args = [id.as_bytes(), mark.as_bytes(), count.as_bytes()];
+            let (is_lost, read): (bool, Vec<StreamEntry>) =
                 self.run(log, &self.scripts.read, READ, &args, &name).await?;
-            let Some(read) = read else { return Ok(LogPage::new(Vec::new(), LogCursor::start())) };
-            let next = read.last().map_or(cursor, |(id, _)| LogCursor::from_text(id.clone()));
+            let next = match read.last() {
+                Some((id, fields)) => LogCursor::from_text(format!(
+                    "{id} {}",
+                    String::from_utf8_lossy(fields.get(5).map(Vec::as_slice).unwrap_or_default())
+                )),
+                None if is_lost => LogCursor::start(),
+                None => cursor,
+            };
             let mut entries = Vec::with_capacity(read.len());
             for sealed in read.iter().filter_map(|(_, fields)| fields.get(1)) {
                 match self.sealer.open(&name, sealed) {
@@ -316,7 +350,10 @@ impl SharedStore for RedisStore {
                     Err(error) => telemetry::internal_error("shared_store_log", &error),
                 }
             }
-            Ok(LogPage::new(entries, next))
+            Ok(match is_lost {
+                true => LogPage::after_loss(entries, next),
+                false => LogPage::new(entries, next),
+            })
         }
         .boxed()
     }

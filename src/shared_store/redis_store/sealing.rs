@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
-use super::super::{StoreError, StoreKey};
+use super::super::{KeyNamespace, StoreError, StoreKey};
 use crate::session_secret::SessionSecret;
 
 const VERSION: u8 = 1;
@@ -66,9 +66,21 @@ impl Sealer {
         let mut hash = [0; 32];
         hash.copy_from_slice(context.sign().as_ref());
         // 144 bits.
-        let short = hash.first_chunk::<18>().unwrap_or(&[0; 18]);
-        let text = [self.prefix.as_str(), &URL_SAFE_NO_PAD.encode(short)].concat();
+        let short = URL_SAFE_NO_PAD.encode(hash.first_chunk::<18>().unwrap_or(&[0; 18]));
+        let text = [self.prefix.as_str(), &self.hash_tag(key), &short].concat();
         Name { text, hash }
+    }
+
+    /// Keeps the revocations of an app in one slot of a cluster: the log and its counter must be
+    /// lost together, if they are.
+    fn hash_tag(&self, key: &StoreKey) -> String {
+        if key.namespace() != KeyNamespace::Revocation {
+            return String::new();
+        }
+        let scope = key.id().split('.').next().unwrap_or_default();
+        let hash = hmac::sign(&self.names, format!("hash tag\0{scope}").as_bytes());
+        let short = URL_SAFE_NO_PAD.encode(hash.as_ref().first_chunk::<9>().unwrap_or(&[0; 9]));
+        format!("{{{short}}}")
     }
 
     pub(super) fn seal(&self, name: &Name, value: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -155,7 +167,7 @@ fn aad(header: &[u8], name: &Name) -> Aad<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{KeyNamespace, StoreScope};
+    use super::super::super::StoreScope;
     use super::*;
 
     fn secret(first: u8) -> SessionSecret {
@@ -178,6 +190,21 @@ mod tests {
         let sealed = sealer.seal(&name, b"value").unwrap();
         assert_eq!(URL_SAFE_NO_PAD.encode(&sealed), "AQtjf6mpc_eRS3yzuUhHgabfyOJr2zXOAdk");
         assert_eq!(sealer.open(&name, &sealed).unwrap().value, "value");
+    }
+
+    #[test]
+    fn the_revocations_of_an_app_share_a_slot_and_other_keys_do_not() {
+        let sealer = sealer(1, &[]);
+        let tag = |scope: &str, namespace, id: &str| {
+            let name = sealer.name(&StoreScope::new([scope]).key(namespace, id));
+            let tag = name.text().strip_prefix("scalekit:{")?.split_once('}')?.0.to_owned();
+            Some(tag)
+        };
+        let log = tag("app", KeyNamespace::Revocation, "log");
+        assert!(log.is_some());
+        assert_eq!(log, tag("app", KeyNamespace::Revocation, "counter"));
+        assert_ne!(log, tag("other app", KeyNamespace::Revocation, "log"));
+        assert_eq!(tag("app", KeyNamespace::Session, "log"), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -200,6 +200,9 @@ pub(crate) enum State {
     Silent,
     /// Connections are closed.
     Closed,
+    /// The next request on each connection reaches the server, and its response is lost with the
+    /// connection. New connections work.
+    LosesResponses,
 }
 
 impl Network {
@@ -242,12 +245,21 @@ async fn pass(
     socket: PathBuf,
     mut states: watch::Receiver<State>,
 ) {
-    if *states.borrow() == State::Connected
+    let begun = *states.borrow();
+    if matches!(begun, State::Connected | State::LosesResponses)
         && let Ok(mut server) = UnixStream::connect(socket).await
     {
         tokio::select! {
             _ = copy_bidirectional(&mut client, &mut server) => return,
-            _ = states.wait_for(|state| *state != State::Connected) => {}
+            _ = states.wait_for(|state| *state != begun) => {}
+        }
+        if *states.borrow() == State::LosesResponses {
+            let mut bytes = vec![0; 64 * 1024];
+            if let Ok(length) = client.read(&mut bytes).await {
+                let _ = server.write_all(&bytes[..length]).await;
+                let _ = server.read(&mut bytes).await;
+            }
+            return;
         }
     }
     let _ = states.wait_for(|state| *state == State::Closed).await;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 
 use tempfile::TempDir;
@@ -35,10 +35,13 @@ impl Servers {
     }
 
     /// Starts a sentinel, and returns its number.
-    fn start_sentinel(&mut self, port: u16, settings: &str) -> usize {
-        let settings = format!("port {port}\nbind 127.0.0.1\n{settings}");
+    pub(crate) fn start_sentinel(&mut self, name: &str, settings: &str) -> usize {
         let arguments = ["sentinel.conf", "--sentinel"].map(str::to_owned);
-        self.add(&port.to_string(), &settings, arguments.to_vec())
+        self.add(name, settings, arguments.to_vec())
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn add(&mut self, name: &str, settings: &str, arguments: Vec<String>) -> usize {
@@ -106,7 +109,7 @@ pub(crate) struct Sentinel {
     pub(crate) servers: Servers,
     /// Of the servers 0 and 1.
     pub(crate) ports: [u16; 2],
-    sentinels: [u16; 3],
+    pub(crate) sentinels: [u16; 3],
 }
 
 impl Sentinel {
@@ -122,10 +125,10 @@ impl Sentinel {
         let sentinels = [(); 3].map(|()| free_port());
         for port in sentinels {
             let settings = format!(
-                "sentinel monitor app 127.0.0.1 {primary} 2\n\
+                "port {port}\nbind 127.0.0.1\nsentinel monitor app 127.0.0.1 {primary} 2\n\
                  sentinel down-after-milliseconds app 500\nsentinel failover-timeout app 2000\n"
             );
-            servers.start_sentinel(port, &settings);
+            servers.start_sentinel(&port.to_string(), &settings);
         }
         let this = Self { servers, ports, sentinels };
         this.in_sync().await;

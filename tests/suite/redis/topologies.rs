@@ -1,13 +1,15 @@
 //! Sentinel with a failover, and a cluster.
 
+use std::fs;
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tower_scalekit::shared_store::{RedisStore, SharedStore as _, conformance};
+use tower_scalekit::shared_store::{LogCursor, RedisStore, SharedStore as _, conformance};
 
-use super::server::eventually;
+use super::server::{Network, Redis, State, eventually};
 use super::servers::{Sentinel, Servers, command, free_port, ready, url};
-use super::{HOUR, key};
+use super::{Authority, HOUR, key};
 use crate::support::secret;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,11 +22,27 @@ async fn a_failover_by_sentinel_continues_with_the_new_primary() {
     // One sentinel does not respond any more, and the primary is gone.
     redis.servers.signal(2, "-STOP");
     redis.servers.kill(0);
-    let started = Instant::now();
-    eventually("the new primary accepts writes", async || {
-        store.put(&key("any"), value.clone(), HOUR).await.is_ok()
+    let (started, slowest) = (Instant::now(), Mutex::new(Duration::ZERO));
+    let put = async || {
+        let began = Instant::now();
+        let put = store.put(&key("any"), value.clone(), HOUR).await;
+        let mut slowest = slowest.lock().unwrap();
+        *slowest = began.elapsed().max(*slowest);
+        put.is_ok()
+    };
+    eventually("a sentinel names the new primary", async || {
+        let is_written = put().await;
+        let named: redis::RedisResult<Vec<String>> =
+            command(redis.sentinels[1], &["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "app"]).await;
+        is_written || named.is_ok_and(|named| named[1] == redis.ports[1].to_string())
     })
     .await;
+    let named = Instant::now();
+    eventually("the new primary accepts writes", put).await;
+    let slowest = slowest.into_inner().unwrap();
+    println!("{:?} after it is named; no operation takes longer than {slowest:?}", named.elapsed());
+    // The library waits two seconds for an operation.
+    assert!(named.elapsed() < Duration::from_secs(2) && slowest < Duration::from_secs(2));
     println!("a failover takes {:?}", started.elapsed());
     assert!(!store.put_if_absent(&lease, "other".into(), HOUR).await.unwrap());
     assert_eq!(store.get(&lease).await.unwrap(), Some(value));
@@ -34,9 +52,8 @@ async fn a_failover_by_sentinel_continues_with_the_new_primary() {
     assert!(unknown.is_err(), "{unknown:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_conforms_and_a_node_that_hangs_delays_only_its_keys() {
-    let Some(mut servers) = Servers::new() else { return };
+/// Starts a cluster of three nodes without replicas.
+async fn cluster(servers: &mut Servers) -> [u16; 3] {
     let ports = [(); 3].map(|()| free_port());
     let slots = [("0", "5460"), ("5461", "10922"), ("10923", "16383")];
     for port in ports {
@@ -70,10 +87,34 @@ async fn a_cluster_conforms_and_a_node_that_hangs_delays_only_its_keys() {
         })
         .await;
     }
+    ports
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_conforms_and_a_node_that_hangs_delays_only_its_keys() {
+    let Some(mut servers) = Servers::new() else { return };
+    let ports = cluster(&mut servers).await;
     let limit = Duration::from_millis(500);
     let store = RedisStore::cluster(ports[..1].iter().map(|port| url(*port)), secret(1));
     let store = store.response_timeout(limit).connect().await.unwrap();
     conformance::check(&store, async |by| tokio::time::sleep(by).await).await.unwrap();
+
+    // The guide has the same list.
+    let guide = include_str!("../../../src/docs/how_to/several_replicas.md");
+    let rules = guide.split("ACL SETUSER app on >password ").nth(1).unwrap();
+    let rules = rules.split("```").next().unwrap().split_whitespace();
+    let more = guide.split("A cluster needs `").nth(1).unwrap().split('`').next().unwrap();
+    let user: Vec<_> = ["ACL", "SETUSER", "app", "on", ">password"]
+        .into_iter()
+        .chain(rules)
+        .chain(more.split_whitespace())
+        .collect();
+    for port in ports {
+        command::<()>(port, &user).await.unwrap();
+    }
+    let restricted = format!("redis://app:password@127.0.0.1:{}", ports[1]);
+    let restricted = RedisStore::cluster([restricted], secret(1)).connect().await.unwrap();
+    conformance::check(&restricted, async |by| tokio::time::sleep(by).await).await.unwrap();
 
     servers.signal(1, "-STOP");
     let (mut failed, mut slowest) = (0, Duration::ZERO);
@@ -96,4 +137,134 @@ async fn a_cluster_conforms_and_a_node_that_hangs_delays_only_its_keys() {
         futures::future::try_join_all(puts).await.is_ok()
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_moves_between_nodes_is_found() {
+    let Some(mut servers) = Servers::new() else { return };
+    let ports = cluster(&mut servers).await;
+    let store = RedisStore::cluster([url(ports[0])], secret(1)).connect().await.unwrap();
+    let (log, entry) = (key("log"), Bytes::from("entry"));
+    store.append(&log, entry.clone(), HOUR).await.unwrap();
+    let mut owner = None;
+    for port in ports {
+        let names: Vec<String> = command(port, &["KEYS", "*"]).await.unwrap();
+        if let [name] = &names[..] {
+            owner = Some((port, name.clone()));
+        }
+    }
+    let (from, name) = owner.unwrap();
+    let to = *ports.iter().find(|port| **port != from).unwrap();
+    let slot: u64 = command(from, &["CLUSTER", "KEYSLOT", &name]).await.unwrap();
+    let slot = slot.to_string();
+    let id = async |port| command::<String>(port, &["CLUSTER", "MYID"]).await.unwrap();
+    let [from_id, to_id] = [id(from).await, id(to).await];
+    command::<()>(to, &["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]).await.unwrap();
+    command::<()>(from, &["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]).await.unwrap();
+    let migrate = ["MIGRATE", "127.0.0.1", &to.to_string(), &name, "0", "1000"];
+    command::<()>(from, &migrate).await.unwrap();
+    // The former node redirects with ASK, then with MOVED.
+    for _ in 0..3 {
+        store.append(&log, entry.clone(), HOUR).await.unwrap();
+    }
+    for port in ports {
+        command::<()>(port, &["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]).await.unwrap();
+    }
+    for _ in 0..3 {
+        store.append(&log, entry.clone(), HOUR).await.unwrap();
+    }
+    let read = store.read_since(&log, LogCursor::start()).await.unwrap();
+    assert_eq!(read.entries, vec![entry; 7]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_whose_response_is_lost_is_not_repeated() {
+    let (port, bus) = (free_port().to_string(), free_port().to_string());
+    let arguments = ["--cluster-enabled", "yes", "--port", &port, "--cluster-port", &bus];
+    let Some(redis) = Redis::with(&arguments).await else { return };
+    let network = Network::before(&redis, None).await;
+    let announced = network.address.port().to_string();
+    redis.command::<()>(&["CONFIG", "SET", "cluster-announce-ip", "127.0.0.1"]).await;
+    redis.command::<()>(&["CONFIG", "SET", "cluster-announce-port", &announced]).await;
+    redis.command::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+    eventually("the cluster is complete", async || {
+        redis.command::<String>(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok")
+    })
+    .await;
+    let store = RedisStore::cluster([url(network.address.port())], secret(1));
+    let store = store.connect().await.unwrap();
+    let (key, [old, new]) = (key("any"), ["old", "new"].map(Bytes::from));
+    let mut failed = 0;
+    for _ in 0..5 {
+        network.set(State::Connected);
+        eventually("the store is connected", async || {
+            store.put(&key, old.clone(), HOUR).await.is_ok()
+        })
+        .await;
+        network.set(State::LosesResponses);
+        // The connection may have been replaced already.
+        let replaced = store.replace_if(&key, old.clone(), new.clone(), HOUR).await;
+        assert!(!matches!(replaced, Ok(false)), "{replaced:?}");
+        failed += usize::from(replaced.is_err());
+        network.set(State::Connected);
+        eventually("the value is read", async || {
+            store.get(&key).await.is_ok_and(|value| value.as_ref() == Some(&new))
+        })
+        .await;
+    }
+    assert!(failed > 0, "no response was lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sentinel_and_its_server_have_certificates_of_an_own_authority() {
+    let Some(mut servers) = Servers::new() else { return };
+    let authority = Authority::new();
+    let folder = servers.folder().to_owned();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (certificate, key) = authority.issue("127.0.0.1");
+    for (name, content) in
+        [("ca.pem", authority.pem()), ("cert.pem", certificate), ("key.pem", key)]
+    {
+        fs::write(path(name), content).unwrap();
+    }
+    let [primary, plain, sentinel] = [(); 3].map(|()| free_port());
+    let primary_port = primary.to_string();
+    let [ca, cert, key_file] = ["ca.pem", "cert.pem", "key.pem"].map(path);
+    let tls = [
+        "--tls-port",
+        &primary_port,
+        "--tls-cert-file",
+        &cert,
+        "--tls-key-file",
+        &key_file,
+        "--tls-ca-cert-file",
+        &ca,
+        "--tls-auth-clients",
+        "no",
+    ];
+    servers.start(plain, &tls);
+    ready(plain).await;
+    let settings = format!(
+        "port 0\ntls-port {sentinel}\nbind 127.0.0.1\ntls-cert-file {cert}\ntls-key-file {key_file}\n\
+         tls-ca-cert-file {ca}\ntls-auth-clients no\ntls-replication yes\n\
+         sentinel monitor app 127.0.0.1 {primary} 1\n"
+    );
+    servers.start_sentinel("sentinel", &settings);
+    let sentinel = format!("rediss://127.0.0.1:{sentinel}");
+    let connect = async |pem: Option<String>| {
+        let builder = RedisStore::sentinel("app", [&sentinel], secret(1));
+        match pem {
+            Some(pem) => builder.root_certificates(pem).connect().await,
+            None => builder.connect().await,
+        }
+    };
+    eventually("the store is connected", async || connect(Some(authority.pem())).await.is_ok())
+        .await;
+    let store = connect(Some(authority.pem())).await.unwrap();
+    let value = Bytes::from("value");
+    store.put(&super::key("any"), value.clone(), HOUR).await.unwrap();
+    assert_eq!(store.get(&super::key("any")).await.unwrap(), Some(value));
+    for untrusted in [None, Some(Authority::new().pem())] {
+        assert!(connect(untrusted).await.is_err());
+    }
 }

@@ -10,7 +10,7 @@ const MAX_EPOCHS: usize = 16;
 /// A state of the revocation counter. Numbers of different counters are not comparable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "(u32, u64)", from = "(u32, u64)")]
-pub(in crate::session) struct Position {
+pub(crate) struct Position {
     /// Random for each counter: it changes after the store has lost its state.
     pub(super) epoch: u32,
     pub(super) number: u64,
@@ -19,6 +19,13 @@ pub(in crate::session) struct Position {
 impl Position {
     pub(super) fn next(self) -> Self {
         Self { number: self.number.saturating_add(1), ..self }
+    }
+
+    /// Returns a later position of the shared counter. The step is random: if the store loses its
+    /// last changes, the numbers that follow differ from those that were lost.
+    pub(super) fn advanced(self) -> Self {
+        let step = u64::from(random_id() >> 12).saturating_add(1);
+        Self { number: self.number.saturating_add(step), ..self }
     }
 
     pub(super) fn encode(self) -> Bytes {
@@ -56,7 +63,7 @@ pub(crate) struct RecordedPosition {
 }
 
 impl RecordedPosition {
-    pub(in crate::session) fn is_unknown(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         *self == Self::default()
     }
 }

@@ -1,13 +1,18 @@
-//! Revocation of sessions across replicas.
+//! Revocation of sessions and bearer tokens across replicas.
 //!
 //! A revocation applies to a session, a user or an organization. It takes effect in this process at
-//! once; other replicas read it from a log in the shared store, at most [`MAX_AGE`] later. A
-//! request only has to check revocations that are newer than the last check of its session.
+//! once; other replicas read it from a log in the shared store, at most two seconds later. A
+//! request only has to check revocations that are newer than the last check of its session or token.
 //!
 //! A counter in the shared store orders revocations and logins, because clocks differ. A revocation
 //! advances it, a session records it when it begins, and a revocation covers the sessions with a
-//! lower number. Without a shared store, the counter is this process's own.
+//! lower number. Without a shared store, the counter is this process's own. Bearer tokens record
+//! nothing: a revocation covers those that were issued before it.
+//!
+//! The store can lose its last writes. Each replica notices if the log lacks what it has read or
+//! written, or if the counter has a lower number than before, and publishes what the log lacks.
 
+mod builder;
 mod ended;
 mod known_revocations;
 mod log;
@@ -17,18 +22,22 @@ mod subject;
 mod test_store;
 #[cfg(test)]
 mod tests;
+mod token;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+pub use self::builder::RevocationsBuilder;
+pub(crate) use self::builder::{owner, scope};
 use self::ended::{Ended, EndedSessions};
-pub(super) use self::order::Position;
+pub(crate) use self::order::Position;
 pub(crate) use self::order::RecordedPosition;
 use self::order::{Epochs, Place, random_id};
-pub(super) use self::subject::Revocable;
+pub(crate) use self::subject::Revocable;
 pub(crate) use self::subject::{Key, Revoked};
+pub(crate) use self::token::RevocableToken;
 use crate::clock::{Clock, millis};
 use crate::shared_store::{
     KeyNamespace, LogCursor, SharedStore, StoreError, StoreKey, StoreScope, compare_and_set,
@@ -44,7 +53,7 @@ const RENEW_AGE: Duration = Duration::from_secs(1);
 
 /// How many revocations are retained with their positions. Beyond that, logouts of environment
 /// sessions are retained without them, in less memory.
-pub(super) const MAX_WITH_POSITION: usize = 100_000;
+pub(crate) const MAX_WITH_POSITION: usize = 100_000;
 /// The minimum interval between removals of expired revocations at capacity.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -53,22 +62,40 @@ const LOGIN_DEADLINE: Duration = Duration::from_secs(2);
 /// The time limit of a revocation for publishing it; the next read of the log retries.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
 
+/// How many entries of the log are checked to be there after they were appended.
+const MAX_APPENDED: usize = 10_000;
+
+/// Number of instances in this process, which have versions of their own.
+static INSTANCES: AtomicU64 = AtomicU64::new(0);
+
 /// The counter outlives every session and every revocation, which last at most 401 days.
 const COUNTER_LIFETIME: Duration = Duration::from_secs(800 * 24 * 60 * 60);
 /// How often advancing the counter is retried after a concurrent change.
 const MAX_TRIES: usize = 32;
 
-/// All revocations that this replica knows.
+/// The revocations of an app's users, sessions and organizations, as far as this replica knows them.
+/// Cheap to clone: clones share the read of the log, one in a second.
+///
+/// That of [`Sessions`](crate::Sessions) is returned by
+/// [`Sessions::revocations`](crate::Sessions::revocations). A service that has none builds one with
+/// [`Scalekit::revocations`](crate::Scalekit::revocations). Bearer tokens are checked by
+/// [`RequireToken::reject_revoked`](crate::RequireToken::reject_revoked).
 #[derive(Clone)]
-pub(crate) struct Revocations(Arc<State>);
+pub struct Revocations(Arc<State>);
 
 /// When a replica's revocations count as stale.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Staleness {
+pub(crate) struct Staleness {
     /// The maximum time since the log was last read to its end.
-    pub(super) after: Duration,
+    pub(crate) after: Duration,
     /// Whether requests are then rejected.
-    pub(super) rejects: bool,
+    pub(crate) rejects: bool,
+}
+
+impl Default for Staleness {
+    fn default() -> Self {
+        Self { after: Duration::from_secs(60), rejects: false }
+    }
 }
 
 struct State {
@@ -82,7 +109,8 @@ struct State {
     /// Random; distinguishes the revocations of this process.
     process: u32,
     known: Mutex<KnownRevocations>,
-    /// Increases with each revocation, so that an unchanged state costs a single load.
+    /// Increases with each revocation, so that an unchanged state costs a single load. Differs from
+    /// that of other instances.
     version: AtomicU64,
     cursor: Mutex<LogCursor>,
     /// When requests last waited for a read of the log: one more than milliseconds of the monotonic
@@ -94,6 +122,8 @@ struct State {
     /// Whether the log was ever read to its end.
     was_read: AtomicBool,
     reads: SingleFlight<(), ()>,
+    /// How many reads have begun.
+    reads_begun: AtomicU64,
     /// Held while revocations get their position and are published.
     publishing: tokio::sync::Mutex<()>,
     /// Held while revocations that have a position are published again.
@@ -107,6 +137,10 @@ struct KnownRevocations {
     ended: EndedSessions,
     /// Those that the store has lost, to be published again.
     lost: EndedSessions,
+    /// Entries that were appended to the log and not read yet.
+    appended: HashMap<(Key, Scope), Appended>,
+    /// The highest position before the store lost its last changes, until the log is read again.
+    before_loss: Option<Position>,
     epochs: Epochs,
     /// The highest position of the newest epoch.
     position: Option<Position>,
@@ -125,11 +159,21 @@ enum Scope {
     IssuedBefore,
 }
 
+/// An entry of the log that this replica has appended.
+#[derive(Clone, Copy)]
+struct Appended {
+    entry: Entry,
+    /// The number of reads that had begun when it was there.
+    after_read: u64,
+}
+
 #[derive(Clone, Copy)]
 struct Entry {
     place: Place,
     /// For [`Scope::IssuedBefore`]: in seconds, inclusive.
     issued_until: i64,
+    /// For [`Scope::All`]: when it was made, by the wall clock of that replica, in seconds.
+    revoked_at: i64,
     /// Monotonic time after which no covered session can be valid.
     forget_at: Duration,
     /// Its number among the revocations of this process.
@@ -147,7 +191,7 @@ impl Entry {
 }
 
 impl Revocations {
-    pub(super) fn new(
+    pub(crate) fn new(
         store: Arc<dyn SharedStore>,
         scope: &StoreScope,
         clock: Clock,
@@ -169,19 +213,20 @@ impl Revocations {
             staleness,
             process,
             known: Mutex::new(known),
-            version: AtomicU64::new(1),
+            version: AtomicU64::new((INSTANCES.fetch_add(1, Ordering::Relaxed) << 40) + 1),
             cursor: Mutex::default(),
             checked_at: AtomicU64::new(0),
             is_stale: AtomicBool::new(false),
             was_read: AtomicBool::new(!has_peers),
             reads: SingleFlight::new(),
+            reads_begun: AtomicU64::new(0),
             publishing: tokio::sync::Mutex::default(),
             republishing: tokio::sync::Mutex::default(),
         }))
     }
 
     /// Ends sessions in this process at once, and publishes the revocation to the other replicas.
-    pub(super) async fn revoke(
+    pub(crate) async fn revoke(
         &self,
         revoked: Revoked<'_>,
         lifetime: Duration,
@@ -191,7 +236,7 @@ impl Revocations {
 
     /// Like `revoke`, for an event with its own time, in seconds by the environment's clock.
     /// Sessions whose tokens were issued later are unaffected, because the event may arrive late.
-    pub(super) async fn revoke_issued_until(
+    pub(crate) async fn revoke_issued_until(
         &self,
         issued_until: i64,
         revoked: Revoked<'_>,
@@ -201,13 +246,13 @@ impl Revocations {
     }
 
     /// Publishes what could not be published before. Returns `false` if that failed again.
-    pub(super) async fn publish_again(&self) -> bool {
+    pub(crate) async fn publish_again(&self) -> bool {
         self.0.publish_again().await.is_ok()
     }
 
     /// Returns the position for a session that begins now; the last known one if the store is
     /// unavailable.
-    pub(super) async fn position(&self) -> RecordedPosition {
+    pub(crate) async fn position(&self) -> RecordedPosition {
         let counted = if self.0.has_peers {
             tokio::time::timeout(LOGIN_DEADLINE, self.0.read_counter())
                 .await
@@ -226,23 +271,23 @@ impl Revocations {
     }
 
     /// Changes with each revocation.
-    pub(super) fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.0.version.load(Ordering::Acquire)
     }
 
     /// Whether a session was ended, by its own ID.
-    pub(super) fn is_id_revoked(&self, id: &str) -> bool {
+    pub(crate) fn is_id_revoked(&self, id: &str) -> bool {
         let key = Revoked::Session(id).key();
         let known = self.0.known();
         known.has_ended(&key, None) || known.entries.contains_key(&(key, Scope::All))
     }
 
     /// Whether other replicas may use the same store.
-    pub(super) fn has_peers(&self) -> bool {
+    pub(crate) fn has_peers(&self) -> bool {
         self.0.has_peers
     }
 
-    pub(super) fn is_revoked(&self, session: &Revocable) -> bool {
+    pub(crate) fn is_revoked(&self, session: &Revocable) -> bool {
         let known = self.0.known();
         let single = [session.session, session.environment_session];
         single.iter().flatten().any(|key| known.has_ended(key, session.issued_at))
@@ -250,7 +295,7 @@ impl Revocations {
     }
 
     /// Returns the read of the log that a request must wait for; usually none.
-    pub(super) fn pending_read(&self) -> Option<Flight<()>> {
+    pub(crate) fn pending_read(&self) -> Option<Flight<()>> {
         if !self.0.has_peers {
             return None;
         }
@@ -269,14 +314,14 @@ impl Revocations {
     }
 
     /// Waits for a read of the log if there is one that a request must wait for.
-    pub(super) async fn read_if_stale(&self) {
+    pub(crate) async fn read_if_stale(&self) {
         if let Some(read) = self.pending_read() {
             read.await;
         }
     }
 
     /// Whether requests are rejected because the log has not been read yet, or not for too long.
-    pub(super) fn rejects_requests(&self) -> bool {
+    pub(crate) fn rejects_requests(&self) -> bool {
         let State { staleness, is_stale, was_read, .. } = &*self.0;
         staleness.rejects && (is_stale.load(Ordering::Acquire) || !was_read.load(Ordering::Acquire))
     }
@@ -296,6 +341,10 @@ impl State {
         let scope = if issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
         let key = (revoked.key(), scope);
         let now = self.clock.monotonic();
+        let revoked_at = match issued_until {
+            Some(_) => i64::MAX,
+            None => self.clock.now().unix_timestamp(),
+        };
         let issued_until = issued_until.unwrap_or(i64::MAX);
         {
             let mut known = self.known();
@@ -315,6 +364,7 @@ impl State {
             let entry = Entry {
                 place,
                 issued_until,
+                revoked_at,
                 forget_at: now.saturating_add(lifetime),
                 made_here: Some(known.made_here),
                 is_published: !self.has_peers,
@@ -335,7 +385,7 @@ impl State {
             let before = self.known().position;
             let seen = with_timeout(self.store.get(key)).await?;
             let next = match seen.as_deref().and_then(Position::decode) {
-                Some(position) => self.observe_counter(position, before).next(),
+                Some(position) => self.observe_counter(position, before).advanced(),
                 None => Position { epoch: random_id(), number: 1 },
             };
             if compare_and_set(&*self.store, key, seen, next.encode(), COUNTER_LIFETIME).await? {
@@ -380,12 +430,10 @@ impl State {
         let is_other = known.position.is_some_and(|known| known.epoch != position.epoch);
         let is_older = before.filter(|before| before.epoch == position.epoch) > Some(position);
         if is_other || is_older {
-            // The store has lost its state or its last changes, including those of the log: the
-            // cursor may be beyond its end, and replicas that start now have not read what was lost.
+            // The store has lost its state or its last changes, including those of the log: replicas
+            // that start now have not read what was lost.
             *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = LogCursor::start();
-            known.entries.values_mut().for_each(|entry| entry.is_published = false);
-            let ended = std::mem::take(&mut known.ended);
-            known.lost.extend(ended);
+            known.note_loss();
         }
         known.observe_counter(position)
     }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::order::{Place, Position};
-use super::{Entry, Key, KnownRevocations, MAX_WITH_POSITION, Revocable, SWEEP_INTERVAL, Scope};
+use super::{
+    Entry, Key, KnownRevocations, MAX_WITH_POSITION, Revocable, SWEEP_INTERVAL, Scope, token,
+};
 
 impl KnownRevocations {
     /// Whether a single session was ended.
@@ -37,6 +39,52 @@ impl KnownRevocations {
         covers(Scope::All) || covers(Scope::IssuedBefore)
     }
 
+    /// Whether one of a token's names was revoked after it was issued.
+    pub(super) fn covers_token(&self, key: &Key, issued_at: Option<i64>) -> bool {
+        let covers = |scope: Scope| {
+            let entry = self.entries.get(&(*key, scope));
+            entry.is_some_and(|entry| issued_at.is_none_or(|at| at <= token::covered_until(entry)))
+        };
+        self.has_ended(key, issued_at) || covers(Scope::All) || covers(Scope::IssuedBefore)
+    }
+
+    /// Records that the store has lost revocations: all must be published again that its log lacks.
+    pub(super) fn note_loss(&mut self) {
+        self.entries.values_mut().for_each(|entry| entry.is_published = false);
+        let ended = std::mem::take(&mut self.ended);
+        self.lost.extend(ended);
+        self.appended.clear();
+        self.before_loss = self.position.max(self.before_loss);
+    }
+
+    /// Whether a position of the log is one that the store has assigned twice. What was revoked there
+    /// may be later than sessions with higher positions.
+    pub(super) fn is_reassigned(&self, key: (Key, Scope), position: Position) -> bool {
+        let is_known = self.entries.get(&key).is_some_and(|known| match known.place {
+            Place::At(known) => known.epoch == position.epoch && position.number <= known.number,
+            Place::Pending | Place::Always => true,
+        });
+        let before = self.before_loss.filter(|before| before.epoch == position.epoch);
+        !is_known && before >= Some(position)
+    }
+
+    /// Records the end of a read of the log: entries that were appended before it and that it did
+    /// not return are lost.
+    pub(super) fn confirm(&mut self, read: u64, now: Duration) {
+        self.before_loss = None;
+        let appended = std::mem::take(&mut self.appended);
+        for ((key, scope), append) in appended {
+            if append.after_read >= read {
+                self.appended.insert((key, scope), append);
+            } else if let Some(ended) = append.entry.single_session(key) {
+                self.ended.forget(&key);
+                self.lost.insert(ended, now);
+            } else if let Some(entry) = self.entries.get_mut(&(key, scope)) {
+                entry.is_published = false;
+            }
+        }
+    }
+
     /// Extends what a revocation covers. Returns whether it covers more than before.
     pub(super) fn learn(&mut self, key: (Key, Scope), new: Entry) -> bool {
         let Some(known) = self.entries.get(&key) else {
@@ -49,6 +97,7 @@ impl KnownRevocations {
             || (new.place == Place::Pending && known.place == Place::Pending);
         let mut merged = Entry {
             issued_until: new.issued_until.max(known.issued_until),
+            revoked_at: new.revoked_at.max(known.revoked_at),
             forget_at: new.forget_at.max(known.forget_at),
             is_published: false,
             ..if is_newer { new } else { *known }

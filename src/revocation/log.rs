@@ -9,8 +9,9 @@ use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
+use super::ended::Ended;
 use super::order::{Place, Position};
-use super::{Entry, Key, RENEW_AGE, Scope, State};
+use super::{Appended, Entry, Key, MAX_APPENDED, RENEW_AGE, Scope, State};
 use crate::clock::millis;
 use crate::shared_store::{StoreError, with_timeout};
 use crate::util::telemetry;
@@ -32,6 +33,9 @@ struct Logged {
     position: Option<Position>,
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     issued_until: Option<i64>,
+    /// When it was made, in seconds: unset if it covers no tokens but those of `issued_until`.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    revoked_at: Option<i64>,
     /// For how long covered sessions can be valid, in seconds.
     #[serde(rename = "t")]
     lifetime: u64,
@@ -64,14 +68,25 @@ impl State {
                 key: key.0,
                 position: entry.place.position(),
                 issued_until: (key.1 == Scope::IssuedBefore).then_some(entry.issued_until),
+                revoked_at: (key.1 == Scope::All).then_some(entry.revoked_at),
                 lifetime: left.as_secs().saturating_add(1),
             };
             let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
             with_timeout(self.store.append(&self.log, text, left)).await?;
+            self.appended(key, entry);
             self.published(key, entry);
         }
         drop(turn);
         Ok(())
+    }
+
+    /// Records that an entry was appended: the next read must return it.
+    fn appended(&self, key: (Key, Scope), entry: Entry) {
+        let after_read = self.reads_begun.load(Ordering::Acquire);
+        let mut known = self.known();
+        if known.appended.len() < MAX_APPENDED {
+            known.appended.insert(key, Appended { entry, after_read });
+        }
     }
 
     fn published(&self, key: (Key, Scope), entry: Entry) {
@@ -147,12 +162,25 @@ impl State {
                     key: one.key,
                     position: None,
                     issued_until: (one.issued_until < i64::MAX).then_some(one.issued_until),
+                    revoked_at: None,
                     lifetime: left.as_secs().saturating_add(1),
                 };
                 let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
                 with_timeout(self.store.append(&self.log, text, left))
             });
             try_join_all(appended).await?;
+            for Ended { key, issued_until, forget_at } in missing {
+                let scope = if issued_until < i64::MAX { Scope::IssuedBefore } else { Scope::All };
+                let entry = Entry {
+                    place: Place::Always,
+                    issued_until,
+                    revoked_at: i64::MAX,
+                    forget_at,
+                    made_here: None,
+                    is_published: true,
+                };
+                self.appended((key, scope), entry);
+            }
             {
                 let mut known = self.known();
                 for ended in batch {
@@ -171,9 +199,11 @@ impl State {
     pub(super) async fn read(&self) {
         let started = self.clock.monotonic();
         let deadline = Instant::now() + READ_DEADLINE;
+        let number = self.reads_begun.fetch_add(1, Ordering::AcqRel) + 1;
         let read = self.read_log(deadline).await;
         match &read {
             Ok(()) => {
+                self.known().confirm(number, self.clock.monotonic());
                 self.read_at.store(millis(started), Ordering::Release);
                 self.was_read.store(true, Ordering::Release);
                 if self.is_stale.swap(false, Ordering::AcqRel) {
@@ -213,6 +243,9 @@ impl State {
             let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let page = with_timeout(self.store.read_since(&self.log, cursor.clone())).await?;
             let now = self.clock.monotonic();
+            if page.cursor_lost {
+                self.known().note_loss();
+            }
             for text in &page.entries {
                 if let Ok(logged) = serde_json::from_slice::<Logged>(text) {
                     self.learn_logged(&logged, now);
@@ -237,18 +270,31 @@ impl State {
 
     fn learn_logged(&self, logged: &Logged, now: Duration) {
         let scope = if logged.issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
+        let key = (logged.key, scope);
         let mut known = self.known();
-        if let Some(position) = logged.position {
-            known.observe(position);
-        }
-        let entry = Entry {
+        let mut entry = Entry {
             place: logged.position.map_or(Place::Always, Place::At),
             issued_until: logged.issued_until.unwrap_or(i64::MAX),
+            revoked_at: logged.revoked_at.unwrap_or(i64::MAX),
             forget_at: now.saturating_add(Duration::from_secs(logged.lifetime)),
             made_here: None,
             is_published: true,
         };
-        self.learn(&mut known, (logged.key, scope), entry, now);
+        if known.appended.get(&key).is_some_and(|append| {
+            append.entry.place == entry.place && append.entry.issued_until == entry.issued_until
+        }) {
+            known.appended.remove(&key);
+        }
+        if let Some(position) = logged.position {
+            if known.is_reassigned(key, position) {
+                // Made again now, after all sessions that have begun meanwhile.
+                known.made_here += 1;
+                let made_here = Some(known.made_here);
+                entry = Entry { place: Place::Pending, made_here, is_published: false, ..entry };
+            }
+            known.observe(position);
+        }
+        self.learn(&mut known, key, entry, now);
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) enum Fails {
     Unavailable,
     /// The log is full.
     Full,
+    /// Entries of the log are lost after they were acknowledged.
+    LosesEntries,
     /// There is always another page.
     NeverEnds,
     /// The cursor does not move.
@@ -66,6 +68,14 @@ impl TestStore {
 
     pub(super) fn lose_state(&self, clock: &SteppedClock) {
         *self.0.store.lock().unwrap() = Arc::new(MemoryStore::new(clock.clock()));
+    }
+
+    /// Loses the log and keeps the counter, or returns to a former one.
+    pub(super) async fn lose_log(&self, clock: &SteppedClock, counter: Option<Bytes>) {
+        let key = StoreScope::new(["test"]).key(KeyNamespace::Revocation, "counter");
+        let kept = self.get(&key).await.unwrap();
+        self.lose_state(clock);
+        self.put(&key, counter.or(kept).unwrap(), COUNTER_LIFETIME).await.unwrap();
     }
 
     fn call<'a, T: Send + 'static>(
@@ -132,6 +142,9 @@ impl SharedStore for TestStore {
         if *self.0.fails.lock().unwrap() == Fails::Full {
             let error = StoreError::Full { namespace: KeyNamespace::Revocation, max_bytes: None };
             return Box::pin(async move { Err(error) });
+        }
+        if *self.0.fails.lock().unwrap() == Fails::LosesEntries {
+            return Box::pin(async { Ok(()) });
         }
         let log = log.clone();
         self.call(|store| Box::pin(async move { store.append(&log, entry, ttl).await }))

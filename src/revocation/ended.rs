@@ -81,6 +81,14 @@ impl EndedSessions {
         }
     }
 
+    /// Removes a session, whatever its issue time.
+    pub(super) fn forget(&mut self, key: &Key) {
+        self.0.retain(|_, sessions| {
+            sessions.remove(key);
+            !sessions.is_empty()
+        });
+    }
+
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.0.values().map(HashMap::len).sum()

@@ -232,6 +232,7 @@ async fn at_capacity_logouts_are_retained_without_their_position() {
         place: Place::At(Position { epoch: 0, number: 0 }),
         issued_until: 100,
         forget_at: clock.clock().monotonic() + HOUR,
+        revoked_at: i64::MAX,
         made_here: None,
         is_published: true,
     };
@@ -311,6 +312,98 @@ async fn a_new_login_is_valid_on_every_replica_after_the_store_lost_the_last_rev
     read(&clock, &here).await;
     let new = begin(&there).await;
     assert!(!here.is_revoked(&new));
+}
+
+#[tokio::test]
+async fn entries_that_only_the_log_has_lost_are_published_again() {
+    for read_before in [false, true] {
+        let clock = SteppedClock::steady();
+        let store = TestStore::new(&clock);
+        let here = replica(&store, &clock);
+        let old = begin(&here).await;
+        read(&clock, &here).await;
+        if !read_before {
+            store.set(Fails::LosesEntries);
+        }
+        here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+        here.revoke(Revoked::Session("two"), HOUR).await.unwrap();
+        store.set(Fails::Not);
+        if read_before {
+            read(&clock, &here).await;
+            store.lose_log(&clock, None).await;
+        }
+        // Notices and publishes.
+        read(&clock, &here).await;
+        let late = replica(&store, &clock);
+        read(&clock, &late).await;
+        assert!(late.is_revoked(&old) && late.is_id_revoked("two"), "{read_before}");
+        assert!(!late.is_revoked(&begin(&late).await));
+        // Once.
+        let log = scope().key(KeyNamespace::Revocation, "log");
+        read(&clock, &here).await;
+        read(&clock, &here).await;
+        assert_eq!(store.entries(&log).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_with_a_number_that_was_assigned_before_covers_earlier_sessions() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let here = replica(&store, &clock);
+    drop(begin(&here).await);
+    let counter = scope().key(KeyNamespace::Revocation, "counter");
+    let before = store.get(&counter).await.unwrap();
+    for number in 0..100 {
+        here.revoke(Revoked::User(&format!("other {number}")), HOUR).await.unwrap();
+    }
+    let session = begin(&here).await;
+    read(&clock, &here).await;
+    // A replica without the last writes becomes the primary.
+    store.lose_log(&clock, before).await;
+    let elsewhere = replica(&store, &clock);
+    elsewhere.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    for _ in 0..2 {
+        read(&clock, &here).await;
+        read(&clock, &elsewhere).await;
+    }
+    assert!(here.is_revoked(&session) && elsewhere.is_revoked(&session));
+    let late = replica(&store, &clock);
+    read(&clock, &late).await;
+    assert!(late.is_revoked(&session));
+    for one in [&here, &elsewhere, &late] {
+        assert!(!one.is_revoked(&begin(one).await));
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_revoked_by_its_issue_time() {
+    for clock in SteppedClock::each() {
+        let [here, there] = replicas(&clock);
+        let now = clock.clock().now().unix_timestamp();
+        let token = |issued_at| {
+            let names = [Revoked::User("usr_1"), Revoked::EnvironmentSession("ses_1")];
+            RevocableToken::new(names, issued_at)
+        };
+        let [old, new, unknown] = [Some(now), Some(now + 61), None].map(token);
+        let all = [&old, &new, &unknown];
+        read(&clock, &there).await;
+        assert!(!all.iter().any(|token| there.is_token_revoked(token)));
+        let now = clock.clock().now().unix_timestamp();
+        let newest = token(Some(now + 61));
+        here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+        read(&clock, &there).await;
+        for one in [&here, &there] {
+            assert!(one.is_token_revoked(&old) && one.is_token_revoked(&unknown));
+            assert!(!one.is_token_revoked(&newest));
+        }
+        // An event has the environment's own time.
+        let [at, after] = [Some(now + 100), Some(now + 101)].map(token);
+        here.revoke_issued_until(now + 100, Revoked::EnvironmentSession("ses_1"), HOUR)
+            .await
+            .unwrap();
+        assert!(here.is_token_revoked(&at) && !here.is_token_revoked(&after));
+    }
 }
 
 #[tokio::test]

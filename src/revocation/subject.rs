@@ -34,7 +34,7 @@ pub(crate) enum Revoked<'a> {
 }
 
 impl Revoked<'_> {
-    pub(in crate::session) fn key(self) -> Key {
+    pub(crate) fn key(self) -> Key {
         let (kind, id) = match self {
             Self::EnvironmentSession(id) => ("environment session", id),
             Self::Organization(id) => ("organization", id),
@@ -64,7 +64,7 @@ impl Revoked<'_> {
     }
 
     /// The key in the shared store which records that such a session has begun.
-    pub(in crate::session) fn marker_id(self) -> String {
+    pub(crate) fn marker_id(self) -> String {
         self.key().text()
     }
 
@@ -76,14 +76,14 @@ impl Revoked<'_> {
 
 /// Identifies the target of a revocation by a hash: of constant size, and without personal data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(crate) struct Key(pub(in crate::session) [u8; 16]);
+pub(crate) struct Key(pub(crate) [u8; 16]);
 
 impl Key {
-    pub(in crate::session) fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    pub(in crate::session) fn of(kind: &str, id: &str) -> Self {
+    pub(crate) fn of(kind: &str, id: &str) -> Self {
         let mut key = [0; 16];
         let hash = digest(&SHA256, format!("{kind}\0{id}").as_bytes());
         key.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
@@ -92,7 +92,7 @@ impl Key {
 }
 
 /// The keys by which a session can be revoked, and the revocation position at which it began.
-pub(in crate::session) struct Revocable {
+pub(crate) struct Revocable {
     pub(super) keys: Vec<Key>,
     /// Includes its own key.
     pub(super) session: Option<Key>,
@@ -106,16 +106,16 @@ pub(in crate::session) struct Revocable {
 impl Revocable {
     /// Returns the IDs of the markers that the session has begun: one for each key by which it can
     /// be revoked from outside this app, so not for its own ID.
-    pub(in crate::session) fn marker_ids(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn marker_ids(&self) -> impl Iterator<Item = String> {
         self.keys.iter().filter(|key| Some(**key) != self.session).map(Key::text)
     }
 
     /// Returns the one of these IDs for the environment's session.
-    pub(in crate::session) fn environment_session_marker(&self) -> Option<String> {
+    pub(crate) fn environment_session_marker(&self) -> Option<String> {
         self.environment_session.as_ref().map(Key::text)
     }
 
-    pub(in crate::session) fn new<'a>(
+    pub(crate) fn new<'a>(
         names: impl IntoIterator<Item = Revoked<'a>>,
         position: RecordedPosition,
         issued_at: Option<i64>,
