@@ -158,8 +158,7 @@ fn builder(url: &str) -> RedisStoreBuilder {
 
 /// Whether redis-server is installed. Reports a skipped test; in CI that is a failure.
 pub(crate) fn is_installed() -> bool {
-    let found =
-        Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_ok();
+    let found = Command::new(program()).arg("--version").stdout(Stdio::null()).status().is_ok();
     if !found {
         assert!(env::var("CI").as_deref() != Ok("true"), "redis-server is not installed");
         // Bypasses the harness, which hides the output of passing tests.
@@ -168,8 +167,13 @@ pub(crate) fn is_installed() -> bool {
     found
 }
 
+/// `REDIS_SERVER` is another version, or Valkey.
+fn program() -> String {
+    env::var("REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 pub(crate) fn spawn(folder: PathBuf, arguments: &[String]) -> Child {
-    Command::new("redis-server")
+    Command::new(program())
         .args(arguments)
         .current_dir(folder)
         .stdin(Stdio::null())

@@ -201,6 +201,8 @@ async fn a_comparison_whose_response_is_lost_is_not_repeated() {
             store.put(&key, old.clone(), HOUR).await.is_ok()
         })
         .await;
+        // The server knows the script.
+        assert!(store.replace_if(&key, old.clone(), old.clone(), HOUR).await.unwrap());
         network.set(State::LosesResponses);
         // The connection may have been replaced already.
         let replaced = store.replace_if(&key, old.clone(), new.clone(), HOUR).await;
