@@ -23,6 +23,10 @@ pub(super) const MAX_PAGES: usize = 1000;
 /// How many ended sessions are published at once after the store has lost them.
 const LOST_PER_BATCH: usize = 64;
 
+/// A revocation that was made longer ago was not made while the store lost its last writes, in
+/// seconds.
+const MAX_LOSS_AGE: i64 = 600;
+
 /// An entry of the log.
 #[derive(Serialize, Deserialize)]
 struct Logged {
@@ -134,8 +138,10 @@ impl State {
     }
 
     fn unpublished_keys(&self, includes: impl Fn(&Entry) -> bool) -> Vec<(Key, Scope)> {
+        let now = self.clock.monotonic();
         let known = self.known();
-        let unpublished = known.entries.iter().filter(|(_, entry)| !entry.is_published);
+        let is_due = |entry: &Entry| !entry.is_published && now < entry.forget_at;
+        let unpublished = known.entries.iter().filter(|(_, entry)| is_due(entry));
         unpublished.filter(|(_, entry)| includes(entry)).map(|(key, _)| *key).collect()
     }
 
@@ -286,7 +292,9 @@ impl State {
             known.appended.remove(&key);
         }
         if let Some(position) = logged.position {
-            if known.is_reassigned(key, position) {
+            let made_at = logged.revoked_at.or(logged.issued_until);
+            let is_recent = made_at > Some(self.clock.now().unix_timestamp() - MAX_LOSS_AGE);
+            if is_recent && known.is_reassigned(key, position) {
                 // Made again now, after all sessions that have begun meanwhile.
                 known.made_here += 1;
                 let made_here = Some(known.made_here);

@@ -347,6 +347,39 @@ async fn entries_that_only_the_log_has_lost_are_published_again() {
 }
 
 #[tokio::test]
+async fn expired_revocations_are_not_published_again() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let here = replica(&store, &clock);
+    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    here.revoke(Revoked::Session("two"), HOUR).await.unwrap();
+    read(&clock, &here).await;
+    clock.advance(2 * HOUR);
+    store.lose_log(&clock, None).await;
+    read(&clock, &here).await;
+    read(&clock, &here).await;
+    assert_eq!(store.entries(&scope().key(KeyNamespace::Revocation, "log")).await, 0);
+}
+
+#[tokio::test]
+async fn an_old_revocation_that_a_replica_has_dropped_is_not_made_again() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    here.revoke(Revoked::User("usr_1"), 24 * HOUR).await.unwrap();
+    read(&clock, &there).await;
+    clock.advance(HOUR);
+    let session = begin(&there).await;
+    there.revoke(Revoked::User("other"), HOUR).await.unwrap();
+    there.0.known().entries.clear();
+    store.lose_log(&clock, None).await;
+    read(&clock, &here).await;
+    read(&clock, &there).await;
+    read(&clock, &there).await;
+    assert!(!there.is_revoked(&session) && !here.is_revoked(&session));
+}
+
+#[tokio::test]
 async fn a_revocation_with_a_number_that_was_assigned_before_covers_earlier_sessions() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);

@@ -15,7 +15,7 @@ use tower_scalekit::require_token::TokenRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
 use tower_scalekit::{RequireToken, Sandbox};
 
-use crate::support::{JANE, sandbox_builder};
+use crate::support::{JANE, World, sandbox_builder};
 
 /// A rejection as gRPC clients expect it: 200, and the status in the headers ("trailers only").
 fn as_grpc_status(rejected: RejectionContext<'_, TokenRejection>) -> Response<Bytes> {
@@ -33,11 +33,15 @@ fn guard(sandbox: &Sandbox) -> RequireToken {
 }
 
 async fn serve(sandbox: &Sandbox) -> Channel {
+    serve_behind(guard(sandbox)).await
+}
+
+async fn serve_behind(guard: RequireToken) -> Channel {
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("todos", tonic_health::ServingStatus::Serving).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Server::builder().layer(guard(sandbox)).add_service(health);
+    let server = Server::builder().layer(guard).add_service(health);
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
     Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
@@ -66,6 +70,19 @@ async fn a_grpc_service_requires_a_token_and_rejects_with_a_grpc_status() {
         let status = check(&channel, rejected).await.unwrap_err();
         assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "send a token"));
     }
+}
+
+#[tokio::test]
+async fn a_grpc_service_rejects_the_token_of_a_revoked_user() {
+    let world = World::new();
+    let guard = guard(&world.sandbox).reject_revoked(&world.sessions.revocations());
+    let channel = serve_behind(guard).await;
+    let token = world.sandbox.tokens().access_token_draft(JANE);
+    let bearer = format!("Bearer {}", world.sandbox.tokens().sign_draft(&token));
+    assert_eq!(check(&channel, Some(&bearer)).await.unwrap(), ServingStatus::Serving);
+    world.sessions.revoke_user(token.claims["sub"].as_str().unwrap()).await.unwrap();
+    let status = check(&channel, Some(&bearer)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ use super::{LogCursor, LogPage, SharedStore, StoreError, StoreFuture, StoreKey};
 use crate::session_secret::SessionSecret;
 use crate::util::telemetry;
 
-/// [`SharedStore`] for several replicas, in Redis 6.2 or later: one server, Sentinel or Cluster.
+/// [`SharedStore`] for several replicas, in Redis 6.2 or later or Valkey: one server, Sentinel or
+/// Cluster.
 ///
 /// ```no_run
 /// use tower_scalekit::SessionSecret;
@@ -176,7 +177,7 @@ return 0";
 
 /// `entry ttl mark`. Each call examines a few entries, from where the call before has stopped, and
 /// removes those that have expired. The last one stays, for readers that stopped there. The stream
-/// outlives its longest entry a little, like the memory of replicas.
+/// outlives the memory of replicas, which would notice a loss otherwise.
 const APPEND: &str = r"
 local function field(entry, name)
   for i = 1, #entry[2], 2 do
@@ -195,7 +196,7 @@ if last then
   end
   if old[17] then sweep = old[17][1] end
 end
-local left, keep = redis.call('PTTL', KEYS[1]), math.ceil(ttl * 17 / 16)
+local left, keep = redis.call('PTTL', KEYS[1]), math.ceil(ttl * 17 / 16) + 60000
 redis.call('XADD', KEYS[1], '*', 'entry', ARGV[1], 'until', string.format('%.0f', now + ttl),
   'mark', ARGV[3], 'sweep', sweep)
 if keep > left then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', keep)) end
