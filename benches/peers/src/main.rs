@@ -1,0 +1,120 @@
+//! What a protected route costs, beside an unprotected one and beside other crates.
+//!
+//! `cargo run --release` prints the table and writes `chart.svg`. Arguments:
+//!
+//! - `--group=WORD`: only groups with this word in their title
+//! - `--curves`: how the cost grows, instead of the table
+//! - `--quick`: fewer rounds
+//! - `--gate`: asserts instruction counts
+
+mod cases;
+mod chart;
+mod curves;
+mod measure;
+#[cfg(feature = "others")]
+mod others;
+mod sockets;
+mod tokens;
+
+use std::env;
+use std::rc::Rc;
+
+use measure::{COUNTED, Figures, Group};
+use sockets::Served;
+use tokens::Issuer;
+
+const ROUNDS: usize = 60;
+
+/// Instructions that each of these may cost more than the first case of its group: a tenth more than
+/// measured.
+const LIMITS: [(&str, f64); 0] = [];
+
+fn main() {
+    let has = |name: &str| env::args().any(|argument| argument == name);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = Rc::new(runtime);
+    let issuer = Issuer::new();
+    let mut groups = match has("--curves") {
+        true => curves::groups(&runtime, &issuer),
+        false => cases::groups(&runtime, &issuer),
+    };
+    let filter =
+        env::args().find_map(|argument| Some(argument.strip_prefix("--group=")?.to_owned()));
+    if let Some(title) = &filter {
+        groups.retain(|group| group.title.contains(title));
+    }
+    if has(COUNTED) {
+        return measure::run_counted(&mut groups);
+    }
+    if has("--gate") {
+        return check_limits(&groups);
+    }
+    let rounds = if has("--quick") { 5 } else { ROUNDS };
+    let mut figures: Vec<_> =
+        groups.iter_mut().map(|group| measure::measure(group, rounds)).collect();
+    measure::count_instructions(&groups, &mut figures);
+    for (group, figures) in groups.iter().zip(&figures) {
+        print(group, figures);
+    }
+    if filter.is_none() && !has("--curves") {
+        print_served(&sockets::measure(cases::served(&runtime, &issuer)));
+        chart::write(&groups[0], &figures[0]);
+    }
+}
+
+/// Counts the instructions, and fails if a case costs more than its limit.
+fn check_limits(groups: &[Group]) {
+    let mut figures: Vec<_> =
+        groups.iter().map(|group| vec![Figures::default(); group.cases.len()]).collect();
+    measure::count_instructions(groups, &mut figures);
+    let mut checked = 0;
+    let mut is_within = true;
+    for (group, figures) in groups.iter().zip(&figures) {
+        let Some(base) = figures[0].instructions else { panic!("valgrind is needed") };
+        for (case, figures) in group.cases.iter().zip(figures) {
+            let added = figures.instructions.unwrap_or_default() - base;
+            let limit = LIMITS.iter().find(|(name, _)| case.name.starts_with(name));
+            let Some((_, limit)) = limit else { continue };
+            println!("{:<44}{added:>12.0} of {limit:.0}", case.name);
+            checked += 1;
+            is_within &= added <= *limit;
+        }
+    }
+    assert_eq!(checked, LIMITS.len(), "each limit is that of one case");
+    assert!(is_within, "a case costs more instructions than its limit");
+}
+
+fn print_served(served: &[Served]) {
+    println!(
+        "\n{:<44}{:>10}{:>8}{:>14}{:>8}",
+        "over sockets, one server thread", "req/s", "ratio", "CPU ns/req", "ratio"
+    );
+    for Served { name, requests_per_second, server_nanos } in served {
+        println!(
+            "{name:<44}{requests_per_second:>10.0}{:>8.2}{server_nanos:>14.0}{:>8.2}",
+            requests_per_second / served[0].requests_per_second,
+            server_nanos / served[0].server_nanos,
+        );
+    }
+}
+
+fn print(group: &Group, figures: &[Figures]) {
+    println!(
+        "\n{:<44}{:>10}{:>8}{:>14}{:>8}{:>8}",
+        group.title, "ns", "ratio", "instructions", "ratio", "allocs"
+    );
+    let base = figures[0];
+    for (case, figures) in group.cases.iter().zip(figures) {
+        let (instructions, ratio) = match (figures.instructions, base.instructions) {
+            (Some(own), Some(base)) => (format!("{own:.0}"), format!("{:.2}", own / base)),
+            _ => ("-".into(), "-".into()),
+        };
+        println!(
+            "{:<44}{:>10.0}{:>8.2}{instructions:>14}{ratio:>8}{:>8}",
+            case.name,
+            figures.nanos,
+            figures.nanos / base.nanos,
+            figures.allocations,
+        );
+    }
+}
