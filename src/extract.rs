@@ -83,7 +83,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookEvent {
     type Rejection = WebhookPayloadRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
-        payload(parts, MissingLayer::WEBHOOK_EVENT)
+        payload(Self::from_extensions(&parts.extensions), MissingLayer::WEBHOOK_EVENT)
     }
 }
 
@@ -91,7 +91,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InterceptorRequest {
     type Rejection = WebhookPayloadRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
-        payload(parts, MissingLayer::INTERCEPTOR_REQUEST)
+        payload(Self::from_extensions(&parts.extensions), MissingLayer::INTERCEPTOR_REQUEST)
     }
 }
 
@@ -118,13 +118,12 @@ impl IntoResponse for WebhookPayloadRejection {
     }
 }
 
-fn payload<T: Clone + Send + Sync + 'static>(
-    parts: &Parts,
+fn payload<T>(
+    parsed: Option<Result<T, EventError>>,
     missing: MissingLayer,
 ) -> Result<T, WebhookPayloadRejection> {
-    let malformed = parts.extensions.get().copied().map(WebhookPayloadRejection::Malformed);
-    let payload = parts.extensions.get().cloned();
-    payload.ok_or(malformed.unwrap_or(WebhookPayloadRejection::MissingLayer(missing)))
+    let parsed = parsed.ok_or(WebhookPayloadRejection::MissingLayer(missing))?;
+    parsed.map_err(WebhookPayloadRejection::Malformed)
 }
 
 /// The principal of a bearer token: an axum extractor that verifies the token itself, without a

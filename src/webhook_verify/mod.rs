@@ -16,10 +16,11 @@
 //!    same status without being handled again, and a message in progress gets 503. If a handler
 //!    responds with anything but 2xx, panics or is cancelled, the sender's next delivery is
 //!    handled.
-//! 5. The inner service gets the same bytes, and in the request's extensions the parsed body: a
+//! 5. The inner service gets the same bytes. Its handlers extract a
 //!    [`WebhookEvent`](crate::webhook::WebhookEvent) or an
-//!    [`InterceptorRequest`](crate::webhook::interceptor::InterceptorRequest); an
-//!    [`EventError`](crate::webhook::EventError) if it is neither, as with other senders.
+//!    [`InterceptorRequest`](crate::webhook::interceptor::InterceptorRequest); other services call
+//!    [`WebhookEvent::from_extensions`](crate::webhook::WebhookEvent::from_extensions). The body is
+//!    parsed then: handlers that take the bytes do not pay for it.
 //!
 //! A rejected request gets 400 (too large: 413; too slow: 503 with `Retry-After`). The response
 //! does not disclose the reason, which is in the response's extensions and in the metrics.

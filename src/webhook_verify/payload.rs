@@ -1,33 +1,44 @@
+use bytes::Bytes;
 use http::Extensions;
 
 use super::signature::Kind;
 use crate::webhook::interceptor::InterceptorRequest;
 use crate::webhook::{EventError, WebhookEvent};
 
-/// The parsed content of a signed body.
-pub(super) enum SignedPayload {
-    Event(WebhookEvent),
-    Interceptor(Box<InterceptorRequest>),
-    /// Signed, but not Scalekit's: handlers may parse the bytes themselves.
-    Unrecognized(EventError),
+/// A verified body, in the request's extensions. It is parsed for handlers that extract its content,
+/// so that those that take the bytes do not pay for it.
+#[derive(Clone)]
+pub(super) struct SignedBody {
+    pub(super) kind: Kind,
+    pub(super) bytes: Bytes,
 }
 
-impl SignedPayload {
-    pub(super) fn read(kind: Kind, body: &[u8]) -> Self {
-        let payload = match kind {
-            Kind::Webhook => WebhookEvent::parse(body).map(Self::Event),
-            Kind::Interceptor => {
-                InterceptorRequest::parse(body).map(|request| Self::Interceptor(Box::new(request)))
-            }
-        };
-        payload.unwrap_or_else(Self::Unrecognized)
-    }
+fn body_of(extensions: &Extensions, kind: Kind) -> Option<&[u8]> {
+    let body = extensions.get::<SignedBody>().filter(|body| body.kind == kind)?;
+    Some(&body.bytes)
+}
 
-    pub(super) fn insert(self, extensions: &mut Extensions) {
-        match self {
-            Self::Event(event) => drop(extensions.insert(event)),
-            Self::Interceptor(request) => drop(extensions.insert(*request)),
-            Self::Unrecognized(error) => drop(extensions.insert(error)),
-        }
+impl WebhookEvent {
+    /// Parses the event of a request that has passed [`WebhookVerify`](crate::WebhookVerify), for
+    /// services that are not axum handlers. `None` without the layer.
+    ///
+    /// # Errors
+    /// When the signed body is not an event of Scalekit, as with other senders.
+    #[must_use]
+    pub fn from_extensions(extensions: &Extensions) -> Option<Result<Self, EventError>> {
+        body_of(extensions, Kind::Webhook).map(Self::parse)
+    }
+}
+
+impl InterceptorRequest {
+    /// Parses a request that has passed
+    /// [`WebhookVerify::interceptor`](crate::WebhookVerify::interceptor), for services that are not
+    /// axum handlers. `None` without the layer.
+    ///
+    /// # Errors
+    /// When the signed body is not an interceptor request of Scalekit.
+    #[must_use]
+    pub fn from_extensions(extensions: &Extensions) -> Option<Result<Self, EventError>> {
+        body_of(extensions, Kind::Interceptor).map(Self::parse)
     }
 }

@@ -3,9 +3,10 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use http::{HeaderMap, StatusCode};
+use futures_util::future::BoxFuture;
+use http::{HeaderMap, Request, StatusCode};
 use http_body::Body;
+use time::OffsetDateTime;
 
 use super::dedup::{Claim, ClaimGuard};
 use super::signature::SignedHeaders;
@@ -16,8 +17,12 @@ use crate::shared_store::StoreError;
 use crate::util::telemetry;
 
 pub(crate) enum Pending {
-    Body(SignedHeaders),
-    Deduplication { body: Bytes, claim: BoxFuture<'static, Result<Claim, StoreError>> },
+    /// Of a request that was received at this time.
+    Body(OffsetDateTime),
+    Deduplication {
+        body: Bytes,
+        claim: BoxFuture<'static, Result<Claim, StoreError>>,
+    },
 }
 
 /// A message with a valid signature.
@@ -36,15 +41,16 @@ impl WebhookVerify {
         &self,
         pending: &mut Pending,
         cx: &mut Context<'_>,
-        body: &mut ReplayBody<B>,
+        request: &mut Request<ReplayBody<B>>,
     ) -> Poll<Result<Verified, WebhookRejection>> {
-        if let Pending::Body(headers) = pending {
-            let body = ready!(body.poll_buffer(cx, &self.limits))?;
+        if let Pending::Body(received_at) = pending {
+            let body = ready!(request.body_mut().poll_buffer(cx, &self.limits))?;
+            let headers = SignedHeaders::read(request.headers(), self.kind, *received_at)?;
             headers.verify(&body, &self.secrets)?;
             let Some(deduplicator) = self.deduplicator() else {
                 return Poll::Ready(Ok(Verified::New { body, completion: Completion::None }));
             };
-            let id = headers.id.clone();
+            let id = headers.id.to_owned();
             let claim = Box::pin(async move { deduplicator.claim(&id).await });
             *pending = Pending::Deduplication { body, claim };
         }

@@ -6,7 +6,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::WebhookVerify;
-use super::payload::SignedPayload;
+use super::payload::SignedBody;
 use super::pending::{Completion, Pending, Verified};
 use super::rejection::repeated;
 use super::signature::SignedHeaders;
@@ -39,10 +39,9 @@ where
         let config = &self.config;
         let request = request.map(ReplayBody::to_be_read);
         // The body is not read if the headers are invalid.
-        match SignedHeaders::read(request.headers(), config.kind, config.clock.now()) {
-            Ok(headers) => {
-                ResponseFuture::pending(config, Pending::Body(headers), request, &mut self.inner)
-            }
+        let now = config.clock.now();
+        match SignedHeaders::read(request.headers(), config.kind, now) {
+            Ok(_) => ResponseFuture::pending(config, Pending::Body(now), request, &mut self.inner),
             Err(error) => {
                 let response = config.renderer.render(error.into(), &request);
                 ResponseFuture::decided(Decision::Respond(response), request, &mut self.inner)
@@ -61,10 +60,10 @@ impl<B: Body<Data = Bytes>> Middleware<ReplayBody<B>> for WebhookVerify {
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
     ) -> Poll<Decision<Completion>> {
-        Poll::Ready(match ready!(self.poll_verified(pending, cx, request.body_mut())) {
-            Ok(Verified::New { body, completion }) => {
+        Poll::Ready(match ready!(self.poll_verified(pending, cx, request)) {
+            Ok(Verified::New { body: bytes, completion }) => {
                 telemetry::webhook_received("accepted");
-                SignedPayload::read(self.kind, &body).insert(request.extensions_mut());
+                request.extensions_mut().insert(SignedBody { kind: self.kind, bytes });
                 Decision::Forward(completion)
             }
             Ok(Verified::Duplicate(status)) => {
