@@ -23,7 +23,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 
@@ -46,6 +46,18 @@ impl Clock {
         match &self.0 {
             None => OffsetDateTime::now_utc(),
             Some(time) => time.now(),
+        }
+    }
+
+    /// The current time, without a calendar date, which costs more than the rest of a cached
+    /// verification.
+    pub(crate) fn unix_millis(&self) -> UnixMillis {
+        match &self.0 {
+            None => UnixMillis(match UNIX_EPOCH.elapsed() {
+                Ok(elapsed) => i64::try_from(millis(elapsed)).unwrap_or(i64::MAX),
+                Err(before) => -i64::try_from(millis(before.duration())).unwrap_or(i64::MAX),
+            }),
+            Some(time) => time.now().into(),
         }
     }
 
@@ -104,7 +116,17 @@ impl ManualClock {
 
 /// Whole milliseconds of a duration, for atomic integers.
 pub(crate) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+    duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis().into())
+}
+
+/// Milliseconds since 1970 (UTC).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct UnixMillis(pub(crate) i64);
+
+impl From<OffsetDateTime> for UnixMillis {
+    fn from(time: OffsetDateTime) -> Self {
+        Self(unix_millis(time))
+    }
 }
 
 /// Milliseconds since 1970 (UTC).
@@ -196,6 +218,18 @@ mod tests {
         time.advance(Duration::from_millis(1500));
         assert_eq!(clock.clone().now().unix_timestamp_nanos(), 1_500_000_000);
         assert_eq!(clock.monotonic(), Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn both_forms_of_the_wall_clock_are_the_same_time() {
+        let system = Clock::system();
+        let (before, at, after) = (system.now(), system.unix_millis(), system.now());
+        assert!((before.into()..=after.into()).contains(&at));
+        let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH);
+        time.step(time::Duration::milliseconds(-1500));
+        assert_eq!(time.clock().unix_millis(), UnixMillis(-1500));
+        assert_eq!(millis(Duration::MAX), u64::MAX);
+        assert_eq!(millis(Duration::from_micros(1_999_999)), 1999);
     }
 
     #[test]

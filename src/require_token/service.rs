@@ -196,8 +196,9 @@ impl RequireToken {
     }
 
     #[cfg(feature = "axum-core")]
-    async fn verify_token(&self, token: &str) -> Result<Principal, TokenRejection> {
-        let principal = self.verifier.verify(token).await.map_err(|error| self.rejection(error))?;
+    async fn verify_token(&self, token: &[u8]) -> Result<Principal, TokenRejection> {
+        let principal =
+            self.verifier.verify_bytes(token).await.map_err(|error| self.rejection(error))?;
         if let Some(revocations) = &self.revocations {
             revocations.read_if_stale().await;
         }

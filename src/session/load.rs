@@ -300,7 +300,7 @@ impl Sessions {
         if self.is_revoked(&session) {
             return LoadedSession::Invalid { clear: PresentPieces::default() };
         }
-        let (record, now) = (session.record(), self.0.scalekit.clock().now());
+        let (record, now) = (session.record(), self.0.scalekit.clock().unix_millis());
         if record.is_past_limits(self.0.lifetimes, now) {
             let may_be_newer = session.is_refreshable()
                 && !record.is_stored()
@@ -314,7 +314,7 @@ impl Sessions {
         if record.is_due_for_refresh(now) {
             return LoadedSession::RefreshDue(RequestSession::unchanged(session, sent));
         }
-        if now >= session.principal().expires_at() {
+        if now >= session.principal().expires_at().into() {
             return LoadedSession::Invalid { clear: sent };
         }
         let lifetimes = self.0.lifetimes;
@@ -454,7 +454,7 @@ impl Sessions {
     }
 
     pub(super) fn is_due(&self, session: &Session) -> bool {
-        session.record().is_due_for_refresh(self.0.scalekit.clock().now())
+        session.record().is_due_for_refresh(self.0.scalekit.clock().unix_millis())
     }
 
     /// Reads the session of a request, for ending it.
@@ -491,12 +491,12 @@ impl Sessions {
 
     /// Whether the session's own limits are reached.
     pub(super) fn is_past_limits(&self, session: &Session) -> bool {
-        session.record().is_past_limits(self.0.lifetimes, self.0.scalekit.clock().now())
+        session.record().is_past_limits(self.0.lifetimes, self.0.scalekit.clock().unix_millis())
     }
 
     pub(super) fn is_expired(&self, session: &Session) -> bool {
-        let now = self.0.scalekit.clock().now();
-        let expired = now >= session.principal().expires_at() && !session.is_refreshable();
+        let now = self.0.scalekit.clock().unix_millis();
+        let expired = now >= session.principal().expires_at().into() && !session.is_refreshable();
         expired || self.is_past_limits(session)
     }
 
@@ -541,18 +541,19 @@ impl Sessions {
 
     /// Opens the session's cookie: the first of several that opens.
     fn open(&self, presented: &RequestCookies<'_>) -> Option<OpenCookie> {
-        presented.sealed().find_map(|sealed| self.open_text(&sealed))
+        presented.candidates().find_map(|pieces| self.open_pieces(pieces))
     }
 
-    fn open_text(&self, sealed: &str) -> Option<OpenCookie> {
-        if let Some(cookie) = self.0.opened.get(sealed, OpenCookie::clone) {
+    fn open_pieces(&self, pieces: [&[u8]; 3]) -> Option<OpenCookie> {
+        if let Some(cookie) = self.0.opened.get_joined(&pieces, OpenCookie::clone) {
             return Some(cookie);
         }
-        if !self.0.keys.may_open(sealed) {
+        let sealed = String::from_utf8(pieces.concat()).ok()?;
+        if !self.0.keys.may_open(&sealed) {
             return None;
         }
         let name = self.0.cookies.session_name();
-        let unsealed = self.0.keys.open(Purpose::Session, name, sealed)?;
+        let unsealed = self.0.keys.open(Purpose::Session, name, &sealed)?;
         let content = match Reference::decode(&unsealed.content) {
             Some(reference) => CookieContent::Reference(reference),
             None => SessionRecord::decode(&unsealed.content)
@@ -560,7 +561,7 @@ impl Sessions {
                 .map_or(CookieContent::Unreadable, CookieContent::Session),
         };
         let cookie = OpenCookie { content, outdated_key: unsealed.outdated_key };
-        self.0.opened.insert(sealed, cookie.clone());
+        self.0.opened.insert(&sealed, cookie.clone());
         Some(cookie)
     }
 }

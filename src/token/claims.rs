@@ -1,6 +1,9 @@
 //! Typed access to a token's claims. A null claim counts as absent; any other wrong type is an
 //! error.
 
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
@@ -9,13 +12,13 @@ use super::TokenError;
 /// Default tolerance for an issuer's clock that is ahead of ours.
 pub(crate) const CLOCK_SKEW: Duration = Duration::seconds(60);
 
-/// The claims of a token whose signature was verified.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Claims(Map<String, Value>);
+/// The claims of a token whose signature was verified. Cloning increments a reference count.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Claims(Arc<Map<String, Value>>);
 
 impl Claims {
     pub(crate) fn new(members: Map<String, Value>) -> Self {
-        Self(members)
+        Self(Arc::new(members))
     }
 
     pub(crate) fn members(&self) -> &Map<String, Value> {
@@ -139,6 +142,18 @@ impl Claims {
             (Some("logout+jwt"), TokenKind::Logout) => TokenKind::Logout,
             _ => TokenKind::Other,
         }
+    }
+}
+
+impl Serialize for Claims {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Claims {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Map::deserialize(from).map(Self::new)
     }
 }
 

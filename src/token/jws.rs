@@ -10,13 +10,16 @@ use serde_json::{Map, Value};
 use super::{Claims, TokenError};
 use crate::util::json::parse_object;
 
-/// Longer tokens are rejected unparsed.
-const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// Longer tokens from clients are rejected unparsed.
+pub(super) const MAX_TOKEN_BYTES: usize = 16 * 1024;
+/// Those of the issuer's own endpoint may be too large for a cookie, but are verified first.
+pub(super) const MAX_ISSUED_TOKEN_BYTES: usize = 256 * 1024;
 const MAX_KID_BYTES: usize = 256;
 
 /// A parsed token whose signature is not verified. Its claims are not accessible before that.
 #[derive(Debug)]
 pub(crate) struct CompactJws<'a> {
+    header_text: &'a str,
     pub(crate) header: JoseHeader,
     pub(crate) signing_input: &'a [u8],
     pub(crate) signature: Vec<u8>,
@@ -24,8 +27,19 @@ pub(crate) struct CompactJws<'a> {
 }
 
 impl<'a> CompactJws<'a> {
-    pub(crate) fn parse(token: &'a str) -> Result<Self, TokenError> {
-        if token.len() > MAX_TOKEN_BYTES {
+    #[cfg(test)]
+    pub(super) fn parse(token: &'a str) -> Result<Self, TokenError> {
+        Self::parse_up_to(MAX_TOKEN_BYTES, token, None)
+    }
+
+    /// Parses a token of at most this many bytes. Most tokens of an issuer have the same header, so
+    /// a `known` one is not parsed again.
+    pub(super) fn parse_up_to(
+        max_bytes: usize,
+        token: &'a str,
+        known: Option<&KnownHeader>,
+    ) -> Result<Self, TokenError> {
+        if token.len() > max_bytes {
             return Err(TokenError::Malformed);
         }
         let (signing_input, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
@@ -33,13 +47,24 @@ impl<'a> CompactJws<'a> {
         if payload.contains('.') {
             return Err(TokenError::Malformed);
         }
-        let header = JoseHeader::parse(&decode(header)?)?;
+        let known = known.filter(|known| known.text == header);
         Ok(Self {
-            header,
+            header_text: header,
+            header: match known {
+                Some(known) => known.header.clone(),
+                None => JoseHeader::parse(&decode(header)?)?,
+            },
             signing_input: signing_input.as_bytes(),
             signature: decode(signature)?,
             payload,
         })
+    }
+
+    /// The header, where it is not the `known` one. Call it after the signature was verified.
+    pub(super) fn new_header(&self, known: Option<&KnownHeader>) -> Option<KnownHeader> {
+        let is_new = known.is_none_or(|known| known.text != self.header_text);
+        is_new
+            .then(|| KnownHeader { text: self.header_text.to_owned(), header: self.header.clone() })
     }
 
     /// The claims. Call it after the signature was verified.
@@ -48,8 +73,15 @@ impl<'a> CompactJws<'a> {
     }
 }
 
-/// The JOSE header parameters that are read. `jku`, `jwk`, `x5u` and `x5c` are ignored.
+/// The header of a verified token, encoded and parsed.
 #[derive(Debug)]
+pub(super) struct KnownHeader {
+    text: String,
+    header: JoseHeader,
+}
+
+/// The JOSE header parameters that are read. `jku`, `jwk`, `x5u` and `x5c` are ignored.
+#[derive(Clone, Debug)]
 pub(crate) struct JoseHeader {
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: Option<String>,
@@ -122,6 +154,21 @@ mod tests {
                 TokenError::Malformed,
                 "{token:.80}"
             );
+        }
+    }
+
+    #[test]
+    fn a_known_header_is_that_of_tokens_with_the_same_text_only() {
+        let token = |kid: &str| {
+            let header = format!(r#"{{"alg":"RS256","kid":"{kid}"}}"#);
+            format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header))
+        };
+        let (one, other) = (token("1"), token("2"));
+        let known = CompactJws::parse(&one).unwrap().new_header(None).unwrap();
+        for (text, kid) in [(&one, "1"), (&other, "2")] {
+            let jws = CompactJws::parse_up_to(100, text, Some(&known)).unwrap();
+            assert_eq!(jws.header.key_id.as_deref(), Some(kid));
+            assert_eq!(jws.new_header(Some(&known)).is_some(), kid == "2");
         }
     }
 

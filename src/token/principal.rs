@@ -26,10 +26,10 @@ pub struct Principal {
 
 #[derive(Clone)]
 struct Identity {
-    subject: String,
-    organization_id: Option<String>,
-    session_id: Option<String>,
-    client_id: Option<String>,
+    /// The claims with the subject, the organization and the client.
+    subject: &'static str,
+    organization_id: Option<&'static str>,
+    client_id: Option<&'static str>,
     scopes: Vec<String>,
     roles: Vec<String>,
     permissions: Vec<String>,
@@ -49,19 +49,20 @@ impl Principal {
         claims: Claims,
         organization_claims: &[&'static str],
     ) -> Result<Self, TokenError> {
-        let owned = |name: &'static str| Ok::<_, TokenError>(claims.text(name)?.map(str::to_owned));
-        let client_id = owned("client_id")?.or(owned("azp")?);
-        let subject = owned("sub")?.or_else(|| client_id.clone());
+        let present = |name: &'static str| Ok::<_, TokenError>(claims.text(name)?.map(|_| name));
+        let client_id = present("client_id")?.or(present("azp")?);
+        let subject = present("sub")?.or(client_id).ok_or(TokenError::InvalidClaim("sub"))?;
+        if claims.text(subject)?.is_none_or(str::is_empty) {
+            return Err(TokenError::InvalidClaim("sub"));
+        }
+        claims.text("sid")?;
         let mut organization_id = None;
         for name in organization_claims {
-            organization_id = organization_id.or(owned(name)?);
+            organization_id = organization_id.or(present(name)?);
         }
         let identity = Identity {
-            subject: subject
-                .filter(|sub| !sub.is_empty())
-                .ok_or(TokenError::InvalidClaim("sub"))?,
+            subject,
             organization_id,
-            session_id: owned("sid")?,
             client_id,
             scopes: claims.scopes(),
             roles: claims.strings("roles"),
@@ -120,38 +121,38 @@ impl Principal {
     /// machine client.
     #[must_use]
     pub fn subject(&self) -> &str {
-        &self.identity.subject
+        self.text(self.identity.subject).unwrap_or_default()
     }
 
     /// The subject's organization (`org_…`): claim `oid`, or `org_id`; for other issuers, the
     /// configured claim.
     #[must_use]
     pub fn organization_id(&self) -> Option<&str> {
-        self.identity.organization_id.as_deref()
+        self.text(self.identity.organization_id?)
     }
 
     /// Your app's ID of the organization: claim `xoid`.
     #[must_use]
     pub fn external_organization_id(&self) -> Option<&str> {
-        self.raw_claims().get("xoid").and_then(Value::as_str)
+        self.text("xoid")
     }
 
     /// Your app's ID of the user: claim `xuid`.
     #[must_use]
     pub fn external_user_id(&self) -> Option<&str> {
-        self.raw_claims().get("xuid").and_then(Value::as_str)
+        self.text("xuid")
     }
 
     /// The session at the environment (`ses_…`): claim `sid`.
     #[must_use]
     pub fn session_id(&self) -> Option<&str> {
-        self.identity.session_id.as_deref()
+        self.text("sid")
     }
 
     /// The application or machine client the token was issued to: claim `client_id`, or `azp`.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
-        self.identity.client_id.as_deref()
+        self.text(self.identity.client_id?)
     }
 
     /// OAuth scopes: the union of the claims `scope`, `scopes` and `scp`.
@@ -184,6 +185,15 @@ impl Principal {
         self.identity.claims.members()
     }
 
+    fn text(&self, claim: &str) -> Option<&str> {
+        self.raw_claims().get(claim).and_then(Value::as_str)
+    }
+
+    /// The claims, which share their memory.
+    pub(crate) fn verified_claims(&self) -> &Claims {
+        &self.identity.claims
+    }
+
     /// Deserializes the claims, for claims that your dashboard or interceptor adds.
     ///
     /// # Errors
@@ -196,10 +206,10 @@ impl Principal {
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Principal")
-            .field("subject", &self.identity.subject)
-            .field("organization_id", &self.identity.organization_id)
-            .field("session_id", &self.identity.session_id)
-            .field("client_id", &self.identity.client_id)
+            .field("subject", &self.subject())
+            .field("organization_id", &self.organization_id())
+            .field("session_id", &self.session_id())
+            .field("client_id", &self.client_id())
             .field("scopes", &self.identity.scopes)
             .field("roles", &self.identity.roles)
             .field("permissions", &self.identity.permissions)

@@ -3,11 +3,12 @@
 //! Reading takes no lock and does not allocate. No bounded cache crate offers that (moka and
 //! quick_cache lock a shard), and this cache is read on every request. The hash of a text selects
 //! a set of slots, the oldest of which makes room. There are twice as many slots as the capacity, so
-//! that fewer than one in a thousand texts is evicted before the capacity is reached.
+//! that fewer than one in a thousand texts is evicted before the capacity is reached. A text is
+//! looked up in the parts in which it was sent, so that they need not be joined.
 
 use std::array;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
@@ -21,7 +22,7 @@ const WAYS: usize = 16;
 
 /// Only the last bytes of a text are hashed: those of a signature or an AEAD tag, which differ between
 /// valid texts. Texts with the same end share a set and are distinguished by the full comparison.
-const HASHED_BYTES: usize = 43;
+const HASHED_BYTES: usize = 48;
 
 /// More entries would be gigabytes of tokens.
 const MAX_CAPACITY: usize = 1_000_000;
@@ -35,7 +36,7 @@ pub(crate) fn check_cache_capacity(entries: usize) -> Result<(), ConfigError> {
 }
 
 pub(crate) struct TokenCache<V> {
-    hasher: RandomState,
+    hash: SeededHash,
     sets: Box<[Set<V>]>,
 }
 
@@ -43,15 +44,20 @@ impl<V> TokenCache<V> {
     /// Creates a cache of at least `capacity` entries.
     pub(crate) fn new(capacity: usize) -> Self {
         let sets = (2 * capacity).div_ceil(WAYS).max(1).next_power_of_two();
-        Self { hasher: RandomState::new(), sets: (0..sets).map(|_| Set::new()).collect() }
+        Self { hash: SeededHash::new(), sets: (0..sets).map(|_| Set::new()).collect() }
     }
 
     /// The content of `text`, mapped by `read`; `None` if it is not cached.
     pub(crate) fn get<T>(&self, text: &str, read: impl FnOnce(&V) -> T) -> Option<T> {
-        let (set, tag) = self.set(text)?;
+        self.get_joined(&[text.as_bytes()], read)
+    }
+
+    /// The content of the text that these parts form.
+    pub(crate) fn get_joined<T>(&self, parts: &[&[u8]], read: impl FnOnce(&V) -> T) -> Option<T> {
+        let (set, tag) = self.set(parts)?;
         for (slot, _) in set.slots.iter().zip(&set.tags).filter(|(_, own)| has_tag(own, tag)) {
             if let Some(entry) = slot.load().as_ref()
-                && *entry.text == *text
+                && entry.has_text(parts)
             {
                 return Some(read(&entry.value));
             }
@@ -61,9 +67,10 @@ impl<V> TokenCache<V> {
 
     /// Caches the content of `text`, replacing an earlier one.
     pub(crate) fn insert(&self, text: &str, value: V) {
-        let Some((set, tag)) = self.set(text) else { return };
+        let parts = &[text.as_bytes()];
+        let Some((set, tag)) = self.set(parts) else { return };
         let is_same = |slot: &ArcSwapOption<Entry<V>>| {
-            slot.load().as_ref().is_some_and(|entry| *entry.text == *text)
+            slot.load().as_ref().is_some_and(|entry| entry.has_text(parts))
         };
         let mut slots = set.slots.iter().zip(&set.tags);
         let known = slots.find(|(slot, own)| has_tag(own, tag) && is_same(slot));
@@ -82,10 +89,8 @@ impl<V> TokenCache<V> {
     }
 
     /// The set of a text, and the tag of its slot.
-    fn set(&self, text: &str) -> Option<(&Set<V>, u32)> {
-        let bytes = text.as_bytes();
-        let end = bytes.get(bytes.len().saturating_sub(HASHED_BYTES)..)?;
-        let hash = self.hasher.hash_one(end);
+    fn set(&self, parts: &[&[u8]]) -> Option<(&Set<V>, u32)> {
+        let hash = self.hash.of_end(parts);
         #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
         let (index, tag) = (hash as usize & (self.sets.len() - 1), (hash >> 32) as u32);
         Some((self.sets.get(index)?, tag))
@@ -125,6 +130,51 @@ struct Entry<V> {
     value: V,
 }
 
+impl<V> Entry<V> {
+    /// Whether these parts form its text.
+    fn has_text(&self, parts: &[&[u8]]) -> bool {
+        let rest =
+            parts.iter().try_fold(self.text.as_bytes(), |rest, part| rest.strip_prefix(*part));
+        rest.is_some_and(<[u8]>::is_empty)
+    }
+}
+
+/// A universal hash with a random key (NH of UMAC, RFC 4418 section 5.2, with words of 64 bits): a
+/// sender cannot choose texts that collide. SipHash costs four times as much.
+struct SeededHash {
+    key: [u64; HASHED_BYTES / 8],
+}
+
+impl SeededHash {
+    fn new() -> Self {
+        let random = RandomState::new();
+        Self { key: array::from_fn(|index| random.hash_one(index)) }
+    }
+
+    /// The hash of the last bytes of the text that these parts form.
+    fn of_end(&self, parts: &[&[u8]]) -> u64 {
+        let mut end = [0; HASHED_BYTES];
+        let mut free = end.as_mut_slice();
+        for part in parts.iter().rev() {
+            let taken = part.len().min(free.len());
+            let (before, to) = free.split_at_mut(free.len() - taken);
+            to.copy_from_slice(part.split_at(part.len() - taken).1);
+            free = before;
+        }
+        let (words, _) = end.as_chunks::<8>();
+        let mut keyed = words.iter().zip(&self.key);
+        let mut next =
+            || keyed.next().map(|(word, key)| key.wrapping_add(u64::from_le_bytes(*word)));
+        let mut sum: u128 = 0;
+        while let (Some(one), Some(other)) = (next(), next()) {
+            sum = sum.wrapping_add(u128::from(one) * u128::from(other));
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "both halves are mixed")]
+        let hash = (sum >> 64) as u64 ^ sum as u64;
+        hash
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,6 +189,37 @@ mod tests {
         cache.insert(&two, 2);
         cache.insert(&one, 3);
         assert_eq!((cache.get(&one, |v| *v), cache.get(&two, |v| *v)), (Some(3), Some(2)));
+    }
+
+    #[test]
+    fn a_text_is_found_by_any_parts_of_it_and_by_no_others() {
+        let cache = TokenCache::new(16);
+        let text: String = (0..200).map(|byte| char::from(b'a' + byte % 26)).collect();
+        cache.insert(&text, ());
+        for (first, second) in [(0, 0), (0, 200), (1, 2), (150, 199), (160, 161), (200, 200)] {
+            let mut parts =
+                [&text[..first], &text[first..second], &text[second..]].map(str::as_bytes);
+            assert!(cache.get_joined(&parts, |()| ()).is_some(), "{first} {second}");
+            parts.swap(0, 2);
+            let is_same = parts.concat() == text.as_bytes();
+            assert_eq!(cache.get_joined(&parts, |()| ()).is_some(), is_same, "{first} {second}");
+        }
+        assert!(cache.get_joined(&[&text.as_bytes()[1..]], |()| ()).is_none());
+        assert!(cache.get_joined(&[text.as_bytes(), b"a"], |()| ()).is_none());
+        assert!(cache.get_joined(&[], |()| ()).is_none());
+    }
+
+    #[test]
+    fn the_hash_depends_on_its_key_and_on_each_of_the_last_bytes() {
+        let hash = SeededHash::new();
+        let text = [b'x'; 60];
+        assert_ne!(hash.of_end(&[&text]), SeededHash::new().of_end(&[&text]));
+        for index in 0..text.len() {
+            let mut changed = text;
+            changed[index] = b'y';
+            let is_same = hash.of_end(&[&text]) == hash.of_end(&[&changed]);
+            assert_eq!(is_same, index < text.len() - HASHED_BYTES, "{index}");
+        }
     }
 
     #[test]

@@ -196,6 +196,28 @@ async fn a_session_that_is_too_large_is_500_at_the_login_and_sets_no_cookie() {
 }
 
 #[tokio::test]
+async fn tokens_that_no_header_could_carry_are_verified_and_then_too_large() {
+    let world = World::new();
+    add_big_user(&world, 1000);
+    let response = world.browser().log_in(&world.sandbox, BIG).await;
+    let rejection = response.extensions().get::<RouteRejection<LoginError>>().unwrap();
+    assert_eq!(rejection.error(), &LoginError::Misconfigured);
+    // In the shared store, any size fits.
+    let stored = world.replica(|s| s.store_backed());
+    let mut browser = Browser::new(&app(&stored), &world.sandbox);
+    assert_eq!(browser.log_in(&world.sandbox, BIG).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(browser.fetch("/me").await.json()["email"], BIG);
+}
+
+#[tokio::test]
+async fn two_hundred_permissions_take_two_cookies() {
+    let world = World::new();
+    add_big_user(&world, 200);
+    let browser = world.logged_in(BIG).await;
+    assert_eq!(browser.names_with("_session").len(), 2);
+}
+
+#[tokio::test]
 async fn sessions_sealed_with_a_previous_secret_stay_valid_and_are_resealed() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;

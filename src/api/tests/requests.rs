@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use futures::future::BoxFuture;
+use futures_util::future::BoxFuture;
 use http::Request;
 
 use super::*;

@@ -1,9 +1,7 @@
 //! Names, attributes and pieces of cookies.
 
-use std::borrow::Cow;
 use std::iter;
 
-use cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::{ConfigError, ConfigProblem};
@@ -111,7 +109,7 @@ impl CookieStyle {
                 }
                 continue;
             }
-            let overhead = self.cookie(name, "", max_age).to_string().len();
+            let overhead = self.cookie(name, "", max_age).len();
             let piece = rest.len().min(MAX_COOKIE_BYTES.saturating_sub(overhead));
             let (piece, later) = rest.split_at_checked(piece)?;
             values.push(self.set(name, piece, max_age)?);
@@ -155,7 +153,7 @@ impl CookieStyle {
             let Some(values) = index.and_then(|index| pieces.get_mut(index)) else { continue };
             if value.len() <= MAX_COOKIE_BYTES
                 && let Some(free) = values.iter_mut().find(|one| one.is_none())
-                && let Ok(value) = std::str::from_utf8(value)
+                && value.is_ascii()
             {
                 *free = Some(value);
             }
@@ -190,41 +188,45 @@ impl CookieStyle {
         value: &str,
         max_age: time::Duration,
     ) -> Option<HeaderValue> {
-        HeaderValue::try_from(self.cookie(name, value, max_age).to_string()).ok()
+        HeaderValue::try_from(self.cookie(name, value, max_age)).ok()
     }
 
-    fn cookie<'c>(&self, name: &'c str, value: &'c str, max_age: time::Duration) -> Cookie<'c> {
-        Cookie::build((name, value))
-            .path("/")
-            .http_only(true)
-            .secure(self.secure)
-            .same_site(SameSite::Lax)
-            .max_age(max_age)
-            .build()
+    fn cookie(&self, name: &str, value: &str, max_age: time::Duration) -> String {
+        let secure = if self.secure { "; Secure" } else { "" };
+        let seconds = max_age.whole_seconds();
+        format!("{name}={value}; HttpOnly; SameSite=Lax{secure}; Path=/; Max-Age={seconds}")
     }
 }
 
 /// The session cookies of a request: the first few values of each piece.
 #[derive(Debug)]
 pub(crate) struct RequestCookies<'h> {
-    pieces: [[Option<&'h str>; MAX_REPEATED]; MAX_PIECES],
+    pieces: [[Option<&'h [u8]>; MAX_REPEATED]; MAX_PIECES],
 }
 
 impl<'h> RequestCookies<'h> {
-    /// Returns the sealed values that the pieces may form. Another app on the same host, or a
-    /// longer session before, may have left pieces of the same names: only the value that opens is
-    /// the session. The longest come first, because most requests contain only the session's own
-    /// pieces.
-    pub(in crate::session) fn sealed(&self) -> impl Iterator<Item = Cow<'h, str>> {
+    /// Returns the pieces that may form a sealed value; those that are not used are empty. Another
+    /// app on the same host, or a longer session before, may have left pieces of the same names: only
+    /// the value that opens is the session. The longest come first, because most requests contain
+    /// only the session's own pieces.
+    pub(in crate::session) fn candidates(&self) -> impl Iterator<Item = [&'h [u8]; MAX_PIECES]> {
+        const NONE: &[u8] = &[];
         let [firsts, seconds, thirds] = self.pieces.map(|values| values.into_iter().flatten());
         let pairs = {
             let seconds = seconds.clone();
             firsts.clone().flat_map(move |first| seconds.clone().map(move |next| [first, next]))
         };
         let triples = pairs.clone().flat_map(move |[first, second]| {
-            thirds.clone().map(move |third| Cow::Owned([first, second, third].concat()))
+            thirds.clone().map(move |third| [first, second, third])
         });
-        triples.chain(pairs.map(|pair| Cow::Owned(pair.concat()))).chain(firsts.map(Cow::Borrowed))
+        triples
+            .chain(pairs.map(|[first, second]| [first, second, NONE]))
+            .chain(firsts.map(|first| [first, NONE, NONE]))
+    }
+
+    #[cfg(test)]
+    fn sealed(&self) -> impl Iterator<Item = String> {
+        self.candidates().map(|pieces| String::from_utf8(pieces.concat()).unwrap())
     }
 
     /// Returns which cookies the browser sent, to be replaced or removed.

@@ -7,18 +7,15 @@
 //! multiple of [`PADDING_BLOCK`], so that its size reveals little about the other claims (as it does
 //! in CRIME).
 
-use std::io::{Read as _, Write as _};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use flate2::Compression;
-use flate2::read::DeflateDecoder;
-use flate2::write::DeflateEncoder;
+use miniz_oxide::deflate::compress_to_vec;
+use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
-use crate::clock::unix_millis;
+use crate::clock::{UnixMillis, unix_millis};
 use crate::revocation::{RecordedPosition, Revocable, Revoked};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{Lifetimes, User, VerifiedIdentity};
@@ -28,7 +25,9 @@ use crate::util::jitter::jitter;
 const VERSION: u8 = 1;
 const PADDING_BLOCK: usize = 64;
 /// No session that fits into cookies inflates to more.
-const MAX_INFLATED_BYTES: u64 = 256 * 1024;
+const MAX_INFLATED_BYTES: usize = 256 * 1024;
+/// From 0 to 10. Higher levels take several times as long for one percent.
+const COMPRESSION_LEVEL: u8 = 6;
 
 /// The sealed form of a session.
 #[derive(Clone)]
@@ -58,7 +57,7 @@ struct Body {
     refresh_at: i64,
     /// Claims of the access token.
     #[serde(rename = "a")]
-    access_claims: Map<String, Value>,
+    access_claims: Claims,
     /// Header and claims of the ID token, verbatim.
     #[serde(rename = "h")]
     id_token_header: String,
@@ -132,7 +131,7 @@ impl SessionRecord {
             ends_at: unix_millis(ends_at),
             idle_until: idle_until(lifetimes, now),
             refresh_at: unix_millis(ends_at),
-            access_claims: Map::new(),
+            access_claims: Claims::default(),
             id_token_header: String::new(),
             id_token_claims: String::new(),
             profile: None,
@@ -146,8 +145,8 @@ impl SessionRecord {
                 let (header, claims, id_token_signature) =
                     split(&id_token).ok_or(NewRecordError::InvalidClaims)?;
                 body.refresh_at = unix_millis(refresh_at(&principal, now));
-                body.access_claims = principal.raw_claims().clone();
-                body.issued_at = issued_at(&body.access_claims);
+                body.access_claims = principal.verified_claims().clone();
+                body.issued_at = issued_at(body.access_claims.members());
                 body.id_token_header = header;
                 body.id_token_claims = claims;
                 Ok(Self { refresh_token, id_token_signature, body })
@@ -155,7 +154,7 @@ impl SessionRecord {
             NewSession::Local { mut claims, profile, id_token, login_subject } => {
                 claims.insert("exp".to_owned(), ends_at.unix_timestamp().into());
                 body.issued_at = issued_at(&claims);
-                body.access_claims = claims;
+                body.access_claims = Claims::new(claims);
                 body.login_subject = login_subject;
                 let profile =
                     serde_json::to_string(&profile).map_err(|_| NewRecordError::InvalidClaims)?;
@@ -186,7 +185,7 @@ impl SessionRecord {
         refreshed.refresh_token = refresh_token.or(refreshed.refresh_token);
         refreshed.body.generation = refreshed.body.generation.saturating_add(1);
         refreshed.body.refresh_at = unix_millis(refresh_at(principal, now));
-        refreshed.body.access_claims = principal.raw_claims().clone();
+        refreshed.body.access_claims = principal.verified_claims().clone();
         if let Some(id_token) = id_token {
             let (header, claims, signature) = split(id_token)?;
             refreshed.body.id_token_header = header;
@@ -210,9 +209,8 @@ impl SessionRecord {
             bytes.extend(u16::try_from(part.len()).ok()?.to_be_bytes());
             bytes.extend(part);
         }
-        let mut deflate = DeflateEncoder::new(bytes, Compression::best());
-        deflate.write_all(&serde_json::to_vec(&self.body).ok()?).ok()?;
-        let mut bytes = deflate.finish().ok()?;
+        let json = serde_json::to_vec(&self.body).ok()?;
+        bytes.extend(compress_to_vec(&json, COMPRESSION_LEVEL));
         bytes.resize(bytes.len().next_multiple_of(PADDING_BLOCK), 0);
         Some(bytes)
     }
@@ -224,9 +222,7 @@ impl SessionRecord {
         }
         let (refresh_token, rest) = take_part(rest)?;
         let (id_token_signature, deflated) = take_part(rest)?;
-        let mut json = Vec::new();
-        let mut inflate = DeflateDecoder::new(deflated).take(MAX_INFLATED_BYTES);
-        inflate.read_to_end(&mut json).ok()?;
+        let json = decompress_to_vec_with_limit(deflated, MAX_INFLATED_BYTES).ok()?;
         let refresh_token = std::str::from_utf8(refresh_token).ok()?;
         Some(Self {
             refresh_token: (!refresh_token.is_empty()).then(|| refresh_token.into()),
@@ -237,7 +233,7 @@ impl SessionRecord {
 
     /// Returns the session's principal, its user, and the names by which it can be revoked.
     pub(in crate::session) fn identities(&self) -> Option<(Principal, User, Revocable)> {
-        let claims = Claims::new(self.body.access_claims.clone());
+        let claims = self.body.access_claims.clone();
         let principal = Principal::from_claims(claims, &ORGANIZATION_CLAIMS).ok()?;
         let id_claims = Claims::new(serde_json::from_str(&self.body.id_token_claims).ok()?);
         let user = match &self.body.profile {
@@ -309,14 +305,14 @@ impl SessionRecord {
 
     /// Returns the environment's session (`ses_…`) that it began with.
     pub(crate) fn environment_session(&self) -> Option<String> {
-        let of_access_token = self.body.access_claims.get("sid").and_then(Value::as_str);
+        let of_access_token = self.body.access_claims.members().get("sid").and_then(Value::as_str);
         let sid = of_access_token.map(str::to_owned);
         sid.or_else(|| Some(self.identity()?.session_id()?.to_owned()))
     }
 
     /// Returns the subject of the login that it began with.
     pub(in crate::session) fn login_subject(&self) -> Option<&str> {
-        let of_session = || self.body.access_claims.get("sub").and_then(Value::as_str);
+        let of_session = || self.body.access_claims.members().get("sub").and_then(Value::as_str);
         self.body.login_subject.as_deref().or_else(of_session)
     }
 
@@ -336,26 +332,23 @@ impl SessionRecord {
     pub(in crate::session) fn is_past_limits(
         &self,
         lifetimes: Lifetimes,
-        now: OffsetDateTime,
+        now: impl Into<UnixMillis>,
     ) -> bool {
-        let end = self.body.idle_until.unwrap_or(i64::MAX).min(self.body.ends_at);
-        unix_millis(now) >= end || now >= self.began_at().saturating_add(lifetimes.absolute)
+        now.into().0 >= self.body.idle_until.unwrap_or(i64::MAX).min(self.ends_at(lifetimes))
     }
 
     /// Whether a newer cookie of the session may be in use: only the idle limit is reached, which
     /// each refresh extends.
-    pub(in crate::session) fn is_only_idle(
-        &self,
-        lifetimes: Lifetimes,
-        now: OffsetDateTime,
-    ) -> bool {
-        let mut unlimited = self.clone();
-        unlimited.body.idle_until = None;
-        self.is_past_limits(lifetimes, now) && !unlimited.is_past_limits(lifetimes, now)
+    pub(in crate::session) fn is_only_idle(&self, lifetimes: Lifetimes, now: UnixMillis) -> bool {
+        self.is_past_limits(lifetimes, now) && now.0 < self.ends_at(lifetimes)
     }
 
-    pub(in crate::session) fn is_due_for_refresh(&self, now: OffsetDateTime) -> bool {
-        self.refresh_token.is_some() && unix_millis(now) >= self.body.refresh_at
+    fn ends_at(&self, lifetimes: Lifetimes) -> i64 {
+        self.body.ends_at.min(self.body.created_at.saturating_add(millis(lifetimes.absolute)))
+    }
+
+    pub(in crate::session) fn is_due_for_refresh(&self, now: impl Into<UnixMillis>) -> bool {
+        self.refresh_token.is_some() && now.into().0 >= self.body.refresh_at
     }
 
     /// Whether more than a tenth of the idle time has passed, so that the cookie or the store should
@@ -363,11 +356,11 @@ impl SessionRecord {
     pub(in crate::session) fn is_due_for_touch(
         &self,
         lifetimes: Lifetimes,
-        now: OffsetDateTime,
+        now: impl Into<UnixMillis>,
     ) -> bool {
-        let rest = lifetimes.idle.map(|idle| idle * 0.9_f64);
-        let recorded = self.body.idle_until.zip(rest);
-        recorded.is_some_and(|(until, rest)| unix_millis(now.saturating_add(rest)) > until)
+        let recorded = self.body.idle_until.zip(lifetimes.idle);
+        recorded
+            .is_some_and(|(until, idle)| now.into().0.saturating_add(millis(idle) / 10 * 9) > until)
     }
 
     /// Whether this record is of a later use than the other one of the same session.
@@ -431,6 +424,11 @@ fn issued_at(claims: &Map<String, Value>) -> Option<i64> {
         reason = "whole seconds are meant, and it saturates"
     )]
     issued_at.as_i64().or_else(|| Some(issued_at.as_f64()? as i64))
+}
+
+fn millis(duration: Duration) -> i64 {
+    let whole = duration.whole_seconds().saturating_mul(1000);
+    whole.saturating_add(duration.subsec_milliseconds().into())
 }
 
 fn idle_until(lifetimes: Lifetimes, now: OffsetDateTime) -> Option<i64> {

@@ -21,7 +21,7 @@ use http::{Request, StatusCode, header};
 use jsonwebtoken::Algorithm;
 use url::Url;
 
-use super::jws::CompactJws;
+use super::jws::{CompactJws, KnownHeader, MAX_ISSUED_TOKEN_BYTES, MAX_TOKEN_BYTES};
 use super::key_set::KeySet;
 use super::verifying_key::VerifyingKey;
 use super::{Claims, TokenError};
@@ -61,6 +61,13 @@ pub(crate) enum TokenSource {
 
 impl TokenSource {
     const COUNT: usize = 4;
+
+    fn max_token_bytes(self) -> usize {
+        match self {
+            Self::Issuer => MAX_ISSUED_TOKEN_BYTES,
+            Self::Bearer | Self::IdpInitiatedLogin | Self::Logout => MAX_TOKEN_BYTES,
+        }
+    }
 }
 
 /// A token whose signature was verified.
@@ -87,6 +94,7 @@ impl RemoteKeys {
             source: Source { url, client, algorithms },
             clock,
             current: ArcSwapOption::empty(),
+            known_header: ArcSwapOption::empty(),
             refetch_at: AtomicU64::new(0),
             usable_until: AtomicU64::new(0),
             unavailable_until: AtomicU64::new(0),
@@ -119,7 +127,8 @@ impl RemoteKeys {
 
     /// Verifies a signature with the current keys.
     pub(crate) fn verify_now(&self, token: &str, source: TokenSource) -> TokenCheck<VerifiedJws> {
-        let jws = match CompactJws::parse(token) {
+        let known = self.0.known_header.load();
+        let jws = match CompactJws::parse_up_to(source.max_token_bytes(), token, known.as_deref()) {
             Ok(jws) => jws,
             Err(error) => return TokenCheck::Done(Err(error)),
         };
@@ -130,7 +139,7 @@ impl RemoteKeys {
         let Some(keys) = self.0.usable() else {
             return self.0.start_up_fetch().map_or(Self::unavailable(), TokenCheck::Pending);
         };
-        self.0.refresh_if_stale();
+        self.0.refresh_if_stale(self.0.now());
         let result = check(&keys, &jws);
         let Some(budgets) = self.0.budgets.get(source as usize) else { return Self::unavailable() };
         let (budget, without_fetch) = match result {
@@ -141,7 +150,15 @@ impl RemoteKeys {
             Err(TokenError::InvalidSignature) => {
                 (&budgets.bad_signature, TokenError::InvalidSignature)
             }
-            result => return TokenCheck::Done(result),
+            result => {
+                // Tokens from other sources have other headers.
+                if let (Ok(_), TokenSource::Bearer) = (&result, source)
+                    && let Some(new) = jws.new_header(known.as_deref())
+                {
+                    self.0.known_header.store(Some(Arc::new(new)));
+                }
+                return TokenCheck::Done(result);
+            }
         };
         let fetch = self.0.limited_fetch(budget);
         fetch.map_or(TokenCheck::Done(Err(without_fetch)), TokenCheck::Pending)
@@ -154,7 +171,8 @@ impl RemoteKeys {
         token: &str,
         fetched: Option<bool>,
     ) -> Result<VerifiedJws, TokenError> {
-        let jws = CompactJws::parse(token)?;
+        // `verify_now` has checked the length for its source.
+        let jws = CompactJws::parse_up_to(MAX_ISSUED_TOKEN_BYTES, token, None)?;
         let keys = self.0.usable().ok_or(TokenError::KeysUnavailable)?;
         match check(&keys, &jws) {
             // It is unknown whether the issuer has that key now, or another one with that ID.
@@ -167,15 +185,15 @@ impl RemoteKeys {
         }
     }
 
-    /// Whether a set was fetched recently enough for cached verifications to be valid.
-    pub(crate) fn are_usable(&self) -> bool {
-        self.0.are_usable()
-    }
-
-    /// Fetches the next set in the background if this one is past its age: for cached
-    /// verifications, which do not use the keys.
-    pub(crate) fn refresh_if_stale(&self) {
-        self.0.refresh_if_stale();
+    /// Whether a set was fetched recently enough for cached verifications to be valid. Fetches the
+    /// next set in the background if this one is past its age.
+    pub(crate) fn are_usable_or_refresh(&self) -> bool {
+        let now = self.0.now();
+        let are_usable = now < self.0.usable_until.load(Ordering::Acquire);
+        if are_usable {
+            self.0.refresh_if_stale(now);
+        }
+        are_usable
     }
 
     fn unavailable<T>() -> TokenCheck<T> {
@@ -198,6 +216,8 @@ struct Shared {
     source: Source,
     clock: Clock,
     current: ArcSwapOption<KeySet>,
+    /// That of the latest bearer token.
+    known_header: ArcSwapOption<KnownHeader>,
     /// Milliseconds of the monotonic clock, as are the two below.
     refetch_at: AtomicU64,
     usable_until: AtomicU64,
@@ -222,8 +242,7 @@ impl Shared {
         self.now() < self.usable_until.load(Ordering::Acquire)
     }
 
-    fn refresh_if_stale(self: &Arc<Self>) {
-        let now = self.now();
+    fn refresh_if_stale(self: &Arc<Self>, now: u64) {
         let due = self.refetch_at.load(Ordering::Acquire);
         let next = after(now, STALE_RETRY);
         // The request that advances the time starts the fetch.

@@ -14,7 +14,7 @@ use super::verifying_key::VerifyingKey;
 use super::{
     Claims, DEFAULT_ALGORITHM, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError, TokenSource,
 };
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixMillis};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
 use crate::util::fetch_metadata::check_address;
@@ -42,7 +42,7 @@ struct Inner {
 struct Verified {
     principal: Principal,
     /// Its expiry, with the leeway.
-    valid_until: OffsetDateTime,
+    valid_until: UnixMillis,
     key: Arc<VerifyingKey>,
 }
 
@@ -73,6 +73,10 @@ impl TokenVerifier {
         "validate_access_token"
     ))]
     pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
+        self.verify_bytes(token.as_bytes()).await
+    }
+
+    pub(crate) async fn verify_bytes(&self, token: &[u8]) -> Result<Principal, TokenError> {
         match self.verify_now(token) {
             TokenCheck::Done(result) => result,
             TokenCheck::Pending(fetch) => self.verify_after_fetch(token, fetch.await),
@@ -112,12 +116,14 @@ impl TokenVerifier {
     }
 
     /// Verifies a token with the current keys. A cached token takes one lookup.
-    pub(crate) fn verify_now(&self, token: &str) -> TokenCheck<Principal> {
-        if let Some(principal) = self.remembered(token, self.0.clock.now()) {
-            self.0.keys.refresh_if_stale();
-            telemetry::token_verified("cached");
+    pub(crate) fn verify_now(&self, token: &[u8]) -> TokenCheck<Principal> {
+        if let Some(principal) = self.remembered(token) {
+            telemetry::cached_token_verified();
             return TokenCheck::Done(Ok(principal));
         }
+        let Ok(token) = std::str::from_utf8(token) else {
+            return TokenCheck::Done(Err(TokenError::Malformed));
+        };
         match self.0.keys.verify_now(token, TokenSource::Bearer) {
             TokenCheck::Done(signed) => TokenCheck::Done(self.accept(token, signed)),
             TokenCheck::Pending(fetch) => TokenCheck::Pending(fetch),
@@ -127,19 +133,20 @@ impl TokenVerifier {
     /// Verifies a token after the fetch that [`verify_now`](Self::verify_now) returned.
     pub(crate) fn verify_after_fetch(
         &self,
-        token: &str,
+        token: &[u8],
         fetched: Option<bool>,
     ) -> Result<Principal, TokenError> {
+        let token = std::str::from_utf8(token).map_err(|_| TokenError::Malformed)?;
         self.accept(token, self.0.keys.verify_after_fetch(token, fetched))
     }
 
-    fn remembered(&self, token: &str, now: OffsetDateTime) -> Option<Principal> {
-        self.0.verified.get(token, |verified| {
-            let good = self.0.keys.are_usable()
-                && !verified.key.is_withdrawn()
-                && now < verified.valid_until;
-            good.then(|| verified.principal.clone())
-        })?
+    fn remembered(&self, token: &[u8]) -> Option<Principal> {
+        let principal = self.0.verified.get_joined(&[token], |verified| {
+            let is_valid =
+                !verified.key.is_withdrawn() && self.0.clock.unix_millis() < verified.valid_until;
+            is_valid.then(|| verified.principal.clone())
+        })??;
+        self.0.keys.are_usable_or_refresh().then_some(principal)
     }
 
     /// Checks the claims of a token whose signature was verified. Caches and counts the result.
@@ -151,14 +158,14 @@ impl TokenVerifier {
         let accepted = signed.and_then(|VerifiedJws { claims, typ, key, .. }| {
             let principal =
                 self.0.expectations.check(claims, typ.as_deref(), self.0.clock.now())?;
-            let valid_until = self.0.expectations.valid_until(&principal);
+            let valid_until = self.0.expectations.valid_until(&principal).into();
             Ok(Verified { principal, valid_until, key })
         });
         match accepted {
             Ok(verified) => {
                 let principal = verified.principal.clone();
                 self.0.verified.insert(token, verified);
-                telemetry::token_verified("accepted");
+                telemetry::token_verified();
                 Ok(principal)
             }
             Err(error) => {
