@@ -29,7 +29,7 @@ use std::error::Error as StdError;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures::future::BoxFuture;
 use http::header;
 use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};

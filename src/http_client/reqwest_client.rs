@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures::future::BoxFuture;
 use http::{Request, Response};
 
 use super::{HttpClient, HttpClientError, SendLimits, read_response};

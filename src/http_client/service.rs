@@ -2,7 +2,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures::future::BoxFuture;
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;

@@ -288,8 +288,8 @@ mod tests {
     use std::sync::{Arc, Mutex};
     use std::task::{Wake, Waker, ready};
 
+    use futures::StreamExt as _;
     use futures::channel::mpsc;
-    use futures_util::StreamExt as _;
     use http::HeaderValue;
     use http_body_util::{BodyExt as _, Full, StreamBody};
 
@@ -297,13 +297,13 @@ mod tests {
 
     fn frames(
         chunks: &[&'static str],
-    ) -> StreamBody<impl futures_util::Stream<Item = Result<Frame<Bytes>, Infallible>>> {
+    ) -> StreamBody<impl futures::Stream<Item = Result<Frame<Bytes>, Infallible>>> {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-end", HeaderValue::from_static("yes"));
         let chunks: VecDeque<_> =
             chunks.iter().map(|chunk| Frame::data(Bytes::from(*chunk))).collect();
         let all = chunks.into_iter().chain([Frame::trailers(trailers)]);
-        StreamBody::new(futures_util::stream::iter(all.map(Ok)))
+        StreamBody::new(futures::stream::iter(all.map(Ok)))
     }
 
     #[tokio::test]

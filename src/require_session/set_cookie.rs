@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use futures_util::future::BoxFuture;
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::middleware::response_future::OnResponse;

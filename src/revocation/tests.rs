@@ -118,10 +118,10 @@ async fn concurrent_revocations_and_logins_on_many_replicas_keep_their_order() {
     let clock = SteppedClock::steady();
     let store = Arc::new(MemoryStore::new(clock.clock()));
     let all: Vec<_> = (0..8).map(|_| replica(&store, &clock)).collect();
-    let old = futures_util::future::join_all(all.iter().map(begin)).await;
+    let old = futures::future::join_all(all.iter().map(begin)).await;
     let revoked = all.iter().map(|one| one.revoke(Revoked::User("usr_1"), HOUR));
-    assert!(futures_util::future::join_all(revoked).await.iter().all(Result::is_ok));
-    let new = futures_util::future::join_all(all.iter().map(begin)).await;
+    assert!(futures::future::join_all(revoked).await.iter().all(Result::is_ok));
+    let new = futures::future::join_all(all.iter().map(begin)).await;
     for one in &all {
         read(&clock, one).await;
         assert!(old.iter().all(|session| one.is_revoked(session)));
@@ -275,9 +275,9 @@ async fn after_the_store_has_lost_its_state_revocations_are_published_once_and_n
         drop(begin(one).await);
     }
     store.set(Fails::Yields);
-    futures_util::future::join_all(all.iter().chain(&all).map(begin)).await;
+    futures::future::join_all(all.iter().chain(&all).map(begin)).await;
     assert_eq!(store.entries(&log).await, 0);
-    futures_util::future::join(all[0].publish_again(), all[0].publish_again()).await;
+    futures::future::join(all[0].publish_again(), all[0].publish_again()).await;
     for one in &all {
         read(&clock, one).await;
     }
@@ -447,8 +447,8 @@ async fn a_revocation_has_one_position_under_concurrent_logins() {
         here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
         begin(&there).await
     };
-    let logins = futures_util::future::join_all((0..8).map(|_| begin(&here)));
-    let (new, _) = futures_util::future::join(revoked_then_begun, logins).await;
+    let logins = futures::future::join_all((0..8).map(|_| begin(&here)));
+    let (new, _) = futures::future::join(revoked_then_begun, logins).await;
     read(&clock, &here).await;
     read(&clock, &there).await;
     for one in [&here, &there] {
@@ -465,7 +465,7 @@ async fn concurrent_revocations_wait_no_longer_than_one_while_the_store_hangs() 
     store.set(Fails::Hangs);
     let started = Instant::now();
     let revoked = (0..100).map(|_| here.revoke(Revoked::User("usr_1"), HOUR));
-    assert!(futures_util::future::join_all(revoked).await.iter().all(Result::is_err));
+    assert!(futures::future::join_all(revoked).await.iter().all(Result::is_err));
     assert!(started.elapsed() <= PUBLISH_DEADLINE, "{:?}", started.elapsed());
     assert!(here.is_revoked(&old));
 }

@@ -4,8 +4,8 @@
 //! shared store have an index there, one per user.
 
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
-use futures_util::future::try_join_all;
+use futures::TryStreamExt as _;
+use futures::future::try_join_all;
 use serde::Serialize;
 use time::OffsetDateTime;
 

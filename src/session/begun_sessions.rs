@@ -2,7 +2,7 @@
 //! matches any.
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
+use futures::future::try_join_all;
 
 use super::{Session, Sessions};
 use crate::revocation::Revoked;

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use futures::future::{BoxFuture, join_all};
 
 use super::Sessions;
 use super::directory_users::{DirectoryEvent, KnownUser};

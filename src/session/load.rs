@@ -16,6 +16,7 @@ use super::cookie::seal::SealingFailed;
 use super::refresh::{Entry, RefreshError, Trigger};
 use super::store::{Reference, StoreUnavailable};
 use super::{Lifetimes, Purpose, RecentLogin, Session, Sessions};
+use crate::clock::UnixMillis;
 use crate::shared_store::{StoreError, with_timeout};
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
@@ -76,7 +77,7 @@ impl RequestSession {
         sent: PresentPieces,
         outdated_key: bool,
         lifetimes: Lifetimes,
-        now: OffsetDateTime,
+        now: impl Into<UnixMillis>,
     ) -> Self {
         let record = session.record();
         let touch = record.is_due_for_touch(lifetimes, now);

@@ -156,8 +156,7 @@ async fn a_token_that_was_changed_anywhere_is_rejected() {
         let changed = mutations.iter().fold(token.clone(), |text, change| change.apply(&text));
         let outcome = verifier.verify(&changed);
         // A fetch for a new `kid` never returns it.
-        let accepted =
-            futures_util::FutureExt::now_or_never(outcome).is_some_and(|known| known.is_ok());
+        let accepted = futures::FutureExt::now_or_never(outcome).is_some_and(|known| known.is_ok());
         assert_eq!(accepted, changed == *token, "{mutations:?}");
     });
 }

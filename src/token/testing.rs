@@ -10,7 +10,7 @@ use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, Rsa
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures::future::BoxFuture;
 use http::{Request, Response};
 use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value, json};
@@ -276,6 +276,6 @@ pub(super) async fn settle() {
 
 /// The output of a future that does not wait.
 pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
-    use futures_util::FutureExt as _;
+    use futures::FutureExt as _;
     future.now_or_never().expect("it waits")
 }

@@ -7,8 +7,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use futures_util::FutureExt as _;
-use futures_util::future::Shared;
+use futures::FutureExt as _;
+use futures::future::Shared;
 use tokio::sync::oneshot;
 
 use super::tasks::Tasks;

@@ -159,7 +159,7 @@ impl std::error::Error for UnfinishedTasks {}
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use futures_util::future::pending;
+    use futures::future::pending;
     use tokio::sync::oneshot;
 
     use super::*;

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures::future::BoxFuture;
 use http::{HeaderMap, Request, StatusCode};
 use http_body::Body;
 use time::OffsetDateTime;

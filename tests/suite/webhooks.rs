@@ -334,6 +334,7 @@ async fn webhooks_and_interceptor_requests_cannot_be_replayed_as_the_other() {
                     "webhook" => verify(&headers, body.as_bytes(), &secrets, now),
                     _ => verify_interceptor(&headers, body.as_bytes(), &secrets, now),
                 }
+                .map(str::to_owned)
             };
             assert_eq!(check(own).as_deref(), Ok("msg_1"));
             assert_eq!(check(other), Err(WebhookError::WrongKind), "{body}");

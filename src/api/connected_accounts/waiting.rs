@@ -3,7 +3,7 @@
 use std::future::IntoFuture;
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join};
+use futures::future::{BoxFuture, join};
 use tokio::time::{sleep, timeout};
 
 use super::events::SignedPayload;

@@ -1,6 +1,6 @@
 //! Requests and responses of connected accounts and tools.
 
-use futures_util::TryStreamExt as _;
+use futures::TryStreamExt as _;
 use serde_json::{Value, json};
 
 use super::played::Played;

@@ -13,7 +13,7 @@ mod transport;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryStreamExt as _;
+use futures::TryStreamExt as _;
 use http::{Method, Response, StatusCode};
 use serde_json::Value;
 use time::OffsetDateTime;

@@ -1,6 +1,6 @@
 use std::sync::{Arc, Mutex};
 
-use futures_util::future::BoxFuture;
+use futures::future::BoxFuture;
 use http::Request;
 
 use super::*;

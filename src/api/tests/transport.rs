@@ -1,4 +1,4 @@
-use futures_util::future::join_all;
+use futures::future::join_all;
 
 use super::*;
 use crate::api::{ApiRequest, Unavailable};

@@ -275,8 +275,7 @@ async fn concurrent_calls_send_nothing_twice() {
     for _ in 0..20 {
         sandbox.webhooks().emit("user.login", value!({}));
     }
-    let sent =
-        futures_util::future::join_all((0..4).map(|_| sandbox.webhooks().deliver_due())).await;
+    let sent = futures::future::join_all((0..4).map(|_| sandbox.webhooks().deliver_due())).await;
     assert_eq!((sent.iter().sum::<usize>(), inbox.requests().len()), (20, 20));
 }
 

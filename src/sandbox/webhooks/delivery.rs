@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures::future::join_all;
 
 use crate::http_client::{HttpClient, send_within_limits};
 use crate::sandbox::environment::Environment;

@@ -2,6 +2,7 @@
 
 use std::iter;
 
+use cookie::{Cookie, SameSite};
 use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::{ConfigError, ConfigProblem};
@@ -109,7 +110,7 @@ impl CookieStyle {
                 }
                 continue;
             }
-            let overhead = self.cookie(name, "", max_age).len();
+            let overhead = self.cookie(name, "", max_age).to_string().len();
             let piece = rest.len().min(MAX_COOKIE_BYTES.saturating_sub(overhead));
             let (piece, later) = rest.split_at_checked(piece)?;
             values.push(self.set(name, piece, max_age)?);
@@ -188,13 +189,17 @@ impl CookieStyle {
         value: &str,
         max_age: time::Duration,
     ) -> Option<HeaderValue> {
-        HeaderValue::try_from(self.cookie(name, value, max_age)).ok()
+        HeaderValue::try_from(self.cookie(name, value, max_age).to_string()).ok()
     }
 
-    fn cookie(&self, name: &str, value: &str, max_age: time::Duration) -> String {
-        let secure = if self.secure { "; Secure" } else { "" };
-        let seconds = max_age.whole_seconds();
-        format!("{name}={value}; HttpOnly; SameSite=Lax{secure}; Path=/; Max-Age={seconds}")
+    fn cookie<'c>(&self, name: &'c str, value: &'c str, max_age: time::Duration) -> Cookie<'c> {
+        Cookie::build((name, value))
+            .path("/")
+            .http_only(true)
+            .secure(self.secure)
+            .same_site(SameSite::Lax)
+            .max_age(max_age)
+            .build()
     }
 }
 

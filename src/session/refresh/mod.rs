@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures::FutureExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::future::{join, try_join_all};
+use futures::future::{join, try_join_all};
 
 use super::super::{LogCursor, StoreKey};
 use super::{Checked, HOUR, PASSED, SHORT, Subject, expect};

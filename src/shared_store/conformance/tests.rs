@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use futures_util::FutureExt as _;
+use futures::FutureExt as _;
 
 use super::super::MemoryStore;
 use super::*;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::{try_join_all, try_join3, try_join4};
+use futures::FutureExt as _;
+use futures::future::{try_join_all, try_join3, try_join4};
 
 use super::super::{KeyNamespace, StoreScope};
 use super::{Checked, HOUR, PASSED, SHORT, Subject, expect};

@@ -9,8 +9,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt as _;
-use futures_util::future::ready;
+use futures::FutureExt as _;
+use futures::future::ready;
 
 use self::shard::Shard;
 use super::{KeyNamespace, LogCursor, LogPage, SharedStore, StoreError, StoreFuture, StoreKey};

@@ -13,7 +13,7 @@ use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures::FutureExt as _;
 
 pub use self::builder::RedisStoreBuilder;
 pub use self::error::RedisStoreError;

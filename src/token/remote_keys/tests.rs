@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use futures_util::future::join_all;
+use futures::future::join_all;
 use serde_json::json;
 
 use super::*;
