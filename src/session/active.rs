@@ -213,7 +213,7 @@ impl Sessions {
                 Some(value) => {
                     self.open_stored(&one.id, value).is_some_and(|stored| is_valid(stored.record))
                 }
-                None => self.may_lack(&one),
+                None => self.may_lack(&one.id, one.sealed_at),
             };
             is_valid.then_some(one)
         });

@@ -38,7 +38,7 @@ const MAX_AGE: Duration = Duration::from_secs(55 * 60);
 /// A store may serve reads from a follower that lags by this much, and the clocks of two app replicas
 /// may differ by as much. A value that is still missing this long after its cookie was sealed is
 /// lost.
-const REPLICATION_LAG: time::Duration = time::Duration::MINUTE;
+pub(super) const REPLICATION_LAG: Duration = Duration::from_secs(60);
 
 /// A result that the store has missed is published within this time once it is available.
 const PUBLICATION_TIME: Duration = Duration::from_secs(10);
@@ -76,7 +76,7 @@ pub(super) struct Reference {
     /// A cached copy of an older generation is outdated.
     pub(super) generation: u32,
     /// In Unix seconds. Unknown in cookies of earlier releases.
-    sealed_at: Option<i64>,
+    pub(super) sealed_at: Option<i64>,
 }
 
 impl Reference {
@@ -130,9 +130,13 @@ impl Reference {
 
     /// Whether it was sealed so recently that a follower of the store may not have that state yet.
     fn is_recent(&self, now: OffsetDateTime) -> bool {
-        let age = self.sealed_at.map(|at| now.unix_timestamp().saturating_sub(at));
-        age.is_some_and(|age| age.unsigned_abs() < REPLICATION_LAG.whole_seconds().unsigned_abs())
+        self.sealed_at.is_some_and(|at| is_recent(at, now))
     }
+}
+
+/// Whether a follower of the store may not have a value of that time yet, in Unix seconds.
+fn is_recent(at: i64, now: OffsetDateTime) -> bool {
+    now.unix_timestamp().abs_diff(at) < REPLICATION_LAG.as_secs()
 }
 
 /// A session that was read from the store. Times are monotonic.
@@ -284,7 +288,11 @@ impl Sessions {
     async fn try_load(&self, reference: &Reference) -> Result<Option<Session>, LoadError> {
         let (id, generation) = (&*reference.id, reference.generation);
         let Some(value) = self.stored_value(id).await? else {
-            return if self.may_lack(reference) { Err(LoadError::Behind) } else { Ok(None) };
+            return if self.may_lack(id, reference.sealed_at) {
+                Err(LoadError::Behind)
+            } else {
+                Ok(None)
+            };
         };
         let Some(StoredRecord { record, outdated_key, .. }) = self.open_stored(id, value) else {
             return Ok(None);
@@ -306,12 +314,13 @@ impl Sessions {
         Ok(record.into_session())
     }
 
-    /// Whether the store may lack a session that has not ended. An end in the revocation log is
-    /// known even if the store lacks the session.
-    pub(super) fn may_lack(&self, reference: &Reference) -> bool {
-        let revocations = &self.0.revocations;
-        let may_lag = revocations.has_peers() && reference.is_recent(self.0.scalekit.clock().now());
-        may_lag && !revocations.is_id_revoked(&reference.id)
+    /// Whether the store may lack a session that has not ended and was stored at this time, in Unix
+    /// seconds. An end in the revocation log is known even if the store lacks the session.
+    pub(super) fn may_lack(&self, id: &str, stored_at: Option<i64>) -> bool {
+        let (revocations, now) = (&self.0.revocations, self.0.scalekit.clock().now());
+        revocations.has_peers()
+            && stored_at.is_some_and(|at| is_recent(at, now))
+            && !revocations.is_id_revoked(id)
     }
 
     /// Retries storing a session that was refreshed.

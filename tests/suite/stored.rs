@@ -605,6 +605,30 @@ async fn a_session_that_a_replica_of_the_store_lacks_right_after_the_login_is_50
 }
 
 #[tokio::test]
+async fn a_refresh_of_a_session_that_a_replica_of_the_store_lacks_is_503_for_a_minute() {
+    for (age, status) in [(5, StatusCode::SERVICE_UNAVAILABLE), (61, StatusCode::UNAUTHORIZED)] {
+        let replicas = Replicas::new();
+        let mut browser = replicas.logged_in().await;
+        replicas.store.hide(
+            replicas
+                .store
+                .keys()
+                .into_iter()
+                .filter(|key| key.namespace() == KeyNamespace::Session),
+        );
+        replicas.world.advance(age);
+        let cookies = browser.cookie_header();
+        assert_eq!(browser.post("/auth/refresh").await.status(), status, "{age}");
+        assert_eq!(replicas.world.sandbox.requests().refreshes(), 0);
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            assert_eq!(browser.cookie_header(), cookies);
+            replicas.store.hide([]);
+            assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::NO_CONTENT);
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_session_whose_last_state_the_store_has_lost_is_503_for_a_minute_and_blocks_no_login() {
     let replicas = Replicas::new();
     let (world, store) = (&replicas.world, &replicas.store);

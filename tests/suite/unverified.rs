@@ -247,6 +247,44 @@ async fn a_result_that_the_store_rejects_for_a_long_time_ends_no_session_on_anot
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_session_is_refreshed_again_while_the_store_rejects_its_last_result() {
+    for store_backed in [false, true] {
+        for other in [0, 1] {
+            let case = format!("{store_backed}, replicas 0 and {other}");
+            let replicas = Replicas::new(store_backed).await;
+            let mut browser = replicas.logged_in().await;
+            let old = browser.clone();
+            replicas.store.reject(Some(KeyNamespace::Refresh));
+            for refreshes in 1..=3 {
+                for _ in 0..301 {
+                    replicas.pass(Duration::from_secs(1)).await;
+                }
+                browser = browser.at(&replicas.apps[refreshes % 2 * other]);
+                let response = browser.fetch("/me").await;
+                assert_eq!(response.status(), StatusCode::OK, "{case}: {}", response.text());
+                assert_eq!(replicas.world.sandbox.requests().refreshes(), refreshes, "{case}");
+            }
+            // The response to a tab was lost. Its token is not spent again.
+            for replica in [0, 1] {
+                let response = replicas.fetch(replica, &old).await;
+                assert_ne!(response.status(), StatusCode::UNAUTHORIZED, "{case}");
+            }
+            replicas.store.reject(None);
+            for _ in 0..10 {
+                replicas.pass(Duration::from_secs(1)).await;
+            }
+            for replica in [0, 1] {
+                for cookie in [&old, &browser] {
+                    let response = replicas.fetch(replica, cookie).await;
+                    assert_eq!(response.status(), StatusCode::OK, "{case}");
+                }
+            }
+            assert_eq!(replicas.world.sandbox.requests().refreshes(), 3, "{case}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn unverified_tokens_that_the_store_rejects_are_kept_and_verified_in_the_process() {
     // Meanwhile the keys return, or the access token expires, or the store accepts values again.
     for (outage, keys_return_first) in [(40, true), (400, true), (40, false), (400, false)] {

@@ -23,7 +23,8 @@
 //! revoked.
 //!
 //! If the store does not accept a result, this process keeps it until the store does, and extends
-//! its lease meanwhile.
+//! its lease meanwhile. That lease does not block the refresh of the newer cookie: it names the
+//! generation whose token is spent, and a newer one takes it over.
 //!
 //! Lease and token deadline together are shorter than the ~30 s in which the environment still
 //! accepts a spent refresh token, so that another replica can recover from a crash.
@@ -51,6 +52,8 @@ pub(super) const LEASE: Duration = Duration::from_secs(18);
 pub(super) enum Lease {
     Held {
         owner: String,
+        /// The generation whose refresh token is spent.
+        generation: u32,
     },
     /// The last refresh failed less than a second ago.
     Failed,
@@ -65,6 +68,12 @@ impl Lease {
 
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
         serde_json::from_slice(bytes).ok()
+    }
+
+    /// Whether a session of this generation shows that the refresh of its holder is complete. Only
+    /// its result may be unpublished.
+    pub(super) fn is_superseded_by(&self, generation: u32) -> bool {
+        matches!(self, Self::Held { generation: held, .. } if *held < generation)
     }
 }
 
@@ -248,7 +257,7 @@ pub(super) async fn refresh<B: RefreshBackend>(
     owner: &str,
     trigger: Trigger,
 ) -> Outcome<B::Refreshed> {
-    let held = Lease::Held { owner: owner.to_owned() }.encode();
+    let held = Lease::Held { owner: owner.to_owned(), generation }.encode();
     let machine = RefreshMachine { backend, generation, held, trigger };
     let mut state = State::Look;
     loop {
@@ -338,15 +347,17 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
         let seen = self.backend.read_lease().await?;
         match seen.as_deref().and_then(Lease::decode) {
             Some(Lease::Failed) => return Ok(State::Done(Outcome::Unavailable)),
-            Some(Lease::Refreshed) => {}
+            Some(Lease::Refreshed) => {
+                // The result was published before the lease showed it.
+                if self.trigger == Trigger::Requested
+                    && let Some(newest) = decode(&self.backend.read().await?).and_then(Entry::last)
+                    && newest.generation >= self.generation
+                {
+                    return Ok(State::Done(Outcome::Found(newest.sealed)));
+                }
+            }
+            Some(lease) if lease.is_superseded_by(self.generation) => {}
             Some(Lease::Held { .. }) | None => return Ok(State::Wait),
-        }
-        // The result was published before the lease showed it.
-        if self.trigger == Trigger::Requested
-            && let Some(newest) = decode(&self.backend.read().await?).and_then(Entry::last)
-            && newest.generation >= self.generation
-        {
-            return Ok(State::Done(Outcome::Found(newest.sealed)));
         }
         let acquired = self.backend.set_lease(seen, self.held.clone(), LEASE).await?;
         Ok(if acquired { State::Confirm } else { State::Wait })

@@ -84,7 +84,7 @@ impl Refreshes {
     pub(super) fn new(tasks: &Tasks) -> Self {
         let flights = SingleFlight::tracked(tasks, "session refresh");
         let releases = Arc::new(Semaphore::new(MAX_RELEASES));
-        Self { flights, held: HeldResults::default(), owners: AtomicU32::new(0), releases }
+        Self { flights, held: HeldResults::new(), owners: AtomicU32::new(0), releases }
     }
 }
 
@@ -318,6 +318,12 @@ impl RefreshBackend for StoreBackend<'_> {
         let record = self.session.record();
         if record.is_stored() {
             match self.sessions.read_stored(record.id()).await? {
+                None if self
+                    .sessions
+                    .may_lack(record.id(), Some(record.began_at().unix_timestamp())) =>
+                {
+                    return Err(StoreError::Unavailable("it may not have the session yet".into()));
+                }
                 None => return Ok(Stored::Gone),
                 Some(StoredRecord { record: there, .. })
                     if there.generation() > record.generation() =>

@@ -5,17 +5,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 use tokio::time::Duration;
 use zeroize::Zeroizing;
 
 use super::entry::{Entry, Refreshed, Sealed};
-use super::lease::{Exchanged, LEASE, RefreshBackend as _, Verification};
+use super::lease::{Exchanged, LEASE, Lease, RefreshBackend as _, Verification};
 use super::{FlightId, StoreBackend};
 use crate::oauth::TokenResponse;
 use crate::secret::SecretString;
 use crate::session::cookie::record::SessionRecord;
 use crate::session::cookie::seal::{Purpose, SealingFailed};
 use crate::session::{Session, Sessions};
+use crate::shared_store::StoreError;
+use crate::util::telemetry;
 
 /// How many results are kept in this process, and for how long.
 const MAX_HELD: usize = 10_000;
@@ -25,24 +28,29 @@ const LONGEST_HELD: Duration = Duration::from_secs(60 * 60);
 type Held = Arc<Mutex<Entry>>;
 
 /// The results that the store has not accepted yet, by the generation that was refreshed.
-#[derive(Debug, Default)]
-pub(super) struct HeldResults(Mutex<HashMap<FlightId, Held>>);
+#[derive(Debug)]
+pub(super) struct HeldResults {
+    results: Mutex<HashMap<FlightId, Held>>,
+    permits: Arc<Semaphore>,
+}
 
 impl HeldResults {
+    pub(super) fn new() -> Self {
+        Self { results: Mutex::default(), permits: Arc::new(Semaphore::new(MAX_HELD)) }
+    }
+
     pub(super) fn get(&self, id: &FlightId) -> Option<Entry> {
-        let held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         held.get(id).map(current)
     }
 
     fn insert(&self, id: FlightId, result: &Held) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.len() < MAX_HELD {
-            held.insert(id, Arc::clone(result));
-        }
+        let mut held = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        held.insert(id, Arc::clone(result));
     }
 
     fn remove(&self, id: &FlightId, result: &Held) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.results.lock().unwrap_or_else(PoisonError::into_inner);
         if held.get(id).is_some_and(|known| Arc::ptr_eq(known, result)) {
             held.remove(id);
         }
@@ -74,8 +82,12 @@ impl Sessions {
     }
 
     /// Keeps a result until the store accepts it. The lease is extended meanwhile, so that other
-    /// replicas do not spend the refresh token again.
+    /// replicas do not spend the refresh token again. Beyond the limit of results, the lease
+    /// expires.
     pub(super) fn keep_until_published(&self, session: &Session, result: Entry, lease: Bytes) {
+        let Ok(permit) = Arc::clone(&self.0.refreshes.held.permits).try_acquire_owned() else {
+            return telemetry::internal_error("session_refresh", &TooManyHeld);
+        };
         let (sessions, session) = (self.clone(), session.clone());
         let (id, result) = (session.flight_id(), Held::new(Mutex::new(result)));
         self.0.refreshes.held.insert(id.clone(), &result);
@@ -88,9 +100,15 @@ impl Sessions {
         self.0.tasks.detach("result of a session refresh", async move {
             published.await;
             sessions.0.refreshes.held.remove(&id, &result);
+            drop(permit);
         });
     }
 }
+
+/// Returned when a result is not kept.
+#[derive(Debug, thiserror::Error)]
+#[error("too many results of refreshes wait for the shared store, so that one more is not kept")]
+struct TooManyHeld;
 
 impl StoreBackend<'_> {
     /// Publishes a result that the store did not accept before. Verifies its tokens first if
@@ -134,13 +152,24 @@ impl StoreBackend<'_> {
         is_published
     }
 
-    /// Extends a lease, or acquires it again.
+    /// Extends a lease, or acquires it again. Returns whether this process has it.
     async fn extend(&self, lease: &Bytes) -> bool {
-        let extended = self.set_lease(Some(lease.clone()), lease.clone(), LEASE).await;
-        match extended {
-            Ok(false) => self.set_lease(None, lease.clone(), LEASE).await.unwrap_or(false),
-            extended => extended.unwrap_or(false),
+        self.try_extend(lease).await.unwrap_or(false)
+    }
+
+    async fn try_extend(&self, lease: &Bytes) -> Result<bool, StoreError> {
+        for seen in [Some(lease.clone()), None] {
+            if self.set_lease(seen, lease.clone(), LEASE).await? {
+                return Ok(true);
+            }
         }
+        let seen = self.read_lease().await?;
+        let held = seen.as_deref().and_then(Lease::decode);
+        let generation = self.session.record().generation();
+        if held.is_some_and(|held| held.is_superseded_by(generation)) {
+            return self.set_lease(seen, lease.clone(), LEASE).await;
+        }
+        Ok(false)
     }
 }
 
@@ -185,7 +214,32 @@ fn take_token(bytes: &[u8]) -> Option<(Option<SecretString>, &[u8])> {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue, header};
+
     use super::*;
+    use crate::session::fixtures::builder;
+    use crate::session::{Load, LoadedSession, LocalSession, User};
+
+    #[tokio::test]
+    async fn the_number_of_results_that_wait_for_the_store_is_limited() {
+        let sessions = builder().build().unwrap();
+        let user = User { id: "usr_1".to_owned(), ..User::default() };
+        let mut response = HeaderMap::new();
+        let created = sessions.create(LocalSession::new(user).in_cookie(), &HeaderMap::new()).await;
+        created.unwrap().set(&mut response);
+        let cookie = response[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap();
+        let cookie = HeaderValue::from_str(cookie).unwrap();
+        let loaded = sessions.load(&HeaderMap::from_iter([(header::COOKIE, cookie)]));
+        let Load::Ready(LoadedSession::Active(active)) = loaded else { panic!("{loaded:?}") };
+        for _ in 0..MAX_HELD + 1 {
+            sessions.keep_until_published(&active.session, Entry::Ended, Bytes::new());
+        }
+        let unfinished = sessions.shutdown(Duration::ZERO).await.unwrap_err();
+        assert_eq!(
+            unfinished.iter().collect::<Vec<_>>(),
+            [("result of a session refresh", MAX_HELD)]
+        );
+    }
 
     #[test]
     fn unverified_tokens_round_trip_for_their_generation_only() {

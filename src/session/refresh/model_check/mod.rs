@@ -280,7 +280,7 @@ impl Replica {
 
     fn holds_lease(&self, shared: &Shared) -> bool {
         let lease = shared.lease.as_deref().and_then(Lease::decode);
-        lease == Some(Lease::Held { owner: self.owner() })
+        lease == Some(Lease::Held { owner: self.owner(), generation: self.generation() })
     }
 }
 

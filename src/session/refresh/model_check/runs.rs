@@ -77,7 +77,10 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
         let can_act = |id: &usize| {
             tasks[*id].is_some()
                 && gates[*id].lock().unwrap().waits_on.as_ref() != Some(&lease)
-                && !matches!(setup.actors[*id], Actor::Present(new) if new > delivered)
+                && !matches!(
+                    setup.actors[*id],
+                    Actor::Due(new) | Actor::Present(new) if new > delivered
+                )
         };
         let ready: Vec<usize> = (0..tasks.len()).filter(can_act).collect();
         let possible = ready.len() + left.len();

@@ -110,6 +110,28 @@ fn a_result_that_the_store_rejects_is_published_before_its_token_is_spent_again(
 }
 
 #[test]
+fn a_result_that_the_store_rejects_blocks_no_refresh_of_the_newer_cookie() {
+    let newer = Actor::Due(1);
+    for (actors, events) in [
+        (&[OLD, newer][..], &[][..]),
+        (&[OLD, newer], &[Event::HeldIsPublished]),
+        (&[OLD, newer, OLD], &[]),
+        (&[OLD, newer, newer], &[]),
+        (&[OLD, newer, Actor::Due(2)], &[]),
+    ] {
+        let mut setup = setup(actors, Environment::SpendsOnce, events);
+        setup.keys_are_unreachable = false;
+        setup.takes_no_results = true;
+        explore(&setup, |outcomes, shared| {
+            ends_nothing(outcomes, shared);
+            let newest = u32::try_from(shared.calls).unwrap();
+            assert!(newest > 1 && got(outcomes.last().unwrap(), newest), "{outcomes:?}");
+            assert_eq!(shared.calls, shared.spent.len(), "no token is spent twice");
+        });
+    }
+}
+
+#[test]
 fn a_session_with_unverified_tokens_stays_logged_out() {
     for takes_no_results in [false, true] {
         let returns = if takes_no_results { Event::HeldIsPublished } else { Event::KeysReturn };
