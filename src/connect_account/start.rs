@@ -59,7 +59,6 @@ impl Start {
             })?;
         let cookies = self.0.0.sessions.keep_attempt(&attempt, request.headers());
         let cookies = cookies.ok_or(ConnectAccountError::Misconfigured)?;
-        self.0.expect_return(attempt.state()).await?;
 
         let account = AccountKey::new(&self.0.0.connection_name, identifier);
         let accounts = self.0.accounts();
@@ -69,6 +68,8 @@ impl Start {
         let link =
             accounts.verified_authorization_link(&account, verify_url, attempt.state()).await;
         let link = link.map_err(|error| ConnectAccountError::of_api(&error))?;
+        // Last: an attempt that the environment's limits reject must not use up the store.
+        self.0.expect_return(attempt.state()).await?;
         Ok(redirect(StatusCode::SEE_OTHER, link.url().as_str(), cookies))
     }
 

@@ -6,6 +6,7 @@ use tower::ServiceExt as _;
 use tower_scalekit::connect_account::ConnectAccountError;
 use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault};
+use tower_scalekit::shared_store::KeyNamespace;
 use tower_scalekit::{ConnectAccount, Sandbox, Session};
 use url::Url;
 
@@ -556,4 +557,28 @@ async fn services_work_without_a_router() {
     assert_eq!(begun.status(), StatusCode::SEE_OTHER);
     let link = Url::parse(begun.headers()["location"].to_str().unwrap()).unwrap();
     assert!(link.path().starts_with("/magicLink/"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_attempts_with_a_link_of_the_environment_use_the_store() {
+    let scene = Scene::new();
+    let store = crate::store::FlakyStore::new(scene.sandbox().clock().clock());
+    let sessions = scene.world.replica(|one| one.shared_store(store.clone()));
+    let connect = ConnectAccount::builder(&sessions, "gmail").build().unwrap();
+    let app = crate::support::app(&sessions).merge(connect.routes());
+    let mut jane = Browser::new(&app, scene.sandbox());
+    jane.log_in(scene.sandbox(), JANE).await;
+    let expected = || {
+        let keys = store.keys().into_iter();
+        keys.filter(|key| key.namespace() == KeyNamespace::ConnectReturn).count()
+    };
+    scene.sandbox().faults().add(Endpoint::Api, Fault::Unreachable);
+    for _ in 0..3 {
+        let response = jane.post(START).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{}", response.text());
+    }
+    assert_eq!(expected(), 0);
+    scene.sandbox().faults().clear(Endpoint::Api);
+    assert_eq!(jane.post(START).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(expected(), 1);
 }
