@@ -23,7 +23,7 @@ const SHARDS: usize = 256;
 /// Each write removes at most this many expired values from its own shard and from one other.
 const EXPIRED_PER_WRITE: usize = 8;
 
-/// A write without room removes at most this many values from each shard.
+/// A write without room removes at most this many values of its namespace from each shard.
 const RECLAIMED_PER_SHARD: usize = 8;
 
 /// Completed messages are retained for as long as their sender retries, even without room.
@@ -131,7 +131,7 @@ impl MemoryStore {
         self.sweep_next(now);
         for attempt in 0..2 {
             let mut shard = self.shard(key).ok_or_else(unreachable_shard)?;
-            self.freed(shard.remove_expired(now, EXPIRED_PER_WRITE));
+            self.freed(shard.remove_expired(now, EXPIRED_PER_WRITE, None));
             if !applies(shard.living(key, now)) {
                 return Ok(false);
             }
@@ -153,7 +153,7 @@ impl MemoryStore {
         self.sweep_next(now);
         for attempt in 0..2 {
             let mut shard = self.shard(log).ok_or_else(unreachable_shard)?;
-            self.freed(shard.remove_expired(now, EXPIRED_PER_WRITE));
+            self.freed(shard.remove_expired(now, EXPIRED_PER_WRITE, None));
             if self.reserve(log.namespace(), 0, Shard::cost(log, &entry)) {
                 shard.append(log, entry, now, ttl);
                 return Ok(());
@@ -216,8 +216,9 @@ impl MemoryStore {
     /// cleaned too.
     fn sweep_next(&self, now: Duration) {
         let number = self.next_swept.fetch_add(1, Ordering::Relaxed);
-        let freed =
-            self.shard_at(number).map(|mut shard| shard.remove_expired(now, EXPIRED_PER_WRITE));
+        let freed = self
+            .shard_at(number)
+            .map(|mut shard| shard.remove_expired(now, EXPIRED_PER_WRITE, None));
         self.freed(freed.into_iter().flatten());
     }
 
@@ -227,9 +228,9 @@ impl MemoryStore {
         for number in 0..SHARDS {
             let freed = self
                 .shard_at(number)
-                .map(|mut shard| shard.remove_expired(now, RECLAIMED_PER_SHARD));
+                .map(|mut shard| shard.remove_expired(now, RECLAIMED_PER_SHARD, Some(namespace)));
             let freed = freed.unwrap_or_default();
-            has_freed |= freed.iter().any(|(freed, _)| *freed == namespace);
+            has_freed |= !freed.is_empty();
             self.freed(freed);
         }
         if has_freed || namespace != KeyNamespace::WebhookEvent {

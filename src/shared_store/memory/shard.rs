@@ -14,6 +14,10 @@ const OVERHEAD_BYTES: usize = 256;
 /// A call returns at most this many entries of a log.
 const PAGE_ENTRIES: usize = 1000;
 
+/// Completed webhook messages that have been removed stay in their queue until it has this many more
+/// entries than twice the values.
+const MAX_OUTDATED: usize = 64;
+
 /// Prefix of the values of completed webhook messages.
 const HANDLED: &[u8] = b"done ";
 
@@ -23,8 +27,8 @@ pub(super) struct Shard {
     values: HashMap<StoreKey, Value>,
     /// The entries of each log by number: removing one moves no other.
     logs: HashMap<StoreKey, BTreeMap<u64, Entry>>,
-    /// In the order of expiry; the number distinguishes equal times.
-    expiries: BTreeMap<(Duration, u64), Expiry>,
+    /// For each namespace in the order of expiry; the number distinguishes equal times.
+    expiries: HashMap<KeyNamespace, BTreeMap<(Duration, u64), Expiry>>,
     /// Completed webhook messages, oldest first.
     handled: VecDeque<Handled>,
     /// Numbers all values and log entries ever added: a cursor stays valid when a log has expired
@@ -60,6 +64,13 @@ struct Handled {
     since: Duration,
 }
 
+impl Handled {
+    /// Whether it was not removed or replaced meanwhile.
+    fn is_current(&self, values: &HashMap<StoreKey, Value>) -> bool {
+        values.get(&self.key).is_some_and(|value| value.number == self.number)
+    }
+}
+
 impl Shard {
     pub(super) fn new(incarnation: u64) -> Self {
         Self { incarnation, ..Self::default() }
@@ -83,48 +94,63 @@ impl Shard {
         if key.namespace() == KeyNamespace::WebhookEvent && bytes.starts_with(HANDLED) {
             self.handled.push_back(Handled { key: key.clone(), number, since: now });
         }
-        self.expiries.insert((until, number), Expiry::Value(key.clone()));
+        let expiries = self.expiries.entry(key.namespace()).or_default();
+        expiries.insert((until, number), Expiry::Value(key.clone()));
         let value = Value { bytes, until, number };
         match self.values.get_mut(key) {
             Some(present) => {
-                self.expiries.remove(&(present.until, present.number));
+                expiries.remove(&(present.until, present.number));
                 *present = value;
             }
             None => {
                 self.values.insert(key.clone(), value);
             }
         }
+        if self.handled.len() > 2 * self.values.len() + MAX_OUTDATED {
+            let values = &self.values;
+            self.handled.retain(|handled| handled.is_current(values));
+        }
     }
 
     /// Removes a value; returns its memory.
     pub(super) fn remove(&mut self, key: &StoreKey) -> Option<(KeyNamespace, usize)> {
         let value = self.values.remove(key)?;
-        self.expiries.remove(&(value.until, value.number));
+        if let Some(expiries) = self.expiries.get_mut(&key.namespace()) {
+            expiries.remove(&(value.until, value.number));
+        }
         Some((key.namespace(), Self::cost(key, &value.bytes)))
     }
 
-    /// Removes up to `most` expired values and entries; returns their memory.
+    /// Removes up to `most` expired values and entries, of one namespace or of all; returns their
+    /// memory.
     pub(super) fn remove_expired(
         &mut self,
         now: Duration,
         most: usize,
+        only: Option<KeyNamespace>,
     ) -> Vec<(KeyNamespace, usize)> {
-        let mut freed = Vec::new();
-        while freed.len() < most
-            && let Some(first) = self.expiries.first_entry()
-            && first.key().0 <= now
-        {
-            let ((_, number), expiry) = first.remove_entry();
-            freed.extend(match expiry {
-                Expiry::Value(key) => {
-                    let value = self.values.remove(&key);
-                    value.map(|value| (key.namespace(), Self::cost(&key, &value.bytes)))
-                }
-                Expiry::Entry(log) => self.remove_entry(&log, number),
-            });
+        let mut expired = Vec::new();
+        for (namespace, expiries) in &mut self.expiries {
+            if only.is_some_and(|only| only != *namespace) {
+                continue;
+            }
+            while expired.len() < most
+                && let Some(first) = expiries.first_entry()
+                && first.key().0 <= now
+            {
+                expired.push(first.remove_entry());
+            }
         }
+        let freed = expired.into_iter().filter_map(|((_, number), expiry)| match expiry {
+            Expiry::Value(key) => {
+                let value = self.values.remove(&key)?;
+                Some((key.namespace(), Self::cost(&key, &value.bytes)))
+            }
+            Expiry::Entry(log) => self.remove_entry(&log, number),
+        });
+        let freed = freed.collect();
         // Messages that have expired or were completed again.
-        while self.handled.front().is_some_and(|front| !self.is_current(front)) {
+        while self.handled.front().is_some_and(|front| !front.is_current(&self.values)) {
             self.handled.pop_front();
         }
         freed
@@ -141,7 +167,7 @@ impl Shard {
             && self.handled.front().is_some_and(|oldest| oldest.since <= before)
         {
             if let Some(oldest) = self.handled.pop_front()
-                && self.is_current(&oldest)
+                && oldest.is_current(&self.values)
             {
                 freed.extend(self.remove(&oldest.key));
             }
@@ -151,7 +177,8 @@ impl Shard {
 
     pub(super) fn append(&mut self, log: &StoreKey, bytes: Bytes, now: Duration, ttl: Duration) {
         let (number, until) = (self.next_number(), now.saturating_add(ttl));
-        self.expiries.insert((until, number), Expiry::Entry(log.clone()));
+        let expiries = self.expiries.entry(log.namespace()).or_default();
+        expiries.insert((until, number), Expiry::Entry(log.clone()));
         self.logs.entry(log.clone()).or_default().insert(number, Entry { bytes, until });
     }
 
@@ -190,8 +217,10 @@ impl Shard {
         Some((log.namespace(), Self::cost(log, &entry.bytes)))
     }
 
-    fn is_current(&self, handled: &Handled) -> bool {
-        self.values.get(&handled.key).is_some_and(|value| value.number == handled.number)
+    /// Number of messages that are or were completed.
+    #[cfg(test)]
+    pub(super) fn handled(&self) -> usize {
+        self.handled.len()
     }
 
     fn next_number(&mut self) -> u64 {

@@ -148,6 +148,42 @@ async fn only_webhook_messages_completed_half_an_hour_ago_make_room() {
 }
 
 #[tokio::test]
+async fn expired_values_of_other_namespaces_do_not_keep_a_full_namespace_full() {
+    let clock = SteppedClock::steady();
+    let store = store(&clock, 20_000);
+    for number in 0..19_000 {
+        let wrong_code = scoped(KeyNamespace::WrongCode, &number.to_string());
+        store.put(&wrong_code, Bytes::from("v"), MINUTE).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(1));
+    let mut stored = 0;
+    while store.put(&key(&stored.to_string()), Bytes::from("v"), MINUTE).await.is_ok() {
+        stored += 1;
+    }
+    clock.advance(MINUTE);
+    for number in 0..100 {
+        store.put(&key(&format!("new {number}")), Bytes::from("v"), MINUTE).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn completed_messages_that_have_expired_use_no_memory() {
+    let clock = SteppedClock::steady();
+    let store = MemoryStore::new(clock.clock());
+    let day = MINUTE * 60 * 24;
+    // An older message of another endpoint is retained for longer.
+    for number in 0..2000 {
+        store.put(&webhook(90_000 + number), Bytes::from("done 200"), day).await.unwrap();
+    }
+    for number in 0..40_000 {
+        store.put(&webhook(number), Bytes::from("done 200"), MINUTE).await.unwrap();
+        clock.advance(Duration::from_secs(1));
+    }
+    let handled: usize = store.shards.iter().map(|shard| shard.lock().unwrap().handled()).sum();
+    assert!(handled < 3 * 2000 + SHARDS * 65, "{handled}");
+}
+
+#[tokio::test]
 async fn a_log_is_read_in_order_from_any_cursor() {
     for clock in SteppedClock::each() {
         let store = store(&clock, 4);
