@@ -159,8 +159,12 @@ pub use self::webhook_verify::WebhookVerify;
 pub mod guides {
     #[doc = include_str!("docs/how_to/behind_a_proxy.md")]
     pub mod behind_a_proxy {}
+    #[doc = include_str!("docs/how_to/bearer_tokens.md")]
+    pub mod bearer_tokens {}
     #[doc = include_str!("docs/explanation/boundaries.md")]
     pub mod boundaries {}
+    #[doc = include_str!("docs/how_to/mcp_servers.md")]
+    pub mod mcp_servers {}
     #[doc = include_str!("docs/explanation/refresh.md")]
     pub mod refresh {}
     #[doc = include_str!("docs/explanation/responses.md")]
@@ -178,8 +182,3 @@ pub mod guides {
     #[doc = include_str!("docs/how_to/your_own_store.md")]
     pub mod your_own_store {}
 }
-
-/// Tests the examples of the README.
-#[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-struct Readme;

@@ -21,7 +21,7 @@ use rmcp::{ErrorData, ServerHandler, schemars, tool, tool_handler, tool_router};
 use tower_scalekit::challenge::ScopeToken;
 use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
-use tower_scalekit::{ConfigError, Principal, ProtectedResourceMetadata, RequireToken};
+use tower_scalekit::{ConfigError, Principal, RequireToken};
 use url::Url;
 
 #[tokio::main]
@@ -32,13 +32,13 @@ async fn main() {
     let scope_hint = common::or_exit(2, ScopeToken::new("todo:read"));
     let app = Router::new()
         .route_service("/mcp", mcp)
-        .layer(
+        .route_layer(
             RequireMcpScope::new()
                 .tool("list_todos", ["todo:read"])
                 .tool("add_todo", ["todo:write"]),
         )
-        .layer(RequireToken::for_resource(&resource).scope_hint([scope_hint]))
-        .layer(ProtectedResourceMetadata::new(&resource));
+        .route_layer(RequireToken::for_resource(&resource).scope_hint([scope_hint]))
+        .merge(resource.routes());
     setup.serve(app).await;
 }
 

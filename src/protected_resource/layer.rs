@@ -4,7 +4,8 @@ use super::ProtectedResourceMetadataService;
 use super::resource::ProtectedResource;
 
 /// Middleware that serves the metadata of a protected resource. See the [module
-/// docs](crate::protected_resource).
+/// docs](crate::protected_resource). An axum router merges
+/// [`ProtectedResource::routes`](crate::protected_resource::ProtectedResource) instead.
 ///
 /// If one host has several resources, the outermost of their layers serves the metadata URL of the
 /// whole host. Each resource also has a URL of its own.

@@ -9,6 +9,10 @@
 //! request changes it. It requires no token, so this layer belongs *around*
 //! [`RequireToken`](crate::RequireToken), whose challenges refer to it.
 //!
+//! In axum, merge [`ProtectedResource::routes`]. The layer is for servers without a router, around
+//! the whole server: a layer on an axum router sees the well-known paths only through that router's
+//! fallback, which is lost when the router is merged into another.
+//!
 //! # Example
 //!
 //! ```
@@ -19,7 +23,7 @@
 //! use http::{Request, StatusCode, header};
 //! use tower::ServiceExt;
 //! use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
-//! use tower_scalekit::{ProtectedResourceMetadata, RequireScope, RequireToken, Sandbox};
+//! use tower_scalekit::{RequireScope, RequireToken, Sandbox};
 //!
 //! let scalekit = Sandbox::new().scalekit();
 //! let id = ResourceId::new("res_123456789")?;
@@ -28,9 +32,9 @@
 //!     .build()?;
 //! let app = Router::new()
 //!     .route("/mcp", post(|| async { "your MCP server" }))
-//!     .layer(RequireScope::all(["todo:read"]))
-//!     .layer(RequireToken::for_resource(&resource))
-//!     .layer(ProtectedResourceMetadata::new(&resource));
+//!     .route_layer(RequireScope::all(["todo:read"]))
+//!     .route_layer(RequireToken::for_resource(&resource))
+//!     .merge(resource.routes());
 //!
 //! let stranger = Request::post("/mcp").body(Body::empty())?;
 //! let rejected = app.clone().oneshot(stranger).await?;
@@ -51,6 +55,8 @@
 mod layer;
 mod resource;
 pub(crate) mod response;
+#[cfg(feature = "axum")]
+mod router;
 mod service;
 
 pub use self::layer::ProtectedResourceMetadata;

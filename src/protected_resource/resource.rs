@@ -120,6 +120,13 @@ impl ProtectedResource {
     pub(crate) fn is_metadata_path(&self, path: &str) -> bool {
         path == self.0.metadata_path || path == WELL_KNOWN
     }
+
+    /// These two paths, or one if they are equal.
+    #[cfg(feature = "axum")]
+    pub(super) fn metadata_paths(&self) -> impl Iterator<Item = &str> {
+        let own = self.0.metadata_path.as_str();
+        [WELL_KNOWN].into_iter().chain((own != WELL_KNOWN).then_some(own))
+    }
 }
 
 impl fmt::Debug for ProtectedResource {

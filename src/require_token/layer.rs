@@ -32,7 +32,11 @@ impl RequireToken {
         }
     }
 
-    /// Requires a token of the environment whose `aud` contains `audience`.
+    /// Requires a token of the environment whose `aud` contains `audience`. See
+    /// [where an audience comes from](crate::guides::bearer_tokens).
+    ///
+    /// A machine client that was created without an audience has tokens without one:
+    /// [`machine_tokens`](crate::token::TokenVerifierBuilder::machine_tokens) accepts them.
     ///
     /// # Errors
     /// When the audience is empty.

@@ -36,6 +36,7 @@ impl Sessions {
             // The response of the token endpoint names the type of each token.
             id_token_audience: None,
             organization_claims: ORGANIZATION_CLAIMS.to_vec(),
+            machine_tokens: false,
             resources: Vec::new(),
             expiry_leeway: Duration::ZERO,
             not_before_leeway: CLOCK_SKEW,

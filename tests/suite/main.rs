@@ -36,6 +36,7 @@ mod revoked_tokens;
 mod secrets;
 mod sessions;
 mod slow_bodies;
+mod snippets;
 mod speculative;
 mod store;
 mod stored;

@@ -122,6 +122,95 @@ async fn tokens_of_an_issuer_whose_clock_is_ahead_are_accepted_up_to_the_leeway(
     }
 }
 
+/// A protected router as README shows it.
+fn merged(resource: &ProtectedResource) -> Router {
+    Router::new()
+        .route("/mcp", any(|body: Bytes| async move { body }))
+        .route_layer(RequireToken::for_resource(resource))
+        .merge(resource.routes())
+}
+
+async fn status(app: &Router, path: &str) -> StatusCode {
+    send(app, request(Method::GET, path, &[])).await.status()
+}
+
+#[tokio::test]
+async fn an_mcp_router_merges_into_an_app_whose_unknown_paths_stay_404() {
+    let world = World::new();
+    let app = Router::new().route("/", any(async || "home")).merge(merged(&world.resource));
+    for (path, expected) in [
+        ("/", StatusCode::OK),
+        ("/mcp", StatusCode::UNAUTHORIZED),
+        ("/unknown", StatusCode::NOT_FOUND),
+        ("/.well-known/oauth-protected-resource", StatusCode::OK),
+        ("/.well-known/oauth-protected-resource/mcp", StatusCode::OK),
+        ("/.well-known/oauth-protected-resource/other", StatusCode::NOT_FOUND),
+    ] {
+        assert_eq!(status(&app, path).await, expected, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn its_metadata_survives_further_merges_and_a_fallback() {
+    let world = World::new();
+    let app = merged(&world.resource)
+        .merge(Router::new().route("/other", any(async || "other")))
+        .fallback(async || "the page of the app");
+    for path in
+        ["/.well-known/oauth-protected-resource", "/.well-known/oauth-protected-resource/mcp"]
+    {
+        let response = send(&app, request(Method::GET, path, &[])).await;
+        assert_eq!(response.json()["resource"], URL, "{path}");
+        assert_eq!(response.header("access-control-allow-origin"), Some("*"));
+        let preflight = send(&app, request(Method::OPTIONS, path, &[])).await;
+        assert_eq!(preflight.status(), StatusCode::NO_CONTENT);
+        let head = send(&app, request(Method::HEAD, path, &[])).await;
+        assert_eq!((head.status(), head.body().len()), (StatusCode::OK, 0));
+        let post = send(&app, request(Method::POST, path, &[])).await;
+        assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
+    }
+    assert_eq!(status(&app, "/mcp").await, StatusCode::UNAUTHORIZED);
+    assert_eq!(send(&app, request(Method::GET, "/x", &[])).await.text(), "the page of the app");
+}
+
+#[tokio::test]
+async fn metadata_is_served_for_a_resource_at_any_path() {
+    let sandbox = sandbox_builder().build();
+    // The root has one path instead of two; `:` and `*` are no patterns.
+    for (path, own) in [("", ""), ("/:a/*b", "/:a/*b"), ("/a%7Bb%7D", "/a%7Bb%7D"), ("/a/", "/a")] {
+        let url = format!("https://mcp.example.com{path}");
+        let id = ResourceId::new(ID).unwrap();
+        let resource = ProtectedResource::builder(&sandbox.scalekit(), url, id).build().unwrap();
+        let app: Router = resource.routes();
+        for path in ["", own] {
+            let path = format!("/.well-known/oauth-protected-resource{path}");
+            let response = send(&app, request(Method::GET, &path, &[])).await;
+            assert_eq!(response.status(), StatusCode::OK, "{path}");
+            assert_eq!(response.json()["resource"], resource.url());
+        }
+        assert_eq!(status(&app, "/.well-known/oauth-protected-resource/x").await, 404);
+    }
+}
+
+#[tokio::test]
+async fn several_resources_of_one_host_share_its_path() {
+    let world = World::new();
+    let id = ResourceId::new("res_2").unwrap();
+    let second =
+        ProtectedResource::builder(&world.sandbox.scalekit(), "https://mcp.example.com/second", id);
+    let second = second.build().unwrap();
+    let not_found = any(async || StatusCode::NOT_FOUND);
+    let app = merged(&world.resource).route_service(
+        second.metadata_url().path(),
+        ProtectedResourceMetadata::new(&second).layer(not_found),
+    );
+    for (path, resource) in [("", URL), ("/mcp", URL), ("/second", second.url())] {
+        let path = format!("/.well-known/oauth-protected-resource{path}");
+        let response = send(&app, request(Method::GET, &path, &[])).await;
+        assert_eq!(response.json()["resource"], resource);
+    }
+}
+
 #[tokio::test]
 async fn the_metadata_is_public_at_both_urls_and_nowhere_else() {
     let world = World::new();

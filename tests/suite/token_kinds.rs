@@ -1,6 +1,6 @@
 //! Which of Scalekit's documented tokens are accepted as access tokens.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tower_scalekit::sandbox::{TokenDraft, TokenFault};
 use tower_scalekit::token::{TokenError, TokenVerifier};
 use tower_scalekit::{Sandbox, Scalekit};
@@ -75,6 +75,44 @@ async fn of_the_documented_tokens_only_access_tokens_are_accepted() {
         let verdicts = (named.verify(&token).await.map(drop), any.verify(&token).await.map(drop));
         assert_eq!(verdicts, (by_audience, by_any_audience), "{without:?} {claims}");
     }
+}
+
+#[tokio::test]
+async fn tokens_of_machines_without_audience_need_the_opt_in() {
+    use TokenError::{InvalidAudience as Audience, InvalidClaim as Claim, WrongTokenType as Kind};
+    let sandbox = sandbox_builder().build();
+    let builder = || sandbox.scalekit().token_verifier().audience("https://api.example.com");
+    let (plain, machines) = (builder().build().unwrap(), builder().machine_tokens().build());
+    let machines = machines.unwrap();
+    let machine = claims!("m2m_org_client_access_token");
+    for (claims, changes, expected) in [
+        (machine, json!({}), Ok(())),
+        (machine, json!({"aud": null}), Ok(())),
+        (machine, json!({"aud": []}), Err(Audience)),
+        (machine, json!({"aud": ""}), Err(Audience)),
+        (machine, json!({"aud": "https://other.example.com"}), Err(Audience)),
+        (machine, json!({"aud": 7}), Err(Claim("aud"))),
+        (machine, json!({"sub": "usr_1"}), Err(Audience)),
+        (machine, json!({"client_id": null}), Err(Audience)),
+        (machine, json!({"client_id": null, "sub": null}), Err(Audience)),
+        (machine, json!({"client_id": ["m2morg_1"]}), Err(Claim("client_id"))),
+        (machine, json!({"nonce": "n"}), Err(Kind)),
+        (claims!("access_token.fsa"), json!({"aud": null}), Err(Audience)),
+        (claims!("access_token.modular_sso"), json!({"aud": null}), Err(Audience)),
+        (claims!("id_token.fsa"), json!({"aud": null}), Err(Kind)),
+        (claims!("mcp_access_token"), json!({"aud": null}), Err(Audience)),
+    ] {
+        let mut edited: Value = serde_json::from_str(claims).unwrap();
+        for (name, value) in changes.as_object().unwrap() {
+            edited[name.as_str()] = value.clone();
+        }
+        let token = signed(&sandbox, &edited.to_string(), &[]);
+        assert_eq!(machines.verify(&token).await.map(drop), expected, "{changes} {claims}");
+        assert!(plain.verify(&token).await.is_err(), "{changes} {claims}");
+    }
+    let own = builder().machine_tokens().client_id("m2morg_other").build().unwrap();
+    let token = signed(&sandbox, machine, &[]);
+    assert_eq!(own.verify(&token).await.unwrap_err(), Audience);
 }
 
 #[tokio::test]

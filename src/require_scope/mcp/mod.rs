@@ -44,12 +44,12 @@
 //! # let sandbox = Sandbox::new();
 //! let app = Router::new()
 //!     .route("/mcp", post(|| async { "your MCP server" }))
-//!     .layer(
+//!     .route_layer(
 //!         RequireMcpScope::new()
 //!             .tool("list_todos", ["openid"])
 //!             .tool("add_todo", ["todo:write"]),
 //!     )
-//!     .layer(RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id())?);
+//!     .route_layer(RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id())?);
 //!
 //! # let token = sandbox.tokens().access_token("jane@acme.test");
 //! for (tool, status) in [("list_todos", StatusCode::OK), ("add_todo", StatusCode::FORBIDDEN)] {

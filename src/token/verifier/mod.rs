@@ -192,6 +192,8 @@ pub(crate) struct Expectations {
     pub(crate) id_token_audience: Option<String>,
     /// The claims with the organization, in order of precedence.
     pub(crate) organization_claims: Vec<&'static str>,
+    /// Whether tokens of machines need no audience.
+    pub(crate) machine_tokens: bool,
     /// Allowed values of the claim `resource`, if present; empty: any.
     pub(crate) resources: Vec<String>,
     /// For `exp`.
@@ -227,6 +229,7 @@ impl Expectations {
         }
         if let Some(expected) = &self.audiences
             && !audiences.iter().any(|found| expected.iter().any(|allowed| allowed == found))
+            && !(self.machine_tokens && is_machine_token_without_audience(&claims)?)
         {
             return Err(TokenError::InvalidAudience);
         }
@@ -253,6 +256,12 @@ impl Expectations {
     }
 }
 
+/// Whether the subject is the client, and `aud` is absent; an empty list of audiences is not.
+fn is_machine_token_without_audience(claims: &Claims) -> Result<bool, TokenError> {
+    let client = claims.text("client_id")?;
+    Ok(!claims.has("aud") && client.is_some() && client == claims.text("sub")?)
+}
+
 /// Builds a [`TokenVerifier`]. `I` is the kind of issuer: [`ScalekitEnvironment`] or
 /// [`ExternalIssuer`].
 #[derive(Debug)]
@@ -265,6 +274,7 @@ pub struct TokenVerifierBuilder<I> {
     client_ids: Vec<String>,
     id_token_audience: Option<String>,
     organization_claims: Vec<&'static str>,
+    machine_tokens: bool,
     resources: Vec<String>,
     algorithms: Vec<Algorithm>,
     leeway: Leeway,
@@ -348,6 +358,17 @@ impl TokenVerifierBuilder<ScalekitEnvironment> {
             ..Self::new(issuer, KeySource::Shared(keys), clock)
         }
     }
+
+    /// Accepts tokens of machine clients that have no `aud`, which is the case if the client was
+    /// created without an audience: the subject is the client itself. Tokens of users, and tokens
+    /// with an `aud`, still require one of the audiences. Default: not accepted.
+    ///
+    /// Each machine client of the environment can then call this API, so require a scope, or
+    /// restrict the clients with [`client_id`](Self::client_id).
+    pub fn machine_tokens(mut self) -> Self {
+        self.machine_tokens = true;
+        self
+    }
 }
 
 impl TokenVerifierBuilder<ExternalIssuer> {
@@ -392,6 +413,7 @@ impl<I> TokenVerifierBuilder<I> {
             client_ids: Vec::new(),
             id_token_audience: None,
             organization_claims: Vec::new(),
+            machine_tokens: false,
             resources: Vec::new(),
             algorithms: vec![DEFAULT_ALGORITHM],
             leeway: Leeway::default(),
@@ -402,7 +424,8 @@ impl<I> TokenVerifierBuilder<I> {
 
     /// Accepts tokens whose `aud` contains this text. Can be called again, for several audiences.
     ///
-    /// Without an audience, a token that was issued for another service could be used here.
+    /// Without an audience, a token that was issued for another service could be used here. See
+    /// [where an audience comes from](crate::guides::bearer_tokens).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
         match &mut self.audiences {
             Audiences::Named(named) => named.push(audience.into()),
@@ -520,6 +543,7 @@ impl<I> TokenVerifierBuilder<I> {
                     client_ids: self.client_ids,
                     id_token_audience: self.id_token_audience,
                     organization_claims: self.organization_claims,
+                    machine_tokens: self.machine_tokens,
                     resources: self.resources,
                     expiry_leeway,
                     not_before_leeway,
