@@ -17,7 +17,7 @@ use std::str;
 
 use zeroize::Zeroizing;
 
-use crate::error::{ConfigError, ConfigProblem};
+use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::secret::SecretString;
 use crate::util::pasted;
 
@@ -33,6 +33,70 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 pub fn var(name: &'static str) -> Result<Option<SecretString>, ConfigError> {
     var_from(name, |name| env::var_os(name))
 }
+
+/// Returns the values of several settings, or all of their problems at once.
+///
+/// ```
+/// use tower_scalekit::webhook_verify::WebhookSecret;
+/// use tower_scalekit::{SessionSecret, env};
+///
+/// let error = env::all((
+///     SessionSecret::from_env("NO_SUCH_SESSION_SECRET"),
+///     WebhookSecret::from_env("NO_SUCH_WEBHOOK_SECRET"),
+/// ))
+/// .unwrap_err();
+/// assert_eq!(
+///     error.to_string(),
+///     "NO_SUCH_SESSION_SECRET is not set; NO_SUCH_WEBHOOK_SECRET is not set",
+/// );
+/// ```
+///
+/// # Errors
+/// Returned when one of them is an error. Lists each problem once.
+pub fn all<S: Settings>(settings: S) -> Result<S::Values, ConfigError> {
+    settings.collect()
+}
+
+/// Several settings for [`all`]: a tuple of two to six results.
+pub trait Settings: sealed::Sealed {
+    /// The tuple of the values.
+    type Values;
+
+    #[doc(hidden)]
+    fn collect(self) -> Result<Self::Values, ConfigError>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+}
+
+macro_rules! settings {
+    ($($value:ident)+) => {
+        impl<$($value),+> sealed::Sealed for ($(Result<$value, ConfigError>,)+) {}
+
+        #[allow(non_snake_case, reason = "each value is named for its type")]
+        impl<$($value),+> Settings for ($(Result<$value, ConfigError>,)+) {
+            type Values = ($($value,)+);
+
+            fn collect(self) -> Result<Self::Values, ConfigError> {
+                let ($($value,)+) = self;
+                let mut problems = Problems::default();
+                $(let $value = problems.note($value);)+
+                let values = match ($($value,)+) {
+                    ($(Some($value),)+) => Some(($($value,)+)),
+                    _ => None,
+                };
+                problems.without_repeats().finish(values)
+            }
+        }
+    };
+}
+
+settings!(A B);
+settings!(A B C);
+settings!(A B C D);
+settings!(A B C D E);
+settings!(A B C D E F);
 
 /// Like [`var`], with the given variables in place of the process's.
 pub(crate) fn var_from(
@@ -139,6 +203,21 @@ mod tests {
         for variables in [&[][..], &[("NAME", "")], &[("NAME", " \r\n"), ("NAME_FILE", "")]] {
             assert_eq!(read(variables), Ok(None), "{variables:?}");
         }
+    }
+
+    #[test]
+    fn settings_of_several_parts_are_reported_together() {
+        let missing = |setting| ConfigProblem::Missing { setting };
+        let failed = |problems: &[&'static str]| -> Result<u8, ConfigError> {
+            let mut all = Problems::default();
+            problems.iter().for_each(|setting| all.push(missing(setting)));
+            all.finish(None)
+        };
+        assert_eq!(all((Ok(1), Ok("two"), Ok('3'))).unwrap(), (1, "two", '3'));
+        let error = all((failed(&["A", "B"]), Ok(()), failed(&["C", "A"]), failed(&["D"])));
+        let expected = ["A", "B", "C", "D"].map(missing);
+        assert_eq!(error.unwrap_err().problems(), expected);
+        assert_eq!(all((failed(&["A"]), failed(&["A"]))).unwrap_err().problems().len(), 1);
     }
 
     #[test]

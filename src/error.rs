@@ -16,8 +16,8 @@ use std::fmt;
 
 /// Returned by builders when a setting is missing or invalid. Never returned while serving.
 ///
-/// It lists all problems at once.
-#[derive(Debug)]
+/// It lists all problems at once. `Debug` prints the same as `Display`, so that a `main` that returns
+/// this error prints a sentence.
 pub struct ConfigError {
     problems: Vec<ConfigProblem>,
 }
@@ -39,6 +39,12 @@ impl fmt::Display for ConfigError {
             problem.fmt(f)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -96,6 +102,17 @@ impl Problems {
         }
     }
 
+    /// The same, with each problem once.
+    pub(crate) fn without_repeats(self) -> Self {
+        let mut once = Vec::with_capacity(self.0.len());
+        for problem in self.0 {
+            if !once.contains(&problem) {
+                once.push(problem);
+            }
+        }
+        Self(once)
+    }
+
     /// The built value if there are no problems, else all of them.
     pub(crate) fn finish<T>(self, built: Option<T>) -> Result<T, ConfigError> {
         match built {
@@ -117,5 +134,13 @@ mod tests {
         problems.push(ConfigProblem::invalid("redirect_uri", "needs https"));
         let error = problems.finish(Some(())).unwrap_err();
         assert_eq!(error.to_string(), "SCALEKIT_CLIENT_ID is not set; redirect_uri: needs https");
+    }
+
+    #[test]
+    fn debug_of_a_configuration_error_is_its_display() {
+        let error = ConfigError::from(ConfigProblem::Missing { setting: "SESSION_SECRET" });
+        assert_eq!(format!("{error:?}"), "SESSION_SECRET is not set");
+        let returned_by_main: Box<dyn std::error::Error> = error.into();
+        assert_eq!(format!("{returned_by_main:?}"), "SESSION_SECRET is not set");
     }
 }

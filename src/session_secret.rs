@@ -39,6 +39,26 @@ impl SessionSecret {
         Self::checked(variable, value.ok_or(ConfigProblem::Missing { setting: variable })?)
     }
 
+    /// Like [`from_env`](Self::from_env), for an app that runs without settings during development:
+    /// with debug assertions, generates a secret if the variable is unset, and prints that to
+    /// standard error. Sessions then end with the process. In a release build the variable is
+    /// required.
+    ///
+    /// # Errors
+    /// Those of [`from_env`](Self::from_env).
+    pub fn from_env_or_generate(variable: &'static str) -> Result<Self, ConfigError> {
+        match env::bytes(variable)? {
+            Some(value) => Self::checked(variable, value),
+            None if cfg!(debug_assertions) => {
+                eprintln!("{variable} is not set: sessions end when this process does");
+                let generated = Self::generate();
+                Ok(generated
+                    .map_err(|error| ConfigProblem::invalid(variable, error.to_string()))?)
+            }
+            None => Err(ConfigProblem::Missing { setting: variable }.into()),
+        }
+    }
+
     /// Generates a random secret. Sessions that are sealed with it end with this process.
     ///
     /// # Errors

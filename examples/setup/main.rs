@@ -1,27 +1,31 @@
 //! Verifies the settings: requests the environment's first organization.
 //!
 //! `SCALEKIT_ENVIRONMENT_URL=… SCALEKIT_CLIENT_ID=… SCALEKIT_CLIENT_SECRET=… cargo run --example
-//! setup`; the three are in the dashboard at Developers > Settings > API credentials. Without them
-//! it uses an embedded sandbox.
+//! setup`; the three are in the dashboard at Developers > Settings > API credentials. `cargo run
+//! --example setup -- --sandbox` uses an embedded sandbox.
 //!
-//! Problems are printed on one line. The exit code is 2 if a setting is missing, and 1 if one does
-//! not work.
+//! Problems are printed to standard error. The exit code is 2 if a setting is missing or invalid, and
+//! 1 if the environment does not accept it.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+use std::env;
+
 use tower_scalekit::Scalekit;
-use tower_scalekit::error::{ConfigError, ConfigProblem};
 
 #[tokio::main]
 async fn main() {
     common::init_logging();
-    let (scalekit, sandbox) = if common::is_configured() {
-        let configured = Scalekit::from_env();
-        let code = configured.as_ref().err().map_or(0, exit_code);
-        (common::or_exit(code, configured), None)
-    } else {
-        common::embedded_environment("http://localhost:3000", |sandbox| sandbox).await
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let (scalekit, sandbox) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => (configured(), None),
+        ["--sandbox"] => {
+            common::embedded_environment("http://localhost:3000", |sandbox| sandbox).await
+        }
+        [unknown, ..] => {
+            common::or_exit(2, Err(format!("{unknown}: the only option is --sandbox")))
+        }
     };
     if let Some((_, server)) = &sandbox {
         println!("sandbox on {}", server.environment_url());
@@ -39,7 +43,14 @@ async fn main() {
     }
 }
 
-fn exit_code(error: &ConfigError) -> i32 {
-    let is_missing = |problem: &ConfigProblem| matches!(problem, ConfigProblem::Missing { .. });
-    if error.problems().iter().any(is_missing) { 2 } else { 1 }
+fn configured() -> Scalekit {
+    let hint = "They are in the dashboard at Developers > Settings > API credentials. To try it \
+                without an account: --sandbox";
+    common::or_exit(
+        2,
+        Scalekit::from_env().map_err(|error| match common::is_configured() {
+            true => error.to_string(),
+            false => format!("{error}\n{hint}"),
+        }),
+    )
 }

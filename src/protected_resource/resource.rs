@@ -192,6 +192,9 @@ impl ProtectedResourceBuilder {
         let mut problems = Problems::default();
         let leeway = problems.note(self.leeway.checked()).unwrap_or_default();
         let url = problems.note(parse_resource_url(&self.url));
+        if let Some((url, _)) = &url {
+            problems.note(self.scalekit.check_app_url("resource URL", url));
+        }
         let documentation = self.documentation.as_deref().map(parse_documentation).transpose();
         let documentation = problems.note(documentation);
         for scope in &self.scopes {
@@ -235,7 +238,12 @@ impl ProtectedResourceBuilder {
             })))
         });
         let resource = resource.and_then(|resource| problems.note(resource));
-        problems.finish(resource)
+        let resource = problems.finish(resource)?;
+        #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+        if let Some(sandbox) = self.scalekit.sandbox() {
+            sandbox.mcp().set_resource_url(resource.id().as_str(), resource.url());
+        }
+        Ok(resource)
     }
 }
 

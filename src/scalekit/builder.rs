@@ -18,6 +18,8 @@ pub struct ScalekitBuilder {
     client_secret: SecretString,
     http_client: Option<Arc<dyn HttpClient>>,
     clock: Clock,
+    #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+    started: Option<super::development::StartedSandbox>,
 }
 
 impl ScalekitBuilder {
@@ -32,7 +34,15 @@ impl ScalekitBuilder {
             client_secret,
             http_client: None,
             clock: Clock::system(),
+            #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+            started: None,
         }
+    }
+
+    #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+    pub(super) fn started(mut self, sandbox: super::development::StartedSandbox) -> Self {
+        self.started = Some(sandbox);
+        self
     }
 
     /// Reads the settings of [`Scalekit::from_env`], to be completed in code. Each variable is read
@@ -128,6 +138,8 @@ impl ScalekitBuilder {
                 clock: self.clock,
                 keys,
                 application_token: TokenSlot::empty(),
+                #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+                started: self.started,
             }))
         });
         problems.finish(scalekit)
@@ -240,15 +252,17 @@ mod tests {
                 .build()
                 .map_err(|e| e.to_string())
         };
-        for url in
-            ["https://x.test", "https://x.test/base/", "http://127.0.0.1:8080", "http://[::1]"]
-        {
+        for url in ["https://x.test", "https://x.test//", "http://127.0.0.1:8080", "http://[::1]"] {
             assert!(build(url).is_ok(), "{url}");
         }
         for url in
             ["", "x.test", "http://x.test", "ftp://x.test", "https://u:p@x.test", "https://x?y"]
         {
             assert!(build(url).is_err(), "{url}");
+        }
+        for url in ["https://x.test/base/", "https://x.test/.well-known/openid-configuration"] {
+            let reason = "must not have a path, expected https://….scalekit.com";
+            assert_eq!(build(url).unwrap_err(), format!("environment_url: {reason}"));
         }
         assert!(!build("https://user:hunter2@x.test").unwrap_err().contains("hunter2"));
     }

@@ -10,6 +10,8 @@
 
 mod application_token;
 mod builder;
+#[cfg(all(feature = "reqwest", feature = "sandbox"))]
+mod development;
 #[cfg(feature = "sandbox")]
 pub(crate) mod sandbox;
 mod verify;
@@ -27,12 +29,15 @@ pub use self::builder::ScalekitBuilder;
 pub(crate) use self::application_token::{ApplicationToken, MissingToken};
 
 use crate::clock::Clock;
+use crate::error::ConfigProblem;
 use crate::http_client::{HttpClient, HttpClientError, send_within_limits};
 use crate::revocation::RevocationsBuilder;
 use crate::secret::SecretString;
 use crate::shared_store::SharedStore;
 use crate::token::{RemoteKeys, ScalekitEnvironment, TokenVerifierBuilder};
 use crate::util::fetch_metadata::check_address;
+#[cfg(all(feature = "reqwest", feature = "sandbox"))]
+use crate::util::fetch_metadata::is_loopback;
 
 /// A Scalekit environment and this application's credentials. Cheap to clone; clones share
 /// connections, keys and the access token for the API.
@@ -49,6 +54,8 @@ struct Environment {
     clock: Clock,
     keys: RemoteKeys,
     application_token: TokenSlot,
+    #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+    started: Option<development::StartedSandbox>,
 }
 
 impl Scalekit {
@@ -84,6 +91,32 @@ impl Scalekit {
     #[must_use]
     pub fn client_id(&self) -> &str {
         &self.0.client_id
+    }
+
+    /// The sandbox that [`from_env_or_sandbox`](Self::from_env_or_sandbox) has started.
+    #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "reqwest", feature = "sandbox"))))]
+    #[must_use]
+    pub fn sandbox(&self) -> Option<&crate::sandbox::Sandbox> {
+        self.0.started.as_ref().map(|started| &started.sandbox)
+    }
+
+    /// Rejects a public URL of an app whose environment is a sandbox that this handle has started:
+    /// anyone can log in there as any user.
+    pub(crate) fn check_app_url(
+        &self,
+        setting: &'static str,
+        url: &Url,
+    ) -> Result<(), ConfigProblem> {
+        #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+        if self.sandbox().is_some() && !is_loopback(url) {
+            let reason = "must be on localhost, 127.0.0.1 or [::1] while the environment is a \
+                          sandbox; set SCALEKIT_ENVIRONMENT_URL, SCALEKIT_CLIENT_ID and \
+                          SCALEKIT_CLIENT_SECRET";
+            return Err(ConfigProblem::invalid(setting, reason));
+        }
+        let _ = (setting, url);
+        Ok(())
     }
 
     /// Configures a verifier for access tokens of this environment. Requires an audience.
@@ -140,13 +173,16 @@ impl fmt::Debug for Scalekit {
 struct EnvironmentUrl(Url, String);
 
 impl EnvironmentUrl {
-    /// Accepts https (http only on loopback) without user, query and fragment.
+    /// Accepts https (http only on loopback) without user, path, query and fragment.
     fn parse(text: &str) -> Result<Self, Vec<&'static str>> {
         let url =
             Url::parse(text).map_err(|_| vec!["not a URL, expected https://….scalekit.com"])?;
         let mut reasons = Vec::new();
         if let Err(reason) = check_address(&url) {
             reasons.push(reason);
+        }
+        if !url.path().trim_matches('/').is_empty() {
+            reasons.push("must not have a path, expected https://….scalekit.com");
         }
         if url.query().is_some() || url.fragment().is_some() {
             reasons.push("must not have a query or fragment");
@@ -161,7 +197,7 @@ impl EnvironmentUrl {
 
     fn join(&self, path: &str) -> Url {
         let mut url = self.0.clone();
-        url.set_path(&format!("{}{path}", self.0.path().trim_end_matches('/')));
+        url.set_path(path);
         url
     }
 }

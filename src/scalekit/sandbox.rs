@@ -4,7 +4,10 @@ use crate::sandbox::Sandbox;
 impl Sandbox {
     /// A handle of this sandbox, which runs in the same process and shares its clock.
     ///
-    /// # Panics Never: a sandbox's own settings are valid.
+    /// # Panics
+    ///
+    /// When [`SandboxBuilder::environment_url`](crate::sandbox::SandboxBuilder::environment_url) was
+    /// set to a URL that no environment has, such as one with a path.
     #[must_use]
     pub fn scalekit(&self) -> Scalekit {
         let builder = Scalekit::builder(

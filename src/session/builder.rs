@@ -390,6 +390,9 @@ impl SessionsBuilder {
             problems.push(ConfigProblem::Missing { setting: "secret" });
         }
         let paths = problems.note(self.paths.resolve());
+        if let Some(paths) = &paths {
+            problems.note(paths.check_environment(&self.scalekit));
+        }
         for origin in &self.trusted_origins {
             problems.note(check_origin(origin));
         }

@@ -3,6 +3,7 @@
 use url::Url;
 
 use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::scalekit::Scalekit;
 use crate::util::fetch_metadata::check_address;
 use crate::util::return_to::ReturnTo;
 use crate::util::url_path::has_dot_segments;
@@ -209,6 +210,19 @@ pub(super) struct Paths {
 }
 
 impl Paths {
+    /// Rejects a public redirect URI if the environment is a sandbox that the app has started.
+    /// Otherwise, identity providers of that sandbox lead to the login of this app.
+    pub(super) fn check_environment(&self, scalekit: &Scalekit) -> Result<(), ConfigError> {
+        scalekit.check_app_url("redirect_uri", &self.redirect_uri)?;
+        #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+        if let (Some(sandbox), Ok(login)) =
+            (scalekit.sandbox(), self.redirect_uri.join(&self.login))
+        {
+            sandbox.idp().default_initiate_login_url(login.as_str());
+        }
+        Ok(())
+    }
+
     /// Checks that each route has its own path: the later one would never be reached.
     fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();

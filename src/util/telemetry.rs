@@ -247,6 +247,17 @@ pub(crate) fn unknown_client() {
     );
 }
 
+/// A sandbox was started, because no environment is configured.
+#[cfg(all(feature = "reqwest", feature = "sandbox"))]
+pub(crate) fn sandbox_started(url: &str) {
+    tracing::warn!(
+        target: TARGET,
+        url,
+        "sandbox_started: no SCALEKIT_ variable is set, so the environment is a sandbox, \
+         where users log in without a password"
+    );
+}
+
 /// Session cookies without `Secure` are in use. Logged once, at build time.
 pub(crate) fn development_cookies() {
     tracing::warn!(

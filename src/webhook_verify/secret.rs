@@ -43,6 +43,31 @@ impl WebhookSecret {
         Self::parse(variable, value.expose())
     }
 
+    /// Reads the secret from a variable, as [`from_env`](Self::from_env) does. If
+    /// [`Scalekit::from_env_or_sandbox`](crate::Scalekit::from_env_or_sandbox) has started a
+    /// sandbox, registers `url` as an endpoint there instead, and starts delivery.
+    ///
+    /// # Errors
+    /// Those of [`from_env`](Self::from_env).
+    ///
+    /// # Panics
+    /// With a sandbox, when it is called outside of a tokio runtime.
+    #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "reqwest", feature = "sandbox"))))]
+    #[doc(alias = "feature sandbox")]
+    pub fn from_env_or_sandbox(
+        variable: &'static str,
+        scalekit: &crate::scalekit::Scalekit,
+        url: &str,
+    ) -> Result<Self, ConfigError> {
+        let Some(sandbox) = scalekit.sandbox() else { return Self::from_env(variable) };
+        let webhooks = sandbox.webhooks();
+        let endpoint = webhooks.add_endpoint(url);
+        webhooks.set_client(crate::http_client::ReqwestClient::new()?);
+        webhooks.start_delivery();
+        Self::new(endpoint.secret().expose())
+    }
+
     fn parse(setting: &'static str, secret: &str) -> Result<Self, ConfigError> {
         let encoded = secret.strip_prefix("whsec_").unwrap_or(secret);
         let bytes = BASE64.decode(encoded).ok().map(Zeroizing::new);

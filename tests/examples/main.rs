@@ -5,6 +5,7 @@ mod headers;
 mod mcp;
 mod passwordless;
 mod postgres;
+mod quick_start;
 mod redis;
 mod running;
 mod secrets;

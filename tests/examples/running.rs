@@ -46,7 +46,16 @@ pub fn start(example: &str, arguments: &[&str], settings: &[(&str, &str)]) -> Pr
 
 /// The result of an example that exits by itself: exit code, output, errors.
 pub async fn run(example: &str, settings: &[(&str, &str)]) -> (Option<i32>, String, String) {
-    let mut command = command(example, &[]);
+    run_with(example, &[], settings).await
+}
+
+/// The same with arguments.
+pub async fn run_with(
+    example: &str,
+    arguments: &[&str],
+    settings: &[(&str, &str)],
+) -> (Option<i32>, String, String) {
+    let mut command = command(example, arguments);
     command.envs(settings.iter().copied());
     let output = timeout(PATIENCE, command.output()).await.expect("it runs on").unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -9,6 +9,7 @@ mod connect_account;
 mod connected_accounts;
 mod deprovisioning;
 mod directory_users;
+mod first_contact;
 mod grpc;
 mod guards;
 mod idle_limit;

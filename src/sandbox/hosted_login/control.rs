@@ -21,6 +21,12 @@ impl Idp<'_> {
         self.environment.lock().initiate_login_url = Some(url.to_owned());
     }
 
+    /// The same, unless one is set.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn default_initiate_login_url(&self, url: &str) {
+        self.environment.lock().initiate_login_url.get_or_insert_with(|| url.to_owned());
+    }
+
     /// The value of `idp_initiated_login`: a token signed with the environment's key and valid for
     /// five minutes. Its issuer is the origin of the
     /// [login route](Self::set_initiate_login_url), or the environment without one.

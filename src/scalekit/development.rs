@@ -1,0 +1,149 @@
+//! A sandbox for development, if no environment is configured.
+
+use std::env;
+use std::ffi::OsString;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use super::Scalekit;
+use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::sandbox::{Sandbox, SandboxBuilder, SandboxServer};
+use crate::util::telemetry;
+
+/// A sandbox that the handle has started. Its port is closed with the last clone of the handle.
+#[derive(Debug)]
+pub(super) struct StartedSandbox {
+    pub(super) sandbox: Sandbox,
+    _server: SandboxServer,
+}
+
+impl Scalekit {
+    /// Configures an environment from the variables of [`from_env`](Self::from_env), or starts a
+    /// sandbox if none of them is set, so that an app runs without an account during development.
+    ///
+    /// A sandbox is started only if no variable `SCALEKIT_…` is set, and only with debug
+    /// assertions. In a release build, missing variables are an error. Users log in without a
+    /// password in a sandbox, so the redirect URI, or the URL of a protected resource, must then be
+    /// on loopback; `build()` rejects others. The sandbox is served on a free loopback port until
+    /// the last clone of this handle is dropped, and its URL is printed to standard error.
+    ///
+    /// ```no_run
+    /// # async fn configure() -> Result<(), tower_scalekit::ConfigError> {
+    /// use tower_scalekit::{Scalekit, SessionSecret, Sessions};
+    ///
+    /// let sessions = Sessions::builder(Scalekit::from_env_or_sandbox().await?)
+    ///     .secret(SessionSecret::from_env_or_generate("SESSION_SECRET")?)
+    ///     .redirect_uri("http://localhost:3000/auth/callback")
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Returned when some variables are missing or invalid, when all are missing in a release
+    /// build, and when no loopback port is available.
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "reqwest", feature = "sandbox"))))]
+    #[doc(alias = "feature sandbox")]
+    pub async fn from_env_or_sandbox() -> Result<Self, ConfigError> {
+        Self::from_env_or(Sandbox::builder()).await
+    }
+
+    /// Like [`from_env_or_sandbox`](Self::from_env_or_sandbox), with settings of the sandbox.
+    ///
+    /// # Errors
+    /// Those of [`from_env_or_sandbox`](Self::from_env_or_sandbox).
+    #[cfg_attr(docsrs, doc(cfg(all(feature = "reqwest", feature = "sandbox"))))]
+    #[doc(alias = "feature sandbox")]
+    pub async fn from_env_or(sandbox: SandboxBuilder) -> Result<Self, ConfigError> {
+        match Source::of(env::vars_os(), cfg!(debug_assertions)) {
+            Source::Environment => Self::from_env(),
+            Source::Sandbox => Self::start(sandbox).await,
+            Source::Missing => {
+                let mut problems = Problems::default();
+                let configured = problems.note(Self::from_env());
+                let reason = "is started with debug assertions only, and this is a release build";
+                problems.push(ConfigProblem::invalid("sandbox", reason));
+                problems.finish(configured)
+            }
+        }
+    }
+
+    async fn start(sandbox: SandboxBuilder) -> Result<Self, ConfigError> {
+        let sandbox = sandbox.build();
+        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let server = sandbox.serve(loopback).await.map_err(|error| {
+            ConfigProblem::invalid("sandbox", format!("cannot be served on loopback: {error}"))
+        })?;
+        let url = server.environment_url();
+        // A new app has no subscriber for the log.
+        eprintln!("sandbox on {url} (no SCALEKIT_ variable is set); log in as jane@acme.test");
+        telemetry::sandbox_started(url);
+        // Without a socket, because a proxy in HTTP_PROXY would get loopback URLs, too.
+        Self::builder(url, sandbox.client_id(), sandbox.client_secret().clone())
+            .http_client(sandbox.client())
+            .clock(sandbox.clock().clock())
+            .started(StartedSandbox { sandbox, _server: server })
+            .build()
+    }
+}
+
+/// Where the environment comes from.
+#[derive(Debug, PartialEq)]
+enum Source {
+    Environment,
+    Sandbox,
+    /// Neither is configured nor may be started.
+    Missing,
+}
+
+impl Source {
+    fn of(variables: impl Iterator<Item = (OsString, OsString)>, debug_assertions: bool) -> Self {
+        let mut names = variables
+            .filter(|(_, value)| !value.to_string_lossy().trim().is_empty())
+            .map(|(name, _)| name);
+        if names.any(|name| name.to_string_lossy().starts_with("SCALEKIT_")) {
+            Self::Environment
+        } else if debug_assertions {
+            Self::Sandbox
+        } else {
+            Self::Missing
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn a_sandbox_starts_only_without_any_variable_and_with_debug_assertions() {
+        for (variables, debug, release) in [
+            (&[][..], Source::Sandbox, Source::Missing),
+            (&[("PATH", "/bin"), ("MY_SCALEKIT_URL", "x")], Source::Sandbox, Source::Missing),
+            (&[("SCALEKIT_CLIENT_ID", " \n")], Source::Sandbox, Source::Missing),
+            (&[("SCALEKIT_CLIENT_ID", "skc_1")], Source::Environment, Source::Environment),
+            (&[("SCALEKIT_ENV_URL", "x")], Source::Environment, Source::Environment),
+            (&[("SCALEKIT_WEBHOOK_SECRET", "x")], Source::Environment, Source::Environment),
+            (&[("SCALEKIT_CLIENT_SECRET_FILE", "/x")], Source::Environment, Source::Environment),
+        ] {
+            let owned = || variables.iter().map(|(name, value)| (name.into(), value.into()));
+            assert_eq!(Source::of(owned(), true), debug, "{variables:?}");
+            assert_eq!(Source::of(owned(), false), release, "{variables:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn dropping_the_last_handle_closes_the_sandbox() {
+        let scalekit = Scalekit::start(Sandbox::builder()).await.unwrap();
+        let address = scalekit.environment_url().strip_prefix("http://").unwrap().to_owned();
+        assert!(scalekit.sandbox().is_some());
+        let clone = scalekit.clone();
+        drop(scalekit);
+        assert!(TcpStream::connect(&address).await.is_ok());
+        drop(clone);
+        // The listener is closed by its task.
+        tokio::task::yield_now().await;
+        assert!(TcpStream::connect(&address).await.is_err());
+    }
+}
