@@ -173,6 +173,8 @@ pub mod guides {
     pub mod security {}
     #[doc = include_str!("docs/explanation/sessions.md")]
     pub mod sessions {}
+    #[doc = include_str!("docs/reference/settings.md")]
+    pub mod settings {}
     #[doc = include_str!("docs/how_to/several_replicas.md")]
     pub mod several_replicas {}
     #[doc = include_str!("docs/how_to/sso_beside_another_provider.md")]

@@ -15,7 +15,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Uri, header};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -281,7 +280,10 @@ pub async fn bind() -> TcpListener {
 }
 
 /// Listens from now on for SIGTERM or Ctrl-C, and resolves when one arrives.
+#[cfg(unix)]
 pub fn stop_signal() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
     let mut terminate = or_exit(1, signal(SignalKind::terminate()));
     let mut interrupt = or_exit(1, signal(SignalKind::interrupt()));
     async move {
@@ -290,6 +292,12 @@ pub fn stop_signal() -> impl Future<Output = ()> {
             _ = interrupt.recv() => {}
         }
     }
+}
+
+/// Resolves at Ctrl-C.
+#[cfg(not(unix))]
+pub fn stop_signal() -> impl Future<Output = ()> {
+    async { or_exit(1, tokio::signal::ctrl_c().await) }
 }
 
 pub fn init_logging() {

@@ -18,9 +18,8 @@ mod sync;
 mod table;
 
 use std::env;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use axum::extract::State;
@@ -128,7 +127,32 @@ fn database() -> Result<PathBuf, &'static str> {
 /// all.
 fn create_private(path: &Path) -> io::Result<()> {
     if let Some(folder) = path.parent().filter(|_| common::setting("DATABASE_URL").is_none()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        own_folder().recursive(true).create(folder)?;
     }
-    OpenOptions::new().append(true).create(true).mode(0o600).open(path).map(drop)
+    own_file().append(true).create(true).open(path).map(drop)
+}
+
+#[cfg(unix)]
+fn own_folder() -> fs::DirBuilder {
+    let mut folder = fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder
+}
+
+#[cfg(unix)]
+fn own_file() -> fs::OpenOptions {
+    let mut file = fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(&mut file, 0o600);
+    file
+}
+
+/// On Windows, the home folder is the user's own already.
+#[cfg(not(unix))]
+fn own_folder() -> fs::DirBuilder {
+    fs::DirBuilder::new()
+}
+
+#[cfg(not(unix))]
+fn own_file() -> fs::OpenOptions {
+    fs::OpenOptions::new()
 }

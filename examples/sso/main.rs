@@ -58,7 +58,7 @@ async fn main() {
                 .route_layer(RequireSession::new(&sessions).optional()),
         )
         .route("/sso", get(sso))
-        .merge(sessions.routes().layer(IdpInitiatedRedirect::new(&sessions)))
+        .merge(sessions.routes().route_layer(IdpInitiatedRedirect::new(&sessions)))
         .with_state(sessions.clone());
     setup.serve(app).await;
     common::finish(sessions.shutdown(common::SHUTDOWN)).await;

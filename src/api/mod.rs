@@ -70,7 +70,7 @@ pub mod sessions;
 pub mod tools;
 
 pub(crate) mod client;
-#[cfg(test)]
+#[cfg(all(test, feature = "sandbox"))]
 mod tests;
 
 pub use self::client::pagination::ItemStream;

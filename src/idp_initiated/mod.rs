@@ -58,7 +58,7 @@
 //! ```
 //!
 //! With axum, add the layer around the routes:
-//! `sessions.routes().layer(IdpInitiatedRedirect::new(&sessions))`.
+//! `sessions.routes().route_layer(IdpInitiatedRedirect::new(&sessions))`.
 
 mod layer;
 mod query;

@@ -26,6 +26,7 @@ mod modular_sso;
 mod null_claims;
 mod openapi;
 mod own_host;
+mod package;
 mod passwordless;
 mod recent_logins;
 mod redis;
