@@ -9,7 +9,7 @@ use http::{Request, Response, StatusCode, header};
 use crate::middleware::LoginRequired;
 use crate::middleware::page;
 use crate::middleware::rejection::{
-    Rejection, SPECULATIVE_CODE, json_response, unavailable_response,
+    Rejection, SPECULATIVE_CODE, json_response, misconfigured_response, unavailable_response,
 };
 use crate::session::Sessions;
 use crate::util::cache_control::vary_on_cookie;
@@ -30,6 +30,9 @@ pub enum SessionRejection {
     /// must be refreshed first, see
     /// [speculative requests](crate::guides::responses#speculative-requests).
     Speculative(LoginRequired),
+    /// Returned when the layer is around the login itself, which would redirect endlessly. Responds
+    /// with 500.
+    AroundOwnLogin,
     /// Returned when the session's access token has expired and the environment is unavailable;
     /// when the shared store that keeps the session is unavailable; or when revocations are stale
     /// and
@@ -102,6 +105,7 @@ impl Rejection for SessionRejection {
             Self::MissingSession(_) => "missing_session",
             Self::InvalidSession(_) => "invalid_session",
             Self::Speculative(_) => SPECULATIVE_CODE,
+            Self::AroundOwnLogin => "server_error",
             Self::Unavailable(_) => "session_unavailable",
         }
     }
@@ -115,6 +119,7 @@ impl Rejection for SessionRejection {
             Self::MissingSession(login)
             | Self::InvalidSession(login)
             | Self::Speculative(login) => login.response(),
+            Self::AroundOwnLogin => misconfigured_response(),
             Self::Unavailable(retry) => retry.response(),
         };
         vary_on_cookie(response.headers_mut());

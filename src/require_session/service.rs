@@ -17,6 +17,7 @@ use crate::session::{Load, LoadedSession, Loading, PresentPieces, RequestSession
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_speculative, is_state_changing};
 use crate::util::host_redirect::hide_mark;
+use crate::util::telemetry;
 
 /// The service of [`RequireSession`].
 #[derive(Clone, Debug)]
@@ -161,6 +162,12 @@ impl RequireSession {
             false => sessions.removals(clear, request.headers()),
         };
         let target = sessions.requested_target(request, base_path);
+        let path = target.as_deref().unwrap_or_else(|| request.uri().path());
+        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        if !self.optional && sessions.is_login_route(path) {
+            telemetry::layer_around_login(path);
+            return self.reject(SessionRejection::AroundOwnLogin, request);
+        }
         let login = match sessions.at_own_host(request, target.as_deref()) {
             Some(own) => LoginRequired::new(request, own.url, removals).set_cookie(own.count),
             None => {

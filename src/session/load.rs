@@ -275,6 +275,7 @@ impl Sessions {
             return Load::Ready(LoadedSession::Unavailable);
         }
         let Some(OpenCookie { content, outdated_key }) = cookie else {
+            telemetry::session_cookie_unopened();
             return Load::Ready(LoadedSession::Invalid { clear: PresentPieces::default() });
         };
         let reference = match content {

@@ -241,6 +241,19 @@ impl Sessions {
         &self.0.paths.backchannel_logout
     }
 
+    /// Whether a request without a session must reach this path. It may lack the base path.
+    pub(crate) fn is_login_route(&self, path: &str) -> bool {
+        [
+            self.login_path(),
+            self.callback_path(),
+            self.switch_account_path(),
+            self.logout_callback_path(),
+            self.backchannel_logout_path(),
+        ]
+        .into_iter()
+        .any(|own| own == path || self.strip_base_path(own) == path)
+    }
+
     /// Waits until background work is complete: logins and refreshes, whose tokens would be lost
     /// with the process, logouts, and delayed writes to the shared store. Call it after the server
     /// has drained its connections.

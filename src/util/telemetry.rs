@@ -258,6 +258,30 @@ pub(crate) fn sandbox_started(url: &str) {
     );
 }
 
+/// `RequireSession` is around the login that it redirects to: every login would redirect to itself.
+pub(crate) fn layer_around_login(path: &str) {
+    tracing::error!(
+        target: TARGET,
+        path,
+        "layer_around_login: RequireSession is around a route of its own login, so that a login \
+         redirects to itself; call .merge(sessions.routes()) after .route_layer(RequireSession::new(..))"
+    );
+}
+
+/// No secret of the app opens the session cookie of a request. Logged as a warning once a minute.
+pub(crate) fn session_cookie_unopened() {
+    if is_first_in_a_while("session_cookie_unopened", Duration::from_secs(60)) {
+        tracing::warn!(target: TARGET, "{COOKIE_UNOPENED}");
+    } else {
+        tracing::debug!(target: TARGET, "{COOKIE_UNOPENED}");
+    }
+}
+
+const COOKIE_UNOPENED: &str = "session_cookie_unopened: no secret of this app opens the session \
+    cookie; it was sealed with another secret (set previous_secret when rotating), for another \
+    environment, client or redirect URI, or by another app on this host (give each its own \
+    cookie_name). Expected after a restart with a generated secret or a sandbox";
+
 /// Session cookies without `Secure` are in use. Logged once, at build time.
 pub(crate) fn development_cookies() {
     tracing::warn!(
@@ -308,18 +332,17 @@ pub(crate) fn shared_store_available() {
 /// the same cause, such as a store that is unavailable, the level of all but one is `DEBUG`.
 pub(crate) fn internal_error(what: &'static str, error: &(dyn std::error::Error + 'static)) {
     count!("tower_scalekit_internal_errors_total", "what" => what);
-    if is_first_in_a_while(what) {
+    if is_first_in_a_while(what, Duration::from_secs(10)) {
         tracing::error!(target: TARGET, what, error, "internal_error");
     } else {
         tracing::debug!(target: TARGET, what, error, "internal_error");
     }
 }
 
-fn is_first_in_a_while(what: &'static str) -> bool {
-    const WHILE: Duration = Duration::from_secs(10);
+fn is_first_in_a_while(what: &'static str, period: Duration) -> bool {
     static LOGGED: Mutex<BTreeMap<&str, Instant>> = Mutex::new(BTreeMap::new());
     let (now, mut logged) = (Instant::now(), LOGGED.lock().unwrap_or_else(PoisonError::into_inner));
-    let is_recent = logged.get(what).is_some_and(|at| now.saturating_duration_since(*at) < WHILE);
+    let is_recent = logged.get(what).is_some_and(|at| now.saturating_duration_since(*at) < period);
     if !is_recent {
         logged.insert(what, now);
     }
@@ -332,8 +355,8 @@ mod tests {
 
     #[test]
     fn each_cause_is_logged_once_in_a_while() {
-        assert!(is_first_in_a_while("a cause of this test"));
-        assert!(!is_first_in_a_while("a cause of this test"));
-        assert!(is_first_in_a_while("another cause of this test"));
+        assert!(is_first_in_a_while("a cause of this test", Duration::from_secs(10)));
+        assert!(!is_first_in_a_while("a cause of this test", Duration::from_secs(10)));
+        assert!(is_first_in_a_while("another cause of this test", Duration::from_secs(10)));
     }
 }

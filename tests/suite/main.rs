@@ -22,6 +22,7 @@ mod login_races;
 mod login_tokens;
 mod mcp;
 mod mcp_differential;
+mod mistakes;
 mod modular_sso;
 mod null_claims;
 mod openapi;
