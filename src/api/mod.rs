@@ -70,7 +70,8 @@ pub mod sessions;
 pub mod tools;
 
 pub(crate) mod client;
-#[cfg(all(test, feature = "sandbox"))]
+#[cfg(test)]
+#[cfg(feature = "sandbox")]
 mod tests;
 
 pub use self::client::pagination::ItemStream;
