@@ -85,7 +85,7 @@ async fn sessions_survive_what_fails() {
             rounds::undisturbed(&site, 50, &mut figures).await;
             revocations::check(&site, 10, &mut figures).await;
             webhooks::check(&site, 10_000, &mut figures).await;
-            cost::measure(&site, 5000, 15, &mut figures).await;
+            cost::measure(&site, 2000, 25, &mut figures).await;
         }
         disturb_for(&site, time, !grace.is_zero(), &mut random, &mut figures).await;
         figures.print(&format!("one Redis server, grace {grace:?}"));
