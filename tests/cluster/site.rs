@@ -92,6 +92,11 @@ impl Replica {
         });
     }
 
+    /// What the process has logged.
+    pub(crate) fn log(&self) -> String {
+        self.process.lock().unwrap().errors()
+    }
+
     /// The CPU time of the process.
     pub(crate) fn cpu_time(&self) -> Duration {
         let threads = format!("/proc/{}/task", self.process.lock().unwrap().id());
@@ -105,7 +110,7 @@ impl Replica {
 
 /// Starts the app. Returns it with its address.
 fn run(settings: &[(&'static str, String)]) -> (Program, String) {
-    let mut all = vec![("BIND", "127.0.0.1:0"), ("RUST_LOG", "warn")];
+    let mut all = vec![("BIND", "127.0.0.1:0"), ("RUST_LOG", "warn,tower_scalekit=info")];
     all.extend(settings.iter().map(|(name, value)| (*name, value.as_str())));
     block_in_place(|| {
         let process = start("saaskit", &[], &all);
