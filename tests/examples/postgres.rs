@@ -137,10 +137,11 @@ async fn a_connection_to_postgres_that_does_not_respond_is_replaced() {
             tokio::spawn(async move {
                 let mut server = UnixStream::connect(socket).await.unwrap();
                 tokio::select! {
-                    _ = copy_bidirectional(&mut client, &mut server) => {}
-                    // Its packets are lost from now on.
-                    _ = silent.wait_for(|silent| *silent) => std::future::pending().await,
+                    _ = copy_bidirectional(&mut client, &mut server) => return,
+                    _ = silent.wait_for(|silent| *silent) => {}
                 }
+                // The connection stays open, and its packets are lost.
+                std::future::pending().await
             });
         }
     });
