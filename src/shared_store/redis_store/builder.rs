@@ -190,8 +190,8 @@ impl RedisStoreBuilder {
                     server,
                     is_tls,
                     certificates: self.certificates().filter(|_| is_tls),
-                    // An attempt that fails is repeated with what the sentinels say then.
-                    timeout: self.connect_timeout / 3,
+                    // The reason of the others is reported if one does not respond.
+                    timeout: self.connect_timeout * 2 / 3,
                 }))
             }
             Topology::Cluster => {

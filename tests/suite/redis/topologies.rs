@@ -260,9 +260,13 @@ async fn sentinel_and_its_server_have_certificates_of_an_own_authority() {
             None => builder.connect().await,
         }
     };
-    eventually("the store is connected", async || connect(Some(authority.pem())).await.is_ok())
-        .await;
-    let store = connect(Some(authority.pem())).await.unwrap();
+    let mut connected = None;
+    eventually("the store is connected", async || {
+        connected = connect(Some(authority.pem())).await.ok();
+        connected.is_some()
+    })
+    .await;
+    let store = connected.unwrap();
     let value = Bytes::from("value");
     store.put(&super::key("any"), value.clone(), HOUR).await.unwrap();
     assert_eq!(store.get(&super::key("any")).await.unwrap(), Some(value));
