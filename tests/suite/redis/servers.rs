@@ -142,7 +142,13 @@ impl Sentinel {
     /// The number of the primary.
     pub(crate) async fn primary(&self) -> usize {
         let get = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", "app"];
-        let address: Vec<String> = command(self.sentinels[0], &get).await.unwrap();
+        let mut address = Vec::<String>::new();
+        // On a busy machine, a sentinel responds late during a failover.
+        eventually("a sentinel names the primary", async || {
+            address = command(self.sentinels[0], &get).await.unwrap_or_default();
+            address.len() == 2
+        })
+        .await;
         usize::from(address[1] == self.ports[1].to_string())
     }
 
