@@ -317,13 +317,12 @@ impl RefreshBackend for StoreBackend<'_> {
     async fn stored(&self) -> Result<Stored, StoreError> {
         let record = self.session.record();
         if record.is_stored() {
-            match self.sessions.read_stored(record.id()).await? {
-                None if self
-                    .sessions
-                    .may_lack(record.id(), Some(record.began_at().unix_timestamp())) =>
-                {
-                    return Err(StoreError::Unavailable("it may not have the session yet".into()));
-                }
+            let (id, began_at) = (record.id(), record.began_at().unix_timestamp());
+            let value = self.sessions.stored_value(id).await?;
+            if value.is_none() && self.sessions.may_lack(id, Some(began_at)) {
+                return Err(StoreError::Unavailable("it may not have the session yet".into()));
+            }
+            match value.and_then(|value| self.sessions.open_stored(id, value)) {
                 None => return Ok(Stored::Gone),
                 Some(StoredRecord { record: there, .. })
                     if there.generation() > record.generation() =>
