@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::Key;
+use super::order::Place;
+use super::{Entry, Key, Scope};
 
 /// A session is retained for up to this fraction of its lifetime longer than needed.
 const FRACTION: u64 = 64;
@@ -19,6 +20,26 @@ pub(super) struct Ended {
     pub(super) forget_at: Duration,
 }
 
+impl Ended {
+    /// Returns the key of its entry in the log.
+    pub(super) fn log_key(&self) -> (Key, Scope) {
+        let scope = if self.issued_until < i64::MAX { Scope::IssuedBefore } else { Scope::All };
+        (self.key, scope)
+    }
+
+    /// Returns its entry in the log.
+    pub(super) fn entry(&self) -> Entry {
+        Entry {
+            place: Place::Always,
+            issued_until: self.issued_until,
+            revoked_at: i64::MAX,
+            forget_at: self.forget_at,
+            made_here: None,
+            is_published: true,
+        }
+    }
+}
+
 /// Sets of sessions, by the second of the monotonic clock at which they are removed.
 #[derive(Default)]
 pub(super) struct EndedSessions(BTreeMap<u64, HashMap<Key, i64>>);
@@ -30,6 +51,12 @@ impl EndedSessions {
             && *first.key() <= now.as_secs()
         {
             first.remove();
+        }
+        // Most entries of the log are published twice.
+        let mut retained = self.0.range(ended.forget_at.as_secs()..);
+        let until = |sessions: &HashMap<Key, i64>| sessions.get(&ended.key).copied();
+        if retained.any(|(_, sessions)| until(sessions) >= Some(ended.issued_until)) {
+            return false;
         }
         let left = ended.forget_at.saturating_sub(now).as_secs();
         let step = (left / FRACTION).checked_next_power_of_two().unwrap_or(1);
@@ -43,6 +70,11 @@ impl EndedSessions {
     pub(super) fn covers(&self, key: &Key, issued_at: Option<i64>) -> bool {
         let mut known = self.0.values().filter_map(|ended| ended.get(key));
         known.any(|until| issued_at.is_none_or(|issued_at| issued_at <= *until))
+    }
+
+    /// Returns the latest issue time of the tokens that the end of a session covers.
+    pub(super) fn issued_until(&self, key: &Key) -> Option<i64> {
+        self.0.values().filter_map(|ended| ended.get(key)).max().copied()
     }
 
     /// Adds all of another set.

@@ -1,7 +1,7 @@
 //! The log of revocations in the shared store, from which replicas learn each other's revocations.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +19,8 @@ use crate::util::telemetry;
 /// Limits of one read of the log, in time and pages; the next read continues.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
 pub(super) const MAX_PAGES: usize = 1000;
+/// The time limit of one publication of what the log lacks; the next one continues.
+const WRITE_DEADLINE: Duration = Duration::from_secs(5);
 
 /// How many ended sessions are published at once after the store has lost them.
 const LOST_PER_BATCH: usize = 64;
@@ -67,17 +69,7 @@ impl State {
             }
         }
         for (key, entry) in unpublished {
-            let left = entry.forget_at.saturating_sub(self.clock.monotonic());
-            let logged = Logged {
-                key: key.0,
-                position: entry.place.position(),
-                issued_until: (key.1 == Scope::IssuedBefore).then_some(entry.issued_until),
-                revoked_at: (key.1 == Scope::All).then_some(entry.revoked_at),
-                lifetime: left.as_secs().saturating_add(1),
-            };
-            let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
-            with_timeout(self.store.append(&self.log, text, left)).await?;
-            self.appended(key, entry);
+            self.append(key, &entry).await?;
             self.published(key, entry);
         }
         drop(turn);
@@ -91,6 +83,46 @@ impl State {
         if known.appended.len() < MAX_APPENDED {
             known.appended.insert(key, Appended { entry, after_read });
         }
+    }
+
+    /// Publishes a revocation again, even if it was published. A permanent one may be retained
+    /// without its lifetime, which is therefore passed.
+    pub(super) async fn publish_copy(
+        &self,
+        key: (Key, Scope),
+        forget_at: Duration,
+    ) -> Result<(), StoreError> {
+        let entry = {
+            let known = self.known();
+            let of_ended = || {
+                let issued_until = known.ended.issued_until(&key.0)?;
+                let ended = Ended { key: key.0, issued_until, forget_at };
+                Some((ended.log_key(), ended.entry()))
+            };
+            known.entries.get(&key).map(|entry| (key, *entry)).or_else(of_ended)
+        };
+        match entry {
+            Some((key, entry)) if entry.is_published => self.append(key, &entry).await,
+            Some((key, _)) => self.publish(&[key]).await,
+            // It has expired, or is published again because the store has lost its state.
+            None => Ok(()),
+        }
+    }
+
+    async fn append(&self, key: (Key, Scope), entry: &Entry) -> Result<(), StoreError> {
+        let left = entry.forget_at.saturating_sub(self.clock.monotonic());
+        let logged = Logged {
+            key: key.0,
+            position: entry.place.position(),
+            issued_until: (key.1 == Scope::IssuedBefore).then_some(entry.issued_until),
+            revoked_at: (key.1 == Scope::All && entry.revoked_at < i64::MAX)
+                .then_some(entry.revoked_at),
+            lifetime: left.as_secs().saturating_add(1),
+        };
+        let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
+        with_timeout(self.store.append(&self.log, text, left)).await?;
+        self.appended(key, *entry);
+        Ok(())
     }
 
     fn published(&self, key: (Key, Scope), entry: Entry) {
@@ -162,31 +194,9 @@ impl State {
             if batch.is_empty() {
                 return Ok(());
             }
-            let appended = missing.iter().map(|one| {
-                let left = one.forget_at.saturating_sub(now);
-                let logged = Logged {
-                    key: one.key,
-                    position: None,
-                    issued_until: (one.issued_until < i64::MAX).then_some(one.issued_until),
-                    revoked_at: None,
-                    lifetime: left.as_secs().saturating_add(1),
-                };
-                let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
-                with_timeout(self.store.append(&self.log, text, left))
-            });
+            let appended =
+                missing.iter().map(async |one| self.append(one.log_key(), &one.entry()).await);
             try_join_all(appended).await?;
-            for Ended { key, issued_until, forget_at } in missing {
-                let scope = if issued_until < i64::MAX { Scope::IssuedBefore } else { Scope::All };
-                let entry = Entry {
-                    place: Place::Always,
-                    issued_until,
-                    revoked_at: i64::MAX,
-                    forget_at,
-                    made_here: None,
-                    is_published: true,
-                };
-                self.appended((key, scope), entry);
-            }
             {
                 let mut known = self.known();
                 for ended in batch {
@@ -200,13 +210,12 @@ impl State {
         }
     }
 
-    /// Reads the revocations of other replicas. If the store is unavailable, requests are
-    /// authorized by the known revocations.
-    pub(super) async fn read(&self) {
+    /// Reads the revocations of other replicas, then publishes in the background what the log lacks.
+    /// If the store is unavailable, requests are authorized by the known revocations.
+    pub(super) async fn read(self: &Arc<Self>) {
         let started = self.clock.monotonic();
-        let deadline = Instant::now() + READ_DEADLINE;
         let number = self.reads_begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let read = self.read_log(deadline).await;
+        let read = self.read_log(Instant::now() + READ_DEADLINE).await;
         match &read {
             Ok(()) => {
                 self.known().confirm(number, self.clock.monotonic());
@@ -225,15 +234,19 @@ impl State {
                 }
             }
         }
-        // Skips what another replica has published again meanwhile.
-        let written = tokio::time::timeout_at(deadline, self.write(read.is_ok())).await;
-        let written = written.map_err(|_| ReadError::TooLong).and_then(|it| Ok(it?));
-        if let Err(error) = written {
-            telemetry::internal_error("revocation_log", &error);
-        }
         // Regardless of how slow the store was, and whether it responded.
         let checked_at = started.max(self.clock.monotonic().saturating_sub(RENEW_AGE));
         self.checked_at.store(millis(checked_at).saturating_add(1), Ordering::Release);
+        // After the read: skips what another replica has published again meanwhile. Requests need
+        // only the read, and the store may accept entries slowly.
+        let (state, is_read) = (Arc::clone(self), read.is_ok());
+        self.writes.start((), || async move {
+            let written = tokio::time::timeout(WRITE_DEADLINE, state.write(is_read)).await;
+            let written = written.map_err(|_| ReadError::TooLong).and_then(|it| Ok(it?));
+            if let Err(error) = written {
+                telemetry::internal_error("revocation_log", &error);
+            }
+        });
     }
 
     /// Publishes what the log lacks, then reads the counter if the log was read to its end.

@@ -124,6 +124,8 @@ struct State {
     reads: SingleFlight<(), ()>,
     /// How many reads have begun.
     reads_begun: AtomicU64,
+    /// Publications of what the log lacks, which follow the reads.
+    writes: SingleFlight<(), ()>,
     /// Held while revocations get their position and are published.
     publishing: tokio::sync::Mutex<()>,
     /// Held while revocations that have a position are published again.
@@ -153,7 +155,7 @@ struct KnownRevocations {
 
 /// Which of the sessions with its key an entry covers. Each scope has its own entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Scope {
+pub(crate) enum Scope {
     All,
     /// Sessions whose tokens the environment had issued by the time of its event.
     IssuedBefore,
@@ -220,6 +222,7 @@ impl Revocations {
             was_read: AtomicBool::new(!has_peers),
             reads: SingleFlight::new(),
             reads_begun: AtomicU64::new(0),
+            writes: SingleFlight::new(),
             publishing: tokio::sync::Mutex::default(),
             republishing: tokio::sync::Mutex::default(),
         }))
@@ -248,6 +251,16 @@ impl Revocations {
     /// Publishes what could not be published before. Returns `false` if that failed again.
     pub(crate) async fn publish_again(&self) -> bool {
         self.0.publish_again().await.is_ok()
+    }
+
+    /// Publishes a revocation a second time, which is to be retained until `forget_at`: a failover
+    /// of the store may have lost the first one.
+    pub(crate) async fn publish_copy(
+        &self,
+        key: (Key, Scope),
+        forget_at: Duration,
+    ) -> Result<(), StoreError> {
+        self.0.publish_copy(key, forget_at).await
     }
 
     /// Returns the position for a session that begins now; the last known one if the store is

@@ -19,6 +19,8 @@ pub(super) enum Fails {
     Full,
     /// Entries of the log are lost after they were acknowledged.
     LosesEntries,
+    /// Entries of the log get no response.
+    AppendsHang,
     /// There is always another page.
     NeverEnds,
     /// The cursor does not move.
@@ -145,6 +147,9 @@ impl SharedStore for TestStore {
         }
         if *self.0.fails.lock().unwrap() == Fails::LosesEntries {
             return Box::pin(async { Ok(()) });
+        }
+        if *self.0.fails.lock().unwrap() == Fails::AppendsHang {
+            return Box::pin(std::future::pending());
         }
         let log = log.clone();
         self.call(|store| Box::pin(async move { store.append(&log, entry, ttl).await }))

@@ -44,6 +44,9 @@ async fn begin(revocations: &Revocations) -> Revocable {
 async fn read(clock: &SteppedClock, revocations: &Revocations) {
     clock.advance(Duration::from_millis(2000));
     revocations.pending_read().expect("the last reading is too old").await;
+    if let Some(write) = revocations.0.writes.get(&()) {
+        write.await;
+    }
 }
 
 #[tokio::test]
@@ -215,6 +218,36 @@ async fn ended_sessions_are_published_again_after_state_loss() {
         assert!(ids.iter().all(|id| late.is_id_revoked(id)));
         assert!(!late.is_id_revoked("another"));
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_do_not_wait_for_the_publication_of_what_the_store_has_lost() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let old = begin(&here).await;
+    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    for number in 0..200 {
+        here.revoke(Revoked::Session(&number.to_string()), HOUR).await.unwrap();
+    }
+    read(&clock, &there).await;
+    store.lose_state(&clock);
+    read(&clock, &there).await;
+    store.set(Fails::AppendsHang);
+    let started = Instant::now();
+    for _ in 0..5 {
+        clock.advance(Duration::from_millis(2000));
+        there.pending_read().expect("the last reading is too old").await;
+        assert!(there.is_revoked(&old) && there.is_id_revoked("7"));
+        assert!(there.pending_read().is_none());
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    store.set(Fails::Not);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    read(&clock, &there).await;
+    let late = replica(&store, &clock);
+    read(&clock, &late).await;
+    assert!(late.is_revoked(&old) && late.is_id_revoked("7"));
 }
 
 #[tokio::test]

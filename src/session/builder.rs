@@ -3,8 +3,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::cookie::names::{CookieStyle, check_cookie_name};
 use super::cookie::seal::SealingContext;
+use super::end::MAX_REPEATED_REVOCATIONS;
 use super::lifetimes::Lifetimes;
 use super::login_error::LoginError;
 use super::own_host::HostWarnings;
@@ -475,6 +478,7 @@ impl SessionsBuilder {
                 scope,
                 store,
                 late_revocations: SingleFlight::tracked(&tasks, "revocation"),
+                repeated_revocations: Arc::new(Semaphore::new(MAX_REPEATED_REVOCATIONS)),
                 tasks,
             }))
         });

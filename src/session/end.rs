@@ -1,13 +1,14 @@
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use time::OffsetDateTime;
 
 use super::refresh::entry::{Entry, REFRESH_GRACE};
-use super::store::MAX_CLOCK_ERROR;
+use super::store::{MAX_CLOCK_ERROR, REPLICATION_LAG};
 use super::{Session, SessionHandle, Sessions};
 use crate::oauth::LogoutRequest;
-use crate::revocation::{Revocations, Revoked};
+use crate::revocation::{Key, Revocations, Revoked, Scope};
 use crate::shared_store::{KeyNamespace, StoreError, with_timeout};
 use crate::token::{LogoutExpectations, TokenError};
 use crate::util::telemetry;
@@ -15,6 +16,9 @@ use crate::util::telemetry;
 /// How long the end of a session is kept in the revocation log if its record is gone from the
 /// shared store. Longer than replicas use their cached copies (`store::MAX_AGE`).
 const STORED_END_LIFETIME: Duration = Duration::from_secs(60 * 60);
+
+/// How many revocations wait to be published a second time.
+pub(super) const MAX_REPEATED_REVOCATIONS: usize = 10_000;
 
 /// Marks a logout token that was processed.
 const SEEN: Bytes = Bytes::from_static(b"seen");
@@ -85,8 +89,9 @@ impl Sessions {
 
     pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
         let retention = retention(self.longest_lifetime());
-        let revoked = self.0.revocations.revoke(revoked, retention).await;
-        self.retry_publishing(revoked)
+        let published = self.0.revocations.revoke(revoked, retention).await;
+        self.repeat_later((revoked.key(), Scope::All), retention, None);
+        self.retry_publishing(published)
     }
 
     /// Ends sessions that ended at the environment at that time. It is compared with when the
@@ -99,13 +104,14 @@ impl Sessions {
     ) -> Result<(), StoreError> {
         let until = ended_at.unix_timestamp();
         let retention = retention(self.longest_lifetime());
-        let revoked = self.0.revocations.revoke_issued_until(until, revoked, retention).await;
-        self.retry_publishing(revoked)
+        let published = self.0.revocations.revoke_issued_until(until, revoked, retention).await;
+        self.repeat_later((revoked.key(), Scope::IssuedBefore), retention, None);
+        self.retry_publishing(published)
     }
 
     /// Retries publishing in the background if the store failed.
-    fn retry_publishing(&self, revoked: Result<(), StoreError>) -> Result<(), StoreError> {
-        if revoked.is_err() {
+    fn retry_publishing(&self, published: Result<(), StoreError>) -> Result<(), StoreError> {
+        if published.is_err() {
             let revocations = self.0.revocations.clone();
             self.0.late_revocations.start((), || {
                 self.0.tasks.repeat(move || {
@@ -114,7 +120,42 @@ impl Sessions {
                 })
             });
         }
-        revoked
+        published
+    }
+
+    /// Repeats a revocation, and the end of the stored session, when all followers of the store
+    /// should have the first one, or at shutdown: a failover may have lost it.
+    fn repeat_later(&self, key: (Key, Scope), retention: Duration, stored: Option<Arc<str>>) {
+        if !self.0.revocations.has_peers() {
+            return;
+        }
+        // Beyond the limit, a failover may lose revocations of the last moment.
+        let Ok(permit) = Arc::clone(&self.0.repeated_revocations).try_acquire_owned() else {
+            return;
+        };
+        let (sessions, tasks) = (self.clone(), self.0.tasks.clone());
+        let forget_at = self.0.scalekit.clock().monotonic().saturating_add(retention);
+        self.0.tasks.detach("repeated revocation", async move {
+            tasks.pause(REPLICATION_LAG).await;
+            let repeat = move || {
+                let (sessions, stored) = (sessions.clone(), stored.clone());
+                async move { sessions.repeat(key, forget_at, stored.as_deref()).await.is_ok() }
+            };
+            tasks.repeat(repeat).await;
+            drop(permit);
+        });
+    }
+
+    async fn repeat(
+        &self,
+        key: (Key, Scope),
+        forget_at: Duration,
+        stored: Option<&str>,
+    ) -> Result<(), StoreError> {
+        if let Some(id) = stored {
+            accept_without_room(self.end_stored(id).await)?;
+        }
+        self.0.revocations.publish_copy(key, forget_at).await
     }
 
     /// The longest lifetime of a session, whatever happens to the wall clock.
@@ -135,18 +176,26 @@ impl Sessions {
         let SessionHandle { id, session } = handle;
         let lifetime = session.as_ref().map(|session| session.record().lifetime());
         let mut retention = retention(lifetime.unwrap_or_else(|| self.longest_lifetime()));
-        if session.as_ref().is_none_or(|session| session.record().is_stored()) {
+        let is_stored = session.as_ref().is_none_or(|session| session.record().is_stored());
+        // Ending a session again does not fill the log.
+        let is_new = !self.0.revocations.is_id_revoked(id);
+        if is_stored {
             match self.end_stored(id).await {
                 Ok(()) => retention = retention.min(STORED_END_LIFETIME),
                 Err(error) => telemetry::internal_error("session_end", &error),
             }
         }
-        let revoked = self.0.revocations.revoke(Revoked::Session(id), retention).await;
-        let revoked = self.retry_publishing(revoked);
+        let revoked = Revoked::Session(id);
+        let published = self.0.revocations.revoke(revoked, retention).await;
+        let published = self.retry_publishing(published);
+        if is_new {
+            let stored = is_stored.then(|| Arc::clone(id));
+            self.repeat_later((revoked.key(), Scope::All), retention, stored);
+        }
         let key = self.refresh_key(id);
         let ended =
             with_timeout(self.0.store.put(&key, Entry::Ended.encode(), REFRESH_GRACE)).await;
-        accept_without_room(ended).and(revoked)
+        accept_without_room(ended).and(published)
     }
 
     /// Ends the sessions that a logout token names. Each token is accepted once.
@@ -190,7 +239,7 @@ impl Sessions {
 /// How long the end of a session is retained. A session that began while the wall clock was ahead
 /// lives longer by the error, once the clock is corrected.
 fn retention(lifetime: Duration) -> Duration {
-    lifetime.saturating_add(lifetime.min(MAX_CLOCK_ERROR))
+    lifetime.saturating_add(MAX_CLOCK_ERROR)
 }
 
 /// A full store does not prevent a logout: the revocation alone ends the session on all replicas.

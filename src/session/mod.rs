@@ -65,6 +65,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::sync::Semaphore;
 use url::Url;
 
 pub use self::active::{ActiveSession, ActiveSessionsError};
@@ -155,6 +156,8 @@ struct Inner {
     revocations: Revocations,
     /// Revocations that could not be published.
     late_revocations: SingleFlight<(), ()>,
+    /// Limits the revocations that are published a second time.
+    repeated_revocations: Arc<Semaphore>,
     tasks: Tasks,
 }
 

@@ -81,22 +81,28 @@ impl Tasks {
     where
         F: Future<Output = bool> + Send,
     {
-        let mut state = self.0.subscribe();
+        let tasks = self.clone();
         async move {
             let started = Instant::now();
             let mut interval = FIRST_RETRY;
             while started.elapsed() < limit {
-                let shutdown = async {
-                    drop(state.wait_for(|state| state.shutting_down).await);
-                    sleep(SHUTDOWN_RETRY).await;
-                };
-                drop(timeout(interval, shutdown).await);
+                tasks.pause(interval).await;
                 if attempt().await {
                     return;
                 }
                 interval = (interval * 2).min(MAX_RETRY_INTERVAL);
             }
         }
+    }
+
+    /// Waits for this time, or for a fraction of a second at shutdown.
+    pub(crate) async fn pause(&self, time: Duration) {
+        let mut state = self.0.subscribe();
+        let shutdown = async {
+            drop(state.wait_for(|state| state.shutting_down).await);
+            sleep(SHUTDOWN_RETRY).await;
+        };
+        drop(timeout(time, shutdown).await);
     }
 
     /// Waits until no task is running.

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use bytes::Bytes;
 use futures::TryStreamExt as _;
-use http::{Method, StatusCode, header};
+use http::{HeaderMap, Method, Response, StatusCode, header};
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::sandbox::{Endpoint, Fault};
-use tower_scalekit::session::{Deprovisioned, Deprovisioning};
+use tower_scalekit::session::{Deprovisioned, Deprovisioning, LocalSession, User};
 use tower_scalekit::shared_store::{MemoryStore, StoreError};
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::{RequireToken, Sandbox, Scalekit, Sessions};
@@ -82,7 +83,7 @@ impl Apart {
     }
 }
 
-fn scalekit(sandbox: &Sandbox, clock: &ManualClock) -> Scalekit {
+pub(crate) fn scalekit(sandbox: &Sandbox, clock: &ManualClock) -> Scalekit {
     Scalekit::builder(
         sandbox.environment_url(),
         sandbox.client_id(),
@@ -220,6 +221,34 @@ async fn a_session_that_began_while_the_wall_clock_was_ahead_stays_ended_after_a
             let request = copy.request(Method::GET, "/me", &FETCH);
             let response = send(&app(sessions), request).await;
             assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{way}");
+        }
+    }
+}
+
+/// The error is longer than the session.
+#[tokio::test]
+async fn a_short_session_that_began_while_the_wall_clock_was_ahead_stays_ended() {
+    for ahead in [3, 23].map(time::Duration::hours) {
+        let world = World::new();
+        let store = Arc::new(MemoryStore::new(world.sandbox.clock().clock()));
+        let replica = || app(&world.replica(|one| one.shared_store(Arc::clone(&store))));
+        world.sandbox.clock().step(ahead);
+        let sessions = world.replica(|one| one.shared_store(Arc::clone(&store)));
+        let mut user = User::default();
+        user.id = "usr_mary".to_owned();
+        let hour = Duration::from_secs(60 * 60);
+        let local = LocalSession::new(user).in_cookie().lifetime(hour);
+        let mut response = Response::new(Bytes::new());
+        sessions.create(local, &HeaderMap::new()).await.unwrap().set(response.headers_mut());
+        let mut browser = Browser::new(&app(&sessions), &world.sandbox);
+        browser.take_in(&response);
+        let copy = browser.clone();
+        assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
+        world.sandbox.clock().step(-ahead);
+        world.advance(2 * 60 * 60 + 60);
+        for app in [copy.app(), &replica()] {
+            let response = send(app, copy.request(Method::GET, "/me", &FETCH)).await;
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{ahead}");
         }
     }
 }

@@ -20,6 +20,7 @@ mod login;
 mod login_parameters;
 mod login_races;
 mod login_tokens;
+mod lost_writes;
 mod mcp;
 mod mcp_differential;
 mod mistakes;

@@ -35,6 +35,16 @@ struct Inner {
     write_gate: Mutex<Option<(KeyNamespace, Arc<Notify>)>>,
     /// Runs other tasks before each operation.
     yields: AtomicBool,
+    loses: Mutex<Loses>,
+    latency: Mutex<Duration>,
+}
+
+/// Writes that succeed without an effect, as if a failover had lost them.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Loses {
+    Nothing,
+    Logs,
+    Everything,
 }
 
 #[derive(Clone, Copy)]
@@ -60,6 +70,8 @@ impl FlakyStore {
             gate: Mutex::default(),
             write_gate: Mutex::default(),
             yields: AtomicBool::default(),
+            loses: Mutex::new(Loses::Nothing),
+            latency: Mutex::default(),
         }))
     }
 
@@ -89,6 +101,16 @@ impl FlakyStore {
         let go = Arc::<Notify>::default();
         *self.0.write_gate.lock().unwrap() = Some((namespace, Arc::clone(&go)));
         go
+    }
+
+    /// Delays each operation by this time.
+    pub(crate) fn set_latency(&self, latency: Duration) {
+        *self.0.latency.lock().unwrap() = latency;
+    }
+
+    /// Loses these writes from now on.
+    pub(crate) fn lose(&self, writes: Loses) {
+        *self.0.loses.lock().unwrap() = writes;
     }
 
     /// Rejects values of this namespace from now on.
@@ -131,11 +153,20 @@ impl FlakyStore {
         self.0.keys.lock().unwrap().insert(key.clone());
     }
 
+    fn loses_values(&self) -> bool {
+        *self.0.loses.lock().unwrap() == Loses::Everything
+    }
+
+    /// `lost` is the response to a write that is lost.
     fn pass_write<'a, T: Send + 'a>(
         &'a self,
         key: &StoreKey,
+        lost: T,
         operation: impl FnOnce(&'a MemoryStore) -> StoreFuture<'a, T> + Send + 'a,
     ) -> StoreFuture<'a, T> {
+        if self.loses_values() {
+            return std::future::ready(Ok(lost)).boxed();
+        }
         let held = self.0.write_gate.lock().unwrap().take_if(|(held, _)| *held == key.namespace());
         let Some((_, go)) = held else { return self.pass(operation) };
         async move {
@@ -155,10 +186,14 @@ impl FlakyStore {
             let rejected = Err(StoreError::Unavailable("disabled by the test".into()));
             return std::future::ready(rejected).boxed();
         }
-        if self.0.yields.load(Ordering::SeqCst) {
+        let latency = *self.0.latency.lock().unwrap();
+        if self.0.yields.load(Ordering::SeqCst) || !latency.is_zero() {
             let store = &self.0.store;
             return async move {
                 tokio::task::yield_now().await;
+                if !latency.is_zero() {
+                    tokio::time::sleep(latency).await;
+                }
                 operation(store).await
             }
             .boxed();
@@ -194,7 +229,7 @@ impl SharedStore for FlakyStore {
             return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
-        self.pass_write(key, move |store| store.put(key, value, ttl))
+        self.pass_write(key, (), move |store| store.put(key, value, ttl))
     }
 
     fn put_if_absent<'a>(
@@ -207,7 +242,7 @@ impl SharedStore for FlakyStore {
             return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
-        self.pass_write(key, move |store| store.put_if_absent(key, value, ttl))
+        self.pass_write(key, true, move |store| store.put_if_absent(key, value, ttl))
     }
 
     fn replace_if<'a>(
@@ -221,11 +256,14 @@ impl SharedStore for FlakyStore {
             return std::future::ready(Err(full(key))).boxed();
         }
         self.note(key, &value);
-        self.pass_write(key, move |store| store.replace_if(key, expected, value, ttl))
+        self.pass_write(key, true, move |store| store.replace_if(key, expected, value, ttl))
     }
 
     fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
         self.0.writes.fetch_add(1, Ordering::SeqCst);
+        if self.loses_values() {
+            return std::future::ready(Ok(true)).boxed();
+        }
         self.pass(move |store| store.remove_if(key, expected))
     }
 
@@ -234,6 +272,9 @@ impl SharedStore for FlakyStore {
             return std::future::ready(Err(full(log))).boxed();
         }
         self.0.keys.lock().unwrap().insert(log.clone());
+        if *self.0.loses.lock().unwrap() != Loses::Nothing {
+            return std::future::ready(Ok(())).boxed();
+        }
         self.pass(move |store| store.append(log, entry, ttl))
     }
 
