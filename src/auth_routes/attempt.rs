@@ -111,7 +111,7 @@ impl LoginAttempt {
             sessions,
             key: sessions.store_key(KeyNamespace::LoginAttempt, self.derive(b"used").expose()),
             lifetime: left.try_into().unwrap_or_default(),
-            retention: LIFETIME.unsigned_abs(),
+            retention: (LIFETIME + CLOCK_SKEW).unsigned_abs(),
         }
     }
 

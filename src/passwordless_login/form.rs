@@ -6,18 +6,19 @@ use std::error::Error as StdError;
 use bytes::Bytes;
 use http::{HeaderMap, header};
 use http_body::Body;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::rejection::PasswordlessLoginError;
 use crate::middleware::body_limits::BodyLimits;
 use crate::middleware::replay_body::read_body;
+use crate::util::json::parse_object;
 
 pub(super) struct Fields(BTreeMap<String, Zeroizing<String>>);
 
 impl Fields {
-    /// Reads a form without repeated fields, or a JSON object of strings.
+    /// Reads a form or a JSON object of strings, without repeated fields.
     pub(super) async fn read<B>(
         headers: &HeaderMap,
         body: B,
@@ -57,9 +58,8 @@ impl Fields {
     }
 
     fn of_json(body: &[u8]) -> Option<Self> {
-        let members: Map<String, Value> = serde_json::from_slice(body).ok()?;
         let mut fields = BTreeMap::new();
-        for (name, value) in members {
+        for (name, value) in parse_object(body).ok()? {
             match value {
                 Value::Null => {}
                 Value::String(value) => {

@@ -37,6 +37,8 @@ pub(super) const RESENT_FOR: Duration = Duration::from_secs(5);
 /// For how long a credential that the environment has accepted can be retried when the app could
 /// not log in.
 pub(super) const UNFINISHED_FOR: Duration = Duration::from_secs(60);
+/// The maximum clock difference between two replicas.
+const CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// How often a count is retried after a concurrent change.
 const MAX_CONFLICTS: usize = 16;
 
@@ -244,7 +246,7 @@ impl PasswordlessLogin {
                     return Err(NotCounted::Limited { retry_after });
                 }
             }
-            times.push(now);
+            times.insert(times.partition_point(|time| *time <= now), now);
             Ok(true)
         })
         .await?;
@@ -266,9 +268,11 @@ impl PasswordlessLogin {
             let stored = with_timeout(store.get(key)).await?;
             let mut times = stored.as_deref().map(decode).unwrap_or_default();
             // If the clock was set back, later times are rewritten as of now, even if nothing else
-            // changes, so that a limit does not last longer.
-            let is_ahead = times.iter().any(|time| *time > now);
-            times.iter_mut().for_each(|time| *time = (*time).min(now));
+            // changes, so that a limit does not last longer. Another replica's clock may be ahead.
+            let is_set_back = |time: &i64| *time > now.saturating_add(millis(CLOCK_SKEW));
+            let is_ahead = times.iter().any(is_set_back);
+            times.iter_mut().filter(|time| is_set_back(time)).for_each(|time| *time = now);
+            times.sort_unstable();
             times.retain(|time| now - *time < millis(ttl));
             let result = change(&mut times);
             if !is_ahead && !matches!(result, Ok(true)) {

@@ -34,6 +34,9 @@ use crate::util::token_cache::{TokenCache, check_cache_capacity};
 /// Fits an address or a token, and a page to return to in percent-encoding.
 const MAX_FORM_BYTES: usize = 16 * 1024;
 
+/// Their list is a value of at most 64 KiB, of which each uses 35 bytes.
+const MAX_SESSIONS_PER_USER: usize = 1000;
+
 /// How long requests with the older cookie may still be in flight.
 const MIN_REFRESH_RETENTION: Duration = Duration::from_secs(60);
 
@@ -353,7 +356,7 @@ impl SessionsBuilder {
     }
 
     /// Sets how many sessions of one user the shared store keeps. A further login ends the oldest.
-    /// Default: 100; at least 1.
+    /// Default: 100; 1 to 1000, so that the list of a user fits into a value of any store.
     ///
     /// It also limits how many sessions in cookies a user can begin per
     /// [`absolute_lifetime`](Self::absolute_lifetime). Further ones are kept in the shared store,
@@ -400,8 +403,9 @@ impl SessionsBuilder {
             problems.note(check_origin(origin));
         }
         problems.note(check_cache_capacity(self.cache_capacity));
-        if self.max_sessions_per_user == 0 {
-            problems.push(ConfigProblem::invalid("max_sessions_per_user", "must be at least 1"));
+        if !(1..=MAX_SESSIONS_PER_USER).contains(&self.max_sessions_per_user) {
+            let reason = "must be 1 to 1000";
+            problems.push(ConfigProblem::invalid("max_sessions_per_user", reason));
         }
         if let Some(name) = &self.cookie_name {
             problems.note(check_cookie_name(name));
@@ -552,6 +556,14 @@ mod tests {
             .build()
             .unwrap_err();
         assert_eq!(error.problems().len(), 5, "{error}");
+    }
+
+    #[test]
+    fn the_index_of_a_user_fits_into_a_value_of_the_store() {
+        for (sessions, is_valid) in [(0, false), (1, true), (1000, true), (1001, false)] {
+            let built = good().max_sessions_per_user(sessions).build();
+            assert_eq!(built.is_ok(), is_valid, "{sessions}");
+        }
     }
 
     #[test]

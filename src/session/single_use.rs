@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::Sessions;
 use crate::shared_store::{StoreKey, with_timeout};
@@ -15,9 +16,9 @@ const COMPLETED: Bytes = Bytes::from_static(b"completed");
 /// Replaces it once the login has failed permanently.
 const FAILED: Bytes = Bytes::from_static(b"failed");
 
-/// A second request waits up to eight seconds for the first one.
+/// A second request waits this long for the first one, however slow the store is.
+const MAX_WAIT: Duration = Duration::from_secs(8);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-const MAX_POLLS: usize = 80;
 
 /// Something that may be used once.
 pub(crate) struct SingleUse<'a> {
@@ -60,12 +61,14 @@ impl SingleUse<'_> {
     /// Waits for the request that uses it. Returns whether the login was completed before, or was
     /// completed meanwhile; `None` if it was not.
     pub(crate) async fn wait_until_completed(&self) -> Option<Completion> {
-        for poll in 0..MAX_POLLS {
+        let started = Instant::now();
+        let mut completion = Completion::Before;
+        while started.elapsed() < MAX_WAIT {
             let value = with_timeout(self.sessions.store().get(&self.key)).await.ok().flatten();
             if value != Some(USED) {
-                let completion = if poll > 0 { Completion::Meanwhile } else { Completion::Before };
                 return (value == Some(COMPLETED)).then_some(completion);
             }
+            completion = Completion::Meanwhile;
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         None

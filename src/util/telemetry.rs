@@ -107,8 +107,14 @@ pub(crate) fn login_completed() {
 
 /// A login has failed; `detail` is an error code of the environment (never its free text) or of
 /// this crate.
+///
+/// Anyone can cause it: of each reason, the level of all but one in a while is `DEBUG`.
 pub(crate) fn login_failed(reason: &'static str, detail: Option<&str>) {
-    tracing::warn!(target: TARGET, reason, detail, "login_failed");
+    if is_first_in_a_while(("login_failed", reason), WHILE) {
+        tracing::warn!(target: TARGET, reason, detail, "login_failed");
+    } else {
+        tracing::debug!(target: TARGET, reason, detail, "login_failed");
+    }
     count!("tower_scalekit_logins_total", "outcome" => reason);
 }
 
@@ -120,13 +126,21 @@ pub(crate) fn account_connected() {
 
 /// An account was not connected; `detail` is an error code of the environment, never its free text.
 pub(crate) fn account_not_connected(reason: &'static str, detail: Option<&str>) {
-    tracing::warn!(target: TARGET, reason, detail, "account_not_connected");
+    if is_first_in_a_while(("account_not_connected", reason), WHILE) {
+        tracing::warn!(target: TARGET, reason, detail, "account_not_connected");
+    } else {
+        tracing::debug!(target: TARGET, reason, detail, "account_not_connected");
+    }
     count!("tower_scalekit_connected_accounts_total", "outcome" => reason);
 }
 
 /// A logout token was rejected.
 pub(crate) fn logout_token_rejected(reason: &'static str, claim: Option<&'static str>) {
-    tracing::warn!(target: TARGET, reason, claim, "invalid_logout_token");
+    if is_first_in_a_while(("invalid_logout_token", reason), WHILE) {
+        tracing::warn!(target: TARGET, reason, claim, "invalid_logout_token");
+    } else {
+        tracing::debug!(target: TARGET, reason, claim, "invalid_logout_token");
+    }
     count!("tower_scalekit_logout_tokens_total", "outcome" => reason);
 }
 
@@ -270,7 +284,7 @@ pub(crate) fn layer_around_login(path: &str) {
 
 /// No secret of the app opens the session cookie of a request. Logged as a warning once a minute.
 pub(crate) fn session_cookie_unopened() {
-    if is_first_in_a_while("session_cookie_unopened", Duration::from_secs(60)) {
+    if is_first_in_a_while(("session_cookie_unopened", ""), Duration::from_secs(60)) {
         tracing::warn!(target: TARGET, "{COOKIE_UNOPENED}");
     } else {
         tracing::debug!(target: TARGET, "{COOKIE_UNOPENED}");
@@ -332,19 +346,24 @@ pub(crate) fn shared_store_available() {
 /// the same cause, such as a store that is unavailable, the level of all but one is `DEBUG`.
 pub(crate) fn internal_error(what: &'static str, error: &(dyn std::error::Error + 'static)) {
     count!("tower_scalekit_internal_errors_total", "what" => what);
-    if is_first_in_a_while(what, Duration::from_secs(10)) {
+    if is_first_in_a_while(("internal_error", what), WHILE) {
         tracing::error!(target: TARGET, what, error, "internal_error");
     } else {
         tracing::debug!(target: TARGET, what, error, "internal_error");
     }
 }
 
-fn is_first_in_a_while(what: &'static str, period: Duration) -> bool {
-    static LOGGED: Mutex<BTreeMap<&str, Instant>> = Mutex::new(BTreeMap::new());
+/// The interval in which an event that many requests cause is logged once for each reason.
+const WHILE: Duration = Duration::from_secs(10);
+
+/// Whether this event was not logged at its own level for this reason in the last period.
+fn is_first_in_a_while(event: (&'static str, &'static str), period: Duration) -> bool {
+    static LOGGED: Mutex<BTreeMap<(&str, &str), Instant>> = Mutex::new(BTreeMap::new());
     let (now, mut logged) = (Instant::now(), LOGGED.lock().unwrap_or_else(PoisonError::into_inner));
-    let is_recent = logged.get(what).is_some_and(|at| now.saturating_duration_since(*at) < period);
+    let is_recent =
+        logged.get(&event).is_some_and(|at| now.saturating_duration_since(*at) < period);
     if !is_recent {
-        logged.insert(what, now);
+        logged.insert(event, now);
     }
     !is_recent
 }
@@ -355,8 +374,9 @@ mod tests {
 
     #[test]
     fn each_cause_is_logged_once_in_a_while() {
-        assert!(is_first_in_a_while("a cause of this test", Duration::from_secs(10)));
-        assert!(!is_first_in_a_while("a cause of this test", Duration::from_secs(10)));
-        assert!(is_first_in_a_while("another cause of this test", Duration::from_secs(10)));
+        assert!(is_first_in_a_while(("event", "a cause of this test"), WHILE));
+        assert!(!is_first_in_a_while(("event", "a cause of this test"), WHILE));
+        assert!(is_first_in_a_while(("event", "another cause of this test"), WHILE));
+        assert!(is_first_in_a_while(("another event", "a cause of this test"), WHILE));
     }
 }

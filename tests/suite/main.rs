@@ -17,6 +17,7 @@ mod idp_initiated;
 mod key_sets;
 mod keys;
 mod login;
+mod login_attempts;
 mod login_parameters;
 mod login_races;
 mod login_tokens;

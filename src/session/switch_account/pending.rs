@@ -6,6 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::{SwitchAttempt, SwitchError};
@@ -18,9 +19,9 @@ use crate::util::request_dedup::SHARED_FOR;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
-/// A second request for a login waits up to eight seconds for the first one.
+/// A second request for a login waits this long for the first one, however slow the store is.
+const MAX_WAIT: Duration = Duration::from_secs(8);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-const MAX_POLLS: usize = 80;
 
 /// A verified login that would replace another user's session.
 pub(crate) struct UnconfirmedLogin {
@@ -194,7 +195,8 @@ impl Sessions {
 
     /// Claims a login, or waits for the request on another replica that has claimed it.
     pub(super) async fn claim(&self, attempt: &SwitchAttempt) -> Result<Claim, SwitchError> {
-        for _ in 0..MAX_POLLS {
+        let started = Instant::now();
+        while started.elapsed() < MAX_WAIT {
             let pending = self.pending_login(attempt).await?;
             let pending = pending.ok_or(SwitchError::NoPendingLogin)?;
             match pending.state {

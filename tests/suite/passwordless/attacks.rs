@@ -233,6 +233,7 @@ async fn oversized_and_malformed_input_is_rejected() {
     for (content_type, body) in [
         ("application/json", "[1]"),
         ("application/json", "{\"email\":1}"),
+        ("application/json", "{\"email\":\"ada@acme.test\",\"email\":\"bob@acme.test\"}"),
         ("application/json", "{"),
         ("text/plain", "email=ada@acme.test"),
         ("multipart/form-data; boundary=x", "--x--"),

@@ -1,17 +1,21 @@
 //! Limits on codes and e-mails, independent of the environment's own.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
+use tower_scalekit::clock::Clock;
 use tower_scalekit::passwordless_login::{PasswordlessLoginError as Failure, SendDenied};
 use tower_scalekit::sandbox::{Endpoint, Fault};
+use tower_scalekit::shared_store::KeyNamespace;
 
 use super::{
     ADA, MailWorld, RESEND, SEND, VERIFY, assert_rejected, attempt_of, email_of, failure,
     fetch_json, submission, submit,
 };
+use crate::store::FlakyStore;
 use crate::support::{Browser, Reading as _, send, set_cookies};
 
 /// Wrong codes.
@@ -175,6 +179,30 @@ async fn setting_the_clock_back_extends_no_limit_of_emails() {
     let wait = Some(Duration::from_secs(60));
     assert_rejected(&response, 429, &Failure::TooManyEmails { retry_after: wait });
     mail.world.advance(60);
+    attempt_of(&submit(&mut mail.browser(), SEND, &[("email", ADA)]).await);
+}
+
+#[tokio::test]
+async fn a_replica_whose_clock_is_a_minute_behind_changes_no_count() {
+    let store = FlakyStore::new(Clock::system());
+    let mail = MailWorld::of(|sessions| sessions.shared_store(store.clone()), |login| login);
+    for _ in 0..2 {
+        mail.waiting("/me").await;
+    }
+    let counts = || {
+        let seen = store.seen().into_iter();
+        seen.filter(|(key, _)| key.namespace() == KeyNamespace::SentEmail)
+            .collect::<HashMap<_, _>>()
+    };
+    let before = counts();
+    mail.world.sandbox.clock().step(time::Duration::seconds(-60));
+    let response = submit(&mut mail.browser(), SEND, &[("email", ADA)]).await;
+    assert!(matches!(failure(&response), Failure::TooManyEmails { .. }));
+    assert_eq!(counts(), before);
+    // Its own e-mails are counted too.
+    mail.world.advance(30);
+    attempt_of(&submit(&mut mail.browser(), SEND, &[("email", "bob@acme.test")]).await);
+    mail.world.advance(91);
     attempt_of(&submit(&mut mail.browser(), SEND, &[("email", ADA)]).await);
 }
 
