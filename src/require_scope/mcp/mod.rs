@@ -27,7 +27,11 @@
 //! reason.
 //!
 //! CORS preflights carry no credentials and are rejected: put the CORS layer outside of the layers
-//! that require them.
+//! that require them, and let it expose `WWW-Authenticate`, without which clients in browsers cannot
+//! read the challenge. The layer does not check `Origin`. The MCP server must, as a protection from
+//! DNS rebinding ([MCP, Transports]).
+//!
+//! [MCP, Transports]: https://modelcontextprotocol.io/specification/2025-06-18/basic/transports#security-warning
 //!
 //! # Example
 //!
