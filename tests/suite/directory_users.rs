@@ -184,7 +184,7 @@ async fn events_may_arrive_in_another_order() {
     assert!(is_ended(&maiden).await);
     world.advance(1);
     let again = local(&world, "usr_1", MAIDEN, Some("org_1")).await;
-    assert_eq!(apply(at(UPDATED, MAIDEN, 61)).await, Deprovisioned::NotApplicable);
+    assert_eq!(apply(at(UPDATED, MAIDEN, 62)).await, Deprovisioned::NotApplicable);
     assert!(!is_ended(&again).await);
 }
 
