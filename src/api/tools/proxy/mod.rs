@@ -86,7 +86,7 @@ mod tests {
     use crate::http_client::UnreachableClient;
 
     fn scalekit() -> Scalekit {
-        let scalekit = Scalekit::builder("https://acme.scalekit.test/base", "skc_1", "s3cret");
+        let scalekit = Scalekit::builder("https://acme.scalekit.test", "skc_1", "s3cret");
         scalekit.http_client(UnreachableClient).build().unwrap()
     }
 
@@ -101,7 +101,7 @@ mod tests {
         let request = Request::post("/gmail/v1/x%20y?a=1&a=%2F").header("x-goog", "1");
         let request = request.header("content-type", "text/plain").body("hello").unwrap();
         let sent = sent(request).unwrap();
-        assert_eq!(sent.uri(), "https://acme.scalekit.test/base/proxy/gmail/v1/x%20y?a=1&a=%2F",);
+        assert_eq!(sent.uri(), "https://acme.scalekit.test/proxy/gmail/v1/x%20y?a=1&a=%2F");
         assert_eq!((sent.method().as_str(), sent.body().as_ref()), ("POST", &b"hello"[..]));
         assert_eq!((&sent.headers()["x-goog"], sent.headers().len()), (&"1".parse().unwrap(), 4));
         assert_eq!(sent.headers()["connection_name"], "gmail");
@@ -135,7 +135,7 @@ mod tests {
                 Ok(sent) => assert!(
                     path == "//evil.test:80"
                         && sent.uri().host() == Some("acme.scalekit.test")
-                        && sent.uri().path() == "/base/proxy//evil.test:80",
+                        && sent.uri().path() == "/proxy//evil.test:80",
                     "{path}: {}",
                     sent.uri()
                 ),
