@@ -81,7 +81,7 @@ macro_rules! settings {
             fn collect(self) -> Result<Self::Values, ConfigError> {
                 let ($($value,)+) = self;
                 let mut problems = Problems::default();
-                $(let $value = problems.note($value);)+
+                $(let $value = problems.collect($value);)+
                 let values = match ($($value,)+) {
                     ($(Some($value),)+) => Some(($($value,)+)),
                     _ => None,

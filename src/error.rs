@@ -92,7 +92,7 @@ impl Problems {
     }
 
     /// The value; or `None`, with its problems added.
-    pub(crate) fn note<T>(&mut self, result: Result<T, impl Into<ConfigError>>) -> Option<T> {
+    pub(crate) fn collect<T>(&mut self, result: Result<T, impl Into<ConfigError>>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn all_problems_are_reported_at_once() {
         let mut problems = Problems::default();
-        assert_eq!(problems.note(Ok::<_, ConfigError>(7)), Some(7));
+        assert_eq!(problems.collect(Ok::<_, ConfigError>(7)), Some(7));
         problems.push(ConfigProblem::Missing { setting: "SCALEKIT_CLIENT_ID" });
         problems.push(ConfigProblem::invalid("redirect_uri", "needs https"));
         let error = problems.finish(Some(())).unwrap_err();

@@ -62,6 +62,6 @@ async fn main() {
 }
 
 async fn greet(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let subject = request.extensions().get::<Principal>().map_or("nobody", Principal::subject);
+    let subject = request.extensions().get::<Principal>().map_or("anonymous", Principal::subject);
     Ok(Response::new(Full::new(Bytes::from(format!("Hello, {subject}\n")))))
 }

@@ -37,7 +37,7 @@ pub fn dashboard(session: &Session) -> String {
         Some(session),
         html! {
             h1 { "Hello, " (user.given_name.as_deref().unwrap_or(user.display_name())) }
-            p.lead { "This page is only for people who are logged in." }
+            p.lead { "You must be logged in to see this page." }
             div.cards {
                 section.card {
                     h2 { "You" }

@@ -98,7 +98,7 @@ impl LoginRequest {
     /// Parses the query of your login page's URL. `None` if a parameter is missing or repeated.
     #[must_use]
     pub fn from_query(query: &str) -> Option<Self> {
-        let one = |name| QueryParam::of(query, name).only().filter(|value| !value.is_empty());
+        let one = |name| QueryParam::find(query, name).single().filter(|value| !value.is_empty());
         Some(Self { id: one("login_request_id")?, state: one("state")? })
     }
 }

@@ -55,7 +55,7 @@ impl BackchannelLogout {
             return Err(LoginError::InvalidRequest);
         }
         let body = read_body(body, self.0.sessions.body_limits()).await?;
-        let token = QueryParam::of(&body, "logout_token").only();
+        let token = QueryParam::find(&body, "logout_token").single();
         let token = token.ok_or(LoginError::InvalidRequest)?;
         self.0.sessions.log_out_by_token(&token).await.map_err(|error| match error {
             LogoutError::Replayed => {

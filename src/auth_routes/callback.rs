@@ -177,11 +177,11 @@ impl Callback {
     ) -> Response<Bytes> {
         let CallbackRequest { attempt, attempt_removal, page, .. } = callback;
         let return_to = page.as_ref();
-        let is_silent =
+        let is_prompt_none =
             attempt.as_ref().is_some_and(|attempt| attempt.trigger == LoginTrigger::PromptNone);
         // After `login_required` and its like, a login without interaction is started once more
         // with interaction (OpenID Connect Core, section 3.1.2.6).
-        if is_silent && failure.wants_interaction() {
+        if is_prompt_none && failure.wants_interaction() {
             let login = self.0.sessions.with_return_to(self.0.sessions.login_path(), return_to);
             return redirect(StatusCode::SEE_OTHER, &login, attempt_removal);
         }
@@ -439,7 +439,8 @@ impl AuthorizationResponse {
             return (None, Err(LoginError::MethodNotAllowed { allow: "GET" }));
         }
         let query = request.uri().query().unwrap_or_default();
-        let parameters = ["code", "state", "iss", "error"].map(|name| QueryParam::of(query, name));
+        let parameters =
+            ["code", "state", "iss", "error"].map(|name| QueryParam::find(query, name));
         let is_repeated = parameters.iter().any(|parameter| parameter.is_repeated);
         let [code, state, issuer, error] = parameters.map(|parameter| parameter.first);
         let authorization = if is_repeated {

@@ -31,7 +31,7 @@ pub(crate) struct LoginStart<'a> {
 impl LoginStart<'_> {
     /// Redirects the browser to the environment, with a new `state`, `nonce` and PKCE verifier.
     pub(crate) fn redirect(self) -> Result<Response<Bytes>, LoginError> {
-        if RecentLogin::has_lost_its_session(self.sessions, self.headers) {
+        if RecentLogin::has_lost_session_cookie(self.sessions, self.headers) {
             let cookie = self.sessions.cookie_name().to_owned();
             return Err(LoginError::SessionCookieLost { cookie });
         }

@@ -12,7 +12,7 @@ use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::oauth::SsoError;
-use crate::util::host_redirect::MARK;
+use crate::util::host_redirect::REDIRECT_PARAM;
 use crate::util::return_to::ReturnTo;
 
 /// Starts logins: `GET /login`. Returned by [`Sessions::login`](crate::Sessions::login).
@@ -55,7 +55,7 @@ const NOT_FORWARDED: [&str; 23] = [
     "response_type",
     "scope",
     "state",
-    MARK,
+    REDIRECT_PARAM,
 ];
 const MAX_FORWARDED: usize = 20;
 const MAX_FORWARDED_BYTES: usize = 2048;
@@ -103,7 +103,11 @@ impl Login {
             sessions,
             headers: request.headers(),
             return_to,
-            trigger: if query.is_silent() { LoginTrigger::PromptNone } else { LoginTrigger::User },
+            trigger: if query.is_prompt_none() {
+                LoginTrigger::PromptNone
+            } else {
+                LoginTrigger::User
+            },
             parameters: query.forwarded,
         }
         .redirect()
@@ -151,7 +155,7 @@ impl Query {
         parsed
     }
 
-    fn is_silent(&self) -> bool {
+    fn is_prompt_none(&self) -> bool {
         self.forwarded.iter().any(|(name, value)| name == "prompt" && value == "none")
     }
 }

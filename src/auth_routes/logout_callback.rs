@@ -41,7 +41,7 @@ impl LogoutCallback {
         if request.method() != Method::GET {
             return Err(LoginError::MethodNotAllowed { allow: "GET" });
         }
-        let state = QueryParam::of(request.uri().query().unwrap_or_default(), "state").only();
+        let state = QueryParam::find(request.uri().query().unwrap_or_default(), "state").single();
         let state = state.ok_or(LoginError::InvalidRequest)?;
         let (attempt, end) = self.0.sessions.attempt::<LogoutAttempt>(&state, request.headers());
         attempt

@@ -17,7 +17,7 @@ const STATE_BYTES: usize = 43;
 pub(super) struct ConnectAttempt {
     state: SecretString,
     /// Identifies the user and the account.
-    whose: [u8; SHA256_OUTPUT_LEN],
+    binding: [u8; SHA256_OUTPUT_LEN],
     started_at: OffsetDateTime,
 }
 
@@ -29,7 +29,7 @@ impl ConnectAttempt {
         now: OffsetDateTime,
     ) -> Result<Self, RandomSourceFailed> {
         let state = SecretString::random::<32>()?;
-        Ok(Self { state, whose: whose(connect, session, identifier), started_at: now })
+        Ok(Self { state, binding: binding(connect, session, identifier), started_at: now })
     }
 
     pub(super) fn state(&self) -> &str {
@@ -43,8 +43,8 @@ impl ConnectAttempt {
         session: &Session,
         identifier: &str,
     ) -> bool {
-        let whose = whose(connect, session, identifier);
-        verify_slices_are_equal(&whose, &self.whose).is_ok()
+        let binding = binding(connect, session, identifier);
+        verify_slices_are_equal(&binding, &self.binding).is_ok()
     }
 
     /// Returns the attempt that a callback's `state` belongs to, if this browser made it and it has
@@ -80,26 +80,30 @@ impl Attempt for ConnectAttempt {
     /// `start, Unix seconds ‖ whose ‖ state`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let started_at = self.started_at.unix_timestamp().to_be_bytes();
-        Some(Zeroizing::new([&started_at[..], &self.whose, self.state().as_bytes()].concat()))
+        Some(Zeroizing::new([&started_at[..], &self.binding, self.state().as_bytes()].concat()))
     }
 
     fn decode(_: &str, content: &[u8]) -> Option<Self> {
         let (started_at, rest) = content.split_first_chunk()?;
-        let (whose, state) = rest.split_first_chunk()?;
+        let (binding, state) = rest.split_first_chunk()?;
         let state = std::str::from_utf8(state).ok().filter(|state| state.len() == STATE_BYTES)?;
         let started_at = OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*started_at));
-        Some(Self { state: state.into(), whose: *whose, started_at: started_at.ok()? })
+        Some(Self { state: state.into(), binding: *binding, started_at: started_at.ok()? })
     }
 }
 
 /// Hashes connection, user and identifier unambiguously.
-fn whose(connect: &ConnectAccount, session: &Session, identifier: &str) -> [u8; SHA256_OUTPUT_LEN] {
+fn binding(
+    connect: &ConnectAccount,
+    session: &Session,
+    identifier: &str,
+) -> [u8; SHA256_OUTPUT_LEN] {
     let mut hash = digest::Context::new(&SHA256);
     for part in [&connect.0.connection_name, session.principal().subject(), identifier] {
         hash.update(&(part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    let mut whose = [0; SHA256_OUTPUT_LEN];
-    whose.copy_from_slice(hash.finish().as_ref());
-    whose
+    let mut binding = [0; SHA256_OUTPUT_LEN];
+    binding.copy_from_slice(hash.finish().as_ref());
+    binding
 }

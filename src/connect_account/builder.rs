@@ -69,14 +69,14 @@ impl ConnectAccountBuilder {
         let named = self.connection_name.chars().map(plain).collect::<String>();
         let path = self.path.as_deref();
         let joined = self.sessions.join_base_path("path", path, &format!("/connect/{named}"));
-        let path = problems.note(joined).unwrap_or_default();
+        let path = problems.collect(joined).unwrap_or_default();
         if path.ends_with('/') {
             let reason = "must be a plain path such as /connect/gmail";
             problems.push(ConfigProblem::invalid("path", reason));
         }
         let verify_path = format!("{path}/verify");
         let page = self.sessions.join_base_path("start_page", self.start_page.as_deref(), "/");
-        let start_page = problems.note(page).unwrap_or_default();
+        let start_page = problems.collect(page).unwrap_or_default();
         // These pages would cause a redirect loop.
         if [&path, &verify_path].contains(&&start_page) {
             let reason = "must be a page of the app's own";
@@ -85,7 +85,7 @@ impl ConnectAccountBuilder {
         let verify_url = self.sessions.public_url().join(&verify_path);
         let verify_url = verify_url
             .map_err(|error| ConfigProblem::invalid("path", format!("not a path: {error}")));
-        let inner = problems.note(verify_url).map(|verify_url| Inner {
+        let inner = problems.collect(verify_url).map(|verify_url| Inner {
             sessions: self.sessions,
             connection_name: self.connection_name,
             path,

@@ -14,9 +14,9 @@ use crate::util::hash::hash_parts;
 use crate::util::telemetry;
 
 /// Longer than the link of an attempt can be used, so that a late callback is used up too.
-const EXPECTED_FOR: Duration = Duration::from_secs(60 * 60);
+const EXPECTED_TTL: Duration = Duration::from_secs(60 * 60);
 /// Longer than the environment waits for the verification of a user.
-const SPENT_FOR: Duration = Duration::from_secs(24 * 60 * 60);
+const SPENT_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 const EXPECTED: Bytes = Bytes::from_static(b"expected");
 const SPENT: Bytes = Bytes::from_static(b"spent");
 
@@ -24,7 +24,7 @@ impl ConnectAccount {
     /// Records that a callback with this `state` is expected.
     pub(super) async fn expect_return(&self, state: &str) -> Result<(), ConnectAccountError> {
         let key = self.return_key("state", state);
-        with_timeout(self.0.sessions.store().put(&key, EXPECTED, EXPECTED_FOR))
+        with_timeout(self.0.sessions.store().put(&key, EXPECTED, EXPECTED_TTL))
             .await
             .map_err(unavailable)
     }
@@ -47,7 +47,7 @@ impl ConnectAccount {
         }
         let Some(id) = auth_request_id else { return Ok(()) };
         let key = self.return_key("request", id);
-        let is_first = with_timeout(store.put_if_absent(&key, SPENT, SPENT_FOR)).await;
+        let is_first = with_timeout(store.put_if_absent(&key, SPENT, SPENT_TTL)).await;
         match is_first.map_err(unavailable)? {
             true => Ok(()),
             false => Err(ConnectAccountError::StateMismatch),

@@ -74,7 +74,7 @@ impl ConnectAccount {
 
 impl ConnectAccountError {
     /// Maps an unexpected error of the API.
-    pub(super) fn of_api(error: &ApiError) -> Self {
+    pub(super) fn from_api(error: &ApiError) -> Self {
         telemetry::internal_error("connect_account", error);
         match error {
             ApiError::RateLimited { .. } | ApiError::Unavailable(_) => Self::Unavailable,

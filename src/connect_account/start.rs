@@ -63,11 +63,11 @@ impl Start {
         let account = AccountKey::new(&self.0.0.connection_name, identifier);
         let accounts = self.0.accounts();
         let created = accounts.get_or_create(&NewConnectedAccount::new(&account)).await;
-        created.map_err(|error| ConnectAccountError::of_api(&error))?;
+        created.map_err(|error| ConnectAccountError::from_api(&error))?;
         let verify_url = self.0.0.verify_url.as_str();
         let link =
             accounts.verified_authorization_link(&account, verify_url, attempt.state()).await;
-        let link = link.map_err(|error| ConnectAccountError::of_api(&error))?;
+        let link = link.map_err(|error| ConnectAccountError::from_api(&error))?;
         // Last: an attempt that the environment's limits reject must not use up the store.
         self.0.expect_return(attempt.state()).await?;
         Ok(redirect(StatusCode::SEE_OTHER, link.url().as_str(), cookies))

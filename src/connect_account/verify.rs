@@ -76,7 +76,7 @@ impl Verify {
             ApiError::InvalidRequest(_) | ApiError::NotFound(_) => {
                 ConnectAccountError::NoPendingVerification
             }
-            error => ConnectAccountError::of_api(&error),
+            error => ConnectAccountError::from_api(&error),
         })
     }
 
@@ -115,7 +115,7 @@ impl Returned {
         }
         let query = request.uri().query().unwrap_or_default();
         let parameters =
-            ["auth_request_id", "state", "error"].map(|name| QueryParam::of(query, name));
+            ["auth_request_id", "state", "error"].map(|name| QueryParam::find(query, name));
         let is_repeated = parameters.iter().any(|parameter| parameter.is_repeated);
         let [auth_request_id, state, error] = parameters.map(|parameter| parameter.first);
         let auth_request_id = match (auth_request_id, error) {

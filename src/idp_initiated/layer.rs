@@ -117,7 +117,7 @@ impl IdpInitiatedRedirect {
         let now = self.sessions().scalekit().clock().now();
         let key =
             self.sessions().store_key(KeyNamespace::IdpInitiatedLogin, login.fingerprint.as_str());
-        let lifetime = login.may_come_back_for(now);
+        let lifetime = login.replay_window(now);
         match with_timeout(self.sessions().store().put_if_absent(&key, USED, lifetime)).await {
             Ok(first) => first,
             Err(error) => {

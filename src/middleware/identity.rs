@@ -29,7 +29,7 @@ pub(crate) fn strip_identity(extensions: &mut Extensions) {
     extensions.remove::<Anonymous>();
 }
 
-/// Notes that a request is forwarded without a session, and how its user logs in.
+/// Marks a request as forwarded without a session, with the login for its user.
 pub(crate) fn insert_anonymous(extensions: &mut Extensions, login: LoginRequired) {
     extensions.insert(Anonymous(login));
 }

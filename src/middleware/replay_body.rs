@@ -24,7 +24,7 @@ pin_project! {
 pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
-        Untouched { #[pin] body: B },
+        Passthrough { #[pin] body: B },
         Read { read: Read<B> },
     }
 }
@@ -66,11 +66,11 @@ impl<B> fmt::Debug for ReplayBody<B> {
 }
 
 impl<B> ReplayBody<B> {
-    pub(crate) fn untouched(body: B) -> Self {
-        Self { kind: Kind::Untouched { body } }
+    pub(crate) fn passthrough(body: B) -> Self {
+        Self { kind: Kind::Passthrough { body } }
     }
 
-    pub(crate) fn to_be_read(body: B) -> Self {
+    pub(crate) fn buffered(body: B) -> Self {
         let (bytes, rest) = (Bytes::new(), Some(Box::pin(body)));
         Self { kind: Kind::Read { read: Read { bytes, trailers: None, rest, waiting: None } } }
     }
@@ -82,7 +82,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let mut body = ReplayBody::to_be_read(body);
+    let mut body = ReplayBody::buffered(body);
     poll_fn(|cx| body.poll_buffer(cx, limits)).await
 }
 
@@ -96,7 +96,7 @@ impl<B: Body<Data = Bytes>> ReplayBody<B> {
     ) -> Poll<Result<Bytes, BodyError>> {
         match &mut self.kind {
             Kind::Read { read } => read.poll_buffer(cx, limits),
-            Kind::Untouched { .. } => Poll::Ready(Err(BodyError::Broken)),
+            Kind::Passthrough { .. } => Poll::Ready(Err(BodyError::Broken)),
         }
     }
 }
@@ -243,7 +243,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let read = match self.project().kind.project() {
-            KindProjection::Untouched { body } => return body.poll_frame(cx),
+            KindProjection::Passthrough { body } => return body.poll_frame(cx),
             KindProjection::Read { read } => read,
         };
         if !read.bytes.is_empty() {
@@ -257,7 +257,7 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Untouched { body } => body.is_end_stream(),
+            Kind::Passthrough { body } => body.is_end_stream(),
             Kind::Read { read } => {
                 read.bytes.is_empty()
                     && read.trailers.is_none()
@@ -268,7 +268,7 @@ where
 
     fn size_hint(&self) -> SizeHint {
         let (read, rest) = match &self.kind {
-            Kind::Untouched { body } => return body.size_hint(),
+            Kind::Passthrough { body } => return body.size_hint(),
             Kind::Read { read } => (read.bytes.len() as u64, &read.rest),
         };
         let rest = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint());
@@ -314,7 +314,7 @@ mod tests {
             (3, Err(BodyError::TooLarge)),
             (0, Err(BodyError::TooLarge)),
         ] {
-            let mut body = ReplayBody::to_be_read(frames(&["ab", "cd", "ef"]));
+            let mut body = ReplayBody::buffered(frames(&["ab", "cd", "ef"]));
             let mut cx = Context::from_waker(Waker::noop());
             let limits = BodyLimits::new().max_bytes(max_bytes);
             assert_eq!(body.poll_buffer(&mut cx, &limits), Poll::Ready(filled), "{max_bytes}");
@@ -323,7 +323,7 @@ mod tests {
             assert_eq!(collected.trailers().unwrap()["x-end"], "yes");
             assert_eq!(collected.to_bytes(), "abcdef");
         }
-        let untouched = ReplayBody::untouched(Full::new(Bytes::from("abc")));
+        let untouched = ReplayBody::passthrough(Full::new(Bytes::from("abc")));
         assert_eq!(untouched.size_hint().exact(), Some(3));
         assert_eq!(untouched.collect().await.unwrap().to_bytes(), "abc");
     }
@@ -351,7 +351,7 @@ mod tests {
 
     fn announced(bytes: u64) -> (mpsc::UnboundedSender<Bytes>, ReplayBody<Announced>) {
         let (sender, frames) = mpsc::unbounded();
-        (sender, ReplayBody::to_be_read(Announced(bytes, frames)))
+        (sender, ReplayBody::buffered(Announced(bytes, frames)))
     }
 
     fn fill(

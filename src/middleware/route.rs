@@ -84,7 +84,7 @@ pub(crate) use route;
 
 /// Response future of routes.
 ///
-/// Most of them wait for the network, so one allocation does not matter.
+/// Most of them wait for the network, so one allocation is negligible.
 pub struct RouteFuture(BoxFuture<'static, Response<Bytes>>);
 
 impl RouteFuture {

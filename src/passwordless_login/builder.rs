@@ -8,7 +8,7 @@ use http::{HeaderMap, Request};
 
 use super::before_send::{BeforeSend, SendDenied};
 use super::confirmation_page::LinkConfirmation;
-use super::limits::{ClientKey, EmailLimits, RESENT_FOR, UNFINISHED_FOR, public_peer};
+use super::limits::{ClientKey, EmailLimits, RESEND_RESULT_TTL, UNFINISHED_TTL, public_peer};
 use super::paths::{Pages, Paths, path_problem};
 use super::rejection::PasswordlessLoginError;
 use super::{Inner, PasswordlessLogin};
@@ -17,7 +17,7 @@ use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::session::{LocalSession, LoginHook, LoginHookError, Sessions};
-use crate::util::request_dedup::{Memory, SHARED_FOR, SharedResults};
+use crate::util::request_dedup::{Memory, RESULT_TTL, SharedResults};
 
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -273,12 +273,12 @@ impl PasswordlessLoginBuilder {
     /// #     .redirect_uri("https://app.example.com/auth/callback")
     /// #     .build()?;
     /// let login = PasswordlessLogin::builder(&sessions)
-    ///     .confirmation_page(|question| {
+    ///     .confirmation_page(|confirmation| {
     ///         format!(
     ///             "<!doctype html><title>Log in</title><p>Did you ask for this e-mail?
     ///             <form method=post action='{}'>{}<button>Yes, log in</button></form>",
-    ///             question.action(),
-    ///             question.hidden_fields(),
+    ///             confirmation.action(),
+    ///             confirmation.hidden_fields(),
     ///         )
     ///     })
     ///     .build()?;
@@ -302,7 +302,7 @@ impl PasswordlessLoginBuilder {
         let mut problems = Problems::default();
         let path = self.path.as_deref();
         let base = self.sessions.join_base_path("path", path, "/passwordless");
-        let base = problems.note(base).unwrap_or_default();
+        let base = problems.collect(base).unwrap_or_default();
         let base = base.trim_end_matches('/');
         let paths = Paths {
             send: format!("{base}/send"),
@@ -310,10 +310,10 @@ impl PasswordlessLoginBuilder {
             verify: format!("{base}/verify"),
             switch: format!("{base}/switch"),
         };
-        problems.note(paths.check(&self.sessions));
+        problems.collect(paths.check(&self.sessions));
         let [start, code] = [("start_page", &self.start_page), ("code_page", &self.code_page)]
             .map(|(setting, page)| self.sessions.join_base_path(setting, page.as_deref(), "/"))
-            .map(|page| problems.note(page).unwrap_or_default());
+            .map(|page| problems.collect(page).unwrap_or_default());
         if let Some(reason) = check_variables(&self.template_variables) {
             problems.push(ConfigProblem::invalid("template_variable", reason));
         }
@@ -342,28 +342,28 @@ impl PasswordlessLoginBuilder {
             _ => {}
         }
         let link_address = self.sessions.public_url().join(&paths.verify);
-        let link_address = problems.note(link_address.map_err(|_| path_problem()));
+        let link_address = problems.collect(link_address.map_err(|_| path_problem()));
         let clock = self.sessions.scalekit().clock().clone();
         let tasks = self.sessions.tasks().clone();
         let inner = link_address.map(|link_address| Inner {
             logins: SharedResults::new(
                 clock.clone(),
-                SHARED_FOR,
+                RESULT_TTL,
                 &tasks,
                 "passwordless login",
                 PasswordlessLoginError::Misconfigured,
             ),
             switches: SharedResults::new(
                 clock.clone(),
-                SHARED_FOR,
+                RESULT_TTL,
                 &tasks,
                 "passwordless login",
                 PasswordlessLoginError::Misconfigured,
             ),
-            unfinished: Memory::new(clock.clone(), UNFINISHED_FOR),
+            unfinished: Memory::new(clock.clone(), UNFINISHED_TTL),
             resends: SharedResults::new(
                 clock,
-                RESENT_FOR,
+                RESEND_RESULT_TTL,
                 &tasks,
                 "passwordless email",
                 PasswordlessLoginError::Misconfigured,
@@ -381,7 +381,7 @@ impl PasswordlessLoginBuilder {
                 self.client_key,
             ),
             before_send: self.before_send,
-            shape: Mutex::default(),
+            properties: Mutex::default(),
             same_browser_only: self.same_browser_only,
             login_hook: self.login_hook,
             confirmation_page: self.confirmation_page,

@@ -94,10 +94,11 @@ mod tests {
     #[test]
     fn values_of_the_address_are_escaped() {
         let token = r#""><script>alert('1')</script>&"#;
-        let question = LinkConfirmation::new("app.test", "/verify", token.into(), None).unwrap();
-        let page = question.page();
+        let confirmation =
+            LinkConfirmation::new("app.test", "/verify", token.into(), None).unwrap();
+        let page = confirmation.page();
         assert!(!page.contains("<script>"), "{page}");
         assert!(page.contains("&quot;&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;"));
-        assert!(!format!("{question:?}").contains("script"));
+        assert!(!format!("{confirmation:?}").contains("script"));
     }
 }

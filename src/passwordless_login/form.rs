@@ -29,8 +29,8 @@ impl Fields {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let parse = match media_type(headers).as_deref() {
-            Some("application/x-www-form-urlencoded") => Self::of_form,
-            Some("application/json") => Self::of_json,
+            Some("application/x-www-form-urlencoded") => Self::from_form,
+            Some("application/json") => Self::from_json,
             _ => return Err(PasswordlessLoginError::InvalidRequest),
         };
         let body = read_body(body, limits).await?;
@@ -47,7 +47,7 @@ impl Fields {
         self.0.get(name).map(|value| value.as_str())
     }
 
-    fn of_form(body: &[u8]) -> Option<Self> {
+    fn from_form(body: &[u8]) -> Option<Self> {
         let mut fields = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(body) {
             if fields.insert(name.into_owned(), Zeroizing::new(value.into_owned())).is_some() {
@@ -57,7 +57,7 @@ impl Fields {
         Some(Self(fields))
     }
 
-    fn of_json(body: &[u8]) -> Option<Self> {
+    fn from_json(body: &[u8]) -> Option<Self> {
         let mut fields = BTreeMap::new();
         for (name, value) in parse_object(body).ok()? {
             match value {

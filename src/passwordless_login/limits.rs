@@ -31,12 +31,12 @@ const CODES_PER_LOGIN: usize = 5;
 /// Wrong codes for one address. Beyond this, each login has one try, which is enough for the
 /// recipient of the e-mail.
 const CODES_PER_ADDRESS: usize = 10;
-const CODES_PER_LOGIN_OF_A_LIMITED_ADDRESS: usize = 1;
+const CODES_PER_LOGIN_ABOVE_LIMIT: usize = 1;
 /// How long a second request for the same e-mail gets the result of the first.
-pub(super) const RESENT_FOR: Duration = Duration::from_secs(5);
+pub(super) const RESEND_RESULT_TTL: Duration = Duration::from_secs(5);
 /// For how long a credential that the environment has accepted can be retried when the app could
 /// not log in.
-pub(super) const UNFINISHED_FOR: Duration = Duration::from_secs(60);
+pub(super) const UNFINISHED_TTL: Duration = Duration::from_secs(60);
 /// The maximum clock difference between two replicas.
 const CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// How often a count is retried after a concurrent change.
@@ -196,7 +196,7 @@ impl PasswordlessLogin {
         let per_address = Limit { max: CODES_PER_ADDRESS, window: DAY };
         let max = match self.count(key, &[per_address], &mut counted).await {
             Ok(()) => CODES_PER_LOGIN,
-            Err(NotCounted::Limited { .. }) => CODES_PER_LOGIN_OF_A_LIMITED_ADDRESS,
+            Err(NotCounted::Limited { .. }) => CODES_PER_LOGIN_ABOVE_LIMIT,
             Err(NotCounted::Unavailable(error)) => return Err(unavailable(&error)),
         };
         let key = self.key(KeyNamespace::WrongCode, &["login", attempt.state.expose()]);

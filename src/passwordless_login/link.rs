@@ -20,7 +20,7 @@ use crate::util::telemetry;
 const MAX_TOKEN_BYTES: usize = 512;
 
 /// A placeholder for an attempt in a link's path.
-const OF_NONE: &str = "-";
+const NO_ATTEMPT: &str = "-";
 
 /// Receives magic links: `GET /passwordless/verify/{attempt}?link_token=…`. Returned by
 /// [`PasswordlessLogin::link`].
@@ -73,16 +73,16 @@ impl Link {
     ) -> Response<Bytes> {
         let login = &self.0;
         let host = login.0.sessions.public_url().host_str().unwrap_or("this app");
-        let question = match LinkConfirmation::new(host, login.verify_path(), token, own) {
-            Ok(question) => question,
+        let confirmation = match LinkConfirmation::new(host, login.verify_path(), token, own) {
+            Ok(confirmation) => confirmation,
             Err(error) => {
                 telemetry::internal_error("passwordless_link", &error);
                 return login.reject(PasswordlessLoginError::Misconfigured, request, None);
             }
         };
         let page = match &login.0.confirmation_page {
-            Some(page) => page(&question),
-            None => question.page(),
+            Some(page) => page(&confirmation),
+            None => confirmation.page(),
         };
         let mut response = Response::new(Bytes::new());
         page::show(&mut response, page);
@@ -97,7 +97,7 @@ impl PasswordlessLogin {
     /// Returns the path of a link of this attempt of the browser, or of none.
     pub(super) fn link_path(&self, token: &SecretString, attempt: Option<&EmailAttempt>) -> String {
         let token: String = form_urlencoded::byte_serialize(token.expose().as_bytes()).collect();
-        let attempt = attempt.map_or(OF_NONE, |attempt| &attempt.id);
+        let attempt = attempt.map_or(NO_ATTEMPT, |attempt| &attempt.id);
         format!("{}/{attempt}?link_token={token}", self.verify_path())
     }
 }
@@ -108,7 +108,7 @@ fn link_token(request: &Request<()>) -> Result<SecretString, PasswordlessLoginEr
     }
     let query = request.uri().query().unwrap_or_default();
     let token =
-        QueryParam::of(query, "link_token").only().map(|token| pasted::unwrap_lines(&token));
+        QueryParam::find(query, "link_token").single().map(|token| pasted::unwrap_lines(&token));
     let token = token.filter(|token| is_link_token(token));
     token.map(SecretString::from).ok_or(PasswordlessLoginError::InvalidRequest)
 }

@@ -145,7 +145,7 @@ use self::before_send::BeforeSend;
 use self::builder::LinkPage;
 use self::limits::EmailLimits;
 use self::paths::{Pages, Paths};
-use self::send::Shape;
+use self::send::MailProperties;
 use self::verify_credential::LoggedIn;
 use crate::api::passwordless::{MailTemplate, VerifiedEmail};
 use crate::middleware::RouteRejection;
@@ -169,7 +169,7 @@ struct Inner {
     limits: EmailLimits,
     before_send: Option<BeforeSend>,
     /// The properties of recent e-mails, for responses to those that are not sent.
-    shape: Mutex<Option<Shape>>,
+    properties: Mutex<Option<MailProperties>>,
     same_browser_only: bool,
     login_hook: Option<LoginHook<VerifiedEmail>>,
     confirmation_page: Option<Arc<LinkPage>>,

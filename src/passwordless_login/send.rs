@@ -60,8 +60,8 @@ impl SendEmail {
             return page;
         }
         let begun = self.begin(&fields, &return_to, request).await;
-        begun.and_then(|attempt| login.under_way(&attempt, request)).unwrap_or_else(|failure| {
-            match self.earlier(&failure, &fields, request) {
+        begun.and_then(|attempt| login.sent_response(&attempt, request)).unwrap_or_else(|failure| {
+            match self.previous_attempt(&failure, &fields, request) {
                 Some(attempt) => login.reject(failure, request, Some(&attempt)),
                 None => {
                     login.reject_with_link(failure, login.start_page(Some(&return_to)), request)
@@ -72,7 +72,7 @@ impl SendEmail {
 
     /// Returns the attempt of the earlier e-mails if there were too many: the newest one may still
     /// be used.
-    fn earlier(
+    fn previous_attempt(
         &self,
         failure: &PasswordlessLoginError,
         fields: &Fields,
@@ -107,7 +107,7 @@ impl SendEmail {
         mail.magiclink_auth_uri = Some(format!("{}/{}", login.link_address, names.id));
         mail.state = Some(names.state.clone());
         let scalekit = login.sessions.scalekit();
-        let send = async { scalekit.api().passwordless().send(&mail).await.map_err(not_begun) };
+        let send = async { scalekit.api().passwordless().send(&mail).await.map_err(send_failure) };
         let client = login.limits.client(request);
         let delivery = self.0.send_within_limits(email, client, request.headers(), send).await?;
         let (now, max_lifetime) = (scalekit.clock().now(), self.0.max_lifetime());
@@ -152,7 +152,7 @@ impl ResendEmail {
             Ok(delivery) => {
                 let now = sessions.scalekit().clock().now();
                 let attempt = attempt.mailed(&delivery, login.max_lifetime(), now);
-                let response = login.under_way(&attempt, request);
+                let response = login.sent_response(&attempt, request);
                 response.unwrap_or_else(|failure| login.reject(failure, request, Some(&attempt)))
             }
             Err(failure) => login.reject(failure, request, Some(&attempt)),
@@ -163,7 +163,7 @@ impl ResendEmail {
 route!(ResendEmail reads body);
 
 /// The reason why no e-mail was sent.
-enum NotSent {
+enum SendFailure {
     /// The environment does not accept the address, or the app denies it silently.
     AddressNotAccepted,
     Failed(PasswordlessLoginError),
@@ -171,7 +171,7 @@ enum NotSent {
 
 /// The properties of an e-mail in responses.
 #[derive(Clone)]
-pub(super) struct Shape {
+pub(super) struct MailProperties {
     id_length: usize,
     passwordless_type: Option<PasswordlessType>,
     expires_in: Option<Duration>,
@@ -189,9 +189,9 @@ impl PasswordlessLogin {
             match attempt.is_delivered {
                 true => {
                     let sent = api.resend(attempt.auth_request_id.expose()).await;
-                    sent.map_err(|error| NotSent::Failed(not_sent(error)))
+                    sent.map_err(|error| SendFailure::Failed(resend_error(error)))
                 }
-                false => Err(NotSent::AddressNotAccepted),
+                false => Err(SendFailure::AddressNotAccepted),
             }
         };
         self.send_within_limits(&attempt.email, client, headers, send).await
@@ -204,7 +204,7 @@ impl PasswordlessLogin {
         email: &str,
         client: Option<String>,
         headers: &HeaderMap,
-        send: impl Future<Output = Result<SentMail, NotSent>>,
+        send: impl Future<Output = Result<SentMail, SendFailure>>,
     ) -> Result<Delivery, PasswordlessLoginError> {
         let allowed = match &self.0.before_send {
             Some(hook) => hook.check(email, headers).await,
@@ -223,30 +223,31 @@ impl PasswordlessLogin {
         };
         let counted = self.count_mail(email, client.as_deref()).await?;
         if is_silent {
-            return self.undelivered();
+            return self.simulated_delivery();
         }
         match send.await {
             Ok(sent) => {
-                let shape = Shape {
+                let properties = MailProperties {
                     id_length: sent.auth_request_id.expose().len(),
                     passwordless_type: sent.passwordless_type.clone(),
                     expires_in: sent.expires_in,
                 };
-                *self.0.shape.lock().unwrap_or_else(PoisonError::into_inner) = Some(shape);
+                *self.0.properties.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(properties);
                 Ok(Delivery { sent, is_delivered: true })
             }
-            Err(NotSent::AddressNotAccepted) => self.undelivered(),
-            Err(NotSent::Failed(failure)) => {
+            Err(SendFailure::AddressNotAccepted) => self.simulated_delivery(),
+            Err(SendFailure::Failed(failure)) => {
                 self.subtract(counted).await;
                 Err(failure)
             }
         }
     }
 
-    /// Returns the properties of an e-mail that seems to be sent.
-    fn undelivered(&self) -> Result<Delivery, PasswordlessLoginError> {
-        let shape = self.0.shape.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let shape = shape.unwrap_or(Shape {
+    /// Returns a delivery that responses cannot distinguish from a sent e-mail.
+    fn simulated_delivery(&self) -> Result<Delivery, PasswordlessLoginError> {
+        let properties = self.0.properties.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let properties = properties.unwrap_or(MailProperties {
             id_length: 32,
             passwordless_type: None,
             expires_in: self.0.expires_in,
@@ -255,18 +256,18 @@ impl PasswordlessLogin {
             telemetry::internal_error("passwordless_send", &error);
             PasswordlessLoginError::Misconfigured
         })?;
-        let id = random.expose().get(..shape.id_length).unwrap_or(random.expose());
+        let id = random.expose().get(..properties.id_length).unwrap_or(random.expose());
         let sent = SentMail {
             auth_request_id: id.into(),
             expires_at: None,
-            expires_in: shape.expires_in,
-            passwordless_type: shape.passwordless_type,
+            expires_in: properties.expires_in,
+            passwordless_type: properties.passwordless_type,
         };
         Ok(Delivery { sent, is_delivered: false })
     }
 
     /// Responds that an e-mail was sent.
-    fn under_way(
+    fn sent_response(
         &self,
         attempt: &EmailAttempt,
         request: &Request<()>,
@@ -305,7 +306,7 @@ impl PasswordlessLogin {
 }
 
 /// Maps the reason why no e-mail was sent.
-fn not_sent(error: PasswordlessError) -> PasswordlessLoginError {
+fn resend_error(error: PasswordlessError) -> PasswordlessLoginError {
     match error {
         PasswordlessError::TooManyEmails { retry_after, .. } => {
             PasswordlessLoginError::TooManyEmails { retry_after }
@@ -330,7 +331,7 @@ pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> Passw
 
 /// Maps the reason why no login has begun. A response that does not clearly concern a setting may
 /// concern the address: it is logged, and not revealed.
-fn not_begun(error: PasswordlessError) -> NotSent {
+fn send_failure(error: PasswordlessError) -> SendFailure {
     let PasswordlessError::Api(
         ApiError::Conflict(response)
         | ApiError::Forbidden(response)
@@ -338,14 +339,14 @@ fn not_begun(error: PasswordlessError) -> NotSent {
         | ApiError::NotFound(response),
     ) = &error
     else {
-        return NotSent::Failed(not_sent(error));
+        return SendFailure::Failed(resend_error(error));
     };
     if concerns_settings(response) {
-        return NotSent::Failed(not_sent(error));
+        return SendFailure::Failed(resend_error(error));
     }
     telemetry::internal_error("passwordless_send", &error);
     telemetry::login_failed("invalid_email", response.error_code.as_deref());
-    NotSent::AddressNotAccepted
+    SendFailure::AddressNotAccepted
 }
 
 /// Whether the environment rejects a setting that all e-mails share.

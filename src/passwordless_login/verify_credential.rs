@@ -22,7 +22,7 @@ use crate::session::{
 use crate::shared_store::KeyNamespace;
 use crate::util::email::fold_email;
 use crate::util::fetch_metadata::wants_html;
-use crate::util::request_dedup::{Key, SHARED_FOR};
+use crate::util::request_dedup::{Key, RESULT_TTL};
 use crate::util::telemetry;
 
 /// A verification and a login hook take less.
@@ -130,7 +130,7 @@ impl PasswordlessLogin {
             sessions,
             key: sessions.store_key(KeyNamespace::LoginAttempt, &credential.login_key().to_text()),
             lifetime: MAX_LOGIN_TIME,
-            retention: SHARED_FOR,
+            retention: RESULT_TTL,
         };
         if !credential_use.claim().await {
             if credential_use.wait_until_completed().await.is_some() {
@@ -312,11 +312,11 @@ impl PasswordlessLogin {
         verified: VerifiedEmail,
     ) -> Result<LocalSession, PasswordlessLoginError> {
         let Some(login_hook) = &self.0.login_hook else { return Ok(verified.session()) };
-        login_hook.call(verified).await.map_err(|response| {
-            if let LoginHookError::Denied = response {
+        login_hook.call(verified).await.map_err(|error| {
+            if let LoginHookError::Denied = error {
                 return PasswordlessLoginError::LoginDenied;
             }
-            telemetry::internal_error("login_hook", &response);
+            telemetry::internal_error("login_hook", &error);
             PasswordlessLoginError::Unavailable
         })
     }

@@ -190,15 +190,15 @@ impl ProtectedResourceBuilder {
     /// Returned when settings are invalid. Lists all of them.
     pub fn build(self) -> Result<ProtectedResource, ConfigError> {
         let mut problems = Problems::default();
-        let leeway = problems.note(self.leeway.checked()).unwrap_or_default();
-        let url = problems.note(parse_resource_url(&self.url));
+        let leeway = problems.collect(self.leeway.checked()).unwrap_or_default();
+        let url = problems.collect(parse_resource_url(&self.url));
         if let Some((url, _)) = &url {
-            problems.note(self.scalekit.check_app_url("resource URL", url));
+            problems.collect(self.scalekit.check_app_url("resource URL", url));
         }
         let documentation = self.documentation.as_deref().map(parse_documentation).transpose();
-        let documentation = problems.note(documentation);
+        let documentation = problems.collect(documentation);
         for scope in &self.scopes {
-            problems.note(ScopeToken::new(scope));
+            problems.collect(ScopeToken::new(scope));
             if scope == "offline_access" {
                 let reason = "offline_access is a scope of the authorization server alone";
                 problems.push(ConfigProblem::invalid("scopes", reason));
@@ -237,7 +237,7 @@ impl ProtectedResourceBuilder {
                 id: self.id,
             })))
         });
-        let resource = resource.and_then(|resource| problems.note(resource));
+        let resource = resource.and_then(|resource| problems.collect(resource));
         let resource = problems.finish(resource)?;
         #[cfg(all(feature = "reqwest", feature = "sandbox"))]
         if let Some(sandbox) = self.scalekit.sandbox() {

@@ -14,7 +14,8 @@ pub(super) fn evaluate<B>(
 ) -> Result<(), ScopeRejection> {
     let principal = principal(request)?;
     let missing = requirement.missing(principal);
-    let granted = if missing.is_empty() { requirement.met_with(principal) } else { Vec::new() };
+    let granted =
+        if missing.is_empty() { requirement.granted_scopes(principal) } else { Vec::new() };
     let context = request.extensions_mut().get_mut().and_then(Principal::challenge_context);
     if missing.is_empty() {
         if let Some(context) = context {
@@ -22,7 +23,7 @@ pub(super) fn evaluate<B>(
         }
         return Ok(());
     }
-    let challenge = context.map(|context| context.step_up(requirement.to_ask_for()));
+    let challenge = context.map(|context| context.step_up(requirement.challenge_scopes()));
     let description = requirement.describe(&missing);
     Err(ScopeRejection::Insufficient { missing, description, challenge })
 }

@@ -72,7 +72,7 @@ impl Requirement {
     }
 
     /// The scopes by which the principal meets it.
-    pub(super) fn met_with(&self, principal: &Principal) -> Vec<ScopeToken> {
+    pub(super) fn granted_scopes(&self, principal: &Principal) -> Vec<ScopeToken> {
         let scopes = if self.kind == Kind::Scope { self.names.as_slice() } else { &[] };
         scopes
             .iter()
@@ -83,7 +83,7 @@ impl Requirement {
 
     /// The scopes to request from the authorization server, of alternatives the first. Roles and
     /// permissions cannot be requested.
-    pub(super) fn to_ask_for(&self) -> &[ScopeToken] {
+    pub(super) fn challenge_scopes(&self) -> &[ScopeToken] {
         match (self.kind, self.quantity) {
             (Kind::Scope, Quantity::All) => &self.names,
             (Kind::Scope, Quantity::Any) => self.names.get(..1).unwrap_or_default(),

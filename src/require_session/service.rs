@@ -16,7 +16,7 @@ use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
 use crate::session::{Load, LoadedSession, Loading, PresentPieces, RequestSession, Trigger};
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_speculative, is_state_changing};
-use crate::util::host_redirect::hide_mark;
+use crate::util::host_redirect::strip_redirect_param;
 use crate::util::telemetry;
 
 /// The service of [`RequireSession`].
@@ -41,7 +41,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         strip_identity(request.extensions_mut());
-        hide_mark(&mut request);
+        strip_redirect_param(&mut request);
         let evaluation = match config.sessions.load(request.headers()) {
             Load::Ready(loaded) => config.evaluate(loaded, &mut request),
             Load::Pending(loading) => Evaluation::Pending(loading),

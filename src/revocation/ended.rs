@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::order::Place;
+use super::order::Coverage;
 use super::{Entry, Key, Scope};
 
 /// A session is retained for up to this fraction of its lifetime longer than needed.
@@ -30,7 +30,7 @@ impl Ended {
     /// Returns its entry in the log.
     pub(super) fn entry(&self) -> Entry {
         Entry {
-            place: Place::Always,
+            coverage: Coverage::Always,
             issued_until: self.issued_until,
             revoked_at: i64::MAX,
             forget_at: self.forget_at,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::order::{Place, Position};
+use super::order::{Coverage, Position};
 use super::{
     Entry, Key, KnownRevocations, MAX_WITH_POSITION, Revocable, SWEEP_INTERVAL, Scope, token,
 };
@@ -30,10 +30,10 @@ impl KnownRevocations {
                 return false;
             }
             let made_here = session.position.in_process.filter(|(made_by, _)| *made_by == process);
-            match (entry.place, entry.made_here.zip(made_here)) {
-                (Place::Always, _) => true,
+            match (entry.coverage, entry.made_here.zip(made_here)) {
+                (Coverage::Always, _) => true,
                 (_, Some((number, (_, recorded)))) => number > recorded,
-                (place, None) => self.epochs.is_after(place, session.position.position),
+                (coverage, None) => self.epochs.is_after(coverage, session.position.position),
             }
         };
         covers(Scope::All) || covers(Scope::IssuedBefore)
@@ -60,9 +60,9 @@ impl KnownRevocations {
     /// Whether a position of the log is one that the store has assigned twice. What was revoked there
     /// may be later than sessions with higher positions.
     pub(super) fn is_reassigned(&self, key: (Key, Scope), position: Position) -> bool {
-        let is_known = self.entries.get(&key).is_some_and(|known| match known.place {
-            Place::At(known) => known.epoch == position.epoch && position.number <= known.number,
-            Place::Pending | Place::Always => true,
+        let is_known = self.entries.get(&key).is_some_and(|known| match known.coverage {
+            Coverage::At(known) => known.epoch == position.epoch && position.number <= known.number,
+            Coverage::Pending | Coverage::Always => true,
         });
         let before = self.before_loss.filter(|before| before.epoch == position.epoch);
         !is_known && before >= Some(position)
@@ -86,15 +86,16 @@ impl KnownRevocations {
     }
 
     /// Extends what a revocation covers. Returns whether it covers more than before.
-    pub(super) fn learn(&mut self, key: (Key, Scope), new: Entry) -> bool {
+    pub(super) fn merge(&mut self, key: (Key, Scope), new: Entry) -> bool {
         let Some(known) = self.entries.get(&key) else {
             self.entries.insert(key, new);
             return true;
         };
         // A repeated revocation must be published again.
-        let is_newer = matches!((new.place, known.place), (Place::Pending, Place::At(_)))
-            || self.epochs.is_later(new.place, known.place)
-            || (new.place == Place::Pending && known.place == Place::Pending);
+        let is_newer =
+            matches!((new.coverage, known.coverage), (Coverage::Pending, Coverage::At(_)))
+                || self.epochs.is_later(new.coverage, known.coverage)
+                || (new.coverage == Coverage::Pending && known.coverage == Coverage::Pending);
         let mut merged = Entry {
             issued_until: new.issued_until.max(known.issued_until),
             revoked_at: new.revoked_at.max(known.revoked_at),
@@ -103,7 +104,7 @@ impl KnownRevocations {
             ..if is_newer { new } else { *known }
         };
         // Another replica may have published the same.
-        let is_same = new.place == merged.place && new.issued_until == merged.issued_until;
+        let is_same = new.coverage == merged.coverage && new.issued_until == merged.issued_until;
         merged.is_published = (known.is_published && (new.is_published || !is_newer))
             || (new.is_published && is_same);
         let covers_more = is_newer || merged.issued_until > known.issued_until;
@@ -112,9 +113,9 @@ impl KnownRevocations {
     }
 
     /// Returns the next position of this process's own counter.
-    pub(super) fn advance(&mut self) -> Place {
+    pub(super) fn advance(&mut self) -> Coverage {
         self.position = self.position.map(Position::next);
-        self.position.map_or(Place::Always, Place::At)
+        self.position.map_or(Coverage::Always, Coverage::At)
     }
 
     /// Records a position in the log.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::ended::Ended;
-use super::order::{Place, Position};
+use super::order::{Coverage, Position};
 use super::{Appended, Entry, Key, MAX_APPENDED, RENEW_AGE, Scope, State};
 use crate::clock::millis;
 use crate::shared_store::{StoreError, with_timeout};
@@ -51,7 +51,7 @@ impl State {
     /// Publishes revocations to the other replicas, except those that are already published: ending
     /// a session again does not fill the log.
     pub(super) async fn publish(&self, keys: &[(Key, Scope)]) -> Result<(), StoreError> {
-        let is_pending = |(_, entry): &(_, Entry)| entry.place == Place::Pending;
+        let is_pending = |(_, entry): &(_, Entry)| entry.coverage == Coverage::Pending;
         let mut unpublished = self.unpublished(keys);
         // With two positions, one revocation would also cover logins between them.
         let mut turn = None;
@@ -62,8 +62,8 @@ impl State {
         if unpublished.iter().any(is_pending) {
             let position = self.advance().await?;
             for (key, entry) in &mut unpublished {
-                if entry.place == Place::Pending {
-                    entry.place = Place::At(position);
+                if entry.coverage == Coverage::Pending {
+                    entry.coverage = Coverage::At(position);
                     self.update(*key, *entry);
                 }
             }
@@ -113,7 +113,7 @@ impl State {
         let left = entry.forget_at.saturating_sub(self.clock.monotonic());
         let logged = Logged {
             key: key.0,
-            position: entry.place.position(),
+            position: entry.coverage.position(),
             issued_until: (key.1 == Scope::IssuedBefore).then_some(entry.issued_until),
             revoked_at: (key.1 == Scope::All && entry.revoked_at < i64::MAX)
                 .then_some(entry.revoked_at),
@@ -159,14 +159,14 @@ impl State {
     /// store has lost. Excludes lost single sessions.
     pub(super) async fn publish_again(&self) -> Result<(), StoreError> {
         self.publish_pending().await?;
-        // Once, whoever else wants it.
+        // One at a time: the next caller finds nothing left to publish.
         let _turn = self.republishing.lock().await;
-        self.publish(&self.unpublished_keys(|entry| entry.place != Place::Pending)).await
+        self.publish(&self.unpublished_keys(|entry| entry.coverage != Coverage::Pending)).await
     }
 
     /// Publishes the revocations that have no position yet.
     pub(super) async fn publish_pending(&self) -> Result<(), StoreError> {
-        self.publish(&self.unpublished_keys(|entry| entry.place == Place::Pending)).await
+        self.publish(&self.unpublished_keys(|entry| entry.coverage == Coverage::Pending)).await
     }
 
     fn unpublished_keys(&self, includes: impl Fn(&Entry) -> bool) -> Vec<(Key, Scope)> {
@@ -267,7 +267,7 @@ impl State {
             }
             for text in &page.entries {
                 if let Ok(logged) = serde_json::from_slice::<Logged>(text) {
-                    self.learn_logged(&logged, now);
+                    self.merge_logged(&logged, now);
                 }
             }
             if page.entries.is_empty() {
@@ -287,12 +287,12 @@ impl State {
         Err(ReadError::TooLong)
     }
 
-    fn learn_logged(&self, logged: &Logged, now: Duration) {
+    fn merge_logged(&self, logged: &Logged, now: Duration) {
         let scope = if logged.issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
         let key = (logged.key, scope);
         let mut known = self.known();
         let mut entry = Entry {
-            place: logged.position.map_or(Place::Always, Place::At),
+            coverage: logged.position.map_or(Coverage::Always, Coverage::At),
             issued_until: logged.issued_until.unwrap_or(i64::MAX),
             revoked_at: logged.revoked_at.unwrap_or(i64::MAX),
             forget_at: now.saturating_add(Duration::from_secs(logged.lifetime)),
@@ -300,7 +300,8 @@ impl State {
             is_published: true,
         };
         if known.appended.get(&key).is_some_and(|append| {
-            append.entry.place == entry.place && append.entry.issued_until == entry.issued_until
+            append.entry.coverage == entry.coverage
+                && append.entry.issued_until == entry.issued_until
         }) {
             known.appended.remove(&key);
         }
@@ -311,11 +312,12 @@ impl State {
                 // Made again now, after all sessions that have begun meanwhile.
                 known.made_here += 1;
                 let made_here = Some(known.made_here);
-                entry = Entry { place: Place::Pending, made_here, is_published: false, ..entry };
+                entry =
+                    Entry { coverage: Coverage::Pending, made_here, is_published: false, ..entry };
             }
             known.observe(position);
         }
-        self.learn(&mut known, key, entry, now);
+        self.merge(&mut known, key, entry, now);
     }
 }
 

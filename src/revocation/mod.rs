@@ -34,7 +34,7 @@ pub(crate) use self::builder::{owner, scope};
 use self::ended::{Ended, EndedSessions};
 pub(crate) use self::order::Position;
 pub(crate) use self::order::RecordedPosition;
-use self::order::{Epochs, Place, random_id};
+use self::order::{Coverage, Epochs, random_id};
 pub(crate) use self::subject::Revocable;
 pub(crate) use self::subject::{Key, Revoked};
 pub(crate) use self::token::RevocableToken;
@@ -171,7 +171,7 @@ struct Appended {
 
 #[derive(Clone, Copy)]
 struct Entry {
-    place: Place,
+    coverage: Coverage,
     /// For [`Scope::IssuedBefore`]: in seconds, inclusive.
     issued_until: i64,
     /// For [`Scope::All`]: when it was made, by the wall clock of that replica, in seconds.
@@ -188,7 +188,7 @@ impl Entry {
     /// Returns the session that it ends if it ends one session, at any position.
     fn single_session(&self, key: Key) -> Option<Ended> {
         let Self { issued_until, forget_at, .. } = *self;
-        (self.place == Place::Always).then_some(Ended { key, issued_until, forget_at })
+        (self.coverage == Coverage::Always).then_some(Ended { key, issued_until, forget_at })
     }
 }
 
@@ -367,22 +367,22 @@ impl State {
             known.made_here += 1;
             let is_logout =
                 scope == Scope::IssuedBefore && matches!(revoked, Revoked::EnvironmentSession(_));
-            let place = if revoked.is_permanent() || (is_logout && !known.has_capacity(now)) {
-                Place::Always
+            let coverage = if revoked.is_permanent() || (is_logout && !known.has_capacity(now)) {
+                Coverage::Always
             } else if self.has_peers {
-                Place::Pending
+                Coverage::Pending
             } else {
                 known.advance()
             };
             let entry = Entry {
-                place,
+                coverage,
                 issued_until,
                 revoked_at,
                 forget_at: now.saturating_add(lifetime),
                 made_here: Some(known.made_here),
                 is_published: !self.has_peers,
             };
-            self.learn(&mut known, key, entry, now);
+            self.merge(&mut known, key, entry, now);
         }
         if !self.has_peers {
             return Ok(());
@@ -451,7 +451,7 @@ impl State {
         known.observe_counter(position)
     }
 
-    fn learn(&self, known: &mut KnownRevocations, key: (Key, Scope), entry: Entry, now: Duration) {
+    fn merge(&self, known: &mut KnownRevocations, key: (Key, Scope), entry: Entry, now: Duration) {
         if known.entries.len() == known.entries.capacity() {
             known.entries.retain(|_, entry| now < entry.forget_at);
             // Otherwise, each further one would scan all of them.
@@ -460,7 +460,7 @@ impl State {
         }
         let is_new = match entry.single_session(key.0).filter(|_| entry.is_published) {
             Some(ended) => known.ended.insert(ended, now),
-            None => known.learn(key, entry),
+            None => known.merge(key, entry),
         };
         if is_new {
             self.version.fetch_add(1, Ordering::Release);

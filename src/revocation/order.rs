@@ -70,7 +70,7 @@ impl RecordedPosition {
 
 /// Which sessions a revocation covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum Coverage {
     /// Sessions with a lower position.
     At(Position),
     /// All sessions so far: it has no position yet.
@@ -79,7 +79,7 @@ pub(super) enum Place {
     Always,
 }
 
-impl Place {
+impl Coverage {
     pub(super) fn position(self) -> Option<Position> {
         match self {
             Self::At(position) => Some(position),
@@ -95,7 +95,7 @@ pub(super) struct Epochs(Vec<u32>);
 impl Epochs {
     /// Adds an epoch that is not known yet.
     pub(super) fn observe(&mut self, epoch: u32) {
-        if self.rank(epoch).is_none() {
+        if self.age_index(epoch).is_none() {
             self.0.push(epoch);
             if self.0.len() > MAX_EPOCHS {
                 self.0.remove(0);
@@ -113,30 +113,31 @@ impl Epochs {
 
     /// Whether a revocation is later than a session. A session of an unknown counter is older than
     /// all revocations.
-    pub(super) fn is_after(&self, place: Place, session: Option<Position>) -> bool {
-        match (place, session) {
-            (Place::Always | Place::Pending, _) => true,
-            (Place::At(revoked), Some(session)) if revoked.epoch == session.epoch => {
+    pub(super) fn is_after(&self, coverage: Coverage, session: Option<Position>) -> bool {
+        match (coverage, session) {
+            (Coverage::Always | Coverage::Pending, _) => true,
+            (Coverage::At(revoked), Some(session)) if revoked.epoch == session.epoch => {
                 revoked.number > session.number
             }
-            (Place::At(revoked), session) => {
-                self.rank(revoked.epoch) > session.and_then(|session| self.rank(session.epoch))
+            (Coverage::At(revoked), session) => {
+                self.age_index(revoked.epoch)
+                    > session.and_then(|session| self.age_index(session.epoch))
                     || session.is_none()
             }
         }
     }
 
     /// Whether a revocation covers more sessions than another.
-    pub(super) fn is_later(&self, new: Place, known: Place) -> bool {
+    pub(super) fn is_later(&self, new: Coverage, known: Coverage) -> bool {
         match (new, known) {
-            (_, Place::Always) => false,
-            (Place::Always, _) => true,
-            (_, Place::Pending) => false,
-            (new, Place::At(known)) => self.is_after(new, Some(known)),
+            (_, Coverage::Always) => false,
+            (Coverage::Always, _) => true,
+            (_, Coverage::Pending) => false,
+            (new, Coverage::At(known)) => self.is_after(new, Some(known)),
         }
     }
 
-    fn rank(&self, epoch: u32) -> Option<usize> {
+    fn age_index(&self, epoch: u32) -> Option<usize> {
         self.0.iter().position(|known| *known == epoch)
     }
 }

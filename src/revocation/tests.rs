@@ -262,7 +262,7 @@ async fn at_capacity_logouts_are_retained_without_their_position() {
         Revocable::new(names, position, Some(issued_at))
     });
     let entry = Entry {
-        place: Place::At(Position { epoch: 0, number: 0 }),
+        coverage: Coverage::At(Position { epoch: 0, number: 0 }),
         issued_until: 100,
         forget_at: clock.clock().monotonic() + HOUR,
         revoked_at: i64::MAX,

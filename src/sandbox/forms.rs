@@ -13,7 +13,7 @@ pub(crate) fn own_form(request: &Request<Bytes>) -> Result<Parameters, FormRejec
         let message = "The form was sent from another site.";
         return Err(FormRejection { status: StatusCode::FORBIDDEN, message });
     }
-    Parameters::of_form(request).ok_or(FormRejection {
+    Parameters::from_form(request).ok_or(FormRejection {
         status: StatusCode::BAD_REQUEST,
         message: "The request does not contain a form.",
     })

@@ -13,12 +13,12 @@ pub(crate) const SESSION_COOKIE: &str = "sandbox_session";
 pub(crate) struct Parameters(Vec<(String, String)>);
 
 impl Parameters {
-    pub(crate) fn of_query(request: &Request<Bytes>) -> Self {
+    pub(crate) fn from_query(request: &Request<Bytes>) -> Self {
         Self::parse(request.uri().query().unwrap_or_default().as_bytes())
     }
 
     /// The form in the body, if the content type is that of a form.
-    pub(crate) fn of_form(request: &Request<Bytes>) -> Option<Self> {
+    pub(crate) fn from_form(request: &Request<Bytes>) -> Option<Self> {
         request
             .headers()
             .get(header::CONTENT_TYPE)?
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn repeated_and_empty_parameters_are_distinguished() {
         let request = Request::get("/?a=1&b=&b=2&c=%20x+y&a=3").body(Bytes::new()).unwrap();
-        let parameters = Parameters::of_query(&request);
+        let parameters = Parameters::from_query(&request);
         assert_eq!(parameters.repeated(), Some("a"));
         assert_eq!((parameters.get("b"), parameters.repeats("b")), (Some("2"), false));
         assert_eq!(parameters.get("c"), Some(" x y"));

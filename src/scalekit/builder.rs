@@ -64,7 +64,7 @@ impl ScalekitBuilder {
                 problems.push(ConfigProblem::Missing { setting: name });
                 None
             }
-            value => problems.note(value).flatten(),
+            value => problems.collect(value).flatten(),
         };
         let client_id =
             read("SCALEKIT_CLIENT_ID", true).map(|id| id.expose().to_owned()).unwrap_or_default();
@@ -121,7 +121,7 @@ impl ScalekitBuilder {
         }
         let http_client = match self.http_client {
             Some(client) => Some(client),
-            None => problems.note(default_http_client()),
+            None => problems.collect(default_http_client()),
         };
         let scalekit = url.zip(http_client).map(|(url, http_client)| {
             let keys = RemoteKeys::new(

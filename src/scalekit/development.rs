@@ -59,7 +59,7 @@ impl Scalekit {
             Source::Sandbox => Self::start(sandbox).await,
             Source::Missing => {
                 let mut problems = Problems::default();
-                let configured = problems.note(Self::from_env());
+                let configured = problems.collect(Self::from_env());
                 let reason = "is started with debug assertions only, and this is a release build";
                 problems.push(ConfigProblem::invalid("sandbox", reason));
                 problems.finish(configured)

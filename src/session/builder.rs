@@ -25,7 +25,7 @@ use crate::revocation::{self, Revocations, Staleness};
 use crate::scalekit::Scalekit;
 use crate::shared_store::{MemoryStore, SharedStore};
 use crate::util::hash::hash_parts;
-use crate::util::request_dedup::{SHARED_FOR, SharedResults};
+use crate::util::request_dedup::{RESULT_TTL, SharedResults};
 use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
@@ -395,20 +395,20 @@ impl SessionsBuilder {
         if self.secret.is_none() {
             problems.push(ConfigProblem::Missing { setting: "secret" });
         }
-        let paths = problems.note(self.paths.resolve());
+        let paths = problems.collect(self.paths.resolve());
         if let Some(paths) = &paths {
-            problems.note(paths.check_environment(&self.scalekit));
+            problems.collect(paths.check_environment(&self.scalekit));
         }
         for origin in &self.trusted_origins {
-            problems.note(check_origin(origin));
+            problems.collect(check_origin(origin));
         }
-        problems.note(check_cache_capacity(self.cache_capacity));
+        problems.collect(check_cache_capacity(self.cache_capacity));
         if !(1..=MAX_SESSIONS_PER_USER).contains(&self.max_sessions_per_user) {
             let reason = "must be 1 to 1000";
             problems.push(ConfigProblem::invalid("max_sessions_per_user", reason));
         }
         if let Some(name) = &self.cookie_name {
-            problems.note(check_cookie_name(name));
+            problems.collect(check_cookie_name(name));
         }
         if self.name.as_ref().is_some_and(String::is_empty) {
             problems.push(ConfigProblem::invalid("name", "must not be empty"));
@@ -417,11 +417,11 @@ impl SessionsBuilder {
         let keys = self.secret.as_ref().zip(paths.as_ref()).and_then(|(secret, paths)| {
             let context =
                 SealingContext::new(owner.into_iter().chain([paths.redirect_uri.as_str()]));
-            problems.note(KeyRing::new(secret, &self.previous_secrets, context))
+            problems.collect(KeyRing::new(secret, &self.previous_secrets, context))
         });
         let scope = revocation::scope(owner);
-        problems.note(check_scopes(&self.scopes));
-        let lifetimes = problems.note(Lifetimes::new(self.absolute_lifetime, self.idle_timeout));
+        problems.collect(check_scopes(&self.scopes));
+        let lifetimes = problems.collect(Lifetimes::new(self.absolute_lifetime, self.idle_timeout));
         if self.refresh_retention < MIN_REFRESH_RETENTION {
             let reason = "must be a minute or more";
             problems.push(ConfigProblem::invalid("refresh_retention", reason));
@@ -453,14 +453,14 @@ impl SessionsBuilder {
                 switch_account_page: self.switch_account_page,
                 logins: SharedResults::new(
                     clock.clone(),
-                    SHARED_FOR,
+                    RESULT_TTL,
                     &tasks,
                     "login",
                     LoginError::Interrupted,
                 ),
                 switches: SharedResults::new(
                     clock.clone(),
-                    SHARED_FOR,
+                    RESULT_TTL,
                     &tasks,
                     "account switch",
                     LoginError::Misconfigured,

@@ -105,7 +105,7 @@ impl Sessions {
             match self.compare_and_set(&key, seen, user.encode(), MAX_LIFETIME).await {
                 Ok(true) => telemetry::directory_user_names_dropped(dropped.len()),
                 Ok(false) => continue,
-                // Without room, this event still ends sessions with all names that are known.
+                // If the store is full, this event still ends sessions with all known names.
                 Err(error @ StoreError::Full { .. }) => {
                     telemetry::internal_error("directory_user", &error);
                 }

@@ -94,7 +94,7 @@ impl Sessions {
         self.retry_publishing(published)
     }
 
-    /// Ends sessions that ended at the environment at that time. It is compared with when the
+    /// Ends sessions that ended at the environment at `ended_at`, which is compared with when the
     /// environment issued the tokens of a login, by the same clock, so that later logins are
     /// unaffected even if the event arrives late or twice.
     pub(super) async fn revoke_ended_at(
@@ -153,7 +153,7 @@ impl Sessions {
         stored: Option<&str>,
     ) -> Result<(), StoreError> {
         if let Some(id) = stored {
-            accept_without_room(self.end_stored(id).await)?;
+            ignore_full_store(self.end_stored(id).await)?;
         }
         self.0.revocations.publish_copy(key, forget_at).await
     }
@@ -195,7 +195,7 @@ impl Sessions {
         let key = self.refresh_key(id);
         let ended =
             with_timeout(self.0.store.put(&key, Entry::Ended.encode(), REFRESH_GRACE)).await;
-        accept_without_room(ended).and(published)
+        ignore_full_store(ended).and(published)
     }
 
     /// Ends the sessions that a logout token names. Each token is accepted once.
@@ -219,7 +219,7 @@ impl Sessions {
         self.revoke_ended_at(logged_out.issued_at, revoked).await?;
         // Last, so that a failed logout is processed when the token is sent again.
         let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
-        accept_without_room(with_timeout(self.0.store.put(&key, SEEN, ttl)).await)?;
+        ignore_full_store(with_timeout(self.0.store.put(&key, SEEN, ttl)).await)?;
         telemetry::logout_token_accepted();
         Ok(())
     }
@@ -243,7 +243,7 @@ fn retention(lifetime: Duration) -> Duration {
 }
 
 /// A full store does not prevent a logout: the revocation alone ends the session on all replicas.
-fn accept_without_room(ended: Result<(), StoreError>) -> Result<(), StoreError> {
+fn ignore_full_store(ended: Result<(), StoreError>) -> Result<(), StoreError> {
     match ended {
         Err(error @ StoreError::Full { .. }) => {
             telemetry::internal_error("session_end", &error);

@@ -235,7 +235,7 @@ impl Sessions {
             | LoadedSession::RefreshUnavailable(request) => Ok(Some(request.session)),
             LoadedSession::Missing | LoadedSession::Invalid { .. } => Ok(None),
             LoadedSession::Unavailable => match self.session_handle(headers).await {
-                // An older state of it names the same user. What the store lacks blocks no login.
+                // An older state has the same user. A missing session blocks no login.
                 Some(SessionHandle { id, session: None }) => {
                     let older = self.read_stored(&id).await.map_err(|error| {
                         telemetry::internal_error("stored_session", &error);

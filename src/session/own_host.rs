@@ -15,7 +15,7 @@ use crate::middleware::page::escaped;
 use crate::middleware::route_rejection::redirect;
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_navigation, is_speculative, requested_target, wants_html};
-use crate::util::host_redirect::{HostAndPort, is_marked, with_mark};
+use crate::util::host_redirect::{HostAndPort, is_host_redirected, with_redirect_param};
 use crate::util::return_to::{ReturnTo, with_return_to};
 use crate::util::telemetry;
 
@@ -123,8 +123,8 @@ impl Sessions {
             return None;
         }
         let opened = HostAndPort::of_form_page(headers)?;
-        let is_forwarded = HostAndPort::of_request(request)? == opened;
-        let own = HostAndPort::of_url(self.public_url()).filter(|own| *own != opened)?;
+        let is_forwarded = HostAndPort::from_request(request)? == opened;
+        let own = HostAndPort::from_url(self.public_url()).filter(|own| *own != opened)?;
         is_forwarded.then(|| {
             let url = self.marked_at_own_host(form_page);
             let title = format!("Continue at {own}");
@@ -144,7 +144,7 @@ impl Sessions {
     pub(crate) fn login_of<B>(&self, request: &Request<B>, return_to: Option<&ReturnTo>) -> String {
         let login = self.with_return_to(self.login_path(), return_to);
         let is_still_other = self.was_redirected(request) && self.other_host(request).is_some();
-        if is_still_other { with_mark(&login) } else { login }
+        if is_still_other { with_redirect_param(&login) } else { login }
     }
 
     /// Returns a path with `return_to` in its query, unless that is the start page.
@@ -155,11 +155,16 @@ impl Sessions {
     /// Whether a request was redirected to the own host. The count is for proxies that remove the
     /// mark; a user may open the other host more than once.
     fn was_redirected<B>(&self, request: &Request<B>) -> bool {
-        is_marked(request) || self.cookies().host_redirects(request.headers()) >= MAX_UNMARKED
+        is_host_redirected(request)
+            || self.cookies().host_redirects(request.headers()) >= MAX_UNMARKED
     }
 
     fn marked_at_own_host(&self, target: &str) -> String {
-        format!("{}{}", self.public_url().origin().ascii_serialization(), with_mark(target))
+        format!(
+            "{}{}",
+            self.public_url().origin().ascii_serialization(),
+            with_redirect_param(target)
+        )
     }
 
     /// Returns the redirect URI's host, and that of a navigation if it is another one.
@@ -168,7 +173,8 @@ impl Sessions {
         if !is_get || !is_navigation(request) || is_speculative(request) {
             return None;
         }
-        let hosts = HostAndPort::of_url(self.public_url()).zip(HostAndPort::of_request(request));
+        let hosts =
+            HostAndPort::from_url(self.public_url()).zip(HostAndPort::from_request(request));
         hosts.filter(|(own, other)| own != other)
     }
 }
@@ -181,7 +187,7 @@ mod tests {
 
     fn host(name: &str) -> HostAndPort {
         let request = Request::get("/").header(header::HOST, name).body(()).unwrap();
-        HostAndPort::of_request(&request).unwrap()
+        HostAndPort::from_request(&request).unwrap()
     }
 
     #[test]

@@ -31,7 +31,7 @@ impl PathSettings {
     pub(super) fn resolve(&self) -> Result<Paths, ConfigError> {
         let mut problems = Problems::default();
         let redirect_uri = match &self.redirect_uri {
-            Some(uri) => problems.note(parse_redirect_uri("redirect_uri", uri)),
+            Some(uri) => problems.collect(parse_redirect_uri("redirect_uri", uri)),
             None => {
                 problems.push(ConfigProblem::Missing { setting: "redirect_uri" });
                 None
@@ -41,9 +41,9 @@ impl PathSettings {
             let reason = "must be a plain path such as /auth/callback";
             problems.push(ConfigProblem::invalid("callback_path", reason));
         }
-        let base = problems.note(self.base(redirect_uri.as_ref())).unwrap_or_default();
+        let base = problems.collect(self.base(redirect_uri.as_ref())).unwrap_or_default();
         let mut path = |setting, path: &Option<String>, default| {
-            problems.note(base.join_set(setting, path.as_deref(), default)).unwrap_or_default()
+            problems.collect(base.join_set(setting, path.as_deref(), default)).unwrap_or_default()
         };
         let login = path("login_path", &self.login, "/login");
         let refresh = path("refresh_path", &self.refresh, "/auth/refresh");
@@ -55,15 +55,15 @@ impl PathSettings {
         let at_redirect_uri =
             |path: &str| redirect_uri.as_ref().and_then(|uri| uri.join(path).ok());
         let post_logout_redirect_uri = match &self.post_logout_redirect_uri {
-            Some(uri) => problems.note(parse_redirect_uri("post_logout_redirect_uri", uri)),
+            Some(uri) => problems.collect(parse_redirect_uri("post_logout_redirect_uri", uri)),
             None => at_redirect_uri(&base.join("/auth/logout/callback")),
         };
         let logged_out_page = match self.logged_out_page.as_deref() {
             Some(page) if !page.starts_with('/') => {
-                problems.note(parse_app_url("logged_out_page", page))
+                problems.collect(parse_app_url("logged_out_page", page))
             }
             page => {
-                let page = problems.note(base.join_set("logged_out_page", page, "/"));
+                let page = problems.collect(base.join_set("logged_out_page", page, "/"));
                 page.and_then(|page| at_redirect_uri(&page))
             }
         };
@@ -80,7 +80,7 @@ impl PathSettings {
             logged_out_page,
         });
         if let Some(paths) = &paths {
-            problems.note(paths.check());
+            problems.collect(paths.check());
         }
         problems.finish(paths)
     }

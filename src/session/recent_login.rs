@@ -53,7 +53,7 @@ impl RecentLogin {
 
     /// Whether the browser has just completed a login and another one would most likely fail in the
     /// same way: its session cookie belongs to another app, or is missing for the second time.
-    pub(crate) fn has_lost_its_session(sessions: &Sessions, headers: &HeaderMap) -> bool {
+    pub(crate) fn has_lost_session_cookie(sessions: &Sessions, headers: &HeaderMap) -> bool {
         let Some(recent) = sessions.attempts::<Self>(headers).next() else { return false };
         let is_replaced = !sessions.cookies().read(headers).present().is_empty();
         (is_replaced || recent.is_repeated) && !sessions.has_own_cookie(headers)

@@ -37,11 +37,11 @@ use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
 const LIFETIME: Duration = Duration::minutes(10);
-const TIME_TO_REVOKE: StdDuration = StdDuration::from_secs(5);
+const REVOKE_TIMEOUT: StdDuration = StdDuration::from_secs(5);
 
 /// How long a login that was not confirmed in time is kept, to revoke its session at the
 /// environment.
-const KEPT_FOR: Duration = Duration::hours(1);
+const PENDING_TTL: Duration = Duration::hours(1);
 /// How many are removed at once.
 const MAX_DROPPED: usize = 4;
 
@@ -78,7 +78,7 @@ impl Attempt for SwitchAttempt {
     }
 
     fn kept_until(&self) -> OffsetDateTime {
-        self.started_at.saturating_add(KEPT_FOR)
+        self.started_at.saturating_add(PENDING_TTL)
     }
 
     /// `start, Unix seconds ‖ key`
@@ -165,7 +165,7 @@ impl Sessions {
         let content = login.encode().ok_or(SealingFailed)?;
         let sealed =
             self.sealing_keys().seal(Purpose::PendingLogin, attempt.key.expose(), &content)?;
-        let lifetime = KEPT_FOR.unsigned_abs();
+        let lifetime = PENDING_TTL.unsigned_abs();
         with_timeout(self.store().put(&attempt.store_key(self), sealed.into(), lifetime)).await?;
         let is_replaced = |attempt: &SwitchAttempt| {
             self.end_attempt(attempt).is_some_and(|end| cookies.contains(&end))
@@ -190,7 +190,7 @@ impl Sessions {
             return Err(SwitchError::CrossSite);
         }
         let [id, action, shown] = ["attempt", "action", "session"]
-            .map(|name| QueryParam::of(request.uri().query().unwrap_or_default(), name).only());
+            .map(|name| QueryParam::find(request.uri().query().unwrap_or_default(), name).single());
         let id = id.ok_or(SwitchError::InvalidRequest)?;
         let (attempt, end) = self.attempt::<SwitchAttempt>(&id, headers);
         // It may become the browser's session while the expired ones are removed.
@@ -373,7 +373,7 @@ impl Sessions {
 
     async fn revoke_at_environment(&self, id: &str) {
         let sessions = self.scalekit().api().sessions();
-        match tokio::time::timeout(TIME_TO_REVOKE, sessions.revoke(id)).await {
+        match tokio::time::timeout(REVOKE_TIMEOUT, sessions.revoke(id)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => telemetry::internal_error("switch_account", &error),
             Err(late) => telemetry::internal_error("switch_account", &late),

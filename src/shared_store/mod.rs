@@ -72,7 +72,7 @@ use crate::util::hash::hash_parts;
 /// - **One history.** Keys of the namespace [`Revocation`](KeyNamespace::Revocation) with the same
 ///   scope are on the same shard of an engine that has several: if it loses its last writes, it
 ///   loses the later ones of them.
-/// - **No eviction.** An unexpired value is never dropped to make room: the new one is rejected with
+/// - **No eviction.** An unexpired value is never evicted: the new one is rejected with
 ///   [`StoreError::Full`], because a lost lock, tombstone or message ID has wrong results. The only
 ///   exception are [webhook messages](KeyNamespace::WebhookEvent) whose value begins with `done ` and
 ///   was written more than 30 minutes ago.
@@ -378,9 +378,9 @@ impl LogPage {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The bound of this namespace is reached; there is room again when values expire.
+    /// The capacity of this namespace is exhausted until values expire.
     #[error(
-        "no room for another {namespace:?} value{}",
+        "the capacity for {namespace:?} values is exhausted{}",
         max_bytes.map_or_else(String::new, |most| format!(
             ": all {most} bytes for that namespace are in use \
              (MemoryStore::with_max_bytes sets the bound)"

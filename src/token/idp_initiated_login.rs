@@ -41,7 +41,7 @@ pub struct IdpInitiatedLogin {
 impl IdpInitiatedLogin {
     /// How long a token may still be accepted after its expiry: by a replica whose clock is behind,
     /// or by a request that validated it before it waited.
-    pub(crate) fn may_come_back_for(&self, now: OffsetDateTime) -> std::time::Duration {
+    pub(crate) fn replay_window(&self, now: OffsetDateTime) -> std::time::Duration {
         ((self.expires_at - now).max(Duration::ZERO) + CLOCK_SKEW).unsigned_abs()
     }
 }
@@ -233,7 +233,7 @@ mod tests {
     fn a_use_is_remembered_until_a_minute_after_the_expiry() {
         let idp_login = evaluate(&[], &json!({})).unwrap();
         let at = |seconds| OffsetDateTime::from_unix_timestamp(NOW + seconds).unwrap();
-        let seconds = |now| idp_login.may_come_back_for(now).as_secs();
+        let seconds = |now| idp_login.replay_window(now).as_secs();
         assert_eq!((seconds(at(0)), seconds(at(299))), (360, 61));
         // It expired during the fetch of the keys.
         assert_eq!((seconds(at(300)), seconds(at(310))), (60, 60));

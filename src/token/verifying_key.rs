@@ -113,7 +113,7 @@ fn parse(
             let parameters = rsa_parameters(algorithm).ok_or(UnusableKey::KeyType)?;
             let components =
                 PublicKeyComponents { n: decode_integer(&rsa.n)?, e: decode_integer(&rsa.e)? };
-            if !is_sound(&components) {
+            if !is_strong(&components) {
                 return Err(UnusableKey::Weak);
             }
             components.to_parsed_public_key(parameters).map_err(|_| UnusableKey::Material)
@@ -181,7 +181,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 
 /// Requires 2048 to 8192 bits, an odd public exponent above 1, and not one of the moduli of the
 /// ROCA generator (CVE-2017-15361), which can be factored.
-fn is_sound(key: &PublicKeyComponents<Vec<u8>>) -> bool {
+fn is_strong(key: &PublicKeyComponents<Vec<u8>>) -> bool {
     let bits = match key.n.first() {
         Some(&first) if first != 0 => key.n.len() * 8 - first.leading_zeros() as usize,
         _ => return false,
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn weak_rsa_keys_are_unusable() {
-        let sound = |n: Vec<u8>, e: &[u8]| is_sound(&PublicKeyComponents { n, e: e.to_vec() });
+        let sound = |n: Vec<u8>, e: &[u8]| is_strong(&PublicKeyComponents { n, e: e.to_vec() });
         let modulus = |bytes: usize| [vec![0xc5; bytes - 1], vec![0x01]].concat();
         assert!(sound(modulus(256), &[1, 0, 1]));
         assert!(!sound(modulus(255), &[1, 0, 1]));

@@ -66,7 +66,7 @@ pub(crate) fn initiator(headers: &HeaderMap, ours: &Url, trusted: &[String]) -> 
     if is_own { Initiator::Own } else { Initiator::Other }
 }
 
-/// Whether a request may change state, so that its initiator matters. WebSocket handshakes may:
+/// Whether a request may change state, so that its initiator is checked. WebSocket handshakes may:
 /// browsers open one to any site, with its cookies, and its messages carry no `Origin`. Over
 /// HTTP/1.1 it is a `GET` with `Upgrade`, over HTTP/2 an extended `CONNECT`.
 pub(crate) fn is_state_changing<B>(request: &Request<B>) -> bool {

@@ -8,7 +8,7 @@ use url::{Host, Url};
 
 /// The query parameter that marks a request that was redirected to another host. Such a request is
 /// not redirected again.
-pub(crate) const MARK: &str = "scalekit_host_redirect";
+pub(crate) const REDIRECT_PARAM: &str = "scalekit_host_redirect";
 
 /// Host and port of an origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub(crate) struct HostAndPort {
 impl HostAndPort {
     /// Returns the host of a request: its `:authority` (RFC 9113, section 8.3.1), or else its one
     /// `Host` header (RFC 9110, section 7.2).
-    pub(crate) fn of_request<B>(request: &Request<B>) -> Option<Self> {
+    pub(crate) fn from_request<B>(request: &Request<B>) -> Option<Self> {
         if let Some(authority) = request.uri().authority() {
             return Self::parse(authority.as_str());
         }
@@ -36,10 +36,10 @@ impl HostAndPort {
     /// `Referer`.
     pub(crate) fn of_form_page(headers: &HeaderMap) -> Option<Self> {
         let page = headers.get(header::ORIGIN).or_else(|| headers.get(header::REFERER))?;
-        Self::of_url(&Url::parse(page.to_str().ok()?).ok()?)
+        Self::from_url(&Url::parse(page.to_str().ok()?).ok()?)
     }
 
-    pub(crate) fn of_url(url: &Url) -> Option<Self> {
+    pub(crate) fn from_url(url: &Url) -> Option<Self> {
         let host = url.host()?.to_owned();
         Some(Self { host, port: url.port().filter(is_no_default) })
     }
@@ -70,20 +70,20 @@ impl fmt::Display for HostAndPort {
 
 /// Inserted into a request whose mark was removed.
 #[derive(Clone)]
-struct Marked;
+struct HostRedirected;
 
 /// Whether a request was redirected to another host.
-pub(crate) fn is_marked<B>(request: &Request<B>) -> bool {
-    request.extensions().get::<Marked>().is_some()
-        || request.uri().query().is_some_and(|query| without_mark(query).is_some())
+pub(crate) fn is_host_redirected<B>(request: &Request<B>) -> bool {
+    request.extensions().get::<HostRedirected>().is_some()
+        || request.uri().query().is_some_and(|query| without_redirect_param(query).is_some())
 }
 
 /// Removes the mark from the URI of a request, and from axum's `OriginalUri`, before it reaches the
-/// app. [`is_marked`] still recognizes the request.
-pub(crate) fn hide_mark<B>(request: &mut Request<B>) {
+/// app. [`is_host_redirected`] still recognizes the request.
+pub(crate) fn strip_redirect_param<B>(request: &mut Request<B>) {
     let Some(uri) = unmarked(request.uri()) else { return };
     *request.uri_mut() = uri;
-    request.extensions_mut().insert(Marked);
+    request.extensions_mut().insert(HostRedirected);
     #[cfg(feature = "axum")]
     if let Some(original) = request.extensions_mut().get_mut::<axum::extract::OriginalUri>()
         && let Some(uri) = unmarked(&original.0)
@@ -93,7 +93,7 @@ pub(crate) fn hide_mark<B>(request: &mut Request<B>) {
 }
 
 fn unmarked(uri: &Uri) -> Option<Uri> {
-    let query = without_mark(uri.query()?)?;
+    let query = without_redirect_param(uri.query()?)?;
     let target =
         if query.is_empty() { uri.path().to_owned() } else { [uri.path(), &query].join("?") };
     let mut parts = uri.clone().into_parts();
@@ -102,22 +102,22 @@ fn unmarked(uri: &Uri) -> Option<Uri> {
 }
 
 /// Returns the query without the mark; `None` if it has none.
-pub(crate) fn without_mark(query: &str) -> Option<String> {
-    let is_mark = |pair: &&str| pair.split('=').next() == Some(MARK);
-    if !query.contains(MARK) || !query.split('&').any(|pair| is_mark(&pair)) {
+pub(crate) fn without_redirect_param(query: &str) -> Option<String> {
+    let is_redirect_param = |pair: &&str| pair.split('=').next() == Some(REDIRECT_PARAM);
+    if !query.contains(REDIRECT_PARAM) || !query.split('&').any(|pair| is_redirect_param(&pair)) {
         return None;
     }
-    Some(query.split('&').filter(|pair| !is_mark(pair)).collect::<Vec<_>>().join("&"))
+    Some(query.split('&').filter(|pair| !is_redirect_param(pair)).collect::<Vec<_>>().join("&"))
 }
 
 /// Adds the mark to a path with or without a query.
-pub(crate) fn with_mark(target: &str) -> String {
+pub(crate) fn with_redirect_param(target: &str) -> String {
     let separator = match target.split_once('?') {
         None => "?",
         Some((_, "")) => "",
         Some(_) => "&",
     };
-    format!("{target}{separator}{MARK}=1")
+    format!("{target}{separator}{REDIRECT_PARAM}=1")
 }
 
 #[cfg(test)]
@@ -142,7 +142,7 @@ mod tests {
         ] {
             let expected = text.is_ascii().then(|| normal.to_owned());
             assert_eq!(host(text), expected, "{text}");
-            let url = HostAndPort::of_url(&Url::parse(&format!("https://{text}")).unwrap());
+            let url = HostAndPort::from_url(&Url::parse(&format!("https://{text}")).unwrap());
             assert_eq!(url.unwrap().to_string(), normal, "{text}");
         }
         for text in [
@@ -174,7 +174,7 @@ mod tests {
             let request = hosts
                 .iter()
                 .fold(Request::get(target), |request, host| request.header(header::HOST, *host));
-            HostAndPort::of_request(&request.body(()).unwrap()).map(|host| host.to_string())
+            HostAndPort::from_request(&request.body(()).unwrap()).map(|host| host.to_string())
         };
         assert_eq!(host("/", &["a.test"]).as_deref(), Some("a.test"));
         assert_eq!(host("https://b.test:8443/", &[]).as_deref(), Some("b.test:8443"));
@@ -188,19 +188,22 @@ mod tests {
     fn the_mark_is_removed_and_all_else_is_kept() {
         for target in ["/", "/a", "/a?b", "/a?b=1&c=%26&b=2", "/a?&", "/a?x=scalekit_host_redirect"]
         {
-            let marked = with_mark(target);
+            let marked = with_redirect_param(target);
             let mut request = Request::get(&marked).body(()).unwrap();
-            assert!(is_marked(&request), "{marked}");
-            hide_mark(&mut request);
+            assert!(is_host_redirected(&request), "{marked}");
+            strip_redirect_param(&mut request);
             assert_eq!(request.uri(), target);
-            assert!(is_marked(&request), "{marked}");
+            assert!(is_host_redirected(&request), "{marked}");
         }
-        assert_eq!(with_mark("/a?"), format!("/a?{MARK}=1"));
-        assert_eq!(without_mark(&format!("{MARK}&a&{MARK}=2&b")).as_deref(), Some("a&b"));
+        assert_eq!(with_redirect_param("/a?"), format!("/a?{REDIRECT_PARAM}=1"));
+        assert_eq!(
+            without_redirect_param(&format!("{REDIRECT_PARAM}&a&{REDIRECT_PARAM}=2&b")).as_deref(),
+            Some("a&b")
+        );
         for query in ["", "a=1", "x=scalekit_host_redirect", "scalekit_host_redirect2=1"] {
-            assert_eq!(without_mark(query), None, "{query}");
+            assert_eq!(without_redirect_param(query), None, "{query}");
         }
-        let absolute = format!("https://app.test/a?{MARK}=1");
+        let absolute = format!("https://app.test/a?{REDIRECT_PARAM}=1");
         assert_eq!(unmarked(&absolute.parse().unwrap()).unwrap(), "https://app.test/a");
     }
 }

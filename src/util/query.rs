@@ -11,7 +11,7 @@ pub(crate) struct QueryParam {
 }
 
 impl QueryParam {
-    pub(crate) fn of(encoded: impl AsRef<[u8]>, name: &str) -> Self {
+    pub(crate) fn find(encoded: impl AsRef<[u8]>, name: &str) -> Self {
         let pairs = form_urlencoded::parse(encoded.as_ref());
         let mut values = pairs.filter(|(found, _)| found == name).map(|(_, value)| value);
         Self {
@@ -21,7 +21,7 @@ impl QueryParam {
     }
 
     /// The value, if there is exactly one.
-    pub(crate) fn only(self) -> Option<String> {
+    pub(crate) fn single(self) -> Option<String> {
         self.first.filter(|_| !self.is_repeated)
     }
 }
@@ -40,8 +40,8 @@ mod tests {
             ("a=1&%61=2", Some("1"), None),
             ("a=1&a=1", Some("1"), None),
         ] {
-            assert_eq!(QueryParam::of(query, "a").first.as_deref(), first, "{query}");
-            assert_eq!(QueryParam::of(query, "a").only().as_deref(), only, "{query}");
+            assert_eq!(QueryParam::find(query, "a").first.as_deref(), first, "{query}");
+            assert_eq!(QueryParam::find(query, "a").single().as_deref(), only, "{query}");
         }
     }
 }

@@ -20,7 +20,7 @@ const MAX_REMEMBERED: usize = 4096;
 
 /// For how long a second click shares the session of the first. It is short, because a page in the
 /// browser's history must not be usable later.
-pub(crate) const SHARED_FOR: Duration = Duration::from_secs(10);
+pub(crate) const RESULT_TTL: Duration = Duration::from_secs(10);
 
 /// Identifies work, or its result, by values that are known only to those who may share it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

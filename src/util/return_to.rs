@@ -2,7 +2,7 @@ use std::fmt;
 
 use url::{Url, form_urlencoded};
 
-use super::host_redirect::without_mark;
+use super::host_redirect::without_redirect_param;
 
 const MAX_BYTES: usize = 2048;
 
@@ -36,7 +36,7 @@ impl ReturnTo {
         if !text.starts_with('/') || text.len() > MAX_BYTES || text.contains(suspicious) {
             return None;
         }
-        // The origin is arbitrary: only whether the text stays on it matters.
+        // The origin is arbitrary; the check is that the result has the same one.
         let here = Url::parse("https://return-to.invalid/").ok()?;
         let there = here.join(text).ok()?;
         // Removing dot segments can leave a path that starts like the URL of another host.
@@ -44,7 +44,7 @@ impl ReturnTo {
             return None;
         }
         let mut path = there.path().to_owned();
-        let unmarked = there.query().and_then(without_mark);
+        let unmarked = there.query().and_then(without_redirect_param);
         let query = match &unmarked {
             Some(rest) => Some(rest.as_str()).filter(|rest| !rest.is_empty()),
             None => there.query(),
@@ -204,7 +204,7 @@ mod tests {
     fn the_mark_of_a_redirect_to_another_host_is_no_part_of_the_page() {
         for page in ["/a", "/a?b=1", "/a?b=1#c", "/a#c", "/a?", "/a?b=%2F&b"] {
             let (target, fragment) = page.split_once('#').unwrap_or((page, ""));
-            let marked = super::super::host_redirect::with_mark(target);
+            let marked = super::super::host_redirect::with_redirect_param(target);
             let marked = if fragment.is_empty() { marked } else { format!("{marked}#{fragment}") };
             let expected = if page == "/a?" { "/a" } else { page };
             assert_eq!(ReturnTo::parse(&marked).unwrap().as_str(), expected, "{marked}");

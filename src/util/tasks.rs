@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long a failed write is retried.
-const RETRY_FOR: Duration = Duration::from_secs(60);
+const MAX_RETRY_TIME: Duration = Duration::from_secs(60);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Short against the time for which the environment still accepts a spent refresh token.
 const MAX_RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -68,7 +68,7 @@ impl Tasks {
     where
         F: Future<Output = bool> + Send,
     {
-        self.repeat_for(RETRY_FOR, attempt)
+        self.repeat_for(MAX_RETRY_TIME, attempt)
     }
 
     /// Repeats `attempt` until it returns `true`, for about `limit`. The intervals grow to a few

@@ -110,7 +110,7 @@ pub(crate) fn login_completed() {
 ///
 /// Anyone can cause it: of each reason, the level of all but one in a while is `DEBUG`.
 pub(crate) fn login_failed(reason: &'static str, detail: Option<&str>) {
-    if is_first_in_a_while(("login_failed", reason), WHILE) {
+    if should_log(("login_failed", reason), LOG_INTERVAL) {
         tracing::warn!(target: TARGET, reason, detail, "login_failed");
     } else {
         tracing::debug!(target: TARGET, reason, detail, "login_failed");
@@ -126,7 +126,7 @@ pub(crate) fn account_connected() {
 
 /// An account was not connected; `detail` is an error code of the environment, never its free text.
 pub(crate) fn account_not_connected(reason: &'static str, detail: Option<&str>) {
-    if is_first_in_a_while(("account_not_connected", reason), WHILE) {
+    if should_log(("account_not_connected", reason), LOG_INTERVAL) {
         tracing::warn!(target: TARGET, reason, detail, "account_not_connected");
     } else {
         tracing::debug!(target: TARGET, reason, detail, "account_not_connected");
@@ -136,7 +136,7 @@ pub(crate) fn account_not_connected(reason: &'static str, detail: Option<&str>) 
 
 /// A logout token was rejected.
 pub(crate) fn logout_token_rejected(reason: &'static str, claim: Option<&'static str>) {
-    if is_first_in_a_while(("invalid_logout_token", reason), WHILE) {
+    if should_log(("invalid_logout_token", reason), LOG_INTERVAL) {
         tracing::warn!(target: TARGET, reason, claim, "invalid_logout_token");
     } else {
         tracing::debug!(target: TARGET, reason, claim, "invalid_logout_token");
@@ -225,7 +225,7 @@ pub(crate) fn memory_store_nearly_full(namespace: impl Debug, bytes: usize, max_
         ?namespace,
         bytes,
         max_bytes,
-        "memory_store_nearly_full: without room, the app cannot write values of this namespace; \
+        "memory_store_nearly_full: when it is full, the app cannot write values of this namespace; \
          raise MemoryStore::with_max_bytes, or use a store on a server"
     );
     gauge!("tower_scalekit_memory_store_nearly_full", namespace, 1.0);
@@ -237,7 +237,7 @@ pub(crate) fn memory_store_has_room(namespace: impl Debug) {
     gauge!("tower_scalekit_memory_store_nearly_full", namespace, 0.0);
 }
 
-/// This many completed webhook messages made room for new ones.
+/// This many completed webhook messages were evicted for new ones.
 pub(crate) fn webhook_ids_dropped(count: usize) {
     if count > 0 {
         tracing::debug!(target: TARGET, count, "webhook_ids_dropped");
@@ -284,7 +284,7 @@ pub(crate) fn layer_around_login(path: &str) {
 
 /// No secret of the app opens the session cookie of a request. Logged as a warning once a minute.
 pub(crate) fn session_cookie_unopened() {
-    if is_first_in_a_while(("session_cookie_unopened", ""), Duration::from_secs(60)) {
+    if should_log(("session_cookie_unopened", ""), Duration::from_secs(60)) {
         tracing::warn!(target: TARGET, "{COOKIE_UNOPENED}");
     } else {
         tracing::debug!(target: TARGET, "{COOKIE_UNOPENED}");
@@ -346,7 +346,7 @@ pub(crate) fn shared_store_available() {
 /// the same cause, such as a store that is unavailable, the level of all but one is `DEBUG`.
 pub(crate) fn internal_error(what: &'static str, error: &(dyn std::error::Error + 'static)) {
     count!("tower_scalekit_internal_errors_total", "what" => what);
-    if is_first_in_a_while(("internal_error", what), WHILE) {
+    if should_log(("internal_error", what), LOG_INTERVAL) {
         tracing::error!(target: TARGET, what, error, "internal_error");
     } else {
         tracing::debug!(target: TARGET, what, error, "internal_error");
@@ -354,10 +354,10 @@ pub(crate) fn internal_error(what: &'static str, error: &(dyn std::error::Error 
 }
 
 /// The interval in which an event that many requests cause is logged once for each reason.
-const WHILE: Duration = Duration::from_secs(10);
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Whether this event was not logged at its own level for this reason in the last period.
-fn is_first_in_a_while(event: (&'static str, &'static str), period: Duration) -> bool {
+fn should_log(event: (&'static str, &'static str), period: Duration) -> bool {
     static LOGGED: Mutex<BTreeMap<(&str, &str), Instant>> = Mutex::new(BTreeMap::new());
     let (now, mut logged) = (Instant::now(), LOGGED.lock().unwrap_or_else(PoisonError::into_inner));
     let is_recent =
@@ -374,9 +374,9 @@ mod tests {
 
     #[test]
     fn each_cause_is_logged_once_in_a_while() {
-        assert!(is_first_in_a_while(("event", "a cause of this test"), WHILE));
-        assert!(!is_first_in_a_while(("event", "a cause of this test"), WHILE));
-        assert!(is_first_in_a_while(("event", "another cause of this test"), WHILE));
-        assert!(is_first_in_a_while(("another event", "a cause of this test"), WHILE));
+        assert!(should_log(("event", "a cause of this test"), LOG_INTERVAL));
+        assert!(!should_log(("event", "a cause of this test"), LOG_INTERVAL));
+        assert!(should_log(("event", "another cause of this test"), LOG_INTERVAL));
+        assert!(should_log(("another event", "a cause of this test"), LOG_INTERVAL));
     }
 }

@@ -28,10 +28,10 @@ pub struct ConnectedAccount {
     #[serde(deserialize_with = "lenient::text")]
     pub authorization_type: Option<String>,
     /// The status.
-    #[serde(deserialize_with = "lenient::word")]
+    #[serde(deserialize_with = "lenient::open_enum")]
     pub status: Option<ConnectedAccountStatus>,
     /// The previous status, if the event is about a change of it.
-    #[serde(deserialize_with = "lenient::word")]
+    #[serde(deserialize_with = "lenient::open_enum")]
     pub old_status: Option<ConnectedAccountStatus>,
     /// Expiry of its token.
     #[serde(with = "lenient::timestamp")]

@@ -16,10 +16,10 @@ pub struct Directory {
     #[serde(deserialize_with = "lenient::text")]
     pub organization_id: Option<String>,
     /// How it is synchronized.
-    #[serde(deserialize_with = "lenient::word")]
+    #[serde(deserialize_with = "lenient::open_enum")]
     pub directory_type: Option<DirectoryType>,
     /// The provider.
-    #[serde(deserialize_with = "lenient::word")]
+    #[serde(deserialize_with = "lenient::open_enum")]
     pub provider: Option<DirectoryProvider>,
     /// Whether it is synchronized.
     #[serde(deserialize_with = "lenient::flag")]

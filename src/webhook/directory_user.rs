@@ -88,7 +88,7 @@ pub struct DirectoryUser {
     /// The user's groups.
     #[serde(deserialize_with = "lenient::list")]
     pub groups: Vec<UserGroup>,
-    /// The roles that the groups give the user.
+    /// The roles that the user has through groups.
     #[serde(deserialize_with = "lenient::list")]
     pub roles: Vec<UserRole>,
     /// Custom attributes.

@@ -16,7 +16,7 @@ pub struct OrganizationDomain {
     #[serde(deserialize_with = "lenient::text")]
     pub domain: Option<String>,
     /// What it is used for.
-    #[serde(deserialize_with = "lenient::word")]
+    #[serde(deserialize_with = "lenient::open_enum")]
     pub domain_type: Option<DomainType>,
     /// The organization that it belongs to.
     #[serde(deserialize_with = "lenient::text")]
@@ -31,10 +31,10 @@ pub struct OrganizationDomain {
     #[serde(deserialize_with = "lenient::secret")]
     pub txt_record_secret: Option<SecretString>,
     /// The verification status.
-    #[serde(deserialize_with = "lenient::word")]
+    #[serde(deserialize_with = "lenient::open_enum")]
     pub verification_status: Option<DomainVerificationStatus>,
     /// The verification method.
-    #[serde(deserialize_with = "lenient::word")]
+    #[serde(deserialize_with = "lenient::open_enum")]
     pub verification_method: Option<DomainVerificationMethod>,
     /// Time of the last change of that.
     #[serde(with = "lenient::timestamp")]

@@ -20,7 +20,7 @@ pub struct Organization {
     #[serde(deserialize_with = "lenient::text")]
     pub external_id: Option<String>,
     /// Where its data is stored.
-    #[serde(deserialize_with = "lenient::word")]
+    #[serde(deserialize_with = "lenient::open_enum")]
     pub region_code: Option<RegionCode>,
     /// Time of creation.
     #[serde(with = "lenient::timestamp")]

@@ -153,7 +153,7 @@ pub struct UserSession {
     #[serde(deserialize_with = "lenient::text")]
     pub organization_id: Option<String>,
     /// The status. An event of a logout may still contain the previous one.
-    #[serde(deserialize_with = "lenient::word")]
+    #[serde(deserialize_with = "lenient::open_enum")]
     pub status: Option<SessionStatus>,
     /// Time of creation.
     #[serde(with = "lenient::timestamp")]

@@ -37,7 +37,7 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
-        let request = request.map(ReplayBody::to_be_read);
+        let request = request.map(ReplayBody::buffered);
         // The body is not read if the headers are invalid.
         let now = config.clock.now();
         match SignedHeaders::read(request.headers(), config.kind, now) {

@@ -31,7 +31,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// The kind of a body, whatever its headers are called: a `trigger_point` on the top level
     /// makes it an interceptor request. Every body is of exactly one kind.
-    fn of_body(body: &[u8]) -> Self {
+    fn from_body(body: &[u8]) -> Self {
         // Its name can be written with escapes only. Searching for both is faster than parsing.
         if memmem::find(body, b"trigger_point").is_none() && memmem::find(body, b"\\u").is_none() {
             return Self::Webhook;
@@ -196,7 +196,7 @@ impl<'h> SignedHeaders<'h> {
         }
         match fits {
             false => Err(WebhookError::InvalidSignature),
-            true if self.kind != Kind::of_body(body) => Err(WebhookError::WrongKind),
+            true if self.kind != Kind::from_body(body) => Err(WebhookError::WrongKind),
             true => Ok(()),
         }
     }

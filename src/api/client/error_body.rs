@@ -15,7 +15,7 @@ const TOOL_ERROR: &str = "TOOL_ERROR";
 pub(in crate::api) struct ErrorBody(Map<String, Value>);
 
 impl ErrorBody {
-    pub(in crate::api) fn is_of_a_tool(&self) -> bool {
+    pub(in crate::api) fn is_tool_error(&self) -> bool {
         self.error_code() == Some(TOOL_ERROR) || self.tool_error_info().is_some()
     }
 
@@ -80,9 +80,9 @@ impl ErrorBody {
 }
 
 /// Whether the error comes from a tool's provider, through the environment.
-pub(in crate::api) fn is_of_a_tool(response: &Response<Bytes>) -> bool {
+pub(in crate::api) fn is_tool_error(response: &Response<Bytes>) -> bool {
     let body = ErrorBody::parse(response.body());
-    body.is_some_and(|body| body.is_of_a_tool())
+    body.is_some_and(|body| body.is_tool_error())
 }
 
 /// Whether the environment's gateway rejected the access token.

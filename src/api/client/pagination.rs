@@ -25,14 +25,14 @@ pub struct ItemStream<T>(BoxStream<'static, Result<T, ApiError>>);
 impl<T: Send + 'static> ItemStream<T> {
     pub(in crate::api) fn new<P: Page<Item = T>>(request: ApiRequest) -> Self {
         let start = Progress { items: VecDeque::new(), next: Some(String::new()) };
-        let state = (start, Trail::default(), request);
-        let items = stream::try_unfold(state, |(mut progress, mut trail, request)| async {
+        let state = (start, CycleDetector::default(), request);
+        let items = stream::try_unfold(state, |(mut progress, mut cycles, request)| async {
             loop {
                 if let Some(item) = progress.items.pop_front() {
-                    return Ok(Some((item, (progress, trail, request))));
+                    return Ok(Some((item, (progress, cycles, request))));
                 }
                 let Some(token) = progress.next.take() else { return Ok(None) };
-                if trail.comes_back_to(&token) {
+                if cycles.is_repeated(&token) {
                     return Err(ApiError::unexpected("pages that repeat"));
                 }
                 progress = Progress::after::<P>(&request, token).await?;
@@ -65,14 +65,14 @@ impl<T> fmt::Debug for ItemStream<T> {
 
 /// Detects a cycle of page tokens with one token in memory (Brent's algorithm).
 #[derive(Default)]
-struct Trail {
+struct CycleDetector {
     mark: String,
     steps: u64,
     next_mark: u64,
 }
 
-impl Trail {
-    fn comes_back_to(&mut self, token: &str) -> bool {
+impl CycleDetector {
+    fn is_repeated(&mut self, token: &str) -> bool {
         if self.steps > 0 && self.mark == token {
             return true;
         }
@@ -109,17 +109,17 @@ impl<T> Progress<T> {
 mod tests {
     use super::*;
 
-    fn comes_back(mut tokens: impl Iterator<Item = usize>) -> Option<usize> {
-        let mut trail = Trail::default();
-        tokens.position(|token| trail.comes_back_to(&token.to_string()))
+    fn first_repeated(mut tokens: impl Iterator<Item = usize>) -> Option<usize> {
+        let mut cycles = CycleDetector::default();
+        tokens.position(|token| cycles.is_repeated(&token.to_string()))
     }
 
     #[test]
     fn cycles_of_pages_of_any_length_are_detected() {
-        assert_eq!(comes_back(0..10_000), None);
+        assert_eq!(first_repeated(0..10_000), None);
         for (before, length) in [(1, 1), (1, 2), (3, 2), (2, 7), (100, 30)] {
             let circle = (before..before + length).cycle();
-            let found = comes_back((0..before).chain(circle).take(1000));
+            let found = first_repeated((0..before).chain(circle).take(1000));
             assert!(
                 found.is_some_and(|at| at < 4 * (before + length)),
                 "{before} {length} {found:?}"

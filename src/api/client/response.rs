@@ -37,28 +37,30 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
     let is_of_the_api = body.is_some() || response.body().is_empty();
     let body = body.unwrap_or_default();
     let secret = scalekit.client_secret().expose();
-    let answer = ErrorResponse {
+    let error_response = ErrorResponse {
         status,
         error_code: body.error_code().filter(|code| !is_secret(code, secret)).map(str::to_owned),
         message: body.explanation().and_then(|text| presentable(&without_addresses(&text), secret)),
     };
     match status {
-        StatusCode::UNAUTHORIZED => ApiError::Unauthorized(answer),
+        StatusCode::UNAUTHORIZED => ApiError::Unauthorized(error_response),
         StatusCode::TOO_MANY_REQUESTS => {
             let retry_after = retry_after(response, scalekit.clock().now());
-            ApiError::RateLimited { response: answer, retry_after }
+            ApiError::RateLimited { response: error_response, retry_after }
         }
-        _ if status.is_server_error() => ApiError::Unavailable(Unavailable::Failing(answer)),
+        _ if status.is_server_error() => {
+            ApiError::Unavailable(Unavailable::Failing(error_response))
+        }
         _ if status.is_redirection() => {
             ApiError::UnexpectedResponse { what: "a redirect", status: Some(status) }
         }
         _ if !status.is_client_error() => unexpected(response, "neither a success nor an error"),
         // A proxy's page does not say what the environment knows or allows.
         _ if !is_of_the_api => unexpected(response, "an error that is not the API's"),
-        StatusCode::FORBIDDEN => ApiError::Forbidden(answer),
-        StatusCode::NOT_FOUND => ApiError::NotFound(answer),
-        StatusCode::CONFLICT => ApiError::Conflict(answer),
-        _ => ApiError::InvalidRequest(answer),
+        StatusCode::FORBIDDEN => ApiError::Forbidden(error_response),
+        StatusCode::NOT_FOUND => ApiError::NotFound(error_response),
+        StatusCode::CONFLICT => ApiError::Conflict(error_response),
+        _ => ApiError::InvalidRequest(error_response),
     }
 }
 
@@ -82,18 +84,18 @@ mod tests {
     use crate::api::client::error_body::MAX_MESSAGE;
     use crate::http_client::UnreachableClient;
 
-    fn answered(status: u16, body: &str) -> ApiError {
+    fn error_of(status: u16, body: &str) -> ApiError {
         let scalekit = Scalekit::builder("https://acme.scalekit.test", "skc_1", "hunter2hunter2");
         let scalekit = scalekit.http_client(UnreachableClient).build().unwrap();
         let response = Response::builder().status(status).body(Bytes::from(body.to_owned()));
         read::<Map<String, Value>>(&response.unwrap(), &scalekit).unwrap_err()
     }
 
-    fn said(status: u16, body: &str) -> (Option<String>, Option<String>) {
-        let error = answered(status, body);
-        let answer = error.response().unwrap();
-        assert_eq!(answer.status, status);
-        (answer.error_code.clone(), answer.message.clone())
+    fn described(status: u16, body: &str) -> (Option<String>, Option<String>) {
+        let error = error_of(status, body);
+        let error_response = error.response().unwrap();
+        assert_eq!(error_response.status, status);
+        (error_response.error_code.clone(), error_response.message.clone())
     }
 
     #[test]
@@ -118,7 +120,7 @@ mod tests {
             ("{}", (None, None)),
             ("", (None, None)),
         ] {
-            assert_eq!(said(404, body), expected, "{body}");
+            assert_eq!(described(404, body), expected, "{body}");
         }
     }
 
@@ -126,15 +128,15 @@ mod tests {
     fn statuses_determine_the_error() {
         let body = r#"{"code":3,"message":"m"}"#;
         for status in [400, 408, 412, 413, 422, 499] {
-            assert!(matches!(answered(status, body), ApiError::InvalidRequest(_)), "{status}");
+            assert!(matches!(error_of(status, body), ApiError::InvalidRequest(_)), "{status}");
         }
-        assert!(matches!(answered(401, "<html>"), ApiError::Unauthorized(_)));
-        assert!(matches!(answered(403, body), ApiError::Forbidden(_)));
-        assert!(matches!(answered(404, body), ApiError::NotFound(_)));
-        assert!(matches!(answered(409, body), ApiError::Conflict(_)));
-        assert!(matches!(answered(429, ""), ApiError::RateLimited { .. }));
+        assert!(matches!(error_of(401, "<html>"), ApiError::Unauthorized(_)));
+        assert!(matches!(error_of(403, body), ApiError::Forbidden(_)));
+        assert!(matches!(error_of(404, body), ApiError::NotFound(_)));
+        assert!(matches!(error_of(409, body), ApiError::Conflict(_)));
+        assert!(matches!(error_of(429, ""), ApiError::RateLimited { .. }));
         for status in [500, 501, 502, 503, 504] {
-            assert!(matches!(answered(status, "<html>"), ApiError::Unavailable(_)), "{status}");
+            assert!(matches!(error_of(status, "<html>"), ApiError::Unavailable(_)), "{status}");
         }
         for (status, body) in [
             (200, "<html>"),
@@ -145,7 +147,7 @@ mod tests {
             (404, "<html>"),
             (404, "[]"),
         ] {
-            let error = answered(status, body);
+            let error = error_of(status, body);
             assert!(matches!(error, ApiError::UnexpectedResponse { .. }), "{status} {body}");
         }
     }
@@ -159,7 +161,7 @@ mod tests {
             (302, "<html>", "a redirect"),
             (404, "Not Found", "an error that is not the API's"),
         ] {
-            let ApiError::UnexpectedResponse { what, .. } = answered(status, body) else {
+            let ApiError::UnexpectedResponse { what, .. } = error_of(status, body) else {
                 panic!("{status} {body} is another error")
             };
             assert_eq!(what, named, "{status} {body}");
@@ -168,14 +170,16 @@ mod tests {
 
     #[test]
     fn messages_are_short_without_secrets_and_line_breaks() {
-        let said = |message: &str| {
-            said(400, &serde_json::json!({ "message": message }).to_string()).1.unwrap_or_default()
+        let described = |message: &str| {
+            described(400, &serde_json::json!({ "message": message }).to_string())
+                .1
+                .unwrap_or_default()
         };
-        assert_eq!(said("bad\r\nfake log line\u{1b}[2J"), "bad fake log line [2J");
-        assert_eq!(said("token Bearer=eyJhbGciOi.eyJ.x is bad"), "token [redacted] is bad");
-        assert_eq!(said("secret is hunter2hunter2."), "secret is [redacted].");
-        assert_eq!(said(&"é".repeat(5000)).chars().count(), MAX_MESSAGE);
-        assert_eq!(said(" \n "), "");
+        assert_eq!(described("bad\r\nfake log line\u{1b}[2J"), "bad fake log line [2J");
+        assert_eq!(described("token Bearer=eyJhbGciOi.eyJ.x is bad"), "token [redacted] is bad");
+        assert_eq!(described("secret is hunter2hunter2."), "secret is [redacted].");
+        assert_eq!(described(&"é".repeat(5000)).chars().count(), MAX_MESSAGE);
+        assert_eq!(described(" \n "), "");
         for address in [
             "<ada@acme.test>,",
             "'a.b+c%40acme.test'",
@@ -185,11 +189,11 @@ mod tests {
             "_@acme.test",
             "\u{e4}@\u{f6}.test",
         ] {
-            assert_eq!(said(&format!("no {address} here")), "no [redacted] here", "{address}");
+            assert_eq!(described(&format!("no {address} here")), "no [redacted] here", "{address}");
         }
         let others = "the field \"@type\" is @ 5 or user@";
-        assert_eq!(said(others), others);
-        let error = answered(404, r#"{"message":"not here","error_code":"GONE"}"#);
+        assert_eq!(described(others), others);
+        let error = error_of(404, r#"{"message":"not here","error_code":"GONE"}"#);
         let shown = "the API does not know this resource: 404 Not Found, GONE: not here";
         assert_eq!(error.to_string(), shown);
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode, header};
 use time::OffsetDateTime;
 
-use super::error_body::{is_of_a_tool, is_unauthenticated};
+use super::error_body::{is_tool_error, is_unauthenticated};
 use super::response::retry_after;
 use crate::http_client::HttpClientError;
 use crate::util::jitter::jitter;
@@ -15,7 +15,7 @@ pub(in crate::api) const MAX_RETRIES: u32 = 2;
 
 /// The delay before the first retry. It doubles with each retry; jitter shortens it by at most
 /// half.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
 
 /// A longer `Retry-After` fails the call at once.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
@@ -42,7 +42,7 @@ impl Retries {
         let is_ours = || match self {
             Self::Proxied => is_unauthenticated(response),
             // A 401 of a tool's provider does not concern our token.
-            _ => !is_of_a_tool(response),
+            _ => !is_tool_error(response),
         };
         response.status() == StatusCode::UNAUTHORIZED && is_ours()
     }
@@ -57,7 +57,7 @@ impl Retries {
         match self {
             Self::Idempotent | Self::Unsent => true,
             // A proxy may have replaced the response, after the environment has processed the call.
-            Self::Never => is_unauthenticated(response) || names_token_invalid(response),
+            Self::Never => is_unauthenticated(response) || rejects_token(response),
             // Other services may reject with the same body as the gateway.
             Self::Proxied => method.is_idempotent(),
         }
@@ -74,7 +74,7 @@ impl Retries {
             (Self::Idempotent | Self::Unsent, Err(HttpClientError::Connect(_))) => {
                 Some(backoff(retried))
             }
-            (Self::Idempotent, Ok(response)) if may_pass(response) => {
+            (Self::Idempotent, Ok(response)) if is_transient(response) => {
                 match retry_after(response, now) {
                     None => Some(backoff(retried)),
                     Some(wait) if wait <= MAX_RETRY_AFTER => Some(wait + backoff(retried)),
@@ -87,7 +87,7 @@ impl Retries {
 }
 
 /// Whether the challenge rejects the token (RFC 6750, section 3.1).
-fn names_token_invalid(response: &Response<Bytes>) -> bool {
+fn rejects_token(response: &Response<Bytes>) -> bool {
     let mut challenges = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
     challenges.any(|challenge| {
         challenge.to_str().is_ok_and(|text| text.contains(r#"error="invalid_token""#))
@@ -95,9 +95,9 @@ fn names_token_invalid(response: &Response<Bytes>) -> bool {
 }
 
 /// Whether the error is temporary. That of a busy tool provider is not retried.
-fn may_pass(response: &Response<Bytes>) -> bool {
+fn is_transient(response: &Response<Bytes>) -> bool {
     match response.status() {
-        StatusCode::TOO_MANY_REQUESTS => !is_of_a_tool(response),
+        StatusCode::TOO_MANY_REQUESTS => !is_tool_error(response),
         StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
             true
         }
@@ -107,7 +107,7 @@ fn may_pass(response: &Response<Bytes>) -> bool {
 
 /// Between half of the delay and all of it.
 fn backoff(retried: u32) -> Duration {
-    FIRST_WAIT.saturating_mul(2_u32.saturating_pow(retried)).mul_f64(jitter(0.5))
+    INITIAL_BACKOFF.saturating_mul(2_u32.saturating_pow(retried)).mul_f64(jitter(0.5))
 }
 
 #[cfg(test)]

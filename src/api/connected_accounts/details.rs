@@ -32,10 +32,10 @@ pub struct ConnectedAccount {
     #[serde(default, deserialize_with = "wire::text")]
     pub provider: Option<String>,
     /// How your app is authorized.
-    #[serde(default, deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::open_enum")]
     pub authorization_type: Option<AuthorizationType>,
     /// The status.
-    #[serde(default, deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::open_enum")]
     pub status: Option<ConnectedAccountStatus>,
     /// Expiry of its token. The environment refreshes it automatically if possible.
     #[serde(default, with = "wire::timestamp")]

@@ -15,7 +15,7 @@ const CAPACITY: usize = 64;
 /// Cheap to clone; clones share one channel.
 ///
 /// An event only triggers an earlier request to the API, whose response decides. Events are
-/// optional, so it does not matter which of several replicas receives a webhook.
+/// optional, so any replica may receive the webhook.
 ///
 /// ```
 /// use tower_scalekit::api::connected_accounts::AccountEvents;
@@ -44,8 +44,8 @@ impl AccountEvents {
         true
     }
 
-    pub(super) fn listen(&self) -> SignedPayload {
-        SignedPayload(Some(self.0.subscribe()))
+    pub(super) fn listen(&self) -> AccountUpdates {
+        AccountUpdates(Some(self.0.subscribe()))
     }
 }
 
@@ -62,24 +62,24 @@ impl fmt::Debug for AccountEvents {
 }
 
 /// The events since the subscription.
-pub(super) struct SignedPayload(Option<broadcast::Receiver<Arc<ConnectedAccount>>>);
+pub(super) struct AccountUpdates(Option<broadcast::Receiver<Arc<ConnectedAccount>>>);
 
-impl SignedPayload {
-    pub(super) fn nothing() -> Self {
+impl AccountUpdates {
+    pub(super) fn none() -> Self {
         Self(None)
     }
 
     /// Skips the events received so far.
-    pub(super) fn forget(&mut self) {
+    pub(super) fn skip_received(&mut self) {
         self.0 = self.0.take().map(|events| events.resubscribe());
     }
 
     /// Resolves at the next event about this account. An event that is lost among too many others
     /// would only have triggered the next request earlier.
-    pub(super) async fn about(&mut self, key: &AccountKey) {
+    pub(super) async fn next_for(&mut self, key: &AccountKey) {
         while let Some(events) = &mut self.0 {
             match events.recv().await {
-                Ok(account) if key.may_be(&account) => return,
+                Ok(account) if key.may_match(&account) => return,
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => self.0 = None,
             }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::future::{BoxFuture, join};
 use tokio::time::{sleep, timeout};
 
-use super::events::SignedPayload;
+use super::events::AccountUpdates;
 use super::{AccountEvents, AccountKey, ConnectedAccount};
 use super::{ApiError, ConnectedAccountsApi};
 use crate::model::ConnectedAccountStatus;
@@ -14,10 +14,10 @@ use crate::util::jitter::jitter;
 
 const DEADLINE: Duration = Duration::from_secs(5 * 60);
 /// The first interval; each is 1.5 times the previous one.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const INITIAL_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// Minimum interval between two requests, however many events arrive.
-const SHORTEST_PAUSE: Duration = Duration::from_millis(750);
+const MIN_PAUSE: Duration = Duration::from_millis(750);
 
 /// Waits until an account is `ACTIVE`. Returned by [`ConnectedAccountsApi::wait_until_active`];
 /// `.await` it, or drop it to stop waiting.
@@ -65,12 +65,12 @@ impl WaitUntilActive {
     ) -> Result<ConnectedAccount, WaitError> {
         // Subscribed before the first request, so that no event is missed in between.
         let mut events =
-            self.events.as_ref().map_or_else(SignedPayload::nothing, AccountEvents::listen);
-        let mut pause = FIRST_PAUSE;
+            self.events.as_ref().map_or_else(AccountUpdates::none, AccountEvents::listen);
+        let mut pause = INITIAL_PAUSE;
         loop {
             // This request covers all events so far.
-            events.forget();
-            let mut least = SHORTEST_PAUSE;
+            events.skip_received();
+            let mut least = MIN_PAUSE;
             match self.accounts.get(&self.key).await {
                 Ok(account) if account.is_active() => return Ok(account),
                 Ok(account) => {
@@ -89,12 +89,12 @@ impl WaitUntilActive {
                 Err(ApiError::Unavailable(_)) => {}
                 Err(error) => return Err(error.into()),
             }
-            let event = timeout(pause.mul_f64(jitter(0.25)), events.about(&self.key));
+            let event = timeout(pause.mul_f64(jitter(0.25)), events.next_for(&self.key));
             // Events never shorten `least`.
             let (event, ()) = join(event, sleep(least)).await;
             pause = match event {
-                Ok(()) => FIRST_PAUSE,
-                Err(_) => (pause * 3 / 2).min(LONGEST_PAUSE),
+                Ok(()) => INITIAL_PAUSE,
+                Err(_) => (pause * 3 / 2).min(MAX_PAUSE),
             };
         }
     }

@@ -22,7 +22,7 @@ pub struct Connection {
     #[serde(default, deserialize_with = "wire::text")]
     pub organization_name: Option<String>,
     /// The identity provider.
-    #[serde(default, deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::open_enum")]
     pub provider: Option<ConnectionProvider>,
     /// The provider's key, for instance `okta`.
     #[serde(default, deserialize_with = "wire::text")]
@@ -31,10 +31,10 @@ pub struct Connection {
     #[serde(default, deserialize_with = "wire::text")]
     pub key_id: Option<String>,
     /// How users sign in.
-    #[serde(default, rename = "type", deserialize_with = "wire::word")]
+    #[serde(default, rename = "type", deserialize_with = "wire::open_enum")]
     pub connection_type: Option<ConnectionType>,
     /// The setup status.
-    #[serde(default, deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::open_enum")]
     pub status: Option<ConnectionStatus>,
     /// Whether users can sign in through it.
     #[serde(default)]

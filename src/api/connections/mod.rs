@@ -109,7 +109,8 @@ impl ConnectionsApi {
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn get(&self, organization_id: &str, id: &str) -> Result<Connection, ApiError> {
-        let response: Got = self.one(Method::GET, "{id}", organization_id, id).send().await?;
+        let response: GetResponse =
+            self.one(Method::GET, "{id}", organization_id, id).send().await?;
         response.connection.ok_or(ApiError::unexpected("a response without its connection"))
     }
 
@@ -160,7 +161,7 @@ impl ConnectionsApi {
 }
 
 async fn listed(request: ApiRequest) -> Result<Vec<Connection>, ApiError> {
-    Ok(request.send::<Listed>().await?.connections)
+    Ok(request.send::<ListResponse>().await?.connections)
 }
 
 /// State of a connection after it was enabled or disabled.
@@ -177,13 +178,13 @@ pub struct ToggledConnection {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Listed {
+struct ListResponse {
     #[serde(deserialize_with = "wire::or_default")]
     connections: Vec<Connection>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Got {
+struct GetResponse {
     connection: Option<Connection>,
 }

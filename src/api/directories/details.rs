@@ -23,10 +23,10 @@ pub struct Directory {
     #[serde(default)]
     pub enabled: Option<bool>,
     /// How it is synchronized.
-    #[serde(default, deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::open_enum")]
     pub directory_type: Option<DirectoryType>,
     /// The provider.
-    #[serde(default, deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::open_enum")]
     pub directory_provider: Option<DirectoryProvider>,
     /// The SCIM endpoint for the provider.
     #[serde(default, deserialize_with = "wire::text")]

@@ -74,7 +74,7 @@ impl DirectoriesApi {
             .0
             .request(Method::GET, path)
             .path_parameter("organization_id", organization_id)
-            .send::<Listed>()
+            .send::<ListResponse>()
             .await?
             .directories)
     }
@@ -104,7 +104,7 @@ impl DirectoriesApi {
         organization_id: &str,
         directory_id: &str,
     ) -> Result<Directory, ApiError> {
-        let response: Got = self
+        let response: GetResponse = self
             .one(Method::GET, "{id}", organization_id)
             .path_parameter("id", directory_id)
             .send()
@@ -240,14 +240,14 @@ pub struct ToggledDirectory {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Listed {
+struct ListResponse {
     #[serde(deserialize_with = "wire::or_default")]
     directories: Vec<Directory>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Got {
+struct GetResponse {
     directory: Option<Directory>,
 }
 

@@ -205,7 +205,7 @@ pub struct Organization {
     #[serde(default, deserialize_with = "wire::text")]
     pub logo_url: Option<String>,
     /// Where its data is stored.
-    #[serde(default, deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::open_enum")]
     pub region_code: Option<RegionCode>,
     /// Time of creation.
     #[serde(default, with = "wire::timestamp")]

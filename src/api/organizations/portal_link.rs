@@ -105,7 +105,7 @@ impl Response {
         let url = environment
             .join(location.expose())
             .ok()
-            .filter(is_of_a_page)
+            .filter(is_web_url)
             .ok_or(ApiError::unexpected("a link that is not an http or https URL"))?;
         Ok(PortalLink {
             id: link.id,
@@ -118,7 +118,7 @@ impl Response {
 
 /// Whether its origin is valid in a `Content-Security-Policy`, where a `;` in a host begins another
 /// directive and a `*` is a wildcard.
-fn is_of_a_page(url: &Url) -> bool {
+fn is_web_url(url: &Url) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
     matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|h| h.bytes().all(fits))
 }

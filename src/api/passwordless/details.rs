@@ -170,7 +170,7 @@ pub(super) struct SentResponse {
     expires_at: Option<OffsetDateTime>,
     #[serde(deserialize_with = "wire::number")]
     expires_in: Option<u64>,
-    #[serde(deserialize_with = "wire::word")]
+    #[serde(deserialize_with = "wire::open_enum")]
     passwordless_type: Option<PasswordlessType>,
 }
 
@@ -196,9 +196,9 @@ pub(super) struct VerifiedResponse {
     email: Option<String>,
     #[serde(deserialize_with = "wire::text")]
     state: Option<String>,
-    #[serde(deserialize_with = "wire::word")]
+    #[serde(deserialize_with = "wire::open_enum")]
     template: Option<MailTemplate>,
-    #[serde(deserialize_with = "wire::word")]
+    #[serde(deserialize_with = "wire::open_enum")]
     passwordless_type: Option<PasswordlessType>,
 }
 

@@ -101,7 +101,7 @@ impl PasswordlessApi {
     ) -> Result<VerifiedEmail, PasswordlessError> {
         let (auth_request_id, code) = (Some(auth_request_id), Some(code));
         let credentials = Credentials { auth_request_id, code, ..Default::default() };
-        self.verify(&credentials).await.map_err(PasswordlessError::of_code)
+        self.verify(&credentials).await.map_err(PasswordlessError::from_code)
     }
 
     /// Verifies the `link_token` of a magic link. If the dashboard is set to "enforce same browser
@@ -133,7 +133,7 @@ impl PasswordlessApi {
             .json(body)
             .send::<SentResponse>()
             .await
-            .map_err(|error| PasswordlessError::of_mail(error, verb == "resend"))?
+            .map_err(|error| PasswordlessError::from_mail(error, verb == "resend"))?
             .sent()?)
     }
 
@@ -177,7 +177,7 @@ pub enum PasswordlessError {
 }
 
 impl PasswordlessError {
-    fn of_mail(error: ApiError, is_resend: bool) -> Self {
+    fn from_mail(error: ApiError, is_resend: bool) -> Self {
         match error {
             ApiError::RateLimited { response, retry_after }
                 if !is_of_the_environment(&response, &["mail", "otp", "passwordless"]) =>
@@ -189,7 +189,7 @@ impl PasswordlessError {
         }
     }
 
-    fn of_code(error: ApiError) -> Self {
+    fn from_code(error: ApiError) -> Self {
         match error {
             ApiError::RateLimited { response, .. }
                 if !is_of_the_environment(&response, &["attempt", "otp", "passwordless"]) =>

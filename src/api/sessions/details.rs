@@ -18,7 +18,7 @@ pub struct SessionDetails {
     #[serde(default, deserialize_with = "wire::text")]
     pub organization_id: Option<String>,
     /// The status.
-    #[serde(default, deserialize_with = "wire::word")]
+    #[serde(default, deserialize_with = "wire::open_enum")]
     pub status: Option<SessionStatus>,
     /// Time of creation.
     #[serde(default, with = "wire::timestamp")]

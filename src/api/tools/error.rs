@@ -41,7 +41,7 @@ impl fmt::Display for ToolError {
 /// The error of a tool's provider, if the environment includes it.
 pub(super) fn tool_error(response: &Response<Bytes>, scalekit: &Scalekit) -> Option<ToolError> {
     let body = ErrorBody::parse(response.body())?;
-    if response.status().is_success() || !body.is_of_a_tool() {
+    if response.status().is_success() || !body.is_tool_error() {
         return None;
     }
     let info = body.tool_error_info();

@@ -5,11 +5,11 @@ use std::task::Poll;
 use super::grammar::{
     Action, Expected, MAX_TOKEN_BYTES, Step, Unclear, colon_length, scalar, skip_text, spaces,
 };
-use super::names::{Likeness, compare, first_letter, is_private};
+use super::names::{NameMatch, compare, first_letter, is_private};
 use super::operation::{Operation, name_member};
 
 /// Bytes that are read at once: a small fraction of a millisecond for any content.
-const BYTES_AT_ONCE: usize = 128 * 1024;
+const CHUNK_BYTES: usize = 128 * 1024;
 /// Maximum depth; serde_json has the same limit.
 const MAX_DEPTH: usize = 127;
 /// Depth of the members of the message and of `params`.
@@ -20,7 +20,7 @@ const DECISIVE_DEPTH: usize = 2;
 /// appear once: of two, one parser keeps the first and another the last.
 #[derive(Debug)]
 pub(crate) struct MessageReader {
-    place: Place,
+    cursor: Cursor,
     /// What follows a value, by its depth.
     after_value: [Expected; MAX_DEPTH + 1],
     /// The bytes before it are valid UTF-8.
@@ -37,7 +37,7 @@ pub(crate) struct MessageReader {
 
 /// Position within a message.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place {
+struct Cursor {
     position: usize,
     /// Number of objects and arrays around the position.
     depth: usize,
@@ -77,9 +77,9 @@ const NAMES: [&str; 3] = ["name", "uri", "taskId"];
 impl MessageReader {
     /// Reads a part of `body`, which is the same in each call. Ready when the operation is known.
     pub(super) fn poll_read(&mut self, body: &[u8]) -> Poll<Operation> {
-        let end = body.len().min(self.place.position + BYTES_AT_ONCE);
+        let end = body.len().min(self.cursor.position + CHUNK_BYTES);
         match self.read_part(body, end) {
-            Ok(()) if self.place.position < body.len() || self.valid_up_to < body.len() => {
+            Ok(()) if self.cursor.position < body.len() || self.valid_up_to < body.len() => {
                 Poll::Pending
             }
             Ok(()) => Poll::Ready(self.operation(body).unwrap_or(Operation::Unclear)),
@@ -91,7 +91,7 @@ impl MessageReader {
     fn read_part(&mut self, body: &[u8], end: usize) -> Step {
         self.validate_utf8(body, end)?;
         // Kept in registers: large messages spend their time in this loop.
-        let Place { mut position, mut depth, mut expected, mut text_start } = self.place;
+        let Cursor { mut position, mut depth, mut expected, mut text_start } = self.cursor;
         let part = body.get(..end).unwrap_or_default();
         while let Some(&byte) = part.get(position) {
             let is_decisive = depth <= DECISIVE_DEPTH;
@@ -177,7 +177,7 @@ impl MessageReader {
                 Action::Reject => return Err(Unclear),
             }
         }
-        self.place = Place { position, depth, expected, text_start };
+        self.cursor = Cursor { position, depth, expected, text_start };
         Ok(())
     }
 
@@ -214,18 +214,18 @@ impl MessageReader {
         if depth == 1 {
             for (index, known) in TOP.into_iter().enumerate() {
                 match compare(name, first, known) {
-                    Likeness::Same => return Ok(Some(Member::Top(index))),
-                    Likeness::Variant if EXACT.contains(&index) => return Err(Unclear),
-                    Likeness::Variant | Likeness::Other => {}
+                    NameMatch::Same => return Ok(Some(Member::Top(index))),
+                    NameMatch::Variant if EXACT.contains(&index) => return Err(Unclear),
+                    NameMatch::Variant | NameMatch::Other => {}
                 }
             }
             return Ok(None);
         }
         for (index, (known, variant)) in NAMES.into_iter().zip(&mut self.has_variant).enumerate() {
             match compare(name, first, known) {
-                Likeness::Same => return Ok(Some(Member::Params(index))),
-                Likeness::Variant => *variant = true,
-                Likeness::Other => {}
+                NameMatch::Same => return Ok(Some(Member::Params(index))),
+                NameMatch::Variant => *variant = true,
+                NameMatch::Other => {}
             }
         }
         Ok(None)
@@ -246,7 +246,7 @@ impl MessageReader {
 
     /// The operation of the whole message.
     fn operation(&self, body: &[u8]) -> Option<Operation> {
-        if self.place.expected != Expected::End {
+        if self.cursor.expected != Expected::End {
             return None;
         }
         let Some(method) = self.top[METHOD] else {
@@ -279,7 +279,7 @@ impl Content {
 impl Default for MessageReader {
     fn default() -> Self {
         Self {
-            place: Place::default(),
+            cursor: Cursor::default(),
             after_value: [Expected::End; MAX_DEPTH + 1],
             valid_up_to: 0,
             member: None,
@@ -418,8 +418,8 @@ mod tests {
     fn the_result_does_not_depend_on_where_parts_end() {
         let in_parts = |body: &[u8], bytes: usize| {
             let mut reader = MessageReader::default();
-            while reader.place.position < body.len() {
-                let end = body.len().min(reader.place.position + bytes);
+            while reader.cursor.position < body.len() {
+                let end = body.len().min(reader.cursor.position + bytes);
                 if reader.read_part(body, end).is_err() {
                     return Operation::Unclear;
                 }
@@ -457,7 +457,7 @@ mod tests {
         };
         let add = Operation::Call { method: "tools/call".into(), name: Some("add".into()) };
         for filling in ["{\"é\":{}},", "\"\\n\",", "1.5e3 ,", "true,\n", "\"aaaaaaaaaaaaé\","] {
-            for count in [0, 1, BYTES_AT_ONCE / filling.len(), 3 * BYTES_AT_ONCE / filling.len()] {
+            for count in [0, 1, CHUNK_BYTES / filling.len(), 3 * CHUNK_BYTES / filling.len()] {
                 let body = call(&filling.repeat(count));
                 let mut reader = MessageReader::default();
                 let mut parts = 1;
@@ -468,16 +468,16 @@ mod tests {
                     }
                 };
                 assert_eq!(operation, add, "{filling} {count}");
-                assert!(parts > body.len() / (2 * BYTES_AT_ONCE), "{parts}");
+                assert!(parts > body.len() / (2 * CHUNK_BYTES), "{parts}");
                 let mut broken = body.into_bytes();
                 let end = broken.len() - 40;
                 broken[end..].fill(0xC3);
                 assert_eq!(read(&broken), Operation::Unclear);
             }
         }
-        let text = call(&format!("\"{}\",", "aé".repeat(BYTES_AT_ONCE)));
+        let text = call(&format!("\"{}\",", "aé".repeat(CHUNK_BYTES)));
         assert_eq!(read(text.as_bytes()), add);
-        let spaces = call(&" ".repeat(3 * BYTES_AT_ONCE));
+        let spaces = call(&" ".repeat(3 * CHUNK_BYTES));
         assert_eq!(read(spaces.as_bytes()), add);
     }
 }

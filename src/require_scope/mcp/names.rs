@@ -5,7 +5,7 @@
 const PRIVATE_PREFIX: &str = "$serde_json::private::";
 
 /// Similarity of a name to a known one.
-pub(super) enum Likeness {
+pub(super) enum NameMatch {
     Same,
     /// Some parsers treat it as equal: they ignore case, a few by Unicode's rules.
     Variant,
@@ -13,16 +13,16 @@ pub(super) enum Likeness {
 }
 
 /// Compares a name, which begins with the folded letter `first`, with a known one.
-pub(super) fn compare(name: &[u8], first: char, known: &str) -> Likeness {
+pub(super) fn compare(name: &[u8], first: char, known: &str) -> NameMatch {
     if !known.starts_with(first) {
-        return Likeness::Other;
+        return NameMatch::Other;
     }
     if decode(name).eq(known.chars()) {
-        Likeness::Same
+        NameMatch::Same
     } else if decode(name).map(fold).eq(known.chars().map(fold)) {
-        Likeness::Variant
+        NameMatch::Variant
     } else {
-        Likeness::Other
+        NameMatch::Other
     }
 }
 

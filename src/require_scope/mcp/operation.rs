@@ -17,19 +17,23 @@ pub(super) enum Operation {
 
 impl Operation {
     /// The operation in the headers, if they have one.
-    pub(super) fn of_headers(headers: &HeaderMap) -> Option<Self> {
+    pub(super) fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let method = header_text(headers, "mcp-method");
         let name = header_text(headers, "mcp-name");
         match (method, name) {
-            (Said::Nothing, Said::Nothing) => None,
-            (Said::Text(method), Said::Nothing) => Some(Self::Call { method, name: None }),
-            (Said::Text(method), Said::Text(name)) => Some(Self::Call { method, name: Some(name) }),
+            (HeaderText::Absent, HeaderText::Absent) => None,
+            (HeaderText::Text(method), HeaderText::Absent) => {
+                Some(Self::Call { method, name: None })
+            }
+            (HeaderText::Text(method), HeaderText::Text(name)) => {
+                Some(Self::Call { method, name: Some(name) })
+            }
             _ => Some(Self::Unclear),
         }
     }
 
     /// Whether the method's required name is present. Headers may omit it.
-    pub(super) fn is_whole(&self) -> bool {
+    pub(super) fn has_required_name(&self) -> bool {
         match self {
             Self::Call { method, name } => name.is_some() || name_member(method).is_none(),
             Self::Nothing | Self::Unclear => true,
@@ -37,11 +41,11 @@ impl Operation {
     }
 
     /// Combines headers and body: the body's operation, unless a header contradicts it.
-    pub(super) fn confirmed_by(self, headers: Option<Self>) -> Self {
+    pub(super) fn unless_contradicted_by(self, headers: Option<Self>) -> Self {
         let agree = match (&self, headers) {
             (_, None) => true,
-            (Self::Call { method, name }, Some(Self::Call { method: said, name: said_name })) => {
-                *method == said && said_name.is_none_or(|said| name.as_deref() == Some(&*said))
+            (Self::Call { method, name }, Some(Self::Call { method: sent, name: sent_name })) => {
+                *method == sent && sent_name.is_none_or(|sent| name.as_deref() == Some(&*sent))
             }
             _ => false,
         };
@@ -87,20 +91,20 @@ pub(super) fn name_member(method: &str) -> Option<&'static str> {
     }
 }
 
-enum Said {
-    Nothing,
+enum HeaderText {
+    Absent,
     Text(String),
     /// Several values, or one that is not text.
-    Confused,
+    Ambiguous,
 }
 
-fn header_text(headers: &HeaderMap, name: &str) -> Said {
+fn header_text(headers: &HeaderMap, name: &str) -> HeaderText {
     let mut values = headers.get_all(name).iter();
-    let Some(value) = values.next() else { return Said::Nothing };
+    let Some(value) = values.next() else { return HeaderText::Absent };
     let text = value.to_str().ok().filter(|_| values.next().is_none());
     match text.map(str::trim) {
-        Some(text) => decoded(text).map_or(Said::Confused, Said::Text),
-        None => Said::Confused,
+        Some(text) => decoded(text).map_or(HeaderText::Ambiguous, HeaderText::Text),
+        None => HeaderText::Ambiguous,
     }
 }
 
@@ -200,7 +204,7 @@ mod tests {
             let headers = values.iter().map(|(name, value)| {
                 (HeaderName::from_static(name), HeaderValue::from_static(value))
             });
-            Operation::of_headers(&headers.collect())
+            Operation::from_headers(&headers.collect())
         };
         let add = || call("tools/call", Some("add"));
         for agreeing in [
@@ -209,7 +213,7 @@ mod tests {
             &[("mcp-method", "tools/call"), ("mcp-name", "add")],
             &[("mcp-method", " tools/call "), ("mcp-name", "=?base64?YWRk?=")],
         ] {
-            assert_eq!(add().confirmed_by(headers(agreeing)), add(), "{agreeing:?}");
+            assert_eq!(add().unless_contradicted_by(headers(agreeing)), add(), "{agreeing:?}");
         }
         for contradicting in [
             &[("mcp-method", "tools/list")][..],
@@ -220,12 +224,12 @@ mod tests {
             &[("mcp-method", "tools/call"), ("mcp-name", "add"), ("mcp-name", "add")],
             &[("mcp-method", "tools/call"), ("mcp-name", "=?base64?!?=")],
         ] {
-            let operation = add().confirmed_by(headers(contradicting));
+            let operation = add().unless_contradicted_by(headers(contradicting));
             assert_eq!(operation, Operation::Unclear, "{contradicting:?}");
         }
-        let said = headers(&[("mcp-method", "tools/list"), ("mcp-name", "add")]);
-        assert_eq!(call("tools/list", None).confirmed_by(said), Operation::Unclear);
-        let said = headers(&[("mcp-method", "tools/list")]);
-        assert_eq!(Operation::Nothing.confirmed_by(said), Operation::Unclear);
+        let sent = headers(&[("mcp-method", "tools/list"), ("mcp-name", "add")]);
+        assert_eq!(call("tools/list", None).unless_contradicted_by(sent), Operation::Unclear);
+        let sent = headers(&[("mcp-method", "tools/list")]);
+        assert_eq!(Operation::Nothing.unless_contradicted_by(sent), Operation::Unclear);
     }
 }

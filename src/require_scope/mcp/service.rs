@@ -37,10 +37,10 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         decline_http2_upgrade(&mut request);
         let Some(decision) = self.config.decide_unread(&mut request) else {
-            let request = request.map(ReplayBody::to_be_read);
+            let request = request.map(ReplayBody::buffered);
             return ResponseFuture::pending(&self.config, None, request, &mut self.inner);
         };
-        ResponseFuture::decided(decision, request.map(ReplayBody::untouched), &mut self.inner)
+        ResponseFuture::decided(decision, request.map(ReplayBody::passthrough), &mut self.inner)
     }
 }
 
@@ -91,7 +91,9 @@ impl RequireMcpScope {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         };
-        Poll::Ready(Ok(operation.confirmed_by(Operation::of_headers(request.headers()))))
+        Poll::Ready(
+            Ok(operation.unless_contradicted_by(Operation::from_headers(request.headers()))),
+        )
     }
 
     /// Decides without the body if possible: headers may cause an early rejection, and only an
@@ -100,7 +102,7 @@ impl RequireMcpScope {
         let operation = if has_no_operation(request) && request.body().is_end_stream() {
             Some(Operation::Nothing)
         } else if is_readable(request) {
-            Operation::of_headers(request.headers()).filter(Operation::is_whole)
+            Operation::from_headers(request.headers()).filter(Operation::has_required_name)
         } else {
             Some(Operation::Unclear)
         };

@@ -88,7 +88,7 @@ type Outcome = Result<Value, RejectedRequest>;
 
 /// Oldest first.
 fn list(environment: &Environment, request: &Request<Bytes>) -> Outcome {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     let names: Vec<_> = query.all("connection_names").collect();
     if names.len() > 20 || (!names.is_empty() && query.get("connector").is_some()) {
         let message = "connection_names are at most 20, and not together with connector";
@@ -108,7 +108,7 @@ fn list(environment: &Environment, request: &Request<Bytes>) -> Outcome {
 }
 
 fn search(environment: &Environment, request: &Request<Bytes>) -> Outcome {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     let text = query
         .get("query")
         .filter(|text| text.chars().count() >= 3)
@@ -150,7 +150,7 @@ fn page(
 }
 
 fn get(environment: &Environment, request: &Request<Bytes>, with_credentials: bool) -> Outcome {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     let which = which(|name| query.get(name))?;
     let state = environment.lock();
     let account = known(&state, &which)?;

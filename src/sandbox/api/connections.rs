@@ -13,7 +13,7 @@ use crate::sandbox::state::connections::Connection;
 
 /// Only enabled ones, unless all are requested.
 pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     let all = match query.get("include") {
         None => false,
         Some("all") => true,

@@ -62,7 +62,7 @@ pub(super) fn users(
     directory_id: &str,
     request: &Request<Bytes>,
 ) -> ApiResult {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     let updated_after = parse::time(&query, "updated_after")?;
     let include_detail = parse::flag(&query, "include_detail")?;
     let group_id = query.get("directory_group_id");
@@ -83,7 +83,7 @@ pub(super) fn groups(
     directory_id: &str,
     request: &Request<Bytes>,
 ) -> ApiResult {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     let updated_after = parse::time(&query, "updated_after")?;
     let include_detail = parse::flag(&query, "include_detail")?;
     let include_external = parse::flag(&query, "include_external_groups")?;

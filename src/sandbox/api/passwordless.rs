@@ -14,7 +14,7 @@ use url::Url;
 use super::{ApiErrorResponse, ApiResult};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::forms::is_email_address;
-use crate::sandbox::state::mail::{Credential, Mailing, PasswordlessError, Sent};
+use crate::sandbox::state::mail::{Credential, MailRequest, PasswordlessError, Sent};
 
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -22,8 +22,8 @@ const MAX_VARIABLES: usize = 30;
 const RESERVED: [&str; 5] = ["otp", "expiry_time_relative", "link", "expire_time", "expiry_time"];
 
 pub(super) fn send(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
-    let mailing = mailing(&body(request)?)?;
-    Ok(sent(&environment.lock().mail.send(mailing, environment.now())?))
+    let mail_request = mail_request(&body(request)?)?;
+    Ok(sent(&environment.lock().mail.send(mail_request, environment.now())?))
 }
 
 pub(super) fn resend(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
@@ -71,7 +71,7 @@ fn sent(sent: &Sent) -> Value {
     })
 }
 
-fn mailing(body: &Map<String, Value>) -> Result<Mailing, ApiErrorResponse> {
+fn mail_request(body: &Map<String, Value>) -> Result<MailRequest, ApiErrorResponse> {
     let email = text(body, "email")?.unwrap_or_default();
     if !is_email_address(email) {
         return Err(ApiErrorResponse::invalid("email is not an e-mail address"));
@@ -82,7 +82,7 @@ fn mailing(body: &Map<String, Value>) -> Result<Mailing, ApiErrorResponse> {
         Some(_) => return Err(ApiErrorResponse::invalid("template is unknown")),
     };
     let magiclink_auth_uri = text(body, "magiclink_auth_uri")?.map(link_address).transpose()?;
-    Ok(Mailing {
+    Ok(MailRequest {
         email: email.to_owned(),
         template,
         template_variables: variables(body)?,

@@ -37,7 +37,7 @@ pub(super) fn list(
     user_id: &str,
     request: &Request<Bytes>,
 ) -> ApiResult {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     let page = PageRequest::parse(&query, 30, 100)?;
     let filter = Filter::parse(&query)?;
     let state = environment.lock();

@@ -142,7 +142,7 @@ fn tool_error(failed: &ToolFailure, execution_id: &str) -> Response<Bytes> {
 }
 
 fn list(environment: &Environment, request: &Request<Bytes>) -> Result<Value, RejectedRequest> {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     let names: Vec<_> = query.all("filter.tool_name").collect();
     let is_gmail = |name: &str| query.get(name).is_none_or(|own| own.eq_ignore_ascii_case("GMAIL"));
     let found: Vec<_> = TOOLS
@@ -165,7 +165,7 @@ fn available(
     environment: &Environment,
     request: &Request<Bytes>,
 ) -> Result<Value, RejectedRequest> {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     query.get("identifier").ok_or(RejectedRequest::invalid("identifier is required"))?;
     let since = environment.lock().connected_accounts.since;
     let found: Vec<_> = TOOLS.iter().collect();
@@ -173,7 +173,7 @@ fn available(
 }
 
 fn scoped(environment: &Environment, request: &Request<Bytes>) -> Result<Value, RejectedRequest> {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     let identifier =
         query.get("identifier").ok_or(RejectedRequest::invalid("identifier is required"))?;
     let names: Vec<_> = query.all("filter.tool_names").collect();

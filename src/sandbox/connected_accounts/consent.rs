@@ -69,7 +69,7 @@ pub(crate) fn submit(
 
 /// `/connected`: the last page, unless the application has set another.
 pub(crate) fn connected(request: &Request<Bytes>) -> Response<Bytes> {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     // The URL in the query is untrusted: only that of an application on a loopback address is
     // linked.
     pages::connected(query.get("application").filter(|url| is_loopback(url)))

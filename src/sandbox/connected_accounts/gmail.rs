@@ -199,7 +199,7 @@ pub(crate) fn proxied(
             "historyId": "1",
         })),
         (&Method::GET, ["gmail", "v1", "users", "me", "messages"]) => {
-            let query = Parameters::of_query(request);
+            let query = Parameters::from_query(request);
             let count = query.get("maxResults").and_then(|count| count.parse().ok()).unwrap_or(100);
             let found = search(query.get("q").unwrap_or_default(), since);
             let ids: Vec<_> = found

@@ -37,7 +37,7 @@ pub(crate) fn next(
 
 /// `GET /consent`: the page.
 pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
-    let parameters = Parameters::of_query(request);
+    let parameters = Parameters::from_query(request);
     let state = environment.lock();
     let id = parameters.get("transaction").unwrap_or_default();
     match pending(&state, request, id, environment.now()) {

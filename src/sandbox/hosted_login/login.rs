@@ -16,7 +16,7 @@ use crate::sandbox::state::users::NewUser;
 
 /// `GET /login`: the page again, for example with the other form.
 pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
-    let parameters = Parameters::of_query(request);
+    let parameters = Parameters::from_query(request);
     let state = environment.lock();
     let id = parameters.get("transaction").unwrap_or_default();
     match state.transaction(id, environment.now()) {

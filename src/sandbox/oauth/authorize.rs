@@ -23,7 +23,7 @@ pub(crate) fn authorize(
     request: &Request<Bytes>,
     resource_id: Option<&str>,
 ) -> Response<Bytes> {
-    let parameters = Parameters::of_query(request);
+    let parameters = Parameters::from_query(request);
     let mut state = environment.lock();
     // Until client and redirect URI are valid, there is no redirect.
     let (client, reply) = match trusted(environment, &state, &parameters, resource_id) {

@@ -21,7 +21,7 @@ pub(crate) fn logout(environment: &Environment, request: &Request<Bytes>) -> Res
 }
 
 fn checked(environment: &Environment, request: &Request<Bytes>) -> Result<Response<Bytes>, String> {
-    let parameters = Parameters::of_query(request);
+    let parameters = Parameters::from_query(request);
     if let Some(name) = parameters.repeated() {
         return Err(format!("The application sent {name} more than once."));
     }

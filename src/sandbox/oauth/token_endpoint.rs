@@ -34,7 +34,7 @@ fn response(
     request: &Request<Bytes>,
     resource_id: Option<&str>,
 ) -> Result<Value, TokenEndpointError> {
-    let form = Parameters::of_form(request).ok_or(TokenEndpointError::invalid_request(
+    let form = Parameters::from_form(request).ok_or(TokenEndpointError::invalid_request(
         "the body is not application/x-www-form-urlencoded",
     ))?;
     if form.repeated().is_some() {

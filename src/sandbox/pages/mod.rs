@@ -83,11 +83,11 @@ pub(crate) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
     ];
     let (title, template) = match page.screen {
         Screen::SignIn => {
-            let people = page
+            let users = page
                 .users
                 .iter()
-                .map(|user| Html::fill(include_str!("user_button.html"), &person(user)));
-            values.push(("people", Html::all(people)));
+                .map(|user| Html::fill(include_str!("user_button.html"), &user_values(user)));
+            values.push(("users", Html::all(users)));
             values.push(("other", Html::text(&at(Some("sign-up")))));
             ("Sign in", include_str!("sign_in.html"))
         }
@@ -149,8 +149,11 @@ pub(crate) fn signed_out() -> Response<Bytes> {
 /// The first page of a served sandbox: a description and instructions.
 pub(crate) fn index(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let state = environment.lock();
-    let people =
-        state.users.all.iter().map(|user| Html::fill(include_str!("user_row.html"), &person(user)));
+    let users = state
+        .users
+        .all
+        .iter()
+        .map(|user| Html::fill(include_str!("user_row.html"), &user_values(user)));
     let signed_in = match state.session_of(session_cookies(request)) {
         None => Html::empty(),
         Some((_, user)) => {
@@ -191,7 +194,7 @@ pub(crate) fn index(environment: &Environment, request: &Request<Bytes>) -> Resp
         ("client_secret", Html::text(environment.client_secret.expose())),
         ("loopback", Html::fill(loopback, &[])),
         ("identity_providers", Html::all(identity_providers)),
-        ("people", Html::all(people)),
+        ("users", Html::all(users)),
         ("resources", Html::all(resources)),
         ("signed_in", signed_in),
         ("url", Html::text(&state.environment_url)),
@@ -262,7 +265,7 @@ fn shell(status: StatusCode, title: &str, main: Html) -> Response<Bytes> {
     response
 }
 
-fn person(user: &User) -> [(&'static str, Html); 6] {
+fn user_values(user: &User) -> [(&'static str, Html); 6] {
     let roles = user.roles.iter().map(|role| {
         Html::fill(r#"<span class="badge">{{role}}</span>"#, &[("role", Html::text(role))])
     });

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use url::Url;
 
-use super::{Html, application_name, notice, person, shell, status_with};
+use super::{Html, application_name, notice, shell, status_with, user_values};
 use crate::sandbox::state::connections::Connection;
 use crate::sandbox::state::directories::Directory;
 use crate::sandbox::state::users::{User, Users};
@@ -51,13 +51,15 @@ pub(crate) struct IdentityProviderPage<'a> {
 }
 
 pub(crate) fn identity_provider(page: &IdentityProviderPage<'_>) -> Response<Bytes> {
-    let people =
-        page.users.iter().map(|user| Html::fill(include_str!("user_button.html"), &person(user)));
+    let users = page
+        .users
+        .iter()
+        .map(|user| Html::fill(include_str!("user_button.html"), &user_values(user)));
     let values = [
         ("application", Html::text(&application_name(page.redirect_uri))),
         ("email", Html::text(page.email)),
         ("failures", failures()),
-        ("people", Html::all(people)),
+        ("users", Html::all(users)),
         ("problem", notice(page.problem)),
         ("provider", provider(page.connection, page.organization)),
         ("transaction", Html::text(page.transaction)),
@@ -93,7 +95,7 @@ pub(crate) struct IdpPortalPage<'a> {
 }
 
 pub(crate) fn idp_portal(page: &IdpPortalPage<'_>) -> Response<Bytes> {
-    let people = page.users.iter().map(|user| {
+    let users = page.users.iter().map(|user| {
         let values = [("email", Html::text(&user.email)), ("name", Html::text(&user.name))];
         Html::fill(r#"<option value="{{email}}">{{name}} ({{email}})</option>"#, &values)
     });
@@ -108,7 +110,7 @@ pub(crate) fn idp_portal(page: &IdpPortalPage<'_>) -> Response<Bytes> {
         ("connection_id", Html::text(&page.connection.id)),
         ("failures", failures()),
         ("organization", Html::text(page.organization)),
-        ("people", Html::all(people)),
+        ("users", Html::all(users)),
         ("problem", notice(problem)),
         ("provider", provider(Some(page.connection), page.organization)),
     ];

@@ -87,7 +87,7 @@ impl EndpointFaults {
         let endpoint = Endpoint::at(request.uri().path())?;
         *self.requests.entry(endpoint).or_default() += 1;
         if endpoint == Endpoint::Token
-            && let Some(form) = Parameters::of_form(request)
+            && let Some(form) = Parameters::from_form(request)
             && form.get("grant_type") == Some("refresh_token")
         {
             self.refreshes += 1;

@@ -106,7 +106,7 @@ pub(crate) struct Passwordless {
 
 /// A request to send an e-mail.
 #[derive(Clone, Debug)]
-pub(crate) struct Mailing {
+pub(crate) struct MailRequest {
     pub(crate) email: String,
     pub(crate) template: &'static str,
     pub(crate) template_variables: BTreeMap<String, String>,
@@ -117,7 +117,7 @@ pub(crate) struct Mailing {
 
 #[derive(Debug)]
 struct Request {
-    mailing: Mailing,
+    mail: MailRequest,
     passwordless_type: PasswordlessType,
     code: Option<String>,
     link_token: Option<String>,
@@ -169,12 +169,12 @@ impl Passwordless {
 
     pub(crate) fn send(
         &mut self,
-        mailing: Mailing,
+        mail: MailRequest,
         now: OffsetDateTime,
     ) -> Result<Sent, PasswordlessError> {
-        self.check_link_address(&mailing)?;
-        self.count_mail(&mailing.email, now)?;
-        Ok(self.deliver(random_token(), Request::new(mailing, self.passwordless_type, now), now))
+        self.check_link_address(&mail)?;
+        self.count_mail(&mail.email, now)?;
+        Ok(self.deliver(random_token(), Request::new(mail, self.passwordless_type, now), now))
     }
 
     pub(crate) fn resend(
@@ -186,17 +186,17 @@ impl Passwordless {
         if request.spent {
             return Err(PasswordlessError::Used);
         }
-        let mailing = request.mailing.clone();
+        let mail = request.mail.clone();
         if self.new_credentials_on_resend {
-            self.check_link_address(&mailing)?;
+            self.check_link_address(&mail)?;
         }
-        self.count_mail(&mailing.email, now)?;
+        self.count_mail(&mail.email, now)?;
         let mut request = self.requests.remove(id).ok_or(PasswordlessError::UnknownRequest)?;
         if self.new_credentials_on_resend {
-            let request = Request::new(mailing, self.passwordless_type, now);
+            let request = Request::new(mail, self.passwordless_type, now);
             return Ok(self.deliver(random_token(), request, now));
         }
-        request.expires_at = now + mailing.expires_in;
+        request.expires_at = now + mail.expires_in;
         Ok(self.deliver(id.to_owned(), request, now))
     }
 
@@ -243,15 +243,15 @@ impl Passwordless {
         }
         request.spent = true;
         Ok(Verified {
-            email: request.mailing.email.clone(),
-            template: request.mailing.template,
-            state: request.mailing.state.clone(),
+            email: request.mail.email.clone(),
+            template: request.mail.template,
+            state: request.mail.state.clone(),
             passwordless_type: used,
         })
     }
 
-    fn check_link_address(&self, mailing: &Mailing) -> Result<(), PasswordlessError> {
-        match self.passwordless_type.has_link() && mailing.magiclink_auth_uri.is_none() {
+    fn check_link_address(&self, mail: &MailRequest) -> Result<(), PasswordlessError> {
+        match self.passwordless_type.has_link() && mail.magiclink_auth_uri.is_none() {
             true => Err(PasswordlessError::NoLinkAddress),
             false => Ok(()),
         }
@@ -272,7 +272,7 @@ impl Passwordless {
         let sent = Sent {
             auth_request_id: id.clone(),
             expires_at: request.expires_at,
-            expires_in: request.mailing.expires_in,
+            expires_in: request.mail.expires_in,
             passwordless_type: request.passwordless_type,
         };
         if self.requests.len() >= KEPT_REQUESTS {
@@ -295,32 +295,32 @@ impl Passwordless {
 }
 
 impl Request {
-    fn new(mailing: Mailing, passwordless_type: PasswordlessType, now: OffsetDateTime) -> Self {
+    fn new(mail: MailRequest, passwordless_type: PasswordlessType, now: OffsetDateTime) -> Self {
         Self {
             code: passwordless_type
                 .has_code()
                 .then(|| format!("{:06}", random_digits() % 1_000_000)),
             link_token: passwordless_type.has_link().then(link_token),
-            expires_at: now + mailing.expires_in,
+            expires_at: now + mail.expires_in,
             attempts: Recent::default(),
             spent: false,
             passwordless_type,
-            mailing,
+            mail,
         }
     }
 
     fn mail(&self, now: OffsetDateTime) -> OutboxMail {
-        let link = self.mailing.magiclink_auth_uri.clone().zip(self.link_token.as_ref());
+        let link = self.mail.magiclink_auth_uri.clone().zip(self.link_token.as_ref());
         let link = link.map(|(mut address, token)| {
             address.query_pairs_mut().append_pair("link_token", token);
             String::from(address)
         });
         OutboxMail {
-            email: self.mailing.email.clone(),
+            email: self.mail.email.clone(),
             code: self.code.clone(),
             link,
-            template: self.mailing.template.to_owned(),
-            template_variables: self.mailing.template_variables.clone(),
+            template: self.mail.template.to_owned(),
+            template_variables: self.mail.template_variables.clone(),
             sent_at: now,
             expires_at: self.expires_at,
         }
@@ -371,7 +371,7 @@ mod tests {
         let mut now = OffsetDateTime::UNIX_EPOCH;
         let mut send = |passwordless: &mut Passwordless, number: usize| {
             now += EMAILS_WITHIN;
-            let mailing = Mailing {
+            let mail = MailRequest {
                 email: format!("{number}@acme.test"),
                 template: "SIGNIN",
                 template_variables: BTreeMap::new(),
@@ -379,7 +379,7 @@ mod tests {
                 expires_in: Duration::from_secs(7 * 24 * 60 * 60),
                 magiclink_auth_uri: None,
             };
-            passwordless.send(mailing, now).unwrap().auth_request_id
+            passwordless.send(mail, now).unwrap().auth_request_id
         };
         let ids: Vec<_> = (0..=KEPT_REQUESTS).map(|n| send(&mut passwordless, n)).collect();
         assert_eq!(passwordless.requests.len(), KEPT_REQUESTS);

@@ -220,8 +220,8 @@ impl SessionRecord {
         if !bytes.len().is_multiple_of(PADDING_BLOCK) {
             return None;
         }
-        let (refresh_token, rest) = take_part(rest)?;
-        let (id_token_signature, deflated) = take_part(rest)?;
+        let (refresh_token, rest) = split_part(rest)?;
+        let (id_token_signature, deflated) = split_part(rest)?;
         let json = decompress_to_vec_with_limit(deflated, MAX_INFLATED_BYTES).ok()?;
         let refresh_token = std::str::from_utf8(refresh_token).ok()?;
         Some(Self {
@@ -446,7 +446,7 @@ fn split(token: &SecretString) -> Option<(String, String, Vec<u8>)> {
     ))
 }
 
-fn take_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }

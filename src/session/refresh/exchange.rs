@@ -14,7 +14,7 @@ use crate::util::telemetry;
 /// Shorter than the rest of the lease after a token call.
 const VERIFICATION_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Tries to store a refreshed session. All together take less than the lease.
+/// Tries to store a refreshed session. Together they are shorter than the lease.
 const STORE_TRIES: usize = 3;
 
 impl StoreBackend<'_> {
@@ -106,7 +106,7 @@ impl StoreBackend<'_> {
             }
             sleep(POLL_INTERVAL).await;
         }
-        // Whoever reads an older one takes the published result instead.
+        // A reader of the older session uses the published result instead.
         self.sessions.store_later(record.clone());
     }
 }

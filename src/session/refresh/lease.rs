@@ -218,7 +218,7 @@ pub(super) trait RefreshBackend: Sync {
 /// The state of a [`RefreshMachine`].
 enum State<R> {
     /// Searches for a newer result.
-    Look,
+    CheckEntry,
     /// Tries to get the lease.
     Acquire,
     /// Holds the lease, and reads the entry again: the earlier read may be outdated.
@@ -259,7 +259,7 @@ pub(super) async fn refresh<B: RefreshBackend>(
 ) -> Outcome<B::Refreshed> {
     let held = Lease::Held { owner: owner.to_owned(), generation }.encode();
     let machine = RefreshMachine { backend, generation, held, trigger };
-    let mut state = State::Look;
+    let mut state = State::CheckEntry;
     loop {
         state = match state {
             State::Done(outcome) => return outcome,
@@ -314,7 +314,9 @@ struct RefreshMachine<'a, B> {
 impl<B: RefreshBackend> RefreshMachine<'_, B> {
     async fn step(&self, state: State<B::Refreshed>) -> State<B::Refreshed> {
         match state {
-            State::Look => self.look().await.unwrap_or(State::Done(Outcome::Unavailable)),
+            State::CheckEntry => {
+                self.check_entry().await.unwrap_or(State::Done(Outcome::Unavailable))
+            }
             // The store may have set the lease, and only its response was lost.
             State::Acquire => self.acquire().await.unwrap_or(State::Release(Outcome::Unavailable)),
             State::Confirm => self.confirm().await.unwrap_or(State::Release(Outcome::Unavailable)),
@@ -322,7 +324,7 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
             State::Exchange { seen, unverified } => self.exchange(seen, unverified).await,
             State::Publish { seen, exchanged } => self.publish(seen, exchanged).await,
             State::Overtaken { exchanged } => self.overtaken(exchanged).await,
-            State::Wait if self.backend.wait().await => State::Look,
+            State::Wait if self.backend.wait().await => State::CheckEntry,
             State::Wait => State::Done(Outcome::Unavailable),
             State::Release(outcome) => {
                 self.backend.release(self.held.clone()).await;
@@ -332,7 +334,7 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
         }
     }
 
-    async fn look(&self) -> Result<State<B::Refreshed>, StoreError> {
+    async fn check_entry(&self) -> Result<State<B::Refreshed>, StoreError> {
         Ok(match self.newer(&self.backend.read().await?) {
             Some(outcome) => State::Done(outcome),
             None if self.trigger == Trigger::Idle => State::Done(Outcome::Idle),

@@ -121,7 +121,7 @@ impl Sessions {
     ) -> Result<Session, RefreshError> {
         for _ in 0..MAX_ROUNDS {
             let outcome = self.refresh_generation(&session, trigger).await;
-            // What was requested is not done by finding an older result.
+            // A requested refresh is not complete when an older result is found.
             let is_done = trigger != Trigger::Requested || !matches!(outcome, Outcome::Found(_));
             let refreshed = self.refreshed_or_ended(&session, outcome).await?;
             let is_newer = refreshed.record().generation() > session.record().generation();
@@ -191,7 +191,7 @@ impl Sessions {
         Some(session)
     }
 
-    /// Notes in the background that a browser has sent the cookie of a refreshed session: from now
+    /// Records in the background that a browser has sent a refreshed session's cookie: from now
     /// on the result of the refresh is kept for a limited time only.
     pub(super) fn record_presented(&self, session: &Session) {
         let (sessions, session) = (self.clone(), session.clone());
@@ -252,7 +252,7 @@ impl RefreshBackend for StoreBackend<'_> {
     async fn set(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
         let ttl = self.sessions.store_ttl(self.session.record());
         let ttl = match entry {
-            // Later the revocations, which are kept for as long as the session, have the last word.
+            // Afterwards the revocations decide: they are retained for as long as the session.
             Entry::Ended => REFRESH_GRACE,
             Entry::Newest(newest) if newest.presented => ttl.min(self.sessions.0.refresh_retention),
             Entry::Newest(_) | Entry::Unverified { .. } => ttl,

@@ -22,7 +22,7 @@ use crate::util::telemetry;
 
 /// How many results are kept in this process, and for how long.
 const MAX_HELD: usize = 10_000;
-const LONGEST_HELD: Duration = Duration::from_secs(60 * 60);
+const MAX_HELD_TIME: Duration = Duration::from_secs(60 * 60);
 
 /// A result that the store has not accepted yet.
 type Held = Arc<Mutex<Entry>>;
@@ -92,7 +92,7 @@ impl Sessions {
         let (id, result) = (session.flight_id(), Held::new(Mutex::new(result)));
         self.0.refreshes.held.insert(id.clone(), &result);
         let (refreshing, held) = (sessions.clone(), Arc::clone(&result));
-        let published = self.0.tasks.repeat_for(LONGEST_HELD, move || {
+        let published = self.0.tasks.repeat_for(MAX_HELD_TIME, move || {
             let (sessions, session) = (refreshing.clone(), session.clone());
             let (held, lease) = (Arc::clone(&held), lease.clone());
             async move { StoreBackend::new(&sessions, &session).try_publish(&held, &lease).await }

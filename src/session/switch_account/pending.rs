@@ -15,7 +15,7 @@ use crate::revocation::RecordedPosition;
 use crate::session::cookie::record::SessionRecord;
 use crate::session::{Attempt as _, Purpose, Sessions};
 use crate::shared_store::{StoreError, with_timeout};
-use crate::util::request_dedup::SHARED_FOR;
+use crate::util::request_dedup::RESULT_TTL;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -240,7 +240,7 @@ impl Sessions {
     ) -> Result<bool, StoreError> {
         let left = attempt.kept_until() - self.scalekit().clock().now();
         let ttl = match state {
-            PendingState::Completed => SHARED_FOR,
+            PendingState::Completed => RESULT_TTL,
             PendingState::Waiting | PendingState::Claimed => left.try_into().unwrap_or_default(),
         };
         let (key, value) = (attempt.store_key(self), pending.in_state(state));

@@ -23,10 +23,10 @@ const SHARDS: usize = 256;
 /// Each write removes at most this many expired values from its own shard and from one other.
 const EXPIRED_PER_WRITE: usize = 8;
 
-/// A write without room removes at most this many values of its namespace from each shard.
+/// A write at capacity removes at most this many values of its namespace from each shard.
 const RECLAIMED_PER_SHARD: usize = 8;
 
-/// Completed messages are retained for as long as their sender retries, even without room.
+/// Completed messages are retained for as long as their sender retries, even at capacity.
 const RETRY_SCHEDULE: Duration = Duration::from_secs(30 * 60);
 
 /// [`SharedStore`] for an app with one process. Its state is lost when the process ends.
@@ -131,8 +131,8 @@ impl MemoryStore {
         self.sweep_next(now);
         for attempt in 0..2 {
             let mut shard = self.shard(key).ok_or_else(unreachable_shard)?;
-            self.freed(shard.remove_expired(now, EXPIRED_PER_WRITE, None));
-            if !applies(shard.living(key, now)) {
+            self.release_memory(shard.remove_expired(now, EXPIRED_PER_WRITE, None));
+            if !applies(shard.unexpired(key, now)) {
                 return Ok(false);
             }
             let (before, after) = (shard.cost_of(key), Shard::cost(key, value));
@@ -153,7 +153,7 @@ impl MemoryStore {
         self.sweep_next(now);
         for attempt in 0..2 {
             let mut shard = self.shard(log).ok_or_else(unreachable_shard)?;
-            self.freed(shard.remove_expired(now, EXPIRED_PER_WRITE, None));
+            self.release_memory(shard.remove_expired(now, EXPIRED_PER_WRITE, None));
             if self.reserve(log.namespace(), 0, Shard::cost(log, &entry)) {
                 shard.append(log, entry, now, ttl);
                 return Ok(());
@@ -199,7 +199,7 @@ impl MemoryStore {
     }
 
     /// Releases the memory of removed values.
-    fn freed(&self, freed: impl IntoIterator<Item = (KeyNamespace, usize)>) {
+    fn release_memory(&self, freed: impl IntoIterator<Item = (KeyNamespace, usize)>) {
         for (namespace, bytes) in freed {
             let Some(usage) = self.usage(namespace) else { continue };
             let before = usage.bytes.fetch_sub(bytes, Ordering::AcqRel);
@@ -219,10 +219,10 @@ impl MemoryStore {
         let freed = self
             .shard_at(number)
             .map(|mut shard| shard.remove_expired(now, EXPIRED_PER_WRITE, None));
-        self.freed(freed.into_iter().flatten());
+        self.release_memory(freed.into_iter().flatten());
     }
 
-    /// Makes room for a value of this namespace, in steps that lock one shard each.
+    /// Frees memory for a value of this namespace, in steps that lock one shard each.
     fn reclaim(&self, namespace: KeyNamespace, now: Duration) {
         let mut has_freed = false;
         for number in 0..SHARDS {
@@ -231,7 +231,7 @@ impl MemoryStore {
                 .map(|mut shard| shard.remove_expired(now, RECLAIMED_PER_SHARD, Some(namespace)));
             let freed = freed.unwrap_or_default();
             has_freed |= !freed.is_empty();
-            self.freed(freed);
+            self.release_memory(freed);
         }
         if has_freed || namespace != KeyNamespace::WebhookEvent {
             return;
@@ -244,7 +244,7 @@ impl MemoryStore {
             let freed = freed.unwrap_or_default();
             if !freed.is_empty() {
                 telemetry::webhook_ids_dropped(freed.len());
-                return self.freed(freed);
+                return self.release_memory(freed);
             }
         }
     }
@@ -261,7 +261,7 @@ fn unreachable_shard() -> StoreError {
 
 impl SharedStore for MemoryStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
-        self.read(key, |shard, now| shard.living(key, now).cloned())
+        self.read(key, |shard, now| shard.unexpired(key, now).cloned())
     }
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
@@ -290,11 +290,11 @@ impl SharedStore for MemoryStore {
     fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
         let now = self.clock.monotonic();
         let removed = self.shard(key).map(|mut shard| {
-            let is_expected = shard.living(key, now) == Some(&expected);
+            let is_expected = shard.unexpired(key, now) == Some(&expected);
             if is_expected { shard.remove(key) } else { None }
         });
         let removed = removed.flatten();
-        self.freed(removed);
+        self.release_memory(removed);
         ready(Ok(removed.is_some())).boxed()
     }
 

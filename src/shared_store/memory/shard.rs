@@ -30,7 +30,7 @@ pub(super) struct Shard {
     /// For each namespace in the order of expiry; the number distinguishes equal times.
     expiries: HashMap<KeyNamespace, BTreeMap<(Duration, u64), Expiry>>,
     /// Completed webhook messages, oldest first.
-    handled: VecDeque<Handled>,
+    handled: VecDeque<CompletedMessage>,
     /// Numbers all values and log entries ever added: a cursor stays valid when a log has expired
     /// and is written again.
     last_number: u64,
@@ -58,13 +58,13 @@ enum Expiry {
 }
 
 #[derive(Debug)]
-struct Handled {
+struct CompletedMessage {
     key: StoreKey,
     number: u64,
     since: Duration,
 }
 
-impl Handled {
+impl CompletedMessage {
     /// Whether it was not removed or replaced meanwhile.
     fn is_current(&self, values: &HashMap<StoreKey, Value>) -> bool {
         values.get(&self.key).is_some_and(|value| value.number == self.number)
@@ -85,14 +85,14 @@ impl Shard {
         self.values.get(key).map_or(0, |value| Self::cost(key, &value.bytes))
     }
 
-    pub(super) fn living(&self, key: &StoreKey, now: Duration) -> Option<&Bytes> {
+    pub(super) fn unexpired(&self, key: &StoreKey, now: Duration) -> Option<&Bytes> {
         self.values.get(key).filter(|value| now < value.until).map(|value| &value.bytes)
     }
 
     pub(super) fn set(&mut self, key: &StoreKey, bytes: Bytes, now: Duration, ttl: Duration) {
         let (number, until) = (self.next_number(), now.saturating_add(ttl));
         if key.namespace() == KeyNamespace::WebhookEvent && bytes.starts_with(HANDLED) {
-            self.handled.push_back(Handled { key: key.clone(), number, since: now });
+            self.handled.push_back(CompletedMessage { key: key.clone(), number, since: now });
         }
         let expiries = self.expiries.entry(key.namespace()).or_default();
         expiries.insert((until, number), Expiry::Value(key.clone()));

@@ -159,7 +159,7 @@ impl RedisStoreBuilder {
     fn servers(&self) -> Result<Servers, RedisStoreError> {
         let mut problems = Problems::default();
         let infos = self.urls.iter().map(|url| self.parse(url.expose()));
-        let infos: Vec<_> = infos.filter_map(|info| problems.note(info)).collect();
+        let infos: Vec<_> = infos.filter_map(|info| problems.collect(info)).collect();
         if self.urls.is_empty() {
             problems.push(ConfigProblem::Missing { setting: "Redis URL" });
         }

@@ -11,7 +11,7 @@ pub enum RedisStoreError {
     /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The server drops values without room, so that leases and revocations can be lost.
+    /// The server evicts values when memory is full, so that leases and revocations can be lost.
     #[error(
         "Redis has maxmemory-policy {policy}, and would drop leases and revocations when its memory is \
          full: set maxmemory-policy noeviction in redis.conf, or with CONFIG SET maxmemory-policy \

@@ -27,7 +27,7 @@ impl Failure {
     }
 
     /// Whether the connection may be of no use any more. A former primary rejects writes.
-    pub(super) fn breaks_connection(&self) -> bool {
+    pub(super) fn requires_reconnect(&self) -> bool {
         match self {
             Self::Connect(_) | Self::NoConnection(_) => false,
             Self::NoResponse(_) => true,
@@ -107,10 +107,10 @@ mod tests {
         }
         for error in [error(replica), raised(replica)] {
             assert!(is_rejected(&error), "{error:?}");
-            assert!(Failure::Redis(error).breaks_connection());
+            assert!(Failure::Redis(error).requires_reconnect());
         }
         let other = raised("ERR unknown command");
-        assert!(!is_rejected(&other) && !Failure::Redis(other.clone()).breaks_connection());
+        assert!(!is_rejected(&other) && !Failure::Redis(other.clone()).requires_reconnect());
         let other = Failure::Redis(other).into_error(KeyNamespace::Session);
         assert!(matches!(other, StoreError::Unavailable(_)), "{other:?}");
     }

@@ -128,7 +128,7 @@ impl Link {
             Ok(Err(error)) => Failure::Redis(error),
             Err(_) => Failure::NoResponse(limit),
         };
-        if failure.breaks_connection() {
+        if failure.requires_reconnect() {
             match connection {
                 // Unless another operation has replaced it.
                 Connection::Node(_) => drop(self.0.current.compare_and_swap(&open, None)),

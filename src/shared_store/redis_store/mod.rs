@@ -105,7 +105,7 @@ impl RedisStore {
         self.link.query(key.namespace(), cmd).await
     }
 
-    /// Runs a script on one key. Redis forgets scripts when it restarts.
+    /// Runs a script on one key. Redis loses its script cache on a restart.
     async fn run<T: FromRedisValue>(
         &self,
         key: &StoreKey,

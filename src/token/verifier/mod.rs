@@ -521,16 +521,16 @@ impl<I> TokenVerifierBuilder<I> {
             let reason = "an empty issuer, audience or client id would match a malformed token";
             problems.push(ConfigProblem::invalid("issuer, audience, client_id", reason));
         }
-        problems.note(check_cache_capacity(self.cache_capacity));
-        let leeway = problems.note(self.leeway.checked()).unwrap_or_default();
+        problems.collect(check_cache_capacity(self.cache_capacity));
+        let leeway = problems.collect(self.leeway.checked()).unwrap_or_default();
         let [expiry_leeway, not_before_leeway] = [leeway.expiry, leeway.not_before]
             .map(|leeway| time::Duration::try_from(leeway).unwrap_or(time::Duration::ZERO));
         let clock = self.clock;
         let keys = match self.keys {
             KeySource::Shared(keys) => Some(keys),
             KeySource::Address { url, client } => {
-                problems.note(check_algorithms(&self.algorithms));
-                let url = problems.note(parse_jwks_uri(&url));
+                problems.collect(check_algorithms(&self.algorithms));
+                let url = problems.collect(parse_jwks_uri(&url));
                 url.map(|url| RemoteKeys::new(url, client, clock.clone(), self.algorithms))
             }
         };

@@ -121,7 +121,7 @@ impl Keys {
     }
 }
 
-/// An address that responses every request with what was put there.
+/// Responds to every request with the value that was set.
 #[derive(Clone, Debug, Default)]
 pub struct Address(Arc<Mutex<(StatusCode, Bytes)>>);
 

@@ -17,14 +17,14 @@ pub(in crate::sandbox::api) fn create(
     environment: &Environment,
     request: &Request<Bytes>,
 ) -> ApiResult {
-    let written = Written::read(request)?;
+    let written = OrganizationFields::read(request)?;
     let name = written.display_name.as_deref().unwrap_or_default();
     let mut organization = Organization::new(name, &[]);
     organization.made_at = Some(environment.now());
     let mut state = environment.lock();
     written.check(&state, &organization.id)?;
-    written.write_to(&mut organization);
-    named(&organization)?;
+    written.apply_to(&mut organization);
+    check_name(&organization)?;
     let organization = state.users.add_organization(organization);
     Ok(json!({ "organization": details(&state, &organization) }))
 }
@@ -37,10 +37,10 @@ pub(in crate::sandbox::api) fn update(
     let now = environment.now();
     let mut state = environment.lock();
     let mut organization = known_organization(&state, id)?.clone();
-    let written = Written::read(request)?;
+    let written = OrganizationFields::read(request)?;
     written.check(&state, id)?;
-    written.write_to(&mut organization);
-    named(&organization)?;
+    written.apply_to(&mut organization);
+    check_name(&organization)?;
     organization.changed_at = Some(now);
     let response = json!({ "organization": details(&state, &organization) });
     let known = state.users.organizations.iter_mut().find(|known| known.id == id);
@@ -73,7 +73,7 @@ pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> Ap
 /// Organization fields of a request.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Written {
+struct OrganizationFields {
     display_name: Option<String>,
     external_id: Option<String>,
     slug: Option<String>,
@@ -81,7 +81,7 @@ struct Written {
     metadata: Option<BTreeMap<String, String>>,
 }
 
-impl Written {
+impl OrganizationFields {
     fn read(request: &Request<Bytes>) -> Result<Self, ApiErrorResponse> {
         serde_json::from_slice(request.body())
             .map_err(|_| ApiErrorResponse::invalid("the body is not an organization"))
@@ -120,7 +120,7 @@ impl Written {
         }
     }
 
-    fn write_to(self, organization: &mut Organization) {
+    fn apply_to(self, organization: &mut Organization) {
         let set = |own: &mut Option<String>, written: Option<String>| {
             if let Some(written) = written {
                 *own = Some(written).filter(|written| !written.is_empty());
@@ -138,7 +138,7 @@ impl Written {
     }
 }
 
-fn named(organization: &Organization) -> Result<(), ApiErrorResponse> {
+fn check_name(organization: &Organization) -> Result<(), ApiErrorResponse> {
     if (1..=200).contains(&organization.display_name.chars().count()) {
         return Ok(());
     }

@@ -20,7 +20,7 @@ use crate::sandbox::state::users::Organization;
 pub(super) use self::changes::{create, delete, update};
 
 pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     let page = PageRequest::parse(&query, 10, 100)?;
     let external_id = query.get("external_id");
     let state = environment.lock();
@@ -74,7 +74,7 @@ pub(super) fn portal_link(
     id: &str,
     request: &Request<Bytes>,
 ) -> ApiResult {
-    let query = Parameters::of_query(request);
+    let query = Parameters::from_query(request);
     let named: Vec<_> = query.all("features").collect();
     if named.iter().any(|name| !matches!(*name, "dir_sync" | "sso")) {
         return Err(ApiErrorResponse::invalid("features are dir_sync and sso"));

@@ -70,7 +70,7 @@ enum Event {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Environment {
     /// Spent tokens are accepted again.
-    Responses,
+    AcceptsSpent,
     /// The first call fails without an effect.
     FailsOnce,
     /// The first call takes effect, but its response is lost.

@@ -36,7 +36,7 @@ fn a_definite_rejection_ends_the_session_for_all() {
 #[test]
 fn a_replica_that_crashes_delays_others_for_no_longer_than_its_lease() {
     let events = [Event::Crash(0), Event::LeaseExpires];
-    let setup = Setup::new(&[OLD; 2], Environment::Responses, &events).coarse();
+    let setup = Setup::new(&[OLD; 2], Environment::AcceptsSpent, &events).coarse();
     explore(&setup, |outcomes, shared| {
         let is_held = shared.lease.as_deref().and_then(Lease::decode);
         let waits_for_the_crashed =
@@ -48,7 +48,7 @@ fn a_replica_that_crashes_delays_others_for_no_longer_than_its_lease() {
 
 #[test]
 fn a_lease_that_expires_early_loses_no_session() {
-    let setup = Setup::new(&[OLD; 2], Environment::Responses, &[Event::LeaseExpires]);
+    let setup = Setup::new(&[OLD; 2], Environment::AcceptsSpent, &[Event::LeaseExpires]);
     explore(&setup, |outcomes, shared| {
         assert!(outcomes.iter().all(|outcome| got(outcome, 1)));
         assert!(shared.calls_at_once <= 2 && shared.calls <= 2);
@@ -73,11 +73,14 @@ fn a_concurrent_refresh_does_not_restore_a_session_that_was_logged_out() {
             assert_eq!(shared.entry, Some(Entry::Ended.encode()));
         }
     };
-    for environment in [Environment::Responses, Environment::FailsOnce, Environment::Rejects] {
+    for environment in [Environment::AcceptsSpent, Environment::FailsOnce, Environment::Rejects] {
         explore(&Setup::new(&[OLD; 2], environment, &[Event::LogOut]), stays_ended);
     }
     let events = [Event::LogOut, Event::LeaseExpires];
-    explore(&Setup::new(&[OLD, Actor::Present(1)], Environment::Responses, &events), stays_ended);
+    explore(
+        &Setup::new(&[OLD, Actor::Present(1)], Environment::AcceptsSpent, &events),
+        stays_ended,
+    );
 }
 
 #[test]
@@ -190,7 +193,7 @@ fn a_rejection_that_cannot_be_published_ends_no_session() {
 #[test]
 fn a_refresh_that_fails_before_the_exchange_leaves_no_lease() {
     for event in [Event::StoreFails, Event::ResponseLost] {
-        let setup = Setup::new(&[OLD], Environment::Responses, &[event]);
+        let setup = Setup::new(&[OLD], Environment::AcceptsSpent, &[event]);
         explore(&setup, |_, shared| assert!(shared.calls > 0 || shared.lease.is_none()));
     }
 }
@@ -202,7 +205,7 @@ fn a_store_that_fails_once_ends_no_session() {
         (Environment::SpendsOnce, &[Event::StoreFails][..]),
         (Environment::SpendsOnce, &[Event::ResponseLost]),
         (Environment::SpendsOnce, &[Event::StoreFails, Event::StoreFails]),
-        (Environment::Responses, &and_a_lease_expires),
+        (Environment::AcceptsSpent, &and_a_lease_expires),
     ] {
         let mut setup = Setup::new(&[OLD; 2], environment, events);
         setup.is_coarse = events.len() > 1;
@@ -215,12 +218,12 @@ fn a_store_that_fails_once_ends_no_session() {
 
 #[test]
 fn stale_reads_of_the_store_delay_a_request_and_end_no_session() {
-    for environment in [Environment::SpendsOnce, Environment::Responses] {
+    for environment in [Environment::SpendsOnce, Environment::AcceptsSpent] {
         let mut setup = Setup::new(&[OLD], environment, &[]).published(1);
         setup.reads_are_stale = true;
         explore(&setup, |outcomes, shared| {
             ends_nothing(outcomes, shared);
-            let graceful = environment == Environment::Responses && got(&outcomes[0], 1);
+            let graceful = environment == Environment::AcceptsSpent && got(&outcomes[0], 1);
             assert!(outcomes[0] == UNAVAILABLE || graceful);
             assert_eq!(shared.newest().unwrap().generation, 1);
         });

@@ -79,7 +79,7 @@ fn a_store_that_fails_at_any_step_loses_no_unverified_tokens() {
 
 #[test]
 fn a_replica_that_crashes_delays_the_verification_for_no_longer_than_its_lease() {
-    let mut setup = setup(&[OLD; 2], Environment::Responses, &[Event::Crash(0)]);
+    let mut setup = setup(&[OLD; 2], Environment::AcceptsSpent, &[Event::Crash(0)]);
     explore(&setup, recovers);
     setup.events.push(Event::LeaseExpires);
     setup.keys_are_unreachable = false;
