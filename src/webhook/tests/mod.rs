@@ -189,7 +189,4 @@ async fn extraction_fails_without_the_layer() {
     let (mut parts, ()) = http::Request::new(()).into_parts();
     let missing = WebhookEvent::from_request_parts(&mut parts, &()).await.unwrap_err();
     assert_eq!(missing.into_response().status(), 500);
-    let login = example("user.login");
-    parts.extensions.insert(login.clone());
-    assert_eq!(WebhookEvent::from_request_parts(&mut parts, &()).await.unwrap(), login);
 }
