@@ -1,5 +1,8 @@
 //! Refreshes: each refresh token is spent once, and no session is lost to network errors.
 
+mod failures;
+mod requested;
+
 use std::future::Future as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,27 +104,6 @@ async fn late_requests_with_the_old_cookie_are_served_and_get_the_new_one() {
 }
 
 #[tokio::test]
-async fn a_lost_response_to_a_refresh_ends_no_session() {
-    const DAY: u64 = 24 * 60 * 60;
-    for seconds in [20, 70, 600, DAY, 20 * DAY] {
-        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
-        let mut browser = world.logged_in(JANE).await;
-        world.advance(301);
-        // The response with the new cookie is lost.
-        let lost = send(&world.app, browser.request(Method::GET, "/me", &FETCH)).await;
-        assert_eq!((lost.status(), set_cookies(lost.headers()).len()), (StatusCode::OK, 1));
-        world.advance(seconds);
-        let old = browser.cookie_header();
-        for _ in 0..3 {
-            let response = browser.fetch("/me").await;
-            assert_eq!(response.status(), StatusCode::OK, "{seconds} s later: {}", response.text());
-            assert_ne!(browser.cookie_header(), old);
-            world.advance(301);
-        }
-    }
-}
-
-#[tokio::test]
 async fn an_early_refresh_happens_once_and_the_old_token_stays_valid() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
@@ -160,185 +142,6 @@ async fn the_next_request_gets_the_refresh_of_a_disconnected_client() {
     let response = browser.fetch("/me").await;
     assert_eq!((response.status(), world.sandbox.requests().refreshes()), (StatusCode::OK, 1));
     assert_eq!(set_cookies(response.headers()).len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_failure_of_the_environment_ends_a_session() {
-    let mut broken_json = Response::new(Bytes::from_static(b"{\"access_token\":"));
-    *broken_json.status_mut() = StatusCode::OK;
-    let mut other_error = Response::new(Bytes::from_static(b"{\"error\":\"invalid_client\"}"));
-    *other_error.status_mut() = StatusCode::UNAUTHORIZED;
-    for fault in [
-        Fault::Unreachable,
-        Fault::Html,
-        Fault::Status(StatusCode::SERVICE_UNAVAILABLE),
-        Fault::Status(StatusCode::TOO_MANY_REQUESTS),
-        Fault::Status(StatusCode::INTERNAL_SERVER_ERROR),
-        Fault::Status(StatusCode::NOT_FOUND),
-        Fault::Status(StatusCode::BAD_REQUEST),
-        Fault::Status(StatusCode::TEMPORARY_REDIRECT),
-        Fault::Response(broken_json),
-        Fault::Response(other_error),
-        Fault::Response(Response::new(Bytes::new())),
-        Fault::Delay(Duration::from_secs(60)),
-    ] {
-        let world = World::new();
-        let mut browser = world.logged_in(JANE).await;
-        let before = browser.names_and_values();
-        world.sandbox.faults().add(Endpoint::Token, fault.clone());
-        world.advance(297);
-        for path in ["/me", "/maybe"] {
-            let response = browser.fetch(path).await;
-            assert_eq!(response.status(), StatusCode::OK, "{fault:?}: token is still valid");
-            assert_eq!(set_cookies(response.headers()), [""; 0]);
-        }
-        world.advance(4);
-        for headers in [FETCH, NAVIGATION] {
-            let response = browser.send(Method::GET, "/me", &headers).await;
-            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
-            assert!(response.header("retry-after").is_some());
-            response.assert_private();
-        }
-        assert_eq!(browser.names_and_values(), before);
-        world.sandbox.faults().clear(Endpoint::Token);
-        world.advance(2);
-        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{fault:?}");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_request_does_not_wait_for_the_environment_until_its_token_expires() {
-    let world = World::new();
-    let browser = world.logged_in(JANE).await;
-    world.advance(296);
-    let held = world.sandbox.faults().hold(Endpoint::Token);
-    let arrived = tokio::time::Instant::now();
-    let response = browser.clone().fetch("/me").await;
-    assert_eq!(response.status(), StatusCode::OK);
-    assert_eq!(set_cookies(response.headers()), Vec::<&str>::new());
-    let waited = arrived.elapsed();
-    assert!(waited < Duration::from_secs(4), "{waited:?}");
-    assert!(waited > Duration::from_secs(3), "waited for the refresh: {waited:?}");
-
-    // The refresh continued without it.
-    drop(held);
-    settle().await;
-    let mut browser = browser;
-    let response = browser.fetch("/me").await;
-    assert_eq!((response.status(), world.sandbox.requests().refreshes()), (StatusCode::OK, 1));
-    assert_eq!(set_cookies(response.headers()).len(), 1);
-}
-
-#[tokio::test]
-async fn a_minute_of_failures_ends_no_session() {
-    let unavailable = Fault::Status(StatusCode::SERVICE_UNAVAILABLE);
-    // Unavailable for the whole minute, and every other second.
-    for fails in [|_| true, |second| second % 2 == 0] {
-        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
-        let mut browser = world.logged_in(JANE).await;
-        world.advance(270);
-        let mut rejected = 0;
-        for second in 270..=330_u64 {
-            if fails(second) {
-                world.sandbox.faults().add(Endpoint::Token, unavailable.clone());
-            } else {
-                world.sandbox.faults().clear(Endpoint::Token);
-            }
-            let requests = (0..20).map(|_| {
-                let (app, request) = (&world.app, browser.request(Method::GET, "/me", &FETCH));
-                async move { send(app, request).await }
-            });
-            for response in join_all(requests).await {
-                match response.status() {
-                    StatusCode::OK => browser.take_in(&response),
-                    status => {
-                        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-                        assert!(second >= 300, "the access token was still valid");
-                        assert!(response.header("retry-after").is_some());
-                        assert_eq!(set_cookies(response.headers()), [""; 0]);
-                        rejected += 1;
-                    }
-                }
-            }
-            world.advance(1);
-        }
-        assert_eq!(rejected > 0, fails(271), "{rejected}");
-        world.sandbox.faults().clear(Endpoint::Token);
-        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    }
-}
-
-#[tokio::test]
-async fn waiting_requests_do_not_queue_up_failing_calls() {
-    let world = World::new();
-    let mut browser = world.logged_in(JANE).await;
-    world.advance(301);
-    world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
-    for _ in 0..50 {
-        assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
-    }
-    assert_eq!(world.sandbox.requests().refreshes(), 1);
-    world.advance(1);
-    browser.fetch("/me").await;
-    assert_eq!(world.sandbox.requests().refreshes(), 2);
-}
-
-#[tokio::test]
-async fn a_lost_token_response_is_recovered_within_the_grace_period() {
-    let world = World::new();
-    let mut browser = world.logged_in(JANE).await;
-    world.advance(301);
-    world.sandbox.faults().add_times(Endpoint::Token, 1, Fault::ResponseLost);
-    assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
-    world.advance(2);
-    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-}
-
-#[tokio::test]
-async fn only_a_definite_rejection_ends_a_session() {
-    let world = World::new();
-    for (headers, status) in [(NAVIGATION, StatusCode::FOUND), (FETCH, StatusCode::UNAUTHORIZED)] {
-        let mut browser = world.logged_in(JANE).await;
-        world.sandbox.users().revoke_sessions(JANE);
-        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "until the token is due");
-        world.advance(301);
-        let response = browser.send(Method::GET, "/me", &headers).await;
-        assert_eq!(response.status(), status);
-        response.assert_private();
-        assert_eq!(browser.names(), [""; 0]);
-    }
-}
-
-#[tokio::test]
-async fn tokens_of_another_user_or_without_a_subject_are_rejected() {
-    for (kind, fault) in [
-        (TokenKind::AccessToken, TokenFault::InvalidSubject),
-        (TokenKind::AccessToken, TokenFault::InvalidIssuer),
-        (TokenKind::AccessToken, TokenFault::InvalidSignature),
-        (TokenKind::AccessToken, TokenFault::Unsigned),
-        (TokenKind::AccessToken, TokenFault::Expired),
-        (TokenKind::AccessToken, TokenFault::WithClaim("client_id".into(), json!("skc_1"))),
-        (TokenKind::IdToken, TokenFault::InvalidSubject),
-        (TokenKind::IdToken, TokenFault::InvalidIssuer),
-        (TokenKind::IdToken, TokenFault::InvalidAudience),
-        (TokenKind::IdToken, TokenFault::InvalidAccessTokenHash),
-        (TokenKind::IdToken, TokenFault::InvalidSignature),
-        (TokenKind::IdToken, TokenFault::Unsigned),
-    ] {
-        let world = World::new();
-        let mut browser = world.logged_in(JANE).await;
-        let before = browser.names_and_values();
-        world.sandbox.tokens().add_fault(kind, fault.clone());
-        world.advance(301);
-        let response = browser.fetch("/me").await;
-        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{kind:?} {fault:?}");
-        assert_eq!(browser.names_and_values(), before);
-        world.sandbox.tokens().clear_faults();
-        world.advance(2);
-        let response = browser.fetch("/me").await;
-        assert_eq!(response.status(), StatusCode::OK, "{kind:?} {fault:?}");
-        assert_eq!(response.json()["email"], JANE);
-    }
 }
 
 #[tokio::test]
@@ -499,56 +302,6 @@ async fn a_lost_response_does_not_shorten_the_idle_limit() {
     }
 }
 
-#[tokio::test]
-async fn requests_for_a_refresh_within_ten_seconds_get_the_same_result() {
-    let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
-    let mut browser = world.logged_in(JANE).await;
-    let mut without_the_responses = browser.clone();
-    for refreshes in 1..=3 {
-        for _ in 0..5 {
-            let response = browser.post("/auth/refresh").await;
-            assert_eq!(response.status(), StatusCode::NO_CONTENT);
-            assert_eq!(set_cookies(response.headers()).len(), 1);
-            let response = without_the_responses.clone().post("/auth/refresh").await;
-            assert_eq!(response.status(), StatusCode::NO_CONTENT);
-            world.advance(1);
-        }
-        assert_eq!(world.sandbox.requests().refreshes(), refreshes);
-        world.advance(5);
-    }
-    // A request with an older cookie refreshes the latest session.
-    world.sandbox.users().update(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
-    without_the_responses.post("/auth/refresh").await;
-    assert_eq!(without_the_responses.fetch("/me").await.json()["roles"], json!(["auditor"]));
-    assert_eq!(world.sandbox.requests().refreshes(), 4);
-}
-
-#[tokio::test]
-async fn a_requested_refresh_right_after_a_due_one_shows_changed_roles() {
-    let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
-    let mut browser = world.logged_in(JANE).await;
-    world.advance(301);
-    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    world.sandbox.users().update(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
-    for _ in 0..3 {
-        assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::NO_CONTENT);
-        assert_eq!(browser.fetch("/me").await.json()["roles"], json!(["auditor"]));
-    }
-    assert_eq!(world.sandbox.requests().refreshes(), 2);
-}
-
-#[tokio::test]
-async fn a_refresh_in_the_last_ten_seconds_does_not_prevent_that_of_a_short_token() {
-    let short = Duration::from_secs(5);
-    let world = World::with(|sandbox| sandbox.access_token_lifetime(short), |s| s);
-    let mut browser = world.logged_in(JANE).await;
-    for refreshes in 1..6 {
-        world.advance(6);
-        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-        assert_eq!(world.sandbox.requests().refreshes(), refreshes);
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn shutdown_waits_for_the_refresh_of_a_disconnected_client() {
     let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
@@ -602,60 +355,6 @@ async fn tokens_received_while_the_keys_are_unavailable_are_not_lost() {
         let response = browser.fetch("/me").await;
         assert_eq!(response.status(), StatusCode::OK, "outage of {outage} s: {}", response.text());
     }
-}
-
-#[tokio::test]
-async fn the_refresh_endpoint_refreshes_at_once() {
-    let world = World::new();
-    let mut browser = world.logged_in(JANE).await;
-    let before = browser.cookie_header();
-    world.sandbox.users().update(JANE, |jane| jane.roles = vec!["auditor".to_owned()]);
-    let response = browser.post("/auth/refresh").await;
-    assert_eq!(response.status(), StatusCode::NO_CONTENT);
-    response.assert_private();
-    assert!(response.body().is_empty());
-    assert_ne!(browser.cookie_header(), before);
-    assert_eq!(browser.fetch("/me").await.json()["roles"], json!(["auditor"]));
-    world.advance(301);
-    assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::NO_CONTENT);
-    assert_eq!(world.sandbox.requests().refreshes(), 2);
-}
-
-#[tokio::test]
-async fn the_refresh_endpoint_reports_errors() {
-    let failure = |response: &Response<Bytes>| {
-        response.assert_private();
-        response.extensions().get::<RouteRejection<LoginError>>().unwrap().error().clone()
-    };
-    let world = World::new();
-    let response = world.browser().post("/auth/refresh").await;
-    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(failure(&response), LoginError::MissingSession);
-    let mut damaged = world.browser();
-    damaged.plant(world.sessions.cookie_name(), "damaged");
-    assert_eq!(damaged.post("/auth/refresh").await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(damaged.cookie(world.sessions.cookie_name()), Some("damaged"));
-
-    let mut browser = world.logged_in(JANE).await;
-    let before = browser.cookie_header();
-    for headers in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.test")] {
-        let response = browser.send(Method::POST, "/auth/refresh", &[headers]).await;
-        assert_eq!(response.status(), StatusCode::FORBIDDEN);
-        assert_eq!(failure(&response), LoginError::CrossSite);
-    }
-    assert_eq!(browser.open("/auth/refresh").await.status(), StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(world.sandbox.requests().refreshes(), 0);
-    world.sandbox.faults().add(Endpoint::Token, Fault::Unreachable);
-    let response = browser.post("/auth/refresh").await;
-    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(response.header("retry-after").is_some());
-    assert_eq!(failure(&response), LoginError::Unavailable);
-    assert_eq!(browser.cookie_header(), before);
-    world.sandbox.faults().clear(Endpoint::Token);
-    world.sandbox.users().revoke_sessions(JANE);
-    world.advance(2);
-    assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(browser.names(), [""; 0]);
 }
 
 /// An environment whose refresh responses lack some members.

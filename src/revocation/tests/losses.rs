@@ -1,0 +1,256 @@
+//! What a store has lost.
+
+use super::*;
+
+#[tokio::test]
+async fn after_state_loss_new_logins_work_and_old_ones_can_be_revoked() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let old = begin(&here).await;
+    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    let newer = begin(&here).await;
+    read(&clock, &there).await;
+
+    store.lose_state(&clock);
+    let newest = begin(&here).await;
+    read(&clock, &there).await;
+    for one in [&here, &there] {
+        assert!(one.is_revoked(&old) && !one.is_revoked(&newer) && !one.is_revoked(&newest));
+    }
+    there.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    read(&clock, &here).await;
+    for one in [&here, &there] {
+        assert!(one.is_revoked(&old) && one.is_revoked(&newer) && one.is_revoked(&newest));
+        assert!(!one.is_revoked(&begin(one).await));
+    }
+}
+
+#[tokio::test]
+async fn a_replica_that_starts_after_state_loss_reads_the_revocations_of_others() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let old = begin(&here).await;
+    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    let new = begin(&here).await;
+    store.lose_state(&clock);
+    let newest = begin(&there).await;
+    // Once to notice, once to publish.
+    read(&clock, &here).await;
+    read(&clock, &here).await;
+    let late = replica(&store, &clock);
+    read(&clock, &late).await;
+    assert!(late.is_revoked(&old));
+    assert!(!late.is_revoked(&new) && !late.is_revoked(&newest) && !here.is_revoked(&newest));
+}
+
+#[tokio::test]
+async fn ended_sessions_are_published_again_after_state_loss() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let ids: Vec<_> = (0..200).map(|number| format!("session {number}")).collect();
+    for id in &ids {
+        here.revoke(Revoked::Session(id), HOUR).await.unwrap();
+    }
+    read(&clock, &there).await;
+    for _ in 0..2 {
+        store.lose_state(&clock);
+        // Once to notice, once to publish.
+        for _ in 0..2 {
+            for replica in [&here, &there] {
+                read(&clock, replica).await;
+                assert!(ids.iter().all(|id| replica.is_id_revoked(id)), "known all the time");
+            }
+        }
+        let entries = store.entries(&scope().key(KeyNamespace::Revocation, "log")).await;
+        assert_eq!(entries, ids.len(), "published by one of the replicas");
+        let late = replica(&store, &clock);
+        read(&clock, &late).await;
+        assert!(ids.iter().all(|id| late.is_id_revoked(id)));
+        assert!(!late.is_id_revoked("another"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_do_not_wait_for_the_publication_of_what_the_store_has_lost() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let old = begin(&here).await;
+    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    for number in 0..200 {
+        here.revoke(Revoked::Session(&number.to_string()), HOUR).await.unwrap();
+    }
+    read(&clock, &there).await;
+    store.lose_state(&clock);
+    read(&clock, &there).await;
+    store.set(Fails::AppendsHang);
+    let started = Instant::now();
+    for _ in 0..5 {
+        clock.advance(Duration::from_millis(2000));
+        there.pending_read().expect("the last reading is too old").await;
+        assert!(there.is_revoked(&old) && there.is_id_revoked("7"));
+        assert!(there.pending_read().is_none());
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    store.set(Fails::Not);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    read(&clock, &there).await;
+    let late = replica(&store, &clock);
+    read(&clock, &late).await;
+    assert!(late.is_revoked(&old) && late.is_id_revoked("7"));
+}
+
+#[tokio::test]
+async fn after_the_store_has_lost_its_state_revocations_are_published_once_and_not_by_logins() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let all = [(); 3].map(|()| replica(&store, &clock));
+    let users: Vec<_> = (0..100).map(|number| format!("usr_{number}")).collect();
+    for user in &users {
+        all[0].revoke(Revoked::User(user), HOUR).await.unwrap();
+    }
+    for one in &all {
+        read(&clock, one).await;
+    }
+    let log = scope().key(KeyNamespace::Revocation, "log");
+    store.lose_state(&clock);
+    for one in &all {
+        drop(begin(one).await);
+    }
+    store.set(Fails::Yields);
+    futures::future::join_all(all.iter().chain(&all).map(begin)).await;
+    assert_eq!(store.entries(&log).await, 0);
+    futures::future::join(all[0].publish_again(), all[0].publish_again()).await;
+    for one in &all {
+        read(&clock, one).await;
+    }
+    assert_eq!(store.entries(&log).await, users.len());
+}
+
+#[tokio::test]
+async fn a_replica_that_reads_revocations_and_cannot_publish_is_not_stale() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let here = replica(&store, &clock);
+    read(&clock, &here).await;
+    store.set(Fails::Full);
+    assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
+    for _ in 0..3 {
+        clock.advance(STALENESS.after);
+        read(&clock, &here).await;
+        assert!(!here.rejects_requests());
+    }
+}
+
+#[tokio::test]
+async fn a_new_login_is_valid_on_every_replica_after_the_store_lost_the_last_revocation() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    drop(begin(&here).await);
+    let counter = scope().key(KeyNamespace::Revocation, "counter");
+    let before = store.get(&counter).await.unwrap().unwrap();
+    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    store.put(&counter, before, HOUR).await.unwrap();
+    read(&clock, &here).await;
+    let new = begin(&there).await;
+    assert!(!here.is_revoked(&new));
+}
+
+#[tokio::test]
+async fn entries_that_only_the_log_has_lost_are_published_again() {
+    for read_before in [false, true] {
+        let clock = SteppedClock::steady();
+        let store = TestStore::new(&clock);
+        let here = replica(&store, &clock);
+        let old = begin(&here).await;
+        read(&clock, &here).await;
+        if !read_before {
+            store.set(Fails::LosesEntries);
+        }
+        here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+        here.revoke(Revoked::Session("two"), HOUR).await.unwrap();
+        store.set(Fails::Not);
+        if read_before {
+            read(&clock, &here).await;
+            store.lose_log(&clock, None).await;
+        }
+        // Notices and publishes.
+        read(&clock, &here).await;
+        let late = replica(&store, &clock);
+        read(&clock, &late).await;
+        assert!(late.is_revoked(&old) && late.is_id_revoked("two"), "{read_before}");
+        assert!(!late.is_revoked(&begin(&late).await));
+        // Once.
+        let log = scope().key(KeyNamespace::Revocation, "log");
+        read(&clock, &here).await;
+        read(&clock, &here).await;
+        assert_eq!(store.entries(&log).await, 2);
+    }
+}
+
+#[tokio::test]
+async fn expired_revocations_are_not_published_again() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let here = replica(&store, &clock);
+    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    here.revoke(Revoked::Session("two"), HOUR).await.unwrap();
+    read(&clock, &here).await;
+    clock.advance(2 * HOUR);
+    store.lose_log(&clock, None).await;
+    read(&clock, &here).await;
+    read(&clock, &here).await;
+    assert_eq!(store.entries(&scope().key(KeyNamespace::Revocation, "log")).await, 0);
+}
+
+#[tokio::test]
+async fn an_old_revocation_that_a_replica_has_dropped_is_not_made_again() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    here.revoke(Revoked::User("usr_1"), 24 * HOUR).await.unwrap();
+    read(&clock, &there).await;
+    clock.advance(HOUR);
+    let session = begin(&there).await;
+    there.revoke(Revoked::User("other"), HOUR).await.unwrap();
+    there.0.known().entries.clear();
+    store.lose_log(&clock, None).await;
+    read(&clock, &here).await;
+    read(&clock, &there).await;
+    read(&clock, &there).await;
+    assert!(!there.is_revoked(&session) && !here.is_revoked(&session));
+}
+
+#[tokio::test]
+async fn a_revocation_with_a_number_that_was_assigned_before_covers_earlier_sessions() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let here = replica(&store, &clock);
+    drop(begin(&here).await);
+    let counter = scope().key(KeyNamespace::Revocation, "counter");
+    let before = store.get(&counter).await.unwrap();
+    for number in 0..100 {
+        here.revoke(Revoked::User(&format!("other {number}")), HOUR).await.unwrap();
+    }
+    let session = begin(&here).await;
+    read(&clock, &here).await;
+    // A replica without the last writes becomes the primary.
+    store.lose_log(&clock, before).await;
+    let elsewhere = replica(&store, &clock);
+    elsewhere.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    for _ in 0..2 {
+        read(&clock, &here).await;
+        read(&clock, &elsewhere).await;
+    }
+    assert!(here.is_revoked(&session) && elsewhere.is_revoked(&session));
+    let late = replica(&store, &clock);
+    read(&clock, &late).await;
+    assert!(late.is_revoked(&session));
+    for one in [&here, &elsewhere, &late] {
+        assert!(!one.is_revoked(&begin(one).await));
+    }
+}
