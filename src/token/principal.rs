@@ -26,10 +26,10 @@ pub struct Principal {
 
 #[derive(Clone)]
 struct Identity {
-    /// The claims with the subject, the organization and the client.
-    subject: &'static str,
-    organization_id: Option<&'static str>,
-    client_id: Option<&'static str>,
+    /// The names of the claims with the subject, the organization and the client.
+    subject_claim: &'static str,
+    organization_claim: Option<&'static str>,
+    client_claim: Option<&'static str>,
     scopes: Vec<String>,
     roles: Vec<String>,
     permissions: Vec<String>,
@@ -50,20 +50,21 @@ impl Principal {
         organization_claims: &[&'static str],
     ) -> Result<Self, TokenError> {
         let present = |name: &'static str| Ok::<_, TokenError>(claims.text(name)?.map(|_| name));
-        let client_id = present("client_id")?.or(present("azp")?);
-        let subject = present("sub")?.or(client_id).ok_or(TokenError::InvalidClaim("sub"))?;
-        if claims.text(subject)?.is_none_or(str::is_empty) {
+        let client_claim = present("client_id")?.or(present("azp")?);
+        let subject_claim =
+            present("sub")?.or(client_claim).ok_or(TokenError::InvalidClaim("sub"))?;
+        if claims.text(subject_claim)?.is_none_or(str::is_empty) {
             return Err(TokenError::InvalidClaim("sub"));
         }
         claims.text("sid")?;
-        let mut organization_id = None;
+        let mut organization_claim = None;
         for name in organization_claims {
-            organization_id = organization_id.or(present(name)?);
+            organization_claim = organization_claim.or(present(name)?);
         }
         let identity = Identity {
-            subject,
-            organization_id,
-            client_id,
+            subject_claim,
+            organization_claim,
+            client_claim,
             scopes: claims.scopes(),
             roles: claims.strings("roles"),
             permissions: claims.strings("permissions"),
@@ -100,8 +101,8 @@ impl Principal {
     /// The names by which its token can be revoked.
     pub(crate) fn revocable(&self) -> &RevocableToken {
         self.identity.revocable.get_or_init(|| {
-            let Identity { subject, claims, .. } = &*self.identity;
-            let organization = self.organization_id();
+            let claims = &self.identity.claims;
+            let (subject, organization) = (self.subject(), self.organization_id());
             let names = [
                 Some(Revoked::User(subject)),
                 self.session_id().map(Revoked::EnvironmentSession),
@@ -121,14 +122,14 @@ impl Principal {
     /// machine client.
     #[must_use]
     pub fn subject(&self) -> &str {
-        self.text(self.identity.subject).unwrap_or_default()
+        self.text(self.identity.subject_claim).unwrap_or_default()
     }
 
     /// The subject's organization (`org_…`): claim `oid`, or `org_id`; for other issuers, the
     /// configured claim.
     #[must_use]
     pub fn organization_id(&self) -> Option<&str> {
-        self.text(self.identity.organization_id?)
+        self.text(self.identity.organization_claim?)
     }
 
     /// Your app's ID of the organization: claim `xoid`.
@@ -152,7 +153,7 @@ impl Principal {
     /// The application or machine client the token was issued to: claim `client_id`, or `azp`.
     #[must_use]
     pub fn client_id(&self) -> Option<&str> {
-        self.text(self.identity.client_id?)
+        self.text(self.identity.client_claim?)
     }
 
     /// OAuth scopes: the union of the claims `scope`, `scopes` and `scp`.

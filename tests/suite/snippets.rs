@@ -297,6 +297,6 @@ fn links_of_the_readme_go_to_docs_rs_or_to_files_of_the_package() {
     for guide in readme.split("/guides/").skip(1).filter_map(|rest| rest.split('/').next()) {
         assert!(library.contains(&format!("pub mod {guide} {{}}")), "{guide}");
     }
-    let picture = fs::metadata(root().join("docs/login.png")).unwrap();
-    assert!(picture.len() < 60 * 1024 && readme.contains("src=\"docs/login.png\""));
+    let picture = fs::metadata(root().join("examples/login.png")).unwrap();
+    assert!(picture.len() < 60 * 1024 && readme.contains("src=\"examples/login.png\""));
 }

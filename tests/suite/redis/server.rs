@@ -254,8 +254,10 @@ async fn pass(
         && let Ok(mut server) = UnixStream::connect(socket).await
     {
         tokio::select! {
-            _ = copy_bidirectional(&mut client, &mut server) => return,
+            // Nothing passes after a change.
+            biased;
             _ = states.wait_for(|state| *state != begun) => {}
+            _ = copy_bidirectional(&mut client, &mut server) => return,
         }
         if *states.borrow() == State::LosesResponses {
             let mut bytes = vec![0; 64 * 1024];
