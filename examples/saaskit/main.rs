@@ -28,6 +28,7 @@ async fn main() {
     let setup = common::Setup::from_env().await;
     let sessions = Sessions::builder(setup.scalekit.clone())
         .secret(common::session_secret())
+        .cookie_name("saaskit")
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
         .shared_store(setup.store.clone())
         .build();

@@ -130,5 +130,5 @@ async fn two_tabs_each_return_to_their_page() {
     browser.pick("jane@acme.test").await;
     browser.arrives_at(&app.address("/api/me")).await;
     browser.shows(&["\"email\":\"jane@acme.test\""]).await;
-    assert_eq!(browser.cookies_named("scalekit_login_").await.len(), 0, "no attempt is left over");
+    assert_eq!(browser.cookies_named("saaskit_login_").await.len(), 0, "no attempt is left over");
 }

@@ -64,7 +64,7 @@ async fn logging_out_ends_both_sessions_and_returns_to_the_start_page() {
     browser.click("main form[action='/logout'] button").await;
     browser.arrives_at(&app.address("/")).await;
     browser.shows(&["Log in", "Sign up"]).await;
-    assert_eq!(browser.cookies_named("scalekit_").await.len(), 0);
+    assert_eq!(browser.cookies_named("saaskit_").await.len(), 0);
     browser.go(&app.address("/dashboard")).await;
     browser.sees_login_page().await;
     assert_eq!(environment.sandbox.users().revoke_sessions("jane@acme.test"), 0, "none was alive");
@@ -79,7 +79,7 @@ async fn a_session_in_the_environment_alone_needs_no_second_login() {
     browser.pick("jane@acme.test").await;
     browser.arrives_at(&app.address("/dashboard")).await;
 
-    browser.forget("scalekit_session").await;
+    browser.forget("saaskit_session").await;
     browser.go(&app.address("/dashboard")).await;
     browser.arrives_at(&app.address("/dashboard")).await;
     browser.shows(&["Hello, Jane"]).await;

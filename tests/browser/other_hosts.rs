@@ -153,7 +153,7 @@ async fn all_pages_and_links_of_an_app_below_a_path_work() {
     browser.click("main form button").await;
     browser.arrives_at(&url).await;
     browser.shows(&["Sign up"]).await;
-    assert!(browser.cookies_named("scalekit_session").await.is_empty());
+    assert!(browser.cookies_named("saaskit_session").await.is_empty());
 
     // Another name of the host, below the path.
     let other = url.replace("127.0.0.1", "localhost");

@@ -62,7 +62,7 @@ async fn a_callback_that_is_opened_again_leads_into_the_app() {
 
     // Without a session, a page leads to the login and back to the page, if that is known.
     browser.switch_to(&first).await;
-    browser.forget("scalekit_session").await;
+    browser.forget("saaskit_session").await;
     browser.go(&callback).await;
     assert_eq!(browser.status().await, 400);
     browser.click_link("Log in again").await;
@@ -83,7 +83,7 @@ async fn the_cookies_of_another_app_on_the_host_are_left_alone() {
     browser.go(&app.address(PAGE)).await;
     browser.pick(JANE).await;
     is_logged_in(&browser, &app).await;
-    let session = browser.cookies_named("scalekit_session").await;
+    let session = browser.cookies_named("saaskit_session").await;
     for page in ["/", "/dashboard", "/login", "/auth/callback?code=a&state=b", "/logout"] {
         browser.go(&other.address(page)).await;
     }
@@ -91,7 +91,7 @@ async fn the_cookies_of_another_app_on_the_host_are_left_alone() {
     browser.shows(&["Log in", "Sign up"]).await;
     browser.go(&app.address(PAGE)).await;
     is_logged_in(&browser, &app).await;
-    let now = browser.cookies_named("scalekit_session").await;
+    let now = browser.cookies_named("saaskit_session").await;
     assert_eq!(now.len(), 1);
     assert_eq!(now[0].value(), session[0].value());
 }
@@ -117,7 +117,7 @@ async fn a_session_cookie_that_another_app_replaces_is_named_on_one_page() {
 
     let logins = environments[0].sandbox.requests().count(Endpoint::Token);
     browser.go(&app.address(PAGE)).await;
-    browser.shows(&["Something went wrong", "the cookie scalekit_session"]).await;
+    browser.shows(&["Something went wrong", "the cookie saaskit_session"]).await;
     assert_eq!(browser.status().await, 400);
     assert!(browser.address().await.starts_with(&app.address("/login?")));
     assert_eq!(environments[0].sandbox.requests().count(Endpoint::Token), logins);

@@ -58,7 +58,7 @@ async fn sigterm_lets_a_login_finish_and_exits_with_0() {
 
     let finished = finishing.await.unwrap();
     assert_eq!(finished.status(), StatusCode::SEE_OTHER);
-    assert!(text(&finished, header::SET_COOKIE).starts_with("scalekit_session="));
+    assert!(text(&finished, header::SET_COOKIE).starts_with("saaskit_session="));
     assert_eq!(app.program.ended().code(), Some(0));
 }
 

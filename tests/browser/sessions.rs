@@ -114,19 +114,19 @@ async fn cookies_have_the_documented_attributes() {
     let app = App::alone();
     browser.go(&app.address("/dashboard")).await;
     browser.sees_login_page().await;
-    let attempts = browser.cookies_named("scalekit_login_").await;
+    let attempts = browser.cookies_named("saaskit_login_").await;
     assert_eq!(attempts.len(), 1, "one login is under way");
 
     browser.pick("jane@acme.test").await;
     browser.arrives_at(&app.address("/dashboard")).await;
     // Cookies ignore ports: the sandbox's are included.
     let mut cookies = browser.cookies_named("").await;
-    let recent = cookies.extract_if(.., |cookie| cookie.name().starts_with("scalekit_recent_"));
+    let recent = cookies.extract_if(.., |cookie| cookie.name().starts_with("saaskit_recent_"));
     assert_eq!(recent.count(), 1, "for a minute: where the login ended");
     let sessions: Vec<_> =
-        cookies.iter().filter(|cookie| cookie.name() == "scalekit_session").collect();
+        cookies.iter().filter(|cookie| cookie.name() == "saaskit_session").collect();
     assert_eq!(sessions.len(), 1, "{cookies:?}");
-    assert_eq!(cookies.iter().filter(|c| c.name().starts_with("scalekit_")).count(), 1);
+    assert_eq!(cookies.iter().filter(|c| c.name().starts_with("saaskit_")).count(), 1);
     assert_eq!(cookies.len(), 2, "the environment's has another name: {cookies:?}");
     for cookie in cookies.iter().chain(&attempts) {
         assert_eq!(cookie.http_only(), Some(true), "{}", cookie.name());

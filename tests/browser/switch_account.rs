@@ -43,7 +43,7 @@ async fn the_user_decides(browser: &Browser, app: &App, environment: &Environmen
     assert_logged_in(browser, app, JOHN).await;
     browser.reload().await;
     assert_logged_in(browser, app, JOHN).await;
-    assert_eq!(browser.cookies_named("scalekit_switch_").await.len(), 0);
+    assert_eq!(browser.cookies_named("saaskit_switch_").await.len(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -139,7 +139,7 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
 
     // Requests during and after the refresh share its result.
     let late = browser.twin();
-    assert!(late.has("scalekit_session"));
+    assert!(late.has("saaskit_session"));
     let ends = world.use_until_refreshed(&browser).await;
     for response in world.eight_at_once(&late).await {
         assert_eq!(response.json()["expires_at"], ends);
@@ -170,7 +170,7 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
     while browser.get(&world.at("/api/me")).await.status == 200 {
         assert!(started.elapsed() < Duration::from_secs(10 * ACCESS_TOKEN_SECONDS));
     }
-    assert!(!browser.has("scalekit_session"));
+    assert!(!browser.has("saaskit_session"));
     assert_eq!(browser.get(&world.at("/api/me")).await.status, 302);
 }
 
@@ -206,7 +206,7 @@ async fn logging_out_at_the_provider_ends_the_session_here() {
     assert_eq!(world.events("application not notified").await, [] as [Value; 0]);
     assert_eq!(world.events("application notified").await.len(), 1);
 
-    assert!(browser.has("scalekit_session"), "the browser still has its cookie");
+    assert!(browser.has("saaskit_session"), "the browser still has its cookie");
     assert_eq!(browser.get(&world.at("/api/me")).await.status, 302);
     assert_eq!(other.get(&world.at("/api/me")).await.status, 200, "another session goes on");
     // A new login with a new session is accepted.
