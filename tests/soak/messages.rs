@@ -27,7 +27,7 @@ pub(crate) fn set_cookies(response: &Response<Bytes>) -> impl Iterator<Item = Co
 }
 
 pub(crate) fn is_session(cookie: &Cookie<'_>) -> bool {
-    cookie.name().starts_with("scalekit_session")
+    cookie.name().contains("_session")
 }
 
 pub(crate) fn is_removal(cookie: &Cookie<'_>) -> bool {
