@@ -13,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use rcgen::{Certificate, CertificateParams, Issuer, KeyPair};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -21,7 +22,7 @@ use tower_scalekit::shared_store::{
     StoreScope, conformance,
 };
 
-use self::server::{Network, Redis, State, eventually};
+use self::server::{Network, PATIENCE, Redis, State, eventually};
 use crate::support::secret;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -159,10 +160,9 @@ async fn a_server_that_is_unreachable_or_a_replica_is_an_error_at_start() {
     let Some(redis) = Redis::start().await else { return };
     let network = Network::before(&redis, None).await;
     network.set(State::Silent);
-    let started = Instant::now();
-    let silent = network.builder().connect_timeout(Duration::from_millis(200)).connect().await;
+    let silent = network.builder().connect_timeout(Duration::from_millis(200)).connect();
+    let silent = timeout(PATIENCE, silent).await.expect("connecting has a limit");
     assert!(matches!(silent, Err(RedisStoreError::Unreachable(_))), "{silent:?}");
-    assert!(started.elapsed() < Duration::from_secs(2));
     network.set(State::Closed);
     let closed = network.builder().connect().await;
     assert!(matches!(closed, Err(RedisStoreError::Unreachable(_))), "{closed:?}");
@@ -218,8 +218,8 @@ async fn scripts_are_loaded_again_after_a_restart_which_loses_nothing() {
 async fn an_attempt_to_connect_that_hangs_does_not_delay_the_return_of_the_store() {
     let Some(redis) = Redis::start().await else { return };
     let network = Network::before(&redis, None).await;
-    let limit = Duration::from_secs(6);
-    let store = network.builder().response_timeout(limit / 60).connect_timeout(limit);
+    let limit = PATIENCE * 2;
+    let store = network.builder().response_timeout(limit / 80).connect_timeout(limit);
     let store = store.connect().await.unwrap();
     network.set(State::Silent);
     assert!(store.get(&key("any")).await.is_err());
@@ -230,9 +230,8 @@ async fn an_attempt_to_connect_that_hangs_does_not_delay_the_return_of_the_store
     // The attempt has begun, and its connection stays silent.
     tokio::time::sleep(Duration::from_millis(300)).await;
     network.set(State::Connected);
-    let back = Instant::now();
+    // Earlier than the attempt ends.
     eventually("the store is connected", async || store.get(&key("any")).await.is_ok()).await;
-    assert!(back.elapsed() < limit / 2, "{:?}", back.elapsed());
     drop(attempt);
 }
 
@@ -240,7 +239,7 @@ async fn an_attempt_to_connect_that_hangs_does_not_delay_the_return_of_the_store
 async fn a_connection_without_responses_is_replaced_and_delays_no_operation_twice() {
     let Some(redis) = Redis::start().await else { return };
     let network = Network::before(&redis, None).await;
-    let limit = Duration::from_millis(300);
+    let limit = Duration::from_secs(2);
     let store =
         network.builder().response_timeout(limit).connect_timeout(limit).connect().await.unwrap();
     let key = key("any");
@@ -249,7 +248,7 @@ async fn a_connection_without_responses_is_replaced_and_delays_no_operation_twic
     let started = Instant::now();
     let all = futures::future::join_all((0..50).map(|_| store.get(&key))).await;
     assert!(all.iter().all(Result::is_err), "{all:?}");
-    assert!(started.elapsed() < limit * 3, "{:?}", started.elapsed());
+    assert!(started.elapsed() < limit * 2, "{:?}", started.elapsed());
     // The network is back; the connection from before is not.
     network.set(State::Connected);
     eventually("the store is connected", async || store.get(&key).await.is_ok()).await;

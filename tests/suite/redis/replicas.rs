@@ -40,7 +40,7 @@ impl Replicas {
     /// Starts another replica.
     async fn add(&mut self, change: impl Fn(SessionsBuilder) -> SessionsBuilder) {
         let network = Network::before(&self.redis, None).await;
-        let store = network.builder().response_timeout(Duration::from_millis(500)).connect().await;
+        let store = network.builder().response_timeout(Duration::from_millis(1500)).connect().await;
         let store = store.unwrap();
         let sessions = self.world.replica(|sessions| change(sessions.shared_store(store)));
         self.apps.push(app(&sessions));
