@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
 use super::{ConnectAccount, ConnectAccountError};
-use crate::shared_store::{KeyNamespace, StoreError, StoreKey, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey};
 use crate::util::hash::hash_parts;
 use crate::util::telemetry;
 
@@ -24,9 +24,7 @@ impl ConnectAccount {
     /// Records that a callback with this `state` is expected.
     pub(super) async fn expect_return(&self, state: &str) -> Result<(), ConnectAccountError> {
         let key = self.return_key("state", state);
-        with_timeout(self.0.sessions.store().put(&key, EXPECTED, EXPECTED_TTL))
-            .await
-            .map_err(unavailable)
+        self.0.sessions.store().put(&key, EXPECTED, EXPECTED_TTL).await.map_err(unavailable)
     }
 
     /// Uses up a callback: its `state`, and the environment's ID of the consent, which must not be
@@ -40,14 +38,13 @@ impl ConnectAccount {
         auth_request_id: Option<&str>,
     ) -> Result<(), ConnectAccountError> {
         let (store, key) = (self.0.sessions.store(), self.return_key("state", state));
-        let is_expected =
-            with_timeout(store.remove_if(&key, EXPECTED)).await.map_err(unavailable)?;
+        let is_expected = store.remove_if(&key, EXPECTED).await.map_err(unavailable)?;
         if !is_expected {
             return Err(ConnectAccountError::StateMismatch);
         }
         let Some(id) = auth_request_id else { return Ok(()) };
         let key = self.return_key("request", id);
-        let is_first = with_timeout(store.put_if_absent(&key, SPENT, SPENT_TTL)).await;
+        let is_first = store.put_if_absent(&key, SPENT, SPENT_TTL).await;
         match is_first.map_err(unavailable)? {
             true => Ok(()),
             false => Err(ConnectAccountError::StateMismatch),
@@ -57,7 +54,7 @@ impl ConnectAccount {
     /// Allows a callback to be used again, because the environment did not respond.
     pub(super) async fn restore_return(&self, state: &str, auth_request_id: &str) {
         let (store, key) = (self.0.sessions.store(), self.return_key("request", auth_request_id));
-        let restored = with_timeout(store.remove_if(&key, SPENT)).await.map_err(unavailable);
+        let restored = store.remove_if(&key, SPENT).await.map_err(unavailable);
         if restored == Ok(true) {
             let _ = self.expect_return(state).await;
         }

@@ -13,7 +13,7 @@ use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route_rejection::{RouteState as _, redirect};
 use crate::session::Sessions;
-use crate::shared_store::{KeyNamespace, with_timeout};
+use crate::shared_store::KeyNamespace;
 use crate::token::{IdpInitiatedLogin, IdpInitiatedLoginExpectations, TokenError};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
@@ -118,7 +118,7 @@ impl IdpInitiatedRedirect {
         let key =
             self.sessions().store_key(KeyNamespace::IdpInitiatedLogin, login.fingerprint.as_str());
         let lifetime = login.replay_window(now);
-        match with_timeout(self.sessions().store().put_if_absent(&key, USED, lifetime)).await {
+        match self.sessions().store().put_if_absent(&key, USED, lifetime).await {
             Ok(first) => first,
             Err(error) => {
                 telemetry::internal_error("idp_initiated_login", &error);

@@ -16,7 +16,7 @@ use super::PasswordlessLogin;
 use super::attempt::EmailAttempt;
 use super::rejection::PasswordlessLoginError;
 use crate::clock::unix_millis;
-use crate::shared_store::{KeyNamespace, StoreError, StoreKey, compare_and_set, with_timeout};
+use crate::shared_store::{Change, KeyNamespace, StoreError, StoreKey};
 use crate::util::email::fold_email;
 use crate::util::request_dedup::Key;
 use crate::util::telemetry;
@@ -262,11 +262,9 @@ impl PasswordlessLogin {
         ttl: Duration,
         mut change: impl FnMut(&mut Vec<i64>) -> Result<bool, NotCounted>,
     ) -> Result<(), NotCounted> {
-        let store = self.0.sessions.store();
         let now = unix_millis(self.0.sessions.scalekit().clock().now());
-        for _ in 0..MAX_CONFLICTS {
-            let stored = with_timeout(store.get(key)).await?;
-            let mut times = stored.as_deref().map(decode).unwrap_or_default();
+        let change_current = |stored: Option<&[u8]>| {
+            let mut times = stored.map(decode).unwrap_or_default();
             // If the clock was set back, later times are rewritten as of now, even if nothing else
             // changes, so that a limit does not last longer. Another replica's clock may be ahead.
             let is_set_back = |time: &i64| *time > now.saturating_add(millis(CLOCK_SKEW));
@@ -275,15 +273,19 @@ impl PasswordlessLogin {
             times.sort_unstable();
             times.retain(|time| now - *time < millis(ttl));
             let result = change(&mut times);
-            if !is_ahead && !matches!(result, Ok(true)) {
-                return result.map(|_| ());
-            }
-            let value = encode(&times);
-            if compare_and_set(store, key, stored, value, ttl).await? {
-                return result.map(|_| ());
-            }
-        }
-        Err(NotCounted::Limited { retry_after: Duration::from_secs(1) })
+            let is_unchanged = !is_ahead && !matches!(result, Ok(true));
+            let result = result.map(|_| ());
+            Ok::<_, StoreError>(if is_unchanged {
+                Change::Keep(result)
+            } else {
+                Change::Set(encode(&times), result)
+            })
+        };
+        let store = self.0.sessions.store();
+        store
+            .update(key, ttl, MAX_CONFLICTS, change_current)
+            .await?
+            .unwrap_or(Err(NotCounted::Limited { retry_after: Duration::from_secs(1) }))
     }
 
     fn key(&self, namespace: KeyNamespace, parts: &[&str]) -> StoreKey {

@@ -1,10 +1,9 @@
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Revocations, Staleness};
 use crate::clock::Clock;
-use crate::shared_store::{SharedStore, StoreScope};
+use crate::shared_store::{StoreScope, TimedStore};
 
 /// Identifies the sessions of an app among all others in a store.
 pub(crate) fn owner<'a>(
@@ -33,7 +32,7 @@ pub struct RevocationsBuilder {
     environment_url: String,
     client_id: String,
     clock: Clock,
-    store: Arc<dyn SharedStore>,
+    store: TimedStore,
     sessions_name: Option<String>,
     staleness: Staleness,
 }
@@ -43,7 +42,7 @@ impl RevocationsBuilder {
         environment_url: &str,
         client_id: &str,
         clock: Clock,
-        store: Arc<dyn SharedStore>,
+        store: TimedStore,
     ) -> Self {
         Self {
             environment_url: environment_url.to_owned(),

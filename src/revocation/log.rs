@@ -13,7 +13,7 @@ use super::ended::Ended;
 use super::order::{Coverage, Position};
 use super::{Appended, Entry, Key, MAX_APPENDED, RENEW_AGE, Scope, State};
 use crate::clock::millis;
-use crate::shared_store::{StoreError, with_timeout};
+use crate::shared_store::StoreError;
 use crate::util::telemetry;
 
 /// Limits of one read of the log, in time and pages; the next read continues.
@@ -120,7 +120,7 @@ impl State {
             lifetime: left.as_secs().saturating_add(1),
         };
         let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
-        with_timeout(self.store.append(&self.log, text, left)).await?;
+        self.store.append(&self.log, text, left).await?;
         self.appended(key, *entry);
         Ok(())
     }
@@ -260,7 +260,7 @@ impl State {
     async fn read_log(&self, deadline: Instant) -> Result<(), ReadError> {
         for _ in 0..MAX_PAGES {
             let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let page = with_timeout(self.store.read_since(&self.log, cursor.clone())).await?;
+            let page = self.store.read_since(&self.log, cursor.clone()).await?;
             let now = self.clock.monotonic();
             if page.cursor_lost {
                 self.known().note_loss();

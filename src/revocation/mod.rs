@@ -40,8 +40,7 @@ pub(crate) use self::subject::{Key, Revoked};
 pub(crate) use self::token::RevocableToken;
 use crate::clock::{Clock, millis};
 use crate::shared_store::{
-    KeyNamespace, LogCursor, SharedStore, StoreError, StoreKey, StoreScope, compare_and_set,
-    with_timeout,
+    Change, KeyNamespace, LogCursor, StoreError, StoreKey, StoreScope, TimedStore,
 };
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
@@ -72,6 +71,7 @@ static INSTANCES: AtomicU64 = AtomicU64::new(0);
 const COUNTER_LIFETIME: Duration = Duration::from_secs(800 * 24 * 60 * 60);
 /// How often advancing the counter is retried after a concurrent change.
 const MAX_TRIES: usize = 32;
+const CONTENDED: &str = "other replicas keep changing the revocation counter";
 
 /// The revocations of an app's users, sessions and organizations, as far as this replica knows them.
 /// Cheap to clone: clones share the read of the log, one in a second.
@@ -99,7 +99,7 @@ impl Default for Staleness {
 }
 
 struct State {
-    store: Arc<dyn SharedStore>,
+    store: TimedStore,
     log: StoreKey,
     counter: StoreKey,
     clock: Clock,
@@ -194,7 +194,7 @@ impl Entry {
 
 impl Revocations {
     pub(crate) fn new(
-        store: Arc<dyn SharedStore>,
+        store: TimedStore,
         scope: &StoreScope,
         clock: Clock,
         has_peers: bool,
@@ -393,20 +393,19 @@ impl State {
 
     /// Returns a new position, after all that sessions have recorded so far.
     async fn advance(&self) -> Result<Position, StoreError> {
-        let key = &self.counter;
-        for _ in 0..MAX_TRIES {
-            let before = self.known().position;
-            let seen = with_timeout(self.store.get(key)).await?;
-            let next = match seen.as_deref().and_then(Position::decode) {
+        let mut before = self.known().position;
+        let advance = |seen: Option<&[u8]>| {
+            let next = match seen.and_then(Position::decode) {
                 Some(position) => self.observe_counter(position, before).advanced(),
                 None => Position { epoch: random_id(), number: 1 },
             };
-            if compare_and_set(&*self.store, key, seen, next.encode(), COUNTER_LIFETIME).await? {
-                self.observe_counter(next, None);
-                return Ok(next);
-            }
-        }
-        Err(StoreError::Unavailable("other replicas keep changing the revocation counter".into()))
+            before = self.known().position;
+            Ok(Change::Set(next.encode(), next))
+        };
+        let next = self.store.update(&self.counter, COUNTER_LIFETIME, MAX_TRIES, advance).await?;
+        let next = next.ok_or_else(|| StoreError::Unavailable(CONTENDED.into()))?;
+        self.observe_counter(next, None);
+        Ok(next)
     }
 
     /// Reads the position that sessions record. Creates the counter if there is none, and advances
@@ -414,24 +413,24 @@ impl State {
     async fn read_counter(&self) -> Result<(), StoreError> {
         // Revocations of this process precede the login that follows.
         self.publish_pending().await?;
-        let key = &self.counter;
-        // Retried if another replica changes it first.
-        for _ in 0..2 {
-            let before = self.known().position;
-            let seen = with_timeout(self.store.get(key)).await?;
-            let stored = seen.as_deref().and_then(Position::decode);
+        let mut before = self.known().position;
+        let correct = |seen: Option<&[u8]>| {
+            let stored = seen.and_then(Position::decode);
             let position = match stored {
                 Some(stored) => self.observe_counter(stored, before),
                 None => Position { epoch: random_id(), number: 0 },
             };
-            if stored == Some(position) {
-                break;
-            }
-            let value = position.encode();
-            if compare_and_set(&*self.store, key, seen, value, COUNTER_LIFETIME).await? {
-                self.observe_counter(position, None);
-                break;
-            }
+            before = self.known().position;
+            Ok::<_, StoreError>(if stored == Some(position) {
+                Change::Keep(None)
+            } else {
+                Change::Set(position.encode(), Some(position))
+            })
+        };
+        // Tried again if another replica changes it first.
+        let written = self.store.update(&self.counter, COUNTER_LIFETIME, 2, correct).await?;
+        if let Some(position) = written.flatten() {
+            self.observe_counter(position, None);
         }
         Ok(())
     }

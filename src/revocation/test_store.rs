@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::clock::testing::SteppedClock;
-use crate::shared_store::{LogPage, MemoryStore, StoreFuture};
+use crate::shared_store::{LogPage, MemoryStore, SharedStore, StoreFuture};
 
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum Fails {

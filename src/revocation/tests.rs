@@ -6,7 +6,7 @@ use super::log::MAX_PAGES;
 use super::test_store::{Fails, TestStore};
 use super::*;
 use crate::clock::testing::SteppedClock;
-use crate::shared_store::MemoryStore;
+use crate::shared_store::{MemoryStore, SharedStore};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -17,12 +17,12 @@ fn scope() -> StoreScope {
 }
 
 fn replica(store: &(impl SharedStore + Clone), clock: &SteppedClock) -> Revocations {
-    Revocations::new(Arc::new(store.clone()), &scope(), clock.clock(), true, STALENESS)
+    Revocations::new(TimedStore::new(store.clone()), &scope(), clock.clock(), true, STALENESS)
 }
 
 fn alone(clock: &SteppedClock) -> Revocations {
     Revocations::new(
-        Arc::new(MemoryStore::new(clock.clock())),
+        TimedStore::new(MemoryStore::new(clock.clock())),
         &scope(),
         clock.clock(),
         false,

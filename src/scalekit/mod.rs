@@ -33,7 +33,7 @@ use crate::error::ConfigProblem;
 use crate::http_client::{HttpClient, HttpClientError, send_within_limits};
 use crate::revocation::RevocationsBuilder;
 use crate::secret::SecretString;
-use crate::shared_store::SharedStore;
+use crate::shared_store::{SharedStore, TimedStore};
 use crate::token::{RemoteKeys, ScalekitEnvironment, TokenVerifierBuilder};
 use crate::util::fetch_metadata::check_address;
 #[cfg(all(feature = "reqwest", feature = "sandbox"))]
@@ -130,8 +130,12 @@ impl Scalekit {
     /// store and are in other processes. An app that has them here uses
     /// [`Sessions::revocations`](crate::Sessions::revocations).
     pub fn revocations(&self, store: impl SharedStore) -> RevocationsBuilder {
-        let clock = self.0.clock.clone();
-        RevocationsBuilder::new(self.environment_url(), self.client_id(), clock, Arc::new(store))
+        RevocationsBuilder::new(
+            self.environment_url(),
+            self.client_id(),
+            self.0.clock.clone(),
+            TimedStore::new(store),
+        )
     }
 
     pub(crate) fn client_secret(&self) -> &SecretString {

@@ -3,7 +3,6 @@
 //! Sessions with tokens are listed and revoked through the environment's API. Local sessions in the
 //! shared store have an index there, one per user.
 
-use bytes::Bytes;
 use futures::TryStreamExt as _;
 use futures::future::try_join_all;
 use serde::Serialize;
@@ -16,7 +15,7 @@ use crate::api::ApiError;
 use crate::api::sessions::SessionDetails;
 use crate::model::wire::timestamp;
 use crate::model::{SessionDevice, SessionStatus};
-use crate::shared_store::{KeyNamespace, StoreError, StoreKey, compare_and_set, with_timeout};
+use crate::shared_store::{Change, KeyNamespace, StoreError, StoreKey};
 use crate::util::telemetry;
 
 /// How often an index update is retried after a concurrent change by another login of the user.
@@ -144,8 +143,9 @@ impl Sessions {
         replaced: Option<&str>,
     ) -> Result<(), IndexError> {
         let key = self.index_key(session.principal().subject());
+        // The change reads other values, which `TimedStore::update` cannot.
         for _ in 0..MAX_TRIES {
-            let seen = with_timeout(self.0.store.get(&key)).await?;
+            let seen = self.0.store.get(&key).await?;
             let mut all = indexed_in(seen.as_deref());
             all.retain(|one| replaced != Some(&*one.id));
             all.push(Reference::new(session.record(), self.0.scalekit.clock().now()));
@@ -155,9 +155,8 @@ impl Sessions {
             let excess = all.len().saturating_sub(self.0.max_sessions_per_user);
             let ended: Vec<Reference> = all.drain(..excess).collect();
             let entries: Vec<String> = all.iter().map(Reference::to_entry).collect();
-            let (value, ttl) =
-                (Bytes::from(entries.join(" ")), self.0.lifetimes.absolute.unsigned_abs());
-            if compare_and_set(self.store(), &key, seen, value, ttl).await? {
+            let ttl = self.0.lifetimes.absolute.unsigned_abs();
+            if self.0.store.compare_and_set(&key, seen, entries.join(" ").into(), ttl).await? {
                 for one in ended {
                     telemetry::session_over_limit();
                     self.end(&SessionHandle::stored(&one.id)).await?;
@@ -183,20 +182,18 @@ impl Sessions {
         let period = now.div_euclid(lifetime.whole_seconds().max(1));
         let name = format!("count in {period} of sessions of {user_id}");
         let key = self.store_key(KeyNamespace::Session, &name);
-        for _ in 0..MAX_TRIES {
-            let seen = with_timeout(self.0.store.get(&key)).await?;
-            let count = seen.as_deref().and_then(|seen| std::str::from_utf8(seen).ok());
-            let count: usize = count.and_then(|count| count.parse().ok()).unwrap_or(0);
-            if count >= self.0.max_sessions_per_user {
-                return Ok(CookieQuota::Exceeded);
-            }
-            let (value, ttl) = (Bytes::from((count + 1).to_string()), lifetime.unsigned_abs());
-            if compare_and_set(self.store(), &key, seen, value, ttl).await? {
-                break;
-            }
-        }
+        let count = |seen: Option<&[u8]>| {
+            let count: usize =
+                seen.and_then(|count| std::str::from_utf8(count).ok()?.parse().ok()).unwrap_or(0);
+            Ok::<_, StoreError>(if count >= self.0.max_sessions_per_user {
+                Change::Keep(CookieQuota::Exceeded)
+            } else {
+                Change::Set((count + 1).to_string().into(), CookieQuota::Within)
+            })
+        };
+        let quota = self.0.store.update(&key, lifetime.unsigned_abs(), MAX_TRIES, count).await?;
         // Under concurrent logins of the same user, at least some are counted.
-        Ok(CookieQuota::Within)
+        Ok(quota.unwrap_or(CookieQuota::Within))
     }
 
     /// Returns those sessions that have not ended, or that the store may not have yet.
@@ -211,7 +208,7 @@ impl Sessions {
         let valid = all.into_iter().zip(values).filter_map(|(one, value)| {
             let is_valid = match value {
                 Some(value) => {
-                    self.open_stored(&one.id, value).is_some_and(|stored| is_valid(stored.record))
+                    self.open_stored(&one.id, &value).is_some_and(|stored| is_valid(stored.record))
                 }
                 None => self.may_lack(&one.id, one.sealed_at),
             };
@@ -254,7 +251,7 @@ impl Sessions {
     /// Returns the user's sessions in the shared store, oldest first.
     async fn indexed(&self, session: &Session) -> Result<Vec<Reference>, StoreError> {
         let key = self.index_key(session.principal().subject());
-        Ok(indexed_in(with_timeout(self.0.store.get(&key)).await?.as_deref()))
+        Ok(indexed_in(self.0.store.get(&key).await?.as_deref()))
     }
 
     /// Sessions of another origin of the app do not open here: each origin has its own index. Entries

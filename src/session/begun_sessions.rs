@@ -6,7 +6,7 @@ use futures::future::try_join_all;
 
 use super::{Session, Sessions};
 use crate::revocation::Revoked;
-use crate::shared_store::{KeyNamespace, StoreError, compare_and_set, with_timeout};
+use crate::shared_store::{Change, KeyNamespace, StoreError, StoreKey};
 use crate::util::telemetry;
 
 /// Value of a marker.
@@ -40,8 +40,7 @@ impl Sessions {
         let ttl = self.longest_lifetime();
         let ids = session.revocable().marker_ids();
         let keys: Vec<_> = ids.map(|id| self.store_key(KeyNamespace::Login, &id)).collect();
-        try_join_all(keys.iter().map(|key| with_timeout(self.0.store.put(key, BEGUN, ttl))))
-            .await?;
+        try_join_all(keys.iter().map(|key| self.0.store.put(key, BEGUN, ttl))).await?;
         match session.revocable().environment_session_marker() {
             Some(id) => self.trim_markers(session.login_subject(), id).await,
             None => Ok(()),
@@ -52,32 +51,29 @@ impl Sessions {
     /// other markers stay the same, however often the user logs in.
     async fn trim_markers(&self, user: &str, newest: String) -> Result<(), StoreError> {
         let key = self.store_key(KeyNamespace::Login, &format!("environment sessions of {user}"));
-        for _ in 0..MAX_TRIES {
-            let seen = with_timeout(self.0.store.get(&key)).await?;
-            let text = String::from_utf8_lossy(seen.as_deref().unwrap_or_default()).into_owned();
-            let mut ids: Vec<&str> = text.split(' ').filter(|id| !id.is_empty()).collect();
-            ids.retain(|id| *id != newest);
+        let add_newest = |seen: Option<&[u8]>| {
+            let text = String::from_utf8_lossy(seen.unwrap_or_default());
+            let mut ids: Vec<&str> =
+                text.split(' ').filter(|id| !id.is_empty() && *id != newest).collect();
             ids.push(&newest);
-            let excess = ids.len().saturating_sub(self.0.max_sessions_per_user);
-            let removed: Vec<&str> = ids.drain(..excess).collect();
-            let (value, ttl) = (Bytes::from(ids.join(" ")), self.longest_lifetime());
-            if compare_and_set(self.store(), &key, seen, value, ttl).await? {
-                let keys: Vec<_> =
-                    removed.into_iter().map(|id| self.store_key(KeyNamespace::Login, id)).collect();
-                let removals =
-                    keys.iter().map(|key| with_timeout(self.0.store.remove_if(key, BEGUN)));
-                try_join_all(removals).await?;
-                return Ok(());
-            }
+            let removed: Vec<StoreKey> = ids
+                .drain(..ids.len().saturating_sub(self.0.max_sessions_per_user))
+                .map(|id| self.store_key(KeyNamespace::Login, id))
+                .collect();
+            Ok::<_, StoreError>(Change::Set(ids.join(" ").into(), removed))
+        };
+        let ttl = self.longest_lifetime();
+        // Otherwise, the next login of the user removes the excess.
+        if let Some(removed) = self.0.store.update(&key, ttl, MAX_TRIES, add_newest).await? {
+            try_join_all(removed.iter().map(|key| self.0.store.remove_if(key, BEGUN))).await?;
         }
-        // The next login of the user removes the excess.
         Ok(())
     }
 
     /// Whether a session that this revocation applies to has begun and may still be valid.
     pub(super) async fn has_begun(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
         let key = self.store_key(KeyNamespace::Login, &revoked.marker_id());
-        Ok(with_timeout(self.0.store.get(&key)).await?.is_some())
+        Ok(self.0.store.get(&key).await?.is_some())
     }
 }
 

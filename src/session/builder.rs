@@ -23,7 +23,7 @@ use crate::middleware::body_limits::BodyLimits;
 use crate::oauth::DEFAULT_SCOPES;
 use crate::revocation::{self, Revocations, Staleness};
 use crate::scalekit::Scalekit;
-use crate::shared_store::{MemoryStore, SharedStore};
+use crate::shared_store::{MemoryStore, SharedStore, TimedStore};
 use crate::util::hash::hash_parts;
 use crate::util::request_dedup::{RESULT_TTL, SharedResults};
 use crate::util::single_flight::SingleFlight;
@@ -56,7 +56,7 @@ pub struct SessionsBuilder {
     absolute_lifetime: Duration,
     idle_timeout: Option<Duration>,
     cache_capacity: usize,
-    shared_store: Option<Arc<dyn SharedStore>>,
+    shared_store: Option<TimedStore>,
     store_backed: bool,
     body_limits: BodyLimits,
     refresh_retention: Duration,
@@ -317,7 +317,7 @@ impl SessionsBuilder {
     /// an app with a single process: each replica would refresh and revoke on its own. See [more
     /// than one replica](crate::guides::several_replicas).
     pub fn shared_store(mut self, store: impl SharedStore) -> Self {
-        self.shared_store = Some(Arc::new(store));
+        self.shared_store = Some(TimedStore::new(store));
         self
     }
 
@@ -436,9 +436,9 @@ impl SessionsBuilder {
             let cookie_name = self.cookie_name.unwrap_or_else(|| default_name(&paths.base));
             let clock = self.scalekit.clock().clone();
             let has_peers = self.shared_store.is_some();
-            let own_store =
-                || -> Arc<dyn SharedStore> { Arc::new(MemoryStore::new(clock.clone())) };
-            let store = self.shared_store.unwrap_or_else(own_store);
+            let store = self
+                .shared_store
+                .unwrap_or_else(|| TimedStore::new(MemoryStore::new(clock.clone())));
             let tasks = Tasks::default();
             Sessions(Arc::new(Inner {
                 scalekit: self.scalekit,
@@ -473,7 +473,7 @@ impl SessionsBuilder {
                 refreshes: Refreshes::new(&tasks),
                 refresh_retention: self.refresh_retention,
                 revocations: Revocations::new(
-                    Arc::clone(&store),
+                    store.clone(),
                     &scope,
                     clock,
                     has_peers,

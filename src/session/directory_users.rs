@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use super::Sessions;
 use super::lifetimes::MAX_LIFETIME;
 use crate::revocation::{Key, Revoked};
-use crate::shared_store::{KeyNamespace, StoreError, with_timeout};
+use crate::shared_store::{Change, KeyNamespace, StoreError};
 use crate::util::telemetry;
 use crate::webhook::{EventPayload, WebhookEvent};
 
@@ -15,6 +15,7 @@ use crate::webhook::{EventPayload, WebhookEvent};
 const MAX_NAMES: usize = 32;
 /// How often an update is retried after a concurrent change by another event of the user.
 const MAX_TRIES: usize = 16;
+const CONTENDED: &str = "other events keep changing this directory user";
 
 /// An event about a directory user.
 pub(super) struct DirectoryEvent<'a> {
@@ -96,30 +97,30 @@ impl Sessions {
         let id = Key::of("directory user", &format!("{organization}\0{user_id}")).text();
         let key = self.store_key(KeyNamespace::DirectoryUser, &id);
         let now = self.0.scalekit.clock().now();
-        for _ in 0..MAX_TRIES {
-            let seen = with_timeout(self.0.store.get(&key)).await?;
-            let known = seen.as_deref().and_then(KnownUser::decode);
-            let is_first = known.is_none();
-            let mut user = known.unwrap_or_default();
-            let dropped = user.add(event, now);
-            match self.compare_and_set(&key, seen, user.encode(), MAX_LIFETIME).await {
-                Ok(true) => telemetry::directory_user_names_dropped(dropped.len()),
-                Ok(false) => continue,
-                // If the store is full, this event still ends sessions with all known names.
-                Err(error @ StoreError::Full { .. }) => {
-                    telemetry::internal_error("directory_user", &error);
-                }
-                Err(error) => return Err(error),
+        let (mut user, mut dropped, mut is_first) = (KnownUser::default(), Vec::new(), true);
+        let add_event = |seen: Option<&[u8]>| {
+            let known = seen.and_then(KnownUser::decode);
+            is_first = known.is_none();
+            user = known.unwrap_or_default();
+            dropped = user.add(event, now);
+            Ok(Change::Set(user.encode(), ()))
+        };
+        match self.0.store.update(&key, MAX_LIFETIME, MAX_TRIES, add_event).await {
+            Ok(Some(())) => telemetry::directory_user_names_dropped(dropped.len()),
+            Ok(None) => return Err(StoreError::Unavailable(CONTENDED.into())),
+            // If the store is full, this event still ends sessions with all known names.
+            Err(error @ StoreError::Full { .. }) => {
+                telemetry::internal_error("directory_user", &error);
             }
-            if is_first && !matches!(event.event.payload(), EventPayload::DirectoryUserCreated(_)) {
-                telemetry::directory_user_without_history(event.event.event_type());
-            }
-            if user.has_ended() || event.is_active == Some(false) {
-                user.names.extend(dropped);
-            }
-            return Ok(user);
+            Err(error) => return Err(error),
         }
-        Err(StoreError::Unavailable("other events keep changing this directory user".into()))
+        if is_first && !matches!(event.event.payload(), EventPayload::DirectoryUserCreated(_)) {
+            telemetry::directory_user_without_history(event.event.event_type());
+        }
+        if user.has_ended() || event.is_active == Some(false) {
+            user.names.extend(dropped);
+        }
+        Ok(user)
     }
 }
 

@@ -9,7 +9,7 @@ use super::store::{MAX_CLOCK_ERROR, REPLICATION_LAG};
 use super::{Session, SessionHandle, Sessions};
 use crate::oauth::LogoutRequest;
 use crate::revocation::{Key, Revocations, Revoked, Scope};
-use crate::shared_store::{KeyNamespace, StoreError, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError};
 use crate::token::{LogoutExpectations, TokenError};
 use crate::util::telemetry;
 
@@ -193,8 +193,7 @@ impl Sessions {
             self.repeat_later((revoked.key(), Scope::All), retention, stored);
         }
         let key = self.refresh_key(id);
-        let ended =
-            with_timeout(self.0.store.put(&key, Entry::Ended.encode(), REFRESH_GRACE)).await;
+        let ended = self.0.store.put(&key, Entry::Ended.encode(), REFRESH_GRACE).await;
         ignore_full_store(ended).and(published)
     }
 
@@ -208,7 +207,7 @@ impl Sessions {
         };
         let logged_out = expected.verify(token, scalekit.remote_keys(), now).await?;
         let key = self.store_key(KeyNamespace::LogoutToken, &logged_out.token_id);
-        if with_timeout(self.0.store.get(&key)).await?.is_some() {
+        if self.0.store.get(&key).await?.is_some() {
             return Err(LogoutError::Replayed);
         }
         let revoked = match (&logged_out.session_id, &logged_out.subject) {
@@ -219,7 +218,7 @@ impl Sessions {
         self.revoke_ended_at(logged_out.issued_at, revoked).await?;
         // Last, so that a failed logout is processed when the token is sent again.
         let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
-        ignore_full_store(with_timeout(self.0.store.put(&key, SEEN, ttl)).await)?;
+        ignore_full_store(self.0.store.put(&key, SEEN, ttl).await)?;
         telemetry::logout_token_accepted();
         Ok(())
     }

@@ -19,7 +19,7 @@ use crate::clock::ManualClock;
 use crate::http_client::UnreachableClient;
 use crate::revocation::RecordedPosition;
 use crate::scalekit::Scalekit;
-use crate::shared_store::{self, SharedStore as _};
+use crate::shared_store;
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 
 const V1: &str = include_str!("../../tests/data/sealed/v1.json");

@@ -17,7 +17,7 @@ use super::refresh::{Entry, RefreshError, Trigger};
 use super::store::{Reference, StoreUnavailable};
 use super::{Lifetimes, Purpose, RecentLogin, Session, Sessions};
 use crate::clock::UnixMillis;
-use crate::shared_store::{StoreError, with_timeout};
+use crate::shared_store::StoreError;
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
 
@@ -424,16 +424,15 @@ impl Sessions {
         now: OffsetDateTime,
     ) -> Result<Option<String>, StoreError> {
         let (id, generation) = (session.record().id(), session.record().generation());
-        let entry = with_timeout(self.0.store.get(&self.refresh_key(id))).await?;
+        let entry = self.0.store.get(&self.refresh_key(id)).await?;
         let entry = entry.as_deref().and_then(Entry::decode);
         if entry == Some(Entry::Ended) {
             return Ok(None);
         }
         Ok(match entry.and_then(Entry::last) {
-            Some(last) if last.generation > generation => {
-                let newest = self.unseal_stored(id, &last.sealed);
-                newest.and_then(|(newest, _)| self.seal(&newest).ok())
-            }
+            Some(last) if last.generation > generation => self
+                .unseal_stored(id, &last.sealed)
+                .and_then(|newest| self.seal(&newest.record).ok()),
             None if self.is_superseded(id, generation).await? => None,
             _ => self.cookie_of(session, reason, now),
         })

@@ -63,7 +63,6 @@ mod verify;
 use std::fmt;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::Semaphore;
 use url::Url;
@@ -110,7 +109,7 @@ use crate::error::ConfigProblem;
 use crate::middleware::body_limits::BodyLimits;
 use crate::revocation::Revocations;
 use crate::scalekit::Scalekit;
-use crate::shared_store::{self, SharedStore, StoreError, StoreKey, StoreScope, with_timeout};
+use crate::shared_store::{self, StoreKey, StoreScope, TimedStore};
 use crate::util::fetch_metadata::{Initiator, initiator};
 use crate::util::request_dedup::SharedResults;
 use crate::util::return_to::ReturnTo;
@@ -149,7 +148,7 @@ struct Inner {
     /// Session cookies by their text.
     opened: TokenCache<OpenCookie>,
     stored: SessionCache,
-    store: Arc<dyn SharedStore>,
+    store: TimedStore,
     refreshes: Refreshes,
     /// How long the result of a refresh is kept once a browser has sent its cookie.
     refresh_retention: std::time::Duration,
@@ -356,8 +355,8 @@ impl Sessions {
         &self.0.tasks
     }
 
-    pub(crate) fn store(&self) -> &dyn SharedStore {
-        &*self.0.store
+    pub(crate) fn store(&self) -> &TimedStore {
+        &self.0.store
     }
 
     /// Identifies a session's user in the environment. Subjects of local sessions are IDs of the
@@ -370,21 +369,6 @@ impl Sessions {
     /// Returns the key of a value of these sessions in the shared store.
     pub(crate) fn store_key(&self, namespace: shared_store::KeyNamespace, id: &str) -> StoreKey {
         self.0.scope.key(namespace, id)
-    }
-
-    /// Sets a value of the store if it still is `seen`; returns whether it did.
-    async fn compare_and_set(
-        &self,
-        key: &StoreKey,
-        seen: Option<Bytes>,
-        value: Bytes,
-        ttl: std::time::Duration,
-    ) -> Result<bool, StoreError> {
-        let store = &self.0.store;
-        match seen {
-            None => with_timeout(store.put_if_absent(key, value, ttl)).await,
-            Some(seen) => with_timeout(store.replace_if(key, seen, value, ttl)).await,
-        }
     }
 }
 

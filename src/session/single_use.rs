@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::Sessions;
-use crate::shared_store::{StoreKey, with_timeout};
+use crate::shared_store::StoreKey;
 use crate::util::telemetry;
 
 /// The stored value of what was used.
@@ -34,17 +34,17 @@ impl SingleUse<'_> {
     /// Marks it as used. Returns `false` if it was used before. While the store is unavailable, it
     /// counts as unused: the login continues.
     pub(crate) async fn claim(&self) -> bool {
-        let claimed = self.sessions.store().put_if_absent(&self.key, USED, self.lifetime);
-        with_timeout(claimed).await.unwrap_or_else(|error| {
-            telemetry::internal_error("login_attempt", &error);
-            true
-        })
+        self.sessions.store().put_if_absent(&self.key, USED, self.lifetime).await.unwrap_or_else(
+            |error| {
+                telemetry::internal_error("login_attempt", &error);
+                true
+            },
+        )
     }
 
     /// Allows it to be used again.
     pub(crate) async fn release(&self) {
-        let released = self.sessions.store().remove_if(&self.key, USED);
-        if let Err(error) = with_timeout(released).await {
+        if let Err(error) = self.sessions.store().remove_if(&self.key, USED).await {
             telemetry::internal_error("login_attempt", &error);
         }
     }
@@ -52,8 +52,9 @@ impl SingleUse<'_> {
     /// Records the result of the login, for requests on other replicas.
     pub(crate) async fn finish(&self, is_completed: bool) {
         let result = if is_completed { COMPLETED } else { FAILED };
-        let noted = self.sessions.store().replace_if(&self.key, USED, result, self.retention);
-        if let Err(error) = with_timeout(noted).await {
+        if let Err(error) =
+            self.sessions.store().replace_if(&self.key, USED, result, self.retention).await
+        {
             telemetry::internal_error("login_attempt", &error);
         }
     }
@@ -64,7 +65,7 @@ impl SingleUse<'_> {
         let started = Instant::now();
         let mut completion = Completion::Before;
         while started.elapsed() < MAX_WAIT {
-            let value = with_timeout(self.sessions.store().get(&self.key)).await.ok().flatten();
+            let value = self.sessions.store().get(&self.key).await.ok().flatten();
             if value != Some(USED) {
                 return (value == Some(COMPLETED)).then_some(completion);
             }

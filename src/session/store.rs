@@ -15,8 +15,7 @@ use super::cookie::seal::SealingFailed;
 use super::refresh::entry::{Entry, REFRESH_GRACE, StoredRecord};
 use super::{Purpose, Session, Sessions};
 use crate::clock::{Clock, millis};
-use crate::shared_store;
-use crate::shared_store::{StoreError, StoreKey, with_timeout};
+use crate::shared_store::{self, Change, StoreError, StoreKey};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
@@ -294,7 +293,7 @@ impl Sessions {
                 Ok(None)
             };
         };
-        let Some(StoredRecord { record, outdated_key, .. }) = self.open_stored(id, value) else {
+        let Some(StoredRecord { record, outdated_key }) = self.open_stored(id, &value) else {
             return Ok(None);
         };
         if record.generation() >= generation {
@@ -305,9 +304,9 @@ impl Sessions {
             return Ok(record.into_session());
         }
         // The store was unavailable when the result should have been written.
-        let entry = with_timeout(self.0.store.get(&self.refresh_key(id))).await?;
+        let entry = self.0.store.get(&self.refresh_key(id)).await?;
         let last = entry.as_deref().and_then(Entry::decode).and_then(Entry::last);
-        let record = last.and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.0));
+        let record = last.and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.record));
         let record = record.filter(|record| record.generation() >= generation);
         let record = record.ok_or(LoadError::Behind)?;
         self.replace_in_background(record.clone(), Replacement::Newest);
@@ -336,7 +335,7 @@ impl Sessions {
     pub(super) async fn store_new(&self, record: &SessionRecord) -> Result<(), StoringError> {
         let text = self.seal_stored(record)?;
         let ttl = self.store_ttl(record);
-        with_timeout(self.0.store.put(&self.stored_key(record.id()), text.into(), ttl)).await?;
+        self.0.store.put(&self.stored_key(record.id()), text.into(), ttl).await?;
         Ok(())
     }
 
@@ -345,23 +344,21 @@ impl Sessions {
     pub(super) async fn store_again(&self, record: &SessionRecord) -> Result<bool, StoringError> {
         let key = self.stored_key(record.id());
         let ttl = self.store_ttl(record);
-        for _ in 0..MAX_TRIES {
-            let Some(there) = self.read_stored(record.id()).await? else { return Ok(false) };
-            if there.record.generation() > record.generation() {
-                return Ok(false);
+        let replace = |seen: Option<&[u8]>| {
+            let Some(StoredRecord { record: there, outdated_key }) =
+                seen.and_then(|value| self.open_stored(record.id(), value))
+            else {
+                return Ok(Change::Keep(false));
+            };
+            let is_known =
+                there.generation() == record.generation() && !record.is_used_after(&there);
+            if there.generation() > record.generation() || (is_known && !outdated_key) {
+                return Ok(Change::Keep(false));
             }
-            let is_known = there.record.generation() == record.generation()
-                && !record.is_used_after(&there.record);
-            if is_known && !there.outdated_key {
-                return Ok(false);
-            }
-            let text = self.seal_stored(&record.clone().with_later_use(&there.record))?;
-            let replaced = self.0.store.replace_if(&key, there.value, text.into(), ttl);
-            if with_timeout(replaced).await? {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+            let text = self.seal_stored(&record.clone().with_later_use(&there))?;
+            Ok::<_, StoringError>(Change::Set(text.into(), true))
+        };
+        Ok(self.0.store.update(&key, ttl, MAX_TRIES, replace).await?.unwrap_or(false))
     }
 
     /// Records in the background that a session is in use.
@@ -403,24 +400,24 @@ impl Sessions {
     /// Replaces a session that has ended by a tombstone, for as long as a concurrent request may be
     /// about to replace the session. An absent value is not replaced.
     pub(super) async fn end_stored(&self, id: &str) -> Result<(), StoreError> {
-        with_timeout(self.0.store.put(&self.stored_key(id), ENDED, REFRESH_GRACE)).await
+        self.0.store.put(&self.stored_key(id), ENDED, REFRESH_GRACE).await
     }
 
     /// Returns a session as stored. Returns `None` when it has ended, or is sealed with a secret
     /// that is no longer in use.
     pub(super) async fn read_stored(&self, id: &str) -> Result<Option<StoredRecord>, StoreError> {
         let value = self.stored_value(id).await?;
-        Ok(value.and_then(|value| self.open_stored(id, value)))
+        Ok(value.and_then(|value| self.open_stored(id, &value)))
     }
 
     /// Returns the value of a session, which may be a tombstone.
     pub(super) async fn stored_value(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
-        with_timeout(self.0.store.get(&self.stored_key(id))).await
+        self.0.store.get(&self.stored_key(id)).await
     }
 
-    pub(super) fn open_stored(&self, id: &str, value: Bytes) -> Option<StoredRecord> {
-        let (record, outdated_key) = self.unseal_stored(id, std::str::from_utf8(&value).ok()?)?;
-        Some(StoredRecord { record, value, outdated_key })
+    /// Opens the value of a session. Returns `None` for a tombstone.
+    pub(super) fn open_stored(&self, id: &str, value: &[u8]) -> Option<StoredRecord> {
+        self.unseal_stored(id, std::str::from_utf8(value).ok()?)
     }
 
     /// Seals a session for the store. The value opens under the session's own ID only.
@@ -429,11 +426,10 @@ impl Sessions {
         self.0.keys.seal(Purpose::StoredSession, record.id(), &content)
     }
 
-    /// Opens a stored session. Returns whether an older secret has sealed it.
-    pub(super) fn unseal_stored(&self, id: &str, text: &str) -> Option<(SessionRecord, bool)> {
+    pub(super) fn unseal_stored(&self, id: &str, text: &str) -> Option<StoredRecord> {
         let unsealed = self.0.keys.open(Purpose::StoredSession, id, text)?;
         let record = SessionRecord::decode(&unsealed.content)?;
-        (record.id() == id).then_some((record, unsealed.outdated_key))
+        (record.id() == id).then_some(StoredRecord { record, outdated_key: unsealed.outdated_key })
     }
 
     fn stored_key(&self, id: &str) -> StoreKey {

@@ -29,7 +29,7 @@ use crate::middleware::page;
 use crate::middleware::page::escaped;
 use crate::middleware::route_rejection::redirect;
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::shared_store::{self, StoreError, StoreKey, with_timeout};
+use crate::shared_store::{self, StoreError, StoreKey};
 use crate::util::cache_control::{set_no_store, vary_on_cookie};
 use crate::util::query::QueryParam;
 use crate::util::request_dedup::{Key, SharedResults};
@@ -166,7 +166,7 @@ impl Sessions {
         let sealed =
             self.sealing_keys().seal(Purpose::PendingLogin, attempt.key.expose(), &content)?;
         let lifetime = PENDING_TTL.unsigned_abs();
-        with_timeout(self.store().put(&attempt.store_key(self), sealed.into(), lifetime)).await?;
+        self.store().put(&attempt.store_key(self), sealed.into(), lifetime).await?;
         let is_replaced = |attempt: &SwitchAttempt| {
             self.end_attempt(attempt).is_some_and(|end| cookies.contains(&end))
         };
@@ -359,7 +359,7 @@ impl Sessions {
         let Some(pending) = self.pending_login(attempt).await? else { return Ok(None) };
         let PendingLogin { login, value, state } = pending;
         if state != PendingState::Waiting
-            || !with_timeout(self.store().remove_if(&attempt.store_key(self), value)).await?
+            || !self.store().remove_if(&attempt.store_key(self), value).await?
         {
             return Ok(None);
         }

@@ -26,6 +26,7 @@ pub mod conformance;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis_store;
+mod timed;
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -41,6 +42,7 @@ pub use self::memory::MemoryStore;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis_store::{RedisStore, RedisStoreBuilder, RedisStoreError};
+pub(crate) use self::timed::{Change, TimedStore};
 
 use crate::util::hash::hash_parts;
 
@@ -184,30 +186,6 @@ impl<S: SharedStore + ?Sized> SharedStore for Arc<S> {
 
 /// Result of all store operations.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
-
-/// A request waits at most this long for the store.
-const DEADLINE: Duration = Duration::from_secs(2);
-
-/// Runs an operation of the store with a timeout.
-pub(crate) async fn with_timeout<T>(operation: StoreFuture<'_, T>) -> Result<T, StoreError> {
-    let done = tokio::time::timeout(DEADLINE, operation).await;
-    done.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
-}
-
-/// Sets a value if it is still `seen`, where `None` is absent. Returns whether it did.
-pub(crate) async fn compare_and_set(
-    store: &dyn SharedStore,
-    key: &StoreKey,
-    seen: Option<Bytes>,
-    value: Bytes,
-    ttl: Duration,
-) -> Result<bool, StoreError> {
-    with_timeout(match seen {
-        None => store.put_if_absent(key, value, ttl),
-        Some(seen) => store.replace_if(key, seen, value, ttl),
-    })
-    .await
-}
 
 /// Owner of keys in a shared store. Several apps, environments and endpoints can use one store:
 /// keys of different scopes are always different.

@@ -17,7 +17,7 @@ use http::StatusCode;
 
 use super::WebhookSecret;
 use crate::secret::SecretString;
-use crate::shared_store::{KeyNamespace, SharedStore, StoreError, StoreKey, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey, TimedStore};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
@@ -31,7 +31,7 @@ const COMPLETION: &str = "webhook completion";
 /// Deduplicates messages.
 #[derive(Clone)]
 pub(super) struct Deduplicator {
-    pub(super) store: Arc<dyn SharedStore>,
+    pub(super) store: TimedStore,
     pub(super) secrets: Arc<[WebhookSecret]>,
     pub(super) config: DedupConfig,
     pub(super) tasks: Tasks,
@@ -94,11 +94,10 @@ impl Deduplicator {
     ) -> Result<Option<Claim>, StoreError> {
         // Tried again if the value expired in between.
         for _ in 0..2 {
-            if with_timeout(self.store.put_if_absent(key, value.clone(), self.config.lease)).await?
-            {
+            if self.store.put_if_absent(key, value.clone(), self.config.lease).await? {
                 return Ok(None);
             }
-            match with_timeout(self.store.get(key)).await? {
+            match self.store.get(key).await? {
                 // The same secret is configured twice.
                 Some(found) if found == value => return Ok(None),
                 Some(found) => {
@@ -155,11 +154,10 @@ impl ClaimGuard {
     async fn complete_values(&self, done: &Bytes) -> Result<(), StoreError> {
         let (store, retention) = (&self.deduplicator.store, self.deduplicator.config.retention);
         for key in self.keys.iter() {
-            let replaced = store.replace_if(key, self.value.clone(), done.clone(), retention);
-            if !with_timeout(replaced).await? {
+            if !store.replace_if(key, self.value.clone(), done.clone(), retention).await? {
                 // The handler took longer than its lease. A request that has claimed the message
                 // since then decides.
-                with_timeout(store.put_if_absent(key, done.clone(), retention)).await?;
+                store.put_if_absent(key, done.clone(), retention).await?;
             }
         }
         Ok(())
@@ -167,8 +165,7 @@ impl ClaimGuard {
 
     async fn release(&self) {
         for key in self.keys.iter() {
-            let removed = self.deduplicator.store.remove_if(key, self.value.clone());
-            if let Err(error) = with_timeout(removed).await {
+            if let Err(error) = self.deduplicator.store.remove_if(key, self.value.clone()).await {
                 telemetry::internal_error("webhook_release", &error);
             }
         }

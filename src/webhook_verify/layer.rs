@@ -9,7 +9,7 @@ use super::{WebhookRejection, WebhookSecret, WebhookVerifyService};
 use crate::clock::Clock;
 use crate::middleware::body_limits::BodyLimits;
 use crate::middleware::rejection::{Renderer, on_rejection};
-use crate::shared_store::SharedStore;
+use crate::shared_store::{SharedStore, TimedStore};
 use crate::util::tasks::{Tasks, UnfinishedTasks};
 
 /// Scalekit's events are a few kilobytes, unless a directory has long lists of attributes.
@@ -23,7 +23,7 @@ pub struct WebhookVerify {
     pub(super) secrets: Arc<[WebhookSecret]>,
     pub(super) clock: Clock,
     pub(super) limits: BodyLimits,
-    store: Option<Arc<dyn SharedStore>>,
+    store: Option<TimedStore>,
     dedup: DedupConfig,
     tasks: Tasks,
     pub(super) renderer: Renderer<WebhookRejection>,
@@ -71,7 +71,7 @@ impl WebhookVerify {
     /// Messages are kept apart by the endpoint's secret, so that endpoints, apps and environments
     /// can share a store.
     pub fn deduplicate(mut self, store: impl SharedStore) -> Self {
-        self.store = Some(Arc::new(store));
+        self.store = Some(TimedStore::new(store));
         self
     }
 

@@ -65,8 +65,6 @@ impl Entry {
 /// A session as stored.
 pub(in crate::session) struct StoredRecord {
     pub(in crate::session) record: SessionRecord,
-    /// The stored value, for a compare-and-set.
-    pub(in crate::session) value: Bytes,
     /// Sealed with an older secret: to be resealed.
     pub(in crate::session) outdated_key: bool,
 }

@@ -2,14 +2,13 @@
 //! refresh. An older cookie therefore never spends its refresh token a second time, which the
 //! environment could treat as theft and end the session of the newer cookie.
 
-use bytes::Bytes;
-
 use crate::session::Sessions;
 use crate::session::cookie::record::SessionRecord;
-use crate::shared_store::{KeyNamespace, StoreError, StoreKey, compare_and_set, with_timeout};
+use crate::shared_store::{Change, KeyNamespace, StoreError, StoreKey};
 
 /// How often an update is retried after a concurrent change.
 const MAX_TRIES: usize = 4;
+const CONTENDED: &str = "other replicas keep changing the session's generation";
 
 impl Sessions {
     /// Records that a session has reached the generation of this record. Returns `false` if that
@@ -21,17 +20,15 @@ impl Sessions {
             return Ok(false);
         }
         let key = self.reached_key(record.id());
-        for _ in 0..MAX_TRIES {
-            let seen = with_timeout(self.0.store.get(&key)).await?;
-            if seen.as_deref().and_then(decode) >= Some(record.generation()) {
-                return Ok(false);
-            }
-            let value = Bytes::from(record.generation().to_string());
-            if compare_and_set(self.store(), &key, seen, value, self.store_ttl(record)).await? {
-                return Ok(true);
-            }
-        }
-        Err(StoreError::Unavailable("other replicas keep changing the session's generation".into()))
+        let raise = |seen: Option<&[u8]>| {
+            Ok(if seen.and_then(decode) >= Some(record.generation()) {
+                Change::Keep(false)
+            } else {
+                Change::Set(record.generation().to_string().into(), true)
+            })
+        };
+        let raised = self.0.store.update(&key, self.store_ttl(record), MAX_TRIES, raise).await?;
+        raised.ok_or_else(|| StoreError::Unavailable(CONTENDED.into()))
     }
 
     /// Whether a session is known to have reached a newer generation.
@@ -40,7 +37,7 @@ impl Sessions {
         id: &str,
         generation: u32,
     ) -> Result<bool, StoreError> {
-        let reached = with_timeout(self.0.store.get(&self.reached_key(id))).await?;
+        let reached = self.0.store.get(&self.reached_key(id)).await?;
         Ok(reached.as_deref().and_then(decode) > Some(generation))
     }
 

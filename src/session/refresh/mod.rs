@@ -30,7 +30,7 @@ use self::unverified::HeldResults;
 use super::cookie::record::SessionRecord;
 use super::{Session, Sessions};
 use crate::secret::SecretString;
-use crate::shared_store::{KeyNamespace, StoreError, StoreKey, compare_and_set, with_timeout};
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
@@ -140,8 +140,8 @@ impl Sessions {
         match self.0.refreshes.held.get(&session.flight_id()) {
             Some(Entry::Newest(Sealed { sealed, .. })) => {
                 let opened = self.unseal_stored(session.record().id(), &sealed);
-                return opened.map_or(Outcome::Unavailable, |(record, _)| {
-                    Outcome::Refreshed(Refreshed { record, sealed })
+                return opened.map_or(Outcome::Unavailable, |stored| {
+                    Outcome::Refreshed(Refreshed { record: stored.record, sealed })
                 });
             }
             Some(Entry::Unverified { .. }) => return Outcome::Unavailable,
@@ -161,7 +161,7 @@ impl Sessions {
             // An entry that was moved to another session's name does not open.
             Outcome::Found(sealed) => self
                 .unseal_stored(session.record().id(), &sealed)
-                .map(|(record, _)| record)
+                .map(|stored| stored.record)
                 .ok_or(RefreshError::Unavailable)?,
             Outcome::Refreshed(Refreshed { record, .. }) => record,
             Outcome::Superseded | Outcome::Ended => return Err(RefreshError::Ended),
@@ -246,7 +246,7 @@ impl RefreshBackend for StoreBackend<'_> {
     type Refreshed = Refreshed;
 
     async fn read(&self) -> Result<Option<Bytes>, StoreError> {
-        with_timeout(self.sessions.0.store.get(&self.key)).await
+        self.sessions.0.store.get(&self.key).await
     }
 
     async fn set(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
@@ -257,7 +257,7 @@ impl RefreshBackend for StoreBackend<'_> {
             Entry::Newest(newest) if newest.presented => ttl.min(self.sessions.0.refresh_retention),
             Entry::Newest(_) | Entry::Unverified { .. } => ttl,
         };
-        compare_and_set(self.sessions.store(), &self.key, seen, entry.encode(), ttl).await
+        self.sessions.0.store.compare_and_set(&self.key, seen, entry.encode(), ttl).await
     }
 
     async fn set_lease(
@@ -268,7 +268,7 @@ impl RefreshBackend for StoreBackend<'_> {
     ) -> Result<bool, StoreError> {
         let now = Instant::now();
         let is_set =
-            compare_and_set(self.sessions.store(), &self.lease_key, seen, lease, ttl).await?;
+            self.sessions.0.store.compare_and_set(&self.lease_key, seen, lease, ttl).await?;
         if is_set && ttl == LEASE {
             *self.leased_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
         }
@@ -276,14 +276,14 @@ impl RefreshBackend for StoreBackend<'_> {
     }
 
     async fn read_lease(&self) -> Result<Option<Bytes>, StoreError> {
-        with_timeout(self.sessions.0.store.get(&self.lease_key)).await
+        self.sessions.0.store.get(&self.lease_key).await
     }
 
     async fn release(&self, held: Bytes) {
         let (sessions, key) = (self.sessions.clone(), self.lease_key.clone());
         let release = move || {
             let (sessions, key, held) = (sessions.clone(), key.clone(), held.clone());
-            async move { with_timeout(sessions.0.store.remove_if(&key, held)).await }
+            async move { sessions.0.store.remove_if(&key, held).await }
         };
         if let Err(error) = release().await {
             telemetry::internal_error("session_refresh", &error);
@@ -322,7 +322,7 @@ impl RefreshBackend for StoreBackend<'_> {
             if value.is_none() && self.sessions.may_lack(id, Some(began_at)) {
                 return Err(StoreError::Unavailable("it may not have the session yet".into()));
             }
-            match value.and_then(|value| self.sessions.open_stored(id, value)) {
+            match value.and_then(|value| self.sessions.open_stored(id, &value)) {
                 None => return Ok(Stored::Gone),
                 Some(StoredRecord { record: there, .. })
                     if there.generation() > record.generation() =>

@@ -14,7 +14,7 @@ use crate::api::passwordless::VerifiedEmail;
 use crate::revocation::RecordedPosition;
 use crate::session::cookie::record::SessionRecord;
 use crate::session::{Attempt as _, Purpose, Sessions};
-use crate::shared_store::{StoreError, with_timeout};
+use crate::shared_store::StoreError;
 use crate::util::request_dedup::RESULT_TTL;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
@@ -184,7 +184,7 @@ impl Sessions {
         &self,
         attempt: &SwitchAttempt,
     ) -> Result<Option<PendingLogin>, StoreError> {
-        let value = with_timeout(self.store().get(&attempt.store_key(self))).await?;
+        let value = self.store().get(&attempt.store_key(self)).await?;
         Ok(value.and_then(|value| {
             let (state, text) = PendingState::split(std::str::from_utf8(&value).ok()?);
             let opened =
@@ -244,6 +244,6 @@ impl Sessions {
             PendingState::Waiting | PendingState::Claimed => left.try_into().unwrap_or_default(),
         };
         let (key, value) = (attempt.store_key(self), pending.in_state(state));
-        with_timeout(self.store().replace_if(&key, pending.value.clone(), value, ttl)).await
+        self.store().replace_if(&key, pending.value.clone(), value, ttl).await
     }
 }

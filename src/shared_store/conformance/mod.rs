@@ -24,9 +24,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::timed::with_timeout;
 use super::{
     KeyNamespace, LogCursor, LogPage, SharedStore, StoreError, StoreFuture, StoreKey, StoreScope,
-    with_timeout,
 };
 use crate::secret::SecretString;
 

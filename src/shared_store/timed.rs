@@ -1,0 +1,175 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{LogCursor, LogPage, SharedStore, StoreError, StoreFuture, StoreKey};
+
+/// A request waits at most this long for the store.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A store as the library uses it: each operation has a timeout. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct TimedStore(Arc<dyn SharedStore>);
+
+impl TimedStore {
+    pub(crate) fn new(store: impl SharedStore) -> Self {
+        Self(Arc::new(store))
+    }
+
+    pub(crate) async fn get(&self, key: &StoreKey) -> Result<Option<Bytes>, StoreError> {
+        with_timeout(self.0.get(key)).await
+    }
+
+    pub(crate) async fn put(
+        &self,
+        key: &StoreKey,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        with_timeout(self.0.put(key, value, ttl)).await
+    }
+
+    pub(crate) async fn put_if_absent(
+        &self,
+        key: &StoreKey,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        with_timeout(self.0.put_if_absent(key, value, ttl)).await
+    }
+
+    pub(crate) async fn replace_if(
+        &self,
+        key: &StoreKey,
+        expected: Bytes,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        with_timeout(self.0.replace_if(key, expected, value, ttl)).await
+    }
+
+    pub(crate) async fn remove_if(
+        &self,
+        key: &StoreKey,
+        expected: Bytes,
+    ) -> Result<bool, StoreError> {
+        with_timeout(self.0.remove_if(key, expected)).await
+    }
+
+    pub(crate) async fn append(
+        &self,
+        log: &StoreKey,
+        entry: Bytes,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        with_timeout(self.0.append(log, entry, ttl)).await
+    }
+
+    pub(crate) async fn read_since(
+        &self,
+        log: &StoreKey,
+        cursor: LogCursor,
+    ) -> Result<LogPage, StoreError> {
+        with_timeout(self.0.read_since(log, cursor)).await
+    }
+
+    /// Sets a value if it is still `seen`, where `None` is absent. Returns whether it did.
+    pub(crate) async fn compare_and_set(
+        &self,
+        key: &StoreKey,
+        seen: Option<Bytes>,
+        value: Bytes,
+        ttl: Duration,
+    ) -> Result<bool, StoreError> {
+        match seen {
+            None => self.put_if_absent(key, value, ttl).await,
+            Some(seen) => self.replace_if(key, seen, value, ttl).await,
+        }
+    }
+
+    /// Changes a value atomically: reads it, and sets what `change` makes of it unless others have
+    /// changed it meanwhile. Returns the result of `change`, or `None` if others did so each of
+    /// `tries` times.
+    pub(crate) async fn update<T, E: From<StoreError>>(
+        &self,
+        key: &StoreKey,
+        ttl: Duration,
+        tries: usize,
+        mut change: impl FnMut(Option<&[u8]>) -> Result<Change<T>, E>,
+    ) -> Result<Option<T>, E> {
+        for _ in 0..tries {
+            let seen = self.get(key).await?;
+            match change(seen.as_deref())? {
+                Change::Keep(result) => return Ok(Some(result)),
+                Change::Set(value, result) => {
+                    if self.compare_and_set(key, seen, value, ttl).await? {
+                        return Ok(Some(result));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What [`TimedStore::update`] does with a value, and returns.
+pub(crate) enum Change<T> {
+    Keep(T),
+    Set(Bytes, T),
+}
+
+/// Runs an operation of a store with the timeout.
+pub(super) async fn with_timeout<T>(operation: StoreFuture<'_, T>) -> Result<T, StoreError> {
+    tokio::time::timeout(TIMEOUT, operation)
+        .await
+        .unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+    use crate::clock::Clock;
+    use crate::shared_store::{KeyNamespace, MemoryStore, StoreScope};
+
+    const TTL: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn an_update_starts_again_when_the_value_has_changed_meanwhile() {
+        let store = TimedStore::new(MemoryStore::new(Clock::system()));
+        let key = StoreScope::new(["test"]).key(KeyNamespace::Generation, "counter");
+        // Another writer adds `a` after the first two reads.
+        let mut others = 2;
+        let append_b = |seen: Option<&[u8]>| {
+            let value = seen.unwrap_or_default();
+            if others > 0 {
+                others -= 1;
+                let put = store.put(&key, [value, b"a"].concat().into(), TTL);
+                put.now_or_never().unwrap()?;
+            }
+            Ok::<_, StoreError>(Change::Set([value, b"b"].concat().into(), value.len()))
+        };
+        assert_eq!(store.update(&key, TTL, 3, append_b).await.unwrap(), Some(2));
+        assert_eq!(store.get(&key).await.unwrap().unwrap(), "aab");
+    }
+
+    #[tokio::test]
+    async fn an_update_gives_up_after_its_tries() {
+        let store = TimedStore::new(MemoryStore::new(Clock::system()));
+        let key = StoreScope::new(["test"]).key(KeyNamespace::Generation, "counter");
+        let mut tries = 0;
+        let contended = |_: Option<&[u8]>| {
+            tries += 1;
+            store.put(&key, vec![tries].into(), TTL).now_or_never().unwrap()?;
+            Ok::<_, StoreError>(Change::Set(Bytes::new(), ()))
+        };
+        assert_eq!(store.update(&key, TTL, 3, contended).await.unwrap(), None);
+        assert_eq!(store.get(&key).await.unwrap().unwrap(), [3].as_slice());
+
+        let keep =
+            |seen: Option<&[u8]>| Ok::<_, StoreError>(Change::Keep(seen.map(<[u8]>::to_vec)));
+        assert_eq!(store.update(&key, TTL, 1, keep).await.unwrap(), Some(Some(vec![3])));
+    }
+}
