@@ -8,7 +8,7 @@ use axum::Router;
 use axum::routing::post;
 use futures::future::join_all;
 use http::{HeaderMap, Method, StatusCode};
-use tower_scalekit::sandbox::Endpoint;
+use tower_scalekit::sandbox::{Endpoint, NewUser};
 use tower_scalekit::session::SessionsBuilder;
 use tower_scalekit::{Sessions, WebhookVerify};
 
@@ -49,8 +49,12 @@ impl Replicas {
     }
 
     async fn logged_in(&self, replica: usize) -> Browser {
+        self.logged_in_as(JANE, replica).await
+    }
+
+    async fn logged_in_as(&self, email: &str, replica: usize) -> Browser {
         let mut browser = Browser::new(&self.apps[replica], &self.world.sandbox);
-        let done = browser.log_in(&self.world.sandbox, JANE).await;
+        let done = browser.log_in(&self.world.sandbox, email).await;
         assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
         browser
     }
@@ -322,8 +326,12 @@ async fn refreshes_and_sessions_cost_no_more_than_the_guide_says() {
         let mut browsers = vec![replicas.logged_in(0).await];
         let before = memory().await;
         let used_before = used_memory(&replicas.redis).await;
-        for number in 1..=sessions {
-            browsers.push(replicas.logged_in(number % 3).await);
+        for number in 0..sessions {
+            let email = format!("user{}@acme.test", number / 30);
+            if number % 30 == 0 {
+                replicas.world.sandbox.users().add(NewUser::new(&email));
+            }
+            browsers.push(replicas.logged_in_as(&email, number % 3).await);
         }
         let created = (memory().await - before) / sessions;
         replicas.quiet().await;
