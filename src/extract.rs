@@ -9,8 +9,8 @@ use std::convert::Infallible;
 use axum_core::body::Body;
 use axum_core::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+use http::StatusCode;
 use http::request::Parts;
-use http::{Extensions, StatusCode};
 
 use crate::auth_routes::CallbackRejection;
 use crate::middleware::identity::{self, NoPrincipal};
@@ -34,7 +34,7 @@ pub struct MissingLayer {
 impl MissingLayer {
     const SESSION: Self = Self { extractor: "Session", layer: "RequireSession" };
     const PRINCIPAL: Self =
-        Self { extractor: "Principal", layer: "RequireSession or RequireToken" };
+        Self { extractor: "Principal", layer: "RequireSession, RequireToken or RequireAuth" };
     const WEBHOOK_EVENT: Self = Self { extractor: "WebhookEvent", layer: "WebhookVerify" };
     const INTERCEPTOR_REQUEST: Self =
         Self { extractor: "InterceptorRequest", layer: "WebhookVerify::interceptor" };
@@ -58,8 +58,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
 impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = MissingLayer;
 
+    /// `None` for anonymous requests, and for those of a bearer token.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingLayer> {
-        optional(parts, MissingLayer::SESSION, Self::from_extensions)
+        Ok(optional(parts, MissingLayer::SESSION)?
+            .and_then(|_| Self::from_extensions(&parts.extensions)))
     }
 }
 
@@ -75,7 +77,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingLayer> {
-        optional(parts, MissingLayer::PRINCIPAL, |extensions| extensions.get().cloned())
+        Ok(optional(parts, MissingLayer::PRINCIPAL)?.cloned())
     }
 }
 
@@ -206,14 +208,11 @@ impl IntoResponse for InterceptorResponse {
     }
 }
 
-fn optional<T>(
-    parts: &Parts,
-    missing: MissingLayer,
-    found: impl FnOnce(&Extensions) -> Option<T>,
-) -> Result<Option<T>, MissingLayer> {
-    match (found(&parts.extensions), identity::principal(&parts.extensions)) {
-        (Some(found), _) => Ok(Some(found)),
-        (None, Err(NoPrincipal::Anonymous(_))) => Ok(None),
-        (None, _) => Err(missing),
+/// The principal of a request, `None` behind an optional layer that has not inserted one.
+fn optional(parts: &Parts, missing: MissingLayer) -> Result<Option<&Principal>, MissingLayer> {
+    match identity::principal(&parts.extensions) {
+        Ok(principal) => Ok(Some(principal)),
+        Err(NoPrincipal::Anonymous(_)) => Ok(None),
+        Err(NoPrincipal::MissingLayer) => Err(missing),
     }
 }

@@ -51,6 +51,7 @@
 //! | [`oauth`] | authorization, token and logout endpoints; PKCE |
 //! | [`passwordless_login`] | services for login by e-mailed code or magic link |
 //! | [`protected_resource`] | middleware that serves protected resource metadata (RFC 9728) |
+//! | [`require_auth`] | middleware that requires a session cookie or a bearer token |
 //! | [`require_scope`] | middleware that requires scopes, roles or permissions, also per MCP tool |
 //! | [`require_session`] | middleware that requires a session cookie |
 //! | [`require_token`] | middleware that requires a bearer token (RFC 6750) |
@@ -116,6 +117,7 @@ pub mod model;
 pub mod oauth;
 pub mod passwordless_login;
 pub mod protected_resource;
+pub mod require_auth;
 pub mod require_scope;
 pub mod require_session;
 pub mod require_token;
@@ -143,6 +145,7 @@ pub use self::extract::{Bearer, MissingLayer, WebhookPayloadRejection};
 pub use self::idp_initiated::IdpInitiatedRedirect;
 pub use self::passwordless_login::PasswordlessLogin;
 pub use self::protected_resource::ProtectedResourceMetadata;
+pub use self::require_auth::RequireAuth;
 pub use self::require_scope::RequireScope;
 pub use self::require_session::RequireSession;
 pub use self::require_token::RequireToken;

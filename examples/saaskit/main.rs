@@ -19,7 +19,10 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tower_scalekit::session::Deprovisioning;
 use tower_scalekit::webhook::WebhookEvent;
-use tower_scalekit::{RequireScope, RequireSession, Session, Sessions, WebhookVerify};
+use tower_scalekit::{
+    Principal, RequireAuth, RequireScope, RequireSession, RequireToken, Session, Sessions,
+    WebhookVerify,
+};
 
 const WEBHOOKS: &str = "/webhooks/scalekit";
 
@@ -38,12 +41,16 @@ async fn main() {
     let verified =
         verified.map(|secret| WebhookVerify::new(secret).deduplicate(setup.store.clone()));
 
+    // User tokens have the client ID as their audience, unless the dashboard configures others.
+    let token = RequireToken::for_audience(&setup.scalekit, setup.scalekit.client_id());
+    let token = common::or_exit(2, token).reject_revoked(&sessions.revocations());
+    let session_or_token = RequireAuth::new(RequireSession::new(&sessions), token);
     let admin = get(admin).layer(RequireScope::all_permissions(["workspace_data:write"]));
     let app = Router::new()
         .route("/dashboard", get(dashboard))
         .route("/api/me", get(me::me))
-        .route("/api/admin", admin)
         .route_layer(RequireSession::new(&sessions))
+        .merge(Router::new().route("/api/admin", admin).route_layer(session_or_token))
         .merge(
             Router::new()
                 .route("/", get(home))
@@ -85,8 +92,11 @@ async fn dashboard(session: Session) -> Html<String> {
     Html(pages::dashboard(&session))
 }
 
-async fn admin(session: Session) -> Json<Value> {
-    Json(
-        json!({ "message": format!("{} may write workspace data", session.user().display_name()) }),
-    )
+/// For browsers with a session, and for API clients with a bearer token.
+async fn admin(principal: Principal, session: Option<Session>) -> Json<Value> {
+    let name = match &session {
+        Some(session) => session.user().display_name(),
+        None => principal.subject(),
+    };
+    Json(json!({ "message": format!("{name} may write workspace data") }))
 }

@@ -7,20 +7,25 @@ use std::sync::Arc;
 use http::Extensions;
 
 use super::LoginRequired;
+use crate::challenge::Challenge;
 use crate::token::Principal;
 
 /// Why a request has no principal.
 #[derive(Debug)]
 pub(crate) enum NoPrincipal<'a> {
-    /// An optional session layer has forwarded it without a session.
-    Anonymous(&'a LoginRequired),
+    /// An optional layer has forwarded it without a credential.
+    Anonymous(&'a Anonymous),
     /// No layer has authenticated it.
     MissingLayer,
 }
 
-/// Inserted into a request that an optional session layer forwards without a [`Principal`].
-#[derive(Clone)]
-struct Anonymous(LoginRequired);
+/// Inserted into a request that an optional layer forwards without a [`Principal`]: the credential
+/// that a required one would have requested.
+#[derive(Clone, Debug)]
+pub(crate) enum Anonymous {
+    Login(LoginRequired),
+    Token(Arc<Challenge>),
+}
 
 /// Removes an identity that layers further out, or the app, have inserted: the layer that
 /// authenticates the request decides alone.
@@ -29,15 +34,10 @@ pub(crate) fn strip_identity(extensions: &mut Extensions) {
     extensions.remove::<Anonymous>();
 }
 
-/// Marks a request as forwarded without a session, with the login for its user.
-pub(crate) fn insert_anonymous(extensions: &mut Extensions, login: LoginRequired) {
-    extensions.insert(Anonymous(login));
-}
-
 /// The principal that an authentication layer has inserted.
 pub(crate) fn principal(extensions: &Extensions) -> Result<&Principal, NoPrincipal<'_>> {
     extensions.get::<Principal>().ok_or_else(|| match extensions.get::<Anonymous>() {
-        Some(Anonymous(login)) => NoPrincipal::Anonymous(login),
+        Some(anonymous) => NoPrincipal::Anonymous(anonymous),
         None => NoPrincipal::MissingLayer,
     })
 }

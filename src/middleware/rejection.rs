@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use serde::Serialize;
 
 use super::page;
+use crate::challenge::{Challenge, expose_challenge};
 use crate::util::cache_control::NO_STORE;
 
 /// A rejected request and its default response.
@@ -212,6 +213,23 @@ fn retry_response(error: &str, message: &str) -> Response<Bytes> {
     response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
     response
 }
+
+/// Adds a challenge.
+pub(crate) fn challenged(mut response: Response<Bytes>, challenge: &Challenge) -> Response<Bytes> {
+    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.to_header_value());
+    expose_challenge(response.headers_mut());
+    response
+}
+
+/// 401 for a request without a token. The challenge has no error code if the request has no
+/// credentials (RFC 6750, section 3.1).
+pub(crate) fn missing_token_response(challenge: &Challenge) -> Response<Bytes> {
+    let message = "Send an access token as Authorization: Bearer";
+    challenged(json_response(StatusCode::UNAUTHORIZED, MISSING_TOKEN_CODE, message), challenge)
+}
+
+/// Code of that response.
+pub(crate) const MISSING_TOKEN_CODE: &str = "missing_token";
 
 /// The response of an extractor or layer whose required layer is missing.
 pub(crate) fn misconfigured_response() -> Response<Bytes> {

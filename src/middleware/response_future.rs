@@ -24,6 +24,21 @@ pub(crate) enum Decision<R> {
     Respond(Response<Bytes>),
 }
 
+impl<R> Decision<R> {
+    pub(crate) fn map<T>(self, map: impl FnOnce(R) -> T) -> Decision<T> {
+        match self {
+            Self::Forward(on_response) => Decision::Forward(map(on_response)),
+            Self::Respond(response) => Decision::Respond(response),
+        }
+    }
+}
+
+/// The result of evaluating a request: a decision, or what it waits for.
+pub(crate) enum Evaluation<P, R> {
+    Decided(Decision<R>),
+    Pending(P),
+}
+
 /// Completes the response of the inner service.
 pub(crate) trait OnResponse {
     /// Modifies the response. Not called again once it is ready.
@@ -140,6 +155,23 @@ where
         let inner = mem::replace(inner, clone);
         let parked = Some(Parked { layer: layer.clone(), inner, request });
         Self { state: State::Pending { pending, parked } }
+    }
+
+    /// A request that was decided at once, or is pending.
+    pub(crate) fn evaluated(
+        layer: &L,
+        evaluation: Evaluation<L::Pending, L::OnResponse>,
+        request: Request<B>,
+        inner: &mut S,
+    ) -> Self
+    where
+        S: Clone,
+        L: Clone,
+    {
+        match evaluation {
+            Evaluation::Decided(decision) => Self::decided(decision, request, inner),
+            Evaluation::Pending(pending) => Self::pending(layer, pending, request, inner),
+        }
     }
 
     /// A request to which the layer responds itself, asynchronously.

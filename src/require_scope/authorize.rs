@@ -2,7 +2,8 @@ use http::Request;
 
 use super::ScopeRejection;
 use super::requirement::Requirement;
-use crate::middleware::identity::{self, NoPrincipal};
+use crate::challenge::Challenge;
+use crate::middleware::identity::{self, Anonymous, NoPrincipal};
 use crate::token::Principal;
 use crate::util::telemetry;
 
@@ -31,9 +32,14 @@ pub(super) fn evaluate<B>(
 /// The principal that an authentication layer has verified. Without one, the request is rejected.
 pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeRejection> {
     identity::principal(request.extensions()).map_err(|reason| match reason {
-        NoPrincipal::Anonymous(login) => ScopeRejection::LoginRequired(login.clone()),
+        NoPrincipal::Anonymous(Anonymous::Login(login)) => {
+            ScopeRejection::LoginRequired(login.clone())
+        }
+        NoPrincipal::Anonymous(Anonymous::Token(challenge)) => {
+            ScopeRejection::MissingToken { challenge: Challenge::clone(challenge) }
+        }
         NoPrincipal::MissingLayer => {
-            telemetry::layer_missing("RequireScope", "RequireSession or RequireToken");
+            telemetry::layer_missing("RequireScope", "RequireSession, RequireToken or RequireAuth");
             ScopeRejection::Misconfigured
         }
     })

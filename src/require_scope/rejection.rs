@@ -2,14 +2,14 @@
 //! [scopes](crate::guides::responses#scopes).
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode};
 use serde::Serialize;
 
-use crate::challenge::{BearerError, Challenge, ScopeToken, expose_challenge};
+use crate::challenge::{BearerError, Challenge, ScopeToken};
 use crate::middleware::LoginRequired;
 use crate::middleware::rejection::{
-    OVERLOADED, REQUEST_TIMEOUT, Rejection, json_response, misconfigured_response,
-    unavailable_response,
+    MISSING_TOKEN_CODE, OVERLOADED, REQUEST_TIMEOUT, Rejection, challenged, json_response,
+    misconfigured_response, missing_token_response, unavailable_response,
 };
 
 /// Why [`RequireScope`](crate::RequireScope) rejected a request.
@@ -30,6 +30,12 @@ pub enum ScopeRejection {
     /// The request has no session, behind an optional [`RequireSession`](crate::RequireSession).
     /// The response is that of a required one.
     LoginRequired(LoginRequired),
+    /// The request has no token, behind an optional [`RequireToken`](crate::RequireToken). The
+    /// response is that of a required one.
+    MissingToken {
+        /// The challenge. It has no error code (RFC 6750 section 3.1).
+        challenge: Challenge,
+    },
     /// The server is misconfigured: no layer around this one inserts a principal, or the
     /// requirement cannot be met. The log says which.
     Misconfigured,
@@ -46,6 +52,7 @@ impl Rejection for ScopeRejection {
             Self::FailedToBufferBody => "failed_to_buffer_body",
             Self::Insufficient { .. } => "insufficient_scope",
             Self::LoginRequired(_) => "login_required",
+            Self::MissingToken { .. } => MISSING_TOKEN_CODE,
             Self::Misconfigured => "misconfigured",
             Self::Overloaded => "overloaded",
             Self::RequestTimeout => "request_timeout",
@@ -66,6 +73,7 @@ impl Rejection for ScopeRejection {
                 }
             }
             Self::LoginRequired(login) => login.response(),
+            Self::MissingToken { challenge } => missing_token_response(challenge),
             Self::Misconfigured => misconfigured_response(),
             Self::Overloaded => unavailable_response(OVERLOADED),
             Self::RequestTimeout => {
@@ -92,8 +100,5 @@ fn step_up(description: &str, challenge: &Challenge) -> Response<Bytes> {
     let body = StepUp { error, error_description: description, scope: &scope };
     let mut response = json_response(StatusCode::FORBIDDEN, error, description);
     *response.body_mut() = serde_json::to_vec(&body).unwrap_or_default().into();
-    let value = challenge.clone().error(ERROR).to_header_value();
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
-    expose_challenge(response.headers_mut());
-    response
+    challenged(response, &challenge.clone().error(ERROR))
 }

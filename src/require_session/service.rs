@@ -10,10 +10,12 @@ use super::rejection::{RetryLater, page_of};
 use super::set_cookie::SessionResponse;
 use super::{RequireSession, SessionRejection};
 use crate::middleware::LoginRequired;
-use crate::middleware::identity::{insert_anonymous, strip_identity};
+use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
-use crate::session::{Load, LoadedSession, Loading, PresentPieces, RequestSession, Trigger};
+use crate::middleware::response_future::{Decision, Evaluation, Middleware, ResponseFuture};
+use crate::session::{
+    Load, LoadedSession, Loading, PresentPieces, RequestSession, Sessions, Trigger,
+};
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_speculative, is_state_changing};
 use crate::util::host_redirect::strip_redirect_param;
@@ -39,21 +41,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let config = &self.config;
-        strip_identity(request.extensions_mut());
-        strip_redirect_param(&mut request);
-        let evaluation = match config.sessions.load(request.headers()) {
-            Load::Ready(loaded) => config.evaluate(loaded, &mut request),
-            Load::Pending(loading) => Evaluation::Pending(loading),
-        };
-        match evaluation {
-            Evaluation::Decided(decision) => {
-                ResponseFuture::decided(decision, request, &mut self.inner)
-            }
-            Evaluation::Pending(loading) => {
-                ResponseFuture::pending(config, loading, request, &mut self.inner)
-            }
-        }
+        let load = self.config.sessions.load(request.headers());
+        let evaluation = self.config.authenticate(load, &mut request);
+        ResponseFuture::evaluated(&self.config, evaluation, request, &mut self.inner)
     }
 }
 
@@ -76,15 +66,30 @@ impl<B> Middleware<B> for RequireSession {
     }
 }
 
-/// The decision on a request, or the refresh that it waits for.
-enum Evaluation {
-    Decided(Decision<SessionResponse>),
-    Pending(Loading),
-}
-
 impl RequireSession {
-    /// Decides on a request.
-    fn evaluate<B>(&self, loaded: LoadedSession, request: &mut Request<B>) -> Evaluation {
+    pub(crate) fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Evaluates a request by its session.
+    pub(crate) fn authenticate<B>(
+        &self,
+        load: Load,
+        request: &mut Request<B>,
+    ) -> Evaluation<Loading, SessionResponse> {
+        strip_identity(request.extensions_mut());
+        strip_redirect_param(request);
+        match load {
+            Load::Ready(loaded) => self.evaluate(loaded, request),
+            Load::Pending(loading) => Evaluation::Pending(loading),
+        }
+    }
+
+    fn evaluate<B>(
+        &self,
+        loaded: LoadedSession,
+        request: &mut Request<B>,
+    ) -> Evaluation<Loading, SessionResponse> {
         Evaluation::Decided(match loaded {
             // Without a session there is nothing that another site could make use of.
             LoadedSession::Active(_) | LoadedSession::RefreshDue(_)
@@ -178,7 +183,7 @@ impl RequireSession {
         };
         if self.optional {
             // A login may complete while the handler runs: its cookie must not be removed.
-            insert_anonymous(request.extensions_mut(), login);
+            request.extensions_mut().insert(Anonymous::Login(login));
             return Decision::Forward(SessionResponse::Unchanged);
         }
         self.reject(reason(login), request)

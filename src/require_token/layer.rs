@@ -17,6 +17,7 @@ use crate::token::TokenVerifier;
 pub struct RequireToken {
     pub(super) verifier: TokenVerifier,
     pub(super) challenge: Arc<Challenge>,
+    pub(super) optional: bool,
     pub(super) revocations: Option<Revocations>,
     pub(super) renderer: Renderer<TokenRejection>,
 }
@@ -27,6 +28,7 @@ impl RequireToken {
         Self {
             verifier,
             challenge: Arc::default(),
+            optional: false,
             revocations: None,
             renderer: Renderer::default(),
         }
@@ -53,6 +55,17 @@ impl RequireToken {
         let metadata_url = resource.shared_metadata_url();
         Self::new(resource.verifier().clone())
             .with_challenge(|challenge| challenge.resource_metadata(metadata_url))
+    }
+
+    /// Forwards requests without a bearer token; handlers extract `Option<Principal>`, and
+    /// [`RequireScope`](crate::RequireScope) rejects them as this layer would. A token that is
+    /// present must be valid: an invalid one does not make a request anonymous.
+    ///
+    /// For routes that a browser's session may authenticate instead, see
+    /// [`RequireAuth`](crate::RequireAuth).
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
+        self
     }
 
     /// Sets the protection space (`realm`) of challenges. Default: none.

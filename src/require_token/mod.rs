@@ -62,3 +62,4 @@ mod service;
 pub use self::layer::RequireToken;
 pub use self::rejection::TokenRejection;
 pub use self::service::RequireTokenService;
+pub(crate) use self::service::{CacheHeaders, Waiting};

@@ -2,10 +2,13 @@
 //! [bearer routes](crate::guides::responses#bearer-routes).
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{Response, StatusCode};
 
-use crate::challenge::{BearerError, Challenge, expose_challenge};
-use crate::middleware::rejection::{Rejection, json_response, unavailable_response};
+use crate::challenge::{BearerError, Challenge};
+use crate::middleware::rejection::{
+    MISSING_TOKEN_CODE, Rejection, challenged, json_response, missing_token_response,
+    unavailable_response,
+};
 use crate::token::TokenError;
 
 /// Why [`RequireToken`](crate::RequireToken) rejected a request.
@@ -41,7 +44,7 @@ impl Rejection for TokenRejection {
             Self::InvalidRequest { .. } => "invalid_request",
             Self::InvalidToken { .. } => "invalid_token",
             Self::KeysUnavailable => "keys_unavailable",
-            Self::MissingToken { .. } => "missing_token",
+            Self::MissingToken { .. } => MISSING_TOKEN_CODE,
             Self::RevocationsStale => "revocations_stale",
         }
     }
@@ -57,11 +60,7 @@ impl Rejection for TokenRejection {
             Self::KeysUnavailable | Self::RevocationsStale => {
                 unavailable_response("The token cannot be verified at the moment")
             }
-            // RFC 6750 section 3.1: no error code if the request has no credentials.
-            Self::MissingToken { challenge } => {
-                let message = "Send an access token as Authorization: Bearer";
-                challenged(json_response(StatusCode::UNAUTHORIZED, self.code(), message), challenge)
-            }
+            Self::MissingToken { challenge } => missing_token_response(challenge),
         }
     }
 }
@@ -69,10 +68,4 @@ impl Rejection for TokenRejection {
 fn error(status: StatusCode, error: BearerError, challenge: &Challenge) -> Response<Bytes> {
     let response = json_response(status, error.code(), error.description());
     challenged(response, &challenge.clone().error(error))
-}
-
-fn challenged(mut response: Response<Bytes>, challenge: &Challenge) -> Response<Bytes> {
-    response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge.to_header_value());
-    expose_challenge(response.headers_mut());
-    response
 }

@@ -1,5 +1,6 @@
 use std::future::Future as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -8,9 +9,11 @@ use tower_service::Service;
 use super::credentials::Credentials;
 use super::{RequireToken, TokenRejection};
 use crate::challenge::Challenge;
-use crate::middleware::identity::strip_identity;
+use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Middleware, OnResponse, ResponseFuture};
+use crate::middleware::response_future::{
+    Decision, Evaluation, Middleware, OnResponse, ResponseFuture,
+};
 use crate::revocation::Revocations;
 use crate::token::{Principal, TokenCheck, TokenError};
 use crate::util::cache_control::no_store_or_vary_on_authorization;
@@ -36,23 +39,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let config = &self.config;
-        strip_identity(request.extensions_mut());
-        let evaluation = match Credentials::of(request.headers()) {
-            Credentials::Bearer(token) => match config.verifier.verify_now(token) {
-                TokenCheck::Done(verified) => config.evaluate(verified, &mut request),
-                TokenCheck::Pending(fetch) => Evaluation::Pending(Waiting::Key(fetch)),
-            },
-            other => Evaluation::Decided(config.reject(config.rejection_of(&other), &request)),
-        };
-        match evaluation {
-            Evaluation::Decided(decision) => {
-                ResponseFuture::decided(decision, request, &mut self.inner)
-            }
-            Evaluation::Pending(waiting) => {
-                ResponseFuture::pending(config, waiting, request, &mut self.inner)
-            }
-        }
+        let evaluation = self.config.authenticate(&mut request);
+        ResponseFuture::evaluated(&self.config, evaluation, request, &mut self.inner)
     }
 }
 
@@ -101,11 +89,6 @@ pub(crate) enum Waiting {
     Revocations(Flight<()>, Principal),
 }
 
-enum Evaluation {
-    Decided(Decision<CacheHeaders>),
-    Pending(Waiting),
-}
-
 /// Sets `Cache-Control: no-store`, or `Vary: Authorization` if the handler has set `Cache-Control`.
 #[derive(Debug)]
 pub(crate) struct CacheHeaders;
@@ -123,11 +106,37 @@ impl OnResponse for CacheHeaders {
 }
 
 impl RequireToken {
+    /// Whether the request presents a bearer token, well-formed or not. Credentials of another
+    /// scheme count as none (RFC 6750, section 3.1: "an unsupported authentication method").
+    pub(crate) fn is_presented(headers: &HeaderMap) -> bool {
+        Credentials::of(headers) != Credentials::Absent
+    }
+
+    /// Evaluates a request by its bearer token.
+    pub(crate) fn authenticate<B>(
+        &self,
+        request: &mut Request<B>,
+    ) -> Evaluation<Waiting, CacheHeaders> {
+        strip_identity(request.extensions_mut());
+        match Credentials::of(request.headers()) {
+            Credentials::Bearer(token) => match self.verifier.verify_now(token) {
+                TokenCheck::Done(verified) => self.evaluate(verified, request),
+                TokenCheck::Pending(fetch) => Evaluation::Pending(Waiting::Key(fetch)),
+            },
+            Credentials::Absent if self.optional => {
+                let anonymous = Anonymous::Token(Arc::clone(&self.challenge));
+                request.extensions_mut().insert(anonymous);
+                Evaluation::Decided(Decision::Forward(CacheHeaders))
+            }
+            other => Evaluation::Decided(self.reject(self.rejection_of(&other), request)),
+        }
+    }
+
     fn evaluate<B>(
         &self,
         verified: Result<Principal, TokenError>,
         request: &mut Request<B>,
-    ) -> Evaluation {
+    ) -> Evaluation<Waiting, CacheHeaders> {
         let checked = match verified {
             Ok(principal) => {
                 if let Some(read) = self.revocations.as_ref().and_then(Revocations::pending_read) {

@@ -60,7 +60,7 @@ mod verifier;
 mod verifying_key;
 
 pub use self::idp_initiated_login::IdpInitiatedLogin;
-pub use self::principal::Principal;
+pub use self::principal::{Credential, Principal};
 pub use self::verifier::{
     ExternalIssuer, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder,
 };

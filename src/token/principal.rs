@@ -15,13 +15,23 @@ pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
 
 /// The identity that layers insert into requests.
 ///
-/// `RequireSession` and `RequireToken` insert it into the request's extensions; `RequireScope` and
-/// your handlers read it. Cloning increments a reference count.
+/// `RequireSession`, `RequireToken` and `RequireAuth` insert it into the request's extensions;
+/// `RequireScope` and your handlers read it. Cloning increments a reference count.
 #[derive(Clone)]
 pub struct Principal {
     identity: Arc<Identity>,
     /// On bearer routes, for the rejections of inner layers.
     challenge: Option<ChallengeContext>,
+}
+
+/// The kind of credential that a [`Principal`] was authenticated by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Credential {
+    /// An access token in the `Authorization` header (RFC 6750).
+    BearerToken,
+    /// The session cookie of a browser.
+    Session,
 }
 
 #[derive(Clone)]
@@ -118,6 +128,16 @@ impl Principal {
         })
     }
 
+    /// The credential of the request. Behind [`RequireAuth`](crate::RequireAuth), handlers may treat
+    /// browsers and API clients differently.
+    #[must_use]
+    pub fn credential(&self) -> Credential {
+        match self.identity.session {
+            Some(_) => Credential::Session,
+            None => Credential::BearerToken,
+        }
+    }
+
     /// The user (`usr_…`, or `conn_…;…` after single sign-on without user management) or the
     /// machine client.
     #[must_use]
@@ -207,6 +227,7 @@ impl Principal {
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Principal")
+            .field("credential", &self.credential())
             .field("subject", &self.subject())
             .field("organization_id", &self.organization_id())
             .field("session_id", &self.session_id())

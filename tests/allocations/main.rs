@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, header};
 use tokio::runtime::{Builder, Runtime};
 use tower::{Service, ServiceExt as _};
 use tower_scalekit::{
-    Bearer, IdpInitiatedRedirect, RequireScope, RequireSession, RequireToken, Sandbox,
+    Bearer, IdpInitiatedRedirect, RequireAuth, RequireScope, RequireSession, RequireToken, Sandbox,
     SessionSecret, Sessions,
 };
 
@@ -70,6 +70,11 @@ fn a_warm_request_costs_few_allocations() {
     let session = allocations(&runtime, session, header::COOKIE, &cookie);
     let with_token =
         allocations(&runtime, route().layer(guard.clone()), header::AUTHORIZATION, &bearer);
+    let optional =
+        allocations(&runtime, route().layer(guard.clone().optional()), header::COOKIE, &cookie);
+    let auth = RequireAuth::new(RequireSession::new(&sessions), guard.clone());
+    let auth_session = allocations(&runtime, route().layer(auth.clone()), header::COOKIE, &cookie);
+    let auth_token = allocations(&runtime, route().layer(auth), header::AUTHORIZATION, &bearer);
     let checked = route().layer(guard.clone().reject_revoked(&sessions.revocations()));
     let checked = allocations(&runtime, checked, header::AUTHORIZATION, &bearer);
     let extracting = Router::new()
@@ -84,6 +89,7 @@ fn a_warm_request_costs_few_allocations() {
     let scoped = allocations(&runtime, scoped, header::AUTHORIZATION, &bearer);
     println!(
         "bare {bare}, no-op layer {no_op}, no IdP-initiated login {idp_login}, session {session}, token {with_token}, \
+         no token {optional}, either: session {auth_session}, token {auth_token}, \
          + role {scoped}, any extractor {extracting}, Bearer {by_extractor}"
     );
 
@@ -92,6 +98,10 @@ fn a_warm_request_costs_few_allocations() {
     assert!(session - bare <= 5, "RequireSession: {session} against {bare}");
     // One more than a session: the labels of the metric, whose feature tests switch on.
     assert!(with_token - bare <= 6, "RequireToken: {with_token} against {bare}");
+    assert!(optional - bare <= 5, "RequireToken::optional: {optional} against {bare}");
+    // One layer instead of two: no more than that of the credential.
+    assert_eq!(auth_session, session, "RequireAuth with a session");
+    assert_eq!(auth_token, with_token, "RequireAuth with a token");
     assert_eq!(checked, with_token, "reject_revoked");
     // The labels of the metric, and nothing else.
     assert!(by_extractor - extracting <= 1, "Bearer: {by_extractor} against {extracting}");

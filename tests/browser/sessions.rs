@@ -2,8 +2,11 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+use http::Request;
 use time::{Duration, OffsetDateTime};
 use tower_scalekit::Sandbox;
+use tower_scalekit::http_client::{HttpClient as _, ReqwestClient};
 use tower_scalekit::sandbox::{DeliveryState, TokenKind};
 
 use crate::app::{App, Environment};
@@ -156,4 +159,38 @@ async fn a_page_for_admins_names_the_missing_permission() {
     browser.arrives_at(&app.address("/api/admin")).await;
     assert_eq!(browser.status().await, 200);
     browser.shows(&["Jane Roe may write workspace data"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_route_serves_pages_scripts_and_api_clients() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let app = App::with(&environment);
+    let url = app.address("/api/admin");
+    let api = async |headers: &[(&'static str, &str)]| {
+        let request = headers
+            .iter()
+            .fold(Request::get(&url), |request, (name, value)| request.header(*name, *value));
+        ReqwestClient::new().unwrap().send(request.body(Bytes::new()).unwrap()).await.unwrap()
+    };
+    assert_eq!(api(&[]).await.headers()["www-authenticate"], "Bearer");
+
+    browser.go(&url).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&url).await;
+    browser.shows(&["Jane Roe may write workspace data"]).await;
+    let response = browser.fetch("/api/admin", 1).await.remove(0);
+    assert_eq!(response["body"]["message"], "Jane Roe may write workspace data");
+
+    let bearer = |email| format!("Bearer {}", environment.sandbox.tokens().access_token(email));
+    let cookie = browser.cookies_named("saaskit_session").await.remove(0);
+    let cookie = format!("{}={}", cookie.name(), cookie.value());
+    let response = api(&[("authorization", &bearer("jane@acme.test"))]).await;
+    assert_eq!(response.status(), 200);
+    assert!(String::from_utf8_lossy(response.body()).contains("usr_"));
+    // The session beside a token is not tried.
+    let john = [("authorization", &*bearer("john@acme.test")), ("cookie", &cookie)];
+    assert_eq!(api(&john).await.status(), 403);
+    assert_eq!(api(&[("authorization", "Bearer a.b.c"), ("cookie", &cookie)]).await.status(), 401);
+    assert_eq!(api(&[("cookie", &cookie)]).await.status(), 200);
 }

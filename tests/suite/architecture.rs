@@ -10,6 +10,7 @@ const ORDER: &[&[&str]] = &[
     &["extract"],
     &["connect_account", "passwordless_login", "idp_initiated"],
     &["auth_routes"],
+    &["require_auth"],
     &["require_session", "require_scope", "require_token", "webhook_verify"],
     &["session"],
     &["api"],

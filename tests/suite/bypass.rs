@@ -25,7 +25,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::{
-    Principal, RequireScope, RequireSession, RequireToken, Session, WebhookVerify,
+    Principal, RequireAuth, RequireScope, RequireSession, RequireToken, Session, WebhookVerify,
 };
 
 use crate::support::{JANE, JOHN, World, request};
@@ -77,7 +77,12 @@ enum Guard {
     Session,
     OptionalSession,
     Token,
+    OptionalToken,
+    Auth,
+    OptionalAuth,
     ScopeOfToken,
+    ScopeOfOptionalToken,
+    ScopeOfOptionalAuth,
     ScopeOfOptionalSession,
     McpOfToken,
     McpOfOptionalSession,
@@ -85,11 +90,16 @@ enum Guard {
     Interceptor,
 }
 
-const GUARDS: [Guard; 9] = [
+const GUARDS: [Guard; 14] = [
     Guard::Session,
     Guard::OptionalSession,
     Guard::Token,
+    Guard::OptionalToken,
+    Guard::Auth,
+    Guard::OptionalAuth,
     Guard::ScopeOfToken,
+    Guard::ScopeOfOptionalToken,
+    Guard::ScopeOfOptionalAuth,
     Guard::ScopeOfOptionalSession,
     Guard::McpOfToken,
     Guard::McpOfOptionalSession,
@@ -115,6 +125,7 @@ impl Guard {
                 .unwrap()
         };
         let session = || RequireSession::new(&world.sessions);
+        let auth = || RequireAuth::new(session(), token());
         let scope = || RequireScope::all(["todo:write"]);
         let mcp = || RequireMcpScope::new().tool("add", ["todo:write"]).method("ping", [""; 0]);
         let clock = ManualClock::at(OffsetDateTime::from_unix_timestamp(NOW).unwrap()).clock();
@@ -122,7 +133,12 @@ impl Guard {
             Self::Session => erase(session().layer(inner)),
             Self::OptionalSession => erase(session().optional().layer(inner)),
             Self::Token => erase(token().layer(inner)),
+            Self::OptionalToken => erase(token().optional().layer(inner)),
+            Self::Auth => erase(auth().layer(inner)),
+            Self::OptionalAuth => erase(auth().optional().layer(inner)),
             Self::ScopeOfToken => erase(token().layer(scope().layer(inner))),
+            Self::ScopeOfOptionalToken => erase(token().optional().layer(scope().layer(inner))),
+            Self::ScopeOfOptionalAuth => erase(auth().optional().layer(scope().layer(inner))),
             Self::ScopeOfOptionalSession => erase(session().optional().layer(scope().layer(inner))),
             Self::McpOfToken => erase(token().layer(mcp().layer(with_any_body(inner)))),
             Self::McpOfOptionalSession => {
@@ -307,6 +323,13 @@ struct Credential {
     headers: HeaderMap,
 }
 
+impl Credential {
+    fn is_bearer(&self) -> bool {
+        let mut values = self.headers.get_all(header::AUTHORIZATION).iter();
+        values.any(|value| value.as_bytes().starts_with(b"Bearer"))
+    }
+}
+
 fn credential(strength: Strength, headers: &[(&'static str, &str)]) -> Credential {
     let headers = headers.iter().fold(HeaderMap::new(), |mut headers, (name, value)| {
         headers.append(*name, value.parse().unwrap());
@@ -319,6 +342,8 @@ fn credential(strength: Strength, headers: &[(&'static str, &str)]) -> Credentia
 struct Credentials {
     cookies: Vec<Credential>,
     tokens: Vec<Credential>,
+    /// At most one of which is valid.
+    both: Vec<Credential>,
     webhooks: Vec<Credential>,
     interceptors: Vec<Credential>,
 }
@@ -373,7 +398,7 @@ impl Credentials {
                 credential(None, &[]),
                 credential(None, &[("cookie", &jane)]),
                 credential(Wrong, &[("authorization", "Bearer garbage")]),
-                credential(Wrong, &[("authorization", "Basic YTpi")]),
+                credential(None, &[("authorization", "Basic YTpi")]),
                 credential(Wrong, &[("authorization", &damaged)]),
                 credential(Wrong, &[("authorization", &id_token)]),
                 credential(
@@ -383,6 +408,29 @@ impl Credentials {
                 credential(Insufficient, &[("authorization", &access("openid"))]),
                 credential(Sufficient, &[("authorization", &sufficient)]),
             ],
+            both: vec![
+                credential(None, &[]),
+                credential(None, &[("authorization", "Basic YTpi")]),
+                credential(Wrong, &[("cookie", &forged)]),
+                credential(Wrong, &[("cookie", &ended)]),
+                credential(Wrong, &[("authorization", "Basic YTpi"), ("cookie", &forged)]),
+                credential(Wrong, &[("authorization", "Bearer"), ("cookie", &jane)]),
+                credential(Wrong, &[("authorization", &damaged), ("cookie", &jane)]),
+                credential(Wrong, &[("authorization", &id_token), ("cookie", &jane)]),
+                credential(
+                    Wrong,
+                    &[
+                        ("authorization", &sufficient),
+                        ("authorization", "Basic YTpi"),
+                        ("cookie", &jane),
+                    ],
+                ),
+                credential(Insufficient, &[("authorization", &access("openid"))]),
+                credential(Sufficient, &[("cookie", &jane)]),
+                credential(Sufficient, &[("authorization", "Basic YTpi"), ("cookie", &jane)]),
+                credential(Sufficient, &[("authorization", &sufficient)]),
+                credential(Sufficient, &[("authorization", &sufficient), ("cookie", &forged)]),
+            ],
             webhooks: signatures("webhook", "interceptor"),
             interceptors: signatures("interceptor", "webhook"),
         }
@@ -390,7 +438,12 @@ impl Credentials {
 
     fn of(&self, guard: Guard) -> &[Credential] {
         match guard {
-            Guard::Token | Guard::ScopeOfToken | Guard::McpOfToken => &self.tokens,
+            Guard::Token
+            | Guard::OptionalToken
+            | Guard::ScopeOfToken
+            | Guard::ScopeOfOptionalToken
+            | Guard::McpOfToken => &self.tokens,
+            Guard::Auth | Guard::OptionalAuth | Guard::ScopeOfOptionalAuth => &self.both,
             Guard::Webhook => &self.webhooks,
             Guard::Interceptor => &self.interceptors,
             Guard::Session
@@ -404,7 +457,7 @@ impl Credentials {
 /// The most that the inner service may see of a request.
 fn allowed(
     guard: Guard,
-    strength: Strength,
+    credential: &Credential,
     method: &Method,
     shape: Shape,
     payload: Payload,
@@ -412,7 +465,7 @@ fn allowed(
     let is_mcp_stream = payload != Payload::McpCall
         && shape != Shape::WebSocket
         && [Method::GET, Method::HEAD, Method::DELETE].contains(method);
-    match (guard, strength) {
+    match (guard, credential.strength) {
         // The sandbox's sessions do not have such a scope.
         (Guard::ScopeOfOptionalSession, _) => None,
         (Guard::McpOfOptionalSession, Strength::Sufficient) => {
@@ -420,21 +473,32 @@ fn allowed(
         }
         (Guard::McpOfToken, Strength::Insufficient) => is_mcp_stream.then_some(Call::Identified),
         (Guard::Webhook | Guard::Interceptor, Strength::Sufficient) => Some(Call::Anonymous),
-        (Guard::Token, Strength::Insufficient) | (_, Strength::Sufficient) => {
-            Some(Call::Identified)
-        }
-        (Guard::OptionalSession, Strength::None | Strength::Wrong) => Some(Call::Anonymous),
+        (Guard::ScopeOfOptionalAuth, Strength::Sufficient) if !credential.is_bearer() => None,
+        (
+            Guard::Token | Guard::OptionalToken | Guard::Auth | Guard::OptionalAuth,
+            Strength::Insufficient,
+        )
+        | (_, Strength::Sufficient) => Some(Call::Identified),
+        (Guard::OptionalSession, Strength::None | Strength::Wrong)
+        | (Guard::OptionalToken | Guard::OptionalAuth, Strength::None) => Some(Call::Anonymous),
+        (Guard::OptionalAuth, Strength::Wrong) if !credential.is_bearer() => Some(Call::Anonymous),
         _ => None,
     }
 }
 
 /// Whether a request that may be forwarded must be, so that the matrix is not vacuous.
-fn must_be_called(guard: Guard, strength: Strength, shape: Shape) -> bool {
+fn must_be_called(guard: Guard, credential: &Credential, shape: Shape) -> bool {
+    let strength = credential.strength;
     match guard {
         // A signature matches one body only.
         Guard::Webhook | Guard::Interceptor => false,
+        Guard::Auth | Guard::OptionalAuth if credential.is_bearer() => true,
         // Requests of other sites are rejected if there is a session.
-        Guard::Session | Guard::OptionalSession | Guard::McpOfOptionalSession => {
+        Guard::Session
+        | Guard::OptionalSession
+        | Guard::Auth
+        | Guard::OptionalAuth
+        | Guard::McpOfOptionalSession => {
             strength != Strength::Sufficient || matches!(shape, Shape::Bare | Shape::Override)
         }
         _ => true,
@@ -483,10 +547,10 @@ async fn no_layer_calls_the_inner_service_for_a_request_that_it_has_not_authoriz
                 let sent = build(&method, PATH, shape, credential, payload.body());
                 let response = service.clone().oneshot(sent).await.unwrap();
                 let strength = credential.strength;
-                let allowed = allowed(guard, strength, &method, shape, payload);
+                let allowed = allowed(guard, credential, &method, shape, payload);
                 let seen = calls.take();
                 let is_right = match allowed {
-                    Some(call) if must_be_called(guard, strength, shape) => seen == [call],
+                    Some(call) if must_be_called(guard, credential, shape) => seen == [call],
                     Some(call) => seen.is_empty() || seen == [call],
                     None => seen.is_empty(),
                 };

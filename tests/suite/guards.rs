@@ -20,7 +20,8 @@ use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_layer::Layer;
 use tower_scalekit::middleware::ResponseBody;
 use tower_scalekit::{
-    IdpInitiatedRedirect, Principal, RequireScope, RequireSession, RequireToken, Sandbox,
+    IdpInitiatedRedirect, Principal, RequireAuth, RequireScope, RequireSession, RequireToken,
+    Sandbox, Sessions,
 };
 use tower_test::mock;
 
@@ -28,6 +29,10 @@ use crate::support::{FETCH, JANE, Reading as _, World, request, sandbox_builder,
 
 fn token_layer(sandbox: &Sandbox) -> RequireToken {
     RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id()).unwrap()
+}
+
+fn auth_layer(sandbox: &Sandbox, sessions: &Sessions) -> RequireAuth {
+    RequireAuth::new(RequireSession::new(sessions), token_layer(sandbox))
 }
 
 fn bearing(sandbox: &Sandbox) -> Request<Body> {
@@ -111,6 +116,16 @@ async fn the_call_goes_to_the_instance_that_was_polled_ready() {
     world.advance(301);
     browser.fetch("/me").await;
     let live = browser.request(Method::GET, "/", &FETCH);
+    let repeated = || {
+        let mut request = request(Method::GET, "/", &FETCH);
+        request.headers_mut().clone_from(due.headers());
+        request
+    };
+    let auth = auth_layer(sandbox, &world.replica(|s| s));
+    call_twice(auth, [repeated(), bearing(sandbox)]).await;
+    // The keys are not known yet, then the session is due.
+    let auth = auth_layer(sandbox, &world.replica(|s| s));
+    call_twice(auth, [bearing(sandbox), repeated()]).await;
     call_twice(RequireSession::new(&world.replica(|s| s)), [due, live]).await;
 
     let with_principal = with_principal(sandbox).await;
@@ -164,7 +179,10 @@ async fn pending_readiness_and_inner_errors_pass_unchanged() {
     prove_transparent(token_layer(sandbox), || bearing(sandbox)).await;
     let browser = world.logged_in(JANE).await;
     let admitted = || browser.request(Method::GET, "/", &FETCH);
-    prove_transparent(RequireSession::new(&world.sessions), admitted).await;
+    prove_transparent(RequireSession::new(&world.sessions), &admitted).await;
+    prove_transparent(auth_layer(sandbox, &world.sessions), || bearing(sandbox)).await;
+    prove_transparent(auth_layer(sandbox, &world.sessions), admitted).await;
+    prove_transparent(token_layer(sandbox).optional(), || request(Method::GET, "/", &[])).await;
     prove_transparent(RequireScope::all(["openid"]), with_principal(sandbox).await).await;
     let page = || request(Method::GET, "/?error=1&idp_initiated_login=", &FETCH);
     prove_transparent(IdpInitiatedRedirect::new(&world.sessions), page).await;
@@ -181,10 +199,12 @@ async fn a_rejected_request_does_not_reach_the_inner_service() {
     let token = token_layer(&world.sandbox).layer(inner.clone());
     let session = RequireSession::new(&world.sessions).layer(inner.clone());
     let scope = RequireScope::all(["openid"]).layer(inner.clone());
+    let auth = auth_layer(&world.sandbox, &world.sessions).layer(inner.clone());
     let idp_login = IdpInitiatedRedirect::new(&world.sessions).layer(inner);
     let nobody = || request(Method::GET, "/", &FETCH);
     assert_eq!(token.oneshot(nobody()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(session.oneshot(nobody()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(auth.oneshot(nobody()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     let forged = request(Method::GET, "/?idp_initiated_login=forged", &FETCH);
     assert_eq!(idp_login.oneshot(forged).await.unwrap().status(), StatusCode::BAD_REQUEST);
     let misplaced = scope.oneshot(nobody()).await.unwrap();
@@ -271,6 +291,7 @@ async fn bodies_are_neither_read_nor_buffered() {
     let service = ServiceBuilder::new()
         .layer(RequireSession::new(&world.sessions).optional())
         .layer(token_layer(&world.sandbox))
+        .layer(auth_layer(&world.sandbox, &world.sessions))
         .layer(RequireScope::all(["openid"]))
         .service_fn(inner);
     let request = bearing(&world.sandbox).map(|_| stream());
@@ -282,7 +303,7 @@ async fn bodies_are_neither_read_nor_buffered() {
     }
 }
 
-/// Uses a body type with all three layers.
+/// Uses a body type with all layers.
 async fn echo<B>(world: &World, body: B) -> Bytes
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
@@ -293,6 +314,7 @@ where
     let service = ServiceBuilder::new()
         .layer(RequireSession::new(&world.sessions).optional())
         .layer(token_layer(&world.sandbox))
+        .layer(auth_layer(&world.sandbox, &world.sessions))
         .layer(RequireScope::all(["openid"]))
         .service_fn(inner);
     let request = bearing(&world.sandbox).map(|_| body);
@@ -371,6 +393,14 @@ async fn each_layer_wraps_a_plain_hyper_service() {
     let response = over_a_socket(session.layer(echo), post(header::COOKIE, "a=b")).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(response.json()["error"], "login_required");
+
+    let auth = auth_layer(&world.sandbox, &world.sessions);
+    for good in [post(header::COOKIE, &cookie), post(header::AUTHORIZATION, &authorization)] {
+        let response = over_a_socket(auth.layer(echo), good).await;
+        assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "sent"));
+    }
+    let response = over_a_socket(auth.layer(echo), post(header::COOKIE, "a=b")).await;
+    assert_eq!(response.header("www-authenticate"), Some("Bearer"));
 
     // RequireScope without a principal is a misconfiguration.
     let scope = RequireScope::all(["openid"]).layer(echo);

@@ -36,6 +36,7 @@ mod redis;
 mod refresh;
 mod rendering;
 mod replicas;
+mod require_auth;
 mod responses;
 mod revoked_tokens;
 mod secrets;

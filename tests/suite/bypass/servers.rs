@@ -88,7 +88,7 @@ async fn requests_that_are_not_authorized_do_not_reach_servers_of_http1_and_http
                 for payload in [Payload::Empty, Payload::McpCall] {
                     let strength = credential.strength;
                     let sent = || build(&method, PATH, shape, credential, payload.body());
-                    let allowed = allowed(guard, strength, &method, shape, payload);
+                    let allowed = allowed(guard, credential, &method, shape, payload);
                     if inner != Inner::Tonic && !is_extended {
                         let status = over_http1(&service, sent()).await;
                         let seen = calls.take();
