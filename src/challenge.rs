@@ -126,8 +126,10 @@ impl Attributes<'_, '_> {
 
 /// Exposes the challenge to scripts of other origins (CORS).
 pub(crate) fn expose_challenge(headers: &mut HeaderMap) {
-    let name = HeaderValue::from_static("www-authenticate");
-    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, name);
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("www-authenticate"),
+    );
 }
 
 /// The challenge of the layer that verified the token, for the rejections of inner layers.

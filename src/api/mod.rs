@@ -63,6 +63,7 @@ pub mod auth_requests;
 pub mod connected_accounts;
 pub mod connections;
 pub mod directories;
+mod enabled_state;
 mod error;
 pub mod organizations;
 pub mod passwordless;
@@ -76,6 +77,7 @@ mod tests;
 
 pub use self::client::pagination::ItemStream;
 pub use self::client::request::ApiRequest;
+pub use self::enabled_state::EnabledState;
 pub use self::error::{ApiError, ErrorResponse, Unavailable};
 
 use http::Method;

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
 use crate::secret::{RandomSourceFailed, SecretString};
+use crate::session::pending_cookies::{decode_time, encode_time};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Sessions, SingleUse};
 use crate::shared_store::KeyNamespace;
 use crate::util::request_dedup::Key;
@@ -78,8 +79,9 @@ impl LoginAttempt {
 
     /// Derives 256 bits that reveal nothing of the other derived values.
     fn derive(&self, namespace: &[u8]) -> SecretString {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.seed.as_slice());
-        URL_SAFE_NO_PAD.encode(hmac::sign(&key, namespace)).into()
+        URL_SAFE_NO_PAD
+            .encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, self.seed.as_slice()), namespace))
+            .into()
     }
 
     /// Adds `state`, `nonce` and PKCE challenge of this attempt to an authorization request.
@@ -98,8 +100,7 @@ impl LoginAttempt {
     ) -> (Option<Self>, Option<HeaderValue>) {
         let (attempt, end) = sessions.attempt(state, headers);
         let attempt = attempt.filter(|attempt: &Self| {
-            let own = attempt.state();
-            verify_slices_are_equal(own.expose().as_bytes(), state.as_bytes()).is_ok()
+            verify_slices_are_equal(attempt.state().expose().as_bytes(), state.as_bytes()).is_ok()
         });
         (attempt, end)
     }
@@ -130,12 +131,11 @@ impl LoginAttempt {
         interval: Duration,
     ) -> usize {
         let now = sessions.scalekit().clock().now();
-        let attempts = sessions.attempts(headers);
-        let is_recent = |attempt: &Self| {
-            attempt.trigger == LoginTrigger::IdpInitiated
-                && (now - attempt.started_at).abs() < interval
-        };
-        attempts.filter(is_recent).count()
+        sessions
+            .attempts(headers)
+            .filter(|attempt: &Self| attempt.trigger == LoginTrigger::IdpInitiated)
+            .filter(|attempt| (now - attempt.started_at).abs() < interval)
+            .count()
     }
 }
 
@@ -157,7 +157,7 @@ impl Attempt for LoginAttempt {
     /// `trigger ‖ start, Unix seconds ‖ seed ‖ return_to`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let trigger = [self.trigger as u8];
-        let started_at = self.started_at.unix_timestamp().to_be_bytes();
+        let started_at = encode_time(self.started_at);
         let return_to = self.return_to.as_str().as_bytes();
         let content = [&trigger[..], &started_at, self.seed.as_slice(), return_to].concat();
         Some(Zeroizing::new(content))
@@ -165,14 +165,13 @@ impl Attempt for LoginAttempt {
 
     fn decode(_: &str, content: &[u8]) -> Option<Self> {
         let ([trigger], rest) = content.split_first_chunk()?;
-        let (started_at, rest) = rest.split_first_chunk()?;
+        let (started_at, rest) = decode_time(rest)?;
         let (seed, return_to) = rest.split_first_chunk()?;
         Some(Self {
             seed: Zeroizing::new(*seed),
             return_to: ReturnTo::parse(std::str::from_utf8(return_to).ok()?)?,
             trigger: LoginTrigger::decode(*trigger),
-            started_at: OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*started_at))
-                .ok()?,
+            started_at,
         })
     }
 }

@@ -55,8 +55,8 @@ impl BackchannelLogout {
             return Err(LoginError::InvalidRequest);
         }
         let body = read_body(body, self.0.sessions.body_limits()).await?;
-        let token = QueryParam::find(&body, "logout_token").single();
-        let token = token.ok_or(LoginError::InvalidRequest)?;
+        let token =
+            QueryParam::find(&body, "logout_token").single().ok_or(LoginError::InvalidRequest)?;
         self.0.sessions.log_out_by_token(&token).await.map_err(|error| match error {
             LogoutError::Replayed => {
                 telemetry::logout_token_rejected("replayed", None);

@@ -240,8 +240,10 @@ impl Callback {
     ) -> Result<(String, SessionCookies), LoginError> {
         let sessions = &self.0.sessions;
         let subject = login.identity.user().id.clone();
-        let record = sessions.token_record(login.tokens, login.position, headers).await;
-        let record = record.map_err(BeginLoginError::from)?;
+        let record = sessions
+            .token_record(login.tokens, login.position, headers)
+            .await
+            .map_err(BeginLoginError::from)?;
         if current.is_some_and(|current| current.login_subject() != subject) {
             let login = UnconfirmedLogin {
                 identity: UnconfirmedIdentity::Tokens(Box::new(record)),
@@ -321,8 +323,10 @@ impl Callback {
             }
         };
         let nonce = attempt.nonce();
-        let grant = Grant::AuthorizationCode { nonce: nonce.expose() };
-        let verified = sessions.verify(&tokens, grant).await.map_err(Self::token_rejected)?;
+        let verified = sessions
+            .verify(&tokens, Grant::AuthorizationCode { nonce: nonce.expose() })
+            .await
+            .map_err(Self::token_rejected)?;
         let missing = || Self::token_rejected(TokenError::Malformed);
         let id_token = tokens.id_token.ok_or_else(missing)?;
         let identity = VerifiedIdentity::new(verified.id_claims.ok_or_else(missing)?, position);
@@ -418,8 +422,7 @@ impl CallbackRequest {
     /// Returns the values that the login needs.
     fn ready(&self) -> Result<(&AuthorizationResponse, &LoginAttempt), LoginError> {
         let authorization = self.authorization.as_ref().map_err(LoginError::clone)?;
-        let attempt = self.attempt.as_ref().ok_or(LoginError::StateMismatch)?;
-        Ok((authorization, attempt))
+        Ok((authorization, self.attempt.as_ref().ok_or(LoginError::StateMismatch)?))
     }
 }
 

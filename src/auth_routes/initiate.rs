@@ -66,20 +66,12 @@ pub(crate) fn is_redirect_loop(sessions: &Sessions, headers: &HeaderMap) -> bool
 /// Returns the page that a login returns to: the requested page, or the start page if there is none
 /// or it would lead to a redirect loop or another login.
 pub(crate) fn allowed_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -> ReturnTo {
-    let excluded = [
-        sessions.login_path(),
-        sessions.logout_path(),
-        sessions.logout_callback_path(),
-        sessions.refresh_path(),
-        sessions.callback_path(),
-        sessions.backchannel_logout_path(),
-        sessions.switch_account_path(),
-    ];
     wanted
         .filter(|page| {
-            let is_route =
-                |path| page.is_path(path) || page.is_path(sessions.strip_base_path(path));
-            !excluded.into_iter().any(is_route)
+            !sessions
+                .route_paths()
+                .into_iter()
+                .any(|path| page.is_path(path) || page.is_path(sessions.strip_base_path(path)))
         })
         .filter(|page| !page.has(IDP_INITIATED_LOGIN) && !page.is_single_use())
         .unwrap_or_else(|| sessions.start_page().clone())

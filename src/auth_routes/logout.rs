@@ -60,11 +60,11 @@ impl Logout {
         let target = if session.is_some_and(|one| one.is_local() && !one.has_id_token()) {
             sessions.logged_out_page().clone()
         } else {
-            let attempt = LogoutAttempt::start(sessions.scalekit().clock().now());
-            let attempt = attempt.map_err(|error| {
-                telemetry::internal_error("logout", &error);
-                LoginError::Misconfigured
-            })?;
+            let attempt =
+                LogoutAttempt::start(sessions.scalekit().clock().now()).map_err(|error| {
+                    telemetry::internal_error("logout", &error);
+                    LoginError::Misconfigured
+                })?;
             cookies.extend(sessions.keep_attempt(&attempt, request.headers()).unwrap_or_default());
             sessions.scalekit().logout_url(&sessions.logout_request(session, attempt.state()))
         };

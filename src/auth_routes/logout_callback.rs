@@ -11,6 +11,7 @@ use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::redirect;
 use crate::secret::{RandomSourceFailed, SecretString};
+use crate::session::pending_cookies::{decode_time, encode_time};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind};
 use crate::util::query::QueryParam;
 
@@ -41,8 +42,9 @@ impl LogoutCallback {
         if request.method() != Method::GET {
             return Err(LoginError::MethodNotAllowed { allow: "GET" });
         }
-        let state = QueryParam::find(request.uri().query().unwrap_or_default(), "state").single();
-        let state = state.ok_or(LoginError::InvalidRequest)?;
+        let state = QueryParam::find(request.uri().query().unwrap_or_default(), "state")
+            .single()
+            .ok_or(LoginError::InvalidRequest)?;
         let (attempt, end) = self.0.sessions.attempt::<LogoutAttempt>(&state, request.headers());
         attempt
             .filter(|attempt| {
@@ -91,13 +93,11 @@ impl Attempt for LogoutAttempt {
 
     /// `start, Unix seconds ‖ state`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let started_at = self.started_at.unix_timestamp().to_be_bytes();
-        Some(Zeroizing::new([&started_at[..], self.state().as_bytes()].concat()))
+        Some(Zeroizing::new([&encode_time(self.started_at)[..], self.state().as_bytes()].concat()))
     }
 
     fn decode(_: &str, content: &[u8]) -> Option<Self> {
-        let (started_at, state) = content.split_first_chunk()?;
-        let started_at = OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*started_at));
-        Some(Self { state: std::str::from_utf8(state).ok()?.into(), started_at: started_at.ok()? })
+        let (started_at, state) = decode_time(content)?;
+        Some(Self { state: std::str::from_utf8(state).ok()?.into(), started_at })
     }
 }

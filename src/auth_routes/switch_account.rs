@@ -35,8 +35,7 @@ impl SwitchAccount {
 
     async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, LoginError> {
         let sessions = self.0.sessions.clone();
-        let path = sessions.switch_account_path();
-        let attempt = match sessions.switch_step(request, path).await? {
+        let attempt = match sessions.switch_step(request, sessions.switch_account_path()).await? {
             SwitchStep::Respond(response) => return Ok(response),
             SwitchStep::Switch(attempt) => attempt,
         };
@@ -44,8 +43,7 @@ impl SwitchAccount {
         let recent = RecentLogin::cookies(&sessions, &attempt, sessions.start_page(), &headers);
         let begin = async move |identity| match identity {
             UnconfirmedIdentity::Tokens(record) if !begins.is_record_revoked(&record).await => {
-                let begun = begins.begin_login(*record, &headers).await;
-                let cookies = begun?.into_values();
+                let cookies = begins.begin_login(*record, &headers).await?.into_values();
                 Ok(SessionCookies::new(cookies.into_iter().chain(recent)))
             }
             _ => Err(LoginError::StateMismatch),

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::ConnectAccount;
 use crate::secret::{RandomSourceFailed, SecretString};
+use crate::session::pending_cookies::{decode_time, encode_time};
 use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Session};
 
 const LIFETIME: Duration = Duration::minutes(10);
@@ -43,8 +44,7 @@ impl ConnectAttempt {
         session: &Session,
         identifier: &str,
     ) -> bool {
-        let binding = binding(connect, session, identifier);
-        verify_slices_are_equal(&binding, &self.binding).is_ok()
+        verify_slices_are_equal(&binding(connect, session, identifier), &self.binding).is_ok()
     }
 
     /// Returns the attempt that a callback's `state` belongs to, if this browser made it and it has
@@ -54,11 +54,11 @@ impl ConnectAttempt {
         headers: &HeaderMap,
         state: &str,
     ) -> (Option<Self>, Option<HeaderValue>) {
-        let (attempt, end) = connect.0.sessions.attempt(state, headers);
-        let attempt = attempt.filter(|attempt: &Self| {
+        let (attempt, end) = connect.0.sessions.attempt::<Self>(state, headers);
+        let is_own = |attempt: &Self| {
             verify_slices_are_equal(attempt.state().as_bytes(), state.as_bytes()).is_ok()
-        });
-        (attempt, end)
+        };
+        (attempt.filter(is_own), end)
     }
 }
 
@@ -79,16 +79,15 @@ impl Attempt for ConnectAttempt {
 
     /// `start, Unix seconds ‖ whose ‖ state`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let started_at = self.started_at.unix_timestamp().to_be_bytes();
+        let started_at = encode_time(self.started_at);
         Some(Zeroizing::new([&started_at[..], &self.binding, self.state().as_bytes()].concat()))
     }
 
     fn decode(_: &str, content: &[u8]) -> Option<Self> {
-        let (started_at, rest) = content.split_first_chunk()?;
+        let (started_at, rest) = decode_time(content)?;
         let (binding, state) = rest.split_first_chunk()?;
         let state = std::str::from_utf8(state).ok().filter(|state| state.len() == STATE_BYTES)?;
-        let started_at = OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*started_at));
-        Some(Self { state: state.into(), binding: *binding, started_at: started_at.ok()? })
+        Some(Self { state: state.into(), binding: *binding, started_at })
     }
 }
 

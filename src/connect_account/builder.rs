@@ -60,15 +60,16 @@ impl ConnectAccountBuilder {
     /// Returned when settings are invalid; reports all of them.
     pub fn build(self) -> Result<ConnectAccount, ConfigError> {
         let mut problems = Problems::default();
-        let letters = |letter: char| letter.is_ascii_alphanumeric() || " -_:".contains(letter);
-        if self.connection_name.is_empty() || !self.connection_name.chars().all(letters) {
+        let is_other = |letter: char| !letter.is_ascii_alphanumeric() && !" -_:".contains(letter);
+        if self.connection_name.is_empty() || self.connection_name.contains(is_other) {
             let reason = "must be letters, digits, spaces, -, _ and :, as in the dashboard";
             problems.push(ConfigProblem::invalid("connection_name", reason));
         }
-        let plain = |letter: char| if letter.is_ascii_alphanumeric() { letter } else { '-' };
-        let named = self.connection_name.chars().map(plain).collect::<String>();
-        let path = self.path.as_deref();
-        let joined = self.sessions.join_base_path("path", path, &format!("/connect/{named}"));
+        let default = format!(
+            "/connect/{}",
+            self.connection_name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
+        );
+        let joined = self.sessions.join_base_path("path", self.path.as_deref(), &default);
         let path = problems.collect(joined).unwrap_or_default();
         if path.ends_with('/') {
             let reason = "must be a plain path such as /connect/gmail";
@@ -79,8 +80,7 @@ impl ConnectAccountBuilder {
         let start_page = problems.collect(page).unwrap_or_default();
         // These pages would cause a redirect loop.
         if [&path, &verify_path].contains(&&start_page) {
-            let reason = "must be a page of the app's own";
-            problems.push(ConfigProblem::invalid("start_page", reason));
+            problems.push(ConfigProblem::invalid("start_page", "must be a page of the app's own"));
         }
         let verify_url = self.sessions.public_url().join(&verify_path);
         let verify_url = verify_url

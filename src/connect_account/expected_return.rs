@@ -43,8 +43,7 @@ impl ConnectAccount {
             return Err(ConnectAccountError::StateMismatch);
         }
         let Some(id) = auth_request_id else { return Ok(()) };
-        let key = self.return_key("request", id);
-        let is_first = store.put_if_absent(&key, SPENT, SPENT_TTL).await;
+        let is_first = store.put_if_absent(&self.return_key("request", id), SPENT, SPENT_TTL).await;
         match is_first.map_err(unavailable)? {
             true => Ok(()),
             false => Err(ConnectAccountError::StateMismatch),
@@ -54,8 +53,7 @@ impl ConnectAccount {
     /// Allows a callback to be used again, because the environment did not respond.
     pub(super) async fn restore_return(&self, state: &str, auth_request_id: &str) {
         let (store, key) = (self.0.sessions.store(), self.return_key("request", auth_request_id));
-        let restored = store.remove_if(&key, SPENT).await.map_err(unavailable);
-        if restored == Ok(true) {
+        if store.remove_if(&key, SPENT).await.map_err(unavailable) == Ok(true) {
             let _ = self.expect_return(state).await;
         }
     }

@@ -65,9 +65,8 @@ impl ConnectAccount {
     ) -> Response<Bytes> {
         telemetry::account_not_connected(error.code(), error.detail());
         let set_cookie = end_attempt.filter(|_| error.ends_attempt());
-        let start_page = self.0.start_page.clone();
-        let rejection =
-            RouteRejection::new(error, start_page, request.headers()).set_cookies(set_cookie);
+        let rejection = RouteRejection::new(error, self.0.start_page.clone(), request.headers())
+            .set_cookies(set_cookie);
         self.0.renderer.render(rejection, request)
     }
 }

@@ -31,19 +31,20 @@ impl Start {
     }
 
     async fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, ConnectAccountError> {
+        let ConnectAccount(config) = &self.0;
+        let sessions = &config.sessions;
         let session = Session::from_extensions(request.extensions())
             .ok_or(ConnectAccountError::Misconfigured)?;
         match *request.method() {
             Method::GET => {
                 // The button starts an attempt, whose cookie the return needs.
-                let elsewhere = self.0.0.sessions.redirect_to_own_host(request, self.0.path());
+                let elsewhere = sessions.redirect_to_own_host(request, &config.path);
                 return Ok(elsewhere.unwrap_or_else(|| self.page(&session)));
             }
             Method::POST => {}
             _ => return Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
         }
-        let sessions = &self.0.0.sessions;
-        if let Some(page) = sessions.own_form(request, self.0.path()) {
+        if let Some(page) = sessions.own_form(request, &config.path) {
             return Ok(page);
         }
         // It creates an account: a page of another site must not do so for the user.
@@ -57,17 +58,20 @@ impl Start {
                 telemetry::internal_error("connect_account", &error);
                 ConnectAccountError::Misconfigured
             })?;
-        let cookies = self.0.0.sessions.keep_attempt(&attempt, request.headers());
-        let cookies = cookies.ok_or(ConnectAccountError::Misconfigured)?;
+        let cookies = sessions
+            .keep_attempt(&attempt, request.headers())
+            .ok_or(ConnectAccountError::Misconfigured)?;
 
-        let account = AccountKey::new(&self.0.0.connection_name, identifier);
+        let account = AccountKey::new(&config.connection_name, identifier);
         let accounts = self.0.accounts();
-        let created = accounts.get_or_create(&NewConnectedAccount::new(&account)).await;
-        created.map_err(|error| ConnectAccountError::from_api(&error))?;
-        let verify_url = self.0.0.verify_url.as_str();
-        let link =
-            accounts.verified_authorization_link(&account, verify_url, attempt.state()).await;
-        let link = link.map_err(|error| ConnectAccountError::from_api(&error))?;
+        accounts
+            .get_or_create(&NewConnectedAccount::new(&account))
+            .await
+            .map_err(|error| ConnectAccountError::from_api(&error))?;
+        let link = accounts
+            .verified_authorization_link(&account, config.verify_url.as_str(), attempt.state())
+            .await
+            .map_err(|error| ConnectAccountError::from_api(&error))?;
         // Last: an attempt that the environment's limits reject must not use up the store.
         self.0.expect_return(attempt.state()).await?;
         Ok(redirect(StatusCode::SEE_OTHER, link.url().as_str(), cookies))
@@ -75,7 +79,7 @@ impl Start {
 
     /// Returns the page with the user's name and the button.
     fn page(&self, session: &Session) -> Response<Bytes> {
-        let config = &self.0.0;
+        let ConnectAccount(config) = &self.0;
         let host = config.sessions.public_url().host_str().unwrap_or("this app");
         let message = format!(
             "You are logged in to {host} as {}. The connected account will belong to this user",

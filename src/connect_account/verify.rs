@@ -2,9 +2,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use url::Url;
 
+use super::ConnectAccount;
 use super::attempt::ConnectAttempt;
 use super::rejection::ConnectAccountError;
-use super::{ConnectAccount, Inner};
 use crate::api::ApiError;
 use crate::middleware::LoginRequired;
 use crate::middleware::rejection::Renderer;
@@ -87,8 +87,9 @@ impl Verify {
         request: &Request<()>,
         end_attempt: Option<HeaderValue>,
     ) -> Response<Bytes> {
-        let Inner { sessions, start_page, .. } = &*self.0.0;
-        let page = ReturnTo::parse(start_page);
+        let ConnectAccount(config) = &self.0;
+        let sessions = &config.sessions;
+        let page = ReturnTo::parse(&config.start_page);
         let login = sessions.with_return_to(sessions.login_path(), page.as_ref());
         let login = LoginRequired::new(request, login, Vec::new());
         let mut response =

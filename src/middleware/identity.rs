@@ -48,6 +48,5 @@ pub(crate) fn session<T: Any + Send + Sync>(
     extensions: &Extensions,
 ) -> Result<(&Principal, Arc<T>), NoPrincipal<'_>> {
     let principal = principal(extensions)?;
-    let content = principal.session().ok_or(NoPrincipal::MissingLayer)?;
-    Ok((principal, content))
+    Ok((principal, principal.session().ok_or(NoPrincipal::MissingLayer)?))
 }

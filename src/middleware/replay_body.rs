@@ -160,8 +160,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
             return Poll::Ready(Err(BodyError::Late));
         }
         if bytes.len() > 0 {
-            let held = waiting.held.take();
-            waiting.held = Some(limits.hold(held, bytes.into_vec(), cx.waker()));
+            waiting.held = Some(limits.hold(waiting.held.take(), bytes.into_vec(), cx.waker()));
         }
         Poll::Pending
     }

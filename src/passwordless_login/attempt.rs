@@ -155,9 +155,10 @@ impl EmailAttempt {
         headers: &HeaderMap,
         email: &str,
     ) -> Option<Self> {
-        let attempts = sessions.attempts(headers);
-        let attempts = attempts.filter(|one: &Self| fold_email(&one.email) == fold_email(email));
-        attempts.max_by_key(|attempt| attempt.mailed_at)
+        sessions
+            .attempts(headers)
+            .filter(|one: &Self| fold_email(&one.email) == fold_email(email))
+            .max_by_key(|attempt| attempt.mailed_at)
     }
 }
 

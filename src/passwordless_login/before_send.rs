@@ -56,8 +56,9 @@ impl BeforeSend {
     }
 
     pub(super) async fn check(&self, email: &str, headers: &HeaderMap) -> Result<(), SendDenied> {
-        let checked = tokio::time::timeout(DEADLINE, (self.0)(email.to_owned(), headers.clone()));
-        checked.await.unwrap_or_else(|late| Err(SendDenied::unavailable(late)))
+        tokio::time::timeout(DEADLINE, (self.0)(email.to_owned(), headers.clone()))
+            .await
+            .unwrap_or_else(|late| Err(SendDenied::unavailable(late)))
     }
 }
 

@@ -325,8 +325,8 @@ impl PasswordlessLoginBuilder {
                 problems.push(ConfigProblem::invalid(setting, "must be 1 to 1000"));
             }
         }
-        let fits = |lifetime| (Duration::from_secs(1)..=MAX_LIFETIME).contains(&lifetime);
-        if !self.expires_in.is_none_or(fits) {
+        if self.expires_in.is_some_and(|time| time < Duration::from_secs(1) || time > MAX_LIFETIME)
+        {
             problems.push(ConfigProblem::invalid("expires_in", "must be 1 second to a day"));
         }
         match (&self.login_hook, self.admits_everyone) {
@@ -336,8 +336,7 @@ impl PasswordlessLoginBuilder {
                 problems.push(ConfigProblem::invalid("on_login", reason));
             }
             (Some(_), true) => {
-                let reason = "contradicts on_login";
-                problems.push(ConfigProblem::invalid("admit_everyone", reason));
+                problems.push(ConfigProblem::invalid("admit_everyone", "contradicts on_login"));
             }
             _ => {}
         }

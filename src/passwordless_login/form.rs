@@ -33,8 +33,7 @@ impl Fields {
             Some("application/json") => Self::from_json,
             _ => return Err(PasswordlessLoginError::InvalidRequest),
         };
-        let body = read_body(body, limits).await?;
-        parse(&body).ok_or(PasswordlessLoginError::InvalidRequest)
+        parse(&read_body(body, limits).await?).ok_or(PasswordlessLoginError::InvalidRequest)
     }
 
     /// Returns a field; an empty one counts as absent.

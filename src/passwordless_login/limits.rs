@@ -154,18 +154,18 @@ impl PasswordlessLogin {
         client: Option<&str>,
     ) -> Result<Counted, PasswordlessLoginError> {
         let (limits, email) = (&self.0.limits, fold_email(email));
-        let per_day = |max| Limit { max, window: DAY };
+        let per_day = Limit { max: limits.per_address_and_day, window: DAY };
         let mut counters = Vec::new();
         if let Some(client) = client {
             let per_hour = Limit { max: limits.per_client_and_hour, window: HOUR };
             counters.push((self.key(KeyNamespace::SentEmail, &["client", client]), vec![per_hour]));
             // One client cannot use up the limit of an address.
-            let half = per_day(limits.per_address_and_day.div_ceil(2));
+            let half = Limit { max: per_day.max.div_ceil(2), ..per_day };
             let key = self.key(KeyNamespace::SentEmail, &["client and address", client, &email]);
             counters.push((key, vec![half]));
         }
         let key = self.key(KeyNamespace::SentEmail, &["address", &email]);
-        counters.push((key, vec![PER_MINUTE, per_day(limits.per_address_and_day)]));
+        counters.push((key, vec![PER_MINUTE, per_day]));
 
         let mut counted = Counted::default();
         for (key, limits) in counters {

@@ -109,8 +109,10 @@ fn link_token(request: &Request<()>) -> Result<SecretString, PasswordlessLoginEr
     let query = request.uri().query().unwrap_or_default();
     let token =
         QueryParam::find(query, "link_token").single().map(|token| pasted::unwrap_lines(&token));
-    let token = token.filter(|token| is_link_token(token));
-    token.map(SecretString::from).ok_or(PasswordlessLoginError::InvalidRequest)
+    token
+        .filter(|token| is_link_token(token))
+        .map(SecretString::from)
+        .ok_or(PasswordlessLoginError::InvalidRequest)
 }
 
 pub(super) fn is_link_token(text: &str) -> bool {

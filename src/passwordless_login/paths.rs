@@ -23,25 +23,12 @@ impl Paths {
 
     /// Checks that each route has its own path: the later one would never be reached.
     pub(super) fn check(&self, sessions: &Sessions) -> Result<(), ConfigError> {
-        let taken = own_paths(sessions);
+        let taken = sessions.route_paths();
         match self.all().iter().any(|path| taken.contains(path)) {
             true => Err(path_problem().into()),
             false => Ok(()),
         }
     }
-}
-
-/// The routes of the sessions, which are no pages to return to.
-pub(super) fn own_paths(sessions: &Sessions) -> [&str; 7] {
-    [
-        sessions.login_path(),
-        sessions.callback_path(),
-        sessions.refresh_path(),
-        sessions.logout_path(),
-        sessions.logout_callback_path(),
-        sessions.backchannel_logout_path(),
-        sessions.switch_account_path(),
-    ]
 }
 
 pub(super) fn path_problem() -> ConfigProblem {

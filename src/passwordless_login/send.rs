@@ -14,7 +14,6 @@ use super::PasswordlessLogin;
 use super::attempt::{AttemptIds, Delivery, EmailAttempt, MAX_RETURN_TO_BYTES};
 use super::before_send::SendDenied;
 use super::form::Fields;
-use super::paths::own_paths;
 use super::rejection::{PasswordlessLoginError, json};
 use crate::api::passwordless::{
     MailTemplate, NewMail, PasswordlessError, PasswordlessType, SentMail,
@@ -59,15 +58,15 @@ impl SendEmail {
         if let Some(page) = at_own_host(Some(&return_to)) {
             return page;
         }
-        let begun = self.begin(&fields, &return_to, request).await;
-        begun.and_then(|attempt| login.sent_response(&attempt, request)).unwrap_or_else(|failure| {
-            match self.previous_attempt(&failure, &fields, request) {
+        self.begin(&fields, &return_to, request)
+            .await
+            .and_then(|attempt| login.sent_response(&attempt, request))
+            .unwrap_or_else(|failure| match self.previous_attempt(&failure, &fields, request) {
                 Some(attempt) => login.reject(failure, request, Some(&attempt)),
                 None => {
                     login.reject_with_link(failure, login.start_page(Some(&return_to)), request)
                 }
-            }
-        })
+            })
     }
 
     /// Returns the attempt of the earlier e-mails if there were too many: the newest one may still
@@ -80,7 +79,8 @@ impl SendEmail {
     ) -> Option<EmailAttempt> {
         let PasswordlessLoginError::TooManyEmails { .. } = failure else { return None };
         let address = pasted::trim(fields.get("email")?);
-        EmailAttempt::of_address(&self.0.0.sessions, request.headers(), address)
+        let PasswordlessLogin(login) = &self.0;
+        EmailAttempt::of_address(&login.sessions, request.headers(), address)
     }
 
     async fn begin(
@@ -89,7 +89,7 @@ impl SendEmail {
         return_to: &ReturnTo,
         request: &Request<()>,
     ) -> Result<EmailAttempt, PasswordlessLoginError> {
-        let login = &self.0.0;
+        let PasswordlessLogin(login) = &self.0;
         let email = fields.get("email").map(pasted::trim).filter(|email| is_address(email));
         let email = email.ok_or(PasswordlessLoginError::InvalidEmail)?;
         let template = match fields.get("template").map(MailTemplate::from) {
@@ -132,28 +132,26 @@ impl ResendEmail {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let login = &self.0;
-        let fields = match login.fields(request, body).await {
-            Ok(fields) => fields,
+        let attempt = match login.fields_of_attempt(request, body).await {
+            Ok((_, Some(attempt))) => attempt,
+            Ok((_, None)) => {
+                return login.reject(PasswordlessLoginError::NoPendingLogin, request, None);
+            }
             Err(failure) => return login.reject(failure, request, None),
         };
-        let sessions = &login.0.sessions;
-        let attempt = EmailAttempt::find(sessions, request.headers(), fields.get("attempt"));
-        let Some(attempt) = attempt else {
-            return login.reject(PasswordlessLoginError::NoPendingLogin, request, None);
-        };
         let [auth_request_id, state] = attempt.secrets();
-        let key = Key::new(&[auth_request_id, state]);
-        let work = || {
+        let resent = login.0.resends.run(Key::new(&[auth_request_id, state]), || {
             let (login, attempt) = (login.clone(), attempt.clone());
             let (client, headers) = (login.0.limits.client(request), request.headers().clone());
             async move { login.resend(&attempt, client, &headers).await }
-        };
-        match login.0.resends.run(key, work).await {
+        });
+        match resent.await {
             Ok(delivery) => {
-                let now = sessions.scalekit().clock().now();
+                let now = login.0.sessions.scalekit().clock().now();
                 let attempt = attempt.mailed(&delivery, login.max_lifetime(), now);
-                let response = login.sent_response(&attempt, request);
-                response.unwrap_or_else(|failure| login.reject(failure, request, Some(&attempt)))
+                login
+                    .sent_response(&attempt, request)
+                    .unwrap_or_else(|failure| login.reject(failure, request, Some(&attempt)))
             }
             Err(failure) => login.reject(failure, request, Some(&attempt)),
         }
@@ -187,10 +185,10 @@ impl PasswordlessLogin {
         let api = self.0.sessions.scalekit().api().passwordless();
         let send = async {
             match attempt.is_delivered {
-                true => {
-                    let sent = api.resend(attempt.auth_request_id.expose()).await;
-                    sent.map_err(|error| SendFailure::Failed(resend_error(error)))
-                }
+                true => api
+                    .resend(attempt.auth_request_id.expose())
+                    .await
+                    .map_err(|error| SendFailure::Failed(resend_error(error))),
                 false => Err(SendFailure::AddressNotAccepted),
             }
         };
@@ -273,8 +271,9 @@ impl PasswordlessLogin {
         request: &Request<()>,
     ) -> Result<Response<Bytes>, PasswordlessLoginError> {
         let sessions = &self.0.sessions;
-        let cookies = sessions.keep_attempt(attempt, request.headers());
-        let cookies = cookies.ok_or(PasswordlessLoginError::Misconfigured)?;
+        let cookies = sessions
+            .keep_attempt(attempt, request.headers())
+            .ok_or(PasswordlessLoginError::Misconfigured)?;
         if wants_html(request.headers()) {
             return Ok(redirect(StatusCode::SEE_OTHER, &self.code_page(attempt), cookies));
         }
@@ -292,15 +291,13 @@ impl PasswordlessLogin {
     /// Returns the page after the login, unless it is not a page of the app or would lead to a
     /// redirect loop.
     fn allowed_return_to(&self, fields: &Fields) -> ReturnTo {
-        let routes = self.0.paths.all().into_iter().chain(own_paths(&self.0.sessions));
-        let is_link = |page: &ReturnTo| page.is_below(self.verify_path());
-        let leads_back = |page: &ReturnTo| {
-            is_link(page) || page.is_single_use() || routes.clone().any(|path| page.is_path(path))
-        };
-        let wanted = fields.get("return_to").and_then(ReturnTo::parse);
-        let wanted = wanted.filter(|page| page.as_str().len() <= MAX_RETURN_TO_BYTES);
-        wanted
-            .filter(|page| !leads_back(page))
+        let routes = self.0.paths.all().into_iter().chain(self.0.sessions.route_paths());
+        fields
+            .get("return_to")
+            .and_then(ReturnTo::parse)
+            .filter(|page| page.as_str().len() <= MAX_RETURN_TO_BYTES)
+            .filter(|page| !page.is_below(self.verify_path()) && !page.is_single_use())
+            .filter(|page| !routes.clone().any(|path| page.is_path(path)))
             .unwrap_or_else(|| self.0.sessions.start_page().clone())
     }
 }
@@ -371,10 +368,9 @@ fn concerns_settings(response: &ErrorResponse) -> bool {
 
 /// Whether the text may be an e-mail address. The environment validates it further.
 fn is_address(text: &str) -> bool {
-    let parts = text.rsplit_once('@');
-    let whole = parts.is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty());
-    let strange = |letter: char| {
-        letter.is_whitespace() || letter.is_control() || matches!(letter, '<' | '>' | ',' | ';')
-    };
-    whole && text.len() <= 254 && !text.contains(strange)
+    text.rsplit_once('@').is_some_and(|(local, domain)| !local.is_empty() && !domain.is_empty())
+        && text.len() <= 254
+        && !text.contains(|letter: char| {
+            letter.is_whitespace() || letter.is_control() || matches!(letter, '<' | '>' | ',' | ';')
+        })
 }

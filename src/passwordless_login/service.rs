@@ -14,6 +14,22 @@ use crate::middleware::RouteRejection;
 use crate::util::return_to::ReturnTo;
 
 impl PasswordlessLogin {
+    /// Reads the fields, and finds the attempt that they name, or else the newest of this browser.
+    pub(super) async fn fields_of_attempt<B>(
+        &self,
+        request: &Request<()>,
+        body: B,
+    ) -> Result<(Fields, Option<EmailAttempt>), PasswordlessLoginError>
+    where
+        B: Body<Data = Bytes>,
+        B::Error: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let fields = self.fields(request, body).await?;
+        let attempt =
+            EmailAttempt::find(&self.0.sessions, request.headers(), fields.get("attempt"));
+        Ok((fields, attempt))
+    }
+
     /// Reads the fields that a form or script of the app has sent.
     pub(super) async fn fields<B>(
         &self,
@@ -45,8 +61,9 @@ impl PasswordlessLogin {
             Some(attempt) if failure.allows_retry() => self.code_page(attempt),
             attempt => self.start_page(attempt.map(|attempt| &attempt.return_to)),
         };
-        let ended = attempt.filter(|_| failure.ends_attempt());
-        let end = ended.and_then(|attempt| self.0.sessions.end_attempt(attempt));
+        let end = attempt
+            .filter(|_| failure.ends_attempt())
+            .and_then(|attempt| self.0.sessions.end_attempt(attempt));
         let rejection = RouteRejection::new(failure, retry_url, request.headers());
         self.0.renderer.render(rejection.set_cookies(end), request)
     }

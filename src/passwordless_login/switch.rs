@@ -23,7 +23,7 @@ impl Switch {
     }
 
     async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, PasswordlessLoginError> {
-        let login = self.0.clone();
+        let (PasswordlessLogin(config), login) = (&self.0, self.0.clone());
         let sessions = login.0.sessions.clone();
         let attempt = match sessions.switch_step(request, login.switch_path()).await? {
             SwitchStep::Respond(response) => return Ok(response),
@@ -34,7 +34,7 @@ impl Switch {
             UnconfirmedIdentity::Email(verified) => login.begin(verified, &headers).await,
             UnconfirmedIdentity::Tokens(_) => Err(PasswordlessLoginError::NoPendingLogin),
         };
-        let switched = sessions.switch(&self.0.0.switches, attempt, begin).await;
+        let switched = sessions.switch(&config.switches, attempt, begin).await;
         match &switched {
             Ok(_) => telemetry::login_completed(),
             Err(failure) => telemetry::login_failed(failure.code(), None),

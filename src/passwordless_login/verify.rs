@@ -33,12 +33,10 @@ impl Verify {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let login = &self.0;
-        let fields = match login.fields(request, body).await {
-            Ok(fields) => fields,
+        let (fields, attempt) = match login.fields_of_attempt(request, body).await {
+            Ok(form) => form,
             Err(failure) => return login.reject(failure, request, None),
         };
-        let id = fields.get("attempt");
-        let attempt = EmailAttempt::find(&login.0.sessions, request.headers(), id);
         match self.credential(&fields, attempt.clone()) {
             Ok(credential) => {
                 let outcome = login.log_in(&credential, request.headers()).await;
@@ -54,13 +52,15 @@ impl Verify {
         fields: &Fields,
         attempt: Option<EmailAttempt>,
     ) -> Result<Credential, PasswordlessLoginError> {
+        let PasswordlessLogin(login) = &self.0;
         let link_token = fields.get("link_token").map(pasted::unwrap_lines);
         match (fields.sent("code"), link_token) {
             (Some(code), None) => {
                 let attempt = attempt.ok_or(PasswordlessLoginError::NoPendingLogin)?;
                 // A text that cannot be a code does not count as a try.
-                let code = pasted::code(code, MAX_CODE_CHARS);
-                let code = code.ok_or(PasswordlessLoginError::InvalidCode)?.into();
+                let code = pasted::code(code, MAX_CODE_CHARS)
+                    .ok_or(PasswordlessLoginError::InvalidCode)?
+                    .into();
                 Ok(Credential::Code { code, attempt })
             }
             (None, Some(token)) if is_link_token(&token) => {
@@ -69,7 +69,7 @@ impl Verify {
                     let attempt = attempt.ok_or(PasswordlessLoginError::NoPendingLogin)?;
                     return Ok(Credential::OwnLink { token, attempt });
                 }
-                if self.0.0.same_browser_only {
+                if login.same_browser_only {
                     return Err(PasswordlessLoginError::BrowserMismatch);
                 }
                 let page = fields.get("page").ok_or(PasswordlessLoginError::InvalidRequest)?;

@@ -111,11 +111,13 @@ impl PasswordlessLogin {
         credential: &Credential,
         headers: &HeaderMap,
     ) -> Result<LoggedIn, PasswordlessLoginError> {
-        let work = || {
-            let (login, credential, headers) = (self.clone(), credential.clone(), headers.clone());
-            async move { login.verify_once(&credential, &headers).await }
-        };
-        self.0.logins.run(credential.login_key(), work).await
+        let (login, credential, headers) = (self.clone(), credential.clone(), headers.clone());
+        self.0
+            .logins
+            .run(credential.login_key(), || async move {
+                login.verify_once(&credential, &headers).await
+            })
+            .await
     }
 
     /// Waits for a request on another replica that has the same credential, whose response has the
@@ -165,10 +167,14 @@ impl PasswordlessLogin {
             ) => return self.reject_with_link(error, self.link_path(token, attempt), request),
             (Err(error), _) => return self.reject(error, request, attempt),
         };
-        let end_attempt = attempt.and_then(|attempt| self.0.sessions.end_attempt(attempt));
-        let cookies = cookies.into_values().into_iter().chain(end_attempt);
-        let return_to = attempt.map(|attempt| &attempt.return_to);
-        let return_to = return_to.unwrap_or(self.0.sessions.start_page()).as_str();
+        let cookies = cookies
+            .into_values()
+            .into_iter()
+            .chain(attempt.and_then(|attempt| self.0.sessions.end_attempt(attempt)));
+        let return_to = attempt
+            .map(|attempt| &attempt.return_to)
+            .unwrap_or(self.0.sessions.start_page())
+            .as_str();
         let target = confirmation.as_deref().unwrap_or(return_to);
         match wants_html(request.headers()) {
             true => redirect(StatusCode::SEE_OTHER, target, cookies),
@@ -196,13 +202,13 @@ impl PasswordlessLogin {
             telemetry::login_failed(PasswordlessLoginError::StateMismatch.code(), None);
             return Err(PasswordlessLoginError::StateMismatch);
         }
-        let is_of_other = |current: &Session| current.login_subject() != subject(verified);
-        let begun = match current.as_ref().is_some_and(is_of_other) {
+        let subject = subject(verified);
+        let begun = match current.is_some_and(|current| current.login_subject() != subject) {
             true => self.ask_to_switch(&login, credential, headers).await,
-            false => {
-                let begun = self.begin(login.clone(), headers).await;
-                begun.map(|cookies| LoggedIn { cookies, confirmation: None })
-            }
+            false => self
+                .begin(login.clone(), headers)
+                .await
+                .map(|cookies| LoggedIn { cookies, confirmation: None }),
         };
         match &begun {
             Ok(LoggedIn { confirmation: Some(_), .. }) => {}
@@ -241,8 +247,9 @@ impl PasswordlessLogin {
             Credential::Code { code, attempt } => self.verify_code(code, attempt).await,
             Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. } => {
                 let id = credential.attempt().map(|attempt| attempt.auth_request_id.expose());
-                let verified = api.verify_link(token.expose(), id).await;
-                verified.map_err(|error| map_error(error, PasswordlessLoginError::InvalidLink))
+                api.verify_link(token.expose(), id)
+                    .await
+                    .map_err(|error| map_error(error, PasswordlessLoginError::InvalidLink))
             }
         }
     }
@@ -270,9 +277,10 @@ impl PasswordlessLogin {
             return rejected(PasswordlessLoginError::InvalidCode);
         }
         let api = scalekit.api().passwordless();
-        let verified = api.verify_code(attempt.auth_request_id.expose(), code.expose()).await;
-        let verified =
-            verified.map_err(|error| map_error(error, PasswordlessLoginError::InvalidCode));
+        let verified = api
+            .verify_code(attempt.auth_request_id.expose(), code.expose())
+            .await
+            .map_err(|error| map_error(error, PasswordlessLoginError::InvalidCode));
         // The code was right, or was not tried.
         if matches!(
             verified,

@@ -13,6 +13,7 @@ use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::scalekit::Scalekit;
 use crate::token::Leeway;
 use crate::token::TokenVerifier;
+use crate::util::base64url::is_base64url;
 use crate::util::fetch_metadata::check_address;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -27,9 +28,10 @@ impl ResourceId {
     /// # Errors
     /// When it is not `res_` followed by letters, digits, `-` or `_`.
     pub fn new(id: &str) -> Result<Self, ConfigError> {
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         match id.strip_prefix("res_") {
-            Some(rest) if !rest.is_empty() && rest.len() <= 64 && rest.bytes().all(plain) => {
+            Some(rest)
+                if !rest.is_empty() && rest.len() <= 64 && rest.bytes().all(is_base64url) =>
+            {
                 Ok(Self(id.into()))
             }
             _ => {

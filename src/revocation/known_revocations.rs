@@ -51,8 +51,7 @@ impl KnownRevocations {
     /// Records that the store has lost revocations: all must be published again that its log lacks.
     pub(super) fn note_loss(&mut self) {
         self.entries.values_mut().for_each(|entry| entry.is_published = false);
-        let ended = std::mem::take(&mut self.ended);
-        self.lost.extend(ended);
+        self.lost.extend(std::mem::take(&mut self.ended));
         self.appended.clear();
         self.before_loss = self.position.max(self.before_loss);
     }
@@ -72,8 +71,7 @@ impl KnownRevocations {
     /// not return are lost.
     pub(super) fn confirm(&mut self, read: u64, now: Duration) {
         self.before_loss = None;
-        let appended = std::mem::take(&mut self.appended);
-        for ((key, scope), append) in appended {
+        for ((key, scope), append) in std::mem::take(&mut self.appended) {
             if append.after_read >= read {
                 self.appended.insert((key, scope), append);
             } else if let Some(ended) = append.entry.single_session(key) {
@@ -129,8 +127,10 @@ impl KnownRevocations {
     /// Records the counter's position, whose epoch is the newest. Returns the highest known one.
     pub(super) fn observe_counter(&mut self, position: Position) -> Position {
         self.epochs.observe_newest(position.epoch);
-        let same_epoch = self.position.filter(|known| known.epoch == position.epoch);
-        let highest = same_epoch.map_or(position, |known| known.max(position));
+        let highest = self
+            .position
+            .filter(|known| known.epoch == position.epoch)
+            .map_or(position, |known| known.max(position));
         self.position = Some(highest);
         highest
     }

@@ -94,12 +94,11 @@ impl State {
     ) -> Result<(), StoreError> {
         let entry = {
             let known = self.known();
-            let of_ended = || {
+            known.entries.get(&key).map(|entry| (key, *entry)).or_else(|| {
                 let issued_until = known.ended.issued_until(&key.0)?;
                 let ended = Ended { key: key.0, issued_until, forget_at };
                 Some((ended.log_key(), ended.entry()))
-            };
-            known.entries.get(&key).map(|entry| (key, *entry)).or_else(of_ended)
+            })
         };
         match entry {
             Some((key, entry)) if entry.is_published => self.append(key, &entry).await,
@@ -141,8 +140,10 @@ impl State {
 
     fn unpublished(&self, keys: &[(Key, Scope)]) -> Vec<((Key, Scope), Entry)> {
         let known = self.known();
-        let entries = keys.iter().filter_map(|key| Some((*key, *known.entries.get(key)?)));
-        entries.filter(|(_, entry)| !entry.is_published).collect()
+        keys.iter()
+            .filter_map(|key| Some((*key, *known.entries.get(key)?)))
+            .filter(|(_, entry)| !entry.is_published)
+            .collect()
     }
 
     /// Replaces an entry, unless it was revoked again meanwhile.
@@ -241,8 +242,10 @@ impl State {
         // only the read, and the store may accept entries slowly.
         let (state, is_read) = (Arc::clone(self), read.is_ok());
         self.writes.start((), || async move {
-            let written = tokio::time::timeout(WRITE_DEADLINE, state.write(is_read)).await;
-            let written = written.map_err(|_| ReadError::TooLong).and_then(|it| Ok(it?));
+            let written = tokio::time::timeout(WRITE_DEADLINE, state.write(is_read))
+                .await
+                .map_err(|_| ReadError::TooLong)
+                .and_then(|it| Ok(it?));
             if let Err(error) = written {
                 telemetry::internal_error("revocation_log", &error);
             }

@@ -302,8 +302,10 @@ impl Revocations {
 
     pub(crate) fn is_revoked(&self, session: &Revocable) -> bool {
         let known = self.0.known();
-        let single = [session.session, session.environment_session];
-        single.iter().flatten().any(|key| known.has_ended(key, session.issued_at))
+        [session.session, session.environment_session]
+            .iter()
+            .flatten()
+            .any(|key| known.has_ended(key, session.issued_at))
             || session.keys.iter().any(|key| known.covers(*key, session, self.0.process))
     }
 
@@ -387,8 +389,9 @@ impl State {
         if !self.has_peers {
             return Ok(());
         }
-        let published = tokio::time::timeout(PUBLISH_DEADLINE, self.publish(&[key])).await;
-        published.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
+        tokio::time::timeout(PUBLISH_DEADLINE, self.publish(&[key]))
+            .await
+            .unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
     }
 
     /// Returns a new position, after all that sessions have recorded so far.
@@ -454,8 +457,7 @@ impl State {
         if known.entries.len() == known.entries.capacity() {
             known.entries.retain(|_, entry| now < entry.forget_at);
             // Otherwise, each further one would scan all of them.
-            let len = known.entries.len();
-            known.entries.reserve(len / 2 + 1);
+            known.entries.reserve(known.entries.len() / 2 + 1);
         }
         let is_new = match entry.single_session(key.0).filter(|_| entry.is_published) {
             Some(ended) => known.ended.insert(ended, now),

@@ -85,8 +85,9 @@ impl Key {
 
     pub(crate) fn of(kind: &str, id: &str) -> Self {
         let mut key = [0; 16];
-        let hash = digest(&SHA256, format!("{kind}\0{id}").as_bytes());
-        key.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
+        key.iter_mut()
+            .zip(digest(&SHA256, format!("{kind}\0{id}").as_bytes()).as_ref())
+            .for_each(|(to, from)| *to = *from);
         Self(key)
     }
 }

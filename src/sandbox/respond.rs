@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -36,6 +36,13 @@ pub(crate) fn api_error(status: StatusCode, code: u8, message: &str) -> Response
 /// RFC 3339 in UTC.
 pub(crate) fn timestamp(time: OffsetDateTime) -> Value {
     time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).map_or(Value::Null, Value::from)
+}
+
+/// The members of an object, without those that are `null`.
+pub(crate) fn without_nulls(object: Value) -> Map<String, Value> {
+    let Value::Object(mut members) = object else { return Map::new() };
+    members.retain(|_, value| !value.is_null());
+    members
 }
 
 pub(crate) fn response(

@@ -123,11 +123,10 @@ impl Sessions {
             return self.revoke_local_session(session, id).await;
         }
         let api = self.0.scalekit.api().sessions();
-        let not_found = |error| match error {
+        let found = api.get(id).await.map_err(|error| match error {
             ApiError::NotFound(_) | ApiError::InvalidRequest(_) => ActiveSessionsError::NotFound,
             error => ActiveSessionsError::Api(error),
-        };
-        let found = api.get(id).await.map_err(not_found)?;
+        })?;
         if found.user_id.as_deref() != Some(session.principal().subject()) {
             return Err(ActiveSessionsError::NotFound);
         }
@@ -169,8 +168,7 @@ impl Sessions {
 
     /// Counts a session that is about to be stored in its cookie.
     pub(super) async fn count_cookie_session(&self, user_id: &str) -> CookieQuota {
-        let counted = self.try_count_in_cookies(user_id).await;
-        counted.unwrap_or_else(|error| {
+        self.try_count_in_cookies(user_id).await.unwrap_or_else(|error| {
             telemetry::internal_error("session_count", &error);
             CookieQuota::Within
         })
@@ -200,21 +198,20 @@ impl Sessions {
     async fn valid_sessions(&self, all: Vec<Reference>) -> Result<Vec<Reference>, StoreError> {
         let now = self.0.scalekit.clock().now();
         let values = try_join_all(all.iter().map(|one| self.stored_value(&one.id))).await?;
-        let is_valid = |record: SessionRecord| {
-            let is_past_limits = record.is_past_limits(self.0.lifetimes, now);
-            let session = record.into_session().filter(|_| !is_past_limits);
-            session.is_some_and(|session| !self.0.revocations.is_revoked(session.revocable()))
-        };
-        let valid = all.into_iter().zip(values).filter_map(|(one, value)| {
-            let is_valid = match value {
-                Some(value) => {
-                    self.open_stored(&one.id, &value).is_some_and(|stored| is_valid(stored.record))
-                }
+        let mut valid = Vec::new();
+        for (one, value) in all.into_iter().zip(values) {
+            if match value {
+                Some(value) => self
+                    .open_stored(&one.id, &value)
+                    .filter(|stored| !stored.record.is_past_limits(self.0.lifetimes, now))
+                    .and_then(|stored| stored.record.into_session())
+                    .is_some_and(|session| !self.0.revocations.is_revoked(session.revocable())),
                 None => self.may_lack(&one.id, one.sealed_at),
-            };
-            is_valid.then_some(one)
-        });
-        Ok(valid.collect())
+            } {
+                valid.push(one);
+            }
+        }
+        Ok(valid)
     }
 
     async fn active_local_sessions(
@@ -222,19 +219,19 @@ impl Sessions {
         session: &Session,
     ) -> Result<Vec<ActiveSession>, ActiveSessionsError> {
         let now = self.0.scalekit.clock().now();
-        let all = self.indexed(session).await?;
-        let records = all.iter().rev().map(|one| self.read_stored(&one.id));
+        let records =
+            self.indexed(session).await?.iter().rev().map(|one| self.read_stored(&one.id));
         let valid = try_join_all(records).await?.into_iter().flatten().map(|there| there.record);
-        let valid = valid
-            .filter(|record| record.is_local() && !record.is_past_limits(self.0.lifetimes, now));
-        let mine = valid.map(|record| ActiveSession {
-            id: record.id().to_owned(),
-            began_at: Some(record.began_at()),
-            last_active_at: None,
-            device: None,
-            is_current: record.id() == session.record().id(),
-        });
-        Ok(mine.collect())
+        Ok(valid
+            .filter(|record| record.is_local() && !record.is_past_limits(self.0.lifetimes, now))
+            .map(|record| ActiveSession {
+                id: record.id().to_owned(),
+                began_at: Some(record.began_at()),
+                last_active_at: None,
+                device: None,
+                is_current: record.id() == session.record().id(),
+            })
+            .collect())
     }
 
     async fn revoke_local_session(
@@ -263,8 +260,10 @@ impl Sessions {
 }
 
 fn indexed_in(value: Option<&[u8]>) -> Vec<Reference> {
-    let text = String::from_utf8_lossy(value.unwrap_or_default());
-    text.split_ascii_whitespace().map(Reference::from_entry).collect()
+    String::from_utf8_lossy(value.unwrap_or_default())
+        .split_ascii_whitespace()
+        .map(Reference::from_entry)
+        .collect()
 }
 
 /// Whether another session of a user may be stored in its cookie. All replicas retain the revocation

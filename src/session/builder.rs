@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::cookie::names::{CookieStyle, check_cookie_name};
+use super::cookie::names::{CookieStyle, check_cookie_name, default_cookie_name};
 use super::cookie::seal::SealingContext;
 use super::end::MAX_REPEATED_REVOCATIONS;
 use super::lifetimes::Lifetimes;
 use super::login_error::LoginError;
 use super::own_host::HostWarnings;
-use super::paths::{BasePath, PathSettings, check_origin};
+use super::paths::{PathSettings, check_origin};
 use super::refresh::Refreshes;
 use super::store::SessionCache;
 use super::{
@@ -24,7 +24,6 @@ use crate::oauth::DEFAULT_SCOPES;
 use crate::revocation::{self, Revocations, Staleness};
 use crate::scalekit::Scalekit;
 use crate::shared_store::{MemoryStore, SharedStore, TimedStore};
-use crate::util::hash::hash_parts;
 use crate::util::request_dedup::{RESULT_TTL, SharedResults};
 use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::Tasks;
@@ -404,8 +403,7 @@ impl SessionsBuilder {
         }
         problems.collect(check_cache_capacity(self.cache_capacity));
         if !(1..=MAX_SESSIONS_PER_USER).contains(&self.max_sessions_per_user) {
-            let reason = "must be 1 to 1000";
-            problems.push(ConfigProblem::invalid("max_sessions_per_user", reason));
+            problems.push(ConfigProblem::invalid("max_sessions_per_user", "must be 1 to 1000"));
         }
         if let Some(name) = &self.cookie_name {
             problems.collect(check_cookie_name(name));
@@ -423,17 +421,20 @@ impl SessionsBuilder {
         problems.collect(check_scopes(&self.scopes));
         let lifetimes = problems.collect(Lifetimes::new(self.absolute_lifetime, self.idle_timeout));
         if self.refresh_retention < MIN_REFRESH_RETENTION {
-            let reason = "must be a minute or more";
-            problems.push(ConfigProblem::invalid("refresh_retention", reason));
+            problems.push(ConfigProblem::invalid("refresh_retention", "must be a minute or more"));
         }
 
         // Without `offline_access`, there is no refresh token that would have to be revoked.
-        let is_of_use = |scope: &String| self.login_hook.is_none() || scope != "offline_access";
-        let scopes = self.scopes.into_iter().filter(is_of_use).collect();
+        let scopes = self
+            .scopes
+            .into_iter()
+            .filter(|scope| self.login_hook.is_none() || scope != "offline_access")
+            .collect();
 
         let sessions = keys.zip(paths).zip(lifetimes).map(|((keys, paths), lifetimes)| {
             let secure = paths.redirect_uri.scheme() == "https";
-            let cookie_name = self.cookie_name.unwrap_or_else(|| default_name(&paths.base));
+            let cookie_name =
+                self.cookie_name.unwrap_or_else(|| default_cookie_name(paths.base.known()));
             let clock = self.scalekit.clock().clone();
             let has_peers = self.shared_store.is_some();
             let store = self
@@ -508,15 +509,6 @@ impl fmt::Debug for SessionsBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionsBuilder").field("scalekit", &self.scalekit).finish_non_exhaustive()
     }
-}
-
-/// Two apps on one host have different names if they have different base paths.
-fn default_name(base: &BasePath) -> String {
-    let Some(path) = base.known().filter(|path| !path.is_empty()) else {
-        return "scalekit".to_owned();
-    };
-    let hash = hash_parts(["base path", path]);
-    hash.iter().take(4).fold("scalekit-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
 }
 
 fn check_scopes(scopes: &[String]) -> Result<(), ConfigError> {

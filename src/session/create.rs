@@ -161,8 +161,7 @@ impl Sessions {
         local: LocalSession,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, CreateSessionError> {
-        let record = self.local_record(local).await?;
-        self.begin(record, request_headers).await
+        self.begin(self.local_record(local).await?, request_headers).await
     }
 
     /// Creates the app's own session for a verified login, unless it has been revoked since.
@@ -171,8 +170,7 @@ impl Sessions {
         local: LocalSession,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginLoginError> {
-        let record = self.local_record(local).await?;
-        self.begin_unrevoked(record, request_headers).await
+        self.begin_unrevoked(self.local_record(local).await?, request_headers).await
     }
 
     async fn local_record(&self, local: LocalSession) -> Result<SessionRecord, CreateSessionError> {
@@ -228,8 +226,8 @@ impl Sessions {
         };
         let identity = record.identity().ok_or(CreateSessionError::InvalidClaims)?;
         let subject = identity.user().id.clone();
-        let local = login_hook.call(identity).await?.login_subject(&subject);
-        let mut local = local.verified_at(record.position());
+        let mut local =
+            login_hook.call(identity).await?.login_subject(&subject).verified_at(record.position());
         local.id_token = record.id_token().map(Into::into);
         // The app's own session may have another user ID or organization, by which the revocation
         // does not apply to it.

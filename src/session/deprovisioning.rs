@@ -201,8 +201,10 @@ impl Deprovisioning {
         self.on_unmatched = Some(Arc::new(move |event| {
             let called = tokio::time::timeout(HOOK_DEADLINE, hook(event));
             Box::pin(async move {
-                let called = called.await.map_err(|late| DeprovisioningError::Hook(late.into()))?;
-                called.map_err(|error| DeprovisioningError::Hook(error.into()))
+                called
+                    .await
+                    .map_err(|late| DeprovisioningError::Hook(late.into()))?
+                    .map_err(|error| DeprovisioningError::Hook(error.into()))
             })
         }));
         self
@@ -304,12 +306,14 @@ impl Deprovisioning {
         if let Some(user) = directory_user(event) {
             let email = user.email.as_deref();
             let idp_id = user.dp_id.as_deref();
-            let names = [
+            return [
                 organization.zip(email).map(|(id, email)| Revoked::OrganizationEmail(id, email)),
                 organization.zip(idp_id).map(|(id, user)| Revoked::OrganizationIdpUser(id, user)),
                 email.filter(|_| self.without_organization).map(Revoked::Email),
-            ];
-            return names.into_iter().flatten().collect();
+            ]
+            .into_iter()
+            .flatten()
+            .collect();
         }
         let name = match event.payload() {
             EventPayload::UserLogout(ended) => match &ended.user_session.session_id {

@@ -70,8 +70,8 @@ impl KnownUser {
 
     /// `version ‖ whether the user has ended ‖ since when ‖ names`
     fn encode(&self) -> Bytes {
-        let decided_at = self.decided_at.to_be_bytes();
-        let header = [&[Self::VERSION, self.has_ended.into()][..], &decided_at].concat();
+        let header =
+            [&[Self::VERSION, self.has_ended.into()][..], &self.decided_at.to_be_bytes()].concat();
         header.into_iter().chain(self.names.iter().flat_map(|Key(name)| *name)).collect()
     }
 

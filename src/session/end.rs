@@ -137,11 +137,12 @@ impl Sessions {
         let forget_at = self.0.scalekit.clock().monotonic().saturating_add(retention);
         self.0.tasks.detach("repeated revocation", async move {
             tasks.pause(REPLICATION_LAG).await;
-            let repeat = move || {
-                let (sessions, stored) = (sessions.clone(), stored.clone());
-                async move { sessions.repeat(key, forget_at, stored.as_deref()).await.is_ok() }
-            };
-            tasks.repeat(repeat).await;
+            tasks
+                .repeat(move || {
+                    let (sessions, stored) = (sessions.clone(), stored.clone());
+                    async move { sessions.repeat(key, forget_at, stored.as_deref()).await.is_ok() }
+                })
+                .await;
             drop(permit);
         });
     }
@@ -168,8 +169,10 @@ impl Sessions {
     pub(crate) async fn end(&self, handle: &SessionHandle) -> Result<(), StoreError> {
         let (sessions, handle) = (self.clone(), handle.clone());
         let tasks = self.0.tasks.clone();
-        let ending = tasks.spawn("session end", async move { sessions.end_now(&handle).await });
-        ending.await.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))
+        tasks
+            .spawn("session end", async move { sessions.end_now(&handle).await })
+            .await
+            .unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))
     }
 
     async fn end_now(&self, handle: &SessionHandle) -> Result<(), StoreError> {
@@ -186,15 +189,14 @@ impl Sessions {
             }
         }
         let revoked = Revoked::Session(id);
-        let published = self.0.revocations.revoke(revoked, retention).await;
-        let published = self.retry_publishing(published);
+        let published = self.retry_publishing(self.0.revocations.revoke(revoked, retention).await);
         if is_new {
             let stored = is_stored.then(|| Arc::clone(id));
             self.repeat_later((revoked.key(), Scope::All), retention, stored);
         }
         let key = self.refresh_key(id);
-        let ended = self.0.store.put(&key, Entry::Ended.encode(), REFRESH_GRACE).await;
-        ignore_full_store(ended).and(published)
+        ignore_full_store(self.0.store.put(&key, Entry::Ended.encode(), REFRESH_GRACE).await)
+            .and(published)
     }
 
     /// Ends the sessions that a logout token names. Each token is accepted once.

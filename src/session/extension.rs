@@ -79,8 +79,9 @@ impl Session {
 
     /// Returns what this crate's pages call the user: the e-mail address, or else the name.
     pub(crate) fn account_name(&self) -> &str {
-        let email = Some(self.user().email.as_str()).filter(|email| !email.is_empty());
-        email.unwrap_or(self.user().display_name())
+        Some(self.user().email.as_str())
+            .filter(|email| !email.is_empty())
+            .unwrap_or(self.user().display_name())
     }
 
     /// Returns the subject of the login that the session began with.

@@ -287,14 +287,16 @@ impl Sessions {
             }
             CookieContent::Reference(reference) => reference,
         };
-        let up_to_date = |session: &Session| {
+        match self.0.stored.cached(&reference.id) {
             // The cached copy may have an earlier idle limit than the store, where another replica
             // has extended it: it is read again.
-            session.record().generation() >= reference.generation && !self.is_expired(session)
-        };
-        match self.0.stored.cached(&reference.id).filter(up_to_date) {
-            Some(session) => Load::Ready(self.evaluate(session, outdated_key, sent)),
-            None => pending(Step::Store { load: self.load_stored(&reference), outdated_key }),
+            Some(session)
+                if session.record().generation() >= reference.generation
+                    && !self.is_expired(&session) =>
+            {
+                Load::Ready(self.evaluate(session, outdated_key, sent))
+            }
+            _ => pending(Step::Store { load: self.load_stored(&reference), outdated_key }),
         }
     }
 
@@ -424,8 +426,8 @@ impl Sessions {
         now: OffsetDateTime,
     ) -> Result<Option<String>, StoreError> {
         let (id, generation) = (session.record().id(), session.record().generation());
-        let entry = self.0.store.get(&self.refresh_key(id)).await?;
-        let entry = entry.as_deref().and_then(Entry::decode);
+        let entry =
+            self.0.store.get(&self.refresh_key(id)).await?.as_deref().and_then(Entry::decode);
         if entry == Some(Entry::Ended) {
             return Ok(None);
         }
@@ -553,8 +555,8 @@ impl Sessions {
         if !self.0.keys.may_open(&sealed) {
             return None;
         }
-        let name = self.0.cookies.session_name();
-        let unsealed = self.0.keys.open(Purpose::Session, name, &sealed)?;
+        let unsealed =
+            self.0.keys.open(Purpose::Session, self.0.cookies.session_name(), &sealed)?;
         let content = match Reference::decode(&unsealed.content) {
             Some(reference) => CookieContent::Reference(reference),
             None => SessionRecord::decode(&unsealed.content)

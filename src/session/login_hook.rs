@@ -48,8 +48,9 @@ impl<T> LoginHook<T> {
     }
 
     pub(crate) async fn call(&self, identity: T) -> Result<LocalSession, LoginHookError> {
-        let responded = tokio::time::timeout(DEADLINE, (self.0)(identity)).await;
-        responded.unwrap_or_else(|late| Err(LoginHookError::unavailable(late)))
+        tokio::time::timeout(DEADLINE, (self.0)(identity))
+            .await
+            .unwrap_or_else(|late| Err(LoginHookError::unavailable(late)))
     }
 }
 

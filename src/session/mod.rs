@@ -243,6 +243,19 @@ impl Sessions {
         &self.0.paths.backchannel_logout
     }
 
+    /// Returns the paths of all routes, which are no pages to return to.
+    pub(crate) fn route_paths(&self) -> [&str; 7] {
+        [
+            self.login_path(),
+            self.callback_path(),
+            self.refresh_path(),
+            self.logout_path(),
+            self.logout_callback_path(),
+            self.backchannel_logout_path(),
+            self.switch_account_path(),
+        ]
+    }
+
     /// Whether a request without a session must reach this path. It may lack the base path.
     pub(crate) fn is_login_route(&self, path: &str) -> bool {
         [

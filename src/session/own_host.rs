@@ -173,9 +173,9 @@ impl Sessions {
         if !is_get || !is_navigation(request) || is_speculative(request) {
             return None;
         }
-        let hosts =
-            HostAndPort::from_url(self.public_url()).zip(HostAndPort::from_request(request));
-        hosts.filter(|(own, other)| own != other)
+        HostAndPort::from_url(self.public_url())
+            .zip(HostAndPort::from_request(request))
+            .filter(|(own, other)| own != other)
     }
 }
 

@@ -99,10 +99,10 @@ impl PathSettings {
             (Some(base), path) => {
                 let base = BasePath::parse(base)?;
                 match path.map(|path| base.strip(path)) {
-                    Some(None) => {
-                        let reason = format!("must be below the base path {}", base.prefix());
-                        Err(ConfigProblem::invalid("redirect_uri", reason))
-                    }
+                    Some(None) => Err(ConfigProblem::invalid(
+                        "redirect_uri",
+                        format!("must be below the base path {}", base.prefix()),
+                    )),
                     Some(rest) if callback.is_some() && callback != rest => {
                         Err(callback_mismatch())
                     }
@@ -182,8 +182,7 @@ impl BasePath {
     ) -> Result<String, ConfigProblem> {
         if let Some(path) = path {
             if !is_plain_path(path) {
-                let reason = "must be a plain path such as /login";
-                return Err(ConfigProblem::invalid(setting, reason));
+                return Err(ConfigProblem::invalid(setting, "must be a plain path such as /login"));
             }
             if !self.prefix().is_empty() && self.strip(path).is_some() {
                 let base = self.prefix();
@@ -249,8 +248,7 @@ impl Paths {
         ];
         for (index, (setting, path)) in named.iter().enumerate() {
             if !path.is_empty() && named.iter().take(index).any(|(_, other)| other == path) {
-                let reason = "is the path of another route too";
-                problems.push(ConfigProblem::invalid(setting, reason));
+                problems.push(ConfigProblem::invalid(setting, "is the path of another route too"));
             }
         }
         problems.finish(Some(()))
@@ -292,8 +290,7 @@ fn parse_app_url(setting: &'static str, text: &str) -> Result<Url, ConfigError> 
 }
 
 pub(super) fn check_origin(text: &str) -> Result<(), ConfigError> {
-    let url = parse_app_url("trusted_origin", text)?;
-    if url.origin().ascii_serialization() != text {
+    if parse_app_url("trusted_origin", text)?.origin().ascii_serialization() != text {
         let reason = "must be an origin such as https://app.example.com, without a path";
         return Err(ConfigProblem::invalid("trusted_origin", reason).into());
     }

@@ -54,6 +54,17 @@ pub(crate) trait Attempt: Sized {
     fn decode(id: &str, content: &[u8]) -> Option<Self>;
 }
 
+/// Encodes a time of an attempt: Unix seconds.
+pub(crate) fn encode_time(time: OffsetDateTime) -> [u8; 8] {
+    time.unix_timestamp().to_be_bytes()
+}
+
+/// Decodes the time that content begins with; returns what follows too.
+pub(crate) fn decode_time(content: &[u8]) -> Option<(OffsetDateTime, &[u8])> {
+    let (time, rest) = content.split_first_chunk()?;
+    Some((OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*time)).ok()?, rest))
+}
+
 impl Sessions {
     /// Returns `Set-Cookie` values that store this attempt and remove those that are too old or too
     /// many. Returns `None`, and logs the error, when the attempt cannot be sealed.
@@ -91,14 +102,15 @@ impl Sessions {
                 let other = opened.and_then(|opened| {
                     A::decode(cookies.attempt_id(A::KIND, name)?, &opened.content)
                 });
-                let unexpired = other.filter(|other| now < other.ends_at());
-                // From before the clock was set back: older than all that begin now.
-                let is_ahead = |began_at: &OffsetDateTime| *began_at > now + time::Duration::MINUTE;
-                let began_at = unexpired.map(|other| other.began_at());
-                let began_at =
-                    began_at.map(|at| if is_ahead(&at) { OffsetDateTime::UNIX_EPOCH } else { at });
                 AttemptCookie {
-                    began_at,
+                    began_at: other
+                        .filter(|other| now < other.ends_at())
+                        .map(|other| other.began_at())
+                        .map(|at| match at > now + time::Duration::MINUTE {
+                            // From before the clock was set back: older than all that begin now.
+                            true => OffsetDateTime::UNIX_EPOCH,
+                            false => at,
+                        }),
                     index,
                     name,
                     bytes: name.len() + sealed.len(),
@@ -131,8 +143,9 @@ impl Sessions {
         &'a self,
         headers: &'a HeaderMap,
     ) -> impl Iterator<Item = A> + use<'a, A> {
-        let presented = self.cookies().attempt_cookies(A::KIND, headers);
-        presented.filter_map(|(name, sealed)| self.open_attempt::<A>(name, sealed))
+        self.cookies()
+            .attempt_cookies(A::KIND, headers)
+            .filter_map(|(name, sealed)| self.open_attempt::<A>(name, sealed))
     }
 
     /// Returns the attempt of this browser whose ID begins this text, and the `Set-Cookie` value
@@ -160,7 +173,6 @@ impl Sessions {
 
     fn open_attempt<A: Attempt>(&self, name: &str, sealed: &str) -> Option<A> {
         let id = self.cookies().attempt_id(A::KIND, name)?;
-        let unsealed = self.sealing_keys().open(A::KIND.purpose(), name, sealed)?;
-        A::decode(id, &unsealed.content)
+        A::decode(id, &self.sealing_keys().open(A::KIND.purpose(), name, sealed)?.content)
     }
 }

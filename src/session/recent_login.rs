@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
+use super::pending_cookies::{decode_time, encode_time};
 use super::{Attempt, AttemptKind, Sessions};
 use crate::util::return_to::ReturnTo;
 
@@ -41,8 +42,9 @@ impl RecentLogin {
         let completed_at = sessions.scalekit().clock().now();
         let is_repeated = sessions.attempts::<Self>(headers).next().is_some()
             && !sessions.has_own_cookie(headers);
-        let recent = Self { id, completed_at, is_repeated, return_to };
-        sessions.keep_attempt(&recent, headers).unwrap_or_default()
+        sessions
+            .keep_attempt(&Self { id, completed_at, is_repeated, return_to }, headers)
+            .unwrap_or_default()
     }
 
     /// Returns the final page of the login with this `state`, if known.
@@ -86,18 +88,18 @@ impl Attempt for RecentLogin {
     /// `whether it is repeated ‖ completion, Unix seconds ‖ return_to`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let is_repeated = [u8::from(self.is_repeated)];
-        let completed_at = self.completed_at.unix_timestamp().to_be_bytes();
         let return_to = self.return_to.as_str().as_bytes();
-        Some(Zeroizing::new([&is_repeated[..], &completed_at, return_to].concat()))
+        Some(Zeroizing::new(
+            [&is_repeated[..], &encode_time(self.completed_at), return_to].concat(),
+        ))
     }
 
     fn decode(id: &str, content: &[u8]) -> Option<Self> {
         let (is_repeated, rest) = content.split_first()?;
-        let (completed_at, return_to) = rest.split_first_chunk()?;
-        let completed_at = OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*completed_at));
+        let (completed_at, return_to) = decode_time(rest)?;
         Some(Self {
             id: id.to_owned(),
-            completed_at: completed_at.ok()?,
+            completed_at,
             is_repeated: *is_repeated != 0,
             return_to: ReturnTo::parse(std::str::from_utf8(return_to).ok()?)?,
         })

@@ -166,8 +166,9 @@ impl SessionCache {
     /// Returns a session that was loaded recently.
     pub(super) fn cached(&self, id: &str) -> Option<Session> {
         let now = millis(self.clock.monotonic());
-        let is_current = |one: &CachedSession| now < one.read_again_at.load(Ordering::Acquire);
-        self.cache.get(id, |one| is_current(one).then(|| one.session.clone())).flatten()
+        self.cache.get(id, |one| {
+            (now < one.read_again_at.load(Ordering::Acquire)).then(|| one.session.clone())
+        })?
     }
 
     pub(super) fn remember(&self, session: Session) {
@@ -214,11 +215,11 @@ impl SessionCache {
     /// Returns a session that was loaded before, for use while the store is unavailable.
     fn cached_without_store(&self, id: &str) -> Option<Session> {
         let now = self.clock.monotonic();
-        let most = |one: &CachedSession| one.read_at.saturating_add(MAX_AGE);
         self.cache.get(id, |one| {
-            let again = now.saturating_add(READ_RETRY).min(most(one));
+            let usable_until = one.read_at.saturating_add(MAX_AGE);
+            let again = now.saturating_add(READ_RETRY).min(usable_until);
             one.read_again_at.store(millis(again), Ordering::Release);
-            (now < most(one)).then(|| one.session.clone())
+            (now < usable_until).then(|| one.session.clone())
         })?
     }
 }
@@ -231,8 +232,9 @@ impl Sessions {
         reference: &Reference,
     ) -> Flight<Result<Option<Session>, StoreUnavailable>> {
         let (sessions, wanted) = (self.clone(), reference.clone());
-        let load = || async move { sessions.load_stored_now(&wanted).await };
-        self.0.stored.loads.join((Arc::clone(&reference.id), reference.generation), load)
+        self.0.stored.loads.join((Arc::clone(&reference.id), reference.generation), || async move {
+            sessions.load_stored_now(&wanted).await
+        })
     }
 
     /// Loads a session from the store. Returns `None` if it has ended or never existed, or if the
@@ -307,8 +309,8 @@ impl Sessions {
         let entry = self.0.store.get(&self.refresh_key(id)).await?;
         let last = entry.as_deref().and_then(Entry::decode).and_then(Entry::last);
         let record = last.and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.record));
-        let record = record.filter(|record| record.generation() >= generation);
-        let record = record.ok_or(LoadError::Behind)?;
+        let record =
+            record.filter(|record| record.generation() >= generation).ok_or(LoadError::Behind)?;
         self.replace_in_background(record.clone(), Replacement::Newest);
         Ok(record.into_session())
     }
@@ -363,8 +365,7 @@ impl Sessions {
 
     /// Records in the background that a session is in use.
     pub(super) fn touch_stored(&self, session: &Session, now: OffsetDateTime) {
-        let record = session.record().touch(self.0.lifetimes, now);
-        self.replace_in_background(record, Replacement::Use);
+        self.replace_in_background(session.record().touch(self.0.lifetimes, now), Replacement::Use);
     }
 
     fn replace_in_background(&self, record: SessionRecord, replacement: Replacement) {
@@ -372,8 +373,8 @@ impl Sessions {
         self.0.stored.replacements.start((id, replacement), || async move {
             match sessions.store_again(&record).await {
                 Ok(true) => {
-                    let record = sessions.0.stored.with_cached_use(record);
-                    if let Some(session) = record.into_session() {
+                    if let Some(session) = sessions.0.stored.with_cached_use(record).into_session()
+                    {
                         sessions.0.stored.remember(session);
                     }
                 }

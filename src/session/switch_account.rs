@@ -24,6 +24,7 @@ use self::pending::{Claim, PendingLogin, PendingState};
 pub(crate) use self::pending::{EmailLogin, UnconfirmedIdentity, UnconfirmedLogin};
 use super::cookie::seal::SealingFailed;
 use super::load::SessionUnavailable;
+use super::pending_cookies::{decode_time, encode_time};
 use super::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Purpose, Session, SessionCookies, Sessions};
 use crate::middleware::page;
 use crate::middleware::page::escaped;
@@ -83,14 +84,13 @@ impl Attempt for SwitchAttempt {
 
     /// `start, Unix seconds ‖ key`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let started_at = self.started_at.unix_timestamp().to_be_bytes();
-        Some(Zeroizing::new([&started_at[..], self.key.expose().as_bytes()].concat()))
+        let key = self.key.expose().as_bytes();
+        Some(Zeroizing::new([&encode_time(self.started_at)[..], key].concat()))
     }
 
     fn decode(_: &str, content: &[u8]) -> Option<Self> {
-        let (started_at, key) = content.split_first_chunk()?;
-        let started_at = OffsetDateTime::from_unix_timestamp(i64::from_be_bytes(*started_at));
-        Some(Self { key: std::str::from_utf8(key).ok()?.into(), started_at: started_at.ok()? })
+        let (started_at, key) = decode_time(content)?;
+        Some(Self { key: std::str::from_utf8(key).ok()?.into(), started_at })
     }
 }
 
@@ -158,8 +158,8 @@ impl Sessions {
         path: &str,
         headers: &HeaderMap,
     ) -> Result<(String, Vec<HeaderValue>), SwitchError> {
-        let attempt = SwitchAttempt::start(self.scalekit().clock().now());
-        let attempt = attempt.map_err(|_| SealingFailed)?;
+        let attempt =
+            SwitchAttempt::start(self.scalekit().clock().now()).map_err(|_| SealingFailed)?;
         let id = attempt.id().ok_or(SealingFailed)?;
         let cookies = self.keep_attempt(&attempt, headers).ok_or(SwitchError::Misconfigured)?;
         let content = login.encode().ok_or(SealingFailed)?;
@@ -167,10 +167,11 @@ impl Sessions {
             self.sealing_keys().seal(Purpose::PendingLogin, attempt.key.expose(), &content)?;
         let lifetime = PENDING_TTL.unsigned_abs();
         self.store().put(&attempt.store_key(self), sealed.into(), lifetime).await?;
-        let is_replaced = |attempt: &SwitchAttempt| {
-            self.end_attempt(attempt).is_some_and(|end| cookies.contains(&end))
-        };
-        let replaced = self.kept_attempts(headers).filter(is_replaced).take(MAX_DROPPED).collect();
+        let replaced = self
+            .kept_attempts(headers)
+            .filter(|other| self.end_attempt(other).is_some_and(|end| cookies.contains(&end)))
+            .take(MAX_DROPPED)
+            .collect();
         self.drop_in_background(replaced, headers, login.environment_session());
         Ok((format!("{path}?attempt={id}"), cookies))
     }
@@ -262,8 +263,10 @@ impl Sessions {
         path: &str,
     ) -> Result<SwitchStep, SwitchError> {
         let pending = self.pending_login(attempt).await?;
-        let pending = pending.filter(|pending| pending.state != PendingState::Completed);
-        let login = pending.ok_or(SwitchError::NoPendingLogin)?.login;
+        let login = pending
+            .filter(|pending| pending.state != PendingState::Completed)
+            .ok_or(SwitchError::NoPendingLogin)?
+            .login;
         let id = attempt.id().ok_or(SealingFailed)?;
         let confirmation = SwitchConfirmation {
             host: self.public_url().host_str().unwrap_or("this app").to_owned(),
@@ -310,9 +313,11 @@ impl Sessions {
         spared: Option<String>,
     ) -> Vec<HeaderValue> {
         let now = self.scalekit().clock().now();
-        let kept = self.kept_attempts(headers);
-        let expired = kept.filter(|attempt: &SwitchAttempt| now >= attempt.ends_at());
-        let expired: Vec<_> = expired.take(MAX_DROPPED).collect();
+        let expired: Vec<_> = self
+            .kept_attempts(headers)
+            .filter(|attempt: &SwitchAttempt| now >= attempt.ends_at())
+            .take(MAX_DROPPED)
+            .collect();
         let removals = expired.iter().filter_map(|attempt| self.end_attempt(attempt)).collect();
         self.drop_in_background(expired, headers, spared);
         removals

@@ -43,7 +43,7 @@ impl User {
     pub(super) fn to_claims(&self) -> Map<String, Value> {
         let text = |value: &str| Some(value).filter(|text| !text.is_empty()).map(Value::from);
         let optional = |value: &Option<String>| value.as_deref().and_then(text);
-        let claims = [
+        [
             ("sub", text(&self.id)),
             ("email", text(&self.email)),
             ("email_verified", self.email_verified.then_some(Value::Bool(true))),
@@ -54,8 +54,10 @@ impl User {
             ("picture", optional(&self.picture)),
             ("locale", optional(&self.locale)),
             ("phone_number", optional(&self.phone_number)),
-        ];
-        claims.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
     }
 
     /// Reads the profile. A claim of an unexpected type is left out, because a profile authorizes

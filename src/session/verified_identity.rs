@@ -48,9 +48,9 @@ impl VerifiedIdentity {
     pub fn connection_id(&self) -> Option<&str> {
         let is_connection = |id: &&str| id.starts_with("conn_");
         let methods = self.0.claims.members().get("amr").and_then(Value::as_array);
-        let method =
-            methods.and_then(|all| all.iter().filter_map(Value::as_str).find(is_connection));
-        method.or_else(|| self.user().id.split_once(';').map(|(id, _)| id).filter(is_connection))
+        methods
+            .and_then(|all| all.iter().filter_map(Value::as_str).find(is_connection))
+            .or_else(|| self.user().id.split_once(';').map(|(id, _)| id).filter(is_connection))
     }
 
     /// Returns the environment's session (`ses_…`), to which logouts there refer.

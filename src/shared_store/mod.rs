@@ -42,7 +42,7 @@ pub use self::memory::MemoryStore;
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
 pub use self::redis_store::{RedisStore, RedisStoreBuilder, RedisStoreError};
-pub(crate) use self::timed::{Change, TimedStore};
+pub(crate) use self::timed::{Change, TimedStore, unique_owner};
 
 use crate::util::hash::hash_parts;
 
@@ -186,6 +186,9 @@ impl<S: SharedStore + ?Sized> SharedStore for Arc<S> {
 
 /// Result of all store operations.
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
+
+/// How the value of a [webhook message](KeyNamespace::WebhookEvent) begins that was handled.
+pub(crate) const COMPLETED: &str = "done ";
 
 /// Owner of keys in a shared store. Several apps, environments and endpoints can use one store:
 /// keys of different scopes are always different.

@@ -1,9 +1,11 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::{LogCursor, LogPage, SharedStore, StoreError, StoreFuture, StoreKey};
+use crate::secret::SecretString;
 
 /// A request waits at most this long for the store.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -117,6 +119,15 @@ impl TimedStore {
 pub(crate) enum Change<T> {
     Keep(T),
     Set(Bytes, T),
+}
+
+/// Returns a name for who holds a lease or claim: unique in this process by the number, among
+/// replicas by the random part.
+pub(crate) fn unique_owner() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let random = SecretString::random::<9>();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("{number}-{}", random.as_ref().map_or("", SecretString::expose))
 }
 
 /// Runs an operation of a store with the timeout.

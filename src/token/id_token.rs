@@ -74,8 +74,7 @@ impl IdTokenExpectations<'_> {
         if claims.text("azp")?.is_some_and(|azp| azp != self.client_id) {
             return Err(TokenError::InvalidAudience);
         }
-        let expires_at = claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))?;
-        if now >= expires_at {
+        if now >= claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))? {
             return Err(TokenError::Expired);
         }
         claims.date("iat")?.ok_or(TokenError::InvalidClaim("iat"))?;
@@ -117,8 +116,7 @@ fn left_half_hash(access_token: &str, algorithm: Algorithm) -> Option<String> {
         _ => return None,
     };
     let hash = digest(hash, access_token.as_bytes());
-    let left_half = hash.as_ref().get(..hash.as_ref().len() / 2)?;
-    Some(URL_SAFE_NO_PAD.encode(left_half))
+    Some(URL_SAFE_NO_PAD.encode(hash.as_ref().get(..hash.as_ref().len() / 2)?))
 }
 
 #[cfg(test)]

@@ -92,8 +92,7 @@ impl IdpInitiatedLoginExpectations<'_> {
             return Err(TokenError::WrongTokenType);
         }
         let issuer = claims.text("iss")?;
-        let is_issuer = |allowed: &String| issuer == Some(allowed);
-        if !self.issuers.is_empty() && !self.issuers.iter().any(is_issuer) {
+        if !self.issuers.is_empty() && !self.issuers.iter().any(|one| issuer == Some(one)) {
             return Err(TokenError::InvalidIssuer);
         }
         let audiences = claims.audiences()?;

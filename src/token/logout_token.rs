@@ -80,8 +80,9 @@ impl LogoutExpectations<'_> {
         if session_id.is_none() && subject.is_none() {
             return Err(TokenError::InvalidClaim("sub"));
         }
-        let token_id = name("jti")?.filter(|id| id.len() <= MAX_TOKEN_ID_BYTES);
-        let token_id = token_id.ok_or(TokenError::InvalidClaim("jti"))?;
+        let token_id = name("jti")?
+            .filter(|id| id.len() <= MAX_TOKEN_ID_BYTES)
+            .ok_or(TokenError::InvalidClaim("jti"))?;
         Ok(LoggedOut { session_id, subject, token_id, issued_at, expires_at })
     }
 }

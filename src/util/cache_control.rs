@@ -31,11 +31,11 @@ pub(crate) fn no_store_or_vary_on_authorization(headers: &mut HeaderMap) {
 }
 
 fn vary_on(name: &'static str, headers: &mut HeaderMap) {
-    let mentions = |value: &HeaderValue| {
-        let text = value.to_str().unwrap_or_default();
-        text.split(',').any(|item| item.trim() == "*" || item.trim().eq_ignore_ascii_case(name))
-    };
-    if !headers.get_all(header::VARY).iter().any(mentions) {
+    let mut items = headers
+        .get_all(header::VARY)
+        .iter()
+        .flat_map(|value| value.to_str().unwrap_or_default().split(','));
+    if !items.any(|item| item.trim() == "*" || item.trim().eq_ignore_ascii_case(name)) {
         headers.append(header::VARY, HeaderValue::from_static(name));
     }
 }

@@ -55,8 +55,7 @@ pub(crate) fn initiator(headers: &HeaderMap, ours: &Url, trusted: &[String]) -> 
             || origin.is_some_and(|origin| is_trusted(origin.as_bytes()))
     } else {
         let referer = || {
-            let referer = headers.get(header::REFERER)?;
-            let url = Url::parse(referer.to_str().unwrap_or_default());
+            let url = Url::parse(headers.get(header::REFERER)?.to_str().unwrap_or_default());
             Some(url.map_or_else(|_| "null".to_owned(), |url| url.origin().ascii_serialization()))
         };
         let origin = origin.map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned());

@@ -196,8 +196,7 @@ impl<'de> Visitor<'de> for LimitedValue<'_> {
 fn number_of(text: &Value) -> Option<Value> {
     let keeps_texts =
         serde_json::from_str("1.00").is_ok_and(|one: Number| one.to_string() == "1.00");
-    let number = serde_json::from_str(text.as_str()?).ok();
-    number.filter(|_| keeps_texts).map(Value::Number)
+    serde_json::from_str(text.as_str()?).ok().filter(|_| keeps_texts).map(Value::Number)
 }
 
 #[cfg(test)]

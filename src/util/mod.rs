@@ -5,6 +5,7 @@
 //! `LoginAttempt` is claimed in the shared store, because its code works once on all replicas; and
 //! the `Deduplicator` of webhooks claims a message there, and retains that it was handled.
 
+pub(crate) mod base64url;
 pub(crate) mod cache_control;
 pub(crate) mod email;
 pub(crate) mod fetch_metadata;

@@ -35,8 +35,7 @@ fn is_invisible(c: char) -> bool {
 
 fn decimal_digit(c: char) -> Option<char> {
     let c = u32::from(c);
-    let zeros = ZEROS.partition_point(|&zero| zero <= c);
-    let zero = ZEROS.get(zeros.checked_sub(1)?)?;
+    let zero = ZEROS.get(ZEROS.partition_point(|&zero| zero <= c).checked_sub(1)?)?;
     char::from_digit(c - zero, 10)
 }
 

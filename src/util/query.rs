@@ -12,8 +12,9 @@ pub(crate) struct QueryParam {
 
 impl QueryParam {
     pub(crate) fn find(encoded: impl AsRef<[u8]>, name: &str) -> Self {
-        let pairs = form_urlencoded::parse(encoded.as_ref());
-        let mut values = pairs.filter(|(found, _)| found == name).map(|(_, value)| value);
+        let mut values = form_urlencoded::parse(encoded.as_ref())
+            .filter(|(found, _)| found == name)
+            .map(|(_, value)| value);
         Self {
             first: values.next().map(|value| value.into_owned()),
             is_repeated: values.next().is_some(),

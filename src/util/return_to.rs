@@ -32,8 +32,10 @@ impl ReturnTo {
     /// the same origin; otherwise `None`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let suspicious = |c: char| c == '\\' || c.is_control();
-        if !text.starts_with('/') || text.len() > MAX_BYTES || text.contains(suspicious) {
+        if !text.starts_with('/')
+            || text.len() > MAX_BYTES
+            || text.contains(|c: char| c == '\\' || c.is_control())
+        {
             return None;
         }
         // The origin is arbitrary; the check is that the result has the same one.

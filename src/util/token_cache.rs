@@ -133,9 +133,10 @@ struct Entry<V> {
 impl<V> Entry<V> {
     /// Whether these parts form its text.
     fn has_text(&self, parts: &[&[u8]]) -> bool {
-        let rest =
-            parts.iter().try_fold(self.text.as_bytes(), |rest, part| rest.strip_prefix(*part));
-        rest.is_some_and(<[u8]>::is_empty)
+        parts
+            .iter()
+            .try_fold(self.text.as_bytes(), |rest, part| rest.strip_prefix(*part))
+            .is_some_and(<[u8]>::is_empty)
     }
 }
 

@@ -25,8 +25,7 @@ pub(crate) fn has_dot_segments(path: &str) -> bool {
 
 fn is_dot_segment(segment: &str) -> bool {
     let name = segment.split(';').next().unwrap_or_default();
-    let name = name.trim_matches(|c: char| c.is_whitespace() || c.is_control());
-    matches!(name, "." | "..")
+    matches!(name.trim_matches(|c: char| c.is_whitespace() || c.is_control()), "." | "..")
 }
 
 #[cfg(test)]

@@ -9,15 +9,15 @@
 //! older or only the newer secret find it too.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 
 use super::WebhookSecret;
-use crate::secret::SecretString;
-use crate::shared_store::{KeyNamespace, StoreError, StoreKey, TimedStore};
+use crate::shared_store::{
+    COMPLETED, KeyNamespace, StoreError, StoreKey, TimedStore, unique_owner,
+};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
@@ -73,7 +73,7 @@ impl Deduplicator {
         let mut guard = Box::new(ClaimGuard {
             deduplicator: self.clone(),
             keys: Arc::clone(&keys),
-            value: Bytes::from(format!("running {}", owner())),
+            value: Bytes::from(format!("running {}", unique_owner())),
             is_finished: false,
         });
         for (index, key) in keys.iter().enumerate() {
@@ -137,7 +137,7 @@ impl ClaimGuard {
     }
 
     async fn complete(self: Box<Self>, status: StatusCode) {
-        let done = Bytes::from(format!("done {}", status.as_u16()));
+        let done = Bytes::from(format!("{COMPLETED}{}", status.as_u16()));
         for _ in 0..COMPLETION_TRIES {
             match self.complete_values(&done).await {
                 Ok(()) => return,
@@ -192,14 +192,6 @@ impl Drop for ClaimGuard {
     }
 }
 
-/// The number is unique in this process, the random part among replicas.
-fn owner() -> String {
-    static NUMBER: AtomicU64 = AtomicU64::new(0);
-    let random = SecretString::random::<9>();
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!("{number}-{}", random.as_ref().map_or("", SecretString::expose))
-}
-
 fn status_of(value: &[u8]) -> Option<StatusCode> {
-    StatusCode::from_bytes(value.strip_prefix(b"done ")?).ok()
+    StatusCode::from_bytes(value.strip_prefix(COMPLETED.as_bytes())?).ok()
 }

@@ -39,7 +39,7 @@ use serde_json::Value;
 
 pub use self::details::{Connection, ConnectionProvider, ConnectionStatus, ConnectionType};
 pub use self::domain::email_domain;
-use super::{Api, ApiError, ApiRequest};
+use super::{Api, ApiError, ApiRequest, EnabledState};
 use crate::model::wire;
 
 /// API for connections. Returned by [`Api::connections`].
@@ -118,11 +118,7 @@ impl ConnectionsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
-    pub async fn enable(
-        &self,
-        organization_id: &str,
-        id: &str,
-    ) -> Result<ToggledConnection, ApiError> {
+    pub async fn enable(&self, organization_id: &str, id: &str) -> Result<EnabledState, ApiError> {
         self.one(Method::PATCH, "{id}:enable", organization_id, id).send().await
     }
 
@@ -130,11 +126,7 @@ impl ConnectionsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
-    pub async fn disable(
-        &self,
-        organization_id: &str,
-        id: &str,
-    ) -> Result<ToggledConnection, ApiError> {
+    pub async fn disable(&self, organization_id: &str, id: &str) -> Result<EnabledState, ApiError> {
         self.one(Method::PATCH, "{id}:disable", organization_id, id).send().await
     }
 
@@ -162,18 +154,6 @@ impl ConnectionsApi {
 
 async fn listed(request: ApiRequest) -> Result<Vec<Connection>, ApiError> {
     Ok(request.send::<ListResponse>().await?.connections)
-}
-
-/// State of a connection after it was enabled or disabled.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct ToggledConnection {
-    /// Whether users can sign in through it now.
-    pub enabled: Option<bool>,
-    /// A message of the environment, for instance that the state was the same before.
-    #[serde(deserialize_with = "wire::text")]
-    pub error_message: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

@@ -51,7 +51,7 @@ pub use self::details::{
     DirectoryStats, DirectoryUser, RoleAssignment, RoleAssignments,
 };
 use super::client::pagination::{ItemStream, Page};
-use super::{Api, ApiError, ApiRequest};
+use super::{Api, ApiError, ApiRequest, EnabledState};
 use crate::model::wire;
 
 /// API for directories. Returned by [`Api::directories`].
@@ -120,7 +120,7 @@ impl DirectoriesApi {
         &self,
         organization_id: &str,
         directory_id: &str,
-    ) -> Result<ToggledDirectory, ApiError> {
+    ) -> Result<EnabledState, ApiError> {
         self.one(Method::PATCH, "{id}:enable", organization_id)
             .path_parameter("id", directory_id)
             .send()
@@ -135,7 +135,7 @@ impl DirectoriesApi {
         &self,
         organization_id: &str,
         directory_id: &str,
-    ) -> Result<ToggledDirectory, ApiError> {
+    ) -> Result<EnabledState, ApiError> {
         self.one(Method::PATCH, "{id}:disable", organization_id)
             .path_parameter("id", directory_id)
             .send()
@@ -224,18 +224,6 @@ impl DirectoryGroups {
     pub fn stream(self) -> ItemStream<DirectoryGroup> {
         ItemStream::new::<GroupsPage>(self.0)
     }
-}
-
-/// State of a directory after it was enabled or disabled.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct ToggledDirectory {
-    /// Whether it is synchronized now.
-    pub enabled: Option<bool>,
-    /// A message of the environment, for instance that the state was the same before.
-    #[serde(deserialize_with = "wire::text")]
-    pub error_message: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

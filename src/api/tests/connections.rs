@@ -1,8 +1,7 @@
 use super::played::Played;
 use super::*;
-use crate::api::connections::{
-    Connection, ConnectionProvider, ConnectionStatus, ConnectionType, ToggledConnection,
-};
+use crate::api::EnabledState;
+use crate::api::connections::{Connection, ConnectionProvider, ConnectionStatus, ConnectionType};
 
 const LISTED: &str = r#"{
     "id":"conn_1","key_id":"conn_k","organization_id":"org_1","organization_name":"Acme",
@@ -74,7 +73,7 @@ async fn a_connection_is_read_enabled_disabled_and_deleted() {
     let on = connections.enable("org_1", "conn_1").await.unwrap();
     assert_eq!(on.error_message.as_deref(), Some("The connection is already enabled"));
     let off = connections.disable("org_1", "conn_1").await.unwrap();
-    assert_eq!(off, ToggledConnection { enabled: Some(false), error_message: None });
+    assert_eq!(off, EnabledState { enabled: Some(false), error_message: None });
     connections.delete("org_1", "conn_1").await.unwrap();
     let path = "/api/v1/organizations/org_1/connections";
     assert_eq!(

@@ -84,7 +84,9 @@ pub(crate) fn submit(
     const REJECTED: &str = "Nothing was changed";
     let form = match own_form(request) {
         Ok(form) => form,
-        Err(rejected) => return pages::form_rejected(&rejected, REJECTED).embeddable(),
+        Err(rejected) => {
+            return pages::problem(rejected.status, REJECTED, rejected.message).embeddable();
+        }
     };
     let now = environment.now();
     let mut state = environment.lock();

@@ -10,7 +10,7 @@ use super::timestamp;
 use crate::sandbox::connected_accounts::events::AccountEvent;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
-use crate::sandbox::respond;
+use crate::sandbox::respond::{self, without_nulls};
 use crate::sandbox::state::State;
 use crate::sandbox::state::connected_accounts::{
     Account, AccountSelector, AccountStatus, AddAccountError,
@@ -139,14 +139,13 @@ fn page(
             .position(|account| account.id == *from)
             .ok_or(RejectedRequest::invalid("page_token belongs to another list"))?,
     };
-    let page = page.of(&found, start, |account| account.id.clone());
-    let accounts: Vec<_> = page.items.iter().map(|account| summary(account)).collect();
-    Ok(json!({
-        "connected_accounts": accounts,
-        "next_page_token": page.next_page_token,
-        "prev_page_token": page.prev_page_token,
-        "total_size": found.len(),
-    }))
+    Ok(page.response(
+        "connected_accounts",
+        &found,
+        start,
+        |account| account.id.clone(),
+        |account| summary(account).into(),
+    ))
 }
 
 fn get(environment: &Environment, request: &Request<Bytes>, with_credentials: bool) -> Outcome {
@@ -358,22 +357,16 @@ fn details(account: &Account) -> Map<String, Value> {
 
 /// `connected_accountsConnectedAccountForList`
 fn summary(account: &Account) -> Map<String, Value> {
-    let mut summary = Map::new();
-    let mut set = |name: &str, value: Value| summary.insert(name.to_owned(), value);
-    set("authorization_type", json!("OAUTH"));
-    set("connection_id", json!(account.connection.id));
-    set("connector", json!(account.connection.name));
-    set("id", json!(account.id));
-    set("identifier", json!(account.identifier));
-    set("provider", json!("GMAIL"));
-    set("status", json!(account.status.as_str()));
-    set("updated_at", timestamp(account.updated_at));
-    for (name, time) in
-        [("token_expires_at", account.token_expires_at), ("last_used_at", account.last_used_at)]
-    {
-        if let Some(time) = time {
-            set(name, timestamp(time));
-        }
-    }
-    summary
+    without_nulls(json!({
+        "authorization_type": "OAUTH",
+        "connection_id": account.connection.id,
+        "connector": account.connection.name,
+        "id": account.id,
+        "identifier": account.identifier,
+        "provider": "GMAIL",
+        "status": account.status.as_str(),
+        "updated_at": timestamp(account.updated_at),
+        "token_expires_at": account.token_expires_at.map(timestamp),
+        "last_used_at": account.last_used_at.map(timestamp),
+    }))
 }

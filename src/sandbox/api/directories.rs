@@ -134,14 +134,8 @@ fn listed<T>(
             found.partition_point(|(number, _)| *number < from)
         }
     };
-    let page = page.of(found, start, |(number, _)| format!("{name}:{number}"));
-    let items: Vec<_> = page.items.iter().map(|(_, item)| details(item)).collect();
-    Ok(json!({
-        name: items,
-        "next_page_token": page.next_page_token,
-        "prev_page_token": page.prev_page_token,
-        "total_size": found.len(),
-    }))
+    let id = |(number, _): &_| format!("{name}:{number}");
+    Ok(page.response(name, found, start, id, |(_, item)| details(item)))
 }
 
 /// `directoriesDirectory`

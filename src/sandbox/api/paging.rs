@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
 
 use super::ApiErrorResponse;
 use crate::sandbox::parameters::Parameters;
@@ -13,14 +14,6 @@ pub(super) struct PageRequest {
     size: usize,
     /// The token's value for its first item.
     pub(super) from: Option<String>,
-}
-
-/// The page's range within all items, and the tokens of its neighbors; empty if there are none.
-#[derive(Debug)]
-pub(super) struct Page<'a, T> {
-    pub(super) items: &'a [T],
-    pub(super) next_page_token: String,
-    pub(super) prev_page_token: String,
 }
 
 impl PageRequest {
@@ -45,25 +38,29 @@ impl PageRequest {
         Ok(Self { size, from: query.get("page_token").map(read).transpose()? })
     }
 
-    /// The page that begins with the item at `start`.
-    pub(super) fn of<'a, T>(
+    /// The response with the page that begins with the item at `start`.
+    pub(super) fn response<T>(
         &self,
-        items: &'a [T],
+        name: &str,
+        items: &[T],
         start: usize,
         id: impl Fn(&T) -> String,
-    ) -> Page<'a, T> {
+        details: impl Fn(&T) -> Value,
+    ) -> Value {
         let token = |index: usize| {
             items.get(index).map(|item| URL_SAFE_NO_PAD.encode(id(item))).unwrap_or_default()
         };
         let start = start.min(items.len());
         let end = items.len().min(start + self.size);
-        Page {
-            items: items.get(start..end).unwrap_or_default(),
-            next_page_token: token(end),
-            prev_page_token: match start {
+        let page = items.get(start..end).unwrap_or_default();
+        json!({
+            name: page.iter().map(details).collect::<Vec<_>>(),
+            "next_page_token": token(end),
+            "prev_page_token": match start {
                 0 => String::new(),
                 _ => token(start.saturating_sub(self.size)),
             },
-        }
+            "total_size": items.len(),
+        })
     }
 }

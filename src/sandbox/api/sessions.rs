@@ -13,6 +13,7 @@ use super::paging::PageRequest;
 use super::{ApiErrorResponse, ApiResult, checked, parse, timestamp};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
+use crate::sandbox::respond::without_nulls;
 use crate::sandbox::state::State;
 use crate::sandbox::state::sessions::{Session, SessionEnd};
 
@@ -63,15 +64,13 @@ pub(super) fn list(
             found.iter().take_while(|(id, session)| position(id, session) > from).count()
         }
     };
-    let page = page.of(&found, start, |(id, _)| (*id).clone());
-    let sessions: Vec<_> =
-        page.items.iter().map(|(id, session)| details(environment, id, session)).collect();
-    Ok(json!({
-        "sessions": sessions,
-        "next_page_token": page.next_page_token,
-        "prev_page_token": page.prev_page_token,
-        "total_size": found.len(),
-    }))
+    Ok(page.response(
+        "sessions",
+        &found,
+        start,
+        |(id, _)| (*id).clone(),
+        |(id, session)| details(environment, id, session),
+    ))
 }
 
 pub(super) fn revoke_all(environment: &Environment, user_id: &str) -> ApiResult {
@@ -145,15 +144,15 @@ fn status(session: &Session) -> &'static str {
 /// `sessionsSessionDetails`
 fn details(environment: &Environment, id: &str, session: &Session) -> Value {
     let mut details = common_details(id, session);
-    let mut set = |name: &str, value: Value| details.insert(name.to_owned(), value);
     let organization_id = &session.organization_id;
-    set("organization_id", json!(organization_id));
-    set("authenticated_organizations", json!([organization_id]));
-    let client = json!({ "client_id": environment.client_id, "organization_id": organization_id });
-    set("authenticated_clients", json!([client]));
-    if let Some(user_agent) = &session.user_agent {
-        set("device", json!({ "user_agent": user_agent }));
-    }
+    details.extend(without_nulls(json!({
+        "organization_id": organization_id,
+        "authenticated_organizations": [organization_id],
+        "authenticated_clients": [
+            { "client_id": environment.client_id, "organization_id": organization_id },
+        ],
+        "device": session.user_agent.as_ref().map(|agent| json!({ "user_agent": agent })),
+    })));
     details.into()
 }
 
@@ -163,22 +162,15 @@ fn revoked_details(id: &str, session: &Session) -> Value {
 }
 
 fn common_details(id: &str, session: &Session) -> Map<String, Value> {
-    let mut details = Map::new();
-    let mut set = |name: &str, value: Value| details.insert(name.to_owned(), value);
-    set("session_id", json!(id));
-    set("user_id", json!(session.user_id));
-    set("status", json!(status(session)));
-    set("created_at", timestamp(session.created_at));
-    set("updated_at", timestamp(session.updated_at));
-    set("last_active_at", timestamp(session.last_active_at));
-    match session.end {
-        None => {}
-        Some((SessionEnd::LoggedOut, at)) => {
-            set("logout_at", timestamp(at));
-        }
-        Some((SessionEnd::Revoked, at)) => {
-            set("expired_at", timestamp(at));
-        }
-    }
-    details
+    let ended = |by| session.end.and_then(|(end, at)| (end == by).then(|| timestamp(at)));
+    without_nulls(json!({
+        "session_id": id,
+        "user_id": session.user_id,
+        "status": status(session),
+        "created_at": timestamp(session.created_at),
+        "updated_at": timestamp(session.updated_at),
+        "last_active_at": timestamp(session.last_active_at),
+        "logout_at": ended(SessionEnd::LoggedOut),
+        "expired_at": ended(SessionEnd::Revoked),
+    }))
 }

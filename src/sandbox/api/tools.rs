@@ -219,14 +219,7 @@ fn page<T>(
         .map(|from| found.iter().position(|item| id(item) == *from))
         .unwrap_or(Some(0))
         .ok_or(RejectedRequest::invalid("page_token belongs to another list"))?;
-    let page = page.of(found, start, id);
-    let items: Vec<_> = page.items.iter().map(one).collect();
-    Ok(json!({
-        name: items,
-        "next_page_token": page.next_page_token,
-        "prev_page_token": page.prev_page_token,
-        "total_size": found.len(),
-    }))
+    Ok(page.response(name, found, start, id, one))
 }
 
 /// `toolsTool`

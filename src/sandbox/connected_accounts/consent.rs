@@ -6,7 +6,6 @@ use time::OffsetDateTime;
 use url::Url;
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::forms::own_form;
 use crate::sandbox::pages::{self, GmailPage};
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::redirects::is_loopback;
@@ -50,21 +49,21 @@ pub(crate) fn submit(
     request: &Request<Bytes>,
     token: &str,
 ) -> Response<Bytes> {
-    let form = match own_form(request) {
-        Ok(form) => form,
-        Err(rejected) => return pages::form_rejected(&rejected, NOT_CONNECTED),
-    };
-    let now = environment.now();
-    let mut state = environment.lock();
-    let Some(flow) = state.connected_accounts.link(token, now).cloned() else { return expired() };
-    match form.get("action") {
-        Some("allow") => allow(&mut state, token, flow, StatusCode::SEE_OTHER, now),
-        _ => {
-            state.connected_accounts.close_link(token);
-            let reason = "You denied access. Go back to the application to try again.";
-            pages::problem(StatusCode::OK, NOT_CONNECTED, reason)
+    pages::handle_form(request, NOT_CONNECTED, |form| {
+        let now = environment.now();
+        let mut state = environment.lock();
+        let Some(flow) = state.connected_accounts.link(token, now).cloned() else {
+            return expired();
+        };
+        match form.get("action") {
+            Some("allow") => allow(&mut state, token, flow, StatusCode::SEE_OTHER, now),
+            _ => {
+                state.connected_accounts.close_link(token);
+                let reason = "You denied access. Go back to the application to try again.";
+                pages::problem(StatusCode::OK, NOT_CONNECTED, reason)
+            }
         }
-    }
+    })
 }
 
 /// `/connected`: the last page, unless the application has set another.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use crate::sandbox::respond::timestamp;
+use crate::sandbox::respond::{timestamp, without_nulls};
 use crate::sandbox::state::State;
 use crate::sandbox::state::connected_accounts::{Account, AccountSelector, AccountStatus};
 
@@ -78,16 +78,15 @@ impl State {
 }
 
 fn common_data(account: &Account) -> Map<String, Value> {
-    let mut data = Map::new();
-    let mut set = |name: &str, value: &str| data.insert(name.to_owned(), json!(value));
-    set("authorization_type", "OAUTH");
-    set("connection_id", &account.connection.id);
-    set("connection_name", &account.connection.name);
-    set("id", &account.id);
-    set("identifier", &account.identifier);
-    set("provider", "GMAIL");
-    set("status", account.status.as_str());
-    data
+    without_nulls(json!({
+        "authorization_type": "OAUTH",
+        "connection_id": account.connection.id,
+        "connection_name": account.connection.name,
+        "id": account.id,
+        "identifier": account.identifier,
+        "provider": "GMAIL",
+        "status": account.status.as_str(),
+    }))
 }
 
 impl State {

@@ -5,7 +5,6 @@ use http::{Request, Response, StatusCode};
 use time::OffsetDateTime;
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::forms::own_form;
 use crate::sandbox::pages::{self, ConsentPage};
 use crate::sandbox::parameters::{Parameters, session_cookies, with_query};
 use crate::sandbox::respond::redirect;
@@ -48,29 +47,27 @@ pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Respo
 
 /// `POST /consent`: the user allows or denies.
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
-    let form = match own_form(request) {
-        Ok(form) => form,
-        Err(rejected) => return pages::form_rejected(&rejected, pages::SIGN_IN_FAILED),
-    };
-    let now = environment.now();
-    let id = form.get("transaction").unwrap_or_default();
-    let mut state = environment.lock();
-    let Some((authorization, signed_in)) = pending(&state, request, id, now) else {
-        return pages::expired();
-    };
-    let (authorization, signed_in) = (authorization.clone(), signed_in.clone());
-    state.close_transaction(id);
-    let location = match form.get("action") {
-        Some("allow") => {
-            let client = authorization.client.holder();
-            state.consents.add(&signed_in.user.id, client, &authorization.scopes);
-            state.grant(authorization, signed_in, now)
-        }
-        _ => authorization
-            .reply
-            .error(&AuthorizationError::new("access_denied", "User denied access")),
-    };
-    redirect(StatusCode::SEE_OTHER, &location)
+    pages::handle_form(request, pages::SIGN_IN_FAILED, |form| {
+        let now = environment.now();
+        let id = form.get("transaction").unwrap_or_default();
+        let mut state = environment.lock();
+        let Some((authorization, signed_in)) = pending(&state, request, id, now) else {
+            return pages::expired();
+        };
+        let (authorization, signed_in) = (authorization.clone(), signed_in.clone());
+        state.close_transaction(id);
+        let location = match form.get("action") {
+            Some("allow") => {
+                let client = authorization.client.holder();
+                state.consents.add(&signed_in.user.id, client, &authorization.scopes);
+                state.grant(authorization, signed_in, now)
+            }
+            _ => authorization
+                .reply
+                .error(&AuthorizationError::new("access_denied", "User denied access")),
+        };
+        redirect(StatusCode::SEE_OTHER, &location)
+    })
 }
 
 /// The pending consent, if this browser has the session of its user.

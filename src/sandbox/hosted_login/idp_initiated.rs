@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use url::Url;
 
 use crate::sandbox::environment::Environment;
+use crate::sandbox::respond::without_nulls;
 use crate::sandbox::state::State;
 use crate::sandbox::state::keys::SigningKey;
 use crate::sandbox::state::token_faults::TokenDraft;
@@ -91,20 +92,16 @@ pub(crate) fn token_draft(
     let now = environment.now().unix_timestamp();
     let state = environment.lock();
     let connection = state.connections.get(&login.connection_id)?;
-    let mut claims = Map::new();
-    let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-    set("organization_id", json!(connection.organization_id));
-    set("connection_id", json!(connection.id));
-    if let Some(login_hint) = &login.login_hint {
-        set("login_hint", json!(login_hint));
-    }
-    if let Some(relay_state) = &login.relay_state {
-        set("relay_state", json!(relay_state));
-    }
-    set("iss", json!(issuer(&state)));
-    set("iat", json!(now));
-    set("nbf", json!(now));
-    set("exp", json!(now.saturating_add(LIFETIME)));
+    let claims = without_nulls(json!({
+        "organization_id": connection.organization_id,
+        "connection_id": connection.id,
+        "login_hint": login.login_hint,
+        "relay_state": login.relay_state,
+        "iss": issuer(&state),
+        "iat": now,
+        "nbf": now,
+        "exp": now.saturating_add(LIFETIME),
+    }));
     let key = Arc::clone(state.keys.current());
     Some((TokenDraft::new(key.kid(), claims), key))
 }

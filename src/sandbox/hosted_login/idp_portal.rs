@@ -5,7 +5,6 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::forms::own_form;
 use crate::sandbox::hosted_login::idp_initiated::{
     NewIdpInitiatedLogin, failed_login_url, initiate_login_url, login_token, login_url,
 };
@@ -40,45 +39,45 @@ pub(crate) fn submit(
     request: &Request<Bytes>,
     connection_id: &str,
 ) -> Response<Bytes> {
-    let form = match own_form(request) {
-        Ok(form) => form,
-        Err(rejected) => return pages::form_rejected(&rejected, REJECTED),
-    };
-    let connection = environment.lock().connections.get(connection_id).cloned();
-    let Some(connection) = connection else { return unknown() };
-    let failure = match form.get("action") {
-        Some("fail") => {
-            let picked = form.get("error");
-            FAILURES.iter().find(|(error, _)| picked == Some(error)).copied()
-        }
-        _ if !connection.enabled => Some(("connection_not_active", "The connection is disabled")),
-        _ => None,
-    };
-    let location = match failure {
-        Some((error, description)) => {
-            let description = form.get("error_description").unwrap_or(description);
-            failed_login_url(environment, error, description)
-        }
-        None => {
-            let mut login = NewIdpInitiatedLogin::new(&connection.id);
-            if let Some(email) = form.get("login_hint") {
-                login = login.login_hint(email);
+    pages::handle_form(request, REJECTED, |form| {
+        let connection = environment.lock().connections.get(connection_id).cloned();
+        let Some(connection) = connection else { return unknown() };
+        let failure = match form.get("action") {
+            Some("fail") => {
+                let picked = form.get("error");
+                FAILURES.iter().find(|(error, _)| picked == Some(error)).copied()
             }
-            if let Some(relay_state) = form.get("relay_state") {
-                login = login.relay_state(relay_state);
+            _ if !connection.enabled => {
+                Some(("connection_not_active", "The connection is disabled"))
             }
-            // It may have been deleted meanwhile.
-            let Some(token) = login_token(environment, &login) else { return unknown() };
-            login_url(environment, &token)
+            _ => None,
+        };
+        let location = match failure {
+            Some((error, description)) => {
+                let description = form.get("error_description").unwrap_or(description);
+                failed_login_url(environment, error, description)
+            }
+            None => {
+                let mut login = NewIdpInitiatedLogin::new(&connection.id);
+                if let Some(email) = form.get("login_hint") {
+                    login = login.login_hint(email);
+                }
+                if let Some(relay_state) = form.get("relay_state") {
+                    login = login.relay_state(relay_state);
+                }
+                // It may have been deleted meanwhile.
+                let Some(token) = login_token(environment, &login) else { return unknown() };
+                login_url(environment, &token)
+            }
+        };
+        match location {
+            Some(location) => redirect(StatusCode::SEE_OTHER, &location),
+            None => {
+                let reason = "The application's initiate-login URL is not set in the sandbox.";
+                pages::problem(StatusCode::CONFLICT, REJECTED, reason)
+            }
         }
-    };
-    match location {
-        Some(location) => redirect(StatusCode::SEE_OTHER, &location),
-        None => {
-            let reason = "The application's initiate-login URL is not set in the sandbox.";
-            pages::problem(StatusCode::CONFLICT, REJECTED, reason)
-        }
-    }
+    })
 }
 
 fn unknown() -> Response<Bytes> {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::forms::{is_email_address, own_form};
+use crate::sandbox::forms::is_email_address;
 use crate::sandbox::hosted_login::connection_selection::{self, ConnectionSelection};
 use crate::sandbox::hosted_login::{consent, idp};
 use crate::sandbox::pages::{self, LoginPage, Screen};
@@ -29,61 +29,61 @@ pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Respo
 
 /// `POST /login`: a user signs in, signs up or cancels.
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
-    let form = match own_form(request) {
-        Ok(form) => form,
-        Err(rejected) => return pages::form_rejected(&rejected, pages::SIGN_IN_FAILED),
-    };
-    let now = environment.now();
-    let id = form.get("transaction").unwrap_or_default();
-    let mut state = environment.lock();
-    let Some((authorization, None)) = state.transaction(id, now) else { return pages::expired() };
-    let authorization = authorization.clone();
+    pages::handle_form(request, pages::SIGN_IN_FAILED, |form| {
+        let now = environment.now();
+        let id = form.get("transaction").unwrap_or_default();
+        let mut state = environment.lock();
+        let Some((authorization, None)) = state.transaction(id, now) else {
+            return pages::expired();
+        };
+        let authorization = authorization.clone();
 
-    if form.get("action") == Some("cancel") {
-        state.close_transaction(id);
-        let rejected = AuthorizationError::new("access_denied", "User denied access");
-        return redirect(StatusCode::SEE_OTHER, &authorization.reply.error(&rejected));
-    }
-    if let Some(rejected) = idp::failure(&state, &authorization, &form) {
-        state.close_transaction(id);
-        return redirect(StatusCode::SEE_OTHER, &authorization.reply.error(&rejected));
-    }
-    let email = form.get("email").unwrap_or_default().trim();
-    let rejected = |state: &State, problem: &str| {
-        page(state, id, &authorization, Screen::of(&form), Some((email, problem)))
-    };
-    if !is_email_address(email) {
-        return rejected(&state, "Enter an e-mail address, such as jane@acme.test.");
-    }
-    if authorization.only_sso && authorization.connection_id.is_none() {
-        let domain = connection_selection::domain_of(email).unwrap_or_default();
-        let Some(connection) = state.connections.enabled_for(domain) else {
-            return rejected(&state, "Single sign-on is not available for this domain.");
+        if form.get("action") == Some("cancel") {
+            state.close_transaction(id);
+            let rejected = AuthorizationError::new("access_denied", "User denied access");
+            return redirect(StatusCode::SEE_OTHER, &authorization.reply.error(&rejected));
+        }
+        if let Some(rejected) = idp::failure(&state, &authorization, &form) {
+            state.close_transaction(id);
+            return redirect(StatusCode::SEE_OTHER, &authorization.reply.error(&rejected));
+        }
+        let email = form.get("email").unwrap_or_default().trim();
+        let rejected = |state: &State, problem: &str| {
+            page(state, id, &authorization, Screen::of(&form), Some((email, problem)))
         };
-        let selected = ConnectionSelection::from(connection);
-        let authorization = AuthorizationRequest {
-            organization_id: selected.organization_id,
-            connection_id: selected.connection_id,
-            login_hint: Some(email.to_owned()),
-            ..authorization
-        };
+        if !is_email_address(email) {
+            return rejected(&state, "Enter an e-mail address, such as jane@acme.test.");
+        }
+        if authorization.only_sso && authorization.connection_id.is_none() {
+            let domain = connection_selection::domain_of(email).unwrap_or_default();
+            let Some(connection) = state.connections.enabled_for(domain) else {
+                return rejected(&state, "Single sign-on is not available for this domain.");
+            };
+            let selected = ConnectionSelection::from(connection);
+            let authorization = AuthorizationRequest {
+                organization_id: selected.organization_id,
+                connection_id: selected.connection_id,
+                login_hint: Some(email.to_owned()),
+                ..authorization
+            };
+            state.close_transaction(id);
+            let id = state.open_transaction(authorization, None, now);
+            let location = with_query("/login", &[("transaction", Some(&id))]);
+            return redirect(StatusCode::SEE_OTHER, &location);
+        }
+        let user = state.find_or_add_user(new_user(email, &form, &authorization));
+        if !authorization.allows(&user) {
+            return rejected(&state, "This user belongs to another organization.");
+        }
         state.close_transaction(id);
-        let id = state.open_transaction(authorization, None, now);
-        let location = with_query("/login", &[("transaction", Some(&id))]);
-        return redirect(StatusCode::SEE_OTHER, &location);
-    }
-    let user = state.find_or_add_user(new_user(email, &form, &authorization));
-    if !authorization.allows(&user) {
-        return rejected(&state, "This user belongs to another organization.");
-    }
-    state.close_transaction(id);
-    let user_agent =
-        request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    let (session_id, cookie) = state.start_session(&user, user_agent, now);
-    let location = consent::next(&mut state, authorization, SignedIn { user, session_id }, now);
-    let secure = if state.environment_url.starts_with("https:") { "; Secure" } else { "" };
-    let cookie = format!("{SESSION_COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax{secure}");
-    set_cookie(redirect(StatusCode::SEE_OTHER, &location), &cookie)
+        let user_agent =
+            request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let (session_id, cookie) = state.start_session(&user, user_agent, now);
+        let location = consent::next(&mut state, authorization, SignedIn { user, session_id }, now);
+        let secure = if state.environment_url.starts_with("https:") { "; Secure" } else { "" };
+        let cookie = format!("{SESSION_COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax{secure}");
+        set_cookie(redirect(StatusCode::SEE_OTHER, &location), &cookie)
+    })
 }
 
 /// The login page for a request; `problem` is the rejected input with its error.

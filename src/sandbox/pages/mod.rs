@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::middleware::page::escaped;
 use crate::sandbox::environment::Environment;
-use crate::sandbox::forms::FormRejection;
+use crate::sandbox::forms::own_form;
 use crate::sandbox::parameters::{Parameters, session_cookies, with_query};
 use crate::sandbox::respond;
 use crate::sandbox::state::users::User;
@@ -131,9 +131,17 @@ pub(crate) fn problem(status: StatusCode, title: &str, reason: &str) -> Response
     shell(status, title, Html::fill(include_str!("problem.html"), &values))
 }
 
-/// The page for a rejected form.
-pub(crate) fn form_rejected(rejection: &FormRejection, title: &str) -> Response<Bytes> {
-    problem(rejection.status, title, rejection.message)
+/// Responds to the form of one of the sandbox's pages. The title is that of the page for a form that
+/// is rejected.
+pub(crate) fn handle_form(
+    request: &Request<Bytes>,
+    title: &str,
+    handle: impl FnOnce(Parameters) -> Response<Bytes>,
+) -> Response<Bytes> {
+    match own_form(request) {
+        Ok(form) => handle(form),
+        Err(rejection) => problem(rejection.status, title, rejection.message),
+    }
 }
 
 pub(crate) fn expired() -> Response<Bytes> {

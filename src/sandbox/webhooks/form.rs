@@ -4,20 +4,17 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::forms::own_form;
 use crate::sandbox::pages;
 use crate::sandbox::respond::redirect;
 
 const REJECTED: &str = "Nothing was sent";
 
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
-    let form = match own_form(request) {
-        Ok(form) => form,
-        Err(rejected) => return pages::form_rejected(&rejected, REJECTED),
-    };
-    let now = environment.now();
-    if environment.lock().webhooks.redeliver(form.get("message_id").unwrap_or_default(), now) {
-        return redirect(StatusCode::SEE_OTHER, "/deliveries");
-    }
-    pages::problem(StatusCode::NOT_FOUND, REJECTED, "The message does not exist.")
+    pages::handle_form(request, REJECTED, |form| {
+        let now = environment.now();
+        if environment.lock().webhooks.redeliver(form.get("message_id").unwrap_or_default(), now) {
+            return redirect(StatusCode::SEE_OTHER, "/deliveries");
+        }
+        pages::problem(StatusCode::NOT_FOUND, REJECTED, "The message does not exist.")
+    })
 }

@@ -7,6 +7,8 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::error::{ConfigError, ConfigProblem};
 use crate::session::Purpose;
+use crate::util::base64url::is_base64url;
+use crate::util::hash::hash_parts;
 
 /// Browsers reject a cookie of more than 4,096 bytes; this leaves some slack.
 const MAX_COOKIE_BYTES: usize = 3900;
@@ -141,9 +143,11 @@ impl CookieStyle {
 
     /// Returns how often the browser was redirected to the own host within the last seconds.
     pub(in crate::session) fn host_redirects(&self, headers: &HeaderMap) -> u8 {
-        let counts = pairs(headers).filter(|(name, _)| *name == self.host_redirect_name.as_bytes());
-        let counts = counts.filter_map(|(_, count)| std::str::from_utf8(count).ok()?.parse().ok());
-        counts.max().unwrap_or(0)
+        pairs(headers)
+            .filter(|(name, _)| *name == self.host_redirect_name.as_bytes())
+            .filter_map(|(_, count)| std::str::from_utf8(count).ok()?.parse().ok())
+            .max()
+            .unwrap_or(0)
     }
 
     /// Returns the session cookies of a request.
@@ -221,10 +225,11 @@ impl<'h> RequestCookies<'h> {
             let seconds = seconds.clone();
             firsts.clone().flat_map(move |first| seconds.clone().map(move |next| [first, next]))
         };
-        let triples = pairs.clone().flat_map(move |[first, second]| {
-            thirds.clone().map(move |third| [first, second, third])
-        });
-        triples
+        pairs
+            .clone()
+            .flat_map(move |[first, second]| {
+                thirds.clone().map(move |third| [first, second, third])
+            })
             .chain(pairs.map(|[first, second]| [first, second, NONE]))
             .chain(firsts.map(|first| [first, NONE, NONE]))
     }
@@ -253,8 +258,7 @@ impl PresentPieces {
 }
 
 fn is_attempt_id(text: &str) -> bool {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    text.len() == ATTEMPT_ID_BYTES && text.bytes().all(plain)
+    text.len() == ATTEMPT_ID_BYTES && text.bytes().all(is_base64url)
 }
 
 /// Returns all cookies of a request, from any number of headers (HTTP/2 splits them). A cookie that
@@ -282,9 +286,19 @@ fn split_once(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     }
 }
 
+/// Two apps on one host have different names if they have different base paths.
+pub(in crate::session) fn default_cookie_name(base_path: Option<&str>) -> String {
+    let Some(path) = base_path.filter(|path| !path.is_empty()) else {
+        return "scalekit".to_owned();
+    };
+    hash_parts(["base path", path])
+        .iter()
+        .take(4)
+        .fold("scalekit-".to_owned(), |name, byte| format!("{name}{byte:02x}"))
+}
+
 pub(in crate::session) fn check_cookie_name(name: &str) -> Result<(), ConfigError> {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(is_base64url) {
         let reason = "must be 1 to 64 letters, digits, - or _";
         return Err(ConfigProblem::invalid("cookie_name", reason).into());
     }

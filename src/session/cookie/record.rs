@@ -209,8 +209,7 @@ impl SessionRecord {
             bytes.extend(u16::try_from(part.len()).ok()?.to_be_bytes());
             bytes.extend(part);
         }
-        let json = serde_json::to_vec(&self.body).ok()?;
-        bytes.extend(compress_to_vec(&json, COMPRESSION_LEVEL));
+        bytes.extend(compress_to_vec(&serde_json::to_vec(&self.body).ok()?, COMPRESSION_LEVEL));
         bytes.resize(bytes.len().next_multiple_of(PADDING_BLOCK), 0);
         Some(bytes)
     }
@@ -244,10 +243,11 @@ impl SessionRecord {
         // only the ID token names the organization.
         let of_id_token = |name| id_claims.text(name).ok().flatten();
         let mut of_login = ORGANIZATION_CLAIMS.into_iter().filter(|_| !self.is_local());
-        let organization = principal.organization_id();
-        let organization = organization.or_else(|| of_login.find_map(of_id_token));
-        let subjects = [self.body.login_subject.as_deref(), Some(principal.subject())];
-        let idp_user = subjects.into_iter().flatten().find_map(idp_user_id);
+        let organization = principal.organization_id().or_else(|| of_login.find_map(of_id_token));
+        let idp_user = [self.body.login_subject.as_deref(), Some(principal.subject())]
+            .into_iter()
+            .flatten()
+            .find_map(idp_user_id);
         let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
         let names = [
             Some(Revoked::Session(self.id())),
@@ -283,8 +283,7 @@ impl SessionRecord {
     }
 
     pub(in crate::session) fn began_at(&self) -> OffsetDateTime {
-        let since_epoch = Duration::milliseconds(self.body.created_at);
-        OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch)
+        OffsetDateTime::UNIX_EPOCH.saturating_add(Duration::milliseconds(self.body.created_at))
     }
 
     /// Whether it is kept in the shared store.
@@ -306,14 +305,17 @@ impl SessionRecord {
     /// Returns the environment's session (`ses_…`) that it began with.
     pub(crate) fn environment_session(&self) -> Option<String> {
         let of_access_token = self.body.access_claims.members().get("sid").and_then(Value::as_str);
-        let sid = of_access_token.map(str::to_owned);
-        sid.or_else(|| Some(self.identity()?.session_id()?.to_owned()))
+        of_access_token
+            .map(str::to_owned)
+            .or_else(|| Some(self.identity()?.session_id()?.to_owned()))
     }
 
     /// Returns the subject of the login that it began with.
     pub(in crate::session) fn login_subject(&self) -> Option<&str> {
-        let of_session = || self.body.access_claims.members().get("sub").and_then(Value::as_str);
-        self.body.login_subject.as_deref().or_else(of_session)
+        self.body
+            .login_subject
+            .as_deref()
+            .or_else(|| self.body.access_claims.members().get("sub").and_then(Value::as_str))
     }
 
     /// Returns the ID token of the login that it began with, as it was issued, for the
@@ -322,10 +324,9 @@ impl SessionRecord {
         if self.body.id_token_header.is_empty() {
             return None;
         }
-        let encode = |part: &[u8]| URL_SAFE_NO_PAD.encode(part);
         let (header, claims) = (&self.body.id_token_header, &self.body.id_token_claims);
-        let parts = [header.as_bytes(), claims.as_bytes(), &self.id_token_signature].map(encode);
-        Some(parts.join(".").into())
+        let parts: [&[u8]; 3] = [header.as_bytes(), claims.as_bytes(), &self.id_token_signature];
+        Some(parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".").into())
     }
 
     /// Whether the session's own limits are reached: those it began with, and the current ones.
@@ -358,8 +359,9 @@ impl SessionRecord {
         lifetimes: Lifetimes,
         now: impl Into<UnixMillis>,
     ) -> bool {
-        let recorded = self.body.idle_until.zip(lifetimes.idle);
-        recorded
+        self.body
+            .idle_until
+            .zip(lifetimes.idle)
             .is_some_and(|(until, idle)| now.into().0.saturating_add(millis(idle) / 10 * 9) > until)
     }
 
@@ -427,8 +429,10 @@ fn issued_at(claims: &Map<String, Value>) -> Option<i64> {
 }
 
 fn millis(duration: Duration) -> i64 {
-    let whole = duration.whole_seconds().saturating_mul(1000);
-    whole.saturating_add(duration.subsec_milliseconds().into())
+    duration
+        .whole_seconds()
+        .saturating_mul(1000)
+        .saturating_add(duration.subsec_milliseconds().into())
 }
 
 fn idle_until(lifetimes: Lifetimes, now: OffsetDateTime) -> Option<i64> {

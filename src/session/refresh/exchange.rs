@@ -45,8 +45,8 @@ impl StoreBackend<'_> {
         unverified: Option<&str>,
     ) -> Result<Exchanged<Refreshed>, ExchangeError> {
         let record = self.session.record();
-        let unverified = unverified.and_then(|text| self.sessions.open_unverified(record, text));
         let spent = unverified
+            .and_then(|text| self.sessions.open_unverified(record, text))
             .and_then(|tokens| tokens.refresh_token)
             .or_else(|| record.refresh_token.clone())
             .ok_or(ExchangeError::NoRefreshToken)?;

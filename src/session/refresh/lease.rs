@@ -297,8 +297,7 @@ pub(super) async fn record_presented(
         None => None,
     };
     if let Some(sealed) = sealed {
-        let entry = Entry::Newest(Sealed { generation, sealed, presented: true });
-        backend.set(seen, &entry).await?;
+        backend.set(seen, &Entry::Newest(Sealed { generation, sealed, presented: true })).await?;
     }
     Ok(())
 }

@@ -29,8 +29,7 @@ use self::lease::{Exchanged, LEASE, Outcome, RefreshBackend, Stored, Verificatio
 use self::unverified::HeldResults;
 use super::cookie::record::SessionRecord;
 use super::{Session, Sessions};
-use crate::secret::SecretString;
-use crate::shared_store::{KeyNamespace, StoreError, StoreKey};
+use crate::shared_store::{KeyNamespace, StoreError, StoreKey, unique_owner};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
@@ -72,7 +71,6 @@ pub(super) enum RefreshError {
 pub(super) struct Refreshes {
     flights: SingleFlight<(FlightId, Trigger), Result<Session, RefreshError>>,
     held: HeldResults,
-    owners: AtomicU32,
     /// Limits the leases that are released in the background.
     releases: Arc<Semaphore>,
 }
@@ -84,7 +82,7 @@ impl Refreshes {
     pub(super) fn new(tasks: &Tasks) -> Self {
         let flights = SingleFlight::tracked(tasks, "session refresh");
         let releases = Arc::new(Semaphore::new(MAX_RELEASES));
-        Self { flights, held: HeldResults::new(), owners: AtomicU32::new(0), releases }
+        Self { flights, held: HeldResults::new(), releases }
     }
 }
 
@@ -139,10 +137,11 @@ impl Sessions {
         // A task in this process has the lease.
         match self.0.refreshes.held.get(&session.flight_id()) {
             Some(Entry::Newest(Sealed { sealed, .. })) => {
-                let opened = self.unseal_stored(session.record().id(), &sealed);
-                return opened.map_or(Outcome::Unavailable, |stored| {
-                    Outcome::Refreshed(Refreshed { record: stored.record, sealed })
-                });
+                return self
+                    .unseal_stored(session.record().id(), &sealed)
+                    .map_or(Outcome::Unavailable, |stored| {
+                        Outcome::Refreshed(Refreshed { record: stored.record, sealed })
+                    });
             }
             Some(Entry::Unverified { .. }) => return Outcome::Unavailable,
             Some(Entry::Ended) | None => {}
@@ -230,15 +229,17 @@ struct StoreBackend<'a> {
 
 impl<'a> StoreBackend<'a> {
     fn new(sessions: &'a Sessions, session: &'a Session) -> Self {
-        // Unique in this process by the number, among replicas by the random part.
-        let number = sessions.0.refreshes.owners.fetch_add(1, Ordering::Relaxed);
-        let random = SecretString::random::<9>();
-        let owner = format!("{number}-{}", random.as_ref().map_or("", SecretString::expose));
-        let key = sessions.refresh_key(session.record().id());
-        let lease_key = sessions.store_key(KeyNamespace::RefreshLease, session.record().id());
-        let (started, retries) = (Instant::now(), AtomicU32::new(0));
-        let leased_at = Mutex::new(started);
-        Self { sessions, session, key, lease_key, owner, started, leased_at, retries }
+        let started = Instant::now();
+        Self {
+            sessions,
+            session,
+            key: sessions.refresh_key(session.record().id()),
+            lease_key: sessions.store_key(KeyNamespace::RefreshLease, session.record().id()),
+            owner: unique_owner(),
+            started,
+            leased_at: Mutex::new(started),
+            retries: AtomicU32::new(0),
+        }
     }
 }
 
@@ -346,8 +347,7 @@ impl RefreshBackend for StoreBackend<'_> {
     }
 
     fn is_lease_short(&self) -> bool {
-        let leased_at = self.leased_at.lock().unwrap_or_else(PoisonError::into_inner);
-        leased_at.elapsed() > MAX_LEASE_AGE
+        self.leased_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > MAX_LEASE_AGE
     }
 
     async fn exchange(&self, unverified: Option<&str>) -> Option<Exchanged<Refreshed>> {

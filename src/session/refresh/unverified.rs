@@ -40,8 +40,7 @@ impl HeldResults {
     }
 
     pub(super) fn get(&self, id: &FlightId) -> Option<Entry> {
-        let held = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        held.get(id).map(current)
+        self.results.lock().unwrap_or_else(PoisonError::into_inner).get(id).map(current)
     }
 
     fn insert(&self, id: FlightId, result: &Held) {

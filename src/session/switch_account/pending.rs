@@ -148,10 +148,10 @@ impl PendingState {
     }
 
     fn split(value: &str) -> (Self, &str) {
-        let marked = [Self::Claimed, Self::Completed]
+        [Self::Claimed, Self::Completed]
             .into_iter()
-            .find_map(|state| Some((state, value.strip_prefix(state.mark())?)));
-        marked.unwrap_or((Self::Waiting, value))
+            .find_map(|state| Some((state, value.strip_prefix(state.mark())?)))
+            .unwrap_or((Self::Waiting, value))
     }
 }
 
@@ -197,8 +197,7 @@ impl Sessions {
     pub(super) async fn claim(&self, attempt: &SwitchAttempt) -> Result<Claim, SwitchError> {
         let started = Instant::now();
         while started.elapsed() < MAX_WAIT {
-            let pending = self.pending_login(attempt).await?;
-            let pending = pending.ok_or(SwitchError::NoPendingLogin)?;
+            let pending = self.pending_login(attempt).await?.ok_or(SwitchError::NoPendingLogin)?;
             match pending.state {
                 PendingState::Completed => return Ok(Claim::Completed(pending.login.return_to)),
                 PendingState::Waiting => {

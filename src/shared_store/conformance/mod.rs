@@ -213,9 +213,7 @@ fn expect<T: PartialEq + Debug>(found: T, expected: T, what: &str) -> Checked {
     if found == expected {
         return Ok(());
     }
-    let [found, expected] = [found, expected].map(|it| {
-        let text = format!("{it:?}");
-        text.chars().take(200).collect::<String>()
-    });
+    let [found, expected] =
+        [found, expected].map(|it| format!("{it:?}").chars().take(200).collect::<String>());
     Err(format!("{what}: {found} instead of {expected}"))
 }

@@ -30,7 +30,7 @@ pub(super) async fn bytes(subject: &Subject<'_>) -> Checked {
 pub(super) async fn keys(subject: &Subject<'_>) -> Checked {
     let long = "k".repeat(300);
     let longer = format!("{long}k");
-    let ids = [
+    let mut keys: Vec<_> = [
         "id",
         "ID",
         "id ",
@@ -52,8 +52,9 @@ pub(super) async fn keys(subject: &Subject<'_>) -> Checked {
         "id\n",
         &long,
         &longer,
-    ];
-    let mut keys: Vec<_> = ids.map(|id| subject.key(id)).into();
+    ]
+    .map(|id| subject.key(id))
+    .into();
     keys.push(subject.scope.key(KeyNamespace::Session, "id"));
     keys.push(StoreScope::new([subject.scope.qualify("other")]).key(KeyNamespace::Refresh, "id"));
     for (index, key) in keys.iter().enumerate() {

@@ -168,13 +168,11 @@ impl MemoryStore {
 
     fn shard(&self, key: &StoreKey) -> Option<MutexGuard<'_, Shard>> {
         #[expect(clippy::cast_possible_truncation, reason = "any bits of the hash will do")]
-        let hash = self.hasher.hash_one(key) as usize;
-        self.shard_at(hash)
+        self.shard_at(self.hasher.hash_one(key) as usize)
     }
 
     fn shard_at(&self, number: usize) -> Option<MutexGuard<'_, Shard>> {
-        let shard = self.shards.get(number % SHARDS)?;
-        Some(shard.lock().unwrap_or_else(PoisonError::into_inner))
+        Some(self.shards.get(number % SHARDS)?.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn usage(&self, namespace: KeyNamespace) -> Option<&Usage> {
@@ -215,9 +213,8 @@ impl MemoryStore {
     /// Removes a few expired values from one shard after another, so that shards without writes are
     /// cleaned too.
     fn sweep_next(&self, now: Duration) {
-        let number = self.next_swept.fetch_add(1, Ordering::Relaxed);
         let freed = self
-            .shard_at(number)
+            .shard_at(self.next_swept.fetch_add(1, Ordering::Relaxed))
             .map(|mut shard| shard.remove_expired(now, EXPIRED_PER_WRITE, None));
         self.release_memory(freed.into_iter().flatten());
     }
@@ -228,8 +225,8 @@ impl MemoryStore {
         for number in 0..SHARDS {
             let freed = self
                 .shard_at(number)
-                .map(|mut shard| shard.remove_expired(now, RECLAIMED_PER_SHARD, Some(namespace)));
-            let freed = freed.unwrap_or_default();
+                .map(|mut shard| shard.remove_expired(now, RECLAIMED_PER_SHARD, Some(namespace)))
+                .unwrap_or_default();
             has_freed |= !freed.is_empty();
             self.release_memory(freed);
         }
@@ -239,9 +236,10 @@ impl MemoryStore {
         let Some(before) = now.checked_sub(RETRY_SCHEDULE) else { return };
         let start = self.next_swept.fetch_add(1, Ordering::Relaxed) % SHARDS;
         for number in start..start + SHARDS {
-            let freed = self.shard_at(number);
-            let freed = freed.map(|mut shard| shard.remove_handled(before, RECLAIMED_PER_SHARD));
-            let freed = freed.unwrap_or_default();
+            let freed = self
+                .shard_at(number)
+                .map(|mut shard| shard.remove_handled(before, RECLAIMED_PER_SHARD))
+                .unwrap_or_default();
             if !freed.is_empty() {
                 telemetry::webhook_ids_dropped(freed.len());
                 return self.release_memory(freed);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::{KeyNamespace, LogCursor, LogPage, StoreKey};
+use super::super::{COMPLETED, KeyNamespace, LogCursor, LogPage, StoreKey};
 
 /// Overhead of a value, besides its bytes and those of its key, which is stored twice.
 const OVERHEAD_BYTES: usize = 256;
@@ -17,9 +17,6 @@ const PAGE_ENTRIES: usize = 1000;
 /// Completed webhook messages that have been removed stay in their queue until it has this many more
 /// entries than twice the values.
 const MAX_OUTDATED: usize = 64;
-
-/// Prefix of the values of completed webhook messages.
-const HANDLED: &[u8] = b"done ";
 
 /// Times are monotonic.
 #[derive(Debug, Default)]
@@ -91,7 +88,8 @@ impl Shard {
 
     pub(super) fn set(&mut self, key: &StoreKey, bytes: Bytes, now: Duration, ttl: Duration) {
         let (number, until) = (self.next_number(), now.saturating_add(ttl));
-        if key.namespace() == KeyNamespace::WebhookEvent && bytes.starts_with(HANDLED) {
+        if key.namespace() == KeyNamespace::WebhookEvent && bytes.starts_with(COMPLETED.as_bytes())
+        {
             self.handled.push_back(CompletedMessage { key: key.clone(), number, since: now });
         }
         let expiries = self.expiries.entry(key.namespace()).or_default();
@@ -190,8 +188,7 @@ impl Shard {
         };
         let Some(entries) = self.logs.get(log) else { return page };
         let later = entries.range((Bound::Excluded(after.unwrap_or(0)), Bound::Unbounded));
-        let living = later.filter(|(_, entry)| now < entry.until);
-        for (number, entry) in living.take(PAGE_ENTRIES) {
+        for (number, entry) in later.filter(|(_, entry)| now < entry.until).take(PAGE_ENTRIES) {
             page.entries.push(entry.bytes.clone());
             page.next = LogCursor::from_text(format!("{:x} {number}", self.incarnation));
         }

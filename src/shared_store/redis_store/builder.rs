@@ -211,8 +211,9 @@ impl RedisStoreBuilder {
     }
 
     fn parse(&self, url: &str) -> Result<ConnectionInfo, ConfigError> {
-        let info = url.into_connection_info();
-        let info = info.map_err(|error| ConfigProblem::invalid("Redis URL", error.to_string()))?;
+        let info = url
+            .into_connection_info()
+            .map_err(|error| ConfigProblem::invalid("Redis URL", error.to_string()))?;
         match self.certificates() {
             Some(certificates) if is_tls(&info) => Client::build_with_tls(info, certificates)
                 .map(|client| client.get_connection_info().clone())

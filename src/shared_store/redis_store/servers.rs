@@ -72,8 +72,7 @@ impl Connection {
     }
 
     async fn check_settings(&mut self) -> Result<(), RedisStoreError> {
-        let info = self.query(&cmd("INFO")).await?;
-        check_settings(&info, matches!(self, Self::Node(_)))
+        check_settings(&self.query(&cmd("INFO")).await?, matches!(self, Self::Node(_)))
     }
 }
 
@@ -105,8 +104,9 @@ async fn ask(
 ) -> Result<Value, RedisError> {
     let mut pipeline = ::redis::pipe();
     pipeline.cmd("ASKING").ignore().add_command(cmd.clone());
-    let node = SingleNodeRoutingInfo::ByAddress { host, port };
-    let mut responses = cluster.route_pipeline(pipeline, 0, 2, node).await?;
+    let mut responses = cluster
+        .route_pipeline(pipeline, 0, 2, SingleNodeRoutingInfo::ByAddress { host, port })
+        .await?;
     responses.pop().unwrap_or(Value::Nil).extract_error()
 }
 
@@ -166,8 +166,7 @@ impl Sentinel {
                 self.name
             )));
         };
-        let client = self.client(host, port)?;
-        let mut connection = Connection::Node(connection(&client).await?);
+        let mut connection = Connection::Node(connection(&self.client(host, port)?).await?);
         if check {
             connection.check_settings().await?;
         }

@@ -160,8 +160,9 @@ impl RemoteKeys {
                 return TokenCheck::Done(result);
             }
         };
-        let fetch = self.0.limited_fetch(budget);
-        fetch.map_or(TokenCheck::Done(Err(without_fetch)), TokenCheck::Pending)
+        self.0
+            .limited_fetch(budget)
+            .map_or(TokenCheck::Done(Err(without_fetch)), TokenCheck::Pending)
     }
 
     /// Verifies a signature after the fetch that [`verify_now`](Self::verify_now) returned;
@@ -274,10 +275,7 @@ impl Shared {
     fn fetch(self: &Arc<Self>) -> Flight<bool> {
         self.flights.join((), || {
             let shared = Arc::clone(self);
-            async move {
-                let fetched = shared.source.fetch().await;
-                shared.arrived(fetched)
-            }
+            async move { shared.arrived(shared.source.fetch().await) }
         })
     }
 

@@ -94,8 +94,10 @@ impl TokenVerifier {
         scopes: &[&str],
     ) -> Result<Principal, TokenError> {
         let principal = self.verify(token).await?;
-        let has = |scope: &&str| principal.scopes().iter().any(|found| found == scope);
-        if scopes.iter().all(has) { Ok(principal) } else { Err(TokenError::InsufficientScope) }
+        match scopes.iter().all(|scope| principal.scopes().iter().any(|found| found == scope)) {
+            true => Ok(principal),
+            false => Err(TokenError::InsufficientScope),
+        }
     }
 
     /// Whether a token is valid and has all of these scopes.
@@ -244,8 +246,12 @@ impl Expectations {
         if now >= self.valid_until(&principal) {
             return Err(TokenError::Expired);
         }
-        let is_allowed = |id: &str| self.client_ids.iter().any(|allowed| allowed == id);
-        if !self.client_ids.is_empty() && !principal.client_id().is_some_and(is_allowed) {
+        if !self.client_ids.is_empty()
+            && !self
+                .client_ids
+                .iter()
+                .any(|allowed| Some(allowed.as_str()) == principal.client_id())
+        {
             return Err(TokenError::InvalidAudience);
         }
         Ok(principal)
@@ -558,10 +564,8 @@ impl<I> TokenVerifierBuilder<I> {
 
 /// Only asymmetric algorithms are allowed (RFC 8725 section 3.1).
 fn check_algorithms(algorithms: &[Algorithm]) -> Result<(), ConfigError> {
-    let symmetric = |algorithm: &Algorithm| {
-        matches!(algorithm, Algorithm::HS256 | Algorithm::HS384 | Algorithm::HS512)
-    };
-    if algorithms.is_empty() || algorithms.iter().any(symmetric) {
+    const SYMMETRIC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
+    if algorithms.is_empty() || algorithms.iter().any(|one| SYMMETRIC.contains(one)) {
         let reason = "set one or more; HMAC is not possible with published keys";
         return Err(ConfigProblem::invalid("algorithms", reason).into());
     }

@@ -42,15 +42,13 @@ pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiRe
             found.partition_point(|organization| organization.number < from)
         }
     };
-    let page = page.of(&found, start, |found| format!("organizations:{}", found.number));
-    let organizations: Vec<_> =
-        page.items.iter().map(|organization| details(&state, organization)).collect();
-    Ok(json!({
-        "organizations": organizations,
-        "next_page_token": page.next_page_token,
-        "prev_page_token": page.prev_page_token,
-        "total_size": found.len(),
-    }))
+    Ok(page.response(
+        "organizations",
+        &found,
+        start,
+        |organization| format!("organizations:{}", organization.number),
+        |organization| details(&state, organization),
+    ))
 }
 
 pub(super) fn get(environment: &Environment, id: &str) -> ApiResult {
