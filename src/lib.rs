@@ -153,7 +153,8 @@ pub use self::require_token::RequireToken;
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub use self::sandbox::Sandbox;
 pub use self::scalekit::Scalekit;
-pub use self::session::{Session, SessionSecret, Sessions};
+pub use self::session::{Session, Sessions};
+pub use self::session_secret::SessionSecret;
 pub use self::token::Principal;
 pub use self::util::tasks::UnfinishedTasks;
 pub use self::webhook_verify::WebhookVerify;

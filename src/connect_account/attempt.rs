@@ -38,7 +38,7 @@ impl ConnectAttempt {
     }
 
     /// Whether this user began it, for this account.
-    pub(super) fn is_of(
+    pub(super) fn belongs_to(
         &self,
         connect: &ConnectAccount,
         session: &Session,

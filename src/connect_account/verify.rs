@@ -67,7 +67,7 @@ impl Verify {
         session: &Session,
     ) -> Result<Option<Url>, ConnectAccountError> {
         let identifier = self.0.identifier(session);
-        if !attempt.is_of(&self.0, session, &identifier) {
+        if !attempt.belongs_to(&self.0, session, &identifier) {
             return Err(ConnectAccountError::UserMismatch);
         }
         let verified = self.0.accounts().verify_user(auth_request_id, &identifier).await;

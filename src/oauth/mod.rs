@@ -28,7 +28,7 @@ pub use self::authorization_url::AuthorizationRequest;
 pub use self::logout_url::{IdTokenHint, LogoutRequest};
 pub use self::pkce::CodeVerifier;
 pub use self::sso_error::{ErrorOrigin, SsoError};
-pub use self::token_endpoint::{OAuthError, TokenResponse, Unavailable};
+pub use self::token_endpoint::{OAuthError, TokenEndpointUnavailable, TokenResponse};
 
 pub(crate) use self::authorization_url::DEFAULT_SCOPES;
 pub(crate) use self::token_endpoint::is_error_code;

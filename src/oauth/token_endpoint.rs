@@ -117,7 +117,7 @@ pub enum OAuthError {
     },
     /// The environment is unreachable, overloaded or failing. Try again later.
     #[error("the token endpoint is unavailable: {0}")]
-    Unavailable(#[source] Unavailable),
+    Unavailable(#[source] TokenEndpointUnavailable),
     /// The response is not the token endpoint's: the environment URL may be wrong.
     #[error("the token endpoint sent an unexpected response: {0} (check the environment URL)")]
     UnexpectedResponse(&'static str),
@@ -126,7 +126,7 @@ pub enum OAuthError {
 /// Why the token endpoint is unavailable.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Unavailable {
+pub enum TokenEndpointUnavailable {
     /// There was no response.
     #[error("{0} (check the environment URL, the network and any proxy)")]
     NoResponse(#[source] HttpClientError),
@@ -137,7 +137,7 @@ pub enum Unavailable {
 
 impl From<HttpClientError> for OAuthError {
     fn from(error: HttpClientError) -> Self {
-        Self::Unavailable(Unavailable::NoResponse(error))
+        Self::Unavailable(TokenEndpointUnavailable::NoResponse(error))
     }
 }
 
@@ -180,7 +180,7 @@ fn read_response(response: &Response<Bytes>, sent: &[u8]) -> Result<TokenRespons
         });
     }
     if status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error() {
-        return Err(OAuthError::Unavailable(Unavailable::Status(status)));
+        return Err(OAuthError::Unavailable(TokenEndpointUnavailable::Status(status)));
     }
     if status.is_redirection() {
         return Err(OAuthError::UnexpectedResponse("a redirect"));

@@ -16,8 +16,8 @@ use crate::middleware::route_rejection::RouteError as _;
 use crate::middleware::route_rejection::redirect;
 use crate::secret::SecretString;
 use crate::session::{
-    BeginLoginError, CreateSessionError, EmailLogin, LocalSession, LoginHookError, Session,
-    SessionCookies, SessionUnavailable, SingleUse, UnconfirmedIdentity, UnconfirmedLogin, User,
+    BeginLoginError, CreateSessionError, EmailLogin, LocalSession, LoginHookError, SessionCookies,
+    SessionUnavailable, SingleUse, UnconfirmedIdentity, UnconfirmedLogin, User,
 };
 use crate::shared_store::KeyNamespace;
 use crate::util::email::fold_email;
@@ -198,7 +198,7 @@ impl PasswordlessLogin {
             }
         };
         let EmailLogin { verified, .. } = &login;
-        if credential.attempt().is_some_and(|attempt| !is_of(verified, attempt)) {
+        if credential.attempt().is_some_and(|attempt| !is_for_attempt(verified, attempt)) {
             telemetry::login_failed(PasswordlessLoginError::StateMismatch.code(), None);
             return Err(PasswordlessLoginError::StateMismatch);
         }
@@ -336,7 +336,7 @@ fn subject(verified: &VerifiedEmail) -> String {
 }
 
 /// Whether the verification belongs to this attempt; compared in constant time.
-fn is_of(verified: &VerifiedEmail, attempt: &EmailAttempt) -> bool {
+fn is_for_attempt(verified: &VerifiedEmail, attempt: &EmailAttempt) -> bool {
     verified.state.as_ref().is_some_and(|state| *state == attempt.state)
 }
 

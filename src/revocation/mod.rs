@@ -471,7 +471,7 @@ impl State {
             telemetry::revocations_nearly_full(len, MAX_WITH_POSITION);
         }
         if len < MAX_WITH_POSITION / 4 && known.is_nearly_full {
-            telemetry::revocations_have_room();
+            telemetry::revocations_capacity_restored();
         }
         known.is_nearly_full = len >= MAX_WITH_POSITION / if known.is_nearly_full { 4 } else { 2 };
     }

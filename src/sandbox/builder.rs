@@ -90,7 +90,7 @@ impl SandboxBuilder {
         self
     }
 
-    /// Allows a post-logout redirect URI; see [`Sandbox::register_post_logout_redirect_uri`].
+    /// Allows a post-logout redirect URI, by the rules of [`Sandbox::register_redirect_uri`].
     pub fn post_logout_redirect_uri(mut self, uri: &str) -> Self {
         self.post_logout_redirect_uris.insert(uri.to_owned());
         self

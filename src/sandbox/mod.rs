@@ -30,9 +30,9 @@
 //!
 //! # Single sign-on
 //!
-//! Each organization has a [`Connection`] for its e-mail domains: Acme's is Okta by SAML, Globex's
-//! Microsoft Entra ID by OIDC, and that of the Test Organization is the simulator that every
-//! environment comes with. An authorization request selects one by `connection_id`, by
+//! Each organization has a [`SandboxConnection`] for its e-mail domains: Acme's is Okta by SAML,
+//! Globex's Microsoft Entra ID by OIDC, and that of the Test Organization is the simulator that
+//! every environment comes with. An authorization request selects one by `connection_id`, by
 //! `organization_id`, by `domain` or `domain_hint`, or by the address in `login_hint`; the first of
 //! these that is present decides. The sandbox then shows a page of that organization's identity
 //! provider: to sign in, to cancel, or to fail with an error of an identity provider. A connection
@@ -91,7 +91,7 @@
 //! Behind the connection `gmail` is a simulated Gmail: accounts are created, authorized by their
 //! users and used through `/api/v1` and `/proxy`. An authorization link shows a page to browsers; a
 //! program that opens it authorizes the application at once. [`Sandbox::consent`] does so for
-//! tests, [`ConnectedAccounts::expire`] and [`ConnectedAccounts::disconnect`] end it.
+//! tests, [`SandboxConnectedAccounts::expire`] and [`SandboxConnectedAccounts::disconnect`] end it.
 //!
 //! # Access
 //!
@@ -175,7 +175,7 @@ use crate::secret::SecretString;
 pub use self::browser::LoginFailed;
 pub use self::builder::SandboxBuilder;
 pub use self::client::SandboxClient;
-pub use self::connected_accounts::control::ConnectedAccounts;
+pub use self::connected_accounts::control::SandboxConnectedAccounts;
 pub use self::connections::control::Connections;
 pub use self::directories::control::Directories;
 pub use self::faults::control::{Faults, HeldRequests, Requests};
@@ -184,20 +184,20 @@ pub use self::hosted_login::idp_initiated::NewIdpInitiatedLogin;
 pub use self::mail::control::Mail;
 pub use self::mcp::control::Mcp;
 pub use self::server::SandboxServer;
-pub use self::state::connected_accounts::ConnectedAccount;
-pub use self::state::connections::Connection;
+pub use self::state::connected_accounts::SandboxConnectedAccount;
+pub use self::state::connections::SandboxConnection;
 pub use self::state::directory_records::{
-    DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser,
+    NewDirectoryGroup, NewDirectoryUser, SandboxDirectoryGroup, SandboxDirectoryUser,
 };
 pub use self::state::faults::{Endpoint, Fault};
 pub use self::state::mail::{OutboxMail, PasswordlessType};
 pub use self::state::resources::{NewResource, ResourceIssuer};
 pub use self::state::token_faults::{Signing, TokenDraft, TokenFault, TokenKind};
-pub use self::state::users::{NewUser, Organization, User};
+pub use self::state::users::{NewUser, SandboxOrganization, SandboxUser};
 pub use self::state::webhooks::{Delivery, DeliveryAttempt, DeliveryState};
 pub use self::tokens::control::Tokens;
 pub use self::tokens::keys::Keys;
-pub use self::users::control::{Organizations, Users};
+pub use self::users::control::{SandboxOrganizations, Users};
 pub use self::webhooks::control::Webhooks;
 pub use self::webhooks::endpoint::WebhookEndpoint;
 
@@ -286,12 +286,6 @@ impl Sandbox {
         self.environment.lock().redirect_uris.insert(uri.to_owned());
     }
 
-    /// Allows a post-logout redirect URI, by the rules of
-    /// [`register_redirect_uri`](Self::register_redirect_uri).
-    pub fn register_post_logout_redirect_uri(&self, uri: &str) {
-        self.environment.lock().post_logout_redirect_uris.insert(uri.to_owned());
-    }
-
     /// Opens an authorization URL in a new browser, signs in as this user at the page that is
     /// shown, the environment's or an identity provider's, and returns the URL the browser is sent
     /// back to, with its `code` and `state` or its `error`.
@@ -332,8 +326,8 @@ impl Sandbox {
 
     /// Connected accounts.
     #[must_use]
-    pub fn connected_accounts(&self) -> ConnectedAccounts<'_> {
-        ConnectedAccounts { environment: &self.environment }
+    pub fn connected_accounts(&self) -> SandboxConnectedAccounts<'_> {
+        SandboxConnectedAccounts { environment: &self.environment }
     }
 
     /// Connections of organizations.
@@ -380,8 +374,8 @@ impl Sandbox {
 
     /// Organizations.
     #[must_use]
-    pub fn organizations(&self) -> Organizations<'_> {
-        Organizations { environment: &self.environment }
+    pub fn organizations(&self) -> SandboxOrganizations<'_> {
+        SandboxOrganizations { environment: &self.environment }
     }
 
     /// Counts of requests.

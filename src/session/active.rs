@@ -8,7 +8,6 @@ use futures::future::try_join_all;
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use super::cookie::record::SessionRecord;
 use super::store::Reference;
 use super::{Session, SessionHandle, Sessions};
 use crate::api::ApiError;
@@ -200,14 +199,15 @@ impl Sessions {
         let values = try_join_all(all.iter().map(|one| self.stored_value(&one.id))).await?;
         let mut valid = Vec::new();
         for (one, value) in all.into_iter().zip(values) {
-            if match value {
+            let is_valid = match value {
                 Some(value) => self
                     .open_stored(&one.id, &value)
                     .filter(|stored| !stored.record.is_past_limits(self.0.lifetimes, now))
                     .and_then(|stored| stored.record.into_session())
                     .is_some_and(|session| !self.0.revocations.is_revoked(session.revocable())),
                 None => self.may_lack(&one.id, one.sealed_at),
-            } {
+            };
+            if is_valid {
                 valid.push(one);
             }
         }
@@ -219,10 +219,12 @@ impl Sessions {
         session: &Session,
     ) -> Result<Vec<ActiveSession>, ActiveSessionsError> {
         let now = self.0.scalekit.clock().now();
-        let records =
-            self.indexed(session).await?.iter().rev().map(|one| self.read_stored(&one.id));
-        let valid = try_join_all(records).await?.into_iter().flatten().map(|there| there.record);
-        Ok(valid
+        let all = self.indexed(session).await?;
+        let stored = try_join_all(all.iter().rev().map(|one| self.read_stored(&one.id))).await?;
+        Ok(stored
+            .into_iter()
+            .flatten()
+            .map(|there| there.record)
             .filter(|record| record.is_local() && !record.is_past_limits(self.0.lifetimes, now))
             .map(|record| ActiveSession {
                 id: record.id().to_owned(),

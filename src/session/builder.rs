@@ -15,14 +15,15 @@ use super::paths::{PathSettings, check_origin};
 use super::refresh::Refreshes;
 use super::store::SessionCache;
 use super::{
-    Inner, KeyRing, LocalSession, LoginHook, LoginHookError, SessionSecret, Sessions,
-    SwitchAccountPage, SwitchConfirmation, VerifiedIdentity,
+    Inner, KeyRing, LocalSession, LoginHook, LoginHookError, Sessions, SwitchAccountPage,
+    SwitchConfirmation, VerifiedIdentity,
 };
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::body_limits::BodyLimits;
 use crate::oauth::DEFAULT_SCOPES;
 use crate::revocation::{self, Revocations, Staleness};
 use crate::scalekit::Scalekit;
+use crate::session_secret::SessionSecret;
 use crate::shared_store::{MemoryStore, SharedStore, TimedStore};
 use crate::util::request_dedup::{RESULT_TTL, SharedResults};
 use crate::util::single_flight::SingleFlight;

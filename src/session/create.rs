@@ -305,7 +305,7 @@ impl Sessions {
                 telemetry::internal_error("session_index", &error);
             }
         }
-        self.mark_begun(&session).await;
+        self.add_markers(&session).await;
         // A late response for the replaced session must not restore it.
         if let Some(replaced) = replaced
             && let Err(error) = self.end(&replaced).await

@@ -108,17 +108,17 @@ pub enum Deprovisioned {
     /// The event ends no sessions.
     NotApplicable,
     /// Matching sessions have begun in this app, and are ended.
-    Matched(RevokedSessions),
+    Matched(RevocationScope),
     /// Matching sessions are revoked, but none is known to have begun in this app. Or the event does
     /// not name the sessions, for instance because it is not [complete](WebhookEvent::is_complete):
     /// none is revoked.
-    Unmatched(RevokedSessions),
+    Unmatched(RevocationScope),
 }
 
 /// The sessions that an event ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RevokedSessions {
+pub enum RevocationScope {
     /// One session.
     Session,
     /// All sessions of a user, of one organization or of all.
@@ -236,7 +236,7 @@ impl Deprovisioning {
         let known = self.known_user(event, &names, is_active).await;
         if let Ok(Some(user)) = &known {
             names = user.names.iter().copied().map(Revoked::Recorded).collect();
-            whose = whose.or_else(|| user.has_ended().then_some(RevokedSessions::User));
+            whose = whose.or_else(|| user.has_ended().then_some(RevocationScope::User));
         }
         let result = known.map(drop);
         let Some(whose) = whose else {
@@ -253,7 +253,7 @@ impl Deprovisioning {
         .fold(result, Result::and)?;
         let mut is_matched = false;
         for name in names {
-            is_matched = is_matched || self.sessions.has_begun(name).await?;
+            is_matched = is_matched || self.sessions.has_marker(name).await?;
         }
         telemetry::deprovisioned(event.event_type(), is_matched);
         Ok(match is_matched {
@@ -279,22 +279,22 @@ impl Deprovisioning {
     }
 
     /// Whose sessions such an event ends, whatever names it has.
-    fn revokes(&self, event: &WebhookEvent, names: &[Revoked<'_>]) -> Option<RevokedSessions> {
+    fn revokes(&self, event: &WebhookEvent, names: &[Revoked<'_>]) -> Option<RevocationScope> {
         match event.payload() {
             EventPayload::UserLogout(_) => Some(match names {
-                [Revoked::User(_)] => RevokedSessions::User,
-                _ => RevokedSessions::Session,
+                [Revoked::User(_)] => RevocationScope::User,
+                _ => RevocationScope::Session,
             }),
             EventPayload::DirectoryUserUpdated(user) if user.active != Some(false) => None,
             EventPayload::DirectoryUserDeleted(_)
             | EventPayload::DirectoryUserUpdated(_)
-            | EventPayload::UserOrganizationMembershipDeleted(_) => Some(RevokedSessions::User),
-            EventPayload::OrganizationDeleted(_) => Some(RevokedSessions::Organization),
+            | EventPayload::UserOrganizationMembershipDeleted(_) => Some(RevocationScope::User),
+            EventPayload::OrganizationDeleted(_) => Some(RevocationScope::Organization),
             EventPayload::DirectoryDisabled(_) if self.on_directory_disabled => {
-                Some(RevokedSessions::Organization)
+                Some(RevocationScope::Organization)
             }
             EventPayload::SsoDisabled(_) | EventPayload::SsoDeleted(_) if self.on_sso_disabled => {
-                Some(RevokedSessions::Organization)
+                Some(RevocationScope::Organization)
             }
             _ => None,
         }

@@ -12,13 +12,13 @@ use time::{Duration, OffsetDateTime};
 
 use super::cookie::record::SessionRecord;
 use super::{
-    Lifetimes, Load, LoadedSession, NewSession, NewTokens, Session, SessionSecret, Sessions,
-    SessionsBuilder,
+    Lifetimes, Load, LoadedSession, NewSession, NewTokens, Session, Sessions, SessionsBuilder,
 };
 use crate::clock::ManualClock;
 use crate::http_client::UnreachableClient;
 use crate::revocation::RecordedPosition;
 use crate::scalekit::Scalekit;
+use crate::session_secret::SessionSecret;
 use crate::shared_store;
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 

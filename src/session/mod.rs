@@ -1,10 +1,11 @@
 //! Sessions in sealed cookies, with automatic refresh of their tokens.
 //!
-//! * A session is sealed with AES-256-GCM-SIV under a key derived from the [`SessionSecret`]. Its
-//!   associated data contains the cookie's name, its purpose, the format version, and the
-//!   environment, client ID, redirect URI, [base path](SessionsBuilder::base_path) and
-//!   [name](SessionsBuilder::name) of the sessions: a cookie opens only in the context that it was
-//!   sealed for. Secrets rotate: the newest one seals, and older ones still open.
+//! * A session is sealed with AES-256-GCM-SIV under a key derived from the
+//!   [`SessionSecret`](crate::SessionSecret). Its associated data contains the cookie's name, its
+//!   purpose, the format version, and the environment, client ID, redirect URI, [base
+//!   path](SessionsBuilder::base_path) and [name](SessionsBuilder::name) of the sessions: a cookie
+//!   opens only in the context that it was sealed for. Secrets rotate: the newest one seals, and
+//!   older ones still open.
 //! * The cookie is `__Host-scalekit_session`: `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/`. If
 //!   the redirect URI is `http` on loopback, it is `scalekit_session` without `Secure`, because
 //!   Safari stores no secure cookies there. A large session is split over up to three cookies.
@@ -34,7 +35,6 @@
 //! ```
 
 pub(crate) mod active;
-mod begun_sessions;
 mod builder;
 pub(crate) mod cookie;
 pub(crate) mod create;
@@ -53,6 +53,7 @@ mod paths;
 pub(crate) mod pending_cookies;
 mod recent_login;
 mod refresh;
+mod session_markers;
 mod single_use;
 pub(crate) mod store;
 mod switch_account;
@@ -71,14 +72,13 @@ pub use self::active::{ActiveSession, ActiveSessionsError};
 pub use self::builder::SessionsBuilder;
 pub use self::create::{CreateSessionError, LocalSession, SessionCookies};
 pub use self::deprovisioning::{
-    Deprovisioned, Deprovisioning, DeprovisioningError, RevokedSessions,
+    Deprovisioned, Deprovisioning, DeprovisioningError, RevocationScope,
 };
 pub use self::extension::Session;
 pub use self::login_hook::LoginHookError;
 pub use self::switch_account::SwitchConfirmation;
 pub use self::user::User;
 pub use self::verified_identity::VerifiedIdentity;
-pub use crate::session_secret::SessionSecret;
 
 pub(crate) use self::cookie::names::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentPieces};
 pub(crate) use self::cookie::record::{NewSession, NewTokens};

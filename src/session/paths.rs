@@ -301,7 +301,8 @@ pub(super) fn check_origin(text: &str) -> Result<(), ConfigError> {
 mod tests {
     use crate::http_client::UnreachableClient;
     use crate::scalekit::Scalekit;
-    use crate::session::{SessionSecret, Sessions, SessionsBuilder};
+    use crate::session::{Sessions, SessionsBuilder};
+    use crate::session_secret::SessionSecret;
 
     fn good() -> SessionsBuilder {
         let scalekit = Scalekit::builder("https://acme.test", "skc_1", "hush");

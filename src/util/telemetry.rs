@@ -213,8 +213,8 @@ pub(crate) fn revocations_nearly_full(count: usize, max: usize) {
 }
 
 /// Less than a quarter of them are in use again.
-pub(crate) fn revocations_have_room() {
-    tracing::info!(target: TARGET, "revocations_have_room");
+pub(crate) fn revocations_capacity_restored() {
+    tracing::info!(target: TARGET, "revocations_capacity_restored");
     gauge!("tower_scalekit_revocations_nearly_full", 0.0);
 }
 
@@ -232,8 +232,8 @@ pub(crate) fn memory_store_nearly_full(namespace: impl Debug, bytes: usize, max_
 }
 
 /// Less than half of the memory for a namespace is in use again.
-pub(crate) fn memory_store_has_room(namespace: impl Debug) {
-    tracing::info!(target: TARGET, ?namespace, "memory_store_has_room");
+pub(crate) fn memory_store_capacity_restored(namespace: impl Debug) {
+    tracing::info!(target: TARGET, ?namespace, "memory_store_capacity_restored");
     gauge!("tower_scalekit_memory_store_nearly_full", namespace, 0.0);
 }
 

@@ -1,7 +1,7 @@
 //! Enterprise single sign-on in the example `sso`: from the app, and from the company's portal.
 
 use tower_scalekit::Sandbox;
-use tower_scalekit::sandbox::{NewIdpInitiatedLogin, Organization};
+use tower_scalekit::sandbox::{NewIdpInitiatedLogin, SandboxOrganization};
 
 use crate::app::{App, Environment};
 use crate::browser::Browser;
@@ -19,14 +19,14 @@ async fn started() -> (App, Environment) {
     (app, environment)
 }
 
-fn test_organization(environment: &Environment) -> Organization {
+fn test_organization(environment: &Environment) -> SandboxOrganization {
     let all = environment.sandbox.organizations().list();
     let found = all.into_iter().find(|one| one.domains.iter().any(|own| own == "example.com"));
     found.expect("the test organization")
 }
 
 /// Asserts the user of `/api/me`.
-async fn assert_logged_in(browser: &Browser, app: &App, organization: &Organization) {
+async fn assert_logged_in(browser: &Browser, app: &App, organization: &SandboxOrganization) {
     let me = browser.fetch("/api/me", 1).await.remove(0)["body"].take();
     assert_eq!(me["email"], ANA, "{me}");
     assert_eq!(me["organization_id"], organization.id, "{me}");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::{ChildStdout, Command};
 use tokio::time::timeout;
-use tower_scalekit::sandbox::{ConnectedAccount, Endpoint, Fault};
+use tower_scalekit::sandbox::{Endpoint, Fault, SandboxConnectedAccount};
 
 use crate::processes::PATIENCE;
 use crate::running::{Environment, command, command_on_a_terminal};
@@ -24,7 +24,7 @@ impl Environment {
         self.agent(arguments).output().await.unwrap()
     }
 
-    fn account(&self) -> ConnectedAccount {
+    fn account(&self) -> SandboxConnectedAccount {
         self.sandbox.connected_accounts().get("gmail", "user_123").unwrap()
     }
 

@@ -12,7 +12,9 @@ use hyper_util::rt::TokioExecutor;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tower_scalekit::sandbox::{DirectoryUser, NewDirectoryUser, SandboxServer, WebhookEndpoint};
+use tower_scalekit::sandbox::{
+    NewDirectoryUser, SandboxDirectoryUser, SandboxServer, WebhookEndpoint,
+};
 use tower_scalekit::{Sandbox, SessionSecret, Sessions};
 
 use crate::processes::{Program, fresh_folder};
@@ -114,7 +116,7 @@ impl App {
     }
 }
 
-pub fn shown(user: &DirectoryUser) -> Value {
+pub fn shown(user: &SandboxDirectoryUser) -> Value {
     json!({
         "id": user.id,
         "email": user.email,

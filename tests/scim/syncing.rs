@@ -5,7 +5,7 @@ use std::time::Instant;
 use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use tower_scalekit::sandbox::{DirectoryUser, Endpoint, HeldRequests};
+use tower_scalekit::sandbox::{Endpoint, HeldRequests, SandboxDirectoryUser};
 
 use crate::app::{App, World, amount};
 use crate::processes::PATIENCE;
@@ -56,7 +56,11 @@ async fn the_table_is_the_directory_after_a_sync_that_was_killed_and_events_mean
 }
 
 /// Sends changes while the sync waits; returns the user whose deletion no listing contains.
-async fn live_events(world: &World, app: &App, users: &[DirectoryUser]) -> DirectoryUser {
+async fn live_events(
+    world: &World,
+    app: &App,
+    users: &[SandboxDirectoryUser],
+) -> SandboxDirectoryUser {
     let (sandbox, before) = (&world.sandbox, messages(world).len());
     let [early, late] = [&users[5], &users[users.len() - 3]];
     for user in [early, late] {
@@ -117,7 +121,7 @@ fn silently(world: &World, change: impl FnOnce()) {
     assert!(world.sandbox.directories().set_enabled(&world.directory, true));
 }
 
-fn without(mut users: Vec<Value>, user: &DirectoryUser) -> Vec<Value> {
+fn without(mut users: Vec<Value>, user: &SandboxDirectoryUser) -> Vec<Value> {
     users.retain(|shown| shown["id"] != user.id);
     users
 }

@@ -13,8 +13,8 @@ use time::format_description::well_known::Rfc3339;
 use tower::ServiceExt as _;
 use tower_scalekit::WebhookVerify;
 use tower_scalekit::http_client::ServiceClient;
-use tower_scalekit::sandbox::{DeliveryState, DirectoryUser};
-use tower_scalekit::session::{Deprovisioned, Deprovisioning, LocalSession, RevokedSessions, User};
+use tower_scalekit::sandbox::{DeliveryState, SandboxDirectoryUser};
+use tower_scalekit::session::{Deprovisioned, Deprovisioning, LocalSession, RevocationScope, User};
 use tower_scalekit::shared_store::MemoryStore;
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::webhook_verify::WebhookSecret;
@@ -22,8 +22,8 @@ use tower_scalekit::webhook_verify::WebhookSecret;
 use crate::store::FlakyStore;
 use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, send};
 
-pub(crate) const MATCHED_USER: Deprovisioned = Deprovisioned::Matched(RevokedSessions::User);
-pub(crate) const UNMATCHED_USER: Deprovisioned = Deprovisioned::Unmatched(RevokedSessions::User);
+pub(crate) const MATCHED_USER: Deprovisioned = Deprovisioned::Matched(RevocationScope::User);
+pub(crate) const UNMATCHED_USER: Deprovisioned = Deprovisioned::Unmatched(RevocationScope::User);
 
 /// Handles the sandbox's webhooks, as `saaskit` does.
 pub(crate) fn listen(world: &World, deprovisioning: Deprovisioning) {
@@ -55,7 +55,7 @@ pub(crate) fn organization_id(world: &World, name: &str) -> String {
     organizations.iter().find(|one| one.display_name.starts_with(name)).unwrap().id.clone()
 }
 
-pub(crate) fn in_directory(world: &World, organization: &str, email: &str) -> DirectoryUser {
+pub(crate) fn in_directory(world: &World, organization: &str, email: &str) -> SandboxDirectoryUser {
     let directory =
         world.sandbox.directories().first_id(&organization_id(world, organization)).unwrap();
     let users = world.sandbox.directories().users(&directory);
@@ -96,7 +96,7 @@ async fn a_user_set_inactive_in_the_directory_is_logged_out_and_may_log_in_again
     listen(&world, Deprovisioning::new(&world.sessions));
     let jane = world.logged_in(JANE).await;
     let user = in_directory(&world, "Acme", JANE);
-    let change = |change: fn(&mut DirectoryUser)| {
+    let change = |change: fn(&mut SandboxDirectoryUser)| {
         assert!(world.sandbox.directories().update_user(&user.id, change));
     };
     change(|user| user.given_name = "Janet".into());
@@ -341,7 +341,7 @@ async fn apply_returns_what_it_matched_on_every_replica() {
     assert_eq!(deprovisioning.apply(&created).await.unwrap(), Deprovisioned::NotApplicable);
     let deleted = event("organization.deleted", &json!({"id": "org_1"}));
     let deleted = WebhookEvent::parse(deleted.to_string().as_bytes()).unwrap();
-    let expected = Deprovisioned::Matched(RevokedSessions::Organization);
+    let expected = Deprovisioned::Matched(RevocationScope::Organization);
     assert_eq!(deprovisioning.apply(&deleted).await.unwrap(), expected);
 }
 
@@ -359,7 +359,7 @@ async fn an_event_whose_names_could_not_be_read_is_unmatched() {
         (
             "user.logout",
             format!(r#"{{"user_session": {{"session_id": "ses_1", {out_of_range}}}}}"#),
-            Deprovisioned::Unmatched(RevokedSessions::Session),
+            Deprovisioned::Unmatched(RevocationScope::Session),
         ),
         (
             "user.login",

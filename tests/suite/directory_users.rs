@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use tower_scalekit::sandbox::NewDirectoryUser;
 use tower_scalekit::session::{
-    Deprovisioned, Deprovisioning, DeprovisioningError, LocalSession, RevokedSessions,
+    Deprovisioned, Deprovisioning, DeprovisioningError, LocalSession, RevocationScope,
 };
 use tower_scalekit::shared_store::{KeyNamespace, StoreError};
 use tower_scalekit::webhook::WebhookEvent;
@@ -441,7 +441,7 @@ async fn the_hook_gets_each_event_that_matches_no_session() {
     apply("evt_nameless", DELETED, json!({})).await;
     let logout = json!({"user_session": {"session_id": "ses_unknown"}});
     let logout = apply("evt_logout", "user.logout", logout).await;
-    assert_eq!(logout, Deprovisioned::Unmatched(RevokedSessions::Session));
+    assert_eq!(logout, Deprovisioned::Unmatched(RevocationScope::Session));
     assert_eq!(*unmatched.lock().unwrap(), ["evt_unknown", "evt_nameless", "evt_logout"]);
 }
 

@@ -84,6 +84,23 @@ impl World {
         Self { clock, store, layers, apps, handled, go, held }
     }
 
+    /// Delivers a message whose sender disconnects while it is committed. Returns what lets the
+    /// commit continue.
+    async fn leave_during_commit(world: &Arc<Self>, id: &'static str) -> Arc<Notify> {
+        let sender = Arc::clone(world);
+        let leaving = tokio::spawn(async move { sender.deliver(0, id, "hold the commit").await });
+        let commit = loop {
+            if let Some(commit) = world.held.lock().unwrap().take() {
+                break commit;
+            }
+            tokio::task::yield_now().await;
+        };
+        world.settle().await;
+        leaving.abort();
+        assert!(leaving.await.is_err());
+        commit
+    }
+
     async fn deliver(&self, replica: usize, id: &str, body: &str) -> Response<Bytes> {
         let at = self.clock.clock().now().unix_timestamp();
         send(&self.apps[replica], signed("webhook", id, at, body, 1)).await
@@ -201,19 +218,7 @@ async fn a_commit_continues_when_the_store_fails_and_the_sender_disconnects() {
     assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
     assert_eq!(world.handled(), 1, "the third attempt succeeded");
 
-    let leaving = tokio::spawn({
-        let world = Arc::clone(&world);
-        async move { world.deliver(0, "msg_2", "hold the commit").await }
-    });
-    let commit = loop {
-        if let Some(commit) = world.held.lock().unwrap().take() {
-            break commit;
-        }
-        tokio::task::yield_now().await;
-    };
-    world.settle().await;
-    leaving.abort();
-    assert!(leaving.await.is_err());
+    let commit = World::leave_during_commit(&world, "msg_2").await;
     commit.notify_one();
     world.settle().await;
     assert_eq!(world.deliver(1, "msg_2", "200").await.status(), StatusCode::OK);
@@ -225,19 +230,7 @@ async fn shutdown_waits_for_the_settlement_of_messages() {
     let world = Arc::new(World::new());
     let [layer, _] = &world.layers;
     assert_eq!(layer.shutdown(Duration::ZERO).await, Ok(()));
-    let leaving = tokio::spawn({
-        let world = Arc::clone(&world);
-        async move { world.deliver(0, "msg_1", "hold the commit").await }
-    });
-    let commit = loop {
-        if let Some(commit) = world.held.lock().unwrap().take() {
-            break commit;
-        }
-        tokio::task::yield_now().await;
-    };
-    world.settle().await;
-    leaving.abort();
-    assert!(leaving.await.is_err());
+    let commit = World::leave_during_commit(&world, "msg_1").await;
     let unfinished = layer.shutdown(Duration::from_secs(1)).await.unwrap_err();
     assert_eq!(unfinished.to_string(), "unfinished at shutdown: 1 webhook completion");
     commit.notify_one();

@@ -34,7 +34,7 @@ mod details;
 mod domain;
 
 use http::Method;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 pub use self::details::{Connection, ConnectionProvider, ConnectionStatus, ConnectionType};

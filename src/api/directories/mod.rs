@@ -43,7 +43,7 @@
 mod details;
 
 use http::Method;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use time::OffsetDateTime;
 
 pub use self::details::{

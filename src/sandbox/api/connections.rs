@@ -9,7 +9,7 @@ use super::{ApiErrorResponse, ApiResult, checked};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
-use crate::sandbox::state::connections::Connection;
+use crate::sandbox::state::connections::SandboxConnection;
 
 /// Only enabled ones, unless all are requested.
 pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
@@ -72,7 +72,7 @@ fn known_connection<'a>(
     state: &'a State,
     organization_id: &str,
     id: &str,
-) -> Result<&'a Connection, ApiErrorResponse> {
+) -> Result<&'a SandboxConnection, ApiErrorResponse> {
     let organization = known_organization(state, organization_id)?;
     let id = checked(id, "conn_", "connection_id must start with conn_")?;
     state
@@ -83,7 +83,7 @@ fn known_connection<'a>(
 }
 
 /// `connectionsListConnection`
-fn list_details(state: &State, connection: &Connection) -> Value {
+fn list_details(state: &State, connection: &SandboxConnection) -> Value {
     let organization = state.users.organization(&connection.organization_id);
     let organization_name = organization.map_or("", |organization| &organization.display_name);
     json!({
@@ -102,7 +102,7 @@ fn list_details(state: &State, connection: &Connection) -> Value {
 }
 
 /// `connectionsConnection`
-fn details(state: &State, connection: &Connection) -> Value {
+fn details(state: &State, connection: &SandboxConnection) -> Value {
     let domains = connection.domains.iter().map(|domain| {
         json!({
             "domain": domain,

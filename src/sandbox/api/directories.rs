@@ -19,7 +19,7 @@ use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
 use crate::sandbox::state::directories::Directory;
-use crate::sandbox::state::directory_records::{DirectoryGroup, DirectoryUser};
+use crate::sandbox::state::directory_records::{SandboxDirectoryGroup, SandboxDirectoryUser};
 
 pub(super) fn list(environment: &Environment, organization_id: &str) -> ApiResult {
     let state = environment.lock();
@@ -69,7 +69,7 @@ pub(super) fn users(
     let state = environment.lock();
     let directory = known_directory(&state, organization_id, directory_id)?;
     let sizes = state.directories.sizes(directory_id);
-    let is_wanted = |user: &DirectoryUser| {
+    let is_wanted = |user: &SandboxDirectoryUser| {
         is_after(user.updated_at, updated_after) && group_id.is_none_or(|id| user.is_in(id))
     };
     let users = state.directories.users_of(&directory.id);
@@ -90,7 +90,7 @@ pub(super) fn groups(
     let state = environment.lock();
     let directory = known_directory(&state, organization_id, directory_id)?;
     let sizes = state.directories.sizes(directory_id);
-    let is_wanted = |group: &DirectoryGroup| {
+    let is_wanted = |group: &SandboxDirectoryGroup| {
         is_after(group.updated_at, updated_after) && (include_external || !group.external)
     };
     let groups = state.directories.groups_of(&directory.id);
@@ -141,7 +141,7 @@ fn listed<T>(
 /// `directoriesDirectory`
 fn details(state: &State, directory: &Directory) -> Value {
     let url = &state.environment_url;
-    let tracked = |group: &DirectoryGroup| !group.external;
+    let tracked = |group: &SandboxDirectoryGroup| !group.external;
     let groups: Vec<_> = state
         .directories
         .groups_of(&directory.id)
@@ -182,7 +182,7 @@ fn details(state: &State, directory: &Directory) -> Value {
 /// `directoriesDirectoryUser`
 fn user_details(
     state: &State,
-    user: &DirectoryUser,
+    user: &SandboxDirectoryUser,
     sizes: &HashMap<&str, usize>,
     include_detail: bool,
 ) -> Value {
@@ -205,7 +205,7 @@ fn user_details(
 
 /// `directoriesDirectoryGroup`
 fn group_details(
-    group: &DirectoryGroup,
+    group: &SandboxDirectoryGroup,
     sizes: &HashMap<&str, usize>,
     include_detail: bool,
 ) -> Value {

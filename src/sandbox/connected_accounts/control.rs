@@ -7,17 +7,17 @@ use http::StatusCode;
 use crate::sandbox::connected_accounts::events::AccountEvent;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::connected_accounts::{
-    AccountSelector, AccountStatus, ConnectedAccount, ProviderFault,
+    AccountSelector, AccountStatus, ProviderFault, SandboxConnectedAccount,
 };
 
 /// Connected accounts. Returned by
 /// [`Sandbox::connected_accounts`](crate::sandbox::Sandbox::connected_accounts).
 #[derive(Clone, Copy, Debug)]
-pub struct ConnectedAccounts<'s> {
+pub struct SandboxConnectedAccounts<'s> {
     pub(crate) environment: &'s Arc<Environment>,
 }
 
-impl ConnectedAccounts<'_> {
+impl SandboxConnectedAccounts<'_> {
     /// Adds a connection to Gmail with this name, and returns its ID (`conn_…`). The sandbox starts
     /// with one named `gmail`.
     ///
@@ -57,18 +57,18 @@ impl ConnectedAccounts<'_> {
 
     /// All connected accounts, oldest first.
     #[must_use]
-    pub fn list(&self) -> Vec<ConnectedAccount> {
-        self.environment.lock().connected_accounts.iter().map(ConnectedAccount::of).collect()
+    pub fn list(&self) -> Vec<SandboxConnectedAccount> {
+        self.environment.lock().connected_accounts.iter().map(SandboxConnectedAccount::of).collect()
     }
 
     /// The connected account of a user, by the connection's name and the application's identifier of
     /// the user.
     #[must_use]
-    pub fn get(&self, connection_name: &str, identifier: &str) -> Option<ConnectedAccount> {
+    pub fn get(&self, connection_name: &str, identifier: &str) -> Option<SandboxConnectedAccount> {
         let state = self.environment.lock();
         let mut accounts = state.connected_accounts.iter();
-        let account = accounts.find(|account| account.is_of(connection_name, identifier))?;
-        Some(ConnectedAccount::of(account))
+        let account = accounts.find(|account| account.belongs_to(connection_name, identifier))?;
+        Some(SandboxConnectedAccount::of(account))
     }
 
     /// Expires an account, whose user has to authorize the application again. Returns whether it was

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::state::connections::Connection;
+use crate::sandbox::state::connections::SandboxConnection;
 
 /// Connections. Returned by [`Sandbox::connections`](crate::sandbox::Sandbox::connections).
 #[derive(Clone, Copy, Debug)]
@@ -24,13 +24,13 @@ impl Connections<'_> {
     /// assert!(!sandbox.connections().get(&acme.id).unwrap().enabled);
     /// ```
     #[must_use]
-    pub fn list(&self) -> Vec<Connection> {
+    pub fn list(&self) -> Vec<SandboxConnection> {
         self.environment.lock().connections.0.clone()
     }
 
     /// The connection with this id (`conn_…`).
     #[must_use]
-    pub fn get(&self, id: &str) -> Option<Connection> {
+    pub fn get(&self, id: &str) -> Option<SandboxConnection> {
         self.environment.lock().connections.get(id).cloned()
     }
 

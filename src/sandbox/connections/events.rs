@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::sandbox::state::State;
-use crate::sandbox::state::connections::Connection;
+use crate::sandbox::state::connections::SandboxConnection;
 
 impl State {
     /// Returns whether that was a change, if the connection exists.
@@ -42,7 +42,7 @@ impl State {
     }
 }
 
-fn event_data(connection: &Connection) -> Value {
+fn event_data(connection: &SandboxConnection) -> Value {
     json!({
         "id": connection.id,
         "organization_id": connection.organization_id,

@@ -7,7 +7,7 @@ use crate::sandbox::environment::Environment;
 use crate::sandbox::state::State;
 use crate::sandbox::state::directories::Directory;
 use crate::sandbox::state::directory_records::{
-    DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser,
+    NewDirectoryGroup, NewDirectoryUser, SandboxDirectoryGroup, SandboxDirectoryUser,
 };
 
 /// Directories, their users and groups. Returned by
@@ -51,7 +51,7 @@ impl Directories<'_> {
 
     /// The users of a directory, oldest first.
     #[must_use]
-    pub fn users(&self, directory_id: &str) -> Vec<DirectoryUser> {
+    pub fn users(&self, directory_id: &str) -> Vec<SandboxDirectoryUser> {
         self.environment
             .lock()
             .directories
@@ -62,7 +62,7 @@ impl Directories<'_> {
 
     /// The directory user with this id (`diruser_…`).
     #[must_use]
-    pub fn user(&self, id: &str) -> Option<DirectoryUser> {
+    pub fn user(&self, id: &str) -> Option<SandboxDirectoryUser> {
         self.environment.lock().directories.user(id).cloned()
     }
 
@@ -83,7 +83,11 @@ impl Directories<'_> {
     /// # Panics
     ///
     /// When there is no such directory.
-    pub fn add_user(&self, directory_id: &str, user: impl Into<NewDirectoryUser>) -> DirectoryUser {
+    pub fn add_user(
+        &self,
+        directory_id: &str,
+        user: impl Into<NewDirectoryUser>,
+    ) -> SandboxDirectoryUser {
         let (user, now) = (user.into(), self.environment.now());
         let mut state = self.environment.lock();
         let directory = known(directory_id, &state);
@@ -101,7 +105,7 @@ impl Directories<'_> {
         &self,
         directory_id: &str,
         users: impl IntoIterator<Item = NewDirectoryUser>,
-    ) -> Vec<DirectoryUser> {
+    ) -> Vec<SandboxDirectoryUser> {
         // The caller's iterator may use the sandbox itself, so the lock is taken for each user.
         users.into_iter().map(|user| self.add_user(directory_id, user)).collect()
     }
@@ -115,7 +119,7 @@ impl Directories<'_> {
         &self,
         directory_id: &str,
         users: impl IntoIterator<Item = NewDirectoryUser>,
-    ) -> Vec<DirectoryUser> {
+    ) -> Vec<SandboxDirectoryUser> {
         let now = self.environment.now();
         users
             .into_iter()
@@ -129,7 +133,7 @@ impl Directories<'_> {
 
     /// Changes a directory user, and returns whether the user exists. IDs do not change, and unknown
     /// groups are ignored.
-    pub fn update_user(&self, id: &str, change: impl FnOnce(&mut DirectoryUser)) -> bool {
+    pub fn update_user(&self, id: &str, change: impl FnOnce(&mut SandboxDirectoryUser)) -> bool {
         // The caller's code runs on a copy: it may use the sandbox itself.
         let Some(mut user) = self.user(id) else { return false };
         change(&mut user);
@@ -154,7 +158,7 @@ impl Directories<'_> {
 
     /// The groups of a directory, oldest first, including those the directory does not track.
     #[must_use]
-    pub fn groups(&self, directory_id: &str) -> Vec<DirectoryGroup> {
+    pub fn groups(&self, directory_id: &str) -> Vec<SandboxDirectoryGroup> {
         self.environment
             .lock()
             .directories
@@ -165,7 +169,7 @@ impl Directories<'_> {
 
     /// The directory group with this id (`dirgroup_…`).
     #[must_use]
-    pub fn group(&self, id: &str) -> Option<DirectoryGroup> {
+    pub fn group(&self, id: &str) -> Option<SandboxDirectoryGroup> {
         self.environment.lock().directories.group(id).cloned()
     }
 
@@ -178,7 +182,7 @@ impl Directories<'_> {
         &self,
         directory_id: &str,
         group: impl Into<NewDirectoryGroup>,
-    ) -> DirectoryGroup {
+    ) -> SandboxDirectoryGroup {
         let (group, now) = (group.into(), self.environment.now());
         let mut state = self.environment.lock();
         let directory = known(directory_id, &state);
@@ -188,7 +192,7 @@ impl Directories<'_> {
     }
 
     /// Changes a directory group, and returns whether it exists. IDs do not change.
-    pub fn update_group(&self, id: &str, change: impl FnOnce(&mut DirectoryGroup)) -> bool {
+    pub fn update_group(&self, id: &str, change: impl FnOnce(&mut SandboxDirectoryGroup)) -> bool {
         let Some(mut group) = self.group(id) else { return false };
         change(&mut group);
         let now = self.environment.now();
@@ -220,7 +224,7 @@ impl Directories<'_> {
         let fits = self.user(user_id).zip(self.group(group_id)).is_some_and(|(user, group)| {
             user.directory_id == group.directory_id && !user.is_in(group_id)
         });
-        let join = |user: &mut DirectoryUser| user.group_ids.push(group_id.to_owned());
+        let join = |user: &mut SandboxDirectoryUser| user.group_ids.push(group_id.to_owned());
         fits && self.update_user(user_id, join)
     }
 
@@ -228,7 +232,7 @@ impl Directories<'_> {
     /// member.
     pub fn remove_group_member(&self, user_id: &str, group_id: &str) -> bool {
         let is_in = self.user(user_id).is_some_and(|user| user.is_in(group_id));
-        let leave = |user: &mut DirectoryUser| user.group_ids.retain(|id| id != group_id);
+        let leave = |user: &mut SandboxDirectoryUser| user.group_ids.retain(|id| id != group_id);
         is_in && self.update_user(user_id, leave)
     }
 }

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use crate::sandbox::respond::timestamp;
 use crate::sandbox::state::State;
 use crate::sandbox::state::directories::{Directories, Directory};
-use crate::sandbox::state::directory_records::{DirectoryGroup, DirectoryUser};
+use crate::sandbox::state::directory_records::{SandboxDirectoryGroup, SandboxDirectoryUser};
 
 /// The type of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +97,7 @@ fn directory_data(directory: &Directory) -> Value {
     })
 }
 
-fn group_data(group: &DirectoryGroup, change: Change) -> Value {
+fn group_data(group: &SandboxDirectoryGroup, change: Change) -> Value {
     let mut data = json!({
         "directory_id": group.directory_id,
         "display_name": group.display_name,
@@ -117,7 +117,7 @@ fn group_data(group: &DirectoryGroup, change: Change) -> Value {
 }
 
 /// All fields of a user.
-pub(crate) fn user_data(directories: &Directories, user: &DirectoryUser) -> Value {
+pub(crate) fn user_data(directories: &Directories, user: &SandboxDirectoryUser) -> Value {
     let mut data = Map::new();
     let mut set = |name: &str, value: Value| data.insert(name.to_owned(), value);
     set("raw_attributes", json!({}));

@@ -3,7 +3,7 @@
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::AuthorizationError;
-use crate::sandbox::state::connections::Connection;
+use crate::sandbox::state::connections::SandboxConnection;
 
 const PROVIDERS: [&str; 6] = ["google", "microsoft", "github", "gitlab", "linkedin", "salesforce"];
 
@@ -65,8 +65,8 @@ impl ConnectionSelection {
     }
 }
 
-impl From<&Connection> for ConnectionSelection {
-    fn from(connection: &Connection) -> Self {
+impl From<&SandboxConnection> for ConnectionSelection {
+    fn from(connection: &SandboxConnection) -> Self {
         Self {
             organization_id: Some(connection.organization_id.clone()),
             connection_id: Some(connection.id.clone()),

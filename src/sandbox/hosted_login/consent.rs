@@ -10,10 +10,14 @@ use crate::sandbox::parameters::{Parameters, session_cookies, with_query};
 use crate::sandbox::respond::redirect;
 use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::{AuthorizationError, AuthorizationRequest, SignedIn};
-use crate::sandbox::state::users::User;
+use crate::sandbox::state::users::SandboxUser;
 
 /// Whether the user has to consent. The application itself never requires it.
-pub(crate) fn is_needed(state: &State, authorization: &AuthorizationRequest, user: &User) -> bool {
+pub(crate) fn is_needed(
+    state: &State,
+    authorization: &AuthorizationRequest,
+    user: &SandboxUser,
+) -> bool {
     let client = authorization.client.holder();
     authorization.client.at.is_some()
         && (authorization.asks_again

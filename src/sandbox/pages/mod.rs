@@ -14,7 +14,7 @@ use crate::sandbox::environment::Environment;
 use crate::sandbox::forms::own_form;
 use crate::sandbox::parameters::{Parameters, session_cookies, with_query};
 use crate::sandbox::respond;
-use crate::sandbox::state::users::User;
+use crate::sandbox::state::users::SandboxUser;
 
 pub(crate) use self::deliveries::deliveries;
 pub(crate) use self::gmail::{GmailPage, connected, gmail};
@@ -56,7 +56,7 @@ pub(crate) struct LoginPage<'a> {
     pub(crate) redirect_uri: &'a str,
     /// The organization that the users are limited to.
     pub(crate) organization: Option<&'a str>,
-    pub(crate) users: &'a [&'a User],
+    pub(crate) users: &'a [&'a SandboxUser],
     pub(crate) email: &'a str,
     pub(crate) problem: Option<&'a str>,
 }
@@ -273,7 +273,7 @@ fn shell(status: StatusCode, title: &str, main: Html) -> Response<Bytes> {
     response
 }
 
-fn user_values(user: &User) -> [(&'static str, Html); 6] {
+fn user_values(user: &SandboxUser) -> [(&'static str, Html); 6] {
     let roles = user.roles.iter().map(|role| {
         Html::fill(r#"<span class="badge">{{role}}</span>"#, &[("role", Html::text(role))])
     });

@@ -5,9 +5,9 @@ use http::{HeaderValue, Response, StatusCode, header};
 use url::Url;
 
 use super::{Html, application_name, notice, shell, status_with, user_values};
-use crate::sandbox::state::connections::Connection;
+use crate::sandbox::state::connections::SandboxConnection;
 use crate::sandbox::state::directories::Directory;
-use crate::sandbox::state::users::{User, Users};
+use crate::sandbox::state::users::{SandboxUser, Users};
 
 /// Failures between an identity provider and the environment: error code and description.
 pub(crate) const FAILURES: [(&str, &str); 8] = [
@@ -42,10 +42,10 @@ impl Embeddable for Response<Bytes> {
 #[derive(Debug)]
 pub(crate) struct IdentityProviderPage<'a> {
     pub(crate) transaction: &'a str,
-    pub(crate) connection: Option<&'a Connection>,
+    pub(crate) connection: Option<&'a SandboxConnection>,
     pub(crate) organization: &'a str,
     pub(crate) redirect_uri: &'a str,
-    pub(crate) users: &'a [&'a User],
+    pub(crate) users: &'a [&'a SandboxUser],
     pub(crate) email: &'a str,
     pub(crate) problem: Option<&'a str>,
 }
@@ -88,10 +88,10 @@ pub(crate) fn find_connection(
 /// Content of an identity provider's portal.
 #[derive(Debug)]
 pub(crate) struct IdpPortalPage<'a> {
-    pub(crate) connection: &'a Connection,
+    pub(crate) connection: &'a SandboxConnection,
     pub(crate) organization: &'a str,
     pub(crate) application: Option<&'a Url>,
-    pub(crate) users: &'a [&'a User],
+    pub(crate) users: &'a [&'a SandboxUser],
 }
 
 pub(crate) fn idp_portal(page: &IdpPortalPage<'_>) -> Response<Bytes> {
@@ -123,7 +123,7 @@ pub(crate) fn idp_portal(page: &IdpPortalPage<'_>) -> Response<Bytes> {
 pub(crate) struct AdminPortalPage<'a> {
     pub(crate) session: &'a str,
     pub(crate) organization: &'a str,
-    pub(crate) connections: Option<Vec<&'a Connection>>,
+    pub(crate) connections: Option<Vec<&'a SandboxConnection>>,
     pub(crate) directories: Option<Vec<&'a Directory>>,
 }
 
@@ -150,7 +150,7 @@ pub(crate) fn admin_portal(page: &AdminPortalPage<'_>) -> Response<Bytes> {
 }
 
 /// An identity provider on the first page.
-pub(crate) fn identity_provider_row(connection: &Connection, users: &Users) -> Html {
+pub(crate) fn identity_provider_row(connection: &SandboxConnection, users: &Users) -> Html {
     let organization = users.organization(&connection.organization_id);
     let state = if connection.enabled { Html::empty() } else { badge("bad", "Off") };
     let values = [
@@ -199,8 +199,8 @@ fn badge(tone: &'static str, text: &str) -> Html {
 }
 
 /// The owner of the pages.
-fn provider(connection: Option<&Connection>, organization: &str) -> Html {
-    let name = connection.map_or("Identity provider", Connection::provider_name);
+fn provider(connection: Option<&SandboxConnection>, organization: &str) -> Html {
+    let name = connection.map_or("Identity provider", SandboxConnection::provider_name);
     let protocol = connection.map_or("", |connection| &connection.connection_type);
     let initial = organization.chars().next().map(String::from).unwrap_or_default();
     let values = [

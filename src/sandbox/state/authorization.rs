@@ -3,7 +3,7 @@
 use crate::sandbox::parameters::{Parameters, with_query};
 use crate::sandbox::state::clients::Client;
 use crate::sandbox::state::resources::Resource;
-use crate::sandbox::state::users::User;
+use crate::sandbox::state::users::SandboxUser;
 
 /// The scopes that the environment supports; others are not granted.
 pub(crate) const SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
@@ -31,7 +31,7 @@ pub(crate) struct AuthorizationRequest {
 
 impl AuthorizationRequest {
     /// Whether the user may sign in for the request.
-    pub(crate) fn allows(&self, user: &User) -> bool {
+    pub(crate) fn allows(&self, user: &SandboxUser) -> bool {
         self.organization_id.as_ref().is_none_or(|id| *id == user.organization_id)
     }
 
@@ -50,7 +50,7 @@ impl AuthorizationRequest {
 /// A user in a browser.
 #[derive(Clone, Debug)]
 pub(crate) struct SignedIn {
-    pub(crate) user: User,
+    pub(crate) user: SandboxUser,
     pub(crate) session_id: String,
 }
 

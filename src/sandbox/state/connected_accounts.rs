@@ -16,7 +16,7 @@ const FLOW_LIFETIME: Duration = Duration::from_secs(60 * 60);
 const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug)]
-pub(crate) struct ConnectedAccounts {
+pub(crate) struct SandboxConnectedAccounts {
     connections: Vec<AccountConnection>,
     accounts: Vec<Account>,
     /// By the token of the link.
@@ -114,7 +114,7 @@ impl AccountSelector {
 }
 
 impl Account {
-    pub(crate) fn is_of(&self, connection_name: &str, identifier: &str) -> bool {
+    pub(crate) fn belongs_to(&self, connection_name: &str, identifier: &str) -> bool {
         self.connection.name == connection_name && self.identifier == identifier
     }
 
@@ -145,7 +145,7 @@ pub(crate) enum AddAccountError {
     NoConnection,
 }
 
-impl ConnectedAccounts {
+impl SandboxConnectedAccounts {
     pub(crate) fn seeded(now: OffsetDateTime) -> Self {
         Self {
             connections: vec![AccountConnection { id: new_id("conn"), name: "gmail".to_owned() }],
@@ -182,7 +182,7 @@ impl ConnectedAccounts {
     ) -> Result<&mut Account, AddAccountError> {
         let connection =
             self.connection(connection_name).ok_or(AddAccountError::NoConnection)?.clone();
-        if self.accounts.iter().any(|account| account.is_of(connection_name, identifier)) {
+        if self.accounts.iter().any(|account| account.belongs_to(connection_name, identifier)) {
             return Err(AddAccountError::Exists);
         }
         self.accounts.push(Account {
@@ -265,7 +265,7 @@ impl ConnectedAccounts {
 /// A connected account, for tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct ConnectedAccount {
+pub struct SandboxConnectedAccount {
     /// `ca_…`
     pub id: String,
     /// The connection's name.
@@ -276,7 +276,7 @@ pub struct ConnectedAccount {
     pub status: &'static str,
 }
 
-impl ConnectedAccount {
+impl SandboxConnectedAccount {
     pub(crate) fn of(account: &Account) -> Self {
         Self {
             id: account.id.clone(),

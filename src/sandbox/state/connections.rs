@@ -1,11 +1,11 @@
 //! Connections: each signs in the users of one organization through its identity provider.
 
-use crate::sandbox::state::users::Organization;
+use crate::sandbox::state::users::SandboxOrganization;
 
 /// A connection of an organization to its identity provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Connection {
+pub struct SandboxConnection {
     /// `conn_…`
     pub id: String,
     /// The organization that it belongs to.
@@ -20,9 +20,13 @@ pub struct Connection {
     pub enabled: bool,
 }
 
-impl Connection {
+impl SandboxConnection {
     /// The enabled connection of an organization.
-    pub(crate) fn new(organization: &Organization, provider: &str, connection_type: &str) -> Self {
+    pub(crate) fn new(
+        organization: &SandboxOrganization,
+        provider: &str,
+        connection_type: &str,
+    ) -> Self {
         Self {
             id: organization.connection_id.clone(),
             organization_id: organization.id.clone(),
@@ -50,31 +54,31 @@ impl Connection {
 
 /// All connections.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(pub(crate) Vec<Connection>);
+pub(crate) struct Connections(pub(crate) Vec<SandboxConnection>);
 
 impl Connections {
-    pub(crate) fn get(&self, id: &str) -> Option<&Connection> {
+    pub(crate) fn get(&self, id: &str) -> Option<&SandboxConnection> {
         self.0.iter().find(|connection| connection.id == id)
     }
 
-    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut Connection> {
+    pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut SandboxConnection> {
         self.0.iter_mut().find(|connection| connection.id == id)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Connection> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &SandboxConnection> {
         self.0.iter()
     }
 
     pub(crate) fn of<'a>(
         &'a self,
         organization_id: &'a str,
-    ) -> impl Iterator<Item = &'a Connection> {
+    ) -> impl Iterator<Item = &'a SandboxConnection> {
         self.0.iter().filter(move |known| known.organization_id == organization_id)
     }
 
     /// The enabled connection of a domain, compared exactly: that of `acme.test` does not match
     /// `mail.acme.test`.
-    pub(crate) fn enabled_for(&self, domain: &str) -> Option<&Connection> {
+    pub(crate) fn enabled_for(&self, domain: &str) -> Option<&SandboxConnection> {
         self.0.iter().find(|known| known.enabled && known.has_domain(domain))
     }
 }

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use time::OffsetDateTime;
 
 use crate::sandbox::state::directory_records::{
-    DirectoryGroup, DirectoryUser, NewDirectoryGroup, NewDirectoryUser,
+    NewDirectoryGroup, NewDirectoryUser, SandboxDirectoryGroup, SandboxDirectoryUser,
 };
 use crate::sandbox::state::ids::{new_id, random_digits};
-use crate::sandbox::state::users::{Organization, capitalized};
+use crate::sandbox::state::users::{SandboxOrganization, capitalized};
 
 /// A directory of an organization.
 #[derive(Clone, Debug)]
@@ -25,8 +25,8 @@ pub(crate) struct Directories {
     /// When the environment was created.
     pub(crate) since: OffsetDateTime,
     directories: Vec<Directory>,
-    users: BTreeMap<u64, DirectoryUser>,
-    groups: BTreeMap<u64, DirectoryGroup>,
+    users: BTreeMap<u64, SandboxDirectoryUser>,
+    groups: BTreeMap<u64, SandboxDirectoryGroup>,
     numbers: HashMap<String, u64>,
     next_number: u64,
 }
@@ -44,7 +44,7 @@ impl Directories {
     }
 
     /// Adds a directory to each of the first organizations.
-    pub(crate) fn seed(&mut self, organizations: &[Organization], now: OffsetDateTime) {
+    pub(crate) fn seed(&mut self, organizations: &[SandboxOrganization], now: OffsetDateTime) {
         for (organization, seed) in organizations.iter().zip(&SEED) {
             self.add(&organization.id, now);
             let Some(directory) = self.directories.last_mut() else { continue };
@@ -113,14 +113,14 @@ impl Directories {
     pub(crate) fn users_of(
         &self,
         directory_id: &str,
-    ) -> impl Iterator<Item = (u64, &DirectoryUser)> {
+    ) -> impl Iterator<Item = (u64, &SandboxDirectoryUser)> {
         self.users
             .iter()
             .map(|(number, user)| (*number, user))
             .filter(move |(_, user)| user.directory_id == directory_id)
     }
 
-    pub(crate) fn user(&self, id: &str) -> Option<&DirectoryUser> {
+    pub(crate) fn user(&self, id: &str) -> Option<&SandboxDirectoryUser> {
         self.users.get(self.numbers.get(id)?)
     }
 
@@ -129,7 +129,7 @@ impl Directories {
         directory: &Directory,
         new: NewDirectoryUser,
         now: OffsetDateTime,
-    ) -> DirectoryUser {
+    ) -> SandboxDirectoryUser {
         self.add_user_with_id(new_id("diruser"), directory, new, now)
     }
 
@@ -139,9 +139,9 @@ impl Directories {
         directory: &Directory,
         new: NewDirectoryUser,
         now: OffsetDateTime,
-    ) -> DirectoryUser {
+    ) -> SandboxDirectoryUser {
         let local = new.email.split('@').next().unwrap_or_default();
-        let user = DirectoryUser {
+        let user = SandboxDirectoryUser {
             directory_id: directory.id.clone(),
             organization_id: directory.organization_id.clone(),
             dp_id: new.dp_id.unwrap_or_else(|| format!("00u{}", random_digits())),
@@ -167,12 +167,12 @@ impl Directories {
     pub(crate) fn replace_user(
         &mut self,
         id: &str,
-        changed: DirectoryUser,
+        changed: SandboxDirectoryUser,
         now: OffsetDateTime,
     ) -> bool {
         let Some(number) = self.numbers.get(id).copied() else { return false };
         let Some(known) = self.users.get(&number) else { return false };
-        let user = DirectoryUser {
+        let user = SandboxDirectoryUser {
             id: known.id.clone(),
             directory_id: known.directory_id.clone(),
             organization_id: known.organization_id.clone(),
@@ -194,22 +194,22 @@ impl Directories {
     pub(crate) fn groups_of(
         &self,
         directory_id: &str,
-    ) -> impl Iterator<Item = (u64, &DirectoryGroup)> {
+    ) -> impl Iterator<Item = (u64, &SandboxDirectoryGroup)> {
         self.groups
             .iter()
             .map(|(number, group)| (*number, group))
             .filter(move |(_, group)| group.directory_id == directory_id)
     }
 
-    pub(crate) fn group(&self, id: &str) -> Option<&DirectoryGroup> {
+    pub(crate) fn group(&self, id: &str) -> Option<&SandboxDirectoryGroup> {
         self.groups.get(self.numbers.get(id)?)
     }
 
     /// The groups that a user is in and that the directory tracks.
     pub(crate) fn tracked_groups_of(
         &self,
-        user: &DirectoryUser,
-    ) -> impl Iterator<Item = &DirectoryGroup> {
+        user: &SandboxDirectoryUser,
+    ) -> impl Iterator<Item = &SandboxDirectoryGroup> {
         user.group_ids.iter().filter_map(|id| self.group(id)).filter(|group| !group.external)
     }
 
@@ -227,7 +227,7 @@ impl Directories {
         directory: &Directory,
         new: NewDirectoryGroup,
         now: OffsetDateTime,
-    ) -> DirectoryGroup {
+    ) -> SandboxDirectoryGroup {
         self.add_group_with_id(new_id("dirgroup"), directory, new, now)
     }
 
@@ -237,8 +237,8 @@ impl Directories {
         directory: &Directory,
         new: NewDirectoryGroup,
         now: OffsetDateTime,
-    ) -> DirectoryGroup {
-        let group = DirectoryGroup {
+    ) -> SandboxDirectoryGroup {
+        let group = SandboxDirectoryGroup {
             directory_id: directory.id.clone(),
             organization_id: directory.organization_id.clone(),
             dp_id: new.dp_id.unwrap_or_else(|| format!("00g{}", random_digits())),
@@ -257,14 +257,14 @@ impl Directories {
     pub(crate) fn replace_group(
         &mut self,
         id: &str,
-        changed: DirectoryGroup,
+        changed: SandboxDirectoryGroup,
         now: OffsetDateTime,
     ) -> bool {
         let number = self.numbers.get(id);
         let Some(known) = number.and_then(|number| self.groups.get_mut(number)) else {
             return false;
         };
-        *known = DirectoryGroup {
+        *known = SandboxDirectoryGroup {
             id: known.id.clone(),
             directory_id: known.directory_id.clone(),
             organization_id: known.organization_id.clone(),

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 /// A user of a directory, as pushed by an identity provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct DirectoryUser {
+pub struct SandboxDirectoryUser {
     /// `diruser_…`
     pub id: String,
     /// The user's directory.
@@ -41,7 +41,7 @@ pub struct DirectoryUser {
     pub updated_at: OffsetDateTime,
 }
 
-impl DirectoryUser {
+impl SandboxDirectoryUser {
     /// Given and family name.
     #[must_use]
     pub fn name(&self) -> String {
@@ -155,7 +155,7 @@ impl From<&str> for NewDirectoryUser {
 /// A group of a directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct DirectoryGroup {
+pub struct SandboxDirectoryGroup {
     /// `dirgroup_…`
     pub id: String,
     /// The group's directory.
@@ -202,7 +202,7 @@ impl NewDirectoryGroup {
         self
     }
 
-    /// Makes it a group that the directory does not track; see [`DirectoryGroup::external`].
+    /// Makes it a group that the directory does not track; see [`SandboxDirectoryGroup::external`].
     pub fn external(mut self) -> Self {
         self.external = true;
         self

@@ -28,8 +28,8 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use crate::sandbox::state::authorization::{AuthorizationRequest, SignedIn};
-use crate::sandbox::state::connected_accounts::ConnectedAccounts;
-use crate::sandbox::state::connections::{Connection, Connections};
+use crate::sandbox::state::connected_accounts::SandboxConnectedAccounts;
+use crate::sandbox::state::connections::{Connections, SandboxConnection};
 use crate::sandbox::state::consents::Consents;
 use crate::sandbox::state::directories::Directories;
 use crate::sandbox::state::faults::EndpointFaults;
@@ -41,7 +41,7 @@ use crate::sandbox::state::portal::AdminPortal;
 use crate::sandbox::state::resources::Resources;
 use crate::sandbox::state::sessions::{Session, SessionEnd, Sessions};
 use crate::sandbox::state::token_faults::TokenEdits;
-use crate::sandbox::state::users::{NewUser, Organization, User, Users, capitalized};
+use crate::sandbox::state::users::{NewUser, SandboxOrganization, SandboxUser, Users, capitalized};
 use crate::sandbox::state::webhooks::Webhooks;
 
 /// How long a page may stay open.
@@ -61,7 +61,7 @@ pub(crate) struct State {
     pub(crate) mail: Passwordless,
     pub(crate) resources: Resources,
     pub(crate) consents: Consents,
-    pub(crate) connected_accounts: ConnectedAccounts,
+    pub(crate) connected_accounts: SandboxConnectedAccounts,
     pub(crate) keys: KeyRing,
     pub(crate) grants: Grants,
     pub(crate) endpoint_faults: EndpointFaults,
@@ -86,7 +86,7 @@ impl State {
             mail: Passwordless::default(),
             resources: Resources::seeded(),
             consents: Consents::default(),
-            connected_accounts: ConnectedAccounts::seeded(now),
+            connected_accounts: SandboxConnectedAccounts::seeded(now),
             keys: KeyRing::new(SigningKey::first()),
             grants: Grants::default(),
             endpoint_faults: EndpointFaults::default(),
@@ -100,21 +100,21 @@ impl State {
     }
 
     fn seed_users(&mut self) {
-        let acme = Organization {
+        let acme = SandboxOrganization {
             id: "org_59615193906282635".to_owned(),
             external_id: Some("ext_org_123".to_owned()),
             connection_id: "conn_59615255777705100".to_owned(),
-            ..Organization::new("Acme", &["acme.test"])
+            ..SandboxOrganization::new("Acme", &["acme.test"])
         };
-        let globex = Organization {
+        let globex = SandboxOrganization {
             id: "org_59615194007076620".to_owned(),
             connection_id: "conn_59615256201461900".to_owned(),
-            ..Organization::new("Globex", &["globex.test"])
+            ..SandboxOrganization::new("Globex", &["globex.test"])
         };
-        let test = Organization {
+        let test = SandboxOrganization {
             id: "org_70087756646187150".to_owned(),
             connection_id: "conn_70087756662964366".to_owned(),
-            ..Organization::new("Test Organization", &["example.com", "example.org"])
+            ..SandboxOrganization::new("Test Organization", &["example.com", "example.org"])
         };
         self.add_organization(acme, ["OKTA", "SAML"]);
         self.add_organization(globex, ["MICROSOFT_AD", "OIDC"]);
@@ -142,23 +142,23 @@ impl State {
     /// Adds an organization with a connection of this provider and type.
     pub(crate) fn add_organization(
         &mut self,
-        organization: Organization,
+        organization: SandboxOrganization,
         [provider, connection_type]: [&str; 2],
-    ) -> Organization {
-        self.connections.0.push(Connection::new(&organization, provider, connection_type));
+    ) -> SandboxOrganization {
+        self.connections.0.push(SandboxConnection::new(&organization, provider, connection_type));
         self.users.add_organization(organization)
     }
 
     /// Adds a user, or replaces the one with the same address. Without a known organization, the
     /// domain of the address selects one; a domain without one gets a new organization.
-    pub(crate) fn add_user(&mut self, new: NewUser) -> User {
+    pub(crate) fn add_user(&mut self, new: NewUser) -> SandboxUser {
         let domain = new.email.rsplit_once('@').map_or("example.test", |(_, domain)| domain);
         let requested = new.organization_id.as_deref().and_then(|id| self.users.organization(id));
         let organization = match requested.or_else(|| self.users.with_domain(domain)) {
             Some(organization) => organization.clone(),
             None => {
                 let name = capitalized(domain.split('.').next().unwrap_or(domain));
-                let mut organization = Organization::new(&name, &[domain]);
+                let mut organization = SandboxOrganization::new(&name, &[domain]);
                 // Unknown IDs are kept: a test may choose them.
                 if let Some(id) = &new.organization_id {
                     organization.id.clone_from(id);
@@ -170,7 +170,7 @@ impl State {
     }
 
     /// The user with this address, who signs up if there is none.
-    pub(crate) fn find_or_add_user(&mut self, new: NewUser) -> User {
+    pub(crate) fn find_or_add_user(&mut self, new: NewUser) -> SandboxUser {
         self.users.find(&new.email).cloned().unwrap_or_else(|| self.add_user(new))
     }
 
@@ -223,7 +223,7 @@ impl State {
     /// Creates a session of the user in a browser. Returns its ID (`sid`) and its cookie.
     pub(crate) fn start_session(
         &mut self,
-        user: &User,
+        user: &SandboxUser,
         user_agent: Option<&str>,
         now: OffsetDateTime,
     ) -> (String, String) {
@@ -246,7 +246,7 @@ impl State {
     pub(crate) fn session_of<'a>(
         &self,
         mut cookies: impl Iterator<Item = &'a str>,
-    ) -> Option<(String, User)> {
+    ) -> Option<(String, SandboxUser)> {
         cookies.find_map(|cookie| {
             let known = |session: &Session| session.cookie == cookie && session.is_active();
             let (id, session) = self.sessions.iter().find(|(_, session)| known(session))?;

@@ -10,7 +10,7 @@ use crate::sandbox::state::ids::new_id;
 /// An organization: a customer of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Organization {
+pub struct SandboxOrganization {
     /// `org_…`, the `oid` of tokens.
     pub id: String,
     /// The application's own ID of it, the `xoid` of tokens.
@@ -34,7 +34,7 @@ pub struct Organization {
     pub(crate) changed_at: Option<OffsetDateTime>,
 }
 
-impl Organization {
+impl SandboxOrganization {
     pub(crate) fn new(name: &str, domains: &[&str]) -> Self {
         Self {
             id: new_id("org"),
@@ -55,7 +55,7 @@ impl Organization {
 /// A user of the environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct User {
+pub struct SandboxUser {
     /// `usr_…`, the `sub` of tokens.
     pub id: String,
     /// The application's own ID of the user, the `xuid` of access tokens.
@@ -157,41 +157,44 @@ impl From<&str> for NewUser {
 /// All organizations and users.
 #[derive(Debug, Default)]
 pub(crate) struct Users {
-    pub(crate) organizations: Vec<Organization>,
-    pub(crate) all: Vec<User>,
+    pub(crate) organizations: Vec<SandboxOrganization>,
+    pub(crate) all: Vec<SandboxUser>,
     next_number: u64,
 }
 
 impl Users {
-    pub(crate) fn find(&self, email: &str) -> Option<&User> {
+    pub(crate) fn find(&self, email: &str) -> Option<&SandboxUser> {
         self.all.iter().find(|user| user.email.eq_ignore_ascii_case(email))
     }
 
-    pub(crate) fn organization(&self, id: &str) -> Option<&Organization> {
+    pub(crate) fn organization(&self, id: &str) -> Option<&SandboxOrganization> {
         self.organizations.iter().find(|organization| organization.id == id)
     }
 
     /// Adds an organization.
-    pub(crate) fn add_organization(&mut self, mut organization: Organization) -> Organization {
+    pub(crate) fn add_organization(
+        &mut self,
+        mut organization: SandboxOrganization,
+    ) -> SandboxOrganization {
         organization.number = self.next_number;
         self.next_number += 1;
         self.organizations.push(organization.clone());
         organization
     }
 
-    pub(crate) fn with_domain(&self, domain: &str) -> Option<&Organization> {
+    pub(crate) fn with_domain(&self, domain: &str) -> Option<&SandboxOrganization> {
         self.organizations.iter().find(|organization| {
             organization.domains.iter().any(|own| own.eq_ignore_ascii_case(domain))
         })
     }
 
     /// Adds a user of an organization, or replaces the one with the same address.
-    pub(crate) fn add(&mut self, new: NewUser, organization: Organization) -> User {
+    pub(crate) fn add(&mut self, new: NewUser, organization: SandboxOrganization) -> SandboxUser {
         let local = new.email.rsplit_once('@').map_or(&*new.email, |(local, _)| local);
         let given_name = new.given_name.unwrap_or_else(|| capitalized(local));
         let family_name = new.family_name.unwrap_or_default();
         let known = self.find(&new.email).map(|user| user.id.clone());
-        let user = User {
+        let user = SandboxUser {
             id: known.unwrap_or_else(|| new_id("usr")),
             external_id: new.external_id,
             name: format!("{given_name} {family_name}").trim().to_owned(),

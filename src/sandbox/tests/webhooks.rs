@@ -202,13 +202,13 @@ async fn a_new_secret_signs_at_once_and_the_old_one_for_its_grace_period() {
         inbox.requests().pop().unwrap()
     };
     let first = inbox.endpoint.secret();
-    let second = inbox.endpoint.rotate_secret();
+    let second = inbox.endpoint.rotate_secret(Duration::ZERO);
     assert_ne!(first, second);
     assert_eq!(inbox.endpoint.secret(), second);
     let request = sent().await;
     assert_eq!(header_of(&request, "webhook-signature"), signature(&request, second.expose()));
 
-    let third = inbox.endpoint.rotate_secret_keeping_old(Duration::from_secs(60));
+    let third = inbox.endpoint.rotate_secret(Duration::from_secs(60));
     sandbox.clock().advance(Duration::from_secs(59));
     let request = sent().await;
     let both = [&third, &second].map(|secret| signature(&request, secret.expose())).join(" ");

@@ -17,7 +17,7 @@ use crate::sandbox::state::ids::{new_id, random_token};
 use crate::sandbox::state::keys::SigningKey;
 use crate::sandbox::state::resources::ResourceIssuer;
 use crate::sandbox::state::token_faults::{TokenDraft, TokenEdits, TokenKind};
-use crate::sandbox::state::users::{Organization, User};
+use crate::sandbox::state::users::{SandboxOrganization, SandboxUser};
 
 impl State {
     /// The binding of a token to a resource and a client. An unknown ID is kept: a test may choose
@@ -54,14 +54,19 @@ pub(crate) const M2M_TOKEN_LIFETIME: i64 = 86_399;
 /// The subject of a token.
 #[derive(Debug)]
 pub(crate) struct Subject {
-    user: User,
-    organization: Option<Organization>,
+    user: SandboxUser,
+    organization: Option<SandboxOrganization>,
     session_id: String,
     pub(crate) scopes: Vec<String>,
 }
 
 impl Subject {
-    pub(crate) fn new(state: &State, user: User, session_id: String, scopes: Vec<String>) -> Self {
+    pub(crate) fn new(
+        state: &State,
+        user: SandboxUser,
+        session_id: String,
+        scopes: Vec<String>,
+    ) -> Self {
         let organization = state.users.organization(&user.organization_id).cloned();
         Self { user, organization, session_id, scopes }
     }

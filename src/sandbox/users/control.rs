@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::sessions::SessionEnd;
-use crate::sandbox::state::users::{NewUser, Organization, User};
+use crate::sandbox::state::users::{NewUser, SandboxOrganization, SandboxUser};
 
 /// Users and their sessions. Returned by [`Sandbox::users`](crate::sandbox::Sandbox::users).
 #[derive(Clone, Copy, Debug)]
@@ -15,13 +15,13 @@ pub struct Users<'s> {
 impl Users<'_> {
     /// All users.
     #[must_use]
-    pub fn list(&self) -> Vec<User> {
+    pub fn list(&self) -> Vec<SandboxUser> {
         self.environment.lock().users.all.clone()
     }
 
     /// The user with this e-mail address.
     #[must_use]
-    pub fn get(&self, email: &str) -> Option<User> {
+    pub fn get(&self, email: &str) -> Option<SandboxUser> {
         self.environment.lock().users.find(email).cloned()
     }
 
@@ -35,13 +35,13 @@ impl Users<'_> {
     /// let grace = NewUser::new("grace@globex.test").name("Grace", "Hopper").roles(["auditor"]);
     /// assert_eq!(sandbox.users().add(grace).organization_name, "Globex");
     /// ```
-    pub fn add(&self, user: impl Into<NewUser>) -> User {
+    pub fn add(&self, user: impl Into<NewUser>) -> SandboxUser {
         self.environment.lock().add_user(user.into())
     }
 
     /// Changes a user, such as their roles. Tokens issued or refreshed from now on contain the
     /// change. Returns whether the user exists.
-    pub fn update(&self, email: &str, change: impl FnOnce(&mut User)) -> bool {
+    pub fn update(&self, email: &str, change: impl FnOnce(&mut SandboxUser)) -> bool {
         // The caller's code runs on a copy: it may use the sandbox itself.
         let Some(mut user) = self.get(email) else { return false };
         change(&mut user);
@@ -79,14 +79,14 @@ impl Users<'_> {
 
 /// Organizations. Returned by [`Sandbox::organizations`](crate::sandbox::Sandbox::organizations).
 #[derive(Clone, Copy, Debug)]
-pub struct Organizations<'s> {
+pub struct SandboxOrganizations<'s> {
     pub(crate) environment: &'s Arc<Environment>,
 }
 
-impl Organizations<'_> {
+impl SandboxOrganizations<'_> {
     /// All organizations.
     #[must_use]
-    pub fn list(&self) -> Vec<Organization> {
+    pub fn list(&self) -> Vec<SandboxOrganization> {
         self.environment.lock().users.organizations.clone()
     }
 
@@ -100,8 +100,8 @@ impl Organizations<'_> {
     /// let initech = sandbox.organizations().add("Initech", &["initech.test"]);
     /// assert_eq!(sandbox.organizations().list().last(), Some(&initech));
     /// ```
-    pub fn add(&self, name: &str, domains: &[&str]) -> Organization {
-        let mut organization = Organization::new(name, domains);
+    pub fn add(&self, name: &str, domains: &[&str]) -> SandboxOrganization {
+        let mut organization = SandboxOrganization::new(name, domains);
         organization.made_at = Some(self.environment.now());
         self.environment.lock().add_organization(organization, ["CUSTOM", "OIDC"])
     }

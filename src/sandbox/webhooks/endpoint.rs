@@ -34,25 +34,17 @@ impl WebhookEndpoint {
         self.environment.lock().webhooks.remove_endpoint(&self.id);
     }
 
-    /// Replaces the secret and returns the new one.
+    /// Replaces the secret and returns the new one. The old one also signs for this time, by the
+    /// sandbox's clock.
     ///
     /// # Panics
     ///
     /// When the operating system provides no random bytes for the secret.
-    pub fn rotate_secret(&self) -> SecretString {
-        self.rotate_secret_keeping_old(Duration::ZERO)
-    }
-
-    /// Adds a secret and returns it. The old one also signs for this time, by the sandbox's clock.
-    ///
-    /// # Panics
-    ///
-    /// When the operating system provides no random bytes for the secret.
-    pub fn rotate_secret_keeping_old(&self, period: Duration) -> SecretString {
+    pub fn rotate_secret(&self, keep_old: Duration) -> SecretString {
         let fresh = Secret::generate();
         let text = fresh.text();
         let now = self.environment.now();
-        let until = time::Duration::try_from(period).unwrap_or(time::Duration::MAX);
+        let until = time::Duration::try_from(keep_old).unwrap_or(time::Duration::MAX);
         if let Some(endpoint) = self.environment.lock().webhooks.endpoint_mut(&self.id) {
             endpoint.rotate(fresh, now.saturating_add(until));
         }

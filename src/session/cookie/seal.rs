@@ -131,7 +131,8 @@ impl KeyRing {
     /// Opens the cookie or stored value `name`. Returns `None` if it was changed, moved, or sealed
     /// with another key.
     pub(crate) fn open(&self, purpose: Purpose, name: &str, text: &str) -> Option<Unsealed> {
-        let (header, rest) = URL_SAFE_NO_PAD.decode(text).ok()?.split_at_checked(HEADER_LEN)?;
+        let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (header, rest) = sealed.split_at_checked(HEADER_LEN)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
         let (version, key_id) = header.split_first()?;
         if *version != VERSION {

@@ -67,15 +67,14 @@ impl fmt::Debug for MemoryStore {
     }
 }
 
-impl MemoryStore {
-    /// Default memory for each namespace: 256 MiB, enough for about 100,000 sessions of 2 KB, or
-    /// 800,000 webhook messages.
-    pub const DEFAULT_MAX_BYTES: usize = 256 * 1024 * 1024;
+/// Enough for about 100,000 sessions of 2 KB, or 800,000 webhook messages.
+const DEFAULT_MAX_BYTES: usize = 256 * 1024 * 1024;
 
+impl MemoryStore {
     /// Creates an empty store that measures lifetimes with the monotonic clock of `clock`.
     #[must_use]
     pub fn new(clock: Clock) -> Self {
-        Self::with_max_bytes(clock, Self::DEFAULT_MAX_BYTES)
+        Self::with_max_bytes(clock, DEFAULT_MAX_BYTES)
     }
 
     /// Creates a store that uses at most about `max_bytes` of memory for each [`KeyNamespace`].
@@ -205,7 +204,7 @@ impl MemoryStore {
                 && usage.is_nearly_full.load(Ordering::Acquire)
                 && usage.is_nearly_full.swap(false, Ordering::AcqRel)
             {
-                telemetry::memory_store_has_room(namespace);
+                telemetry::memory_store_capacity_restored(namespace);
             }
         }
     }

@@ -11,7 +11,7 @@ use super::{details, known_organization};
 use crate::sandbox::api::{ApiErrorResponse, ApiResult};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::State;
-use crate::sandbox::state::users::Organization;
+use crate::sandbox::state::users::SandboxOrganization;
 
 pub(in crate::sandbox::api) fn create(
     environment: &Environment,
@@ -19,7 +19,7 @@ pub(in crate::sandbox::api) fn create(
 ) -> ApiResult {
     let written = OrganizationFields::read(request)?;
     let name = written.display_name.as_deref().unwrap_or_default();
-    let mut organization = Organization::new(name, &[]);
+    let mut organization = SandboxOrganization::new(name, &[]);
     organization.made_at = Some(environment.now());
     let mut state = environment.lock();
     written.check(&state, &organization.id)?;
@@ -120,7 +120,7 @@ impl OrganizationFields {
         }
     }
 
-    fn apply_to(self, organization: &mut Organization) {
+    fn apply_to(self, organization: &mut SandboxOrganization) {
         let set = |own: &mut Option<String>, written: Option<String>| {
             if let Some(written) = written {
                 *own = Some(written).filter(|written| !written.is_empty());
@@ -138,7 +138,7 @@ impl OrganizationFields {
     }
 }
 
-fn check_name(organization: &Organization) -> Result<(), ApiErrorResponse> {
+fn check_name(organization: &SandboxOrganization) -> Result<(), ApiErrorResponse> {
     if (1..=200).contains(&organization.display_name.chars().count()) {
         return Ok(());
     }

@@ -15,7 +15,7 @@ use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
 use crate::sandbox::state::portal::Features;
-use crate::sandbox::state::users::Organization;
+use crate::sandbox::state::users::SandboxOrganization;
 
 pub(super) use self::changes::{create, delete, update};
 
@@ -92,7 +92,7 @@ pub(super) fn portal_link(
 pub(super) fn known_organization<'a>(
     state: &'a State,
     id: &str,
-) -> Result<&'a Organization, ApiErrorResponse> {
+) -> Result<&'a SandboxOrganization, ApiErrorResponse> {
     let id = checked(id, "org_", "organization_id must start with org_")?;
     state.users.organization(id).ok_or(UNKNOWN_ORGANIZATION)
 }
@@ -101,7 +101,7 @@ const UNKNOWN_ORGANIZATION: ApiErrorResponse =
     ApiErrorResponse::not_found("organization not found");
 
 /// `organizationsOrganization`
-fn details(state: &State, organization: &Organization) -> Value {
+fn details(state: &State, organization: &SandboxOrganization) -> Value {
     let mut details = Map::new();
     let mut set = |name: &str, value: Value| details.insert(name.to_owned(), value);
     set("id", json!(organization.id));

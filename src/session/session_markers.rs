@@ -17,9 +17,9 @@ const MAX_TRIES: usize = 16;
 
 impl Sessions {
     /// Stores the markers of a session that has begun.
-    pub(super) async fn mark_begun(&self, session: &Session) {
+    pub(super) async fn add_markers(&self, session: &Session) {
         // A revocation works without the marker.
-        if let Err(error) = self.try_mark_begun(session).await {
+        if let Err(error) = self.try_add_markers(session).await {
             telemetry::internal_error("begun_session", &error);
         }
     }
@@ -31,11 +31,11 @@ impl Sessions {
             return;
         }
         let (sessions, session) = (self.clone(), after.clone());
-        let mark = async move { sessions.mark_begun(&session).await };
+        let mark = async move { sessions.add_markers(&session).await };
         self.0.tasks.detach("markers of a session", mark);
     }
 
-    async fn try_mark_begun(&self, session: &Session) -> Result<(), StoreError> {
+    async fn try_add_markers(&self, session: &Session) -> Result<(), StoreError> {
         // Other sessions have the same markers, and may last longer than this one.
         let ttl = self.longest_lifetime();
         let ids = session.revocable().marker_ids();
@@ -71,7 +71,7 @@ impl Sessions {
     }
 
     /// Whether a session that this revocation applies to has begun and may still be valid.
-    pub(super) async fn has_begun(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
+    pub(super) async fn has_marker(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
         let key = self.store_key(KeyNamespace::Login, &revoked.marker_id());
         Ok(self.0.store.get(&key).await?.is_some())
     }
@@ -114,10 +114,10 @@ mod tests {
         }
         for (number, has_begun) in [(0, false), (1, true), (2, false), (3, true), (4, true)] {
             let id = format!("ses_{number}");
-            let found = sessions.has_begun(Revoked::EnvironmentSession(&id)).await.unwrap();
+            let found = sessions.has_marker(Revoked::EnvironmentSession(&id)).await.unwrap();
             assert_eq!(found, has_begun, "{id}");
         }
-        assert!(sessions.has_begun(Revoked::User("usr_1")).await.unwrap());
+        assert!(sessions.has_marker(Revoked::User("usr_1")).await.unwrap());
     }
 
     #[tokio::test]
@@ -131,12 +131,12 @@ mod tests {
             };
             both.push(active.session);
         }
-        let has_begun = async |id| sessions.has_begun(Revoked::Organization(id)).await.unwrap();
-        assert!(has_begun("org_1").await && !has_begun("org_2").await);
+        let has_begun = async |id| sessions.has_marker(Revoked::Organization(id)).await.unwrap();
+        assert!(has_marker("org_1").await && !has_marker("org_2").await);
         sessions.mark_changed(&both[0], &both[0]);
         sessions.mark_changed(&both[0], &both[1]);
         sessions.shutdown(Duration::from_secs(1)).await.unwrap();
-        assert!(has_begun("org_1").await && has_begun("org_2").await);
+        assert!(has_marker("org_1").await && has_marker("org_2").await);
     }
 
     #[tokio::test]
@@ -150,7 +150,7 @@ mod tests {
         drop(sessions.create(short, &HeaderMap::new()).await.unwrap());
         time.advance(2 * minute);
         for revoked in [Revoked::User("usr_1"), Revoked::Organization("org_1")] {
-            assert!(sessions.has_begun(revoked).await.unwrap(), "{revoked:?}");
+            assert!(sessions.has_marker(revoked).await.unwrap(), "{revoked:?}");
         }
     }
 
@@ -160,7 +160,7 @@ mod tests {
         let jane = begin(&sessions, "ses_jane").await;
         begin(&sessions, "ses_newer").await;
         let logout = Revoked::EnvironmentSession("ses_jane");
-        assert!(!sessions.has_begun(logout).await.unwrap());
+        assert!(!sessions.has_marker(logout).await.unwrap());
         let revocations = &sessions.0.revocations;
         let (at, day) = (sessions.0.scalekit.clock().now(), Duration::from_secs(24 * 60 * 60));
         for number in 0..MAX_WITH_POSITION {
