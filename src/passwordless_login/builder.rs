@@ -314,32 +314,7 @@ impl PasswordlessLoginBuilder {
         let [start, code] = [("start_page", &self.start_page), ("code_page", &self.code_page)]
             .map(|(setting, page)| self.sessions.join_base_path(setting, page.as_deref(), "/"))
             .map(|page| problems.collect(page).unwrap_or_default());
-        if let Some(reason) = check_variables(&self.template_variables) {
-            problems.push(ConfigProblem::invalid("template_variable", reason));
-        }
-        for (setting, max) in [
-            ("max_emails_per_address", self.max_emails_per_address),
-            ("max_emails_per_client", self.max_emails_per_client),
-        ] {
-            if !(1..=MAX_EMAILS).contains(&max) {
-                problems.push(ConfigProblem::invalid(setting, "must be 1 to 1000"));
-            }
-        }
-        if self.expires_in.is_some_and(|time| time < Duration::from_secs(1) || time > MAX_LIFETIME)
-        {
-            problems.push(ConfigProblem::invalid("expires_in", "must be 1 second to a day"));
-        }
-        match (&self.login_hook, self.admits_everyone) {
-            (None, false) if self.sessions.has_login_hook() => {
-                let reason = "must be set, or admit_everyone, because the sessions have a login \
-                              hook, which logins by e-mail do not call";
-                problems.push(ConfigProblem::invalid("on_login", reason));
-            }
-            (Some(_), true) => {
-                problems.push(ConfigProblem::invalid("admit_everyone", "contradicts on_login"));
-            }
-            _ => {}
-        }
+        self.check(&mut problems);
         let link_address = self.sessions.public_url().join(&paths.verify);
         let link_address = problems.collect(link_address.map_err(|_| path_problem()));
         let clock = self.sessions.scalekit().clock().clone();
@@ -387,6 +362,36 @@ impl PasswordlessLoginBuilder {
             renderer: self.renderer,
         });
         problems.finish(inner).map(|inner| PasswordlessLogin(Arc::new(inner)))
+    }
+
+    /// Checks the settings that are independent of each other.
+    fn check(&self, problems: &mut Problems) {
+        if let Some(reason) = check_variables(&self.template_variables) {
+            problems.push(ConfigProblem::invalid("template_variable", reason));
+        }
+        for (setting, max) in [
+            ("max_emails_per_address", self.max_emails_per_address),
+            ("max_emails_per_client", self.max_emails_per_client),
+        ] {
+            if !(1..=MAX_EMAILS).contains(&max) {
+                problems.push(ConfigProblem::invalid(setting, "must be 1 to 1000"));
+            }
+        }
+        if self.expires_in.is_some_and(|time| time < Duration::from_secs(1) || time > MAX_LIFETIME)
+        {
+            problems.push(ConfigProblem::invalid("expires_in", "must be 1 second to a day"));
+        }
+        match (&self.login_hook, self.admits_everyone) {
+            (None, false) if self.sessions.has_login_hook() => {
+                let reason = "must be set, or admit_everyone, because the sessions have a login \
+                              hook, which logins by e-mail do not call";
+                problems.push(ConfigProblem::invalid("on_login", reason));
+            }
+            (Some(_), true) => {
+                problems.push(ConfigProblem::invalid("admit_everyone", "contradicts on_login"));
+            }
+            _ => {}
+        }
     }
 }
 

@@ -391,26 +391,10 @@ impl SessionsBuilder {
     /// # Errors
     /// Returned when settings are missing or invalid; reports all of them.
     pub fn build(self) -> Result<Sessions, ConfigError> {
-        let mut problems = Problems::default();
-        if self.secret.is_none() {
-            problems.push(ConfigProblem::Missing { setting: "secret" });
-        }
+        let mut problems = self.check();
         let paths = problems.collect(self.paths.resolve());
         if let Some(paths) = &paths {
             problems.collect(paths.check_environment(&self.scalekit));
-        }
-        for origin in &self.trusted_origins {
-            problems.collect(check_origin(origin));
-        }
-        problems.collect(check_cache_capacity(self.cache_capacity));
-        if !(1..=MAX_SESSIONS_PER_USER).contains(&self.max_sessions_per_user) {
-            problems.push(ConfigProblem::invalid("max_sessions_per_user", "must be 1 to 1000"));
-        }
-        if let Some(name) = &self.cookie_name {
-            problems.collect(check_cookie_name(name));
-        }
-        if self.name.as_ref().is_some_and(String::is_empty) {
-            problems.push(ConfigProblem::invalid("name", "must not be empty"));
         }
         let owner = self.owner();
         let keys = self.secret.as_ref().zip(paths.as_ref()).and_then(|(secret, paths)| {
@@ -419,11 +403,7 @@ impl SessionsBuilder {
             problems.collect(KeyRing::new(secret, &self.previous_secrets, context))
         });
         let scope = revocation::scope(owner);
-        problems.collect(check_scopes(&self.scopes));
         let lifetimes = problems.collect(Lifetimes::new(self.absolute_lifetime, self.idle_timeout));
-        if self.refresh_retention < MIN_REFRESH_RETENTION {
-            problems.push(ConfigProblem::invalid("refresh_retention", "must be a minute or more"));
-        }
 
         // Without `offline_access`, there is no refresh token that would have to be revoked.
         let scopes = self
@@ -493,6 +473,32 @@ impl SessionsBuilder {
             telemetry::development_cookies();
         }
         Ok(sessions)
+    }
+
+    /// Checks the settings that are independent of each other.
+    fn check(&self) -> Problems {
+        let mut problems = Problems::default();
+        if self.secret.is_none() {
+            problems.push(ConfigProblem::Missing { setting: "secret" });
+        }
+        for origin in &self.trusted_origins {
+            problems.collect(check_origin(origin));
+        }
+        problems.collect(check_cache_capacity(self.cache_capacity));
+        if !(1..=MAX_SESSIONS_PER_USER).contains(&self.max_sessions_per_user) {
+            problems.push(ConfigProblem::invalid("max_sessions_per_user", "must be 1 to 1000"));
+        }
+        if let Some(name) = &self.cookie_name {
+            problems.collect(check_cookie_name(name));
+        }
+        if self.name.as_ref().is_some_and(String::is_empty) {
+            problems.push(ConfigProblem::invalid("name", "must not be empty"));
+        }
+        problems.collect(check_scopes(&self.scopes));
+        if self.refresh_retention < MIN_REFRESH_RETENTION {
+            problems.push(ConfigProblem::invalid("refresh_retention", "must be a minute or more"));
+        }
+        problems
     }
 
     /// Identifies these sessions among all others in a store.
