@@ -117,16 +117,18 @@ fn bytes_from(
     name: &'static str,
     read: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
-    let own = read(name).map(|value| trimmed(value.into_encoded_bytes()));
-    let own = own.filter(|value| !value.is_empty());
+    let own = read(name)
+        .map(|value| trimmed(value.into_encoded_bytes()))
+        .filter(|value| !value.is_empty());
     let file = read(&format!("{name}_FILE")).map(|path| trimmed(path.into_encoded_bytes()));
     let Some(file) = file.filter(|path| !path.is_empty()) else { return Ok(own) };
     if own.is_some() {
         let reason = format!("is set, and so is {name}_FILE; set only one of the two");
         return Err(ConfigProblem::invalid(name, reason).into());
     }
-    let value = str::from_utf8(&file).map_err(|_| "its path is not UTF-8".to_owned());
-    let value = value.and_then(|path| read_file(path).map_err(|error| error.to_string()));
+    let value = str::from_utf8(&file)
+        .map_err(|_| "its path is not UTF-8".to_owned())
+        .and_then(|path| read_file(path).map_err(|error| error.to_string()));
     match value {
         Ok(value) if value.is_empty() => {
             let reason = format!("the file that {name}_FILE names is empty");

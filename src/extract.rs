@@ -124,8 +124,9 @@ fn payload<T>(
     parsed: Option<Result<T, EventError>>,
     missing: MissingLayer,
 ) -> Result<T, WebhookPayloadRejection> {
-    let parsed = parsed.ok_or(WebhookPayloadRejection::MissingLayer(missing))?;
-    parsed.map_err(WebhookPayloadRejection::Malformed)
+    parsed
+        .ok_or(WebhookPayloadRejection::MissingLayer(missing))?
+        .map_err(WebhookPayloadRejection::Malformed)
 }
 
 /// The principal of a bearer token: an axum extractor that verifies the token itself, without a

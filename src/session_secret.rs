@@ -51,8 +51,7 @@ impl SessionSecret {
             Some(value) => Self::checked(variable, value),
             None if cfg!(debug_assertions) => {
                 eprintln!("{variable} is not set: sessions end when this process does");
-                let generated = Self::generate();
-                Ok(generated
+                Ok(Self::generate()
                     .map_err(|error| ConfigProblem::invalid(variable, error.to_string()))?)
             }
             None => Err(ConfigProblem::Missing { setting: variable }.into()),

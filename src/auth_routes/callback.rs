@@ -249,13 +249,14 @@ impl Callback {
                 identity: UnconfirmedIdentity::Tokens(Box::new(record)),
                 return_to: attempt.return_to.clone(),
             };
-            let asked =
-                sessions.ask_to_switch(&login, sessions.switch_account_path(), headers).await;
-            let asked = asked.map_err(|error| match error {
-                // The code is spent.
-                SwitchError::Unavailable => LoginError::Interrupted,
-                error => error.into(),
-            });
+            let asked = sessions
+                .ask_to_switch(&login, sessions.switch_account_path(), headers)
+                .await
+                .map_err(|error| match error {
+                    // The code is spent.
+                    SwitchError::Unavailable => LoginError::Interrupted,
+                    error => error.into(),
+                });
             return asked.map(|(page, cookies)| (page, SessionCookies::new(cookies)));
         }
         let environment_session = record.environment_session();

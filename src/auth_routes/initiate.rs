@@ -41,8 +41,8 @@ impl LoginStart<'_> {
             telemetry::internal_error("login", &error);
             LoginError::Misconfigured
         })?;
-        let cookies = self.sessions.keep_attempt(&attempt, self.headers);
-        let cookies = cookies.ok_or(LoginError::Misconfigured)?;
+        let cookies =
+            self.sessions.keep_attempt(&attempt, self.headers).ok_or(LoginError::Misconfigured)?;
 
         let mut authorization =
             AuthorizationRequest::new(self.sessions.redirect_uri()).scopes(self.sessions.scopes());

@@ -82,8 +82,10 @@ impl ConnectAccountBuilder {
         if [&path, &verify_path].contains(&&start_page) {
             problems.push(ConfigProblem::invalid("start_page", "must be a page of the app's own"));
         }
-        let verify_url = self.sessions.public_url().join(&verify_path);
-        let verify_url = verify_url
+        let verify_url = self
+            .sessions
+            .public_url()
+            .join(&verify_path)
             .map_err(|error| ConfigProblem::invalid("path", format!("not a path: {error}")));
         let inner = problems.collect(verify_url).map(|verify_url| Inner {
             sessions: self.sessions,

@@ -211,8 +211,10 @@ impl Attempt for EmailAttempt {
 /// Returns until when a code is accepted.
 fn expires_at(sent: &SentMail, max_lifetime: StdDuration, now: OffsetDateTime) -> OffsetDateTime {
     // Two clocks may differ: a relative lifetime is more reliable.
-    let lifetime = sent.expires_in.and_then(|lifetime| Duration::try_from(lifetime).ok());
-    let lifetime = lifetime.or_else(|| Some((sent.expires_at? - now).max(Duration::ZERO)));
+    let lifetime = sent
+        .expires_in
+        .and_then(|lifetime| Duration::try_from(lifetime).ok())
+        .or_else(|| Some((sent.expires_at? - now).max(Duration::ZERO)));
     let max = Duration::try_from(max_lifetime).unwrap_or(DEFAULT_LIFETIME);
     now + lifetime.unwrap_or(DEFAULT_LIFETIME).min(max)
 }

@@ -281,8 +281,9 @@ impl PasswordlessLogin {
                 Change::Set(encode(&times), result)
             })
         };
-        let store = self.0.sessions.store();
-        store
+        self.0
+            .sessions
+            .store()
             .update(key, ttl, MAX_CONFLICTS, change_current)
             .await?
             .unwrap_or(Err(NotCounted::Limited { retry_after: Duration::from_secs(1) }))

@@ -146,6 +146,5 @@ fn visible_text(html: &[u8]) -> String {
         .split('<')
         .filter_map(|part| part.split_once('>'))
         .map(|(_, text)| text);
-    let text = outside_tags.collect::<Vec<_>>().join(" ");
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    outside_tags.collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
 }

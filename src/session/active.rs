@@ -220,8 +220,8 @@ impl Sessions {
     ) -> Result<Vec<ActiveSession>, ActiveSessionsError> {
         let now = self.0.scalekit.clock().now();
         let all = self.indexed(session).await?;
-        let stored = try_join_all(all.iter().rev().map(|one| self.read_stored(&one.id))).await?;
-        Ok(stored
+        Ok(try_join_all(all.iter().rev().map(|one| self.read_stored(&one.id)))
+            .await?
             .into_iter()
             .flatten()
             .map(|there| there.record)

@@ -319,10 +319,12 @@ impl Deprovisioning {
             EventPayload::UserLogout(ended) => match &ended.user_session.session_id {
                 Some(session) => Some(Revoked::EnvironmentSession(session)),
                 None if has_session_id(event) => None,
-                None => {
-                    let user = ended.user.id.as_deref();
-                    user.or(ended.user_session.user_id.as_deref()).map(Revoked::User)
-                }
+                None => ended
+                    .user
+                    .id
+                    .as_deref()
+                    .or(ended.user_session.user_id.as_deref())
+                    .map(Revoked::User),
             },
             EventPayload::UserOrganizationMembershipDeleted(membership) => {
                 let user = membership.user.id.as_deref();

@@ -70,9 +70,11 @@ impl KnownUser {
 
     /// `version ‖ whether the user has ended ‖ since when ‖ names`
     fn encode(&self) -> Bytes {
-        let header =
-            [&[Self::VERSION, self.has_ended.into()][..], &self.decided_at.to_be_bytes()].concat();
-        header.into_iter().chain(self.names.iter().flat_map(|Key(name)| *name)).collect()
+        [&[Self::VERSION, self.has_ended.into()][..], &self.decided_at.to_be_bytes()]
+            .concat()
+            .into_iter()
+            .chain(self.names.iter().flat_map(|Key(name)| *name))
+            .collect()
     }
 
     fn decode(value: &[u8]) -> Option<Self> {

@@ -168,8 +168,9 @@ impl Sessions {
     /// cannot restore it. Continues when the client disconnects.
     pub(crate) async fn end(&self, handle: &SessionHandle) -> Result<(), StoreError> {
         let (sessions, handle) = (self.clone(), handle.clone());
-        let tasks = self.0.tasks.clone();
-        tasks
+        self.0
+            .tasks
+            .clone()
             .spawn("session end", async move { sessions.end_now(&handle).await })
             .await
             .unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))

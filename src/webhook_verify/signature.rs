@@ -214,8 +214,8 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h str, Webhoo
 /// Whole seconds in digits, within the tolerance in both directions.
 fn check_time(timestamp: &str, now: OffsetDateTime) -> Result<(), WebhookError> {
     let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds = timestamp.parse::<i64>().ok().filter(|_| digits);
-    let seconds = seconds.ok_or(WebhookError::Malformed)?;
+    let seconds =
+        timestamp.parse::<i64>().ok().filter(|_| digits).ok_or(WebhookError::Malformed)?;
     if now.unix_timestamp().abs_diff(seconds) > TOLERANCE {
         return Err(WebhookError::TimestampOutsideTolerance);
     }

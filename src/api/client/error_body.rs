@@ -121,8 +121,8 @@ fn contains_address(word: &str) -> bool {
 
 /// Sanitizes foreign text for logs.
 pub(in crate::api) fn presentable(text: &str, secret: &str) -> Option<String> {
-    let text = text.replace(secret, "[redacted]");
     let text: String = text
+        .replace(secret, "[redacted]")
         .chars()
         .take(4 * MAX_MESSAGE)
         .map(|letter| if letter.is_control() { ' ' } else { letter })

@@ -69,7 +69,7 @@ impl Serialize for ToolCall {
         }
         let [(_, id), (_, connector), (_, identifier), (_, organization_id), (_, user_id)] =
             self.account.parts();
-        let body = Body {
+        Body {
             tool_name: &self.tool_name,
             params: &self.params,
             connected_account_id: id,
@@ -78,8 +78,8 @@ impl Serialize for ToolCall {
             organization_id,
             user_id,
             agent_run_id: self.agent_run_id.as_deref(),
-        };
-        body.serialize(serializer)
+        }
+        .serialize(serializer)
     }
 }
 

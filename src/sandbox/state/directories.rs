@@ -276,8 +276,9 @@ impl Directories {
 
     /// Removes all users from a group and returns them.
     pub(crate) fn leave_group(&mut self, id: &str, now: OffsetDateTime) -> Vec<String> {
-        let members = self.users.values_mut().filter(|user| user.is_in(id));
-        members
+        self.users
+            .values_mut()
+            .filter(|user| user.is_in(id))
             .map(|user| {
                 user.group_ids.retain(|known| known != id);
                 user.updated_at = now;

@@ -44,8 +44,8 @@ impl EndpointData {
     /// The value of `webhook-signature`: an entry for each secret, newest first.
     pub(crate) fn signatures(&self, message_id: &str, now: OffsetDateTime, body: &[u8]) -> String {
         let old = self.old_secrets.iter().rev().filter(|(_, until)| now < *until);
-        let secrets = std::iter::once(&self.secret).chain(old.map(|(secret, _)| secret));
-        secrets
+        std::iter::once(&self.secret)
+            .chain(old.map(|(secret, _)| secret))
             .map(|secret| secret.sign(message_id, now.unix_timestamp(), body))
             .collect::<Vec<_>>()
             .join(" ")

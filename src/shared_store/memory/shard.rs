@@ -139,14 +139,16 @@ impl Shard {
                 expired.push(first.remove_entry());
             }
         }
-        let freed = expired.into_iter().filter_map(|((_, number), expiry)| match expiry {
-            Expiry::Value(key) => {
-                let value = self.values.remove(&key)?;
-                Some((key.namespace(), Self::cost(&key, &value.bytes)))
-            }
-            Expiry::Entry(log) => self.remove_entry(&log, number),
-        });
-        let freed = freed.collect();
+        let freed = expired
+            .into_iter()
+            .filter_map(|((_, number), expiry)| match expiry {
+                Expiry::Value(key) => {
+                    let value = self.values.remove(&key)?;
+                    Some((key.namespace(), Self::cost(&key, &value.bytes)))
+                }
+                Expiry::Entry(log) => self.remove_entry(&log, number),
+            })
+            .collect();
         // Messages that have expired or were completed again.
         while self.handled.front().is_some_and(|front| !front.is_current(&self.values)) {
             self.handled.pop_front();
@@ -175,8 +177,10 @@ impl Shard {
 
     pub(super) fn append(&mut self, log: &StoreKey, bytes: Bytes, now: Duration, ttl: Duration) {
         let (number, until) = (self.next_number(), now.saturating_add(ttl));
-        let expiries = self.expiries.entry(log.namespace()).or_default();
-        expiries.insert((until, number), Expiry::Entry(log.clone()));
+        self.expiries
+            .entry(log.namespace())
+            .or_default()
+            .insert((until, number), Expiry::Entry(log.clone()));
         self.logs.entry(log.clone()).or_default().insert(number, Entry { bytes, until });
     }
 

@@ -149,8 +149,8 @@ impl RedisStoreBuilder {
     pub async fn connect(self) -> Result<RedisStore, RedisStoreError> {
         let names = self.key_name_secret.as_ref().unwrap_or(&self.secret);
         let sealer =
-            Sealer::new(self.key_prefix.clone(), names, &self.secret, &self.previous_secrets);
-        let sealer = sealer.ok_or_else(|| invalid("secret", "no key can be derived from it"))?;
+            Sealer::new(self.key_prefix.clone(), names, &self.secret, &self.previous_secrets)
+                .ok_or_else(|| invalid("secret", "no key can be derived from it"))?;
         let link =
             Link::connect(self.servers()?, self.response_timeout, self.connect_timeout).await?;
         Ok(RedisStore { link, sealer: Arc::new(sealer), scripts: Arc::new(Scripts::new()) })
