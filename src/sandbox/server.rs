@@ -137,7 +137,7 @@ async fn response(
     environment: &Environment,
     request: Request<Incoming>,
     local_addr: SocketAddr,
-) -> Result<Response<Full<Bytes>>, Unanswered> {
+) -> Result<Response<Full<Bytes>>, NoResponse> {
     if !is_for_us(&request, local_addr) {
         // Prevents DNS rebinding: a page under a name that resolves to 127.0.0.1 could read the
         // responses.
@@ -146,18 +146,18 @@ async fn response(
     }
     let (head, body) = request.into_parts();
     let read = Limited::new(body, MAX_BODY_BYTES).collect();
-    let Ok(read) = tokio::time::timeout(BODY_DEADLINE, read).await else { return Err(Unanswered) };
+    let Ok(read) = tokio::time::timeout(BODY_DEADLINE, read).await else { return Err(NoResponse) };
     let body = match read {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             let message = "the body is too large";
             return Ok(respond::api_error(StatusCode::PAYLOAD_TOO_LARGE, 3, message).map(Full::new));
         }
-        Err(_) => return Err(Unanswered),
+        Err(_) => return Err(NoResponse),
     };
     match environment.respond(Request::from_parts(head, body)).await {
         Ok(response) => Ok(response.map(Full::new)),
-        Err(Dropped::ResponseLost | Dropped::NotConnected) => Err(Unanswered),
+        Err(Dropped::ResponseLost | Dropped::NotConnected) => Err(NoResponse),
     }
 }
 
@@ -174,4 +174,4 @@ fn is_for_us<B>(request: &Request<B>, local_addr: SocketAddr) -> bool {
 /// Returned when a fault suppresses the response, or the request was aborted.
 #[derive(Debug, thiserror::Error)]
 #[error("no response")]
-struct Unanswered;
+struct NoResponse;

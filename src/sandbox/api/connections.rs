@@ -5,7 +5,7 @@ use http::Request;
 use serde_json::{Value, json};
 
 use super::organizations::known_organization;
-use super::{ApiErrorResponse, ApiResult, checked};
+use super::{ApiErrorResponse, ApiResult, checked, enabled_state};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
@@ -52,12 +52,8 @@ pub(super) fn set_enabled(
     let now = environment.now();
     let mut state = environment.lock();
     known_connection(&state, organization_id, id)?;
-    let error_message = match (state.set_connection_enabled(id, enabled, now), enabled) {
-        (Some(true), _) => "",
-        (_, true) => "The connection is already enabled",
-        (_, false) => "The connection is already disabled",
-    };
-    Ok(json!({ "enabled": enabled, "error_message": error_message }))
+    let is_changed = state.set_connection_enabled(id, enabled, now) == Some(true);
+    Ok(enabled_state("connection", is_changed, enabled))
 }
 
 pub(super) fn delete(environment: &Environment, organization_id: &str, id: &str) -> ApiResult {

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 
 use super::organizations::known_organization;
 use super::paging::PageRequest;
-use super::{ApiErrorResponse, ApiResult, checked, parse, timestamp};
+use super::{ApiErrorResponse, ApiResult, checked, enabled_state, parse, timestamp};
 use crate::sandbox::directories::events::user_data;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
@@ -48,12 +48,8 @@ pub(super) fn set_enabled(
     let now = environment.now();
     let mut state = environment.lock();
     known_directory(&state, organization_id, id)?;
-    let error_message = match (state.set_directory_enabled(id, enabled, now), enabled) {
-        (Some(true), _) => "",
-        (_, true) => "The directory is already enabled",
-        (_, false) => "The directory is already disabled",
-    };
-    Ok(json!({ "enabled": enabled, "error_message": error_message }))
+    let is_changed = state.set_directory_enabled(id, enabled, now) == Some(true);
+    Ok(enabled_state("directory", is_changed, enabled))
 }
 
 pub(super) fn users(

@@ -196,6 +196,16 @@ fn decoded(segments: &[&str]) -> Option<Vec<String>> {
     segments.iter().map(|segment| decode(segment)).collect()
 }
 
+/// The response after a connection or directory was enabled or disabled.
+fn enabled_state(kind: &str, is_changed: bool, enabled: bool) -> Value {
+    let message = match (is_changed, enabled) {
+        (true, _) => String::new(),
+        (false, true) => format!("The {kind} is already enabled"),
+        (false, false) => format!("The {kind} is already disabled"),
+    };
+    json!({ "enabled": enabled, "error_message": message })
+}
+
 /// The identifier, if it has the prefix of its type.
 fn checked<'a>(
     id: &'a str,
