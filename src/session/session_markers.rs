@@ -131,7 +131,7 @@ mod tests {
             };
             both.push(active.session);
         }
-        let has_begun = async |id| sessions.has_marker(Revoked::Organization(id)).await.unwrap();
+        let has_marker = async |id| sessions.has_marker(Revoked::Organization(id)).await.unwrap();
         assert!(has_marker("org_1").await && !has_marker("org_2").await);
         sessions.mark_changed(&both[0], &both[0]);
         sessions.mark_changed(&both[0], &both[1]);
