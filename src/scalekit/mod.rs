@@ -43,6 +43,7 @@ use crate::util::fetch_metadata::is_loopback;
 /// connections, keys and the access token for the API.
 ///
 /// Building one sends no request, so a server starts even if the environment is unreachable.
+#[doc(alias("ScalekitClient", "NewScalekitClient"))]
 #[derive(Clone)]
 pub struct Scalekit(Arc<Environment>);
 

@@ -99,6 +99,7 @@ impl DirectoriesApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("getDirectory", "get_directory"))]
     pub async fn get(
         &self,
         organization_id: &str,

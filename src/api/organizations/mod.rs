@@ -80,6 +80,7 @@ impl OrganizationsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("getOrganization", "get_organization"))]
     pub async fn get(&self, id: &str) -> Result<Organization, ApiError> {
         self.one(Method::GET, id).send::<Response>().await?.organization()
     }

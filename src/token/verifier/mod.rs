@@ -70,7 +70,8 @@ impl TokenVerifier {
         "validateToken",
         "validateAccessToken",
         "validate_token",
-        "validate_access_token"
+        "validate_access_token",
+        "getAccessTokenClaims"
     ))]
     pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
         self.verify_bytes(token.as_bytes()).await
