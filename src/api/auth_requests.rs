@@ -75,9 +75,8 @@ impl AuthRequestsApi {
     /// # Errors
     /// [`ApiError::InvalidCall`] if `connection_id` is empty or has dot segments.
     pub fn callback_url(&self, connection_id: &str, state: &str) -> Result<Url, ApiError> {
-        let path = "/sso/v1/connections/{connection_id}/partner:callback";
         self.0
-            .request(Method::GET, path)
+            .request(Method::GET, "/sso/v1/connections/{connection_id}/partner:callback")
             .path_parameter("connection_id", connection_id)
             .query("state", state)
             .url()

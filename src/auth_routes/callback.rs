@@ -279,8 +279,7 @@ impl Callback {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
         // A response of another issuer indicates a mix-up attack (RFC 9207).
-        let issuer = authorization.issuer.as_deref();
-        if issuer.is_some_and(|issuer| issuer != scalekit.environment_url()) {
+        if authorization.issuer.as_deref().is_some_and(|iss| iss != scalekit.environment_url()) {
             return Err(LoginError::IssuerMismatch);
         }
         let code = authorization
@@ -415,8 +414,10 @@ impl CallbackRequest {
         };
         let headers = request.headers();
         let (attempt, attempt_removal) = LoginAttempt::find(sessions, headers, &state);
-        let page = attempt.as_ref().map(|attempt| attempt.return_to.clone());
-        let page = page.or_else(|| RecentLogin::page(sessions, headers, &state));
+        let page = attempt
+            .as_ref()
+            .map(|attempt| attempt.return_to.clone())
+            .or_else(|| RecentLogin::page(sessions, headers, &state));
         Self { attempt, page, attempt_removal, authorization }
     }
 

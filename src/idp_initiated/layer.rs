@@ -117,8 +117,7 @@ impl IdpInitiatedRedirect {
         let now = self.sessions().scalekit().clock().now();
         let key =
             self.sessions().store_key(KeyNamespace::IdpInitiatedLogin, login.fingerprint.as_str());
-        let lifetime = login.replay_window(now);
-        match self.sessions().store().put_if_absent(&key, USED, lifetime).await {
+        match self.sessions().store().put_if_absent(&key, USED, login.replay_window(now)).await {
             Ok(first) => first,
             Err(error) => {
                 telemetry::internal_error("idp_initiated_login", &error);

@@ -107,9 +107,9 @@ fn link_token(request: &Request<()>) -> Result<SecretString, PasswordlessLoginEr
         return Err(PasswordlessLoginError::MethodNotAllowed { allow: "GET, HEAD" });
     }
     let query = request.uri().query().unwrap_or_default();
-    let token =
-        QueryParam::find(query, "link_token").single().map(|token| pasted::unwrap_lines(&token));
-    token
+    QueryParam::find(query, "link_token")
+        .single()
+        .map(|token| pasted::unwrap_lines(&token))
         .filter(|token| is_link_token(token))
         .map(SecretString::from)
         .ok_or(PasswordlessLoginError::InvalidRequest)

@@ -90,8 +90,7 @@ pub(super) fn page_of<B>(
     base_path: Option<&str>,
 ) -> Option<ReturnTo> {
     if is_navigation(request) {
-        let target = sessions.requested_target(request, base_path);
-        target.and_then(|target| ReturnTo::parse(&target))
+        sessions.requested_target(request, base_path).and_then(|target| ReturnTo::parse(&target))
     } else {
         let referer = request.headers().get(header::REFERER).and_then(|value| value.to_str().ok());
         referer.and_then(|referer| ReturnTo::on_origin(referer, sessions.public_url()))

@@ -169,8 +169,7 @@ impl RequireToken {
     ) -> Decision<CacheHeaders> {
         match checked {
             Ok(principal) => {
-                let principal = principal.with_challenge(&self.challenge);
-                request.extensions_mut().insert(principal);
+                request.extensions_mut().insert(principal.with_challenge(&self.challenge));
                 Decision::Forward(CacheHeaders)
             }
             Err(rejection) => self.reject(rejection, request),

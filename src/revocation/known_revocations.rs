@@ -42,8 +42,9 @@ impl KnownRevocations {
     /// Whether one of a token's names was revoked after it was issued.
     pub(super) fn covers_token(&self, key: &Key, issued_at: Option<i64>) -> bool {
         let covers = |scope: Scope| {
-            let entry = self.entries.get(&(*key, scope));
-            entry.is_some_and(|entry| issued_at.is_none_or(|at| at <= token::covered_until(entry)))
+            self.entries
+                .get(&(*key, scope))
+                .is_some_and(|entry| issued_at.is_none_or(|at| at <= token::covered_until(entry)))
         };
         self.has_ended(key, issued_at) || covers(Scope::All) || covers(Scope::IssuedBefore)
     }

@@ -62,10 +62,9 @@ impl PathSettings {
             Some(page) if !page.starts_with('/') => {
                 problems.collect(parse_app_url("logged_out_page", page))
             }
-            page => {
-                let page = problems.collect(base.join_set("logged_out_page", page, "/"));
-                page.and_then(|page| at_redirect_uri(&page))
-            }
+            page => problems
+                .collect(base.join_set("logged_out_page", page, "/"))
+                .and_then(|page| at_redirect_uri(&page)),
         };
         let uris = redirect_uri.zip(post_logout_redirect_uri).zip(logged_out_page);
         let paths = uris.map(|((redirect_uri, post_logout_redirect_uri), logged_out_page)| Paths {

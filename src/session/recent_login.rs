@@ -49,8 +49,7 @@ impl RecentLogin {
 
     /// Returns the final page of the login with this `state`, if known.
     pub(crate) fn page(sessions: &Sessions, headers: &HeaderMap, state: &str) -> Option<ReturnTo> {
-        let (recent, _) = sessions.attempt::<Self>(state, headers);
-        recent.map(|recent| recent.return_to)
+        sessions.attempt::<Self>(state, headers).0.map(|recent| recent.return_to)
     }
 
     /// Whether the browser has just completed a login and another one would most likely fail in the
@@ -64,8 +63,11 @@ impl RecentLogin {
     /// Returns `Set-Cookie` values that remove the recorded logins, including expired ones: if the
     /// wall clock is ahead, they are recent again once it is corrected.
     pub(crate) fn removals(sessions: &Sessions, headers: &HeaderMap) -> Vec<HeaderValue> {
-        let kept = sessions.kept_attempts::<Self>(headers).take(MAX_REMOVED);
-        kept.filter_map(|recent| sessions.end_attempt(&recent)).collect()
+        sessions
+            .kept_attempts::<Self>(headers)
+            .take(MAX_REMOVED)
+            .filter_map(|recent| sessions.end_attempt(&recent))
+            .collect()
     }
 }
 

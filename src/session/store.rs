@@ -308,9 +308,10 @@ impl Sessions {
         // The store was unavailable when the result should have been written.
         let entry = self.0.store.get(&self.refresh_key(id)).await?;
         let last = entry.as_deref().and_then(Entry::decode).and_then(Entry::last);
-        let record = last.and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.record));
-        let record =
-            record.filter(|record| record.generation() >= generation).ok_or(LoadError::Behind)?;
+        let record = last
+            .and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.record))
+            .filter(|record| record.generation() >= generation)
+            .ok_or(LoadError::Behind)?;
         self.replace_in_background(record.clone(), Replacement::Newest);
         Ok(record.into_session())
     }
@@ -407,8 +408,7 @@ impl Sessions {
     /// Returns a session as stored. Returns `None` when it has ended, or is sealed with a secret
     /// that is no longer in use.
     pub(super) async fn read_stored(&self, id: &str) -> Result<Option<StoredRecord>, StoreError> {
-        let value = self.stored_value(id).await?;
-        Ok(value.and_then(|value| self.open_stored(id, &value)))
+        Ok(self.stored_value(id).await?.and_then(|value| self.open_stored(id, &value)))
     }
 
     /// Returns the value of a session, which may be a tombstone.

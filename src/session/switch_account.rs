@@ -262,8 +262,9 @@ impl Sessions {
         current: Option<&Session>,
         path: &str,
     ) -> Result<SwitchStep, SwitchError> {
-        let pending = self.pending_login(attempt).await?;
-        let login = pending
+        let login = self
+            .pending_login(attempt)
+            .await?
             .filter(|pending| pending.state != PendingState::Completed)
             .ok_or(SwitchError::NoPendingLogin)?
             .login;

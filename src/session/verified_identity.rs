@@ -95,8 +95,7 @@ impl VerifiedIdentity {
     }
 
     fn text(&self, name: &str) -> Option<&str> {
-        let text = self.0.claims.members().get(name).and_then(Value::as_str);
-        text.filter(|text| !text.is_empty())
+        self.0.claims.members().get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 }
 

@@ -112,8 +112,7 @@ impl Claims {
     }
 
     fn says(&self, name: &str, word: &str) -> bool {
-        let text = self.0.get(name).and_then(Value::as_str);
-        text.is_some_and(|text| text.eq_ignore_ascii_case(word))
+        self.0.get(name).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(word))
     }
 
     /// The token type, by the claims and the header's `typ`; [`TokenKind::Other`] if they contradict

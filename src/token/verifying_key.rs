@@ -65,8 +65,7 @@ impl VerifyingKey {
     }
 
     pub(crate) fn verify(&self, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        let key = self.for_algorithm(algorithm);
-        key.is_some_and(|key| key.verify_sig(message, signature).is_ok())
+        self.for_algorithm(algorithm).is_some_and(|key| key.verify_sig(message, signature).is_ok())
     }
 
     /// Whether both are the same public key for this use, with any names.

@@ -97,8 +97,9 @@ impl ReturnTo {
 
     /// Whether its path is below this one.
     pub(crate) fn is_below(&self, path: &str) -> bool {
-        let rest = self.path().strip_prefix(path.trim_end_matches('/'));
-        rest.is_some_and(|rest| rest.starts_with('/'))
+        self.path()
+            .strip_prefix(path.trim_end_matches('/'))
+            .is_some_and(|rest| rest.starts_with('/'))
     }
 
     fn path(&self) -> &str {

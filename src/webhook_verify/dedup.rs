@@ -123,8 +123,7 @@ impl ClaimGuard {
     /// the sender disconnects.
     pub(super) async fn finish(mut self: Box<Self>, status: StatusCode) {
         self.is_finished = true;
-        let tasks = self.deduplicator.tasks.clone();
-        let finishing = tasks.spawn(COMPLETION, async move {
+        let finishing = self.deduplicator.tasks.clone().spawn(COMPLETION, async move {
             if status.is_success() {
                 self.complete(status).await;
             } else {

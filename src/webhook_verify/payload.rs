@@ -14,8 +14,7 @@ pub(super) struct SignedBody {
 }
 
 fn body_of(extensions: &Extensions, kind: Kind) -> Option<&[u8]> {
-    let body = extensions.get::<SignedBody>().filter(|body| body.kind == kind)?;
-    Some(&body.bytes)
+    Some(&extensions.get::<SignedBody>().filter(|body| body.kind == kind)?.bytes)
 }
 
 impl WebhookEvent {

@@ -32,9 +32,8 @@ impl ErrorBody {
             .into_iter()
             .flatten()
             .filter_map(|detail| detail.get("error_code"));
-        let of_body = ["error_code", "code", "error"].into_iter();
         of_details
-            .chain(of_body.filter_map(|name| self.0.get(name)))
+            .chain(["error_code", "code", "error"].into_iter().filter_map(|name| self.0.get(name)))
             .filter_map(Value::as_str)
             .find(|text| is_code(text))
     }
@@ -70,19 +69,18 @@ impl ErrorBody {
     }
 
     pub(in crate::api) fn message(&self) -> Option<&str> {
-        let own = ["message", "error_description", "error"]
+        ["message", "error_description", "error"]
             .into_iter()
-            .filter_map(|name| self.0.get(name));
-        let nested = self.0.get("error").and_then(|error| error.get("message"));
-        let mut texts = own.chain(nested).filter_map(Value::as_str);
-        texts.find(|text| !text.is_empty())
+            .filter_map(|name| self.0.get(name))
+            .chain(self.0.get("error").and_then(|error| error.get("message")))
+            .filter_map(Value::as_str)
+            .find(|text| !text.is_empty())
     }
 }
 
 /// Whether the error comes from a tool's provider, through the environment.
 pub(in crate::api) fn is_tool_error(response: &Response<Bytes>) -> bool {
-    let body = ErrorBody::parse(response.body());
-    body.is_some_and(|body| body.is_tool_error())
+    ErrorBody::parse(response.body()).is_some_and(|body| body.is_tool_error())
 }
 
 /// Whether the environment's gateway rejected the access token.
@@ -104,10 +102,10 @@ pub(in crate::api) fn is_secret(word: &str, client_secret: &str) -> bool {
 
 /// E-mail addresses are redacted.
 pub(in crate::api) fn without_addresses(text: &str) -> String {
-    let words = text
-        .split_whitespace()
-        .map(|word| if contains_address(word) { "[redacted]" } else { word });
-    words.collect::<Vec<_>>().join(" ")
+    text.split_whitespace()
+        .map(|word| if contains_address(word) { "[redacted]" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Redacts too many words rather than too few.
@@ -127,9 +125,13 @@ pub(in crate::api) fn presentable(text: &str, secret: &str) -> Option<String> {
         .take(4 * MAX_MESSAGE)
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .collect();
-    let words = text
+    let text: String = text
         .split_whitespace()
-        .map(|word| if is_secret(word, secret) { "[redacted]" } else { word });
-    let text: String = words.collect::<Vec<_>>().join(" ").chars().take(MAX_MESSAGE).collect();
+        .map(|word| if is_secret(word, secret) { "[redacted]" } else { word })
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(MAX_MESSAGE)
+        .collect();
     (!text.is_empty()).then_some(text)
 }

@@ -22,8 +22,8 @@ pub(in crate::api) fn read<T: DeserializeOwned>(
         return Err(failure(response, scalekit));
     }
     let body: &[u8] = if response.body().is_empty() { b"null" } else { response.body() };
-    let otherwise = "its body is not the JSON of this call";
-    serde_json::from_slice(body).map_err(|_| unexpected(response, otherwise))
+    serde_json::from_slice(body)
+        .map_err(|_| unexpected(response, "its body is not the JSON of this call"))
 }
 
 fn unexpected(response: &Response<Bytes>, otherwise: &'static str) -> ApiError {

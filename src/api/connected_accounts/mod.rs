@@ -163,9 +163,8 @@ impl ConnectedAccountsApi {
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     pub async fn delete(&self, account: &AccountKey) -> Result<(), ApiError> {
-        let request = self.0.request(Method::POST, "/api/v1/connected_accounts:delete");
         account
-            .check(request)
+            .check(self.0.request(Method::POST, "/api/v1/connected_accounts:delete"))
             .json(account)
             .retries(Retries::Unsent)
             .send::<Value>()
@@ -241,9 +240,8 @@ impl ConnectedAccountsApi {
         account: &AccountKey,
         connected_account: Content,
     ) -> Result<ConnectedAccount, ApiError> {
-        let request = self.0.request(method, "/api/v1/connected_accounts");
         account
-            .check(request)
+            .check(self.0.request(method, "/api/v1/connected_accounts"))
             .json(&AccountBody { account, connected_account })
             .send::<Response>()
             .await?

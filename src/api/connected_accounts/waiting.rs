@@ -55,8 +55,9 @@ impl WaitUntilActive {
 
     async fn run(self) -> Result<ConnectedAccount, WaitError> {
         let mut last = None;
-        let deadline = self.deadline;
-        timeout(deadline, self.poll(&mut last)).await.unwrap_or(Err(WaitError::Deadline { last }))
+        timeout(self.deadline, self.poll(&mut last))
+            .await
+            .unwrap_or(Err(WaitError::Deadline { last }))
     }
 
     async fn poll(

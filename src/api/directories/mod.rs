@@ -69,10 +69,9 @@ impl DirectoriesApi {
     /// See [`ApiError`].
     #[doc(alias("listDirectories", "list_directories"))]
     pub async fn list(&self, organization_id: &str) -> Result<Vec<Directory>, ApiError> {
-        let path = "/api/v1/organizations/{organization_id}/directories";
         Ok(self
             .0
-            .request(Method::GET, path)
+            .request(Method::GET, "/api/v1/organizations/{organization_id}/directories")
             .path_parameter("organization_id", organization_id)
             .send::<ListResponse>()
             .await?

@@ -100,8 +100,9 @@ impl PasswordlessApi {
         code: &str,
     ) -> Result<VerifiedEmail, PasswordlessError> {
         let (auth_request_id, code) = (Some(auth_request_id), Some(code));
-        let credentials = Credentials { auth_request_id, code, ..Default::default() };
-        self.verify(&credentials).await.map_err(PasswordlessError::from_code)
+        self.verify(&Credentials { auth_request_id, code, ..Default::default() })
+            .await
+            .map_err(PasswordlessError::from_code)
     }
 
     /// Verifies the `link_token` of a magic link. If the dashboard is set to "enforce same browser
@@ -126,10 +127,9 @@ impl PasswordlessApi {
         verb: &'static str,
         body: &impl Serialize,
     ) -> Result<SentMail, PasswordlessError> {
-        let path = format!("/api/v1/passwordless/email/{verb}");
         Ok(self
             .0
-            .request(Method::POST, path)
+            .request(Method::POST, format!("/api/v1/passwordless/email/{verb}"))
             .json(body)
             .send::<SentResponse>()
             .await
@@ -228,8 +228,9 @@ fn is_expiry(response: &ErrorResponse) -> bool {
         "expired or",
     ];
     let mut texts = response.texts().map(|text| text.replace('_', " "));
-    let text = texts.find(|text| text.contains("expire"));
-    text.is_some_and(|text| !others.iter().any(|other| text.contains(other)))
+    texts
+        .find(|text| text.contains("expire"))
+        .is_some_and(|text| !others.iter().any(|other| text.contains(other)))
 }
 
 /// Whether a 429 is the environment's general limit, and not that of the call.

@@ -99,10 +99,9 @@ impl ToolsApi {
     /// Scalekit.
     #[doc(alias("executeTool", "execute_tool"))]
     pub async fn execute(&self, call: &ToolCall) -> Result<ToolResult, ExecuteError> {
-        let request = self.api.request(Method::POST, "/api/v1/execute_tool").json(call);
         let response = call
             .account()
-            .check(request)
+            .check(self.api.request(Method::POST, "/api/v1/execute_tool").json(call))
             .retries(Retries::Never)
             .deadline(DEADLINE)
             .max_response_bytes(MAX_RESPONSE_BYTES)

@@ -184,8 +184,7 @@ impl Sessions {
         &self,
         attempt: &SwitchAttempt,
     ) -> Result<Option<PendingLogin>, StoreError> {
-        let value = self.store().get(&attempt.store_key(self)).await?;
-        Ok(value.and_then(|value| {
+        Ok(self.store().get(&attempt.store_key(self)).await?.and_then(|value| {
             let (state, text) = PendingState::split(std::str::from_utf8(&value).ok()?);
             let opened =
                 self.sealing_keys().open(Purpose::PendingLogin, attempt.key.expose(), text)?;

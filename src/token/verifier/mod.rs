@@ -537,8 +537,9 @@ impl<I> TokenVerifierBuilder<I> {
             KeySource::Shared(keys) => Some(keys),
             KeySource::Address { url, client } => {
                 problems.collect(check_algorithms(&self.algorithms));
-                let url = problems.collect(parse_jwks_uri(&url));
-                url.map(|url| RemoteKeys::new(url, client, clock.clone(), self.algorithms))
+                problems
+                    .collect(parse_jwks_uri(&url))
+                    .map(|url| RemoteKeys::new(url, client, clock.clone(), self.algorithms))
             }
         };
         let verifier = keys.map(|keys| {
