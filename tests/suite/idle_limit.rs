@@ -9,8 +9,8 @@ use tower_scalekit::session::SessionsBuilder;
 use tower_scalekit::shared_store::KeyNamespace;
 
 use crate::store::FlakyStore;
-use crate::stored::{app_with_local_login, settle};
-use crate::support::{Browser, FETCH, JANE, World, secret, send};
+use crate::stored::app_with_local_login;
+use crate::support::{Browser, FETCH, JANE, World, secret, send, settle};
 
 const IDLE: Duration = Duration::from_secs(600);
 

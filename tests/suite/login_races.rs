@@ -13,7 +13,7 @@ use tower_scalekit::session::{LocalSession, User, VerifiedIdentity};
 use tower_scalekit::{PasswordlessLogin, Sessions};
 
 use crate::store::FlakyStore;
-use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, send};
+use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, send, settle};
 
 /// What is revoked during a login.
 #[derive(Clone, Copy, Debug)]
@@ -180,13 +180,6 @@ async fn a_login_by_email_that_waits_for_confirmation_ends_with_a_revocation() {
         assert_eq!(done.status(), expected, "{}", done.text());
         let user = browser.fetch("/me").await.json()["email"].clone();
         assert_eq!(user, if is_revoked { JANE } else { JOHN });
-    }
-}
-
-/// Lets the other tasks go on until they wait for something else.
-async fn settle() {
-    for _ in 0..1000 {
-        tokio::task::yield_now().await;
     }
 }
 

@@ -22,15 +22,8 @@ use tower_scalekit::{Sandbox, Scalekit, Sessions};
 
 use crate::support::{
     Browser, CALLBACK, FETCH, JANE, NAVIGATION, Reading as _, World, app, sandbox_builder, secret,
-    send, set_cookies,
+    send, set_cookies, settle,
 };
-
-/// Lets the spawned tasks run as far as they can.
-async fn settle() {
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
-}
 
 /// The first ones disconnect in the middle.
 async fn two_hundred_concurrent_requests(world: &World, leaving: usize) {

@@ -9,7 +9,9 @@ use tower_scalekit::sandbox::{Endpoint, Fault, TokenKind};
 use tower_scalekit::shared_store::MemoryStore;
 use tower_scalekit::{RequireSession, Sessions};
 
-use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, send, set_cookies};
+use crate::support::{
+    Browser, FETCH, JANE, JOHN, Reading as _, World, app, send, set_cookies, settle,
+};
 
 struct Replicas {
     world: World,
@@ -39,13 +41,6 @@ impl Replicas {
     async fn status(&self, replica: usize, browser: &Browser) -> StatusCode {
         let request = browser.request(Method::GET, "/me", &FETCH);
         send(&self.apps[replica], request).await.status()
-    }
-}
-
-/// Lets the spawned tasks run as far as they can.
-async fn settle() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
     }
 }
 

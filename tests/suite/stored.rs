@@ -24,7 +24,7 @@ use tower_scalekit::{RequireSession, Session, Sessions};
 use crate::store::{FlakyStore, When};
 use crate::support::{
     Browser, CALLBACK, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, noise, request,
-    secret, send, set_cookies,
+    secret, send, set_cookies, settle,
 };
 
 /// Two processes of one app that keep their sessions in one store.
@@ -314,12 +314,6 @@ fn replicas_of(world: &World, store: &FlakyStore, store_backed: bool) -> [Router
             if store_backed { one.store_backed() } else { one }
         }))
     })
-}
-
-pub(crate) async fn settle() {
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]

@@ -298,6 +298,13 @@ pub(crate) fn request(method: Method, target: &str, headers: &[(&str, &str)]) ->
     request.body(Body::empty()).unwrap()
 }
 
+/// Lets the spawned tasks run as far as they can.
+pub(crate) async fn settle() {
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+}
+
 pub(crate) async fn send(app: &Router, request: Request<Body>) -> Response<Bytes> {
     let (parts, body) = app.clone().oneshot(request).await.unwrap().into_parts();
     Response::from_parts(parts, body.collect().await.unwrap().to_bytes())

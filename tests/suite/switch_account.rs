@@ -17,9 +17,8 @@ use tower_scalekit::shared_store::KeyNamespace;
 use tower_scalekit::{IdpInitiatedRedirect, Sandbox};
 
 use crate::store::{FlakyStore, When};
-use crate::stored::settle;
 use crate::support::{
-    Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, send, set_cookies,
+    Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, send, set_cookies, settle,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);

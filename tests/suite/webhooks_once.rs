@@ -20,7 +20,7 @@ use tower_scalekit::middleware::ReplayBody;
 use tower_scalekit::webhook_verify::{WebhookError, WebhookRejection};
 
 use crate::store::{FlakyStore, When};
-use crate::support::{Reading as _, send};
+use crate::support::{Reading as _, send, settle};
 use crate::webhooks::{assert_rejected, clock, layer, message, signed};
 
 /// Handlers that count their calls, on two replicas with one store.
@@ -95,7 +95,7 @@ impl World {
             }
             tokio::task::yield_now().await;
         };
-        world.settle().await;
+        settle().await;
         leaving.abort();
         assert!(leaving.await.is_err());
         commit
@@ -108,12 +108,6 @@ impl World {
 
     fn handled(&self) -> usize {
         self.handled.load(Ordering::SeqCst)
-    }
-
-    async fn settle(&self) {
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
     }
 }
 
@@ -165,7 +159,7 @@ async fn a_message_whose_handler_panics_or_is_cancelled_is_handled_again() {
         }
         running.abort();
         assert!(running.await.is_err());
-        world.settle().await;
+        settle().await;
         assert_eq!(world.deliver(1, &id, "200").await.status(), StatusCode::OK, "{body}");
         assert_eq!(world.handled(), 2 * (number + 1));
     }
@@ -220,7 +214,7 @@ async fn a_commit_continues_when_the_store_fails_and_the_sender_disconnects() {
 
     let commit = World::leave_during_commit(&world, "msg_2").await;
     commit.notify_one();
-    world.settle().await;
+    settle().await;
     assert_eq!(world.deliver(1, "msg_2", "200").await.status(), StatusCode::OK);
     assert_eq!(world.handled(), 2);
 }
@@ -259,10 +253,10 @@ async fn a_sender_that_disconnects_early_leaves_no_claim() {
         let world = Arc::clone(&world);
         async move { world.deliver(0, "msg_1", "200").await }
     });
-    world.settle().await;
+    settle().await;
     leaving.abort();
     assert!(leaving.await.is_err());
-    world.settle().await;
+    settle().await;
     assert_eq!(world.deliver(1, "msg_1", "201").await.status(), StatusCode::CREATED);
     assert_eq!(world.handled(), 1);
 }
@@ -366,7 +360,7 @@ async fn the_processing_lease_is_configurable() {
         assert_eq!(world.deliver(0, "msg_1", "200").await.status(), expected);
     }
     drop(call);
-    world.settle().await;
+    settle().await;
     assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
     assert_eq!(world.handled(), 1, "a late handler does not release another's claim");
 }
