@@ -64,8 +64,9 @@ impl ConnectAccount {
         end_attempt: Option<HeaderValue>,
     ) -> Response<Bytes> {
         telemetry::account_not_connected(error.code(), error.detail());
+        let set_cookie = end_attempt.filter(|_| error.ends_attempt());
         let rejection = RouteRejection::new(error, self.0.start_page.clone(), request.headers())
-            .set_cookies(end_attempt.filter(|_| error.ends_attempt()));
+            .set_cookies(set_cookie);
         self.0.renderer.render(rejection, request)
     }
 }
