@@ -1,4 +1,5 @@
-//! The order of the modules: imports run downwards only, and no two files import each other.
+//! The order of the modules: imports run downwards only, and no two files import each other. Names of
+//! public types.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,6 +32,19 @@ const ORDER: &[&[&str]] = &[
     &["clock", "error", "secret"],
 ];
 
+/// Names of more than one public type: of the REST API and of webhooks, whose objects differ, of the
+/// user of a session, and of routes.
+const SHARED_NAMES: &[&str] = &[
+    "ConnectedAccount",
+    "Connection",
+    "Directory",
+    "DirectoryGroup",
+    "DirectoryUser",
+    "Organization",
+    "User",
+    "Verify",
+];
+
 /// A file as the path of its module, `session/store` for `src/session/store.rs`; empty for `lib.rs`.
 type Module = Vec<String>;
 
@@ -47,6 +61,24 @@ fn imports_run_downwards() {
 fn no_circle_of_imports() {
     let circular = circular(&imports(&sources()));
     assert!(circular.is_empty(), "on a circle:\n{}", circular.join("\n"));
+}
+
+#[test]
+fn public_types_have_names_of_their_own() {
+    let mut modules = BTreeMap::<String, Vec<Module>>::new();
+    for (module, source) in sources() {
+        let types = source.lines().filter_map(|line| {
+            let kinds = ["pub struct ", "pub enum ", "pub trait ", "pub type "];
+            let name = kinds.iter().find_map(|kind| line.strip_prefix(kind))?;
+            name.split(|letter: char| !letter.is_alphanumeric()).next()
+        });
+        for name in types {
+            modules.entry(name.to_owned()).or_default().push(module.clone());
+        }
+    }
+    modules.retain(|_, modules| modules.len() > 1);
+    let shared: Vec<&str> = modules.keys().map(String::as_str).collect();
+    assert_eq!(shared, SHARED_NAMES, "{modules:?}");
 }
 
 /// Imports against the order, also by modules that it does not name.
