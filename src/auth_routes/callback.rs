@@ -288,12 +288,15 @@ impl Callback {
             .map_err(|error| LoginError::AuthorizationFailed { error: error.clone() })?;
         // A code works once: it is not spent for tokens that could not be verified.
         scalekit.remote_keys().ready().await.map_err(|_| LoginError::Unavailable)?;
+        // First: the environment may issue tokens that are revoked before they arrive here.
+        let position = sessions.revocation_position().await;
+        let position = position.map_err(|_| LoginError::Unavailable)?;
         // A second exchange would make the environment revoke the tokens of the first (RFC 6749,
         // section 4.1.2).
         if !attempt.single_use(sessions).claim().await {
             return Err(LoginError::StateMismatch);
         }
-        let exchanged = self.exchange(code, attempt).await;
+        let exchanged = self.exchange(code, attempt, position).await;
         if exchanged.as_ref().is_err_and(LoginError::ends_attempt) {
             attempt.single_use(sessions).finish(false).await;
         }
@@ -305,11 +308,10 @@ impl Callback {
         &self,
         code: &str,
         attempt: &LoginAttempt,
+        position: RecordedPosition,
     ) -> Result<VerifiedLogin, LoginError> {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
-        // First: the environment may issue tokens that are revoked before they arrive here.
-        let position = sessions.revocation_position().await;
         let verifier = attempt.verifier();
         let exchange = scalekit.exchange_code(code, sessions.redirect_uri(), Some(&verifier));
         let tokens = match exchange.await {

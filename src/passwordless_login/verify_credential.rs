@@ -194,6 +194,7 @@ impl PasswordlessLogin {
             Some(login) => login,
             None => {
                 let position = self.0.sessions.revocation_position().await;
+                let position = position.map_err(|_| PasswordlessLoginError::Unavailable)?;
                 EmailLogin { verified: self.verify_credential(credential).await?, position }
             }
         };

@@ -34,7 +34,7 @@ impl Ended {
             issued_until: self.issued_until,
             revoked_at: i64::MAX,
             forget_at: self.forget_at,
-            made_here: None,
+            made_by: None,
             is_published: true,
         }
     }
@@ -52,7 +52,7 @@ impl EndedSessions {
         {
             first.remove();
         }
-        // Most entries of the log are published twice.
+        // A replica reads its own entries too.
         let mut retained = self.0.range(ended.forget_at.as_secs()..);
         let until = |sessions: &HashMap<Key, i64>| sessions.get(&ended.key).copied();
         if retained.any(|(_, sessions)| until(sessions) >= Some(ended.issued_until)) {
@@ -72,11 +72,6 @@ impl EndedSessions {
         known.any(|until| issued_at.is_none_or(|issued_at| issued_at <= *until))
     }
 
-    /// Returns the latest issue time of the tokens that the end of a session covers.
-    pub(super) fn issued_until(&self, key: &Key) -> Option<i64> {
-        self.0.values().filter_map(|ended| ended.get(key)).max().copied()
-    }
-
     /// Adds all of another set.
     pub(super) fn extend(&mut self, other: Self) {
         for (end, sessions) in other.0 {
@@ -89,6 +84,10 @@ impl EndedSessions {
     fn add(&mut self, end: u64, key: Key, issued_until: i64) {
         let until = self.0.entry(end).or_default().entry(key).or_insert(issued_until);
         *until = issued_until.max(*until);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Returns up to `max` sessions.

@@ -23,20 +23,11 @@ impl KnownRevocations {
         self.entries.len() < MAX_WITH_POSITION
     }
 
-    pub(super) fn covers(&self, key: Key, session: &Revocable, process: u32) -> bool {
-        let covers = |scope: Scope| {
-            let Some(entry) = self.entries.get(&(key, scope)) else { return false };
-            if session.issued_at.is_some_and(|issued_at| issued_at > entry.issued_until) {
-                return false;
-            }
-            let made_here = session.position.in_process.filter(|(made_by, _)| *made_by == process);
-            match (entry.coverage, entry.made_here.zip(made_here)) {
-                (Coverage::Always, _) => true,
-                (_, Some((number, (_, recorded)))) => number > recorded,
-                (coverage, None) => self.epochs.is_after(coverage, session.position.position),
-            }
-        };
-        covers(Scope::All) || covers(Scope::IssuedBefore)
+    pub(super) fn covers(&self, key: Key, session: &Revocable) -> bool {
+        [Scope::All, Scope::IssuedBefore].into_iter().any(|scope| {
+            let entry = self.entries.get(&(key, scope));
+            entry.is_some_and(|one| self.epochs.covers(one, session.position, session.issued_at))
+        })
     }
 
     /// Whether one of a token's names was revoked after it was issued.

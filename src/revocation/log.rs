@@ -9,11 +9,11 @@ use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::ended::Ended;
-use super::order::{Coverage, Position};
+use super::order::{Coverage, OwnCount, Position};
 use super::{Appended, Entry, Key, MAX_APPENDED, RENEW_AGE, Scope, State};
 use crate::clock::millis;
 use crate::shared_store::StoreError;
+use crate::util::single_flight::Flight;
 use crate::util::telemetry;
 
 /// Limits of one read of the log, in time and pages; the next read continues.
@@ -37,6 +37,9 @@ struct Logged {
     /// `None` if it covers the session at any position.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     position: Option<Position>,
+    /// With a position only.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    made_by: Option<OwnCount>,
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     issued_until: Option<i64>,
     /// When it was made, in seconds: unset if it covers no tokens but those of `issued_until`.
@@ -85,34 +88,12 @@ impl State {
         }
     }
 
-    /// Publishes a revocation again, even if it was published. A permanent one may be retained
-    /// without its lifetime, which is therefore passed.
-    pub(super) async fn publish_copy(
-        &self,
-        key: (Key, Scope),
-        forget_at: Duration,
-    ) -> Result<(), StoreError> {
-        let entry = {
-            let known = self.known();
-            known.entries.get(&key).map(|entry| (key, *entry)).or_else(|| {
-                let issued_until = known.ended.issued_until(&key.0)?;
-                let ended = Ended { key: key.0, issued_until, forget_at };
-                Some((ended.log_key(), ended.entry()))
-            })
-        };
-        match entry {
-            Some((key, entry)) if entry.is_published => self.append(key, &entry).await,
-            Some((key, _)) => self.publish(&[key]).await,
-            // It has expired, or is published again because the store has lost its state.
-            None => Ok(()),
-        }
-    }
-
     async fn append(&self, key: (Key, Scope), entry: &Entry) -> Result<(), StoreError> {
         let left = entry.forget_at.saturating_sub(self.clock.monotonic());
         let logged = Logged {
             key: key.0,
             position: entry.coverage.position(),
+            made_by: entry.coverage.position().and(entry.made_by),
             issued_until: (key.1 == Scope::IssuedBefore).then_some(entry.issued_until),
             revoked_at: (key.1 == Scope::All && entry.revoked_at < i64::MAX)
                 .then_some(entry.revoked_at),
@@ -127,7 +108,7 @@ impl State {
     fn published(&self, key: (Key, Scope), entry: Entry) {
         let mut known = self.known();
         let Some(present) = known.entries.get_mut(&key) else { return };
-        if present.made_here != entry.made_here {
+        if present.made_by != entry.made_by {
             return;
         }
         let published = Entry { is_published: true, ..entry };
@@ -150,7 +131,7 @@ impl State {
     fn update(&self, key: (Key, Scope), entry: Entry) {
         let mut known = self.known();
         if let Some(present) =
-            known.entries.get_mut(&key).filter(|one| one.made_here == entry.made_here)
+            known.entries.get_mut(&key).filter(|one| one.made_by == entry.made_by)
         {
             *present = entry;
         }
@@ -211,9 +192,28 @@ impl State {
         }
     }
 
+    /// Reads the log, and publishes what it lacks. Returns `false` if the store was unavailable for
+    /// either.
+    pub(super) async fn check_log(self: &Arc<Self>) -> bool {
+        let before = self.reads_begun.load(Ordering::Acquire);
+        self.join_read().await;
+        if let Some(write) = self.writes.get(&()) {
+            write.await;
+        }
+        let known = self.known();
+        let is_complete = known.lost.is_empty() && known.entries.values().all(|it| it.is_published);
+        is_complete && self.read_to_end.load(Ordering::Acquire) > before
+    }
+
+    /// Joins the read of the log that is in progress, or starts one.
+    pub(super) fn join_read(self: &Arc<Self>) -> Flight<()> {
+        let state = Arc::clone(self);
+        self.reads.join((), || async move { state.read().await })
+    }
+
     /// Reads the revocations of other replicas, then publishes in the background what the log lacks.
     /// If the store is unavailable, requests are authorized by the known revocations.
-    pub(super) async fn read(self: &Arc<Self>) {
+    async fn read(self: &Arc<Self>) {
         let started = self.clock.monotonic();
         let number = self.reads_begun.fetch_add(1, Ordering::AcqRel) + 1;
         let read = self.read_log(Instant::now() + READ_DEADLINE).await;
@@ -221,6 +221,8 @@ impl State {
             Ok(()) => {
                 self.known().confirm(number, self.clock.monotonic());
                 self.read_at.store(millis(started), Ordering::Release);
+                self.read_to_end.store(number, Ordering::Release);
+                self.catching_up_since.store(0, Ordering::Release);
                 self.was_read.store(true, Ordering::Release);
                 if self.is_stale.swap(false, Ordering::AcqRel) {
                     telemetry::revocations_current();
@@ -228,11 +230,7 @@ impl State {
             }
             Err(error) => {
                 telemetry::internal_error("revocation_log", error);
-                let read_at = Duration::from_millis(self.read_at.load(Ordering::Acquire));
-                let age = self.clock.monotonic().saturating_sub(read_at);
-                if age > self.staleness.after && !self.is_stale.swap(true, Ordering::AcqRel) {
-                    telemetry::revocations_stale(age);
-                }
+                self.note_incomplete_read(matches!(error, ReadError::TooLong));
             }
         }
         // Regardless of how slow the store was, and whether it responded.
@@ -250,6 +248,27 @@ impl State {
                 telemetry::internal_error("revocation_log", &error);
             }
         });
+    }
+
+    /// Reports stale revocations. A replica that was idle has perhaps more to read than fits into one
+    /// read: it is stale only if it does not catch up in time.
+    fn note_incomplete_read(&self, is_too_long: bool) {
+        let (now, after) = (millis(self.clock.monotonic()), millis(self.staleness.after));
+        let mut since = self.read_at.load(Ordering::Acquire);
+        if now.saturating_sub(since) <= after {
+            return;
+        }
+        if is_too_long {
+            self.was_read.store(false, Ordering::Release);
+            let catching_up = &self.catching_up_since;
+            let begun =
+                catching_up.compare_exchange(0, now.max(1), Ordering::AcqRel, Ordering::Acquire);
+            since = begun.map_or_else(|earlier| earlier, |_| now);
+        }
+        let age = now.saturating_sub(since);
+        if age > after && !self.is_stale.swap(true, Ordering::AcqRel) {
+            telemetry::revocations_stale(Duration::from_millis(age));
+        }
     }
 
     /// Publishes what the log lacks, then reads the counter if the log was read to its end.
@@ -273,12 +292,9 @@ impl State {
                     self.merge_logged(&logged, now);
                 }
             }
-            if page.entries.is_empty() {
-                *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
-                return Ok(());
-            }
             if page.next == cursor {
-                return Err(ReadError::NoProgress);
+                let is_end = page.entries.is_empty();
+                return if is_end { Ok(()) } else { Err(ReadError::NoProgress) };
             }
             *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
             if Instant::now() >= deadline {
@@ -299,7 +315,7 @@ impl State {
             issued_until: logged.issued_until.unwrap_or(i64::MAX),
             revoked_at: logged.revoked_at.unwrap_or(i64::MAX),
             forget_at: now.saturating_add(Duration::from_secs(logged.lifetime)),
-            made_here: None,
+            made_by: logged.made_by,
             is_published: true,
         };
         if known.appended.get(&key).is_some_and(|append| {
@@ -314,9 +330,9 @@ impl State {
             if is_recent && known.is_reassigned(key, position) {
                 // Made again now, after all sessions that have begun meanwhile.
                 known.made_here += 1;
-                let made_here = Some(known.made_here);
+                let made_by = Some((self.process, known.made_here));
                 entry =
-                    Entry { coverage: Coverage::Pending, made_here, is_published: false, ..entry };
+                    Entry { coverage: Coverage::Pending, made_by, is_published: false, ..entry };
             }
             known.observe(position);
         }

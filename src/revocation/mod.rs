@@ -34,7 +34,7 @@ pub(crate) use self::builder::{owner, scope};
 use self::ended::{Ended, EndedSessions};
 pub(crate) use self::order::Position;
 pub(crate) use self::order::RecordedPosition;
-use self::order::{Coverage, Epochs, random_id};
+use self::order::{Coverage, Epochs, OwnCount, random_id};
 pub(crate) use self::subject::Revocable;
 pub(crate) use self::subject::{Key, Revoked};
 pub(crate) use self::token::RevocableToken;
@@ -56,7 +56,7 @@ pub(crate) const MAX_WITH_POSITION: usize = 100_000;
 /// The minimum interval between removals of expired revocations at capacity.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The time limit of a login for reading its position.
+/// The time limit of a login for reading its position, and for what must be published before.
 const LOGIN_DEADLINE: Duration = Duration::from_secs(2);
 /// The time limit of a revocation for publishing it; the next read of the log retries.
 const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
@@ -119,13 +119,19 @@ struct State {
     /// When the log was last read to its end, in milliseconds of the monotonic clock.
     read_at: AtomicU64,
     is_stale: AtomicBool,
-    /// Whether the log was ever read to its end.
+    /// Whether the log was read to its end, first and after it had become too long for one read.
     was_read: AtomicBool,
+    /// Since when a log that had become too long is read, in milliseconds of the monotonic clock;
+    /// zero if it is not.
+    catching_up_since: AtomicU64,
     reads: SingleFlight<(), ()>,
     /// How many reads have begun.
     reads_begun: AtomicU64,
+    /// The number of the last read to the end of the log.
+    read_to_end: AtomicU64,
     /// Publications of what the log lacks, which follow the reads.
     writes: SingleFlight<(), ()>,
+    checks: SingleFlight<(), bool>,
     /// Held while revocations get their position and are published.
     publishing: tokio::sync::Mutex<()>,
     /// Held while revocations that have a position are published again.
@@ -178,8 +184,7 @@ struct Entry {
     revoked_at: i64,
     /// Monotonic time after which no covered session can be valid.
     forget_at: Duration,
-    /// Its number among the revocations of this process.
-    made_here: Option<u64>,
+    made_by: Option<OwnCount>,
     /// Whether it is in the log.
     is_published: bool,
 }
@@ -220,9 +225,12 @@ impl Revocations {
             checked_at: AtomicU64::new(0),
             is_stale: AtomicBool::new(false),
             was_read: AtomicBool::new(!has_peers),
+            catching_up_since: AtomicU64::new(0),
             reads: SingleFlight::new(),
             reads_begun: AtomicU64::new(0),
+            read_to_end: AtomicU64::new(0),
             writes: SingleFlight::new(),
+            checks: SingleFlight::new(),
             publishing: tokio::sync::Mutex::default(),
             republishing: tokio::sync::Mutex::default(),
         }))
@@ -253,34 +261,28 @@ impl Revocations {
         self.0.publish_again().await.is_ok()
     }
 
-    /// Publishes a revocation a second time, which is to be retained until `forget_at`: a failover
-    /// of the store may have lost the first one.
-    pub(crate) async fn publish_copy(
-        &self,
-        key: (Key, Scope),
-        forget_at: Duration,
-    ) -> Result<(), StoreError> {
-        self.0.publish_copy(key, forget_at).await
+    /// Reads the log, and publishes what it lacks. Returns `false` if the store was unavailable.
+    pub(crate) async fn check_log(&self) -> bool {
+        let state = Arc::clone(&self.0);
+        let check = self.0.checks.join((), || async move { state.check_log().await });
+        check.await.unwrap_or(false)
     }
 
-    /// Returns the position for a session that begins now; the last known one if the store is
-    /// unavailable.
-    pub(crate) async fn position(&self) -> RecordedPosition {
-        let counted = if self.0.has_peers {
-            tokio::time::timeout(LOGIN_DEADLINE, self.0.read_counter())
-                .await
-                .unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
-        } else {
-            Ok(())
-        };
+    /// Returns the position for a session that begins now. While the store is unavailable, that is
+    /// the last known one.
+    ///
+    /// # Errors
+    /// Returned when no position is known: the store has been unavailable since this process started.
+    pub(crate) async fn position(&self) -> Result<RecordedPosition, StoreError> {
+        let counted = if self.0.has_peers { self.0.count_login().await } else { Ok(()) };
         if let Err(error) = &counted {
             telemetry::internal_error("revocation_counter", error);
         }
         let known = self.0.known();
-        RecordedPosition {
-            position: known.position,
-            in_process: counted.is_err().then_some((self.0.process, known.made_here)),
-        }
+        let begun_by = counted.is_err().then_some((self.0.process, known.made_here));
+        let unknown = || StoreError::Unavailable("there is no revocation counter".into());
+        let position = known.position.ok_or_else(|| counted.err().unwrap_or_else(unknown))?;
+        Ok(RecordedPosition { position: Some(position), begun_by })
     }
 
     /// Changes with each revocation.
@@ -306,26 +308,12 @@ impl Revocations {
             .iter()
             .flatten()
             .any(|key| known.has_ended(key, session.issued_at))
-            || session.keys.iter().any(|key| known.covers(*key, session, self.0.process))
+            || session.keys.iter().any(|key| known.covers(*key, session))
     }
 
     /// Returns the read of the log that a request must wait for; usually none.
     pub(crate) fn pending_read(&self) -> Option<Flight<()>> {
-        if !self.0.has_peers {
-            return None;
-        }
-        let age = match self.0.checked_at.load(Ordering::Acquire) {
-            0 => Duration::MAX,
-            at => Duration::from_millis(
-                millis(self.0.clock.monotonic()).saturating_add(1).saturating_sub(at),
-            ),
-        };
-        if age < RENEW_AGE {
-            return None;
-        }
-        let state = Arc::clone(&self.0);
-        let read = self.0.reads.join((), || async move { state.read().await });
-        (age >= MAX_AGE).then_some(read)
+        if self.0.has_peers { self.0.due_read() } else { None }
     }
 
     /// Waits for a read of the log if there is one that a request must wait for.
@@ -347,8 +335,23 @@ impl State {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Reads the log if that is due. Returns the read if the last one is too old.
+    fn due_read(self: &Arc<Self>) -> Option<Flight<()>> {
+        let age = match self.checked_at.load(Ordering::Acquire) {
+            0 => Duration::MAX,
+            at => Duration::from_millis(
+                millis(self.clock.monotonic()).saturating_add(1).saturating_sub(at),
+            ),
+        };
+        if age < RENEW_AGE {
+            return None;
+        }
+        let read = self.join_read();
+        (age >= MAX_AGE).then_some(read)
+    }
+
     async fn revoke(
-        &self,
+        self: &Arc<Self>,
         revoked: Revoked<'_>,
         issued_until: Option<i64>,
         lifetime: Duration,
@@ -381,7 +384,7 @@ impl State {
                 issued_until,
                 revoked_at,
                 forget_at: now.saturating_add(lifetime),
-                made_here: Some(known.made_here),
+                made_by: Some((self.process, known.made_here)),
                 is_published: !self.has_peers,
             };
             self.merge(&mut known, key, entry, now);
@@ -389,9 +392,18 @@ impl State {
         if !self.has_peers {
             return Ok(());
         }
-        tokio::time::timeout(PUBLISH_DEADLINE, self.publish(&[key]))
-            .await
-            .unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
+        let published = within(PUBLISH_DEADLINE, self.publish(&[key])).await;
+        // A replica that only receives webhooks learns of revocations too.
+        drop(self.due_read());
+        published
+    }
+
+    /// Reads the position that a session records.
+    async fn count_login(&self) -> Result<(), StoreError> {
+        // Revocations of this process precede the login. The store may accept no more of them, and
+        // still have the position.
+        let published = within(LOGIN_DEADLINE, self.publish_pending()).await;
+        within(LOGIN_DEADLINE, self.read_counter()).await.and(published)
     }
 
     /// Returns a new position, after all that sessions have recorded so far.
@@ -411,11 +423,9 @@ impl State {
         Ok(next)
     }
 
-    /// Reads the position that sessions record. Creates the counter if there is none, and advances
-    /// it if the store has lost its last changes.
+    /// Reads the counter's position. Creates the counter if there is none, and advances it if the
+    /// store has lost its last changes.
     async fn read_counter(&self) -> Result<(), StoreError> {
-        // Revocations of this process precede the login that follows.
-        self.publish_pending().await?;
         let mut before = self.known().position;
         let correct = |seen: Option<&[u8]>| {
             let stored = seen.and_then(Position::decode);
@@ -475,6 +485,14 @@ impl State {
         }
         known.is_nearly_full = len >= MAX_WITH_POSITION / if known.is_nearly_full { 4 } else { 2 };
     }
+}
+
+async fn within(
+    limit: Duration,
+    operation: impl Future<Output = Result<(), StoreError>>,
+) -> Result<(), StoreError> {
+    let done = tokio::time::timeout(limit, operation).await;
+    done.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
 }
 
 impl std::fmt::Debug for Revocations {

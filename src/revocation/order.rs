@@ -4,6 +4,8 @@ use aws_lc_rs::rand;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::Entry;
+
 /// How many losses of the store's state are distinguished.
 const MAX_EPOCHS: usize = 16;
 
@@ -50,16 +52,17 @@ impl From<Position> for (u32, u64) {
     }
 }
 
-/// The revocation position at which a session began. A session without a position is older than
-/// every revocation.
+/// A process, and how many revocations it had made.
+pub(super) type OwnCount = (u32, u64);
+
+/// The revocation position at which a session began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RecordedPosition {
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     pub(super) position: Option<Position>,
-    /// The process and the number of its revocations, for a session that began while the store was
-    /// unavailable.
+    /// For a session that began while the store was unavailable: the position may be outdated.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
-    pub(super) in_process: Option<(u32, u64)>,
+    pub(super) begun_by: Option<OwnCount>,
 }
 
 impl RecordedPosition {
@@ -111,9 +114,44 @@ impl Epochs {
         }
     }
 
-    /// Whether a revocation is later than a session. A session of an unknown counter is older than
-    /// all revocations.
-    pub(super) fn is_after(&self, coverage: Coverage, session: Option<Position>) -> bool {
+    /// Whether a session that a revocation names began before it, and ends. This is the only place
+    /// that orders the two:
+    ///
+    /// 1. An event has the environment's own time: it covers no tokens that were issued later.
+    /// 2. The end of a single session covers it, whenever it began.
+    /// 3. If one process made the revocation and began the session while the store was unavailable,
+    ///    its own count orders them.
+    /// 4. Otherwise the shared counter does. It advances before a revocation returns, and is read
+    ///    before a login is verified, so a login that begins after a revocation has returned lives.
+    ///    One that overlaps with it is covered or not, on all replicas alike. Until the store has
+    ///    accepted a revocation, it covers all sessions of others.
+    ///
+    /// A session that began while the store was unavailable has the position that its replica had
+    /// read last. Therefore revocations of other replicas that this one had not read cover it. A
+    /// session without a position, of an earlier release, is older than all revocations.
+    pub(super) fn covers(
+        &self,
+        revocation: &Entry,
+        session: RecordedPosition,
+        issued_at: Option<i64>,
+    ) -> bool {
+        if issued_at.is_some_and(|issued_at| issued_at > revocation.issued_until) {
+            return false;
+        }
+        let of_one_process = revocation
+            .made_by
+            .zip(session.begun_by)
+            .filter(|((made, _), (begun, _))| made == begun);
+        match (revocation.coverage, of_one_process) {
+            (Coverage::Always, _) => true,
+            (_, Some(((_, made), (_, before)))) => made > before,
+            (coverage, None) => self.is_after(coverage, session.position),
+        }
+    }
+
+    /// Whether a revocation has a later position than a session or another revocation. One of an
+    /// unknown counter is older than all.
+    fn is_after(&self, coverage: Coverage, session: Option<Position>) -> bool {
         match (coverage, session) {
             (Coverage::Always | Coverage::Pending, _) => true,
             (Coverage::At(revoked), Some(session)) if revoked.epoch == session.epoch => {

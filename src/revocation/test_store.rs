@@ -17,6 +17,11 @@ pub(super) enum Fails {
     Unavailable,
     /// The log is full.
     Full,
+    /// Those of the next operations whose bit is set, with or without an effect.
+    Some {
+        bits: u32,
+        have_effect: bool,
+    },
     /// Entries of the log are lost after they were acknowledged.
     LosesEntries,
     /// Entries of the log get no response.
@@ -25,6 +30,10 @@ pub(super) enum Fails {
     NeverEnds,
     /// The cursor does not move.
     RepeatsPages,
+    /// Each page of the log takes a second.
+    ReadsSlowly,
+    /// The first page has no entries, because they cannot be read.
+    SkipsFirstPage,
 }
 
 /// A store that fails in one way at a time.
@@ -84,11 +93,24 @@ impl TestStore {
         &'a self,
         call: impl FnOnce(Arc<MemoryStore>) -> StoreFuture<'static, T>,
     ) -> StoreFuture<'a, T> {
-        match *self.0.fails.lock().unwrap() {
-            Fails::Hangs => Box::pin(std::future::pending()),
-            Fails::Unavailable => {
-                Box::pin(async { Err(StoreError::Unavailable("expected in this test".into())) })
+        let failure = || StoreError::Unavailable("expected in this test".into());
+        let mut fails = self.0.fails.lock().unwrap();
+        match *fails {
+            Fails::Some { bits, have_effect } => {
+                *fails = Fails::Some { bits: bits >> 1, have_effect };
+                if bits & 1 == 0 {
+                    return call(Arc::clone(&self.0.store.lock().unwrap()));
+                }
+                let call = have_effect.then(|| call(Arc::clone(&self.0.store.lock().unwrap())));
+                Box::pin(async move {
+                    if let Some(call) = call {
+                        drop(call.await);
+                    }
+                    Err(failure())
+                })
             }
+            Fails::Hangs => Box::pin(std::future::pending()),
+            Fails::Unavailable => Box::pin(async move { Err(failure()) }),
             Fails::Yields => {
                 let call = call(Arc::clone(&self.0.store.lock().unwrap()));
                 Box::pin(async {
@@ -169,6 +191,14 @@ impl SharedStore for TestStore {
                     Fails::RepeatsPages => {
                         let all = store.read_since(&log, LogCursor::start()).await?;
                         Ok(LogPage::new(all.entries, cursor))
+                    }
+                    Fails::ReadsSlowly => {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        store.read_since(&log, cursor).await
+                    }
+                    Fails::SkipsFirstPage if cursor == LogCursor::start() => {
+                        let first = store.read_since(&log, cursor).await?;
+                        Ok(LogPage::new(Vec::new(), first.next))
                     }
                     _ => store.read_since(&log, cursor).await,
                 }

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::cookie::names::{CookieStyle, check_cookie_name, default_cookie_name};
 use super::cookie::seal::SealingContext;
-use super::end::MAX_REPEATED_REVOCATIONS;
+use super::end::MAX_CHECKED_REVOCATIONS;
 use super::lifetimes::Lifetimes;
 use super::login_error::LoginError;
 use super::own_host::HostWarnings;
@@ -464,7 +464,7 @@ impl SessionsBuilder {
                 scope,
                 store,
                 late_revocations: SingleFlight::tracked(&tasks, "revocation"),
-                repeated_revocations: Arc::new(Semaphore::new(MAX_REPEATED_REVOCATIONS)),
+                checked_revocations: Arc::new(Semaphore::new(MAX_CHECKED_REVOCATIONS)),
                 tasks,
             }))
         });

@@ -250,7 +250,11 @@ impl Sessions {
 
     /// Returns the current revocation position. Read before a login is verified at the environment, so
     /// that revocations during the verification apply to it.
-    pub(crate) async fn revocation_position(&self) -> RecordedPosition {
+    ///
+    /// # Errors
+    /// Returned when the store has been unavailable since this process started: other replicas would
+    /// end the session at once if its user was ever revoked.
+    pub(crate) async fn revocation_position(&self) -> Result<RecordedPosition, StoreError> {
         self.0.revocations.position().await
     }
 
@@ -265,7 +269,7 @@ impl Sessions {
             stored || self.count_cookie_session(new.user_id()).await == CookieQuota::Exceeded;
         let position = match position {
             Some(position) => position,
-            None => self.revocation_position().await,
+            None => self.revocation_position().await?,
         };
         let now = self.0.scalekit.clock().now();
         Ok(SessionRecord::begin(new, stored, lifetimes, position, now)?)

@@ -8,7 +8,7 @@ use super::refresh::entry::{Entry, REFRESH_GRACE};
 use super::store::{MAX_CLOCK_ERROR, REPLICATION_LAG};
 use super::{Session, SessionHandle, Sessions};
 use crate::oauth::LogoutRequest;
-use crate::revocation::{Key, Revocations, Revoked, Scope};
+use crate::revocation::{Revocations, Revoked};
 use crate::shared_store::{KeyNamespace, StoreError};
 use crate::token::{LogoutExpectations, TokenError};
 use crate::util::telemetry;
@@ -17,8 +17,8 @@ use crate::util::telemetry;
 /// shared store. Longer than replicas use their cached copies (`store::MAX_AGE`).
 const STORED_END_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// How many revocations wait to be published a second time.
-pub(super) const MAX_REPEATED_REVOCATIONS: usize = 10_000;
+/// How many revocations wait to be checked.
+pub(super) const MAX_CHECKED_REVOCATIONS: usize = 10_000;
 
 /// Marks a logout token that was processed.
 const SEEN: Bytes = Bytes::from_static(b"seen");
@@ -90,7 +90,7 @@ impl Sessions {
     pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
         let retention = retention(self.longest_lifetime());
         let published = self.0.revocations.revoke(revoked, retention).await;
-        self.repeat_later((revoked.key(), Scope::All), retention, None);
+        self.check_later(None);
         self.retry_publishing(published)
     }
 
@@ -105,7 +105,7 @@ impl Sessions {
         let until = ended_at.unix_timestamp();
         let retention = retention(self.longest_lifetime());
         let published = self.0.revocations.revoke_issued_until(until, revoked, retention).await;
-        self.repeat_later((revoked.key(), Scope::IssuedBefore), retention, None);
+        self.check_later(None);
         self.retry_publishing(published)
     }
 
@@ -123,40 +123,34 @@ impl Sessions {
         published
     }
 
-    /// Repeats a revocation, and the end of the stored session, when all followers of the store
-    /// should have the first one, or at shutdown: a failover may have lost it.
-    fn repeat_later(&self, key: (Key, Scope), retention: Duration, stored: Option<Arc<str>>) {
+    /// Checks that the log has a revocation when all followers of the store should have it, or at
+    /// shutdown: a failover may have lost it, and without requests the log is not read. Repeats the
+    /// end of the stored session, which no log tells whether it was lost.
+    fn check_later(&self, stored: Option<Arc<str>>) {
         if !self.0.revocations.has_peers() {
             return;
         }
         // Beyond the limit, a failover may lose revocations of the last moment.
-        let Ok(permit) = Arc::clone(&self.0.repeated_revocations).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.0.checked_revocations).try_acquire_owned() else {
             return;
         };
         let (sessions, tasks) = (self.clone(), self.0.tasks.clone());
-        let forget_at = self.0.scalekit.clock().monotonic().saturating_add(retention);
-        self.0.tasks.detach("repeated revocation", async move {
+        self.0.tasks.detach("check of a revocation", async move {
             tasks.pause(REPLICATION_LAG).await;
             tasks
                 .repeat(move || {
                     let (sessions, stored) = (sessions.clone(), stored.clone());
-                    async move { sessions.repeat(key, forget_at, stored.as_deref()).await.is_ok() }
+                    async move {
+                        let ended = match stored {
+                            Some(id) => ignore_full_store(sessions.end_stored(&id).await).is_ok(),
+                            None => true,
+                        };
+                        sessions.0.revocations.check_log().await && ended
+                    }
                 })
                 .await;
             drop(permit);
         });
-    }
-
-    async fn repeat(
-        &self,
-        key: (Key, Scope),
-        forget_at: Duration,
-        stored: Option<&str>,
-    ) -> Result<(), StoreError> {
-        if let Some(id) = stored {
-            ignore_full_store(self.end_stored(id).await)?;
-        }
-        self.0.revocations.publish_copy(key, forget_at).await
     }
 
     /// The longest lifetime of a session, whatever happens to the wall clock.
@@ -176,7 +170,7 @@ impl Sessions {
             .unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))
     }
 
-    async fn end_now(&self, handle: &SessionHandle) -> Result<(), StoreError> {
+    pub(super) async fn end_now(&self, handle: &SessionHandle) -> Result<(), StoreError> {
         let SessionHandle { id, session } = handle;
         let lifetime = session.as_ref().map(|session| session.record().lifetime());
         let mut retention = retention(lifetime.unwrap_or_else(|| self.longest_lifetime()));
@@ -192,8 +186,7 @@ impl Sessions {
         let revoked = Revoked::Session(id);
         let published = self.retry_publishing(self.0.revocations.revoke(revoked, retention).await);
         if is_new {
-            let stored = is_stored.then(|| Arc::clone(id));
-            self.repeat_later((revoked.key(), Scope::All), retention, stored);
+            self.check_later(is_stored.then(|| Arc::clone(id)));
         }
         let key = self.refresh_key(id);
         ignore_full_store(self.0.store.put(&key, Entry::Ended.encode(), REFRESH_GRACE).await)

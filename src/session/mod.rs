@@ -155,8 +155,8 @@ struct Inner {
     revocations: Revocations,
     /// Revocations that could not be published.
     late_revocations: SingleFlight<(), ()>,
-    /// Limits the revocations that are published a second time.
-    repeated_revocations: Arc<Semaphore>,
+    /// Limits the revocations that are checked later.
+    checked_revocations: Arc<Semaphore>,
     tasks: Tasks,
 }
 

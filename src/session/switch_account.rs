@@ -342,9 +342,16 @@ impl Sessions {
             let mut spared = vec![of_current, spared];
             let waiting: Vec<SwitchAttempt> = sessions.attempts(&headers).collect();
             for waiting in waiting {
-                let is_dropped = attempts.iter().any(|one| one.key == waiting.key);
-                if !is_dropped && let Ok(Some(pending)) = sessions.pending_login(&waiting).await {
-                    spared.push(pending.login.environment_session());
+                if attempts.iter().any(|one| one.key == waiting.key) {
+                    continue;
+                }
+                match sessions.pending_login(&waiting).await {
+                    Ok(Some(pending)) => spared.push(pending.login.environment_session()),
+                    Ok(None) => {}
+                    // It may have the environment's session of one that would be revoked.
+                    Err(error) => {
+                        return telemetry::internal_error("switch_account", &error);
+                    }
                 }
             }
             for attempt in attempts {

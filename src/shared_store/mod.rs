@@ -124,8 +124,9 @@ pub trait SharedStore: Send + Sync + 'static {
 
     /// Returns the entries of a log after `cursor`, oldest first, and the cursor for the next call.
     ///
-    /// A call may return fewer entries than there are, and should return no more than about 1000. It
-    /// returns none only at the end.
+    /// A call may return fewer entries than there are, and should return no more than about 1000. At
+    /// the end it returns none, and the cursor that was passed. A page that has none, because they
+    /// cannot be read, and another cursor is not the end.
     ///
     /// Whoever reads from the start and continues with each cursor gets each entry once. In
     /// particular, no entry appears before the position of one that was returned: an SQL sequence,

@@ -55,10 +55,10 @@ impl Disturbance {
         self.0.lock().unwrap().is_active
     }
 
-    /// When the last one began, if it still affects anything.
-    fn affects_since(&self) -> Option<Instant> {
+    /// When the last one began, if it affects an operation that started at this time.
+    pub(crate) fn affects_since(&self, started: Instant) -> Option<Instant> {
         let began = self.0.lock().unwrap().began;
-        began.filter(|_| self.was_active_since(Instant::now()))
+        began.filter(|_| self.was_active_since(started))
     }
 }
 
@@ -68,7 +68,10 @@ impl World {
     pub(crate) fn knows_no_revocations(&self, replica: usize) -> bool {
         let stop = &self.replicas[replica].stop;
         !self.deployment.rejects_stale
-            && self.store_fault.affects_since().is_some_and(|began| stop.was_active_since(began))
+            && self
+                .store_fault
+                .affects_since(Instant::now())
+                .is_some_and(|began| stop.was_active_since(began))
     }
 
     /// Whether a session that exists may be unavailable to a request that started at this time.

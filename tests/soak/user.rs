@@ -216,8 +216,10 @@ impl User {
         let Ok(done) = self.navigate("callback", replica, &target).await else { return };
         // A session that begins without the store counts as older than revocations that its replica
         // has not read.
+        let read = RETRY_INTERVAL + PROPAGATION;
         let may_be_revoked = self.revoked_at.is_some_and(|revoked| {
-            revoked.elapsed() < SESSION_LIFETIME && self.world.store_fault.was_active_since(at)
+            let fault = self.world.store_fault.affects_since(at);
+            fault.is_some_and(|began| revoked + read > began)
         });
         match done.status() {
             StatusCode::SEE_OTHER => {}

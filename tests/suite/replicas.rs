@@ -6,9 +6,10 @@ use axum::Router;
 use futures::future::join_all;
 use http::{Method, StatusCode};
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenKind};
-use tower_scalekit::shared_store::MemoryStore;
+use tower_scalekit::shared_store::{KeyNamespace, MemoryStore};
 use tower_scalekit::{RequireSession, Sessions};
 
+use crate::store::FlakyStore;
 use crate::support::{
     Browser, FETCH, JANE, JOHN, Reading as _, World, app, send, set_cookies, settle,
 };
@@ -185,6 +186,101 @@ async fn a_revoked_user_may_log_in_again_under_the_same_session_of_the_environme
     });
     assert_eq!(jane.log_in(&replicas.world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
     assert_eq!(replicas.status(0, &jane).await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn requests_of_a_session_in_a_cookie_read_the_store_once_after_a_refresh() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let apps = [(); 2].map(|()| app(&world.replica(|one| one.shared_store(store.clone()))));
+    let mut browser = Browser::new(&apps[0], &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    let operations = async |browser: &Browser| {
+        let mut counts = Vec::new();
+        for app in apps.iter().chain(&apps) {
+            store.take_operations();
+            assert_eq!(browser.at(app).fetch("/me").await.status(), StatusCode::OK);
+            settle().await;
+            counts.push(store.take_operations());
+        }
+        counts
+    };
+    // Each replica reads revocations first.
+    operations(&browser).await;
+    assert_eq!(operations(&browser).await, [(0, 0); 4]);
+    world.advance(301);
+    browser.fetch("/me").await;
+    // The second replica records that the browser has the new cookie, and the first one reads that.
+    browser.at(&apps[1]).fetch("/me").await;
+    settle().await;
+    assert_eq!(operations(&browser).await, [(1, 0), (0, 0), (0, 0), (0, 0)]);
+}
+
+#[tokio::test]
+async fn a_login_at_a_replica_that_starts_without_the_store_outlives_earlier_revocations() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let start = || world.replica(|one| one.shared_store(store.clone()));
+    let sessions = start();
+    let running = app(&sessions);
+    let mut browser = Browser::new(&running, &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    let user = world.sandbox.users().get(JANE).unwrap().id;
+    sessions.revoke_user(&user).await.unwrap();
+    world.advance(3600);
+    store.set_down(true);
+    let started = app(&start());
+    let mut browser = Browser::new(&started, &world.sandbox);
+    let authorization = browser.start_login("/login?return_to=/me").await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    let rejected = browser.open(&callback).await;
+    assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(rejected.header("retry-after").is_some());
+    // The page is loaded again.
+    store.set_down(false);
+    assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
+    for app in [&running, &started] {
+        assert_eq!(browser.at(app).fetch("/me").await.status(), StatusCode::OK);
+    }
+    // A replica that has reached the store begins sessions without it.
+    store.set_down(true);
+    let mut browser = Browser::new(&started, &world.sandbox);
+    assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
+    store.set_down(false);
+    for app in [&running, &started] {
+        assert_eq!(browser.at(app).fetch("/me").await.status(), StatusCode::OK);
+    }
+}
+
+/// A store that delays what follows a refresh that the environment rejects.
+#[tokio::test]
+async fn the_response_to_a_rejected_refresh_removes_no_cookie_of_a_later_login() {
+    // The log, or the entry that tells other replicas.
+    for (delayed, is_removed) in [(KeyNamespace::Revocation, true), (KeyNamespace::Refresh, false)]
+    {
+        let world = World::new();
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let app = app(&world.replica(|one| one.shared_store(store.clone())));
+        let mut browser = Browser::new(&app, &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        world.advance(301);
+        world.sandbox.users().revoke_sessions(JANE);
+        let go = store.hold_next_write(delayed);
+        let (late, request) = (app.clone(), browser.request(Method::GET, "/me", &FETCH));
+        let late = tokio::spawn(async move { send(&late, request).await });
+        settle().await;
+        assert_eq!(
+            late.is_finished(),
+            is_removed,
+            "{delayed:?}: a response that removes is not late"
+        );
+        assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
+        go.notify_one();
+        let late = late.await.unwrap();
+        assert_eq!(late.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(set_cookies(late.headers()).is_empty(), !is_removed, "{delayed:?}");
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
 }
 
 #[tokio::test]

@@ -31,8 +31,10 @@ struct Inner {
     writes: AtomicUsize,
     /// For the next operation.
     gate: Mutex<Option<Gate>>,
-    /// For the next write of this namespace, before it takes effect.
+    /// For the next write of this namespace or append to a log of it, before it takes effect.
     write_gate: Mutex<Option<(KeyNamespace, Arc<Notify>)>>,
+    /// The namespace whose next read fails.
+    failing_read: Mutex<Option<KeyNamespace>>,
     /// Runs other tasks before each operation.
     yields: AtomicBool,
     loses: Mutex<Loses>,
@@ -69,6 +71,7 @@ impl FlakyStore {
             writes: AtomicUsize::default(),
             gate: Mutex::default(),
             write_gate: Mutex::default(),
+            failing_read: Mutex::default(),
             yields: AtomicBool::default(),
             loses: Mutex::new(Loses::Nothing),
             latency: Mutex::default(),
@@ -84,6 +87,11 @@ impl FlakyStore {
         self.0.failing.store(operations, Ordering::SeqCst);
     }
 
+    /// Makes the next read of a value of this namespace fail.
+    pub(crate) fn fail_next_read(&self, namespace: KeyNamespace) {
+        *self.0.failing_read.lock().unwrap() = Some(namespace);
+    }
+
     /// Runs other tasks before each operation.
     pub(crate) fn yield_before_each(&self) {
         self.0.yields.store(true, Ordering::SeqCst);
@@ -96,7 +104,8 @@ impl FlakyStore {
         go
     }
 
-    /// Delays the next write of this namespace, before it takes effect, until it is notified.
+    /// Delays the next write of this namespace, or append to a log of it, before it takes effect, until
+    /// it is notified.
     pub(crate) fn hold_next_write(&self, namespace: KeyNamespace) -> Arc<Notify> {
         let go = Arc::<Notify>::default();
         *self.0.write_gate.lock().unwrap() = Some((namespace, Arc::clone(&go)));
@@ -221,6 +230,11 @@ impl SharedStore for FlakyStore {
         if self.0.hidden.lock().unwrap().contains(key) {
             return std::future::ready(Ok(None)).boxed();
         }
+        let mut failing = self.0.failing_read.lock().unwrap();
+        if failing.take_if(|failing| *failing == key.namespace()).is_some() {
+            self.fail_next(1);
+        }
+        drop(failing);
         self.pass(move |store| store.get(key))
     }
 
@@ -275,7 +289,7 @@ impl SharedStore for FlakyStore {
         if *self.0.loses.lock().unwrap() != Loses::Nothing {
             return std::future::ready(Ok(())).boxed();
         }
-        self.pass(move |store| store.append(log, entry, ttl))
+        self.pass_write(log, (), move |store| store.append(log, entry, ttl))
     }
 
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {

@@ -329,6 +329,35 @@ async fn removing_an_expired_login_revokes_no_session_that_the_user_switches_to(
     }
 }
 
+#[tokio::test]
+async fn without_the_store_no_session_is_revoked_that_the_user_may_switch_to() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+    let mut browser = world.logged_in(JANE).await;
+    let log_in = async |browser: &mut Browser, email: &str, session: &str| {
+        for kind in [TokenKind::AccessToken, TokenKind::IdToken] {
+            let fault = TokenFault::WithClaim("sid".to_owned(), json!(session));
+            world.sandbox.tokens().add_fault(kind, fault);
+        }
+        browser.log_in(&world.sandbox, email).await
+    };
+    log_in(&mut browser, JOHN, "ses_same").await;
+    world.advance(500);
+    let asked = log_in(&mut browser, JOHN, "ses_same").await;
+    world.advance(101);
+    let before = world.sandbox.requests().count(Endpoint::Api);
+    // The first login has expired, and is removed with the next one. Its session is that of the
+    // second, which cannot be read.
+    let authorization = browser.start_login("/login").await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    store.fail_next_read(KeyNamespace::PendingLogin);
+    assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
+    world.sessions.shutdown(MINUTE).await.unwrap();
+    assert_eq!(world.sandbox.requests().count(Endpoint::Api), before);
+    assert_eq!(browser.decide(&asked, "switch").await.location(), "/me");
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_login_that_is_confirmed_on_two_replicas_begins_one_session() {
     let world = World::with(|sandbox| sandbox, |sessions| sessions);

@@ -97,8 +97,10 @@ impl Sessions {
         let (sessions, due) = (self.clone(), session.clone());
         let refresh = || async move {
             let refreshed = sessions.refresh_loop(due, trigger).await;
-            // Requests that have waited are authorized by the revocations of now.
-            sessions.0.revocations.read_if_stale().await;
+            if refreshed.is_ok() {
+                // Requests that have waited are authorized by the revocations of now.
+                sessions.0.revocations.read_if_stale().await;
+            }
             refreshed
         };
         self.0.refreshes.flights.join((session.flight_id(), trigger), refresh)
@@ -165,11 +167,19 @@ impl Sessions {
             Outcome::Refreshed(Refreshed { record, .. }) => record,
             Outcome::Superseded | Outcome::Ended => return Err(RefreshError::Ended),
             Outcome::Idle => return Err(RefreshError::Expired),
+            // A login has replaced it meanwhile, whose cookie the response must not remove.
+            Outcome::InvalidGrant if self.0.revocations.is_id_revoked(session.record().id()) => {
+                return Err(RefreshError::Ended);
+            }
             Outcome::InvalidGrant => {
-                // A copy of the cookie must not be accepted until its token expires.
-                if let Err(error) = self.end(&session.clone().into()).await {
-                    telemetry::internal_error("session_refresh", &error);
-                }
+                // A copy of the cookie must not be accepted until its token expires. In the
+                // background: until the response, a login could replace the session.
+                let (sessions, handle) = (self.clone(), session.clone().into());
+                self.0.tasks.detach("session end", async move {
+                    if let Err(error) = sessions.end_now(&handle).await {
+                        telemetry::internal_error("session_refresh", &error);
+                    }
+                });
                 return Err(RefreshError::InvalidGrant);
             }
             Outcome::Unavailable => return Err(RefreshError::Unavailable),

@@ -30,8 +30,9 @@ pub(super) async fn order(subject: &Subject<'_>) -> Checked {
     )?;
     let (entries, end) = read(subject, &log, LogCursor::start()).await?;
     expect(&entries, &expected, "entries from the start")?;
-    let (entries, end) = read(subject, &log, end).await?;
+    let (entries, again) = read(subject, &log, end.clone()).await?;
     expect(entries.len(), 0, "entries after the last one")?;
+    expect(again == end, true, "the cursor stays the same at the end of the log")?;
     subject.append(&log, b"later", HOUR).await?;
     expect(
         read(subject, &log, end).await?.0,

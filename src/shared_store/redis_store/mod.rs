@@ -344,12 +344,15 @@ impl SharedStore for RedisStore {
                 None if is_lost => LogCursor::start(),
                 None => cursor,
             };
-            let mut entries = Vec::with_capacity(read.len());
+            let (mut entries, mut unopened) = (Vec::with_capacity(read.len()), None);
             for sealed in read.iter().filter_map(|(_, fields)| fields.get(1)) {
                 match self.sealer.open(&name, sealed) {
                     Ok(opened) => entries.push(opened.value),
-                    Err(error) => telemetry::internal_error("shared_store_log", &error),
+                    Err(error) => unopened = Some(error),
                 }
+            }
+            if let Some(error) = unopened {
+                telemetry::internal_error("shared_store_log", &error);
             }
             Ok(match is_lost {
                 true => LogPage::after_loss(entries, next),

@@ -34,6 +34,7 @@ async fn an_outage_of_the_store_is_503_and_ends_nothing() {
 #[tokio::test]
 async fn a_login_that_cannot_be_stored_sets_no_cookie() {
     let replicas = Replicas::new();
+    replicas.logged_in().await;
     let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
     let authorization = browser.start_login("/login").await;
     let callback = replicas.world.sandbox.log_in(&authorization, JANE).unwrap();
