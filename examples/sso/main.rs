@@ -24,7 +24,7 @@ use serde::Deserialize;
 use tower_scalekit::api::ApiError;
 use tower_scalekit::api::connections::email_domain;
 use tower_scalekit::api::organizations::PortalFeature;
-use tower_scalekit::session::VerifiedIdentity;
+use tower_scalekit::session::VerifiedLogin;
 use tower_scalekit::{IdpInitiatedRedirect, RequireScope, RequireSession, Session, Sessions};
 
 use crate::users::Users;
@@ -43,7 +43,10 @@ async fn main() {
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
         .shared_store(setup.store.clone())
         .cookie_name("sso")
-        .on_login(move |identity: VerifiedIdentity| std::future::ready(users.admit(&identity)))
+        .scopes(["openid", "profile", "email"])
+        .on_login(move |login: VerifiedLogin| {
+            std::future::ready(users.admit(login.identity()).map(Into::into))
+        })
         .build();
     let sessions = common::or_exit(2, sessions);
 

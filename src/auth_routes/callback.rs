@@ -21,12 +21,13 @@ use crate::middleware::route_rejection::{RouteState as _, redirect};
 use crate::oauth::{IdTokenHint, SsoError};
 use crate::revocation::RecordedPosition;
 use crate::session::{
-    BeginLoginError, Completion, NewTokens, RecentLogin, Session, SessionCookies,
+    BeginLoginError, Completion, NewTokens, RecentLogin, Session, SessionCookies, SessionRecord,
     SessionUnavailable, Sessions, SwitchError, UnconfirmedIdentity, UnconfirmedLogin,
     VerifiedIdentity,
 };
 use crate::token::{Grant, TokenError};
 use crate::util::query::QueryParam;
+use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -34,11 +35,12 @@ use crate::util::telemetry;
 /// [`Sessions::callback`](crate::Sessions::callback).
 ///
 /// A session begins only if the callback belongs to an attempt of this browser, the code is
-/// accepted, and access token and ID token are verified. The session has the login's tokens, or is
-/// the one that [`SessionsBuilder::on_login`](crate::session::SessionsBuilder::on_login) returns.
+/// accepted, and access token and ID token are verified. The session has the login's tokens, unless
+/// the hook of [`SessionsBuilder::on_login`](crate::session::SessionsBuilder::on_login) decides
+/// otherwise.
 /// If the request has a session of another user, that session stays, and the browser is redirected
-/// to [`SwitchAccount`](super::SwitchAccount). The attempt ends in any case, unless the environment
-/// or the shared store is unavailable. A rejection does not affect a valid session.
+/// to [`SwitchAccount`](super::SwitchAccount). The attempt ends in any case, unless the environment,
+/// the shared store or the hook is unavailable. A rejection does not affect a valid session.
 ///
 /// Two requests with the same callback complete one login. A callback whose attempt is unknown or
 /// was used redirects a browser with a valid session to the page of that login, or to `/`.
@@ -198,8 +200,7 @@ impl Callback {
         attempt: &LoginAttempt,
         headers: &HeaderMap,
     ) -> Result<(String, SessionCookies), LoginError> {
-        let code = authorization.code.as_deref().unwrap_or_default();
-        let key = attempt.completion(code, authorization.issuer.as_deref().unwrap_or_default());
+        let key = authorization.completion(attempt);
         let (callback, headers) = (self.clone(), headers.clone());
         let (authorization, attempt) = (authorization.clone(), attempt.clone());
         let work = || async move { callback.complete(&authorization, &attempt, &headers).await };
@@ -224,27 +225,55 @@ impl Callback {
                 .map_err(|SessionUnavailable| LoginError::Unavailable)?,
             Err(_) => None,
         };
-        let login = self.verify(authorization, attempt).await?;
-        let begun = self.begin(login, current, attempt, headers).await;
+        let record = match self.kept_login(authorization, attempt).await {
+            Some(record) => record,
+            None => {
+                let login = self.verify(authorization, attempt).await?;
+                let record = sessions.token_record(login.tokens, login.position, headers).await;
+                match record {
+                    Ok(record) => record,
+                    Err(error) => {
+                        attempt.single_use(sessions).finish(false).await;
+                        return Err(BeginLoginError::from(error).into());
+                    }
+                }
+            }
+        };
+        let begun = self.begin(record.clone(), current, attempt, headers).await;
+        if let Err(LoginError::LoginHookUnavailable) = begun {
+            let name = authorization.completion(attempt).to_text();
+            let kept = attempt.single_use(sessions).keep(&name, &record).await;
+            // Without the login, whose code is spent, there is nothing to retry.
+            return begun.map_err(|error| if kept { error } else { LoginError::Interrupted });
+        }
         attempt.single_use(sessions).finish(begun.is_ok()).await;
         begun
+    }
+
+    /// Returns the login that is kept since the app's hook was unavailable.
+    async fn kept_login(
+        &self,
+        authorization: &AuthorizationResponse,
+        attempt: &LoginAttempt,
+    ) -> Option<SessionRecord> {
+        let sessions = &self.0.sessions;
+        if !sessions.has_login_hook() {
+            return None;
+        }
+        let name = authorization.completion(attempt).to_text();
+        attempt.single_use(sessions).take_kept(&name).await
     }
 
     /// Begins the session of a verified login, or asks for confirmation first.
     async fn begin(
         &self,
-        login: VerifiedLogin,
+        record: SessionRecord,
         current: Option<Session>,
         attempt: &LoginAttempt,
         headers: &HeaderMap,
     ) -> Result<(String, SessionCookies), LoginError> {
         let sessions = &self.0.sessions;
-        let subject = login.identity.user().id.clone();
-        let record = sessions
-            .token_record(login.tokens, login.position, headers)
-            .await
-            .map_err(BeginLoginError::from)?;
-        if current.is_some_and(|current| current.login_subject() != subject) {
+        if current.is_some_and(|current| Some(current.login_subject()) != record.login_subject()) {
             let login = UnconfirmedLogin {
                 identity: UnconfirmedIdentity::Tokens(Box::new(record)),
                 return_to: attempt.return_to.clone(),
@@ -275,7 +304,7 @@ impl Callback {
         &self,
         authorization: &AuthorizationResponse,
         attempt: &LoginAttempt,
-    ) -> Result<VerifiedLogin, LoginError> {
+    ) -> Result<ExchangedLogin, LoginError> {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
         // A response of another issuer indicates a mix-up attack (RFC 9207).
@@ -309,7 +338,7 @@ impl Callback {
         code: &str,
         attempt: &LoginAttempt,
         position: RecordedPosition,
-    ) -> Result<VerifiedLogin, LoginError> {
+    ) -> Result<ExchangedLogin, LoginError> {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
         let verifier = attempt.verifier();
@@ -334,7 +363,7 @@ impl Callback {
         let identity = VerifiedIdentity::new(verified.id_claims.ok_or_else(missing)?, position);
         let (principal, refresh_token) = (verified.principal, tokens.refresh_token);
         let tokens = NewTokens { principal, id_token, refresh_token };
-        Ok(VerifiedLogin { identity, tokens, position })
+        Ok(ExchangedLogin { identity, tokens, position })
     }
 
     fn token_rejected(error: TokenError) -> LoginError {
@@ -390,7 +419,7 @@ impl fmt::Debug for CallbackRejection {
 }
 
 /// A login whose tokens were verified.
-struct VerifiedLogin {
+struct ExchangedLogin {
     identity: VerifiedIdentity,
     tokens: NewTokens,
     /// Position of the revocation counter before the exchange: later revocations apply to this
@@ -456,6 +485,12 @@ impl AuthorizationResponse {
             Self::evaluate(state.is_some(), code, issuer, error)
         };
         (state, authorization)
+    }
+
+    /// Identifies the completion of this attempt by this response.
+    fn completion(&self, attempt: &LoginAttempt) -> Key {
+        let code = self.code.as_deref().unwrap_or_default();
+        attempt.completion(code, self.issuer.as_deref().unwrap_or_default())
     }
 
     fn evaluate(

@@ -50,7 +50,12 @@ impl Route {
         return_to: Option<&ReturnTo>,
         set_cookies: impl IntoIterator<Item = HeaderValue>,
     ) -> Response<Bytes> {
-        let login = self.sessions.with_return_to(self.sessions.login_path(), return_to);
+        let mut login = self.sessions.with_return_to(self.sessions.login_path(), return_to);
+        if error == LoginError::LoginDenied {
+            // Otherwise the environment would log the same user in again without interaction.
+            login.push(if login.contains('?') { '&' } else { '?' });
+            login.push_str("prompt=login");
+        }
         let recent = match error {
             LoginError::SessionCookieLost { .. } => {
                 RecentLogin::removals(&self.sessions, request.headers())

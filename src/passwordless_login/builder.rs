@@ -43,7 +43,7 @@ pub struct PasswordlessLoginBuilder {
     client_key: Arc<ClientKey>,
     before_send: Option<BeforeSend>,
     same_browser_only: bool,
-    login_hook: Option<LoginHook<VerifiedEmail>>,
+    login_hook: Option<LoginHook<VerifiedEmail, LocalSession>>,
     admits_everyone: bool,
     confirmation_page: Option<Arc<LinkPage>>,
     renderer: Renderer<RouteRejection<PasswordlessLoginError>>,

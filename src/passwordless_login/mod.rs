@@ -150,7 +150,7 @@ use self::verify_credential::LoggedIn;
 use crate::api::passwordless::{MailTemplate, VerifiedEmail};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
-use crate::session::{EmailLogin, LoginHook, Sessions, Switched};
+use crate::session::{EmailLogin, LocalSession, LoginHook, Sessions, Switched};
 use crate::util::request_dedup::{Memory, SharedResults};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
@@ -171,7 +171,7 @@ struct Inner {
     /// The properties of recent e-mails, for responses to those that are not sent.
     properties: Mutex<Option<MailProperties>>,
     same_browser_only: bool,
-    login_hook: Option<LoginHook<VerifiedEmail>>,
+    login_hook: Option<LoginHook<VerifiedEmail, LocalSession>>,
     confirmation_page: Option<Arc<LinkPage>>,
     logins: SharedResults<LoggedIn, PasswordlessLoginError>,
     /// Logins that were just confirmed.

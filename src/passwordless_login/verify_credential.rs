@@ -16,8 +16,8 @@ use crate::middleware::route_rejection::RouteError as _;
 use crate::middleware::route_rejection::redirect;
 use crate::secret::SecretString;
 use crate::session::{
-    BeginLoginError, CreateSessionError, EmailLogin, LocalSession, LoginHookError, SessionCookies,
-    SessionUnavailable, SingleUse, UnconfirmedIdentity, UnconfirmedLogin, User,
+    BeginLoginError, CreateSessionError, EmailLogin, HookFailure, LocalSession, LoginHookError,
+    SessionCookies, SessionUnavailable, SingleUse, UnconfirmedIdentity, UnconfirmedLogin, User,
 };
 use crate::shared_store::KeyNamespace;
 use crate::util::email::fold_email;
@@ -322,11 +322,14 @@ impl PasswordlessLogin {
     ) -> Result<LocalSession, PasswordlessLoginError> {
         let Some(login_hook) = &self.0.login_hook else { return Ok(verified.session()) };
         login_hook.call(verified).await.map_err(|error| {
-            if let LoginHookError::Denied = error {
+            if let HookFailure::Rejected(LoginHookError::Denied) = error {
                 return PasswordlessLoginError::LoginDenied;
             }
             telemetry::internal_error("login_hook", &error);
-            PasswordlessLoginError::Unavailable
+            match error {
+                HookFailure::Rejected(_) => PasswordlessLoginError::Unavailable,
+                HookFailure::Panicked => PasswordlessLoginError::Misconfigured,
+            }
         })
     }
 }

@@ -15,8 +15,8 @@ use super::paths::{PathSettings, check_origin};
 use super::refresh::Refreshes;
 use super::store::SessionCache;
 use super::{
-    Inner, KeyRing, LocalSession, LoginHook, LoginHookError, Sessions, SwitchAccountPage,
-    SwitchConfirmation, VerifiedIdentity,
+    Inner, KeyRing, LoginDecision, LoginHook, LoginHookError, Sessions, SwitchAccountPage,
+    SwitchConfirmation, VerifiedLogin,
 };
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::body_limits::BodyLimits;
@@ -49,7 +49,7 @@ pub struct SessionsBuilder {
     pub(super) paths: PathSettings,
     trusted_origins: Vec<String>,
     scopes: Vec<String>,
-    login_hook: Option<LoginHook<VerifiedIdentity>>,
+    login_hook: Option<LoginHook<VerifiedLogin, LoginDecision>>,
     switch_account_page: Option<Arc<SwitchAccountPage>>,
     cookie_name: Option<String>,
     name: Option<String>,
@@ -229,43 +229,49 @@ impl SessionsBuilder {
         self
     }
 
-    /// Creates a session of the app's own for each login, for apps that manage their users
-    /// themselves (Scalekit's modular SSO). The hook receives the verified identity, looks the user
-    /// up, and returns a session or denies the login. No tokens are kept, so no refresh token is
-    /// requested. [`LocalSession::lifetime`] limits how long the session lasts.
-    ///
-    /// The hook sees the claims of the ID token only. Roles and permissions of the environment are
-    /// in access tokens, so set the roles and permissions that the app knows.
-    ///
-    /// The user waits for the hook, so limit its database queries by a timeout. After thirty
-    /// seconds the hook is cancelled, and the login fails as with [`LoginHookError::Unavailable`].
-    /// The hook may also be cancelled when the client disconnects.
+    /// Sets the login hook: a closure that decides on each verified login before its session is
+    /// created. It sees the identity and the claims of the access token, and may update the app's
+    /// own record of the user.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
-    /// use tower_scalekit::session::{LoginHookError, VerifiedIdentity};
+    /// use tower_scalekit::session::{LoginDecision, LoginHookError, VerifiedLogin};
     /// use tower_scalekit::{Sandbox, SessionSecret, Sessions};
     ///
+    /// # async fn upsert(_: &VerifiedLogin) -> std::io::Result<&'static str> { Ok("pro") }
     /// let sessions = Sessions::builder(Sandbox::new().scalekit())
     ///     .secret(SessionSecret::generate()?)
     ///     .redirect_uri("https://app.example.com/auth/callback")
-    ///     .on_login(|identity: VerifiedIdentity| async move {
-    ///         // Look up organization and address together: see VerifiedIdentity.
-    ///         match identity.organization_id() {
-    ///             Some("org_blocked") | None => Err(LoginHookError::Denied),
-    ///             Some(_) => Ok(identity.session().roles(["member"])),
+    ///     .on_login(|login: VerifiedLogin| async move {
+    ///         if login.principal().organization_id() == Some("org_blocked") {
+    ///             return Err(LoginHookError::Denied);
     ///         }
+    ///         let plan = upsert(&login).await.map_err(LoginHookError::unavailable)?;
+    ///         Ok(LoginDecision::accept().app_claim("plan", plan))
     ///     })
     ///     .build()?;
+    /// # let _ = sessions;
     /// # }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    pub fn on_login<F, Fut>(mut self, admit: F) -> Self
+    ///
+    /// | the hook | response |
+    /// |---|---|
+    /// | returns [`LoginDecision::accept`] | the session has the tokens of the login, as without a hook |
+    /// | returns a [`LocalSession`] | the session is the app's own; the tokens are dropped, so omit `offline_access` from the [`scopes`](Self::scopes) if all decisions are such |
+    /// | returns [`LoginHookError::Denied`] | 403; "Log in again" asks the environment for another account (`prompt=login`) |
+    /// | returns [`LoginHookError::Unavailable`], or takes longer than thirty seconds | 503 with `Retry-After`. The login is kept for the rest of its ten minutes: the user can reload the page, which calls the hook again |
+    /// | panics | 500; no session, and the user can log in again |
+    ///
+    /// **The hook must be idempotent**: it is called again when the user retries. It is not
+    /// cancelled when the client disconnects. It is called after the user has confirmed a login
+    /// that replaces another user's session, and not for refreshes.
+    pub fn on_login<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(VerifiedIdentity) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<LocalSession, LoginHookError>> + Send + 'static,
+        F: Fn(VerifiedLogin) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<LoginDecision, LoginHookError>> + Send + 'static,
     {
-        self.login_hook = Some(LoginHook::new(admit));
+        self.login_hook = Some(LoginHook::new(hook));
         self
     }
 
@@ -405,13 +411,6 @@ impl SessionsBuilder {
         let scope = revocation::scope(owner);
         let lifetimes = problems.collect(Lifetimes::new(self.absolute_lifetime, self.idle_timeout));
 
-        // Without `offline_access`, there is no refresh token that would have to be revoked.
-        let scopes = self
-            .scopes
-            .into_iter()
-            .filter(|scope| self.login_hook.is_none() || scope != "offline_access")
-            .collect();
-
         let sessions = keys.zip(paths).zip(lifetimes).map(|((keys, paths), lifetimes)| {
             let secure = paths.redirect_uri.scheme() == "https";
             let cookie_name =
@@ -429,7 +428,7 @@ impl SessionsBuilder {
                 paths,
                 host_warnings: HostWarnings::default(),
                 trusted_origins: self.trusted_origins,
-                scopes,
+                scopes: self.scopes,
                 lifetimes,
                 login_hook: self.login_hook,
                 switch_account_page: self.switch_account_page,
@@ -527,73 +526,4 @@ fn check_scopes(scopes: &[String]) -> Result<(), ConfigError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http_client::UnreachableClient;
-
-    fn builder() -> SessionsBuilder {
-        let scalekit = Scalekit::builder("https://acme.test", "skc_1", "hush");
-        Sessions::builder(scalekit.http_client(UnreachableClient).build().unwrap())
-    }
-
-    fn good() -> SessionsBuilder {
-        builder()
-            .secret(SessionSecret::generate().unwrap())
-            .redirect_uri("https://app.test/auth/callback")
-    }
-
-    #[test]
-    fn all_missing_settings_are_reported_at_once() {
-        let error = builder().build().unwrap_err();
-        assert_eq!(error.to_string(), "secret is not set; redirect_uri is not set");
-        let error = good()
-            .redirect_uri("http://app.test/cb")
-            .login_path("login")
-            .cookie_name("a b")
-            .scopes(["email"])
-            .idle_timeout(Duration::ZERO)
-            .build()
-            .unwrap_err();
-        assert_eq!(error.problems().len(), 5, "{error}");
-    }
-
-    #[test]
-    fn the_index_of_a_user_fits_into_a_value_of_the_store() {
-        for (sessions, is_valid) in [(0, false), (1, true), (1000, true), (1001, false)] {
-            let built = good().max_sessions_per_user(sessions).build();
-            assert_eq!(built.is_ok(), is_valid, "{sessions}");
-        }
-    }
-
-    #[test]
-    fn apps_with_different_base_paths_have_different_cookie_names() {
-        let name = |uri: &str| good().redirect_uri(uri).build().unwrap().cookie_name().to_owned();
-        assert_eq!(name("https://app.test/auth/callback"), "__Host-scalekit_session");
-        assert_eq!(name("https://app.test/app/auth/callback"), "__Host-scalekit-f1d4af8e_session");
-        let names = ["/app", "/other", "/app/x", "/app-x", "/app_x", "/APP"]
-            .map(|path| name(&format!("https://app.test{path}/auth/callback")));
-        assert_eq!(std::collections::HashSet::from(names).len(), 6);
-        let same = good().redirect_uri("https://app.test/app/auth/callback").base_path("/app/");
-        let same = same.build().unwrap();
-        assert_eq!(same.cookie_name(), name("https://app.test/app/auth/callback"));
-        let set = good().redirect_uri("https://app.test/app/auth/callback").cookie_name("mine");
-        assert_eq!(set.build().unwrap().cookie_name(), "__Host-mine_session");
-    }
-
-    #[test]
-    fn http_is_allowed_on_loopback_only_and_uses_plain_cookie_names() {
-        let name = |uri: &str| {
-            let sessions = good().redirect_uri(uri).build();
-            sessions.map(|sessions| sessions.cookie_name().to_owned()).map_err(|_| ())
-        };
-        assert_eq!(name("https://app.test/cb").as_deref(), Ok("__Host-scalekit_session"));
-        assert_eq!(name("http://localhost:3000/cb").as_deref(), Ok("scalekit_session"));
-        assert_eq!(name("http://127.0.0.1:3000/cb").as_deref(), Ok("scalekit_session"));
-        let long = format!("https://app.test/{}", "x".repeat(256));
-        for uri in
-            ["http://app.test/cb", "https://app.test/cb?a=b", "https://APP.test/cb", "/cb", &long]
-        {
-            assert_eq!(name(uri), Err(()), "{uri}");
-        }
-    }
-}
+mod tests;

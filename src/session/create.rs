@@ -11,8 +11,9 @@ use time::Duration;
 use super::active::{CookieQuota, IndexError};
 use super::cookie::record::{NewRecordError, SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
+use super::login_hook::Decision;
 use super::store::StoringError;
-use super::{Lifetimes, LoginHookError, NewSession, NewTokens, Sessions, User};
+use super::{HookFailure, Lifetimes, LoginDecision, NewSession, NewTokens, Sessions, User};
 use crate::oauth::IdTokenHint;
 use crate::revocation::RecordedPosition;
 use crate::shared_store::StoreError;
@@ -59,6 +60,7 @@ use crate::util::telemetry;
 pub struct LocalSession {
     user: User,
     claims: Map<String, Value>,
+    app_claims: Map<String, Value>,
     lifetime: Option<std::time::Duration>,
     in_cookie: bool,
     id_token: Option<IdTokenHint>,
@@ -75,6 +77,7 @@ impl LocalSession {
         Self {
             user,
             claims,
+            app_claims: Map::new(),
             lifetime: None,
             in_cookie: false,
             id_token: None,
@@ -107,6 +110,13 @@ impl LocalSession {
     /// Sets the user's permissions, as `resource:action`.
     pub fn permissions(self, permissions: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.claim("permissions", permissions.into_iter().map(Into::into).collect())
+    }
+
+    /// Adds a claim of the app's own, which [`Session::app_claims`](super::Session::app_claims)
+    /// returns. All of them together have at most 2,048 bytes as JSON.
+    pub fn app_claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.app_claims.insert(name.into(), value.into());
+        self
     }
 
     /// Sets the maximum lifetime, if that is less than
@@ -174,8 +184,16 @@ impl Sessions {
     }
 
     async fn local_record(&self, local: LocalSession) -> Result<SessionRecord, CreateSessionError> {
-        let LocalSession { user, claims, lifetime, in_cookie, id_token, login_subject, position } =
-            local;
+        let LocalSession {
+            user,
+            claims,
+            app_claims,
+            lifetime,
+            in_cookie,
+            id_token,
+            login_subject,
+            position,
+        } = local;
         if user.id.is_empty() {
             return Err(CreateSessionError::NoUserId);
         }
@@ -186,7 +204,8 @@ impl Sessions {
         let lifetimes = Lifetimes { absolute, ..self.0.lifetimes };
         let id_token = id_token.map(Into::into);
         let new = NewSession::Local { claims, profile: user.to_claims(), id_token, login_subject };
-        self.build_record(new, !in_cookie, lifetimes, position).await
+        let record = self.build_record(new, !in_cookie, lifetimes, position).await?;
+        Ok(record.with_app_claims(app_claims)?)
     }
 
     /// Builds the record of a session with the tokens of a login, which has not begun yet.
@@ -197,7 +216,7 @@ impl Sessions {
         request_headers: &HeaderMap,
     ) -> Result<SessionRecord, CreateSessionError> {
         let (new, position) = (NewSession::Tokens(tokens), Some(position));
-        // With a hook, only the session that the hook returns counts towards the limit of cookies.
+        // With a hook, the session counts towards the limit of cookies once the hook has decided.
         let stored = self.0.store_backed || self.has_login_hook();
         let record = self.build_record(new, stored, self.0.lifetimes, position).await?;
         if !self.has_login_hook() {
@@ -214,27 +233,37 @@ impl Sessions {
         session.is_none_or(|session| self.0.revocations.is_revoked(session.revocable()))
     }
 
-    /// Begins the session of a login at the environment, or the session that the app's hook
-    /// returns.
+    /// Begins the session of a login at the environment, or the one that the app's hook decides on.
     pub(crate) async fn begin_login(
         &self,
         record: SessionRecord,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginLoginError> {
-        let Some(login_hook) = self.login_hook() else {
+        let Some(login_hook) = &self.0.login_hook else {
             return self.begin_unrevoked(record, request_headers).await;
         };
-        let identity = record.identity().ok_or(CreateSessionError::InvalidClaims)?;
-        let subject = identity.user().id.clone();
-        let mut local =
-            login_hook.call(identity).await?.login_subject(&subject).verified_at(record.position());
-        local.id_token = record.id_token().map(Into::into);
+        let login = record.verified_login().ok_or(CreateSessionError::InvalidClaims)?;
+        let subject = login.identity().user().id.clone();
+        let LoginDecision(decision) = login_hook.call(login).await?;
         // The app's own session may have another user ID or organization, by which the revocation
         // does not apply to it.
         if self.is_record_revoked(&record).await {
             return Err(BeginLoginError::Revoked);
         }
-        self.begin_verified(local, request_headers).await
+        match decision {
+            Decision::Accept { app_claims } => {
+                let stored = self.0.store_backed
+                    || self.count_cookie_session(&subject).await == CookieQuota::Exceeded;
+                let record = record.accepted(stored, app_claims);
+                let record = record.map_err(CreateSessionError::from)?;
+                Ok(self.begin(record, request_headers).await?)
+            }
+            Decision::Local(local) => {
+                let mut local = local.login_subject(&subject).verified_at(record.position());
+                local.id_token = record.id_token().map(Into::into);
+                self.begin_verified(local, request_headers).await
+            }
+        }
     }
 
     async fn begin_unrevoked(
@@ -358,7 +387,7 @@ pub(crate) enum BeginLoginError {
     #[error(transparent)]
     Begin(#[from] CreateSessionError),
     #[error(transparent)]
-    LoginHookError(#[from] LoginHookError),
+    Hook(#[from] HookFailure),
     #[error("the login was revoked since it was verified")]
     Revoked,
 }
@@ -367,6 +396,9 @@ pub(crate) enum BeginLoginError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateSessionError {
+    /// The claims that the app added have more than 2,048 bytes as JSON.
+    #[error("the app's own claims of the session have more than 2,048 bytes as JSON")]
+    AppClaimsTooLarge,
     /// The claims of the session, or its ID token, are malformed.
     #[error("the session's claims or its ID token are malformed")]
     InvalidClaims,
@@ -390,6 +422,7 @@ pub enum CreateSessionError {
 impl From<NewRecordError> for CreateSessionError {
     fn from(error: NewRecordError) -> Self {
         match error {
+            NewRecordError::AppClaimsTooLarge => Self::AppClaimsTooLarge,
             NewRecordError::InvalidClaims => Self::InvalidClaims,
             NewRecordError::RandomSourceFailed => Self::NotSealed,
         }

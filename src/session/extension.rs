@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use http::Extensions;
+use serde_json::{Map, Value};
 
 use super::User;
 use super::cookie::record::SessionRecord;
@@ -65,6 +66,14 @@ impl Session {
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// Returns the claims that the app added at the login:
+    /// [`LoginDecision::app_claim`](super::LoginDecision::app_claim), or
+    /// [`LocalSession::app_claim`](super::LocalSession::app_claim).
+    #[must_use]
+    pub fn app_claims(&self) -> &Map<String, Value> {
+        self.record().app_claims()
     }
 
     /// Whether the app created it, without tokens.

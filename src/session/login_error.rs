@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use http::StatusCode;
 
-use super::{BeginLoginError, CreateSessionError, LoginHookError};
+use super::{BeginLoginError, CreateSessionError, HookFailure, LoginHookError};
 use crate::middleware::rejection::{
     OVERLOADED, REQUEST_TIMEOUT, SPECULATIVE_CODE, SPECULATIVE_MESSAGE,
 };
@@ -37,8 +37,8 @@ pub enum LoginError {
     /// from none of them. The IdP-initiated login is not spent: it can be retried a minute after
     /// the first one, unless it was used before or has expired.
     RedirectLoop,
-    /// Returned when a login cannot be completed after its code was spent, because the keys, the
-    /// shared store or the login hook are unavailable.
+    /// Returned when a login cannot be completed after its code was spent, because the keys or the
+    /// shared store are unavailable.
     Interrupted,
     /// Returned when the token of an IdP-initiated login is invalid.
     InvalidIdpInitiatedLogin {
@@ -57,13 +57,16 @@ pub enum LoginError {
         /// The value of `Allow`.
         allow: &'static str,
     },
-    /// Returned when credentials or the redirect URI are wrong, or the session cannot be stored;
-    /// the log has the reason.
+    /// Returned when credentials or the redirect URI are wrong, the session cannot be stored, or the
+    /// login hook panics; the log has the reason.
     Misconfigured,
     /// Returned when there is no session to refresh.
     MissingSession,
     /// Returned when the user has logged in, but the login hook denies the login.
     LoginDenied,
+    /// Returned when the login hook is unavailable or takes too long. The login is kept: the user
+    /// can reload the page.
+    LoginHookUnavailable,
     /// Returned when the response is from another issuer than the environment, or the login is for
     /// another one (RFC 9207).
     IssuerMismatch,
@@ -98,11 +101,15 @@ pub enum LoginError {
 impl From<BeginLoginError> for LoginError {
     fn from(error: BeginLoginError) -> Self {
         let failure = match &error {
-            BeginLoginError::LoginHookError(LoginHookError::Denied) => return Self::LoginDenied,
+            BeginLoginError::Hook(HookFailure::Rejected(LoginHookError::Denied)) => {
+                return Self::LoginDenied;
+            }
             BeginLoginError::Revoked => return Self::StateMismatch,
-            BeginLoginError::Begin(CreateSessionError::Store(_))
-            | BeginLoginError::LoginHookError(_) => Self::Interrupted,
-            BeginLoginError::Begin(_) => Self::Misconfigured,
+            BeginLoginError::Hook(HookFailure::Rejected(_)) => Self::LoginHookUnavailable,
+            BeginLoginError::Begin(CreateSessionError::Store(_)) => Self::Interrupted,
+            BeginLoginError::Begin(_) | BeginLoginError::Hook(HookFailure::Panicked) => {
+                Self::Misconfigured
+            }
         };
         telemetry::internal_error("login", &error);
         failure
@@ -139,7 +146,7 @@ impl From<BodyError> for LoginError {
 impl LoginError {
     /// Whether the attempt has ended, so that its cookie is removed.
     pub(crate) fn ends_attempt(&self) -> bool {
-        *self != Self::Unavailable
+        !matches!(self, Self::LoginHookUnavailable | Self::Unavailable)
     }
 
     /// Whether the environment could not log the user in without interaction.
@@ -185,6 +192,7 @@ impl RouteError for LoginError {
             Self::Misconfigured => "server_error",
             Self::MissingSession => "login_required",
             Self::LoginDenied => "login_denied",
+            Self::LoginHookUnavailable => "login_hook_unavailable",
             Self::IssuerMismatch => "issuer_mismatch",
             Self::Overloaded => "overloaded",
             Self::RequestTimeout => "request_timeout",
@@ -215,9 +223,11 @@ impl RouteError for LoginError {
             Self::MissingSession => StatusCode::UNAUTHORIZED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Interrupted | Self::Overloaded | Self::Speculative | Self::Unavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Interrupted
+            | Self::LoginHookUnavailable
+            | Self::Overloaded
+            | Self::Speculative
+            | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -245,6 +255,9 @@ impl RouteError for LoginError {
                 "The login was started repeatedly without success. Try again in a minute"
             }
             Self::Interrupted => "The login could not be completed. Try again",
+            Self::LoginHookUnavailable => {
+                "The login cannot be completed at the moment. Reload this page to try again"
+            }
             Self::InvalidIdpInitiatedLogin { .. } => "This sign-in link is invalid or has expired",
             Self::LogoutStateMismatch => {
                 "This logout was already completed, has expired, or was started in another browser"

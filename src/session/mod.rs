@@ -59,6 +59,7 @@ pub(crate) mod store;
 mod switch_account;
 mod user;
 pub(crate) mod verified_identity;
+mod verified_login;
 mod verify;
 
 use std::fmt;
@@ -75,13 +76,14 @@ pub use self::deprovisioning::{
     Deprovisioned, Deprovisioning, DeprovisioningError, RevocationScope,
 };
 pub use self::extension::Session;
-pub use self::login_hook::LoginHookError;
+pub use self::login_hook::{LoginDecision, LoginHookError};
 pub use self::switch_account::SwitchConfirmation;
 pub use self::user::User;
 pub use self::verified_identity::VerifiedIdentity;
+pub use self::verified_login::VerifiedLogin;
 
 pub(crate) use self::cookie::names::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentPieces};
-pub(crate) use self::cookie::record::{NewSession, NewTokens};
+pub(crate) use self::cookie::record::{NewSession, NewTokens, SessionRecord};
 pub(crate) use self::cookie::seal::{KeyRing, Purpose};
 pub(crate) use self::create::BeginLoginError;
 pub(crate) use self::end::LogoutError;
@@ -89,7 +91,7 @@ pub(crate) use self::load::{
     Load, LoadedSession, Loading, RequestSession, SessionHandle, SessionUnavailable,
     SetCookieReason,
 };
-pub(crate) use self::login_hook::LoginHook;
+pub(crate) use self::login_hook::{HookFailure, LoginHook};
 pub(crate) use self::pending_cookies::Attempt;
 pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::Trigger;
@@ -133,8 +135,8 @@ struct Inner {
     trusted_origins: Vec<String>,
     scopes: Vec<String>,
     lifetimes: Lifetimes,
-    /// Creates the app's own session for each login.
-    login_hook: Option<LoginHook<VerifiedIdentity>>,
+    /// Decides on each login.
+    login_hook: Option<LoginHook<VerifiedLogin, LoginDecision>>,
     /// Replaces the default page.
     switch_account_page: Option<Arc<SwitchAccountPage>>,
     /// Logins that are in progress or just completed: the redirect target and the cookies.
@@ -333,10 +335,6 @@ impl Sessions {
 
     pub(crate) fn logged_out_page(&self) -> &Url {
         &self.0.paths.logged_out_page
-    }
-
-    pub(crate) fn login_hook(&self) -> Option<&LoginHook<VerifiedIdentity>> {
-        self.0.login_hook.as_ref()
     }
 
     pub(crate) fn logins(&self) -> &SharedResults<(String, SessionCookies), LoginError> {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use zeroize::Zeroizing;
 
-use super::Sessions;
+use super::{Purpose, SessionRecord, Sessions};
 use crate::shared_store::StoreKey;
 use crate::util::telemetry;
 
@@ -15,6 +16,9 @@ const USED: Bytes = Bytes::from_static(b"used");
 const COMPLETED: Bytes = Bytes::from_static(b"completed");
 /// Replaces it once the login has failed permanently.
 const FAILED: Bytes = Bytes::from_static(b"failed");
+
+/// Precedes a verified login that is kept for another use.
+const KEPT: &str = "kept:";
 
 /// A second request waits this long for the first one, however slow the store is.
 const MAX_WAIT: Duration = Duration::from_secs(8);
@@ -47,6 +51,32 @@ impl SingleUse<'_> {
         if let Err(error) = self.sessions.store().remove_if(&self.key, USED).await {
             telemetry::internal_error("login_attempt", &error);
         }
+    }
+
+    /// Allows it to be used again, for the login that this use has verified. Sealed under this name.
+    /// Returns `false` if it could not be kept.
+    pub(crate) async fn keep(&self, name: &str, login: &SessionRecord) -> bool {
+        let Some(content) = login.encode().map(Zeroizing::new) else { return false };
+        let Ok(sealed) = self.sessions.0.keys.seal(Purpose::PendingLogin, name, &content) else {
+            return false;
+        };
+        let kept = Bytes::from(format!("{KEPT}{sealed}"));
+        let kept = self.sessions.store().replace_if(&self.key, USED, kept, self.lifetime);
+        kept.await.unwrap_or_else(|error| {
+            telemetry::internal_error("login_attempt", &error);
+            false
+        })
+    }
+
+    /// Marks it as used again. Returns the login that an earlier use has kept under this name.
+    pub(crate) async fn take_kept(&self, name: &str) -> Option<SessionRecord> {
+        let store = self.sessions.store();
+        let kept = store.get(&self.key).await.ok()??;
+        let sealed = std::str::from_utf8(&kept).ok()?.strip_prefix(KEPT)?;
+        let opened = self.sessions.0.keys.open(Purpose::PendingLogin, name, sealed)?;
+        let login = SessionRecord::decode(&opened.content)?;
+        let taken = store.replace_if(&self.key, kept, USED, self.lifetime).await;
+        taken.is_ok_and(|taken| taken).then_some(login)
     }
 
     /// Records the result of the login, for requests on other replicas.

@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tower_scalekit::session::{
-    LocalSession, LoginHookError, SessionsBuilder, User, VerifiedIdentity,
+    LocalSession, LoginDecision, LoginHookError, SessionsBuilder, User, VerifiedLogin,
 };
 use tower_scalekit::{
     ConnectAccount, IdpInitiatedRedirect, RequireSession, Sandbox, Scalekit, Session, Sessions,
@@ -43,7 +43,7 @@ fn builder(scalekit: Scalekit) -> SessionsBuilder {
     Sessions::builder(scalekit).secret(secret(1)).redirect_uri(CALLBACK)
 }
 
-async fn deny(_: VerifiedIdentity) -> Result<LocalSession, LoginHookError> {
+async fn deny(_: VerifiedLogin) -> Result<LoginDecision, LoginHookError> {
     Err(LoginHookError::Denied)
 }
 

@@ -391,11 +391,12 @@ async fn an_app_session_of_a_modular_login_ends_by_the_id_too() {
     let world = World::with(
         |sandbox| sandbox.modular_sso(),
         |sessions| {
-            sessions.on_login(|identity| async move {
+            sessions.on_login(|login| async move {
+                let identity = login.identity();
                 let mut user = identity.user().clone();
                 "row-7".clone_into(&mut user.id);
                 let organization = identity.organization_id().unwrap_or_default().to_owned();
-                Ok(LocalSession::new(user).organization_id(organization))
+                Ok(LocalSession::new(user).organization_id(organization).into())
             })
         },
     );

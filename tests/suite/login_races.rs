@@ -51,7 +51,8 @@ impl HookedApp {
         let sessions = [(); 2].map(|()| {
             let (call, proceed) = (Arc::clone(&call), Arc::clone(&proceed));
             world.replica(|sessions| {
-                sessions.shared_store(store.clone()).on_login(move |identity| {
+                sessions.shared_store(store.clone()).on_login(move |login| {
+                    let identity = login.identity().clone();
                     let call = call.lock().unwrap().take();
                     let proceed = Arc::clone(&proceed);
                     async move {
@@ -59,7 +60,7 @@ impl HookedApp {
                             call.send(identity.clone()).unwrap();
                             proceed.notified().await;
                         }
-                        Ok(session(&identity))
+                        Ok(session(&identity).into())
                     }
                 })
             })

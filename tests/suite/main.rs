@@ -18,6 +18,7 @@ mod key_sets;
 mod keys;
 mod login;
 mod login_attempts;
+mod login_hook;
 mod login_parameters;
 mod login_races;
 mod login_tokens;

@@ -123,6 +123,7 @@ async fn me(session: Session) -> Json<Value> {
         "jti": principal.raw_claims().get("jti"),
         "roles": principal.roles(),
         "exp": principal.expires_at().unix_timestamp(),
+        "app": session.app_claims(),
     }))
 }
 

@@ -12,7 +12,7 @@ use serde_json::json;
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, NewIdpInitiatedLogin, NewUser, TokenFault, TokenKind};
-use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedIdentity};
+use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedLogin};
 use tower_scalekit::shared_store::KeyNamespace;
 use tower_scalekit::{IdpInitiatedRedirect, Sandbox};
 
@@ -469,15 +469,15 @@ async fn the_login_hook_is_called_after_the_user_has_switched() {
     let world = World::with(
         |sandbox| sandbox.modular_sso(),
         |sessions| {
-            sessions.on_login(move |identity: VerifiedIdentity| {
+            sessions.on_login(move |login: VerifiedLogin| {
                 let call = counted.fetch_add(1, Ordering::SeqCst);
                 std::future::ready(match call {
                     // The app has its own user IDs.
                     0 | 1 => {
                         let mut user = User::default();
                         user.id = format!("{call}");
-                        user.email.clone_from(&identity.user().email);
-                        Ok(LocalSession::new(user))
+                        user.email.clone_from(&login.identity().user().email);
+                        Ok(LocalSession::new(user).into())
                     }
                     _ => Err(LoginHookError::Denied),
                 })

@@ -18,7 +18,7 @@ use time::{Duration, OffsetDateTime};
 use crate::clock::{UnixMillis, unix_millis};
 use crate::revocation::{RecordedPosition, Revocable, Revoked};
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::session::{Lifetimes, User, VerifiedIdentity};
+use crate::session::{Lifetimes, User, VerifiedIdentity, VerifiedLogin};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 use crate::util::jitter::jitter;
 
@@ -26,6 +26,7 @@ const VERSION: u8 = 1;
 const PADDING_BLOCK: usize = 64;
 /// No session that fits into cookies inflates to more.
 const MAX_INFLATED_BYTES: usize = 256 * 1024;
+const MAX_APP_CLAIMS_BYTES: usize = 2048;
 /// From 0 to 10. Higher levels take several times as long for one percent.
 const COMPRESSION_LEVEL: u8 = 6;
 
@@ -79,6 +80,9 @@ struct Body {
     /// When the environment issued the tokens of the login, by its own clock: seconds.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     issued_at: Option<i64>,
+    /// Claims that the app has added.
+    #[serde(rename = "x", default, skip_serializing_if = "Map::is_empty")]
+    app_claims: Map<String, Value>,
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -139,6 +143,7 @@ impl SessionRecord {
             stored,
             position,
             issued_at: None,
+            app_claims: Map::new(),
         };
         match new {
             NewSession::Tokens(NewTokens { principal, id_token, refresh_token }) => {
@@ -170,6 +175,29 @@ impl SessionRecord {
                 Ok(Self { refresh_token: None, id_token_signature, body })
             }
         }
+    }
+
+    /// Returns the record of a login that the app has accepted.
+    pub(in crate::session) fn accepted(
+        mut self,
+        stored: bool,
+        app_claims: Map<String, Value>,
+    ) -> Result<Self, NewRecordError> {
+        self.body.stored = stored;
+        self.with_app_claims(app_claims)
+    }
+
+    /// Returns the record with these claims in place of those that the app has added before.
+    pub(in crate::session) fn with_app_claims(
+        mut self,
+        claims: Map<String, Value>,
+    ) -> Result<Self, NewRecordError> {
+        let json = serde_json::to_vec(&claims).map_err(|_| NewRecordError::InvalidClaims)?;
+        if json.len() > MAX_APP_CLAIMS_BYTES {
+            return Err(NewRecordError::AppClaimsTooLarge);
+        }
+        self.body.app_claims = claims;
+        Ok(self)
     }
 
     /// Returns the record after a refresh. Values that the environment did not send again are kept.
@@ -296,10 +324,21 @@ impl SessionRecord {
         self.body.id_token_header.is_empty() || self.body.profile.is_some()
     }
 
+    /// Returns the claims that the app has added.
+    pub(in crate::session) fn app_claims(&self) -> &Map<String, Value> {
+        &self.body.app_claims
+    }
+
     /// Returns the identity from the ID token's claims.
     pub(in crate::session) fn identity(&self) -> Option<VerifiedIdentity> {
         let claims = serde_json::from_str(&self.body.id_token_claims).ok()?;
         Some(VerifiedIdentity::new(Claims::new(claims), self.position()))
+    }
+
+    /// Returns the login, for the app's hook.
+    pub(in crate::session) fn verified_login(&self) -> Option<VerifiedLogin> {
+        let (principal, ..) = self.identities()?;
+        Some(VerifiedLogin::new(self.identity()?, principal))
     }
 
     /// Returns the environment's session (`ses_…`) that it began with.
@@ -311,7 +350,7 @@ impl SessionRecord {
     }
 
     /// Returns the subject of the login that it began with.
-    pub(in crate::session) fn login_subject(&self) -> Option<&str> {
+    pub(crate) fn login_subject(&self) -> Option<&str> {
         self.body
             .login_subject
             .as_deref()
@@ -400,6 +439,7 @@ pub(crate) struct SessionTooLarge;
 /// Returned when the record of a new session cannot be built.
 #[derive(Debug)]
 pub(crate) enum NewRecordError {
+    AppClaimsTooLarge,
     InvalidClaims,
     RandomSourceFailed,
 }

@@ -11,11 +11,11 @@ where
     let sessions = Sessions::builder(scalekit)
         .secret(secret)
         .redirect_uri("https://app.example.com/auth/callback")
-        .on_login(|identity| async move {
+        .on_login(|login| async move {
             // Match users by organization *and* address: an identity provider can assert any address.
-            let organization = identity.organization_id().ok_or(LoginHookError::Denied)?;
+            let organization = login.identity().organization_id().ok_or(LoginHookError::Denied)?;
             println!("a user of {organization}");
-            Ok(identity.session().roles(["member"]))
+            Ok(login.identity().session().roles(["member"]).into())
         })
         .build()?;
     Ok(Router::new()

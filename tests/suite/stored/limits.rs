@@ -91,7 +91,7 @@ async fn a_login_with_a_hook_counts_once_towards_the_limit_of_cookie_sessions() 
         |sessions| {
             sessions
                 .max_sessions_per_user(2)
-                .on_login(|identity| async move { Ok(identity.session().in_cookie()) })
+                .on_login(|login| async move { Ok(login.identity().session().in_cookie().into()) })
         },
     );
     for number in 0..4 {
