@@ -16,7 +16,7 @@ use crate::auth_routes::CallbackRejection;
 use crate::middleware::identity::{self, NoPrincipal};
 use crate::middleware::rejection::{json_response, misconfigured_response};
 use crate::require_token::RequireToken;
-use crate::session::{Session, SessionCookies};
+use crate::session::{Session, SessionCookies, SessionTokenError};
 use crate::token::Principal;
 use crate::util::telemetry;
 use crate::webhook::interceptor::{InterceptorRequest, InterceptorResponse};
@@ -44,6 +44,12 @@ impl IntoResponse for MissingLayer {
     fn into_response(self) -> Response {
         telemetry::layer_missing(self.extractor, self.layer);
         misconfigured_response().map(Body::from)
+    }
+}
+
+impl IntoResponse for SessionTokenError {
+    fn into_response(self) -> Response {
+        Self::into_response(self).map(Body::from)
     }
 }
 

@@ -36,6 +36,7 @@
 //!
 //! | module | contents |
 //! |---|---|
+//! | [`add_access_token`] | middleware for clients, which adds the access token of a session to requests |
 //! | [`api`] | client for Scalekit's REST API |
 //! | [`auth_routes`] | services for login, callback, refresh, logout and back-channel logout |
 //! | [`challenge`] | `WWW-Authenticate` challenges (RFC 6750, RFC 9728) |
@@ -103,6 +104,7 @@
     )
 )]
 
+pub mod add_access_token;
 pub mod api;
 pub mod auth_routes;
 pub mod challenge;
@@ -138,6 +140,7 @@ mod extract;
 pub(crate) mod session_secret;
 pub(crate) mod util;
 
+pub use self::add_access_token::AddAccessToken;
 pub use self::connect_account::ConnectAccount;
 pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]

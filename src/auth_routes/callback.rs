@@ -361,8 +361,12 @@ impl Callback {
         let missing = || Self::token_rejected(TokenError::Malformed);
         let id_token = tokens.id_token.ok_or_else(missing)?;
         let identity = VerifiedIdentity::new(verified.id_claims.ok_or_else(missing)?, position);
-        let (principal, refresh_token) = (verified.principal, tokens.refresh_token);
-        let tokens = NewTokens { principal, id_token, refresh_token };
+        let tokens = NewTokens {
+            principal: verified.principal,
+            id_token,
+            refresh_token: tokens.refresh_token,
+            access_token: sessions.retained(&tokens.access_token).cloned(),
+        };
         Ok(ExchangedLogin { identity, tokens, position })
     }
 

@@ -203,7 +203,7 @@ impl Sessions {
                 Some(value) => self
                     .open_stored(&one.id, &value)
                     .filter(|stored| !stored.record.is_past_limits(self.0.lifetimes, now))
-                    .and_then(|stored| stored.record.into_session())
+                    .and_then(|stored| stored.record.into_session(self))
                     .is_some_and(|session| !self.0.revocations.is_revoked(session.revocable())),
                 None => self.may_lack(&one.id, one.sealed_at),
             };

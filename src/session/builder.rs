@@ -58,6 +58,7 @@ pub struct SessionsBuilder {
     cache_capacity: usize,
     shared_store: Option<TimedStore>,
     store_backed: bool,
+    retain_access_token: bool,
     body_limits: BodyLimits,
     refresh_retention: Duration,
     revocation_staleness: Staleness,
@@ -82,6 +83,7 @@ impl SessionsBuilder {
             cache_capacity: 4096,
             shared_store: None,
             store_backed: false,
+            retain_access_token: false,
             body_limits: BodyLimits::new(),
             refresh_retention: Duration::from_secs(24 * 60 * 60),
             revocation_staleness: Staleness::default(),
@@ -338,6 +340,19 @@ impl SessionsBuilder {
         self
     }
 
+    /// Retains the access token of a session, for calls in the user's name: see
+    /// [`Session::access_token`](super::Session::access_token). Default: only its verified claims
+    /// are kept.
+    ///
+    /// In a cookie it takes about 430 bytes more, whatever the number of its claims. If sessions
+    /// then need a second cookie, or tokens must not leave the server, even sealed, use
+    /// [`store_backed`](Self::store_backed). Sessions that exist already get their access token with
+    /// the next refresh.
+    pub fn retain_access_token(mut self) -> Self {
+        self.retain_access_token = true;
+        self
+    }
+
     /// Sets size and time limits of the bodies that this crate's routes read, and how much memory
     /// incomplete bodies may use: back-channel logout, logins by e-mail, and all other forms.
     /// Default: those of [`BodyLimits`], with 16 KiB as the largest body.
@@ -447,6 +462,7 @@ impl SessionsBuilder {
                     LoginError::Misconfigured,
                 ),
                 store_backed: self.store_backed,
+                retain_access_token: self.retain_access_token,
                 max_sessions_per_user: self.max_sessions_per_user,
                 body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
                 opened: TokenCache::new(self.cache_capacity),

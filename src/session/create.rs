@@ -229,8 +229,8 @@ impl Sessions {
     /// Whether a session that has not begun yet has been revoked.
     pub(crate) async fn is_record_revoked(&self, record: &SessionRecord) -> bool {
         self.0.revocations.read_if_stale().await;
-        let session = record.clone().into_session();
-        session.is_none_or(|session| self.0.revocations.is_revoked(session.revocable()))
+        let identities = record.identities();
+        identities.is_none_or(|(.., revocable)| self.0.revocations.is_revoked(&revocable))
     }
 
     /// Begins the session of a login at the environment, or the one that the app's hook decides on.
@@ -323,7 +323,7 @@ impl Sessions {
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, CreateSessionError> {
         let (sealed, cookies) = self.seal_new(&record, request_headers)?;
-        let session = record.into_session().ok_or(CreateSessionError::InvalidClaims)?;
+        let session = record.into_session(self).ok_or(CreateSessionError::InvalidClaims)?;
         let replaced = self.session_handle(request_headers).await;
         if session.record().is_stored() {
             self.store_new(session.record()).await?;

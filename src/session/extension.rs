@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use http::Extensions;
 use serde_json::{Map, Value};
 
-use super::User;
 use super::cookie::record::SessionRecord;
+use super::{Inner, Sessions, User};
 use crate::middleware::identity;
 use crate::revocation::Revocable;
 use crate::secret::SecretString;
@@ -24,6 +24,8 @@ pub struct Session {
 
 /// Stored in the [`Principal`], so it must not contain one (reference cycle).
 struct Content {
+    /// Weak, because the cache of the sessions contains this.
+    sessions: Weak<Inner>,
     user: User,
     revocable: Revocable,
     record: SessionRecord,
@@ -128,6 +130,11 @@ impl Session {
         self.content.sealed.get_or_init(|| cookie.into());
     }
 
+    /// Returns the sessions that it is one of, unless the app has dropped them.
+    pub(super) fn sessions(&self) -> Option<Sessions> {
+        self.content.sessions.upgrade().map(Sessions)
+    }
+
     pub(super) fn record(&self) -> &SessionRecord {
         &self.content.record
     }
@@ -141,9 +148,10 @@ impl Session {
 impl SessionRecord {
     /// Converts the record to the session that handlers use; `None` where its claims are not those
     /// of a principal.
-    pub(super) fn into_session(self) -> Option<Session> {
+    pub(super) fn into_session(self, sessions: &Sessions) -> Option<Session> {
         let (principal, user, revocable) = self.identities()?;
         let content = Arc::new(Content {
+            sessions: Arc::downgrade(&sessions.0),
             user,
             revocable,
             record: self,

@@ -65,6 +65,7 @@ fn records() -> [SessionRecord; 3] {
                 .unwrap(),
             id_token: id_token.join(".").into(),
             refresh_token: Some("rt_1".into()),
+            access_token: None,
         })
     };
     let local = NewSession::Local {

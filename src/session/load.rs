@@ -67,7 +67,7 @@ pub(crate) struct RequestSession {
 }
 
 impl RequestSession {
-    fn unchanged(session: Session, sent: PresentPieces) -> Self {
+    pub(super) fn unchanged(session: Session, sent: PresentPieces) -> Self {
         Self { session, sent, set_cookie: None, record_use: false }
     }
 
@@ -241,7 +241,7 @@ impl Sessions {
                         telemetry::internal_error("stored_session", &error);
                         SessionUnavailable
                     })?;
-                    Ok(older.and_then(|older| older.record.into_session()))
+                    Ok(older.and_then(|older| older.record.into_session(self)))
                 }
                 _ => Err(SessionUnavailable),
             },
@@ -297,6 +297,22 @@ impl Sessions {
                 Load::Ready(self.evaluate(session, outdated_key, sent))
             }
             _ => pending(Step::Store { load: self.load_stored(&reference), outdated_key }),
+        }
+    }
+
+    /// Loads the current state of a session that may have been held for long.
+    pub(super) async fn reload(&self, session: &Session) -> LoadedSession {
+        self.0.revocations.read_if_stale().await;
+        let session = session.clone();
+        // The copy may be older than the last use of the session in the store.
+        if !session.record().is_stored() || !self.is_past_limits(&session) {
+            return self.evaluate(session, false, PresentPieces::default());
+        }
+        let reference = Reference::new(session.record(), self.0.scalekit.clock().now());
+        match self.load_stored_now(&reference).await {
+            Ok(Some(session)) => self.evaluate(session, false, PresentPieces::default()),
+            Ok(None) => LoadedSession::Invalid { clear: PresentPieces::default() },
+            Err(StoreUnavailable) => LoadedSession::Unavailable,
         }
     }
 
@@ -560,7 +576,7 @@ impl Sessions {
         let content = match Reference::decode(&unsealed.content) {
             Some(reference) => CookieContent::Reference(reference),
             None => SessionRecord::decode(&unsealed.content)
-                .and_then(SessionRecord::into_session)
+                .and_then(|record| record.into_session(self))
                 .map_or(CookieContent::Unreadable, CookieContent::Session),
         };
         let cookie = OpenCookie { content, outdated_key: unsealed.outdated_key };

@@ -152,11 +152,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_hook_is_cancelled_after_thirty_seconds() {
-        let hook = LoginHook::<_, LoginDecision>::new(|seconds| async move {
+        let hook = LoginHook::<u64, LoginDecision>::new(|seconds| async move {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             Err(LoginHookError::Denied)
         });
-        let rejected = |failure| match failure {
+        let rejected = |failure: HookFailure| match failure {
             HookFailure::Rejected(error) => error,
             HookFailure::Panicked => unreachable!(),
         };
@@ -168,7 +168,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_of_the_closure_or_its_future_is_caught() {
-        let hook = LoginHook::<_, LoginDecision>::new(|in_closure| {
+        let hook = LoginHook::<bool, LoginDecision>::new(|in_closure| {
             assert!(!in_closure, "in the closure");
             async { panic!("in the future") }
         });

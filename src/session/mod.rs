@@ -57,6 +57,7 @@ mod session_markers;
 mod single_use;
 pub(crate) mod store;
 mod switch_account;
+mod tokens;
 mod user;
 pub(crate) mod verified_identity;
 mod verified_login;
@@ -78,6 +79,7 @@ pub use self::deprovisioning::{
 pub use self::extension::Session;
 pub use self::login_hook::{LoginDecision, LoginHookError};
 pub use self::switch_account::SwitchConfirmation;
+pub use self::tokens::{AccessToken, SessionTokenError};
 pub use self::user::User;
 pub use self::verified_identity::VerifiedIdentity;
 pub use self::verified_login::VerifiedLogin;
@@ -143,6 +145,7 @@ struct Inner {
     logins: SharedResults<(String, SessionCookies), LoginError>,
     /// Confirmed logins that are in progress or just completed.
     switches: SharedResults<Switched, LoginError>,
+    retain_access_token: bool,
     /// Sessions with tokens are kept in the shared store.
     store_backed: bool,
     max_sessions_per_user: usize,

@@ -276,7 +276,7 @@ impl Sessions {
             return session;
         }
         self.replace_in_background(record.clone(), Replacement::Use);
-        record.into_session().unwrap_or(session)
+        record.into_session(self).unwrap_or(session)
     }
 
     /// Whether the state of a cookie that the store lacks will not arrive any more.
@@ -303,7 +303,7 @@ impl Sessions {
                 // While the older secret is still available.
                 self.replace_in_background(record.clone(), Replacement::Newest);
             }
-            return Ok(record.into_session());
+            return Ok(record.into_session(self));
         }
         // The store was unavailable when the result should have been written.
         let entry = self.0.store.get(&self.refresh_key(id)).await?;
@@ -313,7 +313,7 @@ impl Sessions {
             .filter(|record| record.generation() >= generation)
             .ok_or(LoadError::Behind)?;
         self.replace_in_background(record.clone(), Replacement::Newest);
-        Ok(record.into_session())
+        Ok(record.into_session(self))
     }
 
     /// Whether the store may lack a session that has not ended and was stored at this time, in Unix
@@ -374,15 +374,17 @@ impl Sessions {
         self.0.stored.replacements.start((id, replacement), || async move {
             match sessions.store_again(&record).await {
                 Ok(true) => {
-                    if let Some(session) = sessions.0.stored.with_cached_use(record).into_session()
-                    {
+                    let record = sessions.0.stored.with_cached_use(record);
+                    if let Some(session) = record.into_session(&sessions) {
                         sessions.0.stored.remember(session);
                     }
                 }
                 // Newer in the store, or no longer there.
                 Ok(false) => {
                     let newer = sessions.read_stored(record.id()).await.ok().flatten();
-                    if let Some(newer) = newer.and_then(|newer| newer.record.into_session()) {
+                    if let Some(newer) =
+                        newer.and_then(|newer| newer.record.into_session(&sessions))
+                    {
                         sessions.0.stored.remember(newer);
                     }
                 }
@@ -390,7 +392,7 @@ impl Sessions {
                     telemetry::internal_error("stored_session", &error);
                     // It is stored when the session is next loaded.
                     if replacement == Replacement::Use
-                        && let Some(session) = record.into_session()
+                        && let Some(session) = record.into_session(&sessions)
                     {
                         sessions.0.stored.remember_use(session);
                     }

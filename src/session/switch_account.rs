@@ -272,7 +272,7 @@ impl Sessions {
         let confirmation = SwitchConfirmation {
             host: self.public_url().host_str().unwrap_or("this app").to_owned(),
             current_account: current.map(|current| current.account_name().to_owned()),
-            new_account: login.account(),
+            new_account: login.account(self),
             action: format!(
                 "{path}?attempt={id}&session={}&action=",
                 current.map(fingerprint).unwrap_or_default()

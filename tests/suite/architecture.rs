@@ -12,7 +12,7 @@ const ORDER: &[&[&str]] = &[
     &["connect_account", "passwordless_login", "idp_initiated"],
     &["auth_routes"],
     &["require_auth"],
-    &["require_session", "require_scope", "require_token", "webhook_verify"],
+    &["add_access_token", "require_session", "require_scope", "require_token", "webhook_verify"],
     &["session"],
     &["api"],
     &["webhook"],

@@ -2,7 +2,8 @@
 //!
 //! `version ‖ refresh token ‖ ID token signature ‖ deflate(JSON of the rest) ‖ zeros`. Refresh
 //! token and signature are preceded by a two-byte length. They do not compress, and the refresh
-//! token must not share a compressor with text that others can choose. The compressed size of the
+//! token must not share a compressor with text that others can choose. Version 2, for sessions with
+//! an access token, has its signature after that of the ID token. The compressed size of the
 //! rest depends on its claims, and the user can choose one of them, the name. The zeros pad it to a
 //! multiple of [`PADDING_BLOCK`], so that its size reveals little about the other claims (as it does
 //! in CRIME).
@@ -23,6 +24,7 @@ use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 use crate::util::jitter::jitter;
 
 const VERSION: u8 = 1;
+const VERSION_WITH_ACCESS_TOKEN: u8 = 2;
 const PADDING_BLOCK: usize = 64;
 /// No session that fits into cookies inflates to more.
 const MAX_INFLATED_BYTES: usize = 256 * 1024;
@@ -35,6 +37,8 @@ const COMPRESSION_LEVEL: u8 = 6;
 pub(crate) struct SessionRecord {
     pub(in crate::session) refresh_token: Option<SecretString>,
     id_token_signature: Vec<u8>,
+    /// Empty if the access token is not retained.
+    access_token_signature: Vec<u8>,
     body: Body,
 }
 
@@ -80,6 +84,9 @@ struct Body {
     /// When the environment issued the tokens of the login, by its own clock: seconds.
     #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
     issued_at: Option<i64>,
+    /// Header and claims of the access token, verbatim, if it is retained.
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    access_token: Option<(String, String)>,
     /// Claims that the app has added.
     #[serde(rename = "x", default, skip_serializing_if = "Map::is_empty")]
     app_claims: Map<String, Value>,
@@ -94,6 +101,8 @@ pub(crate) struct NewTokens {
     pub(crate) principal: Principal,
     pub(crate) id_token: SecretString,
     pub(crate) refresh_token: Option<SecretString>,
+    /// If it is retained.
+    pub(crate) access_token: Option<SecretString>,
 }
 
 /// The content of a new session.
@@ -143,10 +152,11 @@ impl SessionRecord {
             stored,
             position,
             issued_at: None,
+            access_token: None,
             app_claims: Map::new(),
         };
         match new {
-            NewSession::Tokens(NewTokens { principal, id_token, refresh_token }) => {
+            NewSession::Tokens(NewTokens { principal, id_token, refresh_token, access_token }) => {
                 let (header, claims, id_token_signature) =
                     split(&id_token).ok_or(NewRecordError::InvalidClaims)?;
                 body.refresh_at = unix_millis(refresh_at(&principal, now));
@@ -154,7 +164,13 @@ impl SessionRecord {
                 body.issued_at = issued_at(body.access_claims.members());
                 body.id_token_header = header;
                 body.id_token_claims = claims;
-                Ok(Self { refresh_token, id_token_signature, body })
+                let record = Self {
+                    refresh_token,
+                    id_token_signature,
+                    access_token_signature: Vec::new(),
+                    body,
+                };
+                record.with_access_token(access_token.as_ref()).ok_or(NewRecordError::InvalidClaims)
             }
             NewSession::Local { mut claims, profile, id_token, login_subject } => {
                 claims.insert("exp".to_owned(), ends_at.unix_timestamp().into());
@@ -163,16 +179,23 @@ impl SessionRecord {
                 body.login_subject = login_subject;
                 let profile =
                     serde_json::to_string(&profile).map_err(|_| NewRecordError::InvalidClaims)?;
-                let Some(id_token) = id_token else {
+                let mut id_token_signature = Vec::new();
+                if let Some(id_token) = id_token {
+                    let (header, claims, signature) =
+                        split(&id_token).ok_or(NewRecordError::InvalidClaims)?;
+                    body.profile = Some(profile);
+                    body.id_token_header = header;
+                    body.id_token_claims = claims;
+                    id_token_signature = signature;
+                } else {
                     body.id_token_claims = profile;
-                    return Ok(Self { refresh_token: None, id_token_signature: Vec::new(), body });
-                };
-                let (header, claims, id_token_signature) =
-                    split(&id_token).ok_or(NewRecordError::InvalidClaims)?;
-                body.profile = Some(profile);
-                body.id_token_header = header;
-                body.id_token_claims = claims;
-                Ok(Self { refresh_token: None, id_token_signature, body })
+                }
+                Ok(Self {
+                    refresh_token: None,
+                    id_token_signature,
+                    access_token_signature: Vec::new(),
+                    body,
+                })
             }
         }
     }
@@ -206,6 +229,7 @@ impl SessionRecord {
         principal: &Principal,
         refresh_token: Option<SecretString>,
         id_token: Option<&SecretString>,
+        access_token: Option<&SecretString>,
         lifetimes: Lifetimes,
         now: OffsetDateTime,
     ) -> Option<Self> {
@@ -220,7 +244,19 @@ impl SessionRecord {
             refreshed.body.id_token_claims = claims;
             refreshed.id_token_signature = signature;
         }
-        Some(refreshed)
+        refreshed.with_access_token(access_token)
+    }
+
+    /// Returns the record with this access token, which was verified, or without one.
+    fn with_access_token(mut self, token: Option<&SecretString>) -> Option<Self> {
+        (self.body.access_token, self.access_token_signature) = match token {
+            Some(token) => {
+                let (header, claims, signature) = split(token)?;
+                (Some((header, claims)), signature)
+            }
+            None => (None, Vec::new()),
+        };
+        Some(self)
     }
 
     /// Returns the record of a session that was just used.
@@ -231,9 +267,14 @@ impl SessionRecord {
     }
 
     pub(in crate::session) fn encode(&self) -> Option<Vec<u8>> {
-        let mut bytes = vec![VERSION];
         let refresh_token = self.refresh_token.as_ref().map_or("", SecretString::expose);
-        for part in [refresh_token.as_bytes(), &self.id_token_signature] {
+        let mut parts = vec![refresh_token.as_bytes(), &self.id_token_signature];
+        let mut bytes = vec![VERSION];
+        if self.body.access_token.is_some() {
+            bytes = vec![VERSION_WITH_ACCESS_TOKEN];
+            parts.push(&self.access_token_signature);
+        }
+        for part in parts {
             bytes.extend(u16::try_from(part.len()).ok()?.to_be_bytes());
             bytes.extend(part);
         }
@@ -243,17 +284,23 @@ impl SessionRecord {
     }
 
     pub(in crate::session) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (&VERSION, rest) = bytes.split_first()? else { return None };
+        let (version, rest) = bytes.split_first()?;
         if !bytes.len().is_multiple_of(PADDING_BLOCK) {
             return None;
         }
         let (refresh_token, rest) = split_part(rest)?;
-        let (id_token_signature, deflated) = split_part(rest)?;
+        let (id_token_signature, rest) = split_part(rest)?;
+        let (access_token_signature, deflated) = match *version {
+            VERSION => (&[][..], rest),
+            VERSION_WITH_ACCESS_TOKEN => split_part(rest)?,
+            _ => return None,
+        };
         let json = decompress_to_vec_with_limit(deflated, MAX_INFLATED_BYTES).ok()?;
         let refresh_token = std::str::from_utf8(refresh_token).ok()?;
         Some(Self {
             refresh_token: (!refresh_token.is_empty()).then(|| refresh_token.into()),
             id_token_signature: id_token_signature.to_vec(),
+            access_token_signature: access_token_signature.to_vec(),
             body: serde_json::from_slice(&json).ok()?,
         })
     }
@@ -360,12 +407,18 @@ impl SessionRecord {
     /// Returns the ID token of the login that it began with, as it was issued, for the
     /// environment's logout.
     pub(in crate::session) fn id_token(&self) -> Option<SecretString> {
-        if self.body.id_token_header.is_empty() {
-            return None;
-        }
         let (header, claims) = (&self.body.id_token_header, &self.body.id_token_claims);
-        let parts: [&[u8]; 3] = [header.as_bytes(), claims.as_bytes(), &self.id_token_signature];
-        Some(parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".").into())
+        (!header.is_empty()).then(|| join(header, claims, &self.id_token_signature))
+    }
+
+    /// Returns the access token, as it was issued, if it is retained.
+    pub(in crate::session) fn access_token(&self) -> Option<SecretString> {
+        let (header, claims) = self.body.access_token.as_ref()?;
+        Some(join(header, claims, &self.access_token_signature))
+    }
+
+    pub(in crate::session) fn has_access_token(&self) -> bool {
+        self.body.access_token.is_some()
     }
 
     /// Whether the session's own limits are reached: those it began with, and the current ones.
@@ -488,6 +541,12 @@ fn split(token: &SecretString) -> Option<(String, String, Vec<u8>)> {
         String::from_utf8(claims.ok()?).ok()?,
         signature.ok()?,
     ))
+}
+
+/// The token of these parts.
+fn join(header: &str, claims: &str, signature: &[u8]) -> SecretString {
+    let parts = [header.as_bytes(), claims.as_bytes(), signature];
+    parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".").into()
 }
 
 fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {

@@ -89,7 +89,14 @@ impl StoreBackend<'_> {
         let (refresh_token, id_token) = (tokens.refresh_token.clone(), tokens.id_token.as_ref());
         let now = sessions.scalekit().clock().now();
         let record = record
-            .refresh(&principal, refresh_token, id_token, sessions.0.lifetimes, now)
+            .refresh(
+                &principal,
+                refresh_token,
+                id_token,
+                sessions.retained(&tokens.access_token),
+                sessions.0.lifetimes,
+                now,
+            )
             .ok_or(SealingFailed)?;
         if record.is_stored() {
             self.store(&record).await;

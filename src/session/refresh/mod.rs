@@ -194,7 +194,7 @@ impl Sessions {
     /// The session of a refreshed record, with its cookie, which is sealed once for all requests.
     fn seal_refreshed(&self, record: SessionRecord) -> Option<Session> {
         let cookie = self.seal(&record).ok()?;
-        let session = record.into_session()?;
+        let session = record.into_session(self)?;
         self.remember(&cookie, &session);
         session.keep_sealed(cookie);
         Some(session)

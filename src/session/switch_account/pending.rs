@@ -115,11 +115,11 @@ impl UnconfirmedLogin {
     }
 
     /// Returns what the page calls the account.
-    pub(super) fn account(&self) -> String {
+    pub(super) fn account(&self, sessions: &Sessions) -> String {
         match &self.identity {
             UnconfirmedIdentity::Email(login) => login.verified.email.clone(),
             UnconfirmedIdentity::Tokens(record) => {
-                let session = (**record).clone().into_session();
+                let session = (**record).clone().into_session(sessions);
                 session.map(|session| session.account_name().to_owned()).unwrap_or_default()
             }
         }

@@ -22,6 +22,7 @@ fn record() -> SessionRecord {
         principal: principal(300),
         id_token: id_token("Jane"),
         refresh_token: Some("rt_1".into()),
+        access_token: None,
     });
     SessionRecord::begin(new, false, LIFETIMES, RecordedPosition::default(), START).unwrap()
 }
@@ -35,13 +36,11 @@ fn a_record_round_trips_through_the_cookie() {
     let decoded = SessionRecord::decode(&record().encode().unwrap()).unwrap();
     assert_eq!(decoded.id_token(), Some(id_token("Jane")));
     assert_eq!(decoded.refresh_token, Some("rt_1".into()));
-    let session = decoded.into_session().unwrap();
-    assert_eq!(
-        (session.user().display_name(), session.user().email.as_str()),
-        ("Jane", "jane@acme.test")
-    );
-    assert_eq!(session.principal().raw_claims()["plan"], "gold");
-    assert_eq!(session.principal().expires_at(), at(300));
+    assert_eq!(decoded.access_token(), None);
+    let (principal, user, _) = decoded.identities().unwrap();
+    assert_eq!((user.display_name(), user.email.as_str()), ("Jane", "jane@acme.test"));
+    assert_eq!(principal.raw_claims()["plan"], "gold");
+    assert_eq!(principal.expires_at(), at(300));
 }
 
 #[test]
@@ -51,6 +50,7 @@ fn the_size_of_a_record_is_padded() {
             principal: principal(300),
             id_token: id_token(name),
             refresh_token: Some("rt_1".into()),
+            access_token: None,
         });
         let record =
             SessionRecord::begin(new, false, LIFETIMES, RecordedPosition::default(), START)
@@ -70,7 +70,9 @@ fn damaged_records_do_not_decode() {
     for length in 0..encoded.len() {
         assert!(SessionRecord::decode(&encoded[..length]).is_none(), "{length}");
     }
-    assert!(SessionRecord::decode(&[&[2], &encoded[1..]].concat()).is_none());
+    for version in [0, 2, 3] {
+        assert!(SessionRecord::decode(&[&[version], &encoded[1..]].concat()).is_none());
+    }
 }
 
 #[test]
@@ -84,6 +86,7 @@ fn a_session_with_fifty_roles_and_permissions_fits_into_one_cookie() {
         principal: principal.unwrap(),
         id_token: id_token("Jane"),
         refresh_token: Some("r".repeat(64).into()),
+        access_token: None,
     });
     let bytes = SessionRecord::begin(new, false, LIFETIMES, RecordedPosition::default(), START)
         .unwrap()
@@ -97,7 +100,7 @@ fn a_refresh_is_due_shortly_before_the_expiry() {
     let record = record();
     assert!(!record.is_due_for_refresh(at(289)));
     assert!(record.is_due_for_refresh(at(295)));
-    let short = record.refresh(&principal(10), None, None, LIFETIMES, START).unwrap();
+    let short = record.refresh(&principal(10), None, None, None, LIFETIMES, START).unwrap();
     assert!(!short.is_due_for_refresh(at(7)) && short.is_due_for_refresh(at(9)));
     assert_eq!(short.refresh_token, Some("rt_1".into()));
     let spent = SessionRecord { refresh_token: None, ..record };
@@ -125,7 +128,14 @@ fn idle_and_absolute_limits_are_in_the_record() {
 fn a_refreshed_record_has_the_new_tokens_and_keeps_its_id() {
     let before = record();
     let after = before
-        .refresh(&principal(600), Some("rt_2".into()), Some(&id_token("Joan")), LIFETIMES, at(290))
+        .refresh(
+            &principal(600),
+            Some("rt_2".into()),
+            Some(&id_token("Joan")),
+            None,
+            LIFETIMES,
+            at(290),
+        )
         .unwrap();
     assert_eq!(after.refresh_token, Some("rt_2".into()));
     assert_eq!(after.id_token(), Some(id_token("Joan")));
