@@ -22,7 +22,7 @@
 //!     }))
 //!     .route("/api/admin", get(admin).layer(RequireScope::all_permissions(["workspace:write"])))
 //!     .route_layer(RequireSession::new(&sessions))
-//!     .merge(sessions.routes()); // /login, /auth/callback, /logout and four more
+//!     .merge(sessions.routes()); // /login, /auth/callback, /logout and five more
 //! # Ok(())
 //! # }
 //! # #[cfg(not(all(feature = "sandbox", feature = "axum")))]
@@ -184,6 +184,8 @@ pub mod guides {
     pub mod settings {}
     #[doc = include_str!("docs/how_to/several_replicas.md")]
     pub mod several_replicas {}
+    #[doc = include_str!("docs/how_to/single_page_apps.md")]
+    pub mod single_page_apps {}
     #[doc = include_str!("docs/how_to/sso_beside_another_provider.md")]
     pub mod sso_beside_another_provider {}
     #[doc = include_str!("docs/tutorial.md")]

@@ -9,7 +9,7 @@ fn app(scalekit: Scalekit) -> Result<Router, ConfigError> {
     Ok(Router::new()
         .route("/", get(async |session: Session| format!("Hello {}", session.user().email)))
         .route_layer(RequireSession::new(&sessions))
-        .merge(sessions.routes())) // /login, /auth/callback, /logout and four more
+        .merge(sessions.routes())) // /login, /auth/callback, /logout and five more
 }
 
 #[tokio::main]

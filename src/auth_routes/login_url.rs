@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::fmt;
 
 use url::form_urlencoded::Serializer;
@@ -5,12 +6,16 @@ use url::form_urlencoded::Serializer;
 use crate::session::Sessions;
 use crate::util::return_to::ReturnTo;
 
-/// The URL of a login through a given organization, connection or provider: a path of this app with
-/// a query, for links and redirects. Returned by [`Sessions::login_url`].
+/// The URL of a login with the parameters of the environment's authorization endpoint: a path of
+/// this app with a query, for links and redirects. Returned by [`Sessions::login_url`].
 ///
 /// The environment uses the first that is set of: provider, connection, organization, domain, login
 /// hint. A domain or hint without a connection leads to the ordinary login page. Check this with
 /// [`connections`](crate::api) first if it matters.
+///
+/// The login returns to the redirect URI of the `Sessions`. An app with several registered redirect
+/// URIs, such as one per region, has a `Sessions` for each, with the same secret, shared store and
+/// name: a revocation then ends the sessions of all of them.
 ///
 /// ```
 /// # #[cfg(feature = "sandbox")] {
@@ -32,7 +37,7 @@ use crate::util::return_to::ReturnTo;
 #[must_use]
 pub struct LoginUrl {
     path: String,
-    parameters: Vec<(&'static str, String)>,
+    parameters: Vec<(Cow<'static, str>, String)>,
 }
 
 impl LoginUrl {
@@ -61,12 +66,27 @@ impl LoginUrl {
         self.with("provider", provider.into())
     }
 
+    /// Sets the prompt: `login` asks for credentials even if the user is logged in at the
+    /// environment, `create` shows the sign-up page, `select_account` the choice of organizations,
+    /// and `none` logs the user in without interaction if that is possible.
+    pub fn prompt(self, prompt: impl Into<String>) -> Self {
+        self.with("prompt", prompt.into())
+    }
+
+    /// Sets any other parameter, such as one of an invitation. [`Login`](super::Login) forwards it
+    /// to the environment, but never one that secures the login, such as `state`, `scope` or
+    /// `redirect_uri`.
+    pub fn parameter(self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
+        self.with(name, value.into())
+    }
+
     /// Sets the page after the login.
     pub fn return_to(self, page: &ReturnTo) -> Self {
         self.with("return_to", page.as_str().to_owned())
     }
 
-    fn with(mut self, name: &'static str, value: String) -> Self {
+    fn with(mut self, name: impl Into<Cow<'static, str>>, value: String) -> Self {
+        let name = name.into();
         self.parameters.retain(|(set, _)| *set != name);
         self.parameters.push((name, value));
         self

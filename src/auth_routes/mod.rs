@@ -5,6 +5,7 @@
 //! | [`Login`] | `GET /login?return_to=` | sends the browser to the environment's login page |
 //! | [`Callback`] | `GET` path of the redirect URI | exchanges the code for a session |
 //! | [`SwitchAccount`] | `GET` or `POST /auth/switch-account` | asks before a login replaces another user's session |
+//! | [`SessionInfo`] | `GET /auth/session` | describes the session, for scripts |
 //! | [`Refresh`] | `POST /auth/refresh` | refreshes the session's tokens |
 //! | [`Logout`] | `GET` or `POST /logout` | ends the session here and at the environment |
 //! | [`LogoutCallback`] | `GET` path of the post-logout redirect URI | receives the browser after a logout at the environment |
@@ -54,6 +55,7 @@ mod route;
 mod router;
 #[cfg(feature = "sandbox")]
 pub(crate) mod sandbox;
+mod session_info;
 mod switch_account;
 
 pub use self::backchannel_logout::BackchannelLogout;
@@ -63,6 +65,7 @@ pub use self::login_url::LoginUrl;
 pub use self::logout::Logout;
 pub use self::logout_callback::LogoutCallback;
 pub use self::refresh::Refresh;
+pub use self::session_info::SessionInfo;
 pub use self::switch_account::SwitchAccount;
 pub use crate::session::login_error::LoginError;
 pub use crate::util::return_to::ReturnTo;
@@ -89,6 +92,11 @@ impl Sessions {
     /// Returns the service that asks before a login replaces the session of another user.
     pub fn switch_account(&self) -> SwitchAccount {
         SwitchAccount(Route::new(self))
+    }
+
+    /// Returns the service that describes the session of a request.
+    pub fn session_info(&self) -> SessionInfo {
+        SessionInfo(Route::new(self))
     }
 
     /// Returns the service that refreshes a session's tokens on request.

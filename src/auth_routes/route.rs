@@ -1,11 +1,11 @@
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 
 use super::LoginError;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::middleware::route_rejection::{RouteError as _, RouteState};
-use crate::session::{RecentLogin, Sessions};
+use crate::session::{LoadedSession, RecentLogin, RequestSession, Sessions};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -66,5 +66,25 @@ impl Route {
             .set_cookies(set_cookies)
             .set_cookies(recent);
         self.renderer.render(rejection, request)
+    }
+
+    /// Returns the session, or the error with its `Set-Cookie` values.
+    pub(super) fn active(
+        &self,
+        loaded: LoadedSession,
+        headers: &HeaderMap,
+    ) -> Result<RequestSession, (LoginError, Vec<HeaderValue>)> {
+        let sessions = &self.sessions;
+        match loaded {
+            LoadedSession::Active(request) | LoadedSession::RefreshDue(request) => Ok(request),
+            LoadedSession::Missing => Err((LoginError::MissingSession, Vec::new())),
+            LoadedSession::Invalid { clear } => {
+                Err((LoginError::MissingSession, sessions.removals(clear, headers)))
+            }
+            LoadedSession::Unavailable => Err((LoginError::Unavailable, Vec::new())),
+            LoadedSession::RefreshUnavailable(due) => {
+                Err((LoginError::Unavailable, sessions.record_rejected_use(&due)))
+            }
+        }
     }
 }

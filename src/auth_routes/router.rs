@@ -21,6 +21,7 @@ impl Sessions {
             (self.login_path(), any_service(self.login())),
             (self.callback_path(), any_service(self.callback())),
             (self.switch_account_path(), any_service(self.switch_account())),
+            (self.session_info_path(), any_service(self.session_info())),
             (self.refresh_path(), any_service(self.refresh())),
             (self.logout_path(), any_service(self.logout())),
             (self.logout_callback_path(), any_service(self.logout_callback())),

@@ -1,4 +1,4 @@
-//! The app's own limits on e-mails.
+//! The app's hooks before an e-mail: its own limits, and variables for the recipient.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -9,11 +9,12 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use http::HeaderMap;
 
-/// The time limit of the app's hook.
+/// The time limit of a hook.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Returned by a [`before_send`](super::PasswordlessLoginBuilder::before_send) hook to reject an
-/// e-mail.
+/// Returned by a hook to reject an e-mail: that of
+/// [`before_send`](super::PasswordlessLoginBuilder::before_send) or
+/// [`recipient_variables`](super::PasswordlessLoginBuilder::recipient_variables).
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendDenied {
@@ -40,30 +41,30 @@ impl SendDenied {
     }
 }
 
-/// The app's hook.
+/// A hook of the app, which gets the address and the headers of the request.
 #[derive(Clone)]
-pub(super) struct BeforeSend(Arc<Hook>);
+pub(super) struct SendHook<T>(Arc<Hook<T>>);
 
-type Hook = dyn Fn(String, HeaderMap) -> BoxFuture<'static, Result<(), SendDenied>> + Send + Sync;
+type Hook<T> = dyn Fn(String, HeaderMap) -> BoxFuture<'static, Result<T, SendDenied>> + Send + Sync;
 
-impl BeforeSend {
+impl<T: 'static> SendHook<T> {
     pub(super) fn new<F, Fut>(hook: F) -> Self
     where
         F: Fn(String, HeaderMap) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Result<(), SendDenied>> + Send + 'static,
+        Fut: Future<Output = Result<T, SendDenied>> + Send + 'static,
     {
         Self(Arc::new(move |email, headers| Box::pin(hook(email, headers))))
     }
 
-    pub(super) async fn check(&self, email: &str, headers: &HeaderMap) -> Result<(), SendDenied> {
+    pub(super) async fn call(&self, email: &str, headers: &HeaderMap) -> Result<T, SendDenied> {
         tokio::time::timeout(DEADLINE, (self.0)(email.to_owned(), headers.clone()))
             .await
             .unwrap_or_else(|late| Err(SendDenied::unavailable(late)))
     }
 }
 
-impl fmt::Debug for BeforeSend {
+impl<T> fmt::Debug for SendHook<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BeforeSend")
+        f.write_str("SendHook")
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, Request};
 
-use super::before_send::{BeforeSend, SendDenied};
+use super::before_send::{SendDenied, SendHook};
 use super::confirmation_page::LinkConfirmation;
 use super::limits::{ClientKey, EmailLimits, RESEND_RESULT_TTL, UNFINISHED_TTL, public_peer};
 use super::paths::{Pages, Paths, path_problem};
@@ -41,7 +41,8 @@ pub struct PasswordlessLoginBuilder {
     max_emails_per_address: usize,
     max_emails_per_client: usize,
     client_key: Arc<ClientKey>,
-    before_send: Option<BeforeSend>,
+    before_send: Option<SendHook<()>>,
+    recipient_variables: Option<SendHook<BTreeMap<String, String>>>,
     same_browser_only: bool,
     login_hook: Option<LoginHook<VerifiedEmail, LocalSession>>,
     admits_everyone: bool,
@@ -63,6 +64,7 @@ impl PasswordlessLoginBuilder {
             max_emails_per_client: 60,
             client_key: Arc::new(public_peer),
             before_send: None,
+            recipient_variables: None,
             same_browser_only: false,
             login_hook: None,
             admits_everyone: false,
@@ -101,6 +103,44 @@ impl PasswordlessLoginBuilder {
     /// Adds a variable for the template of the e-mails, at most 30.
     pub fn template_variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.template_variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// Sets a hook that returns variables for the template of one e-mail, in addition to those for
+    /// all e-mails, which it can replace; together at most 30. It receives the address and the
+    /// request's headers. It is called after the limits were checked, and not for a resend, which
+    /// repeats the e-mail.
+    ///
+    /// The template is sent to whoever owns the address: before they have logged in, do not show
+    /// what only they may see. A hook that takes longer than thirty seconds counts as
+    /// [`SendDenied::Unavailable`].
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # use tower_scalekit::{PasswordlessLogin, Sandbox, SessionSecret, Sessions};
+    /// # let sessions = Sessions::builder(Sandbox::new().scalekit())
+    /// #     .secret(SessionSecret::generate()?)
+    /// #     .redirect_uri("https://app.example.com/auth/callback")
+    /// #     .build()?;
+    /// use std::collections::BTreeMap;
+    ///
+    /// let login = PasswordlessLogin::builder(&sessions)
+    ///     .template_variable("team", "Everyone")
+    ///     .recipient_variables(|email, _headers| async move {
+    ///         let team = if email.ends_with("@acme.test") { "Acme" } else { "Guests" };
+    ///         Ok(BTreeMap::from([("team".to_owned(), team.to_owned())]))
+    ///     })
+    ///     .build()?;
+    /// # let _ = login;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recipient_variables<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(String, HeaderMap) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<BTreeMap<String, String>, SendDenied>> + Send + 'static,
+    {
+        self.recipient_variables = Some(SendHook::new(hook));
         self
     }
 
@@ -195,7 +235,7 @@ impl PasswordlessLoginBuilder {
         F: Fn(String, HeaderMap) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<(), SendDenied>> + Send + 'static,
     {
-        self.before_send = Some(BeforeSend::new(hook));
+        self.before_send = Some(SendHook::new(hook));
         self
     }
 
@@ -210,7 +250,8 @@ impl PasswordlessLoginBuilder {
     /// Sets a hook that returns the session of a verified e-mail address or denies the login, for
     /// instance after looking up or creating the user. [`LoginHookError::Denied`] is a 403;
     /// [`LoginHookError::Unavailable`], or a hook that takes longer than 30 seconds, is a 503,
-    /// after which this process accepts the same code or link again for a minute. A double click
+    /// after which this process accepts the same code or link again for a minute. A hook that panics
+    /// is a 500. A double click
     /// calls the hook once. It is called again if the shared store fails after it, so it must find
     /// a user that it has created.
     ///
@@ -355,6 +396,7 @@ impl PasswordlessLoginBuilder {
                 self.client_key,
             ),
             before_send: self.before_send,
+            recipient_variables: self.recipient_variables,
             properties: Mutex::default(),
             same_browser_only: self.same_browser_only,
             login_hook: self.login_hook,

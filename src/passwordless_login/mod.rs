@@ -141,7 +141,7 @@ pub use self::switch::Switch;
 pub use self::verify::Verify;
 
 use self::attempt::{Delivery, EmailAttempt};
-use self::before_send::BeforeSend;
+use self::before_send::SendHook;
 use self::builder::LinkPage;
 use self::limits::EmailLimits;
 use self::paths::{Pages, Paths};
@@ -167,7 +167,8 @@ struct Inner {
     template_variables: BTreeMap<String, String>,
     expires_in: Option<Duration>,
     limits: EmailLimits,
-    before_send: Option<BeforeSend>,
+    before_send: Option<SendHook<()>>,
+    recipient_variables: Option<SendHook<BTreeMap<String, String>>>,
     /// The properties of recent e-mails, for responses to those that are not sent.
     properties: Mutex<Option<MailProperties>>,
     same_browser_only: bool,

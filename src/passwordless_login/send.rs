@@ -107,7 +107,12 @@ impl SendEmail {
         mail.magiclink_auth_uri = Some(format!("{}/{}", login.link_address, names.id));
         mail.state = Some(names.state.clone());
         let scalekit = login.sessions.scalekit();
-        let send = async { scalekit.api().passwordless().send(&mail).await.map_err(send_failure) };
+        let send = async {
+            if let Some(hook) = &login.recipient_variables {
+                mail.template_variables.extend(hook.call(email, request.headers()).await?);
+            }
+            scalekit.api().passwordless().send(&mail).await.map_err(send_failure)
+        };
         let client = login.limits.client(request);
         let delivery = self.0.send_within_limits(email, client, request.headers(), send).await?;
         let (now, max_lifetime) = (scalekit.clock().now(), self.0.max_lifetime());
@@ -167,6 +172,21 @@ enum SendFailure {
     Failed(PasswordlessLoginError),
 }
 
+impl From<SendDenied> for SendFailure {
+    fn from(denied: SendDenied) -> Self {
+        match denied {
+            SendDenied::Silently => Self::AddressNotAccepted,
+            SendDenied::TooManyEmails { retry_after } => {
+                Self::Failed(PasswordlessLoginError::TooManyEmails { retry_after })
+            }
+            SendDenied::Unavailable(_) => {
+                telemetry::internal_error("before_send", &denied);
+                Self::Failed(PasswordlessLoginError::Unavailable)
+            }
+        }
+    }
+}
+
 /// The properties of an e-mail in responses.
 #[derive(Clone)]
 pub(super) struct MailProperties {
@@ -205,19 +225,13 @@ impl PasswordlessLogin {
         send: impl Future<Output = Result<SentMail, SendFailure>>,
     ) -> Result<Delivery, PasswordlessLoginError> {
         let allowed = match &self.0.before_send {
-            Some(hook) => hook.check(email, headers).await,
+            Some(hook) => hook.call(email, headers).await.map_err(SendFailure::from),
             None => Ok(()),
         };
         let is_silent = match allowed {
             Ok(()) => false,
-            Err(SendDenied::Silently) => true,
-            Err(SendDenied::TooManyEmails { retry_after }) => {
-                return Err(PasswordlessLoginError::TooManyEmails { retry_after });
-            }
-            Err(denied @ SendDenied::Unavailable(_)) => {
-                telemetry::internal_error("before_send", &denied);
-                return Err(PasswordlessLoginError::Unavailable);
-            }
+            Err(SendFailure::AddressNotAccepted) => true,
+            Err(SendFailure::Failed(failure)) => return Err(failure),
         };
         let counted = self.count_mail(email, client.as_deref()).await?;
         if is_silent {

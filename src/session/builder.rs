@@ -165,6 +165,12 @@ impl SessionsBuilder {
         self
     }
 
+    /// Sets the path that describes the session to scripts. Default: `/auth/session`.
+    pub fn session_info_path(mut self, path: impl Into<String>) -> Self {
+        self.paths.session_info = Some(path.into());
+        self
+    }
+
     /// Sets the path of the refresh endpoint. Default: `/auth/refresh`.
     pub fn refresh_path(mut self, path: impl Into<String>) -> Self {
         self.paths.refresh = Some(path.into());

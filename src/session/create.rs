@@ -239,6 +239,8 @@ impl Sessions {
         record: SessionRecord,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginLoginError> {
+        // It was verified up to ten minutes ago, if the user or the hook had to be waited for.
+        let record = record.touch(self.0.lifetimes, self.0.scalekit.clock().now());
         let Some(login_hook) = &self.0.login_hook else {
             return self.begin_unrevoked(record, request_headers).await;
         };

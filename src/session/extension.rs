@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use http::Extensions;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
 use super::{Inner, Sessions, User};
@@ -68,6 +69,30 @@ impl Session {
     #[must_use]
     pub fn principal(&self) -> &Principal {
         &self.principal
+    }
+
+    /// Returns when the session ends if it is not used before (UTC): the
+    /// [idle timeout](super::SessionsBuilder::idle_timeout) since its last recorded use, or
+    /// [`ends_at`](Self::ends_at) if that is earlier or there is no idle timeout.
+    ///
+    /// The access token expires earlier, at [`Principal::expires_at`], and is refreshed.
+    #[must_use]
+    pub fn expires_at(&self) -> OffsetDateTime {
+        self.ends_at().min(self.record().idle_until().unwrap_or(self.ends_at()))
+    }
+
+    /// Returns when the session ends in any case (UTC), unless a logout, a revocation or the
+    /// environment ends it before: its
+    /// [absolute lifetime](super::SessionsBuilder::absolute_lifetime) after the login. A session
+    /// without a refresh token ends with its access token.
+    #[must_use]
+    pub fn ends_at(&self) -> OffsetDateTime {
+        let lifetimes = self.sessions().map(|sessions| sessions.0.lifetimes);
+        let ends_at = self.record().ends_at(lifetimes);
+        match self.is_refreshable() {
+            true => ends_at,
+            false => ends_at.min(self.principal.expires_at()),
+        }
     }
 
     /// Returns the claims that the app added at the login:

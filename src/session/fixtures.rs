@@ -1,7 +1,8 @@
 //! Values that were sealed by earlier releases. They must open for as long as a session may last.
 //!
 //! The last test printed `tests/data/sealed/v2.json` when format version 2 was settled, and
-//! `v2-created-at.json` when references to stored sessions got their creation time. A new version
+//! `v2-created-at.json` when references to stored sessions got their creation time, and
+//! `v2-access-token.json` when sessions could retain their access token. A new version
 //! gets its own file; the old files stay. Version 1 was never released.
 
 use base64::Engine as _;
@@ -18,12 +19,14 @@ use crate::clock::ManualClock;
 use crate::http_client::UnreachableClient;
 use crate::revocation::RecordedPosition;
 use crate::scalekit::Scalekit;
+use crate::secret::SecretString;
 use crate::session_secret::SessionSecret;
 use crate::shared_store;
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 
 const V1: &str = include_str!("../../tests/data/sealed/v1.json");
 const V2: &str = include_str!("../../tests/data/sealed/v2.json");
+const V2_ACCESS_TOKEN: &str = include_str!("../../tests/data/sealed/v2-access-token.json");
 const V2_CREATED_AT: &str = include_str!("../../tests/data/sealed/v2-created-at.json");
 
 fn began_at() -> OffsetDateTime {
@@ -50,22 +53,25 @@ fn object(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
+/// A token of these claims, whose signature is not verified.
+fn token(claims: &str) -> SecretString {
+    let parts = ["{\"alg\":\"RS256\"}", claims, "signature"];
+    parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".").into()
+}
+
 /// A session with tokens, a local one, and one in the store.
-fn records() -> [SessionRecord; 3] {
+fn records(access_token: Option<&SecretString>) -> [SessionRecord; 3] {
     let claims = json!({
         "sub": "usr_1", "oid": "org_1", "sid": "ses_1", "exp": 1_900_000_300,
         "roles": ["admin"], "permissions": ["workspace_data:write"],
     });
-    let id_token =
-        ["{\"alg\":\"RS256\"}", "{\"sub\":\"usr_1\",\"email\":\"jane@acme.test\"}", "signature"];
-    let id_token = id_token.map(|part| URL_SAFE_NO_PAD.encode(part));
     let tokens = || {
         NewSession::Tokens(NewTokens {
             principal: Principal::from_claims(Claims::new(object(&claims)), &ORGANIZATION_CLAIMS)
                 .unwrap(),
-            id_token: id_token.join(".").into(),
+            id_token: token("{\"sub\":\"usr_1\",\"email\":\"jane@acme.test\"}"),
             refresh_token: Some("rt_1".into()),
-            access_token: None,
+            access_token: access_token.cloned(),
         })
     };
     let local = NewSession::Local {
@@ -111,6 +117,8 @@ async fn assert_all_open(texts: &Value) {
         assert_eq!((principal.subject(), principal.organization_id()), ("usr_1", Some("org_1")));
         assert_eq!(principal.roles(), ["admin"]);
         assert_eq!((session.is_refreshable(), session.is_local()), (refreshable, !refreshable));
+        let access_token = texts["access_token"].as_str().filter(|_| refreshable);
+        assert_eq!(session.record().access_token(), access_token.map(Into::into));
         assert_eq!(session.record().remaining(began_at()), Duration::days(30));
         assert!(
             session.record().is_past_limits(sessions.0.lifetimes, began_at() + Duration::days(7))
@@ -120,7 +128,7 @@ async fn assert_all_open(texts: &Value) {
 
 #[tokio::test]
 async fn texts_of_version_2_open() {
-    for texts in [V2, V2_CREATED_AT] {
+    for texts in [V2, V2_CREATED_AT, V2_ACCESS_TOKEN] {
         assert_all_open(&serde_json::from_str(texts).unwrap()).await;
     }
 }
@@ -142,14 +150,17 @@ async fn texts_of_version_1_are_rejected() {
 #[tokio::test]
 async fn newly_sealed_values_open_in_the_same_way() {
     let sessions = sessions();
-    let [tokens, local, stored] = records();
-    let texts = json!({
-        "session": sessions.seal(&tokens).unwrap(),
-        "local": sessions.seal(&local).unwrap(),
-        "reference": sessions.seal(&stored).unwrap(),
-        "stored_id": stored.id(),
-        "stored": sessions.seal_stored(&stored).unwrap(),
-    });
-    assert_all_open(&texts).await;
-    println!("{texts:#}");
+    for access_token in [None, Some(token("{\"sub\":\"usr_1\",\"roles\":[\"admin\"]}"))] {
+        let [tokens, local, stored] = records(access_token.as_ref());
+        let texts = json!({
+            "access_token": access_token.as_ref().map(SecretString::expose),
+            "session": sessions.seal(&tokens).unwrap(),
+            "local": sessions.seal(&local).unwrap(),
+            "reference": sessions.seal(&stored).unwrap(),
+            "stored_id": stored.id(),
+            "stored": sessions.seal_stored(&stored).unwrap(),
+        });
+        assert_all_open(&texts).await;
+        println!("{texts:#}");
+    }
 }

@@ -509,7 +509,7 @@ impl Sessions {
     }
 
     /// Whether the session's own limits are reached.
-    pub(super) fn is_past_limits(&self, session: &Session) -> bool {
+    pub(crate) fn is_past_limits(&self, session: &Session) -> bool {
         session.record().is_past_limits(self.0.lifetimes, self.0.scalekit.clock().unix_millis())
     }
 

@@ -58,7 +58,7 @@ pub struct LoginDecision(pub(super) Decision);
 #[derive(Clone)]
 pub(super) enum Decision {
     Accept { app_claims: Map<String, Value> },
-    Local(LocalSession),
+    Local(Box<LocalSession>),
 }
 
 impl LoginDecision {
@@ -78,7 +78,7 @@ impl LoginDecision {
                 app_claims.insert(name.into(), value.into());
                 Decision::Accept { app_claims }
             }
-            Decision::Local(local) => Decision::Local(local.app_claim(name, value)),
+            Decision::Local(local) => Decision::Local(Box::new(local.app_claim(name, value))),
         })
     }
 }
@@ -96,7 +96,7 @@ impl fmt::Debug for LoginDecision {
 /// Begins the app's own session, without the tokens of the login.
 impl From<LocalSession> for LoginDecision {
     fn from(local: LocalSession) -> Self {
-        Self(Decision::Local(local))
+        Self(Decision::Local(Box::new(local)))
     }
 }
 

@@ -216,6 +216,12 @@ impl Sessions {
         self.0.paths.redirect_uri.path()
     }
 
+    /// Returns the path that describes the session to scripts. Default: `/auth/session`.
+    #[must_use]
+    pub fn session_info_path(&self) -> &str {
+        &self.0.paths.session_info
+    }
+
     /// Returns the path that refreshes tokens by `POST`. Default: `/auth/refresh`.
     #[must_use]
     pub fn refresh_path(&self) -> &str {
@@ -249,10 +255,11 @@ impl Sessions {
     }
 
     /// Returns the paths of all routes, which are no pages to return to.
-    pub(crate) fn route_paths(&self) -> [&str; 7] {
+    pub(crate) fn route_paths(&self) -> [&str; 8] {
         [
             self.login_path(),
             self.callback_path(),
+            self.session_info_path(),
             self.refresh_path(),
             self.logout_path(),
             self.logout_callback_path(),

@@ -19,6 +19,7 @@ pub(super) struct PathSettings {
     pub(super) base_path: Option<String>,
     pub(super) callback: Option<String>,
     pub(super) login: Option<String>,
+    pub(super) session_info: Option<String>,
     pub(super) refresh: Option<String>,
     pub(super) logout: Option<String>,
     pub(super) backchannel_logout: Option<String>,
@@ -46,6 +47,7 @@ impl PathSettings {
             problems.collect(base.join_set(setting, path.as_deref(), default)).unwrap_or_default()
         };
         let login = path("login_path", &self.login, "/login");
+        let session_info = path("session_info_path", &self.session_info, "/auth/session");
         let refresh = path("refresh_path", &self.refresh, "/auth/refresh");
         let logout = path("logout_path", &self.logout, "/logout");
         let backchannel_logout =
@@ -72,6 +74,7 @@ impl PathSettings {
             post_logout_redirect_uri,
             base,
             login,
+            session_info,
             refresh,
             logout,
             backchannel_logout,
@@ -200,6 +203,7 @@ pub(super) struct Paths {
     pub(super) post_logout_redirect_uri: Url,
     pub(super) base: BasePath,
     pub(super) login: String,
+    pub(super) session_info: String,
     pub(super) refresh: String,
     pub(super) logout: String,
     pub(super) backchannel_logout: String,
@@ -240,6 +244,7 @@ impl Paths {
             ("redirect_uri", login.path()),
             ("post_logout_redirect_uri", logout.path()),
             ("login_path", &self.login),
+            ("session_info_path", &self.session_info),
             ("refresh_path", &self.refresh),
             ("logout_path", &self.logout),
             ("backchannel_logout_path", &self.backchannel_logout),

@@ -118,7 +118,7 @@ fn text(response: &Response<Incoming>, name: header::HeaderName) -> &str {
     response.headers()[name].to_str().unwrap()
 }
 
-async fn until(what: &str, done: impl Fn() -> bool) {
+pub async fn until(what: &str, done: impl Fn() -> bool) {
     let waiting = async {
         while !done() {
             sleep(Duration::from_millis(5)).await;

@@ -34,6 +34,7 @@ async fn every_response_of_every_web_example_has_the_security_headers() {
         ("passwordless", &[]),
         ("saaskit", &[]),
         ("scim", &[]),
+        ("spa", &[]),
         ("sso", &[]),
     ] {
         let app = Watched::start_with(Sandbox::builder(), example, arguments, &settings).await;

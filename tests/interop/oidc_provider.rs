@@ -147,7 +147,7 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
     assert_eq!(world.refreshes().await.len(), 1);
     let refresh = world.at("/auth/refresh");
     for response in join_all((0..8).map(|_| browser.post(&refresh, &[]))).await {
-        assert_eq!(response.status, 204, "{response:?}");
+        assert_eq!(response.status, 200, "{response:?}");
     }
     assert_eq!(world.refreshes().await.len(), 2);
     world.use_until_refreshed(&browser).await;

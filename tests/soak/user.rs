@@ -292,7 +292,7 @@ impl User {
         let Ok(response) = self.world.send("refresh", replica, request).await else { return };
         self.take_cookies(&response);
         match response.status() {
-            StatusCode::NO_CONTENT => {}
+            StatusCode::OK => {}
             _ if self.is_excused(&response, started) => {}
             StatusCode::UNAUTHORIZED => {
                 let me = self.rejected(replica);

@@ -226,3 +226,37 @@ async fn the_size_of_the_redirect_is_limited() {
         assert!(world.sandbox.log_in(&authorization, JANE).is_ok());
     }
 }
+
+#[tokio::test]
+async fn a_login_url_has_every_parameter_of_the_environment() {
+    let world = World::new();
+    let page = tower_scalekit::auth_routes::ReturnTo::parse("/me?tab=1").unwrap();
+    let url = world
+        .sessions
+        .login_url()
+        .connection_id("conn_1")
+        .organization_id("org_1")
+        .domain_hint("acme.test")
+        .login_hint(JANE)
+        .provider("google")
+        .prompt("login")
+        .prompt("create")
+        .parameter("invitation_token", "a b&c")
+        .parameter("state", "forged")
+        .return_to(&page)
+        .to_string();
+    let authorization = world.browser().start_login(&url).await;
+    for (name, value) in [
+        ("connection_id", "conn_1"),
+        ("organization_id", "org_1"),
+        ("domain_hint", "acme.test"),
+        ("login_hint", JANE),
+        ("provider", "google"),
+        ("prompt", "create"),
+        ("invitation_token", "a b&c"),
+    ] {
+        assert_eq!(parameter(&authorization, name).as_deref(), Some(value), "{name}");
+    }
+    assert_ne!(parameter(&authorization, "state").as_deref(), Some("forged"));
+    assert_eq!(parameter(&authorization, "return_to"), None);
+}

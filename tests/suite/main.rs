@@ -41,6 +41,7 @@ mod require_auth;
 mod responses;
 mod revoked_tokens;
 mod secrets;
+mod session_info;
 mod session_tokens;
 mod sessions;
 mod slow_bodies;

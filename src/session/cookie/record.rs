@@ -427,16 +427,29 @@ impl SessionRecord {
         lifetimes: Lifetimes,
         now: impl Into<UnixMillis>,
     ) -> bool {
-        now.into().0 >= self.body.idle_until.unwrap_or(i64::MAX).min(self.ends_at(lifetimes))
+        now.into().0 >= self.body.idle_until.unwrap_or(i64::MAX).min(self.ends_at_millis(lifetimes))
     }
 
     /// Whether a newer cookie of the session may be in use: only the idle limit is reached, which
     /// each refresh extends.
     pub(in crate::session) fn is_only_idle(&self, lifetimes: Lifetimes, now: UnixMillis) -> bool {
-        self.is_past_limits(lifetimes, now) && now.0 < self.ends_at(lifetimes)
+        self.is_past_limits(lifetimes, now) && now.0 < self.ends_at_millis(lifetimes)
     }
 
-    fn ends_at(&self, lifetimes: Lifetimes) -> i64 {
+    /// Returns when it ends by its absolute limits, and by these.
+    pub(in crate::session) fn ends_at(&self, lifetimes: Option<Lifetimes>) -> OffsetDateTime {
+        let millis =
+            lifetimes.map_or(self.body.ends_at, |lifetimes| self.ends_at_millis(lifetimes));
+        OffsetDateTime::UNIX_EPOCH.saturating_add(Duration::milliseconds(millis))
+    }
+
+    /// Returns when it ends if it is not used before.
+    pub(in crate::session) fn idle_until(&self) -> Option<OffsetDateTime> {
+        let since_epoch = Duration::milliseconds(self.body.idle_until?);
+        Some(OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch))
+    }
+
+    fn ends_at_millis(&self, lifetimes: Lifetimes) -> i64 {
         self.body.ends_at.min(self.body.created_at.saturating_add(millis(lifetimes.absolute)))
     }
 

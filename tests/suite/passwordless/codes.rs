@@ -9,7 +9,7 @@ use serde_json::json;
 use tower_scalekit::PasswordlessLogin;
 use tower_scalekit::api::passwordless::{MailTemplate, PasswordlessType as Type};
 use tower_scalekit::clock::Clock;
-use tower_scalekit::passwordless_login::PasswordlessLoginError as Failure;
+use tower_scalekit::passwordless_login::{PasswordlessLoginError as Failure, SendDenied};
 use tower_scalekit::sandbox::{Endpoint, Fault, PasswordlessType};
 use tower_scalekit::session::{LocalSession, LoginHookError, User};
 use tower_scalekit::shared_store::MemoryStore;
@@ -80,6 +80,39 @@ async fn a_code_that_is_sent_to_two_replicas_logs_in_once() {
     }
     assert_eq!(begun, 1);
     assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
+}
+
+#[tokio::test]
+async fn each_recipient_has_template_variables_of_their_own() {
+    let mail = MailWorld::with(|login| {
+        login
+            .template_variable("team", "All")
+            .template_variable("app", "Notes")
+            .recipient_variables(|email, headers| async move {
+                assert!(headers.contains_key("sec-fetch-mode"));
+                let name = email.split('@').next().unwrap().to_owned();
+                match &*name {
+                    "down" => Err(SendDenied::unavailable("the database is away")),
+                    "many" => Ok((0..31).map(|n| (format!("v{n}"), String::new())).collect()),
+                    "unknown" => Err(SendDenied::Silently),
+                    _ => Ok([("team".to_owned(), name)].into()),
+                }
+            })
+    });
+    let mut browser = mail.browser();
+    for (email, team) in [(ADA, "ada"), ("bob@acme.test", "bob")] {
+        submit(&mut browser, SEND, &[("email", email)]).await;
+        let variables = mail.newest_mail().template_variables;
+        assert_eq!((&*variables["team"], &*variables["app"]), (team, "Notes"));
+    }
+    let sent = mail.sandbox().mail().outbox().len();
+    let unknown = submit(&mut browser, SEND, &[("email", "unknown@acme.test")]).await;
+    assert_eq!(unknown.status(), StatusCode::SEE_OTHER, "as if one had been sent");
+    let down = submit(&mut browser, SEND, &[("email", "down@acme.test")]).await;
+    assert_rejected(&down, 503, &Failure::Unavailable);
+    let many = submit(&mut browser, SEND, &[("email", "many@acme.test")]).await;
+    assert_rejected(&many, 500, &Failure::Misconfigured);
+    assert_eq!(mail.sandbox().mail().outbox().len(), sent);
 }
 
 #[tokio::test]
