@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions, PgRow};
 use sqlx::query::Query;
 use sqlx::{Executor as _, Postgres, Row as _};
@@ -77,16 +78,25 @@ impl PostgresStore {
         Ok(self.run(query).await?.pop())
     }
 
-    /// Runs a statement. A connection that does not respond is closed.
+    /// Runs a statement.
     async fn run(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, StoreError> {
-        let mut connection = self.0.acquire().await.map_err(unavailable)?;
-        match timeout(RESPONSE_TIMEOUT, query.fetch_all(&mut *connection)).await {
-            Ok(rows) => rows.map_err(unavailable),
-            Err(late) => {
-                drop(connection.detach());
-                Err(StoreError::Unavailable(late.into()))
-            }
-        }
+        let mut running = Running(None);
+        let connection = running.0.insert(self.0.acquire().await.map_err(unavailable)?);
+        let rows = timeout(RESPONSE_TIMEOUT, query.fetch_all(&mut **connection)).await;
+        let rows = rows.map_err(|late| StoreError::Unavailable(late.into()))?;
+        // Back to the pool.
+        running.0 = None;
+        rows.map_err(unavailable)
+    }
+}
+
+/// The connection of a statement that has not responded. It is closed if the response is late, or if
+/// the caller leaves: the pool would wait for the response without a limit.
+struct Running(Option<PoolConnection<Postgres>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.0.take().map(PoolConnection::detach));
     }
 }
 

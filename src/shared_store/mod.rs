@@ -79,9 +79,9 @@ use crate::util::hash::hash_parts;
 ///   exception are [webhook messages](KeyNamespace::WebhookEvent) whose value begins with `done ` and
 ///   was written more than 30 minutes ago.
 /// - **Keys and values.** Values are any bytes, compared byte by byte, of up to 64 KiB; most have less
-///   than 2 KB. IDs are any text of up to 1 KB, compared byte by byte. They identify users, sessions and
-///   messages, and some values name them: an engine that others can read should store a keyed hash of
-///   the key, and sealed values.
+///   than 2 KB. IDs are text of up to 1 KB without NUL, compared byte by byte. They identify users,
+///   sessions and messages, and some values name them: an engine that others can read should store a
+///   keyed hash of the key, and sealed values.
 /// - **Logs.** See [`read_since`](Self::read_since).
 ///
 /// # Round trips
@@ -191,6 +191,9 @@ pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 /// How the value of a [webhook message](KeyNamespace::WebhookEvent) begins that was handled.
 pub(crate) const COMPLETED: &str = "done ";
 
+/// Longer IDs are hashed. With the scope, an ID has less than 1 KB.
+const MAX_ID_BYTES: usize = 900;
+
 /// Owner of keys in a shared store. Several apps, environments and endpoints can use one store:
 /// keys of different scopes are always different.
 ///
@@ -210,9 +213,14 @@ impl StoreScope {
     }
 
     /// Creates the key of a value. Keys of different namespaces are different, even with the same
-    /// `id`.
+    /// `id`. An `id` that not every engine can store, with a NUL or more than 900 bytes, is replaced by
+    /// its hash (SHA-256).
     #[must_use]
     pub fn key(&self, namespace: KeyNamespace, id: &str) -> StoreKey {
+        if id.contains('\0') || id.len() > MAX_ID_BYTES {
+            let hash = URL_SAFE_NO_PAD.encode(hash_parts([id]));
+            return StoreKey { namespace, id: self.qualify(&["sha256:", &hash].concat()).into() };
+        }
         StoreKey { namespace, id: self.qualify(id).into() }
     }
 

@@ -4,13 +4,15 @@
 //! processing lease, or the status of the response. A handler that fails removes its value, so that
 //! the sender's next attempt is handled. If the process dies, the value expires.
 //!
-//! The key of a message contains a fingerprint of the endpoint's secret. While the secret is
-//! rotated there are several, and the message is stored under each: replicas that have only the
-//! older or only the newer secret find it too.
+//! The key of a message is a hash of its ID and the endpoint's name, with a fingerprint of the
+//! endpoint's secret. While the secret is rotated there are several, and the message is stored under
+//! each: replicas that have only the older or only the newer secret find it too.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::StatusCode;
 
@@ -18,6 +20,7 @@ use super::WebhookSecret;
 use crate::shared_store::{
     COMPLETED, KeyNamespace, StoreError, StoreKey, TimedStore, unique_owner,
 };
+use crate::util::hash::hash_parts;
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
@@ -66,7 +69,7 @@ pub(crate) enum Claim {
 
 impl Deduplicator {
     pub(super) async fn claim(&self, id: &str) -> Result<Claim, StoreError> {
-        let id = format!("{}\0{id}", self.config.name);
+        let id = URL_SAFE_NO_PAD.encode(hash_parts([&*self.config.name, id]));
         let key = |secret: &WebhookSecret| secret.scope.key(KeyNamespace::WebhookEvent, &id);
         let keys: Arc<[_]> = self.secrets.iter().map(key).collect();
         // Created before the values, so that they are removed if this future is dropped.

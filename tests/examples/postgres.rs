@@ -6,15 +6,29 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::body::Body;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use futures::future::join_all;
+use http::{Request, StatusCode, header};
+use serde_json::json;
 use sqlx::{Executor as _, PgPool};
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::timeout;
+use tower::ServiceExt as _;
+use tower_scalekit::http_client::ServiceClient;
 use tower_scalekit::shared_store::{KeyNamespace, SharedStore as _, StoreScope, conformance};
+use tower_scalekit::webhook::WebhookEvent;
+use tower_scalekit::webhook_verify::WebhookSecret;
+use tower_scalekit::{RequireSession, Sandbox, Session, SessionSecret, Sessions, WebhookVerify};
 
 use self::store::PostgresStore;
 use crate::processes::{PATIENCE, fresh_folder};
@@ -125,9 +139,8 @@ async fn the_store_in_postgres_notices_a_restore_from_a_backup() {
     store.remove_expired().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_connection_to_postgres_that_does_not_respond_is_replaced() {
-    let Some(postgres) = Postgres::start() else { return };
+/// A network in front of the server, with its URL. While it is silent, it loses all packets.
+async fn network(postgres: &Postgres) -> (String, watch::Sender<bool>) {
     let socket = postgres.folder.path().join(".s.PGSQL.5432");
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let url = format!("postgres://jane@{}/postgres", listener.local_addr().unwrap());
@@ -146,23 +159,84 @@ async fn a_connection_to_postgres_that_does_not_respond_is_replaced() {
             });
         }
     });
+    (url, silence)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_postgres_that_do_not_respond_are_replaced() {
+    let Some(postgres) = Postgres::start() else { return };
+    let (url, silence) = network(&postgres).await;
     let store = PostgresStore::connect(&url).await.unwrap();
     let key = StoreScope::new(["test"]).key(KeyNamespace::Session, "any");
     let hour = Duration::from_secs(60 * 60);
     store.put(&key, "value".into(), hour).await.unwrap();
+    let works_again = async || {
+        silence.send_replace(false);
+        // A new connection may itself be late while other servers start.
+        let value = async {
+            loop {
+                if let Ok(value) = store.get(&key).await {
+                    return value;
+                }
+            }
+        };
+        let value = timeout(PATIENCE, value).await.expect("no silent connection is used again");
+        assert_eq!(value, Some("value".into()));
+    };
     silence.send_replace(true);
     assert!(timeout(PATIENCE, store.get(&key)).await.expect("the statement has a limit").is_err());
-    silence.send_replace(false);
-    // A new connection may itself be late while other servers start.
-    let value = async {
-        loop {
-            if let Ok(value) = store.get(&key).await {
-                return value;
-            }
-        }
-    };
-    let value = timeout(PATIENCE, value).await.expect("the silent connection is not used again");
-    assert_eq!(value, Some("value".into()));
+    works_again().await;
+
+    // Callers leave earlier, on all connections of the pool.
+    let _ = join_all((0..50).map(|_| store.get(&key))).await;
+    silence.send_replace(true);
+    let statements = join_all((0..20).map(|_| store.get(&key)));
+    let left = timeout(Duration::from_millis(100), statements).await;
+    assert!(left.is_err(), "{left:?}");
+    works_again().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_replicas_share_sessions_and_webhooks_in_postgres() {
+    let Some(postgres) = Postgres::start() else { return };
+    let sandbox = Sandbox::new();
+    let endpoint = sandbox.webhooks().add_endpoint("https://app.example.com/webhook");
+    let (secret, handled) = (SessionSecret::generate().unwrap(), Arc::<AtomicUsize>::default());
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let store = PostgresStore::connect(&postgres.url()).await.unwrap();
+        let sessions = Sessions::builder(sandbox.scalekit())
+            .secret(secret.clone())
+            .redirect_uri("https://app.example.com/auth/callback")
+            .shared_store(store.clone())
+            .store_backed()
+            .build()
+            .unwrap();
+        let webhooks = WebhookSecret::new(endpoint.secret().expose()).unwrap();
+        let webhooks = WebhookVerify::new(webhooks).deduplicate(store);
+        let handled = Arc::clone(&handled);
+        let handler = async move |_: WebhookEvent| {
+            handled.fetch_add(1, Ordering::SeqCst);
+        };
+        let app = Router::new()
+            .route("/me", get(|session: Session| async move { session.user().email.clone() }))
+            .route_layer(RequireSession::new(&sessions))
+            .route("/webhook", post(handler).route_layer(webhooks));
+        replicas.push((sessions, app));
+    }
+    let cookie = sandbox.session_cookie(&replicas[0].0, "jane@acme.test").await;
+    let message = sandbox.webhooks().emit("organization.created", json!({ "id": "org_1" }));
+    for (_, app) in &replicas {
+        let me = Request::get("/me").header(header::COOKIE, &cookie).body(Body::empty()).unwrap();
+        assert_eq!(app.clone().oneshot(me).await.unwrap().status(), StatusCode::OK);
+        let service = app.clone().map_request(|request: Request<Bytes>| request.map(Body::from));
+        sandbox.webhooks().set_client(ServiceClient::new(service));
+        sandbox.webhooks().deliver_due().await;
+        let delivery = sandbox.webhooks().deliveries().pop().unwrap();
+        assert_eq!(delivery.attempts.last().unwrap().status, Some(StatusCode::OK), "{delivery:?}");
+        assert!(sandbox.webhooks().redeliver(&message));
+    }
+    assert_eq!(handled.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

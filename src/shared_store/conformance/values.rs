@@ -30,6 +30,7 @@ pub(super) async fn bytes(subject: &Subject<'_>) -> Checked {
 pub(super) async fn keys(subject: &Subject<'_>) -> Checked {
     let long = "k".repeat(300);
     let longer = format!("{long}k");
+    let [longest, too_long] = [900, 901].map(|length| "k".repeat(length));
     let mut keys: Vec<_> = [
         "id",
         "ID",
@@ -50,8 +51,12 @@ pub(super) async fn keys(subject: &Subject<'_>) -> Checked {
         "ïd",
         "id\u{301}",
         "id\n",
+        "id\u{1}",
+        "id\0",
         &long,
         &longer,
+        &longest,
+        &too_long,
     ]
     .map(|id| subject.key(id))
     .into();
