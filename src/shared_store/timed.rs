@@ -8,7 +8,7 @@ use super::{LogCursor, LogPage, SharedStore, StoreError, StoreFuture, StoreKey};
 use crate::secret::SecretString;
 
 /// A request waits at most this long for the store.
-const TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A store as the library uses it: each operation has a timeout. Cheap to clone.
 #[derive(Clone)]

@@ -9,9 +9,12 @@ mod topologies;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::routing::post;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::StatusCode;
 use rcgen::{Certificate, CertificateParams, Issuer, KeyPair};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -23,7 +26,8 @@ use tower_scalekit::shared_store::{
 };
 
 use self::server::{Network, PATIENCE, Redis, State, eventually};
-use crate::support::secret;
+use crate::support::{secret, send};
+use crate::webhooks;
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -49,20 +53,35 @@ async fn the_store_conforms_and_notices_lost_logs() {
     conformance::check_restore(&store, save, restore).await.unwrap();
 }
 
-/// The guide has the same list.
+/// The command of the guide that creates a user, with the further rules after `needs`.
+fn acl_of_the_guide(needs: &str) -> Vec<&'static str> {
+    let guide = include_str!("../../src/docs/how_to/several_replicas.md");
+    let command = guide.split("```text\n").find_map(|block| block.strip_prefix("ACL SETUSER "));
+    let command = command.unwrap().split("```").next().unwrap();
+    let more = guide.split(needs).nth(1).unwrap().split('`').nth(1).unwrap();
+    ["ACL", "SETUSER"]
+        .into_iter()
+        .chain(command.split_whitespace())
+        .chain(more.split_whitespace())
+        .collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_with_the_commands_of_the_guide_can_use_the_store() {
     let Some(redis) = Redis::start().await else { return };
-    let guide = include_str!("../../src/docs/how_to/several_replicas.md");
-    let rules = guide.split("ACL SETUSER app on >password ").nth(1).unwrap();
-    let rules = rules.split("```").next().unwrap().split_whitespace();
-    let user: Vec<_> =
-        ["ACL", "SETUSER", "app", "on", ">password"].into_iter().chain(rules).collect();
-    redis.command::<()>(&user).await;
+    let user = acl_of_the_guide("A URL with a database needs");
     let network = Network::before(&redis, None).await;
     let url = format!("redis://app:password@{}", network.address);
+    // The last rule is that of the database.
+    redis.command::<()>(&user[..user.len() - 1]).await;
     let store = RedisStore::builder(&url, secret(1)).connect().await.unwrap();
     conformance::check(&store, async |by| tokio::time::sleep(by).await).await.unwrap();
+    let database = RedisStore::builder(&format!("{url}/2"), secret(1));
+    assert!(database.clone().connect().await.is_err());
+    redis.command::<()>(&user).await;
+    let database = database.connect().await.unwrap();
+    database.put(&key("any"), "value".into(), HOUR).await.unwrap();
+    assert_eq!(store.get(&key("any")).await.unwrap(), None);
     let other = RedisStore::builder(&url, secret(1)).key_prefix("other:").connect().await.unwrap();
     assert!(other.get(&key("any")).await.is_err());
     let wrong = format!("redis://app:wrong@{}", network.address);
@@ -132,8 +151,10 @@ async fn secrets_rotate_while_replicas_use_both() {
     assert_eq!(after.get(&key).await.unwrap(), Some(c));
     assert!(matches!(before.get(&key).await, Err(StoreError::Unavailable(_))));
     // Another secret for the names is another store.
-    let other = RedisStore::builder(&redis.url(), secret(2)).connect().await.unwrap();
-    assert_eq!(other.get(&key).await.unwrap(), None);
+    let other = RedisStore::builder(&redis.url(), secret(2));
+    assert_eq!(other.clone().connect().await.unwrap().get(&key).await.unwrap(), None);
+    let error = other.previous_secret(secret(1)).connect().await.unwrap_err();
+    assert!(error.to_string().contains("key_name_secret"), "{error}");
 }
 
 #[tokio::test]
@@ -259,6 +280,23 @@ async fn a_connection_without_responses_is_replaced_and_delays_no_operation_twic
     let clients: String = redis.command(&["CLIENT", "LIST", "TYPE", "normal"]).await;
     // Of the store, and of this command.
     assert_eq!(clients.lines().count(), 2, "{clients}");
+}
+
+/// The library drops an operation after two seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_without_responses_is_replaced_whatever_the_response_timeout() {
+    let Some(redis) = Redis::start().await else { return };
+    let network = Network::before(&redis, None).await;
+    let store = network.builder().response_timeout(HOUR).connect().await.unwrap();
+    let layer = webhooks::layer(&webhooks::clock()).deduplicate(store);
+    let app = Router::new().route("/webhook", post(|| async {})).route_layer(layer);
+    let deliver = async |id| send(&app, webhooks::message(id)).await.status();
+    assert_eq!(deliver("one").await, StatusCode::OK);
+    network.set(State::Silent);
+    assert_eq!(deliver("two").await, StatusCode::SERVICE_UNAVAILABLE);
+    // The network is back; the connection from before is not.
+    network.set(State::Connected);
+    eventually("the store is connected", async || deliver("two").await == StatusCode::OK).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use ::redis::{
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
+use super::super::timed::TIMEOUT;
 use super::error::RedisStoreError;
 use super::link::Link;
 use super::sealing::Sealer;
@@ -17,6 +18,9 @@ use super::{RedisStore, Scripts};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::secret::SecretString;
 use crate::session_secret::SessionSecret;
+
+/// An operation that the library drops first replaces no connection.
+const MAX_RESPONSE_TIMEOUT: Duration = TIMEOUT.saturating_sub(Duration::from_millis(200));
 
 /// Builds a [`RedisStore`].
 #[derive(Clone)]
@@ -81,11 +85,11 @@ impl RedisStoreBuilder {
     }
 
     /// Adds a secret with which values may be sealed. Values are sealed again with the current secret
-    /// when they are read. Default: none.
+    /// when they are read. Default: none. Requires [`key_name_secret`](Self::key_name_secret), because
+    /// key names must not change with the secret.
     ///
-    /// To rotate the secret, set the former one as [`key_name_secret`](Self::key_name_secret), deploy
-    /// the new one as previous secret on all replicas, then swap the two. Remove the former one here
-    /// when all sessions of that time have ended.
+    /// To rotate the secret, deploy the new one as previous secret on all replicas, then swap the two.
+    /// Remove the former one here when all sessions of that time have ended.
     pub fn previous_secret(mut self, secret: SessionSecret) -> Self {
         self.previous_secrets.push(secret);
         self
@@ -93,7 +97,9 @@ impl RedisStoreBuilder {
 
     /// Sets the secret from which the names of keys are derived. Default: the current secret.
     ///
-    /// It does not rotate: with another one, the store is empty. Whoever has it and can read Redis can
+    /// It does not rotate: with another one, the store is empty, and replicas that use different ones
+    /// share neither leases nor revocations. An app that has set none passes its first secret, and
+    /// keeps it here after every rotation. Whoever has it and can read Redis can
     /// find out whether a key with a given ID exists.
     pub fn key_name_secret(mut self, secret: SessionSecret) -> Self {
         self.key_name_secret = Some(secret);
@@ -125,10 +131,11 @@ impl RedisStoreBuilder {
         self
     }
 
-    /// Sets how long an operation waits for a connection and its response. Default: one second. Two
-    /// seconds and more have no effect, because requests do not wait longer for a store.
+    /// Sets how long an operation waits for a connection and its response. Default: one second. The
+    /// maximum is 1.8 s, and a longer time counts as that: requests wait two seconds for a store, and
+    /// a connection that does not respond must be replaced within them.
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
-        self.response_timeout = timeout;
+        self.response_timeout = timeout.min(MAX_RESPONSE_TIMEOUT);
         self
     }
 
@@ -147,6 +154,10 @@ impl RedisStoreBuilder {
     /// # Errors
     /// Returned when a setting is invalid, the server is unreachable or too old, or it may drop values.
     pub async fn connect(self) -> Result<RedisStore, RedisStoreError> {
+        if !self.previous_secrets.is_empty() && self.key_name_secret.is_none() {
+            let missing = ConfigProblem::Missing { setting: "key_name_secret" };
+            return Err(ConfigError::from(missing).into());
+        }
         let names = self.key_name_secret.as_ref().unwrap_or(&self.secret);
         let sealer =
             Sealer::new(self.key_prefix.clone(), names, &self.secret, &self.previous_secrets)

@@ -8,7 +8,7 @@ use tower_scalekit::shared_store::{LogCursor, RedisStore, SharedStore as _, conf
 
 use super::server::{Network, Redis, State, eventually};
 use super::servers::{Sentinel, Servers, command, free_port, ready, url};
-use super::{Authority, HOUR, key};
+use super::{Authority, HOUR, acl_of_the_guide, key};
 use crate::support::secret;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,18 +87,8 @@ async fn a_cluster_conforms_and_a_node_that_hangs_delays_only_its_keys() {
     let store = store.response_timeout(Duration::from_millis(1500)).connect().await.unwrap();
     conformance::check(&store, async |by| tokio::time::sleep(by).await).await.unwrap();
 
-    // The guide has the same list.
-    let guide = include_str!("../../../src/docs/how_to/several_replicas.md");
-    let rules = guide.split("ACL SETUSER app on >password ").nth(1).unwrap();
-    let rules = rules.split("```").next().unwrap().split_whitespace();
-    let more = guide.split("A cluster needs `").nth(1).unwrap().split('`').next().unwrap();
-    let user: Vec<_> = ["ACL", "SETUSER", "app", "on", ">password"]
-        .into_iter()
-        .chain(rules)
-        .chain(more.split_whitespace())
-        .collect();
     for port in ports {
-        command::<()>(port, &user).await.unwrap();
+        command::<()>(port, &acl_of_the_guide("and a cluster")).await.unwrap();
     }
     let restricted = format!("redis://app:password@127.0.0.1:{}", ports[1]);
     let restricted = RedisStore::cluster([restricted], secret(1)).connect().await.unwrap();
