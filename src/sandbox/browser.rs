@@ -95,10 +95,9 @@ fn visit(
 
 pub(crate) fn consent(environment: &Environment, link: &str) -> Result<String, LoginFailed> {
     let url = environment.lock().environment_url.clone();
-    let target = link.strip_prefix(&url).unwrap_or(link);
     let request = Request::builder()
         .method(Method::POST)
-        .uri(target)
+        .uri(link.strip_prefix(&url).unwrap_or(link))
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
         .body(Bytes::from("action=allow"))
         .map_err(|error| LoginFailed {

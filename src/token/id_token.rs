@@ -94,8 +94,7 @@ impl IdTokenExpectations<'_> {
             Grant::RefreshToken { .. } => {}
         }
         if let Some(at_hash) = claims.text("at_hash")? {
-            let wanted = left_half_hash(self.access_token, algorithm);
-            wanted
+            left_half_hash(self.access_token, algorithm)
                 .and_then(|wanted| equal(at_hash, &wanted))
                 .ok_or(TokenError::InvalidClaim("at_hash"))?;
         }

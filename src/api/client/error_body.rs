@@ -25,14 +25,12 @@ impl ErrorBody {
 
     /// The most specific error code.
     pub(in crate::api) fn error_code(&self) -> Option<&str> {
-        let of_details = self
-            .0
+        self.0
             .get("details")
             .and_then(Value::as_array)
             .into_iter()
             .flatten()
-            .filter_map(|detail| detail.get("error_code"));
-        of_details
+            .filter_map(|detail| detail.get("error_code"))
             .chain(["error_code", "code", "error"].into_iter().filter_map(|name| self.0.get(name)))
             .filter_map(Value::as_str)
             .find(|text| is_code(text))

@@ -70,10 +70,9 @@ fn known_connection<'a>(
     id: &str,
 ) -> Result<&'a SandboxConnection, ApiErrorResponse> {
     let organization = known_organization(state, organization_id)?;
-    let id = checked(id, "conn_", "connection_id must start with conn_")?;
     state
         .connections
-        .get(id)
+        .get(checked(id, "conn_", "connection_id must start with conn_")?)
         .filter(|known| known.organization_id == organization.id)
         .ok_or(ApiErrorResponse::not_found("connection not found"))
 }

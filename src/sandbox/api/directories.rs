@@ -23,10 +23,9 @@ use crate::sandbox::state::directory_records::{SandboxDirectoryGroup, SandboxDir
 
 pub(super) fn list(environment: &Environment, organization_id: &str) -> ApiResult {
     let state = environment.lock();
-    let organization = known_organization(&state, organization_id)?;
     let directories: Vec<_> = state
         .directories
-        .of(&organization.id)
+        .of(&known_organization(&state, organization_id)?.id)
         .map(|directory| details(&state, directory))
         .collect();
     Ok(json!({ "directories": directories }))
@@ -100,10 +99,9 @@ fn known_directory<'a>(
     id: &str,
 ) -> Result<&'a Directory, ApiErrorResponse> {
     let organization = known_organization(state, organization_id)?;
-    let id = checked(id, "dir_", "directory_id must start with dir_")?;
     state
         .directories
-        .get(id)
+        .get(checked(id, "dir_", "directory_id must start with dir_")?)
         .filter(|known| known.organization_id == organization.id)
         .ok_or(ApiErrorResponse::not_found("directory not found"))
 }
@@ -123,8 +121,9 @@ fn listed<T>(
     let start = match &page.from {
         None => 0,
         Some(from) => {
-            let from = from.strip_prefix(name).and_then(|from| from.strip_prefix(':'));
             let from = from
+                .strip_prefix(name)
+                .and_then(|from| from.strip_prefix(':'))
                 .and_then(|from| from.parse::<u64>().ok())
                 .ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
             found.partition_point(|(number, _)| *number < from)

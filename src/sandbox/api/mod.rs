@@ -52,10 +52,9 @@ pub(super) fn response(
         ["organizations"] if method == Method::POST => {
             created(organizations::create(environment, request))
         }
-        ["organizations"] => {
-            let list = || respond(organizations::list(environment, request));
-            allow_methods(&[Method::GET, Method::POST], method, list)
-        }
+        ["organizations"] => allow_methods(&[Method::GET, Method::POST], method, || {
+            respond(organizations::list(environment, request))
+        }),
         ["organizations:external", id] => get(&|| organizations::get_external(environment, id)),
         ["organizations", id] if method == Method::PATCH => {
             respond(organizations::update(environment, id, request))

@@ -105,8 +105,7 @@ fn lifetime(body: &Map<String, Value>) -> Result<Duration, ApiErrorResponse> {
         Some(Value::String(text)) => text.parse().ok(),
         Some(value) => value.as_u64(),
     };
-    let lifetime = seconds.map(Duration::from_secs);
-    match lifetime.filter(|lifetime| *lifetime <= MAX_LIFETIME) {
+    match seconds.map(Duration::from_secs).filter(|lifetime| *lifetime <= MAX_LIFETIME) {
         // Gateways omit a zero, so an absent value is zero.
         Some(Duration::ZERO) => Ok(DEFAULT_LIFETIME),
         Some(lifetime) => Ok(lifetime),

@@ -55,11 +55,10 @@ impl ConnectionSelection {
                 }
             };
         }
-        let domain = parameters
+        Ok(parameters
             .get("domain")
             .or_else(|| parameters.get("domain_hint"))
-            .or_else(|| domain_of(parameters.get("login_hint")?));
-        Ok(domain
+            .or_else(|| domain_of(parameters.get("login_hint")?))
             .and_then(|domain| state.connections.enabled_for(domain))
             .map_or_else(Self::default, Self::from))
     }

@@ -39,8 +39,7 @@ impl Mcp<'_> {
     /// character by character. Returns whether the resource exists.
     pub fn set_resource_url(&self, id: &str, url: &str) -> bool {
         let mut state = self.environment.lock();
-        let resource = state.resources.get_mut(id);
-        resource.map(|resource| resource.url = Some(url.to_owned())).is_some()
+        state.resources.get_mut(id).map(|resource| resource.url = Some(url.to_owned())).is_some()
     }
 
     /// Sets the `iss` of the tokens of resources. Default: [`ResourceIssuer::Resource`].

@@ -10,8 +10,9 @@ pub(crate) struct Consents(HashMap<(String, Holder), BTreeSet<String>>);
 
 impl Consents {
     pub(crate) fn allows(&self, user_id: &str, client: Holder, scopes: &[String]) -> bool {
-        let allowed = self.0.get(&(user_id.to_owned(), client));
-        allowed.is_some_and(|allowed| scopes.iter().all(|scope| allowed.contains(scope)))
+        self.0
+            .get(&(user_id.to_owned(), client))
+            .is_some_and(|allowed| scopes.iter().all(|scope| allowed.contains(scope)))
     }
 
     pub(crate) fn add(&mut self, user_id: &str, client: Holder, scopes: &[String]) {

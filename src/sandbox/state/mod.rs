@@ -266,8 +266,7 @@ impl State {
     /// Returns whether it was active.
     pub(crate) fn end_session(&mut self, id: &str, how: SessionEnd, now: OffsetDateTime) -> bool {
         self.grants.revoke_session(id);
-        let session = self.sessions.get_mut(id).filter(|session| session.is_active());
-        session.is_some_and(|session| {
+        self.sessions.get_mut(id).filter(|session| session.is_active()).is_some_and(|session| {
             session.updated_at = now;
             session.end.replace((how, now)).is_none()
         })
@@ -275,8 +274,10 @@ impl State {
 
     /// Revokes the sessions of the user with this address. Returns how many were active.
     pub(crate) fn end_sessions_of(&mut self, email: &str, now: OffsetDateTime) -> usize {
-        let user_id = self.users.find(email).map(|user| user.id.clone());
-        user_id.map_or(0, |user_id| self.revoke_sessions_of(&user_id, now).len())
+        self.users
+            .find(email)
+            .map(|user| user.id.clone())
+            .map_or(0, |user_id| self.revoke_sessions_of(&user_id, now).len())
     }
 
     /// Revokes the sessions of the user with this ID. Returns those that were active.

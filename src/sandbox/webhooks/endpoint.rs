@@ -57,8 +57,10 @@ impl WebhookEndpoint {
     #[must_use]
     pub fn secret(&self) -> SecretString {
         let mut state = self.environment.lock();
-        let endpoint = state.webhooks.endpoint_mut(&self.id);
-        endpoint.map_or_else(|| SecretString::from(""), |endpoint| endpoint.secret())
+        state
+            .webhooks
+            .endpoint_mut(&self.id)
+            .map_or_else(|| SecretString::from(""), |endpoint| endpoint.secret())
     }
 }
 
