@@ -11,7 +11,7 @@ use super::end::MAX_CHECKED_REVOCATIONS;
 use super::lifetimes::Lifetimes;
 use super::login_error::LoginError;
 use super::own_host::HostWarnings;
-use super::paths::{PathSettings, check_origin};
+use super::paths::{PathSettings, Paths, check_origin};
 use super::refresh::Refreshes;
 use super::store::SessionCache;
 use super::{
@@ -423,77 +423,78 @@ impl SessionsBuilder {
         if let Some(paths) = &paths {
             problems.collect(paths.check_environment(&self.scalekit));
         }
-        let owner = self.owner();
         let keys = self.secret.as_ref().zip(paths.as_ref()).and_then(|(secret, paths)| {
             let context =
-                SealingContext::new(owner.into_iter().chain([paths.redirect_uri.as_str()]));
+                SealingContext::new(self.owner().into_iter().chain([paths.redirect_uri.as_str()]));
             problems.collect(KeyRing::new(secret, &self.previous_secrets, context))
         });
-        let scope = revocation::scope(owner);
         let lifetimes = problems.collect(Lifetimes::new(self.absolute_lifetime, self.idle_timeout));
 
-        let sessions = keys.zip(paths).zip(lifetimes).map(|((keys, paths), lifetimes)| {
-            let secure = paths.redirect_uri.scheme() == "https";
-            let cookie_name =
-                self.cookie_name.unwrap_or_else(|| default_cookie_name(paths.base.known()));
-            let clock = self.scalekit.clock().clone();
-            let has_peers = self.shared_store.is_some();
-            let store = self
-                .shared_store
-                .unwrap_or_else(|| TimedStore::new(MemoryStore::new(clock.clone())));
-            let tasks = Tasks::default();
-            Sessions(Arc::new(Inner {
-                scalekit: self.scalekit,
-                keys,
-                cookies: CookieStyle::new(&cookie_name, secure),
-                paths,
-                host_warnings: HostWarnings::default(),
-                trusted_origins: self.trusted_origins,
-                scopes: self.scopes,
-                lifetimes,
-                login_hook: self.login_hook,
-                switch_account_page: self.switch_account_page,
-                logins: SharedResults::new(
-                    clock.clone(),
-                    RESULT_TTL,
-                    &tasks,
-                    "login",
-                    LoginError::Interrupted,
-                ),
-                switches: SharedResults::new(
-                    clock.clone(),
-                    RESULT_TTL,
-                    &tasks,
-                    "account switch",
-                    LoginError::Misconfigured,
-                ),
-                store_backed: self.store_backed,
-                retain_access_token: self.retain_access_token,
-                max_sessions_per_user: self.max_sessions_per_user,
-                body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
-                opened: TokenCache::new(self.cache_capacity),
-                stored: SessionCache::new(self.cache_capacity, clock.clone(), &tasks),
-                refreshes: Refreshes::new(&tasks),
-                refresh_retention: self.refresh_retention,
-                revocations: Revocations::new(
-                    store.clone(),
-                    &scope,
-                    clock,
-                    has_peers,
-                    self.revocation_staleness,
-                ),
-                scope,
-                store,
-                late_revocations: SingleFlight::tracked(&tasks, "revocation"),
-                checked_revocations: Arc::new(Semaphore::new(MAX_CHECKED_REVOCATIONS)),
-                tasks,
-            }))
-        });
-        let sessions = problems.finish(sessions)?;
-        if sessions.0.paths.redirect_uri.scheme() == "http" {
+        let (Some(keys), Some(paths), Some(lifetimes)) = (keys, paths, lifetimes) else {
+            return problems.finish(None);
+        };
+        problems.finish(Some(()))?;
+        if paths.redirect_uri.scheme() == "http" {
             telemetry::development_cookies();
         }
-        Ok(sessions)
+        Ok(Sessions(Arc::new(self.into_inner(keys, paths, lifetimes))))
+    }
+
+    fn into_inner(self, keys: KeyRing, paths: Paths, lifetimes: Lifetimes) -> Inner {
+        let scope = revocation::scope(self.owner());
+        let cookie_name =
+            self.cookie_name.unwrap_or_else(|| default_cookie_name(paths.base.known()));
+        let clock = self.scalekit.clock().clone();
+        let has_peers = self.shared_store.is_some();
+        let store =
+            self.shared_store.unwrap_or_else(|| TimedStore::new(MemoryStore::new(clock.clone())));
+        let tasks = Tasks::default();
+        Inner {
+            scalekit: self.scalekit,
+            keys,
+            cookies: CookieStyle::new(&cookie_name, paths.redirect_uri.scheme() == "https"),
+            paths,
+            host_warnings: HostWarnings::default(),
+            trusted_origins: self.trusted_origins,
+            scopes: self.scopes,
+            lifetimes,
+            login_hook: self.login_hook,
+            switch_account_page: self.switch_account_page,
+            logins: SharedResults::new(
+                clock.clone(),
+                RESULT_TTL,
+                &tasks,
+                "login",
+                LoginError::Interrupted,
+            ),
+            switches: SharedResults::new(
+                clock.clone(),
+                RESULT_TTL,
+                &tasks,
+                "account switch",
+                LoginError::Misconfigured,
+            ),
+            store_backed: self.store_backed,
+            retain_access_token: self.retain_access_token,
+            max_sessions_per_user: self.max_sessions_per_user,
+            body_limits: self.body_limits.or_max_bytes(MAX_FORM_BYTES),
+            opened: TokenCache::new(self.cache_capacity),
+            stored: SessionCache::new(self.cache_capacity, clock.clone(), &tasks),
+            refreshes: Refreshes::new(&tasks),
+            refresh_retention: self.refresh_retention,
+            revocations: Revocations::new(
+                store.clone(),
+                &scope,
+                clock,
+                has_peers,
+                self.revocation_staleness,
+            ),
+            scope,
+            store,
+            late_revocations: SingleFlight::tracked(&tasks, "revocation"),
+            checked_revocations: Arc::new(Semaphore::new(MAX_CHECKED_REVOCATIONS)),
+            tasks,
+        }
     }
 
     /// Checks the settings that are independent of each other.

@@ -19,32 +19,10 @@ async fn a_user_logs_in() {
     sdk::a_user_logs_in(&mut sdk, [json!({}), json!({})]).await;
 }
 
-#[tokio::test]
-async fn tokens_are_validated() {
-    let Some(mut sdk) = start().await else { return };
-    sdk::tokens_are_validated(&mut sdk).await;
-}
-
-#[tokio::test]
-async fn tokens_are_refreshed() {
-    let Some(mut sdk) = start().await else { return };
-    sdk::tokens_are_refreshed(&mut sdk).await;
-}
-
-#[tokio::test]
-async fn a_user_logs_out() {
-    let Some(mut sdk) = start().await else { return };
-    sdk::a_user_logs_out(&mut sdk).await;
-}
-
-#[tokio::test]
-async fn idp_initiated_logins_are_decoded() {
-    let Some(mut sdk) = start().await else { return };
-    sdk::idp_initiated_logins_are_decoded(&mut sdk).await;
-}
-
-#[tokio::test]
-async fn the_proxy_returns_the_same_responses() {
-    let Some(mut sdk) = start().await else { return };
-    sdk::the_proxy_returns_the_same_responses(&mut sdk).await;
-}
+sdk::tests!(
+    tokens_are_validated,
+    tokens_are_refreshed,
+    a_user_logs_out,
+    idp_initiated_logins_are_decoded,
+    the_proxy_returns_the_same_responses,
+);

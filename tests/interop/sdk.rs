@@ -78,6 +78,20 @@ impl Sdk {
     }
 }
 
+/// Declares tests of this module for an SDK, which `start` of its module starts.
+macro_rules! tests {
+    ($($test:ident),+ $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                let Some(mut sdk) = start().await else { return };
+                sdk::$test(&mut sdk).await;
+            }
+        )+
+    };
+}
+pub(crate) use tests;
+
 /// A login with these parameters returns a profile and valid tokens.
 pub(crate) async fn a_user_logs_in(sdk: &mut Sdk, pkce: [Value; 2]) {
     let (exchange, tokens) = sdk.log_in(pkce).await;
