@@ -578,14 +578,11 @@ impl User {
 
     fn note(&mut self, action: &'static str) {
         self.history.push_back((Instant::now(), action));
-        if self.history.len() > 8 {
-            self.history.pop_front();
-        }
+        self.history.drain(..self.history.len().saturating_sub(8));
     }
 
     fn wrong(&self, what: String) {
-        let history = self.history.iter().map(|(at, action)| (at.elapsed(), *action));
-        let history: Vec<_> = history.collect();
+        let history: Vec<_> = self.history.iter().map(|(at, it)| (at.elapsed(), *it)).collect();
         self.world.wrong(format!("{}: {what}; after {history:.1?}", self.email));
     }
 }
