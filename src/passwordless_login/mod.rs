@@ -37,7 +37,7 @@
 //!    again. If Scalekit had accepted it already, this works for a minute in this process. A new
 //!    e-mail is necessary only if Scalekit's response was lost.
 //!
-//! The session is a [`LocalSession`](crate::session::LocalSession) in the shared store; with the
+//! The session is a [`LocalSession`] in the shared store; with the
 //! store in memory, it ends with the process. Its user's ID is the e-mail address in lower case,
 //! unless [`on_login`](PasswordlessLoginBuilder::on_login) returns another one.
 //!

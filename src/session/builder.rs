@@ -266,7 +266,7 @@ impl SessionsBuilder {
     /// | the hook | response |
     /// |---|---|
     /// | returns [`LoginDecision::accept`] | the session has the tokens of the login, as without a hook |
-    /// | returns a [`LocalSession`] | the session is the app's own; the tokens are dropped, so omit `offline_access` from the [`scopes`](Self::scopes) if all decisions are such |
+    /// | returns a [`LocalSession`](super::LocalSession) | the session is the app's own; the tokens are dropped, so omit `offline_access` from the [`scopes`](Self::scopes) if all decisions are such |
     /// | returns [`LoginHookError::Denied`] | 403; "Log in again" asks the environment for another account (`prompt=login`) |
     /// | returns [`LoginHookError::Unavailable`], or takes longer than thirty seconds | 503 with `Retry-After`. The login is kept for the rest of its ten minutes: the user can reload the page, which calls the hook again |
     /// | panics | 500; no session, and the user can log in again |

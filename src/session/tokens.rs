@@ -80,7 +80,9 @@ impl SessionTokenError {
 impl Session {
     /// Returns an access token that is valid now, for calls in the user's name. If it is about to
     /// expire, it is refreshed first: once for all concurrent requests and calls of the session, on
-    /// all replicas. A clone of the session can be moved to a task that outlives the request.
+    /// all replicas. A clone of the session can be moved to a task that outlives the request; in a
+    /// cookie, that of an older refresh is known for the
+    /// [retention](super::SessionsBuilder::refresh_retention) of its result.
     ///
     /// Requires [`SessionsBuilder::retain_access_token`](super::SessionsBuilder::retain_access_token).
     /// To send it, see [`AddAccessToken`](crate::AddAccessToken).

@@ -34,12 +34,28 @@ async fn a_page_shows_the_user_and_notices_that_the_session_was_revoked() {
     // Scripts read no token.
     assert_eq!(browser.evaluate("document.cookie").await, "");
 
-    // A logout in another tab, by the page's own origin.
+    // The environment ends the session, which its next refresh reveals.
+    assert_eq!(environment.sandbox.users().revoke_sessions("jane@acme.test"), 1);
+    loop {
+        let info = &browser.fetch("/auth/session", 1).await[0]["body"];
+        if info["access_token_expires_at"].as_i64() <= info["now"].as_i64() {
+            break;
+        }
+    }
+    browser.click("#load").await;
+    browser.shows(&["your session has ended", "Log in"]).await;
+    drop(app);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_notices_a_logout_in_another_tab() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let app = logged_in(&browser, &environment, "1800").await;
     let page = browser.tab().await;
     let _other = browser.new_tab().await;
     browser.go(&app.address("/logout")).await;
     browser.switch_to(&page).await;
-    browser.click("#load").await;
     browser.shows(&["your session has ended", "Log in"]).await;
 }
 

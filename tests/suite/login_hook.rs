@@ -172,6 +172,33 @@ async fn a_denied_user_can_log_in_with_another_account() {
 }
 
 #[tokio::test]
+async fn a_denied_login_has_the_status_and_page_of_the_app() {
+    let hook = Hook::new(deny);
+    let world = world(&hook);
+    let callback = world.sessions.callback().on_rejection(|context| {
+        let is_denied = *context.rejection().error() == LoginError::LoginDenied;
+        let retry = context.rejection().retry_url().unwrap_or_default().to_owned();
+        // With the cookies that end the attempt.
+        let mut response = context.into_default_response();
+        if is_denied {
+            *response.status_mut() = StatusCode::PAYMENT_REQUIRED;
+            *response.body_mut() = format!("Ask for an invitation. {retry}").into();
+        }
+        response
+    });
+    let app = axum::Router::new()
+        .route_service("/login", world.sessions.login())
+        .route_service("/auth/callback", callback);
+    let mut browser = Browser::new(&app, &world.sandbox);
+    let target = at_the_callback(&world, &mut browser).await;
+    let denied = browser.open(&target).await;
+    assert_eq!(denied.status(), StatusCode::PAYMENT_REQUIRED);
+    assert_eq!(denied.text(), "Ask for an invitation. /login?return_to=%2Fme&prompt=login");
+    assert_eq!(failure(&denied), LoginError::LoginDenied);
+    assert_eq!(browser.names(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_login_is_kept_while_the_hook_is_unavailable() {
     let hook = Hook::new(unavailable);
     let world = World::with(|sandbox| sandbox, |sessions| sessions);

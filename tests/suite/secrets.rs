@@ -76,7 +76,8 @@ impl Setting {
         let builder = Sessions::builder(scalekit)
             .secret(session_secret.clone())
             .previous_secret(session_secret)
-            .redirect_uri(CALLBACK);
+            .redirect_uri(CALLBACK)
+            .retain_access_token();
         secrets.assert_debug(&builder);
         let sessions = builder.build().unwrap();
         let app = app(&sessions);

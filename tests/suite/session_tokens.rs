@@ -70,6 +70,17 @@ async fn the_access_token_is_that_of_the_newest_refresh() {
         assert_eq!(second.roles(), ["auditor"]);
         assert_eq!(world.sandbox.requests().refreshes(), 1);
         assert!(!format!("{token:?}{session:?}").contains(token.expose()));
+
+        // However many refreshes later, no token is exchanged for it.
+        for refreshes in 2..8 {
+            world.advance(301);
+            browser.fetch("/me").await;
+            assert_eq!(world.sandbox.requests().refreshes(), refreshes);
+        }
+        let token = session.access_token().await.unwrap();
+        let jti = &browser.fetch("/me").await.json()["jti"];
+        assert_eq!(&verified(&world, token.expose()).await.raw_claims()["jti"], jti);
+        assert_eq!(world.sandbox.requests().refreshes(), 7);
     }
 }
 
