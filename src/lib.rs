@@ -86,6 +86,7 @@
 //!
 //! - [Tutorial](guides::tutorial)
 //! - [How to run an app behind a proxy, under several host names, and below a path](guides::behind_a_proxy)
+//! - [How to find out why a request was rejected](guides::troubleshooting)
 //! - [Which response a request gets](guides::responses)
 //! - [Security: what is checked, and by which specification](guides::security)
 //! - [Scalekit's documentation](https://docs.scalekit.com)
@@ -188,6 +189,8 @@ pub mod guides {
     pub mod single_page_apps {}
     #[doc = include_str!("docs/how_to/sso_beside_another_provider.md")]
     pub mod sso_beside_another_provider {}
+    #[doc = include_str!("docs/how_to/troubleshooting.md")]
+    pub mod troubleshooting {}
     #[doc = include_str!("docs/tutorial.md")]
     pub mod tutorial {}
     #[doc = include_str!("docs/how_to/your_own_store.md")]

@@ -276,7 +276,12 @@ pub fn or_exit<T, E: Display>(code: i32, result: Result<T, E>) -> T {
 pub async fn bind() -> TcpListener {
     let bind = setting("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let bound = TcpListener::bind(&bind).await;
-    or_exit(1, bound.map_err(|error| format!("cannot listen on {bind} (BIND): {error}")))
+    // Not a host and port, or not an address of this machine.
+    let is_invalid = |error: &io::Error| {
+        matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::AddrNotAvailable)
+    };
+    let code = if bound.as_ref().is_err_and(is_invalid) { 2 } else { 1 };
+    or_exit(code, bound.map_err(|error| format!("cannot listen on {bind} (BIND): {error}")))
 }
 
 /// Listens from now on for SIGTERM or Ctrl-C, and resolves when one arrives.

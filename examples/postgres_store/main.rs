@@ -17,7 +17,10 @@ async fn main() {
         common::or_exit::<(), _>(2, Err("DATABASE_URL is not set"));
         return;
     };
-    let store = common::or_exit(1, PostgresStore::connect(&url).await);
+    let store = PostgresStore::connect(&url).await;
+    let is_invalid = matches!(store, Err(sqlx::Error::Configuration(_)));
+    let store = store.map_err(|error| format!("DATABASE_URL: {error}"));
+    let store = common::or_exit(if is_invalid { 2 } else { 1 }, store);
     let checked = conformance::check(&store, async |by| tokio::time::sleep(by).await).await;
     common::or_exit(1, checked);
     let lost = conformance::check_loss(&store, async || {

@@ -1,33 +1,63 @@
 //! The sandbox on a port: for browsers, other languages and other processes.
 //!
-//! `cargo run --example sandbox`, then open the printed URL, which shows the settings to copy. Any
-//! loopback redirect URI is allowed, and `REDIRECT_URI` if set. Webhooks are sent to `WEBHOOK_URL`
-//! if set. `INITIATE_LOGIN_URL` is where identity providers' portals start IdP-initiated logins;
-//! with `MODULAR_SSO` set, users only sign in through single sign-on and tokens are those of
-//! Modular SSO.
+//! `cargo run --example sandbox`, then open the printed URL: the page has the settings of the
+//! environment to copy, and lists those below with their values. Without a clone: `cargo install
+//! tower-scalekit --example sandbox --features redis,sandbox`.
+//!
+//! | variable | sets |
+//! |---|---|
+//! | `REDIRECT_URI`, `POST_LOGOUT_REDIRECT_URI` | allowed addresses, in addition to `http` on loopback |
+//! | `INITIATE_LOGIN_URL` | where the portals of identity providers start logins |
+//! | `WEBHOOK_URL` | endpoints that get webhooks |
+//! | `MCP_RESOURCE_URL` | the URL of the MCP server, for the `aud` of its tokens |
+//! | `MACHINE_AUDIENCE` | a machine client for each audience; `none` for one without |
+//! | `MODULAR_SSO` | any value: users only sign in through single sign-on |
+//!
+//! Several values are separated by commas.
 
 #[path = "../common/mod.rs"]
 mod common;
 
+use axum::http::Uri;
 use tower_scalekit::Sandbox;
 use tower_scalekit::http_client::ReqwestClient;
+use tower_scalekit::sandbox::NewMachineClient;
 
 #[tokio::main]
 async fn main() {
     common::init_logging();
+    let mut settings = Sandbox::builder();
+    if common::setting("MODULAR_SSO").is_some() {
+        settings = settings.modular_sso();
+    }
+    for uri in urls("REDIRECT_URI") {
+        settings = settings.redirect_uri(&uri);
+    }
+    for uri in urls("POST_LOGOUT_REDIRECT_URI") {
+        settings = settings.post_logout_redirect_uri(&uri);
+    }
+    for url in urls("INITIATE_LOGIN_URL") {
+        settings = settings.initiate_login_url(&url);
+    }
+    let sandbox = settings.build();
+    let resource_id = sandbox.mcp().resource_id();
+    for url in urls("MCP_RESOURCE_URL") {
+        sandbox.mcp().set_resource_url(&resource_id, &url);
+    }
+    let endpoints: Vec<_> =
+        urls("WEBHOOK_URL").iter().map(|url| sandbox.webhooks().add_endpoint(url)).collect();
+    let acme = sandbox.organizations().list().remove(0).id;
+    let machines: Vec<_> = values("MACHINE_AUDIENCE")
+        .iter()
+        .map(|audience| match audience.as_str() {
+            "none" => NewMachineClient::new(),
+            audience => NewMachineClient::new().audience(audience),
+        })
+        .map(|client| sandbox.organizations().add_machine_client(&acme, client))
+        .collect();
+
     // Bound and released at once, to report a port in use like the other examples.
     let address = common::or_exit(1, common::bind().await.local_addr());
-    let sandbox = match common::setting("MODULAR_SSO") {
-        Some(_) => Sandbox::builder().modular_sso().build(),
-        None => Sandbox::new(),
-    };
-    if let Some(url) = common::setting("INITIATE_LOGIN_URL") {
-        sandbox.idp().set_initiate_login_url(&url);
-    }
-    if let Some(uri) = common::setting("REDIRECT_URI") {
-        sandbox.register_redirect_uri(&uri);
-    }
-    let endpoint = common::setting("WEBHOOK_URL").map(|url| sandbox.webhooks().add_endpoint(&url));
     sandbox.webhooks().set_client(common::or_exit(1, ReqwestClient::new()));
     sandbox.webhooks().start_delivery();
     let server = common::or_exit(1, sandbox.serve(address).await);
@@ -35,12 +65,34 @@ async fn main() {
     eprintln!("SCALEKIT_ENVIRONMENT_URL={}", server.environment_url());
     eprintln!("SCALEKIT_CLIENT_ID={}", sandbox.client_id());
     eprintln!("SCALEKIT_CLIENT_SECRET={}", sandbox.client_secret().expose());
-    if let Some(endpoint) = endpoint {
+    eprintln!("MCP_RESOURCE_ID={resource_id}");
+    for endpoint in endpoints {
         eprintln!("SCALEKIT_WEBHOOK_SECRET={}", endpoint.secret().expose());
+    }
+    for machine in machines {
+        eprintln!("machine client {} with secret {}", machine.id, machine.secret.expose());
     }
     // Printed last: the settings are above this line.
     println!("listening on {}", server.environment_url());
     println!("sandbox on {}", server.environment_url());
     stop.await;
     server.shutdown().await;
+}
+
+/// The values of a variable.
+fn values(name: &'static str) -> Vec<String> {
+    let list = common::setting(name).unwrap_or_default();
+    list.split(',').map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned).collect()
+}
+
+/// The same, each of which must be a URL.
+fn urls(name: &'static str) -> Vec<String> {
+    let urls = values(name);
+    for url in &urls {
+        let parsed = url.parse::<Uri>().ok();
+        if parsed.is_none_or(|url| url.scheme().is_none() || url.host().is_none()) {
+            common::or_exit(2, Err(format!("{name}: not a URL such as http://localhost:3000/path")))
+        }
+    }
+    urls
 }

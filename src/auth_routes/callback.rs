@@ -26,6 +26,7 @@ use crate::session::{
     VerifiedIdentity,
 };
 use crate::token::{Grant, TokenError};
+use crate::util::diagnosis::{CheckError as _, Shown};
 use crate::util::query::QueryParam;
 use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
@@ -178,6 +179,18 @@ impl Callback {
         callback: CallbackRequest,
     ) -> Response<Bytes> {
         let CallbackRequest { attempt, attempt_removal, page, .. } = callback;
+        if failure == LoginError::StateMismatch {
+            let found = match (&attempt, &attempt_removal) {
+                (Some(_), _) => "a login that another request has completed",
+                (None, Some(_)) => "one that has expired, or was sealed with another secret",
+                (None, None) => {
+                    "none: the browser has no such cookie, because the login started on another \
+                     host or scheme than the redirect URI's, in another browser, or was completed"
+                }
+            };
+            let expected = "the cookie of the login with this `state`";
+            telemetry::check_failed("state_mismatch", "state", &expected, &found);
+        }
         let return_to = page.as_ref();
         let is_prompt_none =
             attempt.as_ref().is_some_and(|attempt| attempt.trigger == LoginTrigger::PromptNone);
@@ -308,8 +321,11 @@ impl Callback {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
         // A response of another issuer indicates a mix-up attack (RFC 9207).
-        if authorization.issuer.as_deref().is_some_and(|iss| iss != scalekit.environment_url()) {
-            return Err(LoginError::IssuerMismatch);
+        let issuer = authorization.issuer.as_deref();
+        if issuer.is_some_and(|issuer| issuer != scalekit.environment_url()) {
+            let found = Shown(issuer.unwrap_or_default());
+            let expected = Shown(scalekit.environment_url());
+            return Err(LoginError::IssuerMismatch.failed("iss", expected, found));
         }
         let code = authorization
             .code
@@ -354,11 +370,12 @@ impl Callback {
             }
         };
         let nonce = attempt.nonce();
-        let verified = sessions
-            .verify(&tokens, Grant::AuthorizationCode { nonce: nonce.expose() })
-            .await
-            .map_err(Self::token_rejected)?;
-        let missing = || Self::token_rejected(TokenError::Malformed);
+        let grant = Grant::AuthorizationCode { nonce: nonce.expose() };
+        let verified = sessions.verify(&tokens, grant).await.map_err(Self::token_rejected)?;
+        let missing = || {
+            let (expected, found) = ("an ID token (scope openid)", "an access token only");
+            Self::token_rejected(TokenError::Malformed.failed("id_token", expected, found))
+        };
         let id_token = tokens.id_token.ok_or_else(missing)?;
         let identity = VerifiedIdentity::new(verified.id_claims.ok_or_else(missing)?, position);
         let tokens = NewTokens {
@@ -484,7 +501,8 @@ impl AuthorizationResponse {
         let is_repeated = parameters.iter().any(|parameter| parameter.is_repeated);
         let [code, state, issuer, error] = parameters.map(|parameter| parameter.first);
         let authorization = if is_repeated {
-            Err(LoginError::InvalidRequest)
+            let expected = "code, state, iss and error at most once";
+            Err(LoginError::InvalidRequest.failed("query", expected, "one of them repeatedly"))
         } else {
             Self::evaluate(state.is_some(), code, issuer, error)
         };
@@ -506,13 +524,21 @@ impl AuthorizationResponse {
         let code = match (code, error) {
             (Some(code), None) if !code.is_empty() => Ok(code),
             (None, Some(error)) => Err(SsoError::parse(&error)),
-            _ => return Err(LoginError::InvalidRequest),
+            (Some(_), Some(_)) => return Err(invalid_query("both")),
+            _ => return Err(invalid_query("none")),
         };
         match (has_state, code) {
             (true, code) => Ok(Self { issuer, code }),
             // Some errors have no `state`: there is no attempt to end, and nothing to begin.
             (false, Err(error)) => Err(LoginError::AuthorizationFailed { error }),
-            (false, Ok(_)) => Err(LoginError::InvalidRequest),
+            (false, Ok(_)) => {
+                let found = "none: the login was not started by this app";
+                Err(LoginError::InvalidRequest.failed("state", "that of the login", found))
+            }
         }
     }
+}
+
+fn invalid_query(found: &str) -> LoginError {
+    LoginError::InvalidRequest.failed("query", "a code or an error", found)
 }

@@ -9,6 +9,7 @@ use super::attempt::{LoginAttempt, LoginTrigger};
 use crate::middleware::route_rejection::redirect;
 use crate::oauth::AuthorizationRequest;
 use crate::session::{RecentLogin, Sessions};
+use crate::util::diagnosis::CheckError as _;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -33,7 +34,23 @@ impl LoginStart<'_> {
     pub(crate) fn redirect(self) -> Result<Response<Bytes>, LoginError> {
         if RecentLogin::has_lost_session_cookie(self.sessions, self.headers) {
             let cookie = self.sessions.cookie_name().to_owned();
-            return Err(LoginError::SessionCookieLost { cookie });
+            let found = match self.sessions.cookies().read(self.headers).present().is_empty() {
+                true => "none, for the second time: the browser does not store it",
+                false => "one that no secret opens: another app, or other `Sessions`, replaced it",
+            };
+            let expected = "that of the login that was just completed";
+            let error = LoginError::SessionCookieLost { cookie };
+            return Err(error.failed("session cookie", expected, found));
+        }
+        // Redirects of one chain have passed the environment: the user has started none of them.
+        if self.trigger == LoginTrigger::User
+            && self.sessions.is_cross_site(self.headers)
+            && RecentLogin::is_loop(self.sessions, self.headers)
+        {
+            let expected = "a page after the third login within seconds";
+            let found = "another login: the layer around the page must have the same `Sessions` \
+                         (secret, name, environment, redirect URI) as the routes";
+            return Err(LoginError::RedirectLoop.failed("session", expected, found));
         }
         let scalekit = self.sessions.scalekit();
         let now = scalekit.clock().now();

@@ -12,6 +12,7 @@ use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::oauth::SsoError;
+use crate::util::diagnosis::{CheckError as _, Shown};
 use crate::util::host_redirect::REDIRECT_PARAM;
 use crate::util::return_to::ReturnTo;
 
@@ -94,7 +95,8 @@ impl Login {
         // A login for another issuer is rejected (OpenID Connect Core, section 4).
         let ours = sessions.scalekit().environment_url();
         if query.issuer.as_deref().is_some_and(|issuer| issuer != ours) {
-            return Err(LoginError::IssuerMismatch);
+            let found = Shown(query.issuer.as_deref().unwrap_or_default());
+            return Err(LoginError::IssuerMismatch.failed("iss", Shown(ours), found));
         }
         if let Some(redirect) = sessions.redirect_to_own_host(request, sessions.login_path()) {
             return Ok(redirect);

@@ -26,6 +26,7 @@ impl RouteState for Route {
 
 impl Route {
     pub(crate) fn new(sessions: &Sessions) -> Self {
+        sessions.register_login_route();
         Self { sessions: sessions.clone(), renderer: Renderer::default() }
     }
 
@@ -57,7 +58,7 @@ impl Route {
             login.push_str("prompt=login");
         }
         let recent = match error {
-            LoginError::SessionCookieLost { .. } => {
+            LoginError::SessionCookieLost { .. } | LoginError::RedirectLoop => {
                 RecentLogin::removals(&self.sessions, request.headers())
             }
             _ => Vec::new(),

@@ -15,6 +15,7 @@ use crate::middleware::route_rejection::{RouteState as _, redirect};
 use crate::session::Sessions;
 use crate::shared_store::KeyNamespace;
 use crate::token::{IdpInitiatedLogin, IdpInitiatedLoginExpectations, TokenError};
+use crate::util::diagnosis::CheckError as _;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -85,7 +86,8 @@ impl IdpInitiatedRedirect {
             )?;
         // Before the token is spent: once the loop has ended, the user can continue with it.
         if is_redirect_loop(sessions, headers) {
-            return Err(LoginError::RedirectLoop);
+            let (expected, found) = ("a browser that returns from its login", "three that did not");
+            return Err(LoginError::RedirectLoop.failed("idp_initiated_login", expected, found));
         }
         if !self.is_first_use(&login).await {
             return Ok(redirect(StatusCode::FOUND, &sessions.login_of(request, None), []));

@@ -6,6 +6,7 @@ use url::form_urlencoded;
 use crate::auth_routes::{IDP_INITIATED_LOGIN, LoginError};
 use crate::oauth::SsoError;
 use crate::session::Sessions;
+use crate::util::diagnosis::CheckError as _;
 
 /// The kinds of requests that the layer distinguishes.
 pub(super) enum RequestKind {
@@ -34,7 +35,10 @@ impl RequestKind {
         match (tokens.next(), tokens.next()) {
             (Some(token), None) => return Self::IdpInitiatedLogin(token.into_owned()),
             // A repeated parameter is ambiguous.
-            (Some(_), Some(_)) => return Self::Invalid(LoginError::InvalidRequest),
+            (Some(_), Some(_)) => {
+                let error = LoginError::InvalidRequest;
+                return Self::Invalid(error.failed(IDP_INITIATED_LOGIN, "one token", "several"));
+            }
             (None, _) => {}
         }
         let target = sessions.requested_target(request, None);

@@ -52,6 +52,7 @@ pub struct PasswordlessLoginBuilder {
 
 impl PasswordlessLoginBuilder {
     pub(super) fn new(sessions: &Sessions) -> Self {
+        sessions.register_login_route();
         Self {
             sessions: sessions.clone(),
             path: None,

@@ -178,7 +178,11 @@ impl RequireSession {
             None => {
                 let page = page_of(request, sessions, base_path);
                 let page = page.as_ref().filter(|page| !page.is_single_use());
-                LoginRequired::new(request, sessions.login_of(request, page), removals)
+                let login = LoginRequired::new(request, sessions.login_of(request, page), removals);
+                if !self.optional && login.login_url().is_some() {
+                    sessions.report_missing_login_route();
+                }
+                login
             }
         };
         if self.optional {

@@ -3,13 +3,14 @@ use http::{HeaderMap, header};
 /// The `Authorization` header of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Credentials<'h> {
-    /// None, or credentials of another scheme.
     Absent,
     /// The characters of `b64token` (RFC 6750 section 2.1) are not checked: a known token is compared
     /// in full, any other is parsed.
     Bearer(&'h [u8]),
     /// The scheme is `Bearer`, but there is no token.
     Malformed,
+    /// Another scheme, or none.
+    OtherScheme,
     /// More than one header (RFC 6750 section 2).
     Repeated,
 }
@@ -25,7 +26,7 @@ impl<'h> Credentials<'h> {
         let scheme_end = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
         let (scheme, token) = bytes.split_at(scheme_end);
         if !scheme.eq_ignore_ascii_case(b"bearer") {
-            return Self::Absent;
+            return Self::OtherScheme;
         }
         match token.trim_ascii() {
             [] => Self::Malformed,
@@ -56,7 +57,7 @@ mod tests {
             assert_eq!(read(&[value]), "token a.b-c_d~+/==");
         }
         for value in ["", "Basic YTpi", "Bearera.b.c", "DPoP a.b.c", "token"] {
-            assert_eq!(read(&[value]), "Absent", "{value}");
+            assert_eq!(read(&[value]), "OtherScheme", "{value}");
         }
         for value in ["Bearer", "Bearer ", "Bearer \t "] {
             assert_eq!(read(&[value]), "Malformed", "{value}");

@@ -10,6 +10,7 @@ use crate::middleware::rejection::{
     unavailable_response,
 };
 use crate::token::TokenError;
+use crate::util::diagnosis::CheckError;
 
 /// Why [`RequireToken`](crate::RequireToken) rejected a request.
 #[derive(Clone, Debug)]
@@ -62,6 +63,12 @@ impl Rejection for TokenRejection {
             }
             Self::MissingToken { challenge } => missing_token_response(challenge),
         }
+    }
+}
+
+impl CheckError for TokenRejection {
+    fn code(&self) -> &'static str {
+        Rejection::code(self)
     }
 }
 

@@ -17,6 +17,7 @@ use crate::middleware::response_future::{
 use crate::revocation::Revocations;
 use crate::token::{Principal, TokenCheck, TokenError};
 use crate::util::cache_control::no_store_or_vary_on_authorization;
+use crate::util::diagnosis::CheckError as _;
 use crate::util::single_flight::Flight;
 
 /// The service of [`RequireToken`].
@@ -109,7 +110,7 @@ impl RequireToken {
     /// Whether the request presents a bearer token, well-formed or not. Credentials of another
     /// scheme count as none (RFC 6750, section 3.1: "an unsupported authentication method").
     pub(crate) fn is_presented(headers: &HeaderMap) -> bool {
-        Credentials::of(headers) != Credentials::Absent
+        !matches!(Credentials::of(headers), Credentials::Absent | Credentials::OtherScheme)
     }
 
     /// Evaluates a request by its bearer token.
@@ -123,7 +124,7 @@ impl RequireToken {
                 TokenCheck::Done(verified) => self.evaluate(verified, request),
                 TokenCheck::Pending(fetch) => Evaluation::Pending(Waiting::Key(fetch)),
             },
-            Credentials::Absent if self.optional => {
+            Credentials::Absent | Credentials::OtherScheme if self.optional => {
                 let anonymous = Anonymous::Token(Arc::clone(&self.challenge));
                 request.extensions_mut().insert(anonymous);
                 Evaluation::Decided(Decision::Forward(CacheHeaders))
@@ -156,7 +157,10 @@ impl RequireToken {
                 Err(TokenRejection::RevocationsStale)
             }
             Some(revocations) if revocations.is_token_revoked(principal.revocable()) => {
-                Err(self.rejection(TokenError::Revoked))
+                let found = "a user, session or organization that was revoked later";
+                let error =
+                    TokenError::Revoked.failed("revocation", "a token that is valid", found);
+                Err(self.rejection(error))
             }
             _ => Ok(principal),
         }
@@ -192,9 +196,18 @@ impl RequireToken {
     fn rejection_of(&self, credentials: &Credentials<'_>) -> TokenRejection {
         match credentials {
             Credentials::Absent => TokenRejection::MissingToken { challenge: self.challenge() },
-            Credentials::Repeated => TokenRejection::InvalidRequest { challenge: self.challenge() },
+            Credentials::OtherScheme => {
+                TokenRejection::MissingToken { challenge: self.challenge() }.failed(
+                    "Authorization",
+                    "Authorization: Bearer TOKEN",
+                    "another scheme, or a token without a scheme",
+                )
+            }
+            Credentials::Repeated => TokenRejection::InvalidRequest { challenge: self.challenge() }
+                .failed("Authorization", "one header", "several"),
             Credentials::Bearer(_) | Credentials::Malformed => {
-                self.rejection(TokenError::Malformed)
+                let (expected, found) = ("Authorization: Bearer TOKEN", "no token");
+                self.rejection(TokenError::Malformed.failed("Authorization", expected, found))
             }
         }
     }

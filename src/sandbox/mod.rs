@@ -62,7 +62,9 @@
 //!
 //! Below `/api/v1`, for tokens of the client-credentials grant: sessions, organizations,
 //! connections, directories with their users and groups, passwordless e-mail, connected accounts
-//! and tools.
+//! and tools. Any other operation responds with 501 and names itself. Clients of the gRPC API, such
+//! as the typed clients of the official SDKs, are rejected with a message.
+//! [`Organizations::add_machine_client`] adds clients of the client-credentials grant.
 //!
 //! # Webhooks
 //!
@@ -84,7 +86,8 @@
 //! The first resource is [`Mcp::resource_id`]. Each resource is an OAuth 2.1 authorization server
 //! with metadata, dynamic client registration, a consent page, and tokens for that resource alone.
 //! Clients whose ID is the URL of a document are known after
-//! [`Mcp::add_client_metadata_document`]: the sandbox fetches nothing.
+//! [`Mcp::add_client_metadata_document`]: the sandbox fetches nothing. The metadata advertises such
+//! clients from then on.
 //!
 //! # Connected accounts
 //!
@@ -96,7 +99,13 @@
 //! # Access
 //!
 //! [`Sandbox::client`] reaches the environment without a socket, [`Sandbox::serve`] serves it to a
-//! browser and to other languages.
+//! browser and to other languages. The example `sandbox` is a program that does only that; its page
+//! lists the variables that it reads:
+//!
+//! ```sh
+//! cargo install tower-scalekit --example sandbox --features redis,sandbox
+//! BIND=127.0.0.1:8080 MCP_RESOURCE_URL=http://localhost:3000/mcp sandbox
+//! ```
 //!
 //! ```
 //! use bytes::Bytes;
@@ -190,6 +199,7 @@ pub use self::state::directory_records::{
     NewDirectoryGroup, NewDirectoryUser, SandboxDirectoryGroup, SandboxDirectoryUser,
 };
 pub use self::state::faults::{Endpoint, Fault};
+pub use self::state::machines::{MachineClient, NewMachineClient};
 pub use self::state::mail::{OutboxMail, PasswordlessType};
 pub use self::state::resources::{NewResource, ResourceIssuer};
 pub use self::state::token_faults::{Signing, TokenDraft, TokenFault, TokenKind};

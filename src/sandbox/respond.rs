@@ -1,7 +1,7 @@
 //! Helpers for responses.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -31,6 +31,24 @@ pub(crate) fn json(status: StatusCode, body: &Value) -> Response<Bytes> {
 /// An error in the API's format: a gRPC code and a message.
 pub(crate) fn api_error(status: StatusCode, code: u8, message: &str) -> Response<Bytes> {
     json(status, &json!({ "code": code, "message": message, "details": [] }))
+}
+
+/// What clients of the gRPC API are told.
+pub(crate) const NO_GRPC: &str = "this sandbox speaks HTTP/1.1 and JSON; the gRPC API, which the \
+    typed clients of the official SDKs use, is not served";
+
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
+}
+
+/// The response to a gRPC request over HTTP/1.1, such as gRPC-Web.
+pub(crate) fn grpc_rejection() -> Response<Bytes> {
+    let mut response = api_error(StatusCode::NOT_IMPLEMENTED, 12, NO_GRPC);
+    let headers = response.headers_mut();
+    headers.insert("grpc-status", HeaderValue::from_static("12"));
+    headers.insert("grpc-message", HeaderValue::from_static(NO_GRPC));
+    response
 }
 
 /// RFC 3339 in UTC.

@@ -65,6 +65,9 @@ impl Environment {
         if request.body().len() > MAX_BODY_BYTES {
             return respond::api_error(StatusCode::PAYLOAD_TOO_LARGE, 3, "the body is too large");
         }
+        if respond::is_grpc(request.headers()) {
+            return respond::grpc_rejection();
+        }
         let (method, path) = (request.method(), request.uri().path());
         let segments: Vec<_> = path.strip_prefix('/').unwrap_or(path).split('/').collect();
         let read = [Method::GET, Method::HEAD];

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -121,6 +122,14 @@ async fn serve_connection(
     local_addr: SocketAddr,
     mut stopped: watch::Receiver<()>,
 ) {
+    let is_http2 =
+        match future::select(pin!(starts_with_http2(&stream)), pin!(stopped.changed())).await {
+            Either::Left((is_http2, _)) => is_http2,
+            Either::Right(_) => return,
+        };
+    if is_http2 {
+        return reject_http2(stream).await;
+    }
     let service = service_fn(|request| response(&environment, request, local_addr));
     let mut http = http1::Builder::new();
     let mut connection =
@@ -129,6 +138,49 @@ async fn serve_connection(
     if let Either::Right(_) = future::select(connection.as_mut(), pin!(stopped.changed())).await {
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;
+    }
+}
+
+/// The first bytes of HTTP/2 with prior knowledge (RFC 9113, section 3.4); no method of HTTP/1.1
+/// begins like this.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
+
+/// Whether the client speaks HTTP/2, as gRPC clients do.
+async fn starts_with_http2(stream: &TcpStream) -> bool {
+    let mut start = [0; HTTP2_PREFACE.len()];
+    let peeking = async {
+        loop {
+            let Ok(length) = stream.peek(&mut start).await else { return false };
+            match start.get(..length) {
+                Some(start) if length > 0 && HTTP2_PREFACE.starts_with(start) => {
+                    if length == HTTP2_PREFACE.len() {
+                        return true;
+                    }
+                    // The rest of the preface is on its way: peek again when it may be there.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                _ => return false,
+            }
+        }
+    };
+    tokio::time::timeout(BODY_DEADLINE, peeking).await.unwrap_or(false)
+}
+
+/// Sends empty SETTINGS, and GOAWAY with `HTTP_1_1_REQUIRED` and a message, which gRPC clients print
+/// (RFC 9113, sections 6.5 and 6.8).
+async fn reject_http2(mut stream: TcpStream) {
+    let debug = respond::NO_GRPC.as_bytes();
+    let length = u32::try_from(8 + debug.len()).unwrap_or(8).to_be_bytes();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let [_, length @ ..] = length;
+    let header = [&length[..], &[7, 0, 0, 0, 0, 0]].concat();
+    let goaway = [&header[..], &[0, 0, 0, 0], &[0, 0, 0, 0xd], debug].concat();
+    let sent = [&settings[..], &goaway].concat();
+    if stream.write_all(&sent).await.is_ok() && stream.shutdown().await.is_ok() {
+        // Until the client closes: data that was not read would reset the connection, and the
+        // message with it.
+        let _ =
+            tokio::time::timeout(DRAIN, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await;
     }
 }
 

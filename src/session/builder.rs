@@ -15,8 +15,8 @@ use super::paths::{PathSettings, Paths, check_origin};
 use super::refresh::Refreshes;
 use super::store::SessionCache;
 use super::{
-    Inner, KeyRing, LoginDecision, LoginHook, LoginHookError, Sessions, SwitchAccountPage,
-    SwitchConfirmation, VerifiedLogin,
+    Inner, KeyRing, LoginDecision, LoginHook, LoginHookError, LoginRoute, Sessions,
+    SwitchAccountPage, SwitchConfirmation, VerifiedLogin,
 };
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::body_limits::BodyLimits;
@@ -437,7 +437,9 @@ impl SessionsBuilder {
         if paths.redirect_uri.scheme() == "http" {
             telemetry::development_cookies();
         }
-        Ok(Sessions(Arc::new(self.into_inner(keys, paths, lifetimes))))
+        let sessions = Sessions(Arc::new(self.into_inner(keys, paths, lifetimes)));
+        sessions.check_siblings();
+        Ok(sessions)
     }
 
     fn into_inner(self, keys: KeyRing, paths: Paths, lifetimes: Lifetimes) -> Inner {
@@ -455,6 +457,7 @@ impl SessionsBuilder {
             cookies: CookieStyle::new(&cookie_name, paths.redirect_uri.scheme() == "https"),
             paths,
             host_warnings: HostWarnings::default(),
+            login_route: LoginRoute::default(),
             trusted_origins: self.trusted_origins,
             scopes: self.scopes,
             lifetimes,

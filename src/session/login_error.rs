@@ -13,6 +13,7 @@ use crate::middleware::replay_body::BodyError;
 use crate::middleware::route_rejection::RouteError;
 use crate::oauth::{ErrorOrigin, OAuthError, SsoError};
 use crate::token::TokenError;
+use crate::util::diagnosis::CheckError;
 use crate::util::telemetry;
 
 /// Why a login route rejected a request.
@@ -35,7 +36,9 @@ pub enum LoginError {
     },
     /// Returned when an identity provider's portal starts logins repeatedly and the browser returns
     /// from none of them. The IdP-initiated login is not spent: it can be retried a minute after
-    /// the first one, unless it was used before or has expired.
+    /// the first one, unless it was used before or has expired. Also returned when three logins
+    /// were completed within seconds and another one starts: the pages are behind a layer of other
+    /// `Sessions`, which does not accept the session.
     RedirectLoop,
     /// Returned when a login cannot be completed after its code was spent, because the keys or the
     /// shared store are unavailable.
@@ -170,6 +173,12 @@ impl LoginError {
             }
             _ => None,
         }
+    }
+}
+
+impl CheckError for LoginError {
+    fn code(&self) -> &'static str {
+        RouteError::code(self)
     }
 }
 

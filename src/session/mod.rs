@@ -54,6 +54,7 @@ pub(crate) mod pending_cookies;
 mod recent_login;
 mod refresh;
 mod session_markers;
+mod siblings;
 mod single_use;
 pub(crate) mod store;
 mod switch_account;
@@ -65,6 +66,7 @@ mod verify;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::HeaderMap;
 use tokio::sync::Semaphore;
@@ -119,6 +121,7 @@ use crate::util::request_dedup::SharedResults;
 use crate::util::return_to::ReturnTo;
 use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::{Tasks, UnfinishedTasks};
+use crate::util::telemetry;
 use crate::util::token_cache::TokenCache;
 
 /// The configuration and state of an app's sessions. Cheap to clone.
@@ -134,6 +137,7 @@ struct Inner {
     cookies: CookieStyle,
     paths: Paths,
     host_warnings: HostWarnings,
+    login_route: LoginRoute,
     trusted_origins: Vec<String>,
     scopes: Vec<String>,
     lifetimes: Lifetimes,
@@ -163,6 +167,13 @@ struct Inner {
     /// Limits the revocations that are checked later.
     checked_revocations: Arc<Semaphore>,
     tasks: Tasks,
+}
+
+/// Whether this process has a route where users log in.
+#[derive(Default)]
+struct LoginRoute {
+    exists: AtomicBool,
+    is_reported: AtomicBool,
 }
 
 type SwitchAccountPage = dyn Fn(&SwitchConfirmation) -> String + Send + Sync;
@@ -266,6 +277,19 @@ impl Sessions {
             self.backchannel_logout_path(),
             self.switch_account_path(),
         ]
+    }
+
+    /// Records that users can log in at a route of this process.
+    pub(crate) fn register_login_route(&self) {
+        self.0.login_route.exists.store(true, Ordering::Relaxed);
+    }
+
+    /// Logs once, when a browser is redirected to the login, that no route of these sessions exists.
+    pub(crate) fn report_missing_login_route(&self) {
+        let LoginRoute { exists, is_reported } = &self.0.login_route;
+        if !exists.load(Ordering::Relaxed) && !is_reported.swap(true, Ordering::Relaxed) {
+            telemetry::login_route_missing(self.login_path());
+        }
     }
 
     /// Whether a request without a session must reach this path. It may lack the base path.

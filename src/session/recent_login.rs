@@ -15,6 +15,10 @@ use crate::util::return_to::ReturnTo;
 
 const LIFETIME: Duration = Duration::MINUTE;
 
+/// How many logins may complete in a row without interaction, and how soon after each other.
+const MAX_IN_A_ROW: u8 = 3;
+const LOOP_WINDOW: Duration = Duration::seconds(10);
+
 /// Longer pages are not stored.
 const MAX_PAGE_BYTES: usize = 512;
 /// How many are removed at once.
@@ -25,6 +29,8 @@ pub(crate) struct RecentLogin {
     completed_at: OffsetDateTime,
     /// Whether it began because the session of the previous one was gone within the same minute.
     is_repeated: bool,
+    /// How many logins were completed right before it.
+    before: u8,
     return_to: ReturnTo,
 }
 
@@ -40,11 +46,15 @@ impl RecentLogin {
         let fits = return_to.as_str().len() <= MAX_PAGE_BYTES;
         let return_to = if fits { return_to.clone() } else { sessions.start_page().clone() };
         let completed_at = sessions.scalekit().clock().now();
-        let is_repeated = sessions.attempts::<Self>(headers).next().is_some()
-            && !sessions.has_own_cookie(headers);
-        sessions
-            .keep_attempt(&Self { id, completed_at, is_repeated, return_to }, headers)
-            .unwrap_or_default()
+        let former = sessions.attempts::<Self>(headers).next();
+        let is_repeated = former.is_some() && !sessions.has_own_cookie(headers);
+        let before = match former {
+            Some(former) if former.has_just_completed(completed_at) => former.before + 1,
+            _ => 0,
+        };
+        let before = before.min(MAX_IN_A_ROW);
+        let recent = Self { id, completed_at, is_repeated, before, return_to };
+        sessions.keep_attempt(&recent, headers).unwrap_or_default()
     }
 
     /// Returns the final page of the login with this `state`, if known.
@@ -58,6 +68,18 @@ impl RecentLogin {
         let Some(recent) = sessions.attempts::<Self>(headers).next() else { return false };
         let is_replaced = !sessions.cookies().read(headers).present().is_empty();
         (is_replaced || recent.is_repeated) && !sessions.has_own_cookie(headers)
+    }
+
+    /// Whether logins complete one right after the other: the layer around the pages does not accept
+    /// the session that the login begins.
+    pub(crate) fn is_loop(sessions: &Sessions, headers: &HeaderMap) -> bool {
+        let now = sessions.scalekit().clock().now();
+        let recent = sessions.attempts::<Self>(headers).next();
+        recent.is_some_and(|it| it.before + 1 >= MAX_IN_A_ROW && it.has_just_completed(now))
+    }
+
+    fn has_just_completed(&self, now: OffsetDateTime) -> bool {
+        (now - self.completed_at).abs() < LOOP_WINDOW
     }
 
     /// Returns `Set-Cookie` values that remove the recorded logins, including expired ones: if the
@@ -87,22 +109,21 @@ impl Attempt for RecentLogin {
         self.completed_at.saturating_add(LIFETIME)
     }
 
-    /// `whether it is repeated ‖ completion, Unix seconds ‖ return_to`
+    /// `logins before, and whether it is repeated in the lowest bit ‖ completion, Unix seconds ‖ return_to`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let is_repeated = [u8::from(self.is_repeated)];
+        let flags = [self.before << 1 | u8::from(self.is_repeated)];
         let return_to = self.return_to.as_str().as_bytes();
-        Some(Zeroizing::new(
-            [&is_repeated[..], &encode_time(self.completed_at), return_to].concat(),
-        ))
+        Some(Zeroizing::new([&flags[..], &encode_time(self.completed_at), return_to].concat()))
     }
 
     fn decode(id: &str, content: &[u8]) -> Option<Self> {
-        let (is_repeated, rest) = content.split_first()?;
+        let (flags, rest) = content.split_first()?;
         let (completed_at, return_to) = decode_time(rest)?;
         Some(Self {
             id: id.to_owned(),
             completed_at,
-            is_repeated: *is_repeated != 0,
+            is_repeated: flags & 1 != 0,
+            before: (flags >> 1).min(MAX_IN_A_ROW),
             return_to: ReturnTo::parse(std::str::from_utf8(return_to).ok()?)?,
         })
     }

@@ -6,6 +6,7 @@ use crate::token::{
     CLOCK_SKEW, Claims, Expectations, Grant, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal,
     TokenError, TokenSource,
 };
+use crate::util::diagnosis::CheckError as _;
 
 /// The claims of verified tokens.
 #[derive(Debug)]
@@ -60,7 +61,8 @@ impl Sessions {
         };
         let id_subject = id_token.as_ref().map(|verified| verified.subject.as_str());
         if id_subject.or(expected_subject.as_deref()) != Some(principal.subject()) {
-            return Err(TokenError::InvalidClaim("sub"));
+            let expected = "the user of the ID token, or of the session";
+            return Err(TokenError::InvalidClaim("sub").failed("sub", expected, "another user"));
         }
         Ok(Verified { principal, id_claims: id_token.map(|verified| verified.claims) })
     }

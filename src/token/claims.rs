@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
 use super::TokenError;
+use crate::util::diagnosis::{CheckError as _, ShownClaim};
 
 /// Default tolerance for an issuer's clock that is ahead of ours.
 pub(crate) const CLOCK_SKEW: Duration = Duration::seconds(60);
@@ -29,8 +30,19 @@ impl Claims {
         self.get(name).is_some()
     }
 
-    fn get(&self, name: &str) -> Option<&Value> {
+    /// A claim that is present.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// A claim, for the log.
+    pub(super) fn shown(&self, name: &str) -> ShownClaim<'_> {
+        ShownClaim(self.get(name))
+    }
+
+    /// The error of a claim that is absent, or not as `expected`.
+    pub(super) fn invalid(&self, name: &'static str, expected: &str) -> TokenError {
+        TokenError::invalid_claim(name, expected, self.get(name))
     }
 
     /// A string claim, if present.
@@ -38,7 +50,7 @@ impl Claims {
         match self.get(name) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(TokenError::InvalidClaim(name)),
+            Some(_) => Err(self.invalid(name, "a string")),
         }
     }
 
@@ -46,10 +58,10 @@ impl Claims {
     /// fraction, within the range of dates.
     pub(crate) fn date(&self, name: &'static str) -> Result<Option<OffsetDateTime>, TokenError> {
         let Some(value) = self.get(name) else { return Ok(None) };
-        let seconds = value.as_f64().ok_or(TokenError::InvalidClaim(name))?;
+        let seconds = value.as_f64().ok_or_else(|| self.invalid(name, "a number"))?;
         const YEAR_10000: f64 = 253_402_300_800.0;
         if !(0.0..YEAR_10000).contains(&seconds) {
-            return Err(TokenError::InvalidClaim(name));
+            return Err(self.invalid(name, "a number of seconds since 1970"));
         }
         let since_epoch = Duration::saturating_seconds_f64(seconds);
         Ok(Some(OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch)))
@@ -57,14 +69,14 @@ impl Claims {
 
     /// The audiences: a string or an array of strings; none if absent (RFC 7519 section 4.1.3).
     pub(crate) fn audiences(&self) -> Result<Vec<&str>, TokenError> {
+        let not_texts = || self.invalid("aud", "a string or an array of strings");
         match self.get("aud") {
             None => Ok(Vec::new()),
             Some(Value::String(one)) => Ok(vec![one]),
-            Some(Value::Array(several)) => several
-                .iter()
-                .map(|audience| audience.as_str().ok_or(TokenError::InvalidClaim("aud")))
-                .collect(),
-            Some(_) => Err(TokenError::InvalidClaim("aud")),
+            Some(Value::Array(several)) => {
+                several.iter().map(|audience| audience.as_str().ok_or_else(not_texts)).collect()
+            }
+            Some(_) => Err(not_texts()),
         }
     }
 
@@ -76,11 +88,33 @@ impl Claims {
         leeway: Duration,
     ) -> Result<(), TokenError> {
         for name in ["iat", "nbf"] {
-            if self.date(name)?.is_some_and(|start| now.saturating_add(leeway) < start) {
-                return Err(TokenError::NotYetValid);
+            let limit = now.saturating_add(leeway);
+            if let Some(start) = self.date(name)?
+                && limit < start
+            {
+                let expected = format_args!("at most {limit}, by the clock of this server");
+                return Err(TokenError::NotYetValid.failed(name, expected, start));
             }
         }
         Ok(())
+    }
+
+    /// The date `exp`, which must be present and ahead.
+    pub(super) fn check_expiry(&self, now: OffsetDateTime) -> Result<OffsetDateTime, TokenError> {
+        let expires_at = self.date("exp")?.ok_or_else(|| self.invalid("exp", "a number"))?;
+        if now >= expires_at { Err(expired(expires_at, now)) } else { Ok(expires_at) }
+    }
+
+    /// The error of a token of another type than `expected`.
+    pub(super) fn wrong_type(&self, typ: Option<&str>, expected: &str) -> TokenError {
+        let found = match self.kind(typ) {
+            TokenKind::Access => "an access token",
+            TokenKind::Id => "an ID token",
+            TokenKind::IdpInitiatedLogin => "the token of an IdP-initiated login",
+            TokenKind::Logout => "a logout token",
+            TokenKind::Other => "a token whose `typ` is unknown, or contradicts its claims",
+        };
+        TokenError::WrongTokenType.failed("token type", expected, found)
     }
 
     /// The strings of an array; none if it is absent or another type.
@@ -154,6 +188,12 @@ impl<'de> Deserialize<'de> for Claims {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Map::deserialize(from).map(Self::new)
     }
+}
+
+/// The error of a token that has expired.
+pub(super) fn expired(expires_at: OffsetDateTime, now: OffsetDateTime) -> TokenError {
+    let expected = format_args!("later than {now}, by the clock of this server");
+    TokenError::Expired.failed("exp", expected, expires_at)
 }
 
 fn as_owned_text(value: &Value) -> Option<String> {

@@ -4,11 +4,11 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::Algorithm;
 use time::OffsetDateTime;
 
 use super::claims::{CLOCK_SKEW, TokenKind};
-use super::{Claims, RemoteKeys, TokenError, TokenSource};
+use super::{Algorithm, Claims, RemoteKeys, TokenError, TokenSource};
+use crate::util::diagnosis::{CheckError as _, Shown};
 
 /// What an ID token must contain.
 #[derive(Debug)]
@@ -58,45 +58,48 @@ impl IdTokenExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<String, TokenError> {
         if claims.text("iss")? != Some(self.issuer) {
-            return Err(TokenError::InvalidIssuer);
+            let found = claims.shown("iss");
+            return Err(TokenError::InvalidIssuer.failed("iss", Shown(self.issuer), found));
         }
         // Without nonce and hashes, a refreshed ID token does not identify its type.
         let unmarked_refresh = matches!(self.grant, Grant::RefreshToken { .. })
             && claims.kind(typ) == TokenKind::Access
             && typ.is_none_or(|typ| typ.eq_ignore_ascii_case("jwt"));
         if claims.kind(typ) != TokenKind::Id && !unmarked_refresh {
-            return Err(TokenError::WrongTokenType);
+            return Err(claims.wrong_type(typ, "an ID token"));
         }
         // Additional audiences are not trusted.
+        let for_another = |name| {
+            let expected = format_args!("only {}", Shown(self.client_id));
+            TokenError::InvalidAudience.failed(name, expected, claims.shown(name))
+        };
         if claims.audiences()? != [self.client_id] {
-            return Err(TokenError::InvalidAudience);
+            return Err(for_another("aud"));
         }
         if claims.text("azp")?.is_some_and(|azp| azp != self.client_id) {
-            return Err(TokenError::InvalidAudience);
+            return Err(for_another("azp"));
         }
-        if now >= claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))? {
-            return Err(TokenError::Expired);
-        }
-        claims.date("iat")?.ok_or(TokenError::InvalidClaim("iat"))?;
+        claims.check_expiry(now)?;
+        claims.date("iat")?.ok_or_else(|| claims.invalid("iat", "a number"))?;
         claims.check_not_before(now, CLOCK_SKEW)?;
         let subject = claims.text("sub")?.unwrap_or_default();
         if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
-            return Err(TokenError::InvalidClaim("sub"));
+            return Err(claims.invalid("sub", "1 to 255 ASCII characters"));
         }
         match self.grant {
             Grant::AuthorizationCode { nonce } => {
-                let found = claims.text("nonce")?.ok_or(TokenError::InvalidClaim("nonce"))?;
-                equal(found, nonce).ok_or(TokenError::InvalidClaim("nonce"))?;
+                let found = claims.text("nonce")?.unwrap_or_default();
+                equal(found, nonce).ok_or_else(|| claims.invalid("nonce", "that of this login"))?;
             }
             Grant::RefreshToken { subject: before } if before != subject => {
-                return Err(TokenError::InvalidClaim("sub"));
+                return Err(claims.invalid("sub", "the user of the session"));
             }
             Grant::RefreshToken { .. } => {}
         }
         if let Some(at_hash) = claims.text("at_hash")? {
             left_half_hash(self.access_token, algorithm)
                 .and_then(|wanted| equal(at_hash, &wanted))
-                .ok_or(TokenError::InvalidClaim("at_hash"))?;
+                .ok_or_else(|| claims.invalid("at_hash", "the hash of the access token"))?;
         }
         Ok(subject.to_owned())
     }
@@ -112,7 +115,6 @@ fn left_half_hash(access_token: &str, algorithm: Algorithm) -> Option<String> {
         Algorithm::RS256 | Algorithm::PS256 | Algorithm::ES256 => &SHA256,
         Algorithm::RS384 | Algorithm::PS384 | Algorithm::ES384 => &SHA384,
         Algorithm::RS512 | Algorithm::PS512 | Algorithm::EdDSA => &SHA512,
-        _ => return None,
     };
     let hash = digest(hash, access_token.as_bytes());
     Some(URL_SAFE_NO_PAD.encode(hash.as_ref().get(..hash.as_ref().len() / 2)?))

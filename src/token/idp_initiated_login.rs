@@ -9,6 +9,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::claims::{CLOCK_SKEW, TokenKind};
 use super::{Claims, RemoteKeys, TokenError, TokenSource};
+use crate::util::diagnosis::{CheckError as _, OneOf, Shown};
 
 /// These tokens are valid for minutes, and must be remembered until they expire.
 const MAX_LIFETIME: Duration = Duration::hours(1);
@@ -89,34 +90,38 @@ impl IdpInitiatedLoginExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<IdpInitiatedLogin, TokenError> {
         if claims.kind(typ) != TokenKind::IdpInitiatedLogin || claims.has("client_id") {
-            return Err(TokenError::WrongTokenType);
+            let expected = "the token of an IdP-initiated login, without `sub` and `client_id`";
+            return Err(claims.wrong_type(typ, expected));
         }
         let issuer = claims.text("iss")?;
-        if !self.issuers.is_empty() && !self.issuers.iter().any(|one| issuer == Some(one)) {
-            return Err(TokenError::InvalidIssuer);
+        let is_issuer = |allowed: &String| issuer == Some(allowed);
+        if !self.issuers.is_empty() && !self.issuers.iter().any(is_issuer) {
+            let (expected, found) = (OneOf(self.issuers), claims.shown("iss"));
+            return Err(TokenError::InvalidIssuer.failed("iss", expected, found));
         }
         let audiences = claims.audiences()?;
         if !audiences.is_empty() && !audiences.contains(&self.client_id) {
-            return Err(TokenError::InvalidAudience);
+            let (expected, found) = (Shown(self.client_id), claims.shown("aud"));
+            return Err(TokenError::InvalidAudience.failed("aud", expected, found));
         }
-        let expires_at = claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))?;
         let issued_at = claims.date("iat")?.unwrap_or(now);
-        if now >= expires_at {
-            return Err(TokenError::Expired);
-        }
+        let expires_at = claims.check_expiry(now)?;
         if expires_at > issued_at.min(now).saturating_add(MAX_LIFETIME) {
-            return Err(TokenError::InvalidClaim("exp"));
+            return Err(claims.invalid("exp", "at most an hour after `iat` and now"));
         }
         claims.check_not_before(now, CLOCK_SKEW)?;
         let text = |name| Ok::<_, TokenError>(claims.text(name)?.filter(|text| !text.is_empty()));
         let selector = |name| match text(name)? {
-            Some(id) if id.len() > MAX_TEXT_BYTES => Err(TokenError::InvalidClaim(name)),
+            Some(id) if id.len() > MAX_TEXT_BYTES => {
+                Err(claims.invalid(name, "at most 320 characters"))
+            }
             id => Ok(id.map(str::to_owned)),
         };
         let connection_id = selector("connection_id")?;
         let organization_id = selector("organization_id")?;
         if connection_id.is_none() && organization_id.is_none() {
-            return Err(TokenError::InvalidClaim("connection_id"));
+            let expected = "a string, unless there is an `organization_id`";
+            return Err(claims.invalid("connection_id", expected));
         }
         // The hint is optional, so an invalid one is omitted.
         let login_hint = text("login_hint")?.filter(|hint| hint.len() <= MAX_TEXT_BYTES);

@@ -1,13 +1,13 @@
 //! The compact serialization of a signed token (RFC 7515 section 7.1), parsed strictly.
 
-use std::str::FromStr as _;
+use std::fmt::Display;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value};
 
-use super::{Claims, TokenError};
+use super::{Algorithm, Claims, TokenError};
+use crate::util::diagnosis::{CheckError as _, Shown};
 use crate::util::json::parse_object;
 
 /// Longer tokens from clients are rejected unparsed.
@@ -40,13 +40,17 @@ impl<'a> CompactJws<'a> {
         known: Option<&KnownHeader>,
     ) -> Result<Self, TokenError> {
         if token.len() > max_bytes {
-            return Err(TokenError::Malformed);
+            let found = format_args!("{} bytes; at most {max_bytes} are read", token.len());
+            return Err(malformed(found));
         }
-        let (signing_input, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(TokenError::Malformed)?;
-        if payload.contains('.') {
-            return Err(TokenError::Malformed);
-        }
+        let mut segments = token.split('.');
+        let (Some(header), Some(payload), Some(signature), None) =
+            (segments.next(), segments.next(), segments.next(), segments.next())
+        else {
+            let found = format_args!("{}; opaque tokens have one", token.split('.').count());
+            return Err(malformed(found));
+        };
+        let signing_input = token.get(..header.len() + 1 + payload.len()).unwrap_or_default();
         let known = known.filter(|known| known.text == header);
         Ok(Self {
             header_text: header,
@@ -69,7 +73,15 @@ impl<'a> CompactJws<'a> {
 
     /// The claims. Call it after the signature was verified.
     pub(crate) fn claims(&self) -> Result<Claims, TokenError> {
-        parse_object(&decode(self.payload)?).map(Claims::new).map_err(|_| TokenError::Malformed)
+        parse_object(&decode(self.payload)?)
+            .map(Claims::new)
+            .map_err(|_| malformed("a payload that is no JSON object, or repeats a member"))
+    }
+
+    /// The issuer that the token names, for the log only: anyone may have written it.
+    pub(super) fn unverified_issuer(&self) -> Option<String> {
+        let payload = URL_SAFE_NO_PAD.decode(self.payload).ok()?;
+        Some(parse_object(&payload).ok()?.get("iss")?.as_str()?.to_owned())
     }
 }
 
@@ -90,19 +102,24 @@ pub(crate) struct JoseHeader {
 
 impl JoseHeader {
     fn parse(json: &[u8]) -> Result<Self, TokenError> {
-        let members = parse_object(json).map_err(|_| TokenError::Malformed)?;
+        let members = parse_object(json)
+            .map_err(|_| malformed("a header that is no JSON object, or repeats a member"))?;
         // No extension is supported, so `crit` is rejected (RFC 7515 section 4.1.11), as is `b64`
         // (RFC 7797).
         if members.contains_key("crit") || members.contains_key("b64") {
-            return Err(TokenError::Malformed);
+            return Err(malformed("`crit` or `b64` in the header"));
         }
-        let algorithm = text(&members, "alg")?.ok_or(TokenError::Malformed)?;
+        let algorithm =
+            text(&members, "alg")?.ok_or_else(|| malformed("no `alg` in the header"))?;
         let key_id = text(&members, "kid")?;
         if key_id.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
-            return Err(TokenError::Malformed);
+            return Err(malformed("a `kid` of more than 256 bytes"));
         }
         Ok(Self {
-            algorithm: Algorithm::from_str(&algorithm).map_err(|_| TokenError::InvalidAlgorithm)?,
+            algorithm: Algorithm::parse(&algorithm).ok_or_else(|| {
+                let expected = "an asymmetric algorithm of RFC 7518";
+                TokenError::InvalidAlgorithm.failed("alg", expected, Shown(&algorithm))
+            })?,
             key_id,
             typ: text(&members, "typ")?,
         })
@@ -113,13 +130,21 @@ fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, Toke
     match members.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(TokenError::Malformed),
+        Some(_) => Err(malformed("`alg`, `kid` or `typ` that is no string")),
     }
+}
+
+/// The error of what is no signed token.
+pub(super) fn malformed(found: impl Display) -> TokenError {
+    let expected = "three canonical base64url segments with JSON objects in them (RFC 7515)";
+    TokenError::Malformed.failed("format", expected, found)
 }
 
 /// Decodes unpadded, canonical base64url only.
 fn decode(segment: &str) -> Result<Vec<u8>, TokenError> {
-    URL_SAFE_NO_PAD.decode(segment).map_err(|_| TokenError::Malformed)
+    URL_SAFE_NO_PAD
+        .decode(segment)
+        .map_err(|_| malformed("a segment that is no canonical base64url"))
 }
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use jsonwebtoken::Algorithm;
 use jsonwebtoken::jwk::Jwk;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::TokenError;
 use super::jws::{CompactJws, JoseHeader};
 use super::verifying_key::{UnusableKey, VerifyingKey};
+use super::{Algorithm, TokenError};
 use crate::util::telemetry;
 
 const MAX_KEYS: usize = 100;

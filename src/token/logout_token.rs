@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::claims::{CLOCK_SKEW, TokenKind};
 use super::{Claims, RemoteKeys, TokenError, TokenSource};
+use crate::util::diagnosis::{CheckError as _, Shown};
 
 /// Longer names are rejected.
 const MAX_TOKEN_ID_BYTES: usize = 256;
@@ -50,20 +51,19 @@ impl LogoutExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<LoggedOut, TokenError> {
         if claims.text("iss")? != Some(self.issuer) {
-            return Err(TokenError::InvalidIssuer);
+            let found = claims.shown("iss");
+            return Err(TokenError::InvalidIssuer.failed("iss", Shown(self.issuer), found));
         }
         // A nonce would make it an ID token too.
         if claims.kind(typ) != TokenKind::Logout || claims.has("nonce") {
-            return Err(TokenError::WrongTokenType);
+            return Err(claims.wrong_type(typ, "a logout token, without `nonce`"));
         }
         if claims.audiences()? != [self.client_id] {
-            return Err(TokenError::InvalidAudience);
+            let expected = format_args!("only {}", Shown(self.client_id));
+            return Err(TokenError::InvalidAudience.failed("aud", expected, claims.shown("aud")));
         }
-        let expires_at = claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))?;
-        if now >= expires_at {
-            return Err(TokenError::Expired);
-        }
-        let issued_at = claims.date("iat")?.ok_or(TokenError::InvalidClaim("iat"))?;
+        let expires_at = claims.check_expiry(now)?;
+        let issued_at = claims.date("iat")?.ok_or_else(|| claims.invalid("iat", "a number"))?;
         claims.check_not_before(now, CLOCK_SKEW)?;
         if !claims
             .members()
@@ -71,18 +71,17 @@ impl LogoutExpectations<'_> {
             .and_then(|all| all.get(EVENT))
             .is_some_and(Value::is_object)
         {
-            return Err(TokenError::InvalidClaim("events"));
+            return Err(claims.invalid("events", "an object with the logout event"));
         }
         let name = |name| {
             Ok::<_, TokenError>(claims.text(name)?.filter(|id| !id.is_empty()).map(str::to_owned))
         };
         let (session_id, subject) = (name("sid")?, name("sub")?);
         if session_id.is_none() && subject.is_none() {
-            return Err(TokenError::InvalidClaim("sub"));
+            return Err(claims.invalid("sub", "a string, unless there is a `sid`"));
         }
-        let token_id = name("jti")?
-            .filter(|id| id.len() <= MAX_TOKEN_ID_BYTES)
-            .ok_or(TokenError::InvalidClaim("jti"))?;
+        let token_id = name("jti")?.filter(|id| id.len() <= MAX_TOKEN_ID_BYTES);
+        let token_id = token_id.ok_or_else(|| claims.invalid("jti", "at most 256 characters"))?;
         Ok(LoggedOut { session_id, subject, token_id, issued_at, expires_at })
     }
 }

@@ -42,6 +42,7 @@
 //! [RFC 8725]: https://www.rfc-editor.org/rfc/rfc8725
 //! [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068
 
+mod algorithm;
 mod claims;
 mod id_token;
 mod idp_initiated_login;
@@ -59,12 +60,18 @@ mod vectors;
 mod verifier;
 mod verifying_key;
 
+use std::fmt::Display;
+
+use serde_json::Value;
+
+use crate::util::diagnosis::{CheckError, ClaimType};
+
+pub use self::algorithm::Algorithm;
 pub use self::idp_initiated_login::IdpInitiatedLogin;
 pub use self::principal::{Credential, Principal};
 pub use self::verifier::{
     ExternalIssuer, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder,
 };
-pub use jsonwebtoken::Algorithm;
 
 pub(crate) use self::claims::{CLOCK_SKEW, Claims};
 pub(crate) use self::id_token::{Grant, IdTokenExpectations};
@@ -144,11 +151,26 @@ impl TokenError {
         }
     }
 
+    /// A claim that is absent or of another type. Its value is never logged.
+    pub(crate) fn invalid_claim(
+        name: &'static str,
+        expected: impl Display,
+        found: Option<&Value>,
+    ) -> Self {
+        Self::InvalidClaim(name).failed(name, expected, ClaimType(found))
+    }
+
     /// The claim that is missing or invalid. Its value is never logged.
     pub(crate) fn claim(self) -> Option<&'static str> {
         match self {
             Self::InvalidClaim(name) => Some(name),
             _ => None,
         }
+    }
+}
+
+impl CheckError for TokenError {
+    fn code(&self) -> &'static str {
+        self.name()
     }
 }

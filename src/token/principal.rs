@@ -61,10 +61,10 @@ impl Principal {
     ) -> Result<Self, TokenError> {
         let present = |name: &'static str| Ok::<_, TokenError>(claims.text(name)?.map(|_| name));
         let client_claim = present("client_id")?.or(present("azp")?);
-        let subject_claim =
-            present("sub")?.or(client_claim).ok_or(TokenError::InvalidClaim("sub"))?;
+        let no_subject = || claims.invalid("sub", "the user's or the client's ID");
+        let subject_claim = present("sub")?.or(client_claim).ok_or_else(no_subject)?;
         if claims.text(subject_claim)?.is_none_or(str::is_empty) {
-            return Err(TokenError::InvalidClaim("sub"));
+            return Err(no_subject());
         }
         claims.text("sid")?;
         let mut organization_claim = None;
@@ -78,7 +78,7 @@ impl Principal {
             scopes: claims.scopes(),
             roles: claims.strings("roles"),
             permissions: claims.strings("permissions"),
-            expires_at: claims.date("exp")?.ok_or(TokenError::InvalidClaim("exp"))?,
+            expires_at: claims.date("exp")?.ok_or_else(|| claims.invalid("exp", "a number"))?,
             claims,
             session: None,
             revocable: OnceLock::new(),

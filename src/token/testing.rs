@@ -12,25 +12,13 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use jsonwebtoken::Algorithm;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use super::Algorithm;
 use crate::clock::ManualClock;
 use crate::http_client::{HttpClient, HttpClientError};
-
-pub(super) const ASYMMETRIC: [Algorithm; 9] = [
-    Algorithm::RS256,
-    Algorithm::RS384,
-    Algorithm::RS512,
-    Algorithm::PS256,
-    Algorithm::PS384,
-    Algorithm::PS512,
-    Algorithm::ES256,
-    Algorithm::ES384,
-    Algorithm::EdDSA,
-];
 
 pub(super) const ISSUER: &str = "https://acme.test";
 pub(super) const AUDIENCE: &str = "skc_1";
@@ -130,7 +118,7 @@ impl TestKey {
     pub(super) fn jwk(&self, kid: &str) -> Value {
         let mut jwk = self.bare_jwk();
         jwk["kid"] = kid.into();
-        jwk["alg"] = json!(self.algorithm());
+        jwk["alg"] = json!(self.algorithm().name());
         jwk["use"] = "sig".into();
         jwk
     }
@@ -174,7 +162,7 @@ impl TestKey {
     }
 
     pub(super) fn token(&self, kid: &str, payload: impl AsRef<[u8]>) -> String {
-        let header = json!({"alg": self.algorithm(), "kid": kid, "typ": "JWT"});
+        let header = json!({"alg": self.algorithm().name(), "kid": kid, "typ": "JWT"});
         self.token_of(header.to_string(), payload)
     }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::jws::CompactJws;
 use super::key_set::KeySet;
-use super::testing::ASYMMETRIC;
+
 use super::{Algorithm, TokenError};
 
 const SYMMETRIC: &str = "symmetric";
@@ -39,7 +39,7 @@ impl Vector {
     }
 
     fn verify(&self) -> Result<(), TokenError> {
-        let keys = KeySet::parse(self.key_set.to_string().as_bytes(), &ASYMMETRIC).unwrap();
+        let keys = KeySet::parse(self.key_set.to_string().as_bytes(), &Algorithm::ALL).unwrap();
         keys.verify(&CompactJws::parse(&self.token)?).map(drop)
     }
 
@@ -144,10 +144,10 @@ fn wycheproof_json_web_signature() {
     let expected = Counts {
         accepted: 32,
         invalid: BTreeMap::from([
-            ("invalid_algorithm", 11),
-            ("malformed", 31),
+            ("invalid_algorithm", 28),
+            ("malformed", 26),
             ("invalid_signature", 295),
-            ("no_matching_key", 18),
+            ("no_matching_key", 6),
         ]),
         rejected_by_design: BTreeMap::from([
             (KEY_FOR_ANOTHER_ALGORITHM, 2),
@@ -166,10 +166,10 @@ fn wycheproof_json_web_crypto() {
     let expected = Counts {
         accepted: 2,
         invalid: BTreeMap::from([
-            ("invalid_algorithm", 2),
+            ("invalid_algorithm", 9),
             ("malformed", 24),
             ("invalid_signature", 9),
-            ("no_matching_key", 10),
+            ("no_matching_key", 3),
         ]),
         rejected_by_design: BTreeMap::from([(SYMMETRIC, 2)]),
     };
@@ -182,8 +182,8 @@ fn wycheproof_json_web_key() {
     let counts = Counts::of(wycheproof("json_web_key_test.json", ""));
     let expected = Counts {
         accepted: 1,
-        // Unusable keys are not in the set.
-        invalid: BTreeMap::from([("no_matching_key", 21)]),
+        // Unusable keys are not in the set; HMAC and ES512 are unknown.
+        invalid: BTreeMap::from([("invalid_algorithm", 11), ("no_matching_key", 10)]),
         rejected_by_design: BTreeMap::from([(SYMMETRIC, 4)]),
     };
     assert_eq!(counts, expected);
@@ -274,7 +274,7 @@ fn rfc_7520_keys() {
         let is_usable = |algorithm: &Algorithm| {
             KeySet::parse(set.as_bytes(), &[*algorithm]).unwrap().len() == 1
         };
-        let usable: Vec<_> = ASYMMETRIC.into_iter().filter(is_usable).collect();
+        let usable: Vec<_> = Algorithm::ALL.into_iter().filter(is_usable).collect();
         assert_eq!(usable, expected, "{file}");
     }
 }

@@ -7,6 +7,7 @@
 
 pub(crate) mod base64url;
 pub(crate) mod cache_control;
+pub(crate) mod diagnosis;
 pub(crate) mod email;
 pub(crate) mod fetch_metadata;
 pub(crate) mod hash;

@@ -36,6 +36,23 @@ pub(crate) fn rejected(reason: &'static str) {
     count!("tower_scalekit_rejections_total", "reason" => reason);
 }
 
+/// A check has rejected a request. Anyone can cause it: of each check, the level of all but one in a
+/// minute is `DEBUG`.
+pub(crate) fn check_failed(
+    reason: &'static str,
+    check: &'static str,
+    expected: &dyn Display,
+    found: &dyn Display,
+) {
+    if tracing::enabled!(target: TARGET, tracing::Level::WARN)
+        && should_log((reason, check), Duration::from_secs(60))
+    {
+        tracing::warn!(target: TARGET, reason, check, %expected, %found, "check_failed");
+    } else {
+        tracing::debug!(target: TARGET, reason, check, %expected, %found, "check_failed");
+    }
+}
+
 /// A CORS preflight was rejected. It carries no credentials, so a CORS layer must respond to it
 /// outside of the layers that require them.
 pub(crate) fn preflight_rejected() {
@@ -279,6 +296,30 @@ pub(crate) fn layer_around_login(path: &str) {
         path,
         "layer_around_login: RequireSession is around a route of its own login, so that a login \
          redirects to itself; call .merge(sessions.routes()) after .route_layer(RequireSession::new(..))"
+    );
+}
+
+/// `RequireSession` redirects to a login, but no route of its sessions exists in this process. Logged
+/// once.
+pub(crate) fn login_route_missing(path: &str) {
+    tracing::warn!(
+        target: TARGET,
+        path,
+        "login_route_missing: RequireSession redirects to the login, but no route of these sessions \
+         was created in this process; call .merge(sessions.routes()), unless something else serves \
+         the path"
+    );
+}
+
+/// Two `Sessions` have the same cookie, and cannot open each other's.
+pub(crate) fn cookie_of_several_sessions(cookie: &str) {
+    tracing::warn!(
+        target: TARGET,
+        cookie,
+        "cookie_of_several_sessions: this process has built two Sessions for one host and cookie \
+         name, with different secrets, names, environments or redirect URIs; each replaces the \
+         cookie of the other, so that logins repeat. Build them once and clone them, or give each \
+         its own cookie_name"
     );
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::WebhookSecret;
 use super::secret::BASE64;
+use crate::util::diagnosis::{CheckError, Shown};
 
 /// How far the sender's clock may be off, and how old a message may be, in seconds.
 const TOLERANCE: u64 = 300;
@@ -43,18 +44,22 @@ impl Kind {
         if found { Self::Interceptor } else { Self::Webhook }
     }
 
-    fn headers(self) -> [HeaderName; 3] {
+    fn headers(self) -> [&'static str; 3] {
         match self {
-            Self::Interceptor => [
-                HeaderName::from_static("interceptor-id"),
-                HeaderName::from_static("interceptor-timestamp"),
-                HeaderName::from_static("interceptor-signature"),
-            ],
-            Self::Webhook => [
-                HeaderName::from_static("webhook-id"),
-                HeaderName::from_static("webhook-timestamp"),
-                HeaderName::from_static("webhook-signature"),
-            ],
+            Self::Interceptor => {
+                ["interceptor-id", "interceptor-timestamp", "interceptor-signature"]
+            }
+            Self::Webhook => ["webhook-id", "webhook-timestamp", "webhook-signature"],
+        }
+    }
+
+    /// The other kind and its layer, for the log.
+    fn other(self) -> (Self, &'static str) {
+        match self {
+            Self::Interceptor => (Self::Webhook, "a webhook: use WebhookVerify::new here"),
+            Self::Webhook => {
+                (Self::Interceptor, "an interceptor request: use WebhookVerify::interceptor here")
+            }
         }
     }
 }
@@ -153,15 +158,19 @@ impl<'h> SignedHeaders<'h> {
         kind: Kind,
         now: OffsetDateTime,
     ) -> Result<Self, WebhookError> {
-        let [id, timestamp, signatures] = kind.headers().map(|name| only(headers, &name));
-        let (id, timestamp, signatures) = (id?, timestamp?, signatures?);
+        let [id_name, time_name, signature_name] = kind.headers();
+        let value = |name| only(headers, name, kind);
+        let (id, timestamp, signatures) =
+            (value(id_name)?, value(time_name)?, value(signature_name)?);
         if id.is_empty() || id.len() > MAX_ID_BYTES {
-            return Err(WebhookError::Malformed);
+            let found = format_args!("{} bytes", id.len());
+            return Err(WebhookError::Malformed.failed(id_name, "1 to 256 bytes", found));
         }
-        check_time(timestamp, now)?;
+        check_time(time_name, timestamp, now)?;
         let headers = Self { kind, id, timestamp, signatures };
         if headers.candidates().next().is_none() {
-            return Err(WebhookError::InvalidSignature);
+            let (expected, found) = ("v1, and 32 bytes in base64", "no such signature");
+            return Err(WebhookError::InvalidSignature.failed(signature_name, expected, found));
         }
         Ok(headers)
     }
@@ -195,29 +204,68 @@ impl<'h> SignedHeaders<'h> {
             }
         }
         match fits {
-            false => Err(WebhookError::InvalidSignature),
-            true if self.kind != Kind::from_body(body) => Err(WebhookError::WrongKind),
+            false => {
+                let [_, _, name] = self.kind.headers();
+                let expected = format_args!("a signature by one of {} secrets", secrets.len());
+                let found = format_args!(
+                    "{} by others, or of another body than the {} bytes that arrived: check that \
+                     the secret is that of this endpoint, and that nothing changes the body",
+                    self.candidates().count(),
+                    body.len()
+                );
+                Err(WebhookError::InvalidSignature.failed(name, expected, found))
+            }
+            true if self.kind != Kind::from_body(body) => {
+                let (expected, (_, found)) = (format_args!("{:?}", self.kind), self.kind.other());
+                Err(WebhookError::WrongKind.failed("body", expected, found))
+            }
             true => Ok(()),
         }
     }
 }
 
 /// The only value of a header.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h str, WebhookError> {
+fn only<'h>(
+    headers: &'h HeaderMap,
+    name: &'static str,
+    kind: Kind,
+) -> Result<&'h str, WebhookError> {
     let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => value.to_str().map_err(|_| WebhookError::Malformed),
-        _ => Err(WebhookError::Malformed),
-    }
+    let found = match (values.next(), values.next()) {
+        (Some(value), None) => match value.to_str() {
+            Ok(text) => return Ok(text),
+            Err(_) => "a value that is not ASCII",
+        },
+        (Some(_), Some(_)) => "several headers",
+        (None, _) => {
+            let (other, layer) = kind.other();
+            let is_other = other.headers().iter().all(|name| headers.contains_key(*name));
+            if is_other {
+                layer
+            } else {
+                "none: the request is not of Scalekit, or a proxy drops it"
+            }
+        }
+    };
+    Err(WebhookError::Malformed.failed(name, "one header", found))
 }
 
 /// Whole seconds in digits, within the tolerance in both directions.
-fn check_time(timestamp: &str, now: OffsetDateTime) -> Result<(), WebhookError> {
+fn check_time(
+    name: &'static str,
+    timestamp: &str,
+    now: OffsetDateTime,
+) -> Result<(), WebhookError> {
     let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
-    let seconds =
-        timestamp.parse::<i64>().ok().filter(|_| digits).ok_or(WebhookError::Malformed)?;
-    if now.unix_timestamp().abs_diff(seconds) > TOLERANCE {
-        return Err(WebhookError::TimestampOutsideTolerance);
+    let Some(seconds) = timestamp.parse::<i64>().ok().filter(|_| digits) else {
+        let expected = "seconds since 1970, in digits";
+        return Err(WebhookError::Malformed.failed(name, expected, Shown(timestamp)));
+    };
+    let age = now.unix_timestamp().saturating_sub(seconds);
+    if age.unsigned_abs() > TOLERANCE {
+        let expected = format_args!("within {TOLERANCE} s of the clock of this server");
+        let found = format_args!("{age} s before it: check the clock, and what delays deliveries");
+        return Err(WebhookError::TimestampOutsideTolerance.failed(name, expected, found));
     }
     Ok(())
 }
@@ -255,10 +303,16 @@ impl WebhookError {
     }
 }
 
+impl CheckError for WebhookError {
+    fn code(&self) -> &'static str {
+        self.name()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use base64::engine::general_purpose::STANDARD;
-    use http::HeaderValue;
+    use http::{HeaderName, HeaderValue};
     use serde_json::Value;
 
     use super::*;

@@ -1,13 +1,17 @@
 //! The examples as programs, with a sandbox of the test.
 
 mod agentkit;
+mod aws_lambda;
+mod grpc_service;
 mod headers;
+mod hyper_service;
 mod mcp;
 mod passwordless;
 mod postgres;
 mod quick_start;
 mod redis;
 mod running;
+mod sandbox;
 mod secrets;
 mod settings;
 mod setup;

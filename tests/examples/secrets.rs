@@ -26,8 +26,10 @@ fn every_example_is_tested() {
         let folder = entry.unwrap();
         if folder.path().join("main.rs").is_file() {
             let name = folder.file_name().into_string().unwrap();
-            // `postgres_store` calls no environment, and `quick_start` has no log.
+            // `postgres_store` calls no environment, `aws_lambda` and `quick_start` have no log.
             let sources = [
+                include_str!("aws_lambda.rs"),
+                include_str!("grpc_service.rs"),
                 include_str!("secrets.rs"),
                 include_str!("postgres.rs"),
                 include_str!("quick_start.rs"),

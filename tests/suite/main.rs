@@ -8,6 +8,7 @@ mod clocks;
 mod connect_account;
 mod connected_accounts;
 mod deprovisioning;
+mod diagnoses;
 mod directory_users;
 mod first_contact;
 mod grpc;

@@ -1,12 +1,207 @@
-//! Mistakes in the setup of an app, and what it responds.
+//! Mistakes in the setup of an app, and what it responds or logs. The guide on troubleshooting has a
+//! table of them.
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::{Method, StatusCode};
+use tower_scalekit::clock::ManualClock;
 use tower_scalekit::require_session::SessionRejection;
-use tower_scalekit::{RequireSession, Sessions};
+use tower_scalekit::sandbox::{LoginFailed, TokenFault};
+use tower_scalekit::{
+    RequireScope, RequireSession, RequireToken, Sandbox, Scalekit, Session, SessionSecret,
+    Sessions, WebhookVerify,
+};
 
-use crate::support::{FETCH, NAVIGATION, Reading as _, World, request, send};
+use crate::secrets::Captured;
+use crate::support::{FETCH, JANE, NAVIGATION, Reading as _, World, request, secret, send};
+use crate::webhooks::{secret as webhook_secret, signed};
+
+const GUIDE: &str = include_str!("../../src/docs/how_to/troubleshooting.md");
+
+/// The mistakes of the guide's table, and their messages.
+fn table() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let (_, section) = GUIDE.split_once("# Frequent mistakes").unwrap();
+    let section = section.split("\n# ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.strip_suffix("` |"));
+    rows.map(|row| row.split_once(" | `").unwrap())
+}
+
+/// Asserts that a message is the one in the guide.
+fn assert_explained(mistake: &str, message: &str) {
+    let row = table().find(|(known, _)| *known == mistake);
+    let (_, expected) = row.unwrap_or_else(|| panic!("{mistake} is not in the guide"));
+    assert!(message.contains(expected), "{mistake}: {expected} is not in: {message}");
+}
+
+#[test]
+fn every_mistake_of_the_guide_is_tested() {
+    let tests = include_str!("mistakes.rs");
+    assert!(table().count() >= 20);
+    for (mistake, _) in table() {
+        assert!(tests.contains(&format!("\"{mistake}\",")), "{mistake}");
+    }
+}
+
+/// Responds to a request, and returns the log.
+async fn log_of(app: &Router, request: http::Request<axum::body::Body>) -> (StatusCode, String) {
+    let log = Captured::default();
+    let _guard = log.subscribe();
+    let status = send(app, request).await.status();
+    (status, log.text())
+}
+
+#[tokio::test]
+async fn layers_that_are_missing_or_in_the_wrong_order_are_named() {
+    let world = World::new();
+    let pages =
+        Router::new().route("/", get(async |session: Session| session.user().email.clone()));
+    let (status, log) = log_of(&pages, request(Method::GET, "/", &[])).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_explained("A handler extracts a `Session`, and the layer is missing", &log);
+
+    let scoped = Router::new().route("/", get(async || "")).layer(RequireScope::all(["read"]));
+    let (status, log) = log_of(&scoped, request(Method::GET, "/", &[])).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_explained("`RequireScope` without a layer that identifies the user", &log);
+
+    let preflight = [("origin", "https://a.test"), ("access-control-request-method", "GET")];
+    let guarded = bearer(&world.sandbox);
+    let (status, log) = log_of(&guarded, request(Method::OPTIONS, "/", &preflight)).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_explained("The CORS layer is inside of the layer", &log);
+}
+
+#[test]
+fn settings_say_what_is_expected() {
+    let error = SessionSecret::new("short").unwrap_err().to_string();
+    assert_explained("The session secret is too short", &error);
+    let sandbox = Sandbox::new();
+    let sessions = Sessions::builder(sandbox.scalekit()).secret(secret(1));
+    let error = sessions.redirect_uri("http://app.example.com/auth/callback").build().unwrap_err();
+    assert_explained("The redirect URI is `http` in production", &error.to_string());
+    let scalekit = Scalekit::builder("https://acme.scalekit.dev/api", "skc_1", "s3cret");
+    let error = scalekit.http_client(sandbox.client()).build().unwrap_err().to_string();
+    assert_explained("The environment URL has a path", &error);
+    let error = sandbox.scalekit().token_verifier().build().unwrap_err().to_string();
+    assert_explained("A verifier has no audience", &error);
+}
+
+#[tokio::test]
+async fn a_redirect_uri_that_is_not_registered_is_named_by_the_environment() {
+    let sandbox = Sandbox::builder().loopback_redirects(false).build();
+    let sessions = Sessions::builder(sandbox.scalekit())
+        .secret(secret(1))
+        .redirect_uri("https://app.example.com/auth/callback")
+        .build()
+        .unwrap();
+    let login = request(Method::GET, "/login", &NAVIGATION);
+    let started = send(&sessions.routes(), login).await;
+    let rejected: LoginFailed = sandbox.log_in(started.location(), JANE).unwrap_err();
+    assert_explained("The redirect URI is not registered", &rejected.to_string());
+}
+
+#[tokio::test]
+async fn a_login_that_starts_under_another_name_of_the_host_is_explained() {
+    let world = World::new();
+    let started = world.browser().start_login("/login").await;
+    let callback = world.sandbox.log_in(&started, JANE).unwrap();
+    // The cookie of the login belongs to the other host.
+    let (status, log) =
+        log_of(&world.app, world.browser().request(Method::GET, &callback, &NAVIGATION)).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_explained(
+        "The browser starts the login under another name of the host, or the login's cookie is lost",
+        &log,
+    );
+}
+
+#[tokio::test]
+async fn a_session_secret_without_the_previous_one_is_named() {
+    let world = World::new();
+    let jane = world.logged_in(JANE).await;
+    let replaced = crate::support::app(&world.replica(|sessions| sessions.secret(secret(9))));
+    let (status, log) = log_of(&replaced, jane.request(Method::GET, "/me", &FETCH)).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_explained("The session secret was replaced, without the previous one", &log);
+}
+
+#[tokio::test]
+async fn a_wrong_client_secret_is_named() {
+    let world = World::new();
+    let (environment, id) = (world.sandbox.environment_url(), world.sandbox.client_id());
+    let scalekit = Scalekit::builder(environment, id, "wrong")
+        .http_client(world.sandbox.client())
+        .clock(world.sandbox.clock().clock())
+        .build()
+        .unwrap();
+    let sessions = Sessions::builder(scalekit)
+        .secret(secret(1))
+        .redirect_uri(world.sessions.redirect_uri())
+        .build()
+        .unwrap();
+    let mut browser = world.browser().at(&crate::support::app(&sessions));
+    let callback = world.sandbox.log_in(&browser.start_login("/login").await, JANE).unwrap();
+    let request = browser.request(Method::GET, &callback, &NAVIGATION);
+    let (status, log) = log_of(browser.app(), request).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_explained("The client secret is wrong, or of another environment", &log);
+}
+
+fn bearer(sandbox: &Sandbox) -> Router {
+    let layer = RequireToken::for_audience(&sandbox.scalekit(), "https://api.example.com");
+    Router::new().route("/", get(async || "in")).route_layer(layer.unwrap())
+}
+
+#[tokio::test]
+async fn tokens_that_are_not_for_the_api_are_explained() {
+    let world = World::new();
+    let (sandbox, app) = (&world.sandbox, bearer(&world.sandbox));
+    let tokens = sandbox.tokens();
+    let mut other_api = tokens.access_token_draft(JANE);
+    other_api.claims.insert("aud".into(), "https://other.example.com".into());
+    let elsewhere = Sandbox::builder().environment_url("https://other.scalekit.test").build();
+    let mut foreign = elsewhere.tokens().access_token_draft(JANE);
+    TokenFault::UnknownKeyId.apply(&mut foreign);
+    let bearer = |token: String| format!("Bearer {token}");
+    for (mistake, authorization) in [
+        ("The client sends the ID token", bearer(tokens.id_token(JANE, None))),
+        ("The client sends a token of another environment", bearer(tokens.sign_draft(&foreign))),
+        ("The token is for another API", bearer(tokens.sign_draft(&other_api))),
+        ("The machine client was created without an audience", bearer(tokens.m2m_token(&[]))),
+        ("The client sends the token without `Bearer`", tokens.access_token(JANE)),
+    ] {
+        let request = request(Method::GET, "/", &[("authorization", &authorization)]);
+        let (status, log) = log_of(&app, request).await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{mistake}");
+        assert_explained(mistake, &log);
+    }
+}
+
+#[tokio::test]
+async fn webhooks_that_do_not_verify_are_explained() {
+    const NOW: i64 = 1_900_000_000;
+    let now = time::OffsetDateTime::from_unix_timestamp(NOW).unwrap();
+    let layer = WebhookVerify::new(webhook_secret(1)).clock(ManualClock::at(now).clock());
+    let app = Router::new().route("/webhook", post(async || ())).route_layer(layer);
+    let mut changed = signed("webhook", "msg_1", NOW, "{}", 1);
+    *changed.body_mut() = "{ }".into();
+    for (mistake, request) in [
+        ("The secret is that of another webhook endpoint, or a layer changes the body", changed),
+        (
+            "The secret is that of another webhook endpoint, or a layer changes the body",
+            signed("webhook", "msg_1", NOW, "{}", 2),
+        ),
+        ("The clock of the server is wrong", signed("webhook", "msg_1", NOW + 3600, "{}", 1)),
+        (
+            "Interceptor requests are sent to a webhook endpoint",
+            signed("interceptor", "msg_1", NOW, "{}", 1),
+        ),
+    ] {
+        let (status, log) = log_of(&app, request).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{mistake}");
+        assert_explained(mistake, &log);
+    }
+}
 
 /// The layer is around the login, to which it redirects.
 fn around_the_login(sessions: &Sessions, layer: RequireSession) -> Router {
@@ -33,6 +228,8 @@ async fn a_login_behind_its_own_layer_is_500_instead_of_an_endless_redirect() {
             assert!(matches!(rejection, Some(SessionRejection::AroundOwnLogin)), "{rejection:?}");
         }
     }
+    let (_, log) = log_of(&app, request(Method::GET, "/login", &NAVIGATION)).await;
+    assert_explained("`RequireSession` is around its own login", &log);
     let page = send(&app, request(Method::GET, "/dashboard", &NAVIGATION)).await;
     assert!(page.location().starts_with("/login?"), "{}", page.location());
 }
@@ -58,4 +255,96 @@ async fn a_login_below_a_base_path_is_recognized_with_and_without_it() {
         let response = send(app, request(Method::GET, path, &NAVIGATION)).await;
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_login_without_routes_is_named_in_the_log_once() {
+    let log = Captured::default();
+    let _guard = log.subscribe();
+    let world = World::new();
+    let sessions = world.replica(|sessions| sessions.cookie_name("forgotten"));
+    let pages = Router::new()
+        .route("/dashboard", get(async || "dashboard"))
+        .route_layer(RequireSession::new(&sessions));
+    let navigate = async || send(&pages, request(Method::GET, "/dashboard", &NAVIGATION)).await;
+    assert!(navigate().await.location().starts_with("/login?"));
+    navigate().await;
+    let log = log.text();
+    assert_eq!(log.matches("login_route_missing").count(), 1, "{log}");
+    assert_explained("The routes are not merged: the login is 404", &log);
+}
+
+#[tokio::test]
+async fn routes_and_pages_of_different_sessions_end_the_loop_of_logins() {
+    let log = Captured::default();
+    let _guard = log.subscribe();
+    let world = World::new();
+    let other = world.replica(|sessions| sessions.secret(secret(9)));
+    assert_explained("The layer and the routes have different `Sessions`", &log.text());
+    let pages = Router::new()
+        .route("/dashboard", get(async || "dashboard"))
+        .route_layer(RequireSession::new(&other))
+        .merge(world.sessions.routes());
+    let mut browser = world.browser().at(&pages);
+    let mut logins = 0;
+    let rejected = loop {
+        let login = browser.open("/dashboard").await.location().to_owned();
+        // One chain of redirects, which has passed the environment.
+        let chain = [NAVIGATION[0], NAVIGATION[1], ("sec-fetch-site", "cross-site")];
+        let started = browser.send(Method::GET, &login, &chain).await;
+        if started.status() != StatusCode::FOUND {
+            break started;
+        }
+        // The environment knows the user: no interaction.
+        let callback = world.sandbox.log_in(started.location(), JANE).unwrap();
+        assert_eq!(browser.open(&callback).await.location(), "/dashboard");
+        logins += 1;
+    };
+    assert_eq!((logins, rejected.status()), (3, StatusCode::BAD_REQUEST));
+    let log = log.text();
+    let line = log.lines().find(|line| line.contains("redirect_loop")).unwrap();
+    assert!(line.contains("the layer around the page must have the same `Sessions`"), "{line}");
+    assert!(log.contains("session_cookie_unopened"), "{log}");
+    // The user may retry, and is not told forever.
+    browser.start_login("/login").await;
+}
+
+#[tokio::test]
+async fn sessions_that_share_a_secret_or_have_their_own_cookies_are_no_mistake() {
+    let log = Captured::default();
+    let _guard = log.subscribe();
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.cookie_name("shared"));
+    let rotated = world.replica(|sessions| {
+        sessions.cookie_name("shared").secret(secret(9)).previous_secret(secret(1))
+    });
+    let own = world.replica(|sessions| sessions.cookie_name("own").secret(secret(9)));
+    assert!(!log.text().contains("cookie_of_several_sessions"), "{}", log.text());
+    drop((rotated, own));
+}
+
+#[tokio::test]
+async fn a_session_cookie_that_is_lost_right_after_a_login_is_explained() {
+    let log = Captured::default();
+    let _guard = log.subscribe();
+    let world = World::new();
+    let name = world.sessions.cookie_name();
+    let mut replaced = world.logged_in(JANE).await;
+    replaced.plant(name, "another app's");
+    replaced.open("/login").await;
+    let line = |part: &str| log.text().lines().any(|line| line.contains(part));
+    assert!(
+        line("found=one that no secret opens: another app, or other `Sessions`"),
+        "{}",
+        log.text()
+    );
+    let mut dropped = world.logged_in(JANE).await;
+    dropped.forget(name);
+    dropped.log_in(&world.sandbox, JANE).await;
+    dropped.forget(name);
+    dropped.open("/login").await;
+    assert!(
+        line("found=none, for the second time: the browser does not store it"),
+        "{}",
+        log.text()
+    );
 }

@@ -89,7 +89,7 @@ async fn any_request_is_sent_with_the_same_token() {
         .deadline(Duration::from_secs(60));
     assert!(!format!("{request:?}").contains("Acme"));
     let response = request.send_raw().await.unwrap();
-    assert_eq!(response.status(), StatusCode::NOT_FOUND, "whatever the status");
+    assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED, "whatever the status");
     let sent = sent.lock().unwrap();
     assert!(sent[0].uri().path().ends_with("/oauth/token"));
     let request = sent.last().unwrap();
@@ -112,7 +112,8 @@ async fn the_user_of_an_own_login_page_is_serialized_as_the_reference_specifies(
     jane.given_name = Some("Jane".to_owned());
     // The sandbox does not implement such logins.
     let unknown = api.auth_requests().set_user("conn_1", "lri/1", &jane).await.unwrap_err();
-    assert!(matches!(unknown, ApiError::NotFound(_)), "{unknown}");
+    assert!(matches!(unknown, ApiError::Unavailable(_)), "{unknown}");
+    assert!(unknown.to_string().contains("the sandbox does not play POST "), "{unknown}");
     let sent = sent.lock().unwrap();
     let call = sent.last().unwrap();
     assert_eq!(call.uri().path(), "/api/v1/connections/conn_1/auth-requests/lri%2F1/user");

@@ -33,6 +33,25 @@ pub(super) fn response(
     let Some(resource) = decoded(resource) else {
         return ApiErrorResponse::invalid("the path is not UTF-8").response();
     };
+    let response = operation(environment, request, &resource);
+    match response.map(|response| (response.status(), response)) {
+        Some((status, response)) if status != StatusCode::METHOD_NOT_ALLOWED => response,
+        _ => not_played(request),
+    }
+}
+
+/// The response to an operation of the API that the sandbox does not have, or the API neither.
+fn not_played(request: &Request<Bytes>) -> Response<Bytes> {
+    let operation = format!("{} {}", request.method(), request.uri().path());
+    let message = format!("the sandbox does not play {operation}");
+    respond::api_error(StatusCode::NOT_IMPLEMENTED, 12, &message)
+}
+
+fn operation(
+    environment: &Environment,
+    request: &Request<Bytes>,
+    resource: &[String],
+) -> Option<Response<Bytes>> {
     let resource: Vec<_> = resource.iter().map(String::as_str).collect();
     let method = request.method();
     let get = |endpoint: &dyn Fn() -> ApiResult| {
@@ -47,7 +66,7 @@ pub(super) fn response(
     let post = |endpoint: &dyn Fn() -> ApiResult| {
         allow_methods(&[Method::POST], method, || respond(endpoint()))
     };
-    match resource.as_slice() {
+    Some(match resource.as_slice() {
         ["connections"] => get(&|| connections::list(environment, request)),
         ["organizations"] if method == Method::POST => {
             created(organizations::create(environment, request))
@@ -76,7 +95,7 @@ pub(super) fn response(
             Some((id, verb @ ("enable" | "disable"))) => {
                 patch(&|| connections::set_enabled(environment, organization, id, verb == "enable"))
             }
-            Some(_) => not_found(),
+            Some(_) => return None,
         },
         ["organizations", id, "portal_links"] => {
             put(&|| organizations::portal_link(environment, id, request))
@@ -89,7 +108,7 @@ pub(super) fn response(
             Some((id, verb @ ("enable" | "disable"))) => {
                 patch(&|| directories::set_enabled(environment, organization, id, verb == "enable"))
             }
-            Some(_) => not_found(),
+            Some(_) => return None,
         },
         ["organizations", organization, "directories", id, "users"] => {
             get(&|| directories::users(environment, organization, id, request))
@@ -105,13 +124,8 @@ pub(super) fn response(
         ["users", id, "sessions"] => get(&|| sessions::list(environment, id, request)),
         ["users", id, "sessions", "revoke"] => post(&|| sessions::revoke_all(environment, id)),
         resource => connected_accounts::response(environment, request, resource)
-            .or_else(|| tools::response(environment, request, resource))
-            .unwrap_or_else(not_found),
-    }
-}
-
-fn not_found() -> Response<Bytes> {
-    respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found")
+            .or_else(|| tools::response(environment, request, resource))?,
+    })
 }
 
 /// Result of an endpoint.

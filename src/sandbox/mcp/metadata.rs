@@ -10,12 +10,13 @@ use crate::sandbox::state::authorization::SCOPES;
 use crate::sandbox::state::clients::{AUTH_METHODS, GRANT_TYPES};
 
 pub(crate) fn document(environment: &Environment, id: &str) -> Response<Bytes> {
-    let (url, issuer, scopes) = {
+    let (url, issuer, scopes, has_documents) = {
         let state = environment.lock();
         let own = state.resources.get(id).map(|resource| resource.scopes.clone());
         let scopes: Vec<_> =
             SCOPES.map(str::to_owned).into_iter().chain(own.unwrap_or_default()).collect();
-        (state.environment_url.clone(), state.resource_issuer(id), scopes)
+        let has_documents = state.resources.clients.has_documents();
+        (state.environment_url.clone(), state.resource_issuer(id), scopes, has_documents)
     };
     let document = json!({
         "issuer": issuer,
@@ -29,7 +30,8 @@ pub(crate) fn document(environment: &Environment, id: &str) -> Response<Bytes> {
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": AUTH_METHODS,
         "authorization_response_iss_parameter_supported": true,
-        "client_id_metadata_document_supported": true,
+        // The sandbox fetches none.
+        "client_id_metadata_document_supported": has_documents,
     });
     respond::json(StatusCode::OK, &document)
 }

@@ -20,5 +20,5 @@ pub(crate) fn find(
             Some(AtResource { client: state.resources.clients.find(id, client_id)?, resource })
         }
     };
-    Ok(OAuthClient { client_id: client_id.to_owned(), at })
+    Ok(OAuthClient { client_id: client_id.to_owned(), at, machine: None })
 }

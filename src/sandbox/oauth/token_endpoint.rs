@@ -14,6 +14,7 @@ use crate::sandbox::respond;
 use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::{AtResource, OAuthClient};
 use crate::sandbox::state::grants::{GrantError, Redeemed};
+use crate::sandbox::state::machines::MachineClient;
 use crate::sandbox::state::token_faults::{TokenDraft, TokenKind};
 use crate::sandbox::tokens::{Binding, M2M_TOKEN_LIFETIME, Mint, Subject};
 use crate::secret::SecretString;
@@ -45,10 +46,15 @@ fn response(
         .indicates_resource(&form)
         .map_err(|reason| TokenEndpointError::new("invalid_target", reason))?;
     match form.get("grant_type") {
-        Some("client_credentials") => match &client.at {
-            None => Ok(client_credentials(environment, &form)),
-            Some(at) => machine_token(environment, &form, at, indicated),
+        Some("client_credentials") => match (&client.at, &client.machine) {
+            (Some(at), _) => machine_token(environment, &form, at, indicated),
+            (None, Some(machine)) => Ok(organization_machine_token(environment, &form, machine)),
+            (None, None) => Ok(client_credentials(environment, &form)),
         },
+        Some("authorization_code" | "refresh_token") if client.machine.is_some() => {
+            let reason = "a machine client has no users";
+            Err(TokenEndpointError::new("unauthorized_client", reason))
+        }
         Some("authorization_code" | "refresh_token")
             if client.at.is_some() && resource_id.is_none() =>
         {
@@ -88,11 +94,19 @@ fn authenticate_client(
         let state = environment.lock();
         // Machines of a resource may also use the environment's own endpoint.
         let resource_id = resource_id.or_else(|| state.resources.clients.resource_of(id));
-        client_auth::find(environment, &state, resource_id, id).map_err(|_| rejected())?
+        match state.machines.iter().find(|machine| machine.id == id && resource_id.is_none()) {
+            Some(machine) => {
+                OAuthClient { client_id: id.to_owned(), at: None, machine: Some(machine.clone()) }
+            }
+            None => {
+                client_auth::find(environment, &state, resource_id, id).map_err(|_| rejected())?
+            }
+        }
     };
-    let expected = match &client.at {
-        None => Some(&environment.client_secret),
-        Some(at) => at.client.secret.as_ref(),
+    let expected = match (&client.at, &client.machine) {
+        (Some(at), _) => at.client.secret.as_ref(),
+        (None, Some(machine)) => Some(&machine.secret),
+        (None, None) => Some(&environment.client_secret),
     };
     let secret_fits = match (secret, expected) {
         (None, None) => true,
@@ -222,6 +236,25 @@ fn client_credentials(environment: &Environment, form: &Parameters) -> Value {
     let mint = Mint::new(environment, &environment.lock());
     let scopes: Vec<_> = form.get("scope").unwrap_or("openid").split_ascii_whitespace().collect();
     let draft = mint.m2m_token(&environment.client_id, &scopes);
+    machine_response(&mint, draft, M2M_TOKEN_LIFETIME, &scopes)
+}
+
+/// The client-credentials grant of a machine of an organization: the scopes that it has and asks for.
+fn organization_machine_token(
+    environment: &Environment,
+    form: &Parameters,
+    machine: &MachineClient,
+) -> Value {
+    let asked: Option<Vec<_>> =
+        form.get("scope").map(|scope| scope.split_ascii_whitespace().collect());
+    let is_granted = |own: &&str| asked.as_ref().is_none_or(|asked| asked.contains(own));
+    let scopes: Vec<_> = machine.scopes.iter().map(String::as_str).filter(is_granted).collect();
+    let mint = Mint::new(environment, &environment.lock());
+    let mut draft = mint.m2m_token(&machine.id, &scopes);
+    draft.claims.insert("oid".to_owned(), json!(machine.organization_id));
+    if !machine.audience.is_empty() {
+        draft.claims.insert("aud".to_owned(), json!(machine.audience));
+    }
     machine_response(&mint, draft, M2M_TOKEN_LIFETIME, &scopes)
 }
 

@@ -3,6 +3,7 @@
 mod deliveries;
 mod gmail;
 mod outbox;
+mod settings;
 mod sso;
 
 use bytes::Bytes;
@@ -168,10 +169,6 @@ pub(crate) fn index(environment: &Environment, request: &Request<Bytes>) -> Resp
             Html::fill(include_str!("signed_in.html"), &[("name", Html::text(&user.name))])
         }
     };
-    let callbacks = state
-        .redirect_uris
-        .iter()
-        .map(|uri| Html::fill("<li><code>{{uri}}</code></li>", &[("uri", Html::text(uri))]));
     let loopback = match environment.settings.loopback_redirects {
         true => {
             "Any <code>http</code> address on <code>localhost</code>, <code>127.0.0.1</code> \
@@ -197,13 +194,13 @@ pub(crate) fn index(environment: &Environment, request: &Request<Bytes>) -> Resp
         .iter()
         .map(|connection| sso::identity_provider_row(connection, &state.users));
     let values = [
-        ("callbacks", Html::all(callbacks)),
         ("client_id", Html::text(&environment.client_id)),
         ("client_secret", Html::text(environment.client_secret.expose())),
         ("loopback", Html::fill(loopback, &[])),
         ("identity_providers", Html::all(identity_providers)),
         ("users", Html::all(users)),
         ("resources", Html::all(resources)),
+        ("settings", settings::rows(environment, &state)),
         ("signed_in", signed_in),
         ("url", Html::text(&state.environment_url)),
     ];

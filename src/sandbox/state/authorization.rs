@@ -2,6 +2,7 @@
 
 use crate::sandbox::parameters::{Parameters, with_query};
 use crate::sandbox::state::clients::Client;
+use crate::sandbox::state::machines::MachineClient;
 use crate::sandbox::state::resources::Resource;
 use crate::sandbox::state::users::SandboxUser;
 
@@ -101,6 +102,8 @@ pub(crate) struct OAuthClient {
     pub(crate) client_id: String,
     /// The resource, for its clients; `None` for the application.
     pub(crate) at: Option<AtResource>,
+    /// For a machine of an organization.
+    pub(crate) machine: Option<MachineClient>,
 }
 
 /// A client and its resource.

@@ -55,6 +55,11 @@ impl Clients {
         self.documents.insert(url.to_owned(), document);
     }
 
+    /// Whether a client may have the URL of a document as its ID.
+    pub(crate) fn has_documents(&self) -> bool {
+        !self.documents.is_empty()
+    }
+
     /// The resource that a client is registered at.
     pub(crate) fn resource_of(&self, client_id: &str) -> Option<&str> {
         Some(&self.registered.get(client_id)?.resource_id)

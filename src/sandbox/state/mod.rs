@@ -12,6 +12,7 @@ pub(crate) mod faults;
 pub(crate) mod grants;
 pub(crate) mod ids;
 pub(crate) mod keys;
+pub(crate) mod machines;
 pub(crate) mod mail;
 pub(crate) mod portal;
 pub(crate) mod resources;
@@ -36,6 +37,7 @@ use crate::sandbox::state::faults::EndpointFaults;
 use crate::sandbox::state::grants::{Grant, Grants};
 use crate::sandbox::state::ids::{new_id, random_token};
 use crate::sandbox::state::keys::{KeyRing, SigningKey};
+use crate::sandbox::state::machines::MachineClient;
 use crate::sandbox::state::mail::Passwordless;
 use crate::sandbox::state::portal::AdminPortal;
 use crate::sandbox::state::resources::Resources;
@@ -59,6 +61,7 @@ pub(crate) struct State {
     pub(crate) directories: Directories,
     pub(crate) webhooks: Webhooks,
     pub(crate) mail: Passwordless,
+    pub(crate) machines: Vec<MachineClient>,
     pub(crate) resources: Resources,
     pub(crate) consents: Consents,
     pub(crate) connected_accounts: SandboxConnectedAccounts,
@@ -84,6 +87,7 @@ impl State {
             connections: Connections::default(),
             webhooks: Webhooks::default(),
             mail: Passwordless::default(),
+            machines: Vec::new(),
             resources: Resources::seeded(),
             consents: Consents::default(),
             connected_accounts: SandboxConnectedAccounts::seeded(now),

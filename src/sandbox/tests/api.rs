@@ -167,11 +167,28 @@ async fn invalid_requests_are_rejected() {
         (Method::GET, format!("{sessions}?filter.status=frozen"), 400),
         (Method::GET, format!("{sessions}?filter.start_time=yesterday"), 400),
         (Method::GET, format!("{sessions}?{later_than_itself}"), 400),
-        (Method::POST, sessions.clone(), 405),
-        (Method::GET, "/nothing".to_owned(), 404),
+        (Method::POST, sessions.clone(), 501),
+        (Method::GET, "/nothing".to_owned(), 501),
     ] {
         let (status, body) = call(&sandbox, method, &target, &bearer).await;
         assert_eq!(status, expected, "{target}");
         assert!(body["code"].is_number() && body["message"].is_string(), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_operation_that_is_not_played_is_named() {
+    let sandbox = Sandbox::new();
+    let bearer = bearer(&sandbox).await;
+    for (method, target) in [
+        (Method::GET, "/roles"),
+        (Method::DELETE, "/users/usr_1"),
+        (Method::PUT, "/organizations"),
+        (Method::POST, "/organizations/org_1/connections"),
+    ] {
+        let (status, body) = call(&sandbox, method.clone(), target, &bearer).await;
+        let message = format!("the sandbox does not play {method} /api/v1{target}");
+        assert_eq!((status.as_u16(), &body["message"]), (501, &message.into()));
+        assert_eq!(call(&sandbox, method, target, "").await.0, StatusCode::UNAUTHORIZED);
     }
 }

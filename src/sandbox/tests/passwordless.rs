@@ -254,7 +254,7 @@ async fn invalid_requests_are_rejected() {
     assert!(mailer.sandbox.mail().outbox().is_empty());
     let target = "/passwordless/email/send";
     assert_eq!(call(&mailer.sandbox, Method::POST, target, "").await.0, 401);
-    assert_eq!(call(&mailer.sandbox, Method::GET, target, &mailer.bearer).await.0, 405);
+    assert_eq!(call(&mailer.sandbox, Method::GET, target, &mailer.bearer).await.0, 501);
 }
 
 #[tokio::test]

@@ -112,6 +112,37 @@ async fn dropping_the_server_closes_it_even_while_a_request_waits() {
 }
 
 #[tokio::test]
+async fn http_2_is_rejected_with_a_message() {
+    let server = Sandbox::new().serve(ANY_PORT).await.unwrap();
+    let mut stream = TcpStream::connect(server.local_addr()).await.unwrap();
+    // With a request behind it, which the server does not read.
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    stream.write_all(preface).await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut received = Vec::new();
+    stream.read_to_end(&mut received).await.unwrap();
+    // SETTINGS, then GOAWAY with HTTP_1_1_REQUIRED.
+    assert_eq!(received[..9], [0, 0, 0, 4, 0, 0, 0, 0, 0]);
+    assert_eq!((received[12], received[25]), (7, 0xd));
+    assert_eq!(usize::from(received[11]), received.len() - 18);
+    let message = String::from_utf8_lossy(&received[26..]);
+    assert!(message.contains("HTTP/1.1") && message.contains("gRPC"), "{message}");
+}
+
+#[tokio::test]
+async fn a_grpc_request_over_http_1_is_rejected_with_a_message() {
+    let server = Sandbox::new().serve(ANY_PORT).await.unwrap();
+    let address = server.local_addr();
+    let path = "POST /scalekit.v1.organizations.OrganizationService/ListOrganization HTTP/1.1";
+    let host = format!("host: {address}");
+    let response =
+        exchange_lines(address, &[path, &host, "content-type: application/grpc-web+proto"]).await;
+    assert!(response.starts_with("HTTP/1.1 501"), "{response}");
+    assert!(response.contains("grpc-status: 12"), "{response}");
+    assert!(response.contains("the gRPC API, which the typed clients"), "{response}");
+}
+
+#[tokio::test]
 async fn only_loopback_addresses_are_served() {
     let error = Sandbox::new().serve(([0, 0, 0, 0], 0).into()).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);

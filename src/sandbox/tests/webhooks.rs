@@ -329,14 +329,15 @@ async fn the_page_shows_deliveries_and_sends_one_again() {
     assert!(text(&get(&sandbox, &sandbox.environment_url(), "").await).contains("\"/deliveries\""));
 
     inbox.response_with(StatusCode::OK);
-    let post = async |site: &'static str, id: &str| {
+    let post_field = async |site: &'static str, field: (&str, &str)| {
         let request = Request::post(&url)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header("sec-fetch-site", site)
-            .body(Bytes::from(encoded(&[("message_id", id)])))
+            .body(Bytes::from(encoded(&[field])))
             .unwrap();
         sandbox.client().send(request).await.unwrap()
     };
+    let post = async |site, id: &str| post_field(site, ("message_id", id)).await;
     assert_eq!(post("cross-site", &id).await.status(), StatusCode::FORBIDDEN);
     assert_eq!(post("same-origin", "msg_1").await.status(), StatusCode::NOT_FOUND);
     assert_eq!(sandbox.webhooks().deliver_due().await, 0);
@@ -344,4 +345,13 @@ async fn the_page_shows_deliveries_and_sends_one_again() {
     assert_eq!((response.status(), location(&response)), (StatusCode::SEE_OTHER, "/deliveries"));
     assert_eq!(sandbox.webhooks().deliver_due().await, 1);
     assert!(text(&get(&sandbox, &url, "").await).contains("Delivered"));
+
+    // An event to try an endpoint with.
+    let event = ("event", "organization.updated");
+    assert_eq!(post_field("cross-site", event).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(post_field("same-origin", event).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(sandbox.webhooks().deliver_due().await, 1);
+    let body = sandbox.webhooks().deliveries().last().unwrap().body.clone();
+    let event = crate::webhook::WebhookEvent::parse(&body).unwrap();
+    assert_eq!(event.event_type(), "organization.updated");
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::sandbox::environment::Environment;
+use crate::sandbox::state::machines::{MachineClient, NewMachineClient};
 use crate::sandbox::state::sessions::SessionEnd;
 use crate::sandbox::state::users::{NewUser, SandboxOrganization, SandboxUser};
 
@@ -104,6 +105,28 @@ impl SandboxOrganizations<'_> {
         let mut organization = SandboxOrganization::new(name, domains);
         organization.made_at = Some(self.environment.now());
         self.environment.lock().add_organization(organization, ["CUSTOM", "OIDC"])
+    }
+
+    /// Adds a machine client of an organization (`org_…`), which gets tokens at `/oauth/token` by
+    /// the client-credentials grant.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::{NewMachineClient, Sandbox};
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let acme = sandbox.organizations().list().remove(0);
+    /// let client = NewMachineClient::new().audience("https://api.example.com").scopes(["read"]);
+    /// let client = sandbox.organizations().add_machine_client(&acme.id, client);
+    /// assert!(client.id.starts_with("m2morg_"));
+    /// ```
+    pub fn add_machine_client(
+        &self,
+        organization_id: &str,
+        client: NewMachineClient,
+    ) -> MachineClient {
+        let client = MachineClient::new(organization_id, client);
+        self.environment.lock().machines.push(client.clone());
+        client
     }
 }
 

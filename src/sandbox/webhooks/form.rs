@@ -1,17 +1,40 @@
-//! `POST /deliveries`: sends a message again.
+//! `POST /deliveries`: sends a message again, or an event to try an endpoint with.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use serde_json::json;
+use time::OffsetDateTime;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::pages;
-use crate::sandbox::respond::redirect;
+use crate::sandbox::respond::{redirect, timestamp};
+use crate::sandbox::state::State;
 
 const REJECTED: &str = "Nothing was sent";
+
+impl State {
+    /// The first organization was updated; nothing of it has changed.
+    fn emit_test_event(&mut self, now: OffsetDateTime) {
+        if let Some(first) = self.users.organizations.first() {
+            let data = json!({
+                "id": first.id,
+                "display_name": first.display_name,
+                "external_id": first.external_id,
+                "region_code": "US",
+                "update_time": timestamp(now),
+            });
+            self.webhooks.emit("organization.updated", data, now);
+        }
+    }
+}
 
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     pages::handle_form(request, REJECTED, |form| {
         let now = environment.now();
+        if form.get("event").is_some() {
+            environment.lock().emit_test_event(now);
+            return redirect(StatusCode::SEE_OTHER, "/deliveries");
+        }
         if environment.lock().webhooks.redeliver(form.get("message_id").unwrap_or_default(), now) {
             return redirect(StatusCode::SEE_OTHER, "/deliveries");
         }

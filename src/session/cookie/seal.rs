@@ -159,6 +159,15 @@ impl KeyRing {
         keys.any(|key| rest.starts_with(&key.id))
     }
 
+    /// Whether one of them opens what the other one seals.
+    pub(in crate::session) fn has_common_key(&self, other: &Self) -> bool {
+        let opens = |one: &Self, id| {
+            std::iter::once(&one.current).chain(&one.previous).any(|key| key.id == id)
+        };
+        self.context.0 == other.context.0
+            && (opens(self, other.current.id) || opens(other, self.current.id))
+    }
+
     fn associated_data(&self, header: &[u8], purpose: Purpose, name: &str) -> Vec<u8> {
         [header, &self.context.0, purpose.label(), b"\0", name.as_bytes()].concat()
     }

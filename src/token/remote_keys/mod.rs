@@ -18,15 +18,15 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
-use jsonwebtoken::Algorithm;
 use url::Url;
 
 use super::jws::{CompactJws, KnownHeader, MAX_ISSUED_TOKEN_BYTES, MAX_TOKEN_BYTES};
 use super::key_set::KeySet;
 use super::verifying_key::VerifyingKey;
-use super::{Claims, TokenError};
+use super::{Algorithm, Claims, TokenError};
 use crate::clock::{Clock, millis};
 use crate::http_client::{HttpClient, HttpClientError, SendLimits, send_within_limits};
+use crate::util::diagnosis::{CheckError as _, Shown};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
 
@@ -134,7 +134,7 @@ impl RemoteKeys {
         };
         // Rejected before the token can cause a fetch (RFC 8725 section 3.1).
         if !self.0.source.algorithms.contains(&jws.header.algorithm) {
-            return TokenCheck::Done(Err(TokenError::InvalidAlgorithm));
+            return TokenCheck::Done(Err(self.0.wrong_algorithm(&jws)));
         }
         let Some(keys) = self.0.usable() else {
             return self.0.start_up_fetch().map_or(Self::unavailable(), TokenCheck::Pending);
@@ -157,12 +157,15 @@ impl RemoteKeys {
                 {
                     self.0.known_header.store(Some(Arc::new(new)));
                 }
-                return TokenCheck::Done(result);
+                return TokenCheck::Done(
+                    result.map_err(|error| self.0.explain(error, &keys, &jws)),
+                );
             }
         };
-        self.0
-            .limited_fetch(budget)
-            .map_or(TokenCheck::Done(Err(without_fetch)), TokenCheck::Pending)
+        match self.0.limited_fetch(budget) {
+            Some(fetch) => TokenCheck::Pending(fetch),
+            None => TokenCheck::Done(Err(self.0.explain(without_fetch, &keys, &jws))),
+        }
     }
 
     /// Verifies a signature after the fetch that [`verify_now`](Self::verify_now) returned;
@@ -182,7 +185,7 @@ impl RemoteKeys {
             {
                 Err(TokenError::KeysUnavailable)
             }
-            result => result,
+            result => result.map_err(|error| self.0.explain(error, &keys, &jws)),
         }
     }
 
@@ -231,6 +234,43 @@ struct Shared {
 }
 
 impl Shared {
+    /// Logs why a signature was rejected, and returns the error.
+    fn explain(&self, error: TokenError, keys: &KeySet, jws: &CompactJws<'_>) -> TokenError {
+        let issuer = jws.unverified_issuer().unwrap_or_default();
+        match error {
+            TokenError::InvalidAlgorithm => self.wrong_algorithm(jws),
+            TokenError::InvalidSignature => {
+                let expected = format_args!("one by the key of the `kid` at {}", self.source.url);
+                let found = format_args!(
+                    "another one: the token was changed, or is of another environment; it says \
+                     that it is of {}",
+                    Shown(&issuer)
+                );
+                error.failed("signature", expected, found)
+            }
+            TokenError::NoMatchingKey => {
+                let expected = format_args!("the `kid` of a key at {}", self.source.url);
+                let found = format_args!(
+                    "none or another than those of its {} keys; it says that it is of {}",
+                    keys.len(),
+                    Shown(&issuer)
+                );
+                error.failed("kid", expected, found)
+            }
+            // Of claims and format: already logged. Unavailable keys: logged with the fetch.
+            error => error,
+        }
+    }
+
+    fn wrong_algorithm(&self, jws: &CompactJws<'_>) -> TokenError {
+        let expected = format_args!("{:?}, and that of the key", self.source.algorithms);
+        TokenError::InvalidAlgorithm.failed(
+            "alg",
+            expected,
+            format_args!("{:?}", jws.header.algorithm),
+        )
+    }
+
     fn now(&self) -> u64 {
         millis(self.clock.monotonic())
     }

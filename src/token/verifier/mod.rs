@@ -3,20 +3,22 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jsonwebtoken::Algorithm;
 use time::OffsetDateTime;
 use url::Url;
 
-use super::claims::{CLOCK_SKEW, TokenKind};
+use super::claims::{CLOCK_SKEW, TokenKind, expired};
+use super::jws::malformed;
 pub(crate) use super::remote_keys::TokenCheck;
 use super::remote_keys::VerifiedJws;
 use super::verifying_key::VerifyingKey;
 use super::{
-    Claims, DEFAULT_ALGORITHM, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError, TokenSource,
+    Algorithm, Claims, DEFAULT_ALGORITHM, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError,
+    TokenSource,
 };
 use crate::clock::{Clock, UnixMillis};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
+use crate::util::diagnosis::{CheckError as _, OneOf, Shown};
 use crate::util::fetch_metadata::check_address;
 use crate::util::telemetry;
 use crate::util::token_cache::{TokenCache, check_cache_capacity};
@@ -125,7 +127,7 @@ impl TokenVerifier {
             return TokenCheck::Done(Ok(principal));
         }
         let Ok(token) = std::str::from_utf8(token) else {
-            return TokenCheck::Done(Err(TokenError::Malformed));
+            return TokenCheck::Done(Err(malformed("bytes that are not text")));
         };
         match self.0.keys.verify_now(token, TokenSource::Bearer) {
             TokenCheck::Done(signed) => TokenCheck::Done(self.accept(token, signed)),
@@ -139,7 +141,7 @@ impl TokenVerifier {
         token: &[u8],
         fetched: Option<bool>,
     ) -> Result<Principal, TokenError> {
-        let token = std::str::from_utf8(token).map_err(|_| TokenError::Malformed)?;
+        let token = std::str::from_utf8(token).map_err(|_| malformed("bytes that are not text"))?;
         self.accept(token, self.0.keys.verify_after_fetch(token, fetched))
     }
 
@@ -212,12 +214,13 @@ impl Expectations {
         typ: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<Principal, TokenError> {
-        let issuer = claims.text("iss")?.ok_or(TokenError::InvalidIssuer)?;
-        if !self.issuers.iter().any(|allowed| allowed == issuer) {
-            return Err(TokenError::InvalidIssuer);
+        let issuer = claims.text("iss")?;
+        if !self.issuers.iter().any(|allowed| issuer == Some(allowed)) {
+            let (expected, found) = (OneOf(&self.issuers), claims.shown("iss"));
+            return Err(TokenError::InvalidIssuer.failed("iss", expected, found));
         }
         if claims.kind(typ) != TokenKind::Access {
-            return Err(TokenError::WrongTokenType);
+            return Err(claims.wrong_type(typ, "an access token"));
         }
         let audiences = claims.audiences()?;
         // The audience of an ID token is its client, and it need not have a hash or a nonce. Its
@@ -227,33 +230,41 @@ impl Expectations {
             if audiences.iter().any(|found| clients.contains(&Some(*found)))
                 && !claims.text("jti")?.is_some_and(|id| id.starts_with(TOKEN_ID_PREFIX))
             {
-                return Err(TokenError::WrongTokenType);
+                let expected = "an access token: its `jti` begins with tkn_";
+                let found = "a token for a client without that, such as an ID token";
+                return Err(TokenError::WrongTokenType.failed("token type", expected, found));
             }
         }
         if let Some(expected) = &self.audiences
             && !audiences.iter().any(|found| expected.iter().any(|allowed| allowed == found))
-            && !(self.machine_tokens && is_machine_token_without_audience(&claims)?)
         {
-            return Err(TokenError::InvalidAudience);
+            let is_of_machine = is_machine_token_without_audience(&claims)?;
+            if !(self.machine_tokens && is_of_machine) {
+                let (expected, found) = (OneOf(expected), claims.shown("aud"));
+                let error = TokenError::InvalidAudience;
+                return Err(match is_of_machine {
+                    true => error.failed("aud", expected, NO_MACHINE_AUDIENCE),
+                    false => error.failed("aud", expected, found),
+                });
+            }
         }
         if !self.resources.is_empty()
             && let Some(resource) = claims.text("resource")?
             && !self.resources.iter().any(|allowed| allowed == resource)
         {
-            return Err(TokenError::InvalidAudience);
+            let (expected, found) = (OneOf(&self.resources), Shown(resource));
+            return Err(TokenError::InvalidAudience.failed("resource", expected, found));
         }
         claims.check_not_before(now, self.not_before_leeway)?;
         let principal = Principal::from_claims(claims, &self.organization_claims)?;
         if now >= self.valid_until(&principal) {
-            return Err(TokenError::Expired);
+            return Err(expired(principal.expires_at(), now));
         }
-        if !self.client_ids.is_empty()
-            && !self
-                .client_ids
-                .iter()
-                .any(|allowed| Some(allowed.as_str()) == principal.client_id())
-        {
-            return Err(TokenError::InvalidAudience);
+        let is_allowed = |id: &str| self.client_ids.iter().any(|allowed| allowed == id);
+        if !self.client_ids.is_empty() && !principal.client_id().is_some_and(is_allowed) {
+            let found = Shown(principal.client_id().unwrap_or_default());
+            let expected = OneOf(&self.client_ids);
+            return Err(TokenError::InvalidAudience.failed("client_id", expected, found));
         }
         Ok(principal)
     }
@@ -262,6 +273,9 @@ impl Expectations {
         principal.expires_at().saturating_add(self.expiry_leeway)
     }
 }
+
+const NO_MACHINE_AUDIENCE: &str = "none: the token of a machine client that was created without an \
+    audience; create it with one, or accept such tokens with machine_tokens()";
 
 /// Whether the subject is the client, and `aud` is absent; an empty list of audiences is not.
 fn is_machine_token_without_audience(claims: &Claims) -> Result<bool, TokenError> {
@@ -564,12 +578,9 @@ impl<I> TokenVerifierBuilder<I> {
     }
 }
 
-/// Only asymmetric algorithms are allowed (RFC 8725 section 3.1).
 fn check_algorithms(algorithms: &[Algorithm]) -> Result<(), ConfigError> {
-    const SYMMETRIC: [Algorithm; 3] = [Algorithm::HS256, Algorithm::HS384, Algorithm::HS512];
-    if algorithms.is_empty() || algorithms.iter().any(|one| SYMMETRIC.contains(one)) {
-        let reason = "set one or more; HMAC is not possible with published keys";
-        return Err(ConfigProblem::invalid("algorithms", reason).into());
+    if algorithms.is_empty() {
+        return Err(ConfigProblem::invalid("algorithms", "set one or more").into());
     }
     Ok(())
 }

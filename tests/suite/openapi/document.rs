@@ -102,7 +102,7 @@ impl Document {
     /// An error may have a status that the document does not list; a success may not.
     fn of_response(&self, operation: &Value, exchange: &Exchange) -> Vec<String> {
         let status = exchange.status;
-        if status == StatusCode::METHOD_NOT_ALLOWED {
+        if status == StatusCode::NOT_IMPLEMENTED {
             return vec!["the sandbox does not implement it".to_owned()];
         }
         match operation["responses"].get(status.as_str()) {

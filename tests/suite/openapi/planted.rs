@@ -62,7 +62,7 @@ async fn every_planted_deviation_is_found() {
         (body(&|body| body["metadata"]["plan"] = json!(7)), "body/metadata/plan: 7"),
         (Exchange { status: StatusCode::OK, ..created.clone() }, "no such status"),
         (
-            Exchange { status: StatusCode::METHOD_NOT_ALLOWED, ..created.clone() },
+            Exchange { status: StatusCode::NOT_IMPLEMENTED, ..created.clone() },
             "does not implement it",
         ),
         (Exchange { response: Bytes::new(), ..created.clone() }, "response: not JSON"),

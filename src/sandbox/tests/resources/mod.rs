@@ -142,7 +142,8 @@ async fn the_metadata_is_at_every_url_clients_try() {
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported":
             ["none", "client_secret_post", "client_secret_basic"],
-        "client_id_metadata_document_supported": true,
+        // Until a document is added.
+        "client_id_metadata_document_supported": false,
     });
     expected["authorization_response_iss_parameter_supported"] = true.into();
     expected["scopes_supported"] =

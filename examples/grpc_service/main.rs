@@ -1,0 +1,51 @@
+//! A gRPC service that requires bearer tokens: `RequireToken` around tonic.
+//!
+//! `cargo run --example grpc_service`. The service is the standard health check; in its place, add
+//! the services that are generated from your own definitions. The audience is `API_AUDIENCE`, or the
+//! client ID, which is the audience of the environment's user tokens.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+use bytes::Bytes;
+use http::Response;
+use tonic::Status;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tower_scalekit::RequireToken;
+use tower_scalekit::middleware::RejectionContext;
+use tower_scalekit::require_token::TokenRejection;
+
+#[tokio::main]
+async fn main() {
+    let setup = common::Setup::from_env().await;
+    let audience =
+        common::setting("API_AUDIENCE").unwrap_or_else(|| setup.scalekit.client_id().to_owned());
+    let tokens = RequireToken::for_audience(&setup.scalekit, audience);
+    let tokens = common::or_exit(2, tokens).on_rejection(as_grpc_status);
+
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_service_status("todos", tonic_health::ServingStatus::Serving).await;
+    let stop = common::stop_signal();
+    setup.print_urls();
+    if let Some((sandbox, _)) = &setup.sandbox {
+        let token = sandbox.tokens().access_token("jane@acme.test");
+        eprintln!("send the metadata authorization: Bearer {token}");
+    }
+    let served = Server::builder()
+        .layer(tokens)
+        .add_service(health)
+        .serve_with_incoming_shutdown(TcpIncoming::from(setup.listener), stop);
+    common::or_exit(1, served.await);
+}
+
+/// A rejection as gRPC clients expect it: 200, with the status in the headers.
+fn as_grpc_status(rejected: RejectionContext<'_, TokenRejection>) -> Response<Bytes> {
+    let status = match rejected.rejection() {
+        TokenRejection::KeysUnavailable | TokenRejection::RevocationsStale => {
+            Status::unavailable("try again")
+        }
+        _ => Status::unauthenticated("send a token"),
+    };
+    status.into_http()
+}

@@ -1,0 +1,86 @@
+//! The settings that pages of the sandbox need: their values, and the line that sets a missing one.
+
+use std::collections::BTreeSet;
+
+use super::Html;
+use crate::sandbox::environment::Environment;
+use crate::sandbox::state::State;
+
+/// A setting of this sandbox.
+struct Setting {
+    name: &'static str,
+    values: Vec<String>,
+    /// The variable of the example `sandbox`, with a value to copy.
+    line: &'static str,
+    /// The same in code.
+    code: &'static str,
+}
+
+pub(super) fn rows(environment: &Environment, state: &State) -> Html {
+    let urls = |urls: &BTreeSet<String>| urls.iter().cloned().collect();
+    let resources = state.resources.iter();
+    let settings = [
+        Setting {
+            name: "Redirect URIs",
+            values: urls(&state.redirect_uris),
+            line: "REDIRECT_URI=https://app.example.com/auth/callback",
+            code: "sandbox.register_redirect_uri(url)",
+        },
+        Setting {
+            name: "Post-logout redirect URIs",
+            values: urls(&state.post_logout_redirect_uris),
+            line: "POST_LOGOUT_REDIRECT_URI=https://app.example.com/auth/logout/callback",
+            code: "Sandbox::builder().post_logout_redirect_uri(url)",
+        },
+        Setting {
+            name: "Initiate-login URL, for the portals of identity providers",
+            values: state.initiate_login_url.iter().cloned().collect(),
+            line: "INITIATE_LOGIN_URL=http://localhost:3000/login",
+            code: "sandbox.idp().set_initiate_login_url(url)",
+        },
+        Setting {
+            name: "Webhook endpoints",
+            values: state.webhooks.endpoints.iter().map(|endpoint| endpoint.url.clone()).collect(),
+            line: "WEBHOOK_URL=http://localhost:3000/webhooks/scalekit",
+            code: "sandbox.webhooks().add_endpoint(url)",
+        },
+        Setting {
+            name: "URL of the MCP server",
+            values: resources
+                .filter_map(|resource| {
+                    resource.url.as_ref().map(|url| format!("{url} ({})", resource.id))
+                })
+                .collect(),
+            line: "MCP_RESOURCE_URL=http://localhost:3000/mcp",
+            code: "sandbox.mcp().set_resource_url(id, url)",
+        },
+        Setting {
+            name: "Machine clients",
+            values: state
+                .machines
+                .iter()
+                .map(|machine| format!("{} {}", machine.id, machine.secret.expose()))
+                .collect(),
+            line: "MACHINE_AUDIENCE=https://api.example.com",
+            code: "sandbox.organizations().add_machine_client(id, client)",
+        },
+        Setting {
+            name: "Modular SSO",
+            values: environment.settings.modular_sso.then(|| "on".to_owned()).into_iter().collect(),
+            line: "MODULAR_SSO=1",
+            code: "Sandbox::builder().modular_sso()",
+        },
+    ];
+    Html::all(settings.into_iter().map(|setting| {
+        let name = Html::text(setting.name);
+        let value = if setting.values.is_empty() {
+            let values = [("line", Html::text(setting.line)), ("code", Html::text(setting.code))];
+            Html::fill("Not set: <code>{{line}}</code> or <code>{{code}}</code>", &values)
+        } else {
+            Html::all(setting.values.iter().map(|value| {
+                Html::fill("<code>{{value}}</code> ", &[("value", Html::text(value))])
+            }))
+        };
+        Html::fill(include_str!("setting_row.html"), &[("name", name), ("value", value)])
+    }))
+}

@@ -1,0 +1,131 @@
+//! Which check rejected a request, for the log of the app's developer: responses do not disclose it.
+//!
+//! Tokens, webhooks, IdP-initiated logins and callbacks use it alike, where a check fails:
+//! `Err(TokenError::InvalidIssuer.failed("iss", expected, found))`.
+
+use std::collections::hash_map::RandomState;
+use std::fmt::{self, Display};
+use std::hash::BuildHasher as _;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::telemetry;
+
+/// An error that a check returns.
+pub(crate) trait CheckError: Sized {
+    /// A stable code for metrics and logs.
+    fn code(&self) -> &'static str;
+
+    /// Logs what the check of `name` expected and found, and returns the error. Anything that comes
+    /// from a request is formatted by [`Shown`].
+    fn failed(self, name: &'static str, expected: impl Display, found: impl Display) -> Self {
+        telemetry::check_failed(self.code(), name, &expected, &found);
+        self
+    }
+}
+
+/// Longer values are cut.
+const MAX_CHARS: usize = 100;
+
+/// A value for the log: quoted, escaped and cut; e-mail addresses are hashed, and what could be a
+/// token is omitted.
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A key of this process: the hash links lines of one log, and reveals no address.
+        static KEY: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+        let Self(text) = *self;
+        if text.contains('@') {
+            return write!(f, "an address (#{:016x})", KEY.hash_one(text));
+        }
+        let is_segment = |part: &str| part.len() > 20;
+        if text.split('.').filter(|part| is_segment(part)).count() > 1 {
+            return write!(f, "{} bytes that could be a token", text.len());
+        }
+        match text.char_indices().nth(MAX_CHARS) {
+            Some((end, _)) => write!(f, "{:?}…", text.get(..end).unwrap_or_default()),
+            None => write!(f, "{text:?}"),
+        }
+    }
+}
+
+/// Values that are accepted.
+pub(crate) struct OneOf<'a>(pub(crate) &'a [String]);
+
+impl Display for OneOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, text) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { " or " };
+            write!(f, "{separator}{}", Shown(text))?;
+        }
+        Ok(())
+    }
+}
+
+/// The value of a claim of a token whose signature was verified.
+pub(crate) struct ShownClaim<'a>(pub(crate) Option<&'a Value>);
+
+impl Display for ShownClaim<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(Value::String(text)) => Shown(text).fmt(f),
+            Some(Value::Number(number)) => number.fmt(f),
+            Some(Value::Array(items)) if items.len() <= 10 => {
+                let texts: Vec<_> =
+                    items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
+                write!(f, "[{}]", OneOf(&texts).to_string().replace(" or ", ", "))
+            }
+            other => ClaimType(other).fmt(f),
+        }
+    }
+}
+
+/// The type of a claim whose value is not logged.
+pub(crate) struct ClaimType<'a>(pub(crate) Option<&'a Value>);
+
+impl Display for ClaimType<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            None | Some(Value::Null) => "none",
+            Some(Value::Bool(_)) => "a boolean",
+            Some(Value::Number(_)) => "a number",
+            Some(Value::String(text)) if text.is_empty() => "an empty string",
+            Some(Value::String(_)) => "a string",
+            Some(Value::Array(_)) => "an array",
+            Some(Value::Object(_)) => "an object",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_and_cut_and_addresses_and_tokens_are_not_shown() {
+        assert_eq!(Shown("https://a.test").to_string(), r#""https://a.test""#);
+        assert_eq!(Shown("a\nb \u{1b}").to_string(), r#""a\nb \u{1b}""#);
+        assert_eq!(Shown(&"x".repeat(101)).to_string(), format!("\"{}\"…", "x".repeat(100)));
+        let address = Shown("jane@acme.test").to_string();
+        assert!(address.starts_with("an address (#") && !address.contains("jane"), "{address}");
+        assert_eq!(address, Shown("jane@acme.test").to_string());
+        let token = format!("e30.{}.{}", "p".repeat(30), "s".repeat(30));
+        assert_eq!(Shown(&token).to_string(), "65 bytes that could be a token");
+    }
+
+    #[test]
+    fn claims_are_shown_by_value_or_type() {
+        let shown = |value: Value| ShownClaim(Some(&value)).to_string();
+        assert_eq!(shown(json!(["a", "b"])), r#"["a", "b"]"#);
+        assert_eq!((shown(json!(7)), shown(json!({}))), ("7".to_owned(), "an object".to_owned()));
+        assert_eq!(
+            (shown(json!(null)), ShownClaim(None).to_string()),
+            ("none".into(), "none".into())
+        );
+        assert_eq!(ClaimType(Some(&json!("secret"))).to_string(), "a string");
+    }
+}
