@@ -410,7 +410,8 @@ pub enum CreateSessionError {
     /// The system's random source or the cipher failed; neither happens in practice.
     #[error("the session could not be sealed")]
     NotSealed,
-    /// The shared store, which keeps the session, failed.
+    /// The shared store failed, which keeps the session, or has not been reached since the process
+    /// started, so that the session has no place among the revocations.
     #[error("the session could not be stored: {0}")]
     Store(#[from] StoreError),
     /// The session does not fit into the cookies that browsers and proxies accept.

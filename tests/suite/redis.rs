@@ -158,6 +158,24 @@ async fn secrets_rotate_while_replicas_use_both() {
 }
 
 #[tokio::test]
+async fn a_page_of_a_log_that_does_not_open_is_not_its_end() {
+    let Some(redis) = Redis::start().await else { return };
+    let store = redis.store().await;
+    let other = RedisStore::builder(&redis.url(), secret(2)).key_name_secret(secret(1));
+    let (other, log) = (other.connect().await.unwrap(), key("log"));
+    for number in 0..1000 {
+        other.append(&log, number.to_string().into(), HOUR).await.unwrap();
+    }
+    store.append(&log, "own".into(), HOUR).await.unwrap();
+    let first = store.read_since(&log, LogCursor::start()).await.unwrap();
+    assert!(first.entries.is_empty() && first.next != LogCursor::start());
+    let second = store.read_since(&log, first.next).await.unwrap();
+    assert_eq!(second.entries, ["own"]);
+    let end = store.read_since(&log, second.next.clone()).await.unwrap();
+    assert!(end.entries.is_empty() && end.next == second.next);
+}
+
+#[tokio::test]
 async fn a_server_that_may_drop_values_is_rejected_at_start_and_after_a_reconnect() {
     let Some(redis) = Redis::with(&["--maxmemory-policy", "allkeys-lru"]).await else { return };
     let error = redis.builder().connect().await.unwrap_err();

@@ -348,10 +348,8 @@ async fn without_the_store_no_session_is_revoked_that_the_user_may_switch_to() {
     let before = world.sandbox.requests().count(Endpoint::Api);
     // The first login has expired, and is removed with the next one. Its session is that of the
     // second, which cannot be read.
-    let authorization = browser.start_login("/login").await;
-    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
     store.fail_next_read(KeyNamespace::PendingLogin);
-    assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(log_in(&mut browser, JANE, "ses_jane").await.location(), "/me");
     world.sessions.shutdown(MINUTE).await.unwrap();
     assert_eq!(world.sandbox.requests().count(Endpoint::Api), before);
     assert_eq!(browser.decide(&asked, "switch").await.location(), "/me");
