@@ -15,8 +15,13 @@ pub struct RequireAuth {
 
 impl RequireAuth {
     /// Accepts the credentials that one of these layers accepts. Their settings apply, including
-    /// `on_rejection`: each credential has the rejections of its own layer.
-    pub fn new(session: RequireSession, token: RequireToken) -> Self {
+    /// `on_rejection`: each credential has the rejections of its own layer. A credential is required
+    /// unless both layers are optional.
+    pub fn new(mut session: RequireSession, mut token: RequireToken) -> Self {
+        // One of them alone would forward requests without a credential, or those of an invalid one.
+        let is_optional = session.optional && token.optional;
+        session.optional = is_optional;
+        token.optional = is_optional;
         Self { session, token }
     }
 

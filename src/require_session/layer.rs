@@ -11,7 +11,7 @@ use crate::session::Sessions;
 #[must_use]
 pub struct RequireSession {
     pub(super) sessions: Sessions,
-    pub(super) optional: bool,
+    pub(crate) optional: bool,
     pub(super) base_path: Option<Arc<str>>,
     pub(super) renderer: Renderer<SessionRejection>,
 }

@@ -17,7 +17,7 @@ use crate::token::TokenVerifier;
 pub struct RequireToken {
     pub(super) verifier: TokenVerifier,
     pub(super) challenge: Arc<Challenge>,
-    pub(super) optional: bool,
+    pub(crate) optional: bool,
     pub(super) revocations: Option<Revocations>,
     pub(super) renderer: Renderer<TokenRejection>,
 }
@@ -83,7 +83,8 @@ impl RequireToken {
     ///
     /// A token is revoked by its claims `sub`, `sid`, `oid` (or `org_id`) and `email`. Those that the
     /// environment has issued up to a minute after a revocation are rejected too, because clocks
-    /// differ. A revocation by an event of the environment has the event's own time, and covers
+    /// differ: a client that obtains a token within that minute is rejected until it obtains another
+    /// one after it. A revocation by an event of the environment has the event's own time, and covers
     /// exactly the tokens from before. The check of a known token costs no more than the comparison of
     /// a number until there is a new revocation.
     ///

@@ -24,6 +24,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
+use tower_scalekit::sandbox::{TokenFault, TokenKind};
 use tower_scalekit::{
     Principal, RequireAuth, RequireScope, RequireSession, RequireToken, Session, WebhookVerify,
 };
@@ -32,6 +33,8 @@ use crate::support::{JANE, JOHN, World, request};
 use crate::webhooks::{secret, signed};
 
 const MCP_CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}"#;
+
+const INTERCEPTOR_REQUEST: &str = r#"{"trigger_point":"PRE_SESSION_CREATION"}"#;
 
 const NOW: i64 = 1_900_000_000;
 
@@ -79,6 +82,8 @@ enum Guard {
     Token,
     OptionalToken,
     Auth,
+    AuthOfOptionalSession,
+    AuthOfOptionalToken,
     OptionalAuth,
     ScopeOfToken,
     ScopeOfOptionalToken,
@@ -90,12 +95,14 @@ enum Guard {
     Interceptor,
 }
 
-const GUARDS: [Guard; 14] = [
+const GUARDS: [Guard; 16] = [
     Guard::Session,
     Guard::OptionalSession,
     Guard::Token,
     Guard::OptionalToken,
     Guard::Auth,
+    Guard::AuthOfOptionalSession,
+    Guard::AuthOfOptionalToken,
     Guard::OptionalAuth,
     Guard::ScopeOfToken,
     Guard::ScopeOfOptionalToken,
@@ -114,7 +121,9 @@ impl Guard {
             Self::McpOfToken | Self::McpOfOptionalSession => {
                 &[Payload::Empty, Payload::EmptyUntilRead, Payload::McpCall]
             }
-            Self::Webhook | Self::Interceptor => &[Payload::Empty, Payload::McpCall],
+            Self::Webhook | Self::Interceptor => {
+                &[Payload::Empty, Payload::McpCall, Payload::Interceptor]
+            }
             _ => &[Payload::McpCall],
         }
     }
@@ -135,6 +144,12 @@ impl Guard {
             Self::Token => erase(token().layer(inner)),
             Self::OptionalToken => erase(token().optional().layer(inner)),
             Self::Auth => erase(auth().layer(inner)),
+            Self::AuthOfOptionalSession => {
+                erase(RequireAuth::new(session().optional(), token()).layer(inner))
+            }
+            Self::AuthOfOptionalToken => {
+                erase(RequireAuth::new(session(), token().optional()).layer(inner))
+            }
             Self::OptionalAuth => erase(auth().optional().layer(inner)),
             Self::ScopeOfToken => erase(token().layer(scope().layer(inner))),
             Self::ScopeOfOptionalToken => erase(token().optional().layer(scope().layer(inner))),
@@ -298,14 +313,22 @@ enum Payload {
     /// Empty, which is known only after reading.
     EmptyUntilRead,
     McpCall,
+    Interceptor,
 }
 
 impl Payload {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Empty | Self::EmptyUntilRead => "",
+            Self::McpCall => MCP_CALL,
+            Self::Interceptor => INTERCEPTOR_REQUEST,
+        }
+    }
+
     fn body(self) -> Body {
         match self {
-            Self::Empty => Body::empty(),
             Self::EmptyUntilRead => Body::from_stream(stream::empty::<Result<Bytes, Infallible>>()),
-            Self::McpCall => Body::from(MCP_CALL),
+            Self::Empty | Self::McpCall | Self::Interceptor => Body::from(self.text()),
         }
     }
 }
@@ -321,6 +344,8 @@ enum Strength {
 struct Credential {
     strength: Strength,
     headers: HeaderMap,
+    /// The body of a signed request. Other credentials are valid for any.
+    body: Option<Payload>,
 }
 
 impl Credential {
@@ -335,7 +360,7 @@ fn credential(strength: Strength, headers: &[(&'static str, &str)]) -> Credentia
         headers.append(*name, value.parse().unwrap());
         headers
     });
-    Credential { strength, headers }
+    Credential { strength, headers, body: None }
 }
 
 /// Credentials of all kinds, for any layer.
@@ -352,13 +377,16 @@ impl Credentials {
     async fn new(world: &World) -> Self {
         use Strength::{Insufficient, None, Sufficient, Wrong};
         let jane = world.logged_in(JANE).await.cookie_header();
+        let with_scope = TokenFault::WithClaim("scope".to_owned(), "openid todo:write".into());
+        world.sandbox.tokens().add_fault(TokenKind::AccessToken, with_scope);
+        let scoped = world.logged_in(JANE).await.cookie_header();
         let john = world.logged_in(JOHN).await;
         let mut ended = john.clone();
         ended.open("/logout").await;
         let ended = john.cookie_header();
         let name = world.sessions.cookie_name();
         let forged = format!("{name}={}", "A".repeat(400));
-        let twice = format!("{jane}; {jane}");
+        let twice = format!("{scoped}; {scoped}");
         let access = |scope: &str| {
             let mut draft = world.sandbox.tokens().access_token_draft(JANE);
             draft.claims.insert("scope".into(), scope.into());
@@ -370,19 +398,20 @@ impl Credentials {
         let other = if &damaged[place.clone()] == "_" { "-" } else { "_" };
         damaged.replace_range(place, other);
         let id_token = format!("Bearer {}", world.sandbox.tokens().id_token(JANE, Some("nonce")));
-        let webhook = |prefix: &str, at: i64, key: u8, body: &str| {
-            signed(prefix, "msg_1", at, body, key).headers().clone()
+        let signature = |strength, prefix: &str, at: i64, key: u8, body: Payload| Credential {
+            strength,
+            headers: signed(prefix, "msg_1", at, body.text(), key).headers().clone(),
+            body: Some(body),
         };
         let signatures = |prefix: &str, other: &str| {
-            let of = |strength, headers| Credential { strength, headers };
             vec![
                 credential(None, &[]),
-                of(Wrong, webhook(prefix, NOW, 2, "")),
-                of(Wrong, webhook(prefix, NOW, 1, "other")),
-                of(Insufficient, webhook(prefix, NOW - 3600, 1, "")),
-                of(Insufficient, webhook(other, NOW, 1, "")),
-                of(Sufficient, webhook(prefix, NOW, 1, "")),
-                of(Sufficient, webhook(prefix, NOW, 1, MCP_CALL)),
+                signature(Wrong, prefix, NOW, 2, Payload::Empty),
+                signature(Insufficient, prefix, NOW - 3600, 1, Payload::Empty),
+                signature(Insufficient, other, NOW, 1, Payload::Empty),
+                signature(Sufficient, prefix, NOW, 1, Payload::Empty),
+                signature(Sufficient, prefix, NOW, 1, Payload::McpCall),
+                signature(Sufficient, prefix, NOW, 1, Payload::Interceptor),
             ]
         };
         Self {
@@ -392,7 +421,8 @@ impl Credentials {
                 credential(Wrong, &[("cookie", &forged)]),
                 credential(Sufficient, &[("cookie", &twice)]),
                 credential(Wrong, &[("cookie", &ended)]),
-                credential(Sufficient, &[("cookie", &jane)]),
+                credential(Insufficient, &[("cookie", &jane)]),
+                credential(Sufficient, &[("cookie", &scoped)]),
             ],
             tokens: vec![
                 credential(None, &[]),
@@ -443,7 +473,11 @@ impl Credentials {
             | Guard::ScopeOfToken
             | Guard::ScopeOfOptionalToken
             | Guard::McpOfToken => &self.tokens,
-            Guard::Auth | Guard::OptionalAuth | Guard::ScopeOfOptionalAuth => &self.both,
+            Guard::Auth
+            | Guard::AuthOfOptionalSession
+            | Guard::AuthOfOptionalToken
+            | Guard::OptionalAuth
+            | Guard::ScopeOfOptionalAuth => &self.both,
             Guard::Webhook => &self.webhooks,
             Guard::Interceptor => &self.interceptors,
             Guard::Session
@@ -465,17 +499,30 @@ fn allowed(
     let is_mcp_stream = payload != Payload::McpCall
         && shape != Shape::WebSocket
         && [Method::GET, Method::HEAD, Method::DELETE].contains(method);
+    if credential.body.is_some_and(|signed| signed != payload) {
+        return None;
+    }
     match (guard, credential.strength) {
-        // The sandbox's sessions do not have such a scope.
-        (Guard::ScopeOfOptionalSession, _) => None,
-        (Guard::McpOfOptionalSession, Strength::Sufficient) => {
+        (Guard::McpOfToken | Guard::McpOfOptionalSession, Strength::Insufficient) => {
             is_mcp_stream.then_some(Call::Identified)
         }
-        (Guard::McpOfToken, Strength::Insufficient) => is_mcp_stream.then_some(Call::Identified),
-        (Guard::Webhook | Guard::Interceptor, Strength::Sufficient) => Some(Call::Anonymous),
+        // The body decides the kind of a message.
+        (Guard::Webhook, Strength::Sufficient) => {
+            (payload != Payload::Interceptor).then_some(Call::Anonymous)
+        }
+        (Guard::Interceptor, Strength::Sufficient) => {
+            (payload == Payload::Interceptor).then_some(Call::Anonymous)
+        }
         (Guard::ScopeOfOptionalAuth, Strength::Sufficient) if !credential.is_bearer() => None,
         (
-            Guard::Token | Guard::OptionalToken | Guard::Auth | Guard::OptionalAuth,
+            Guard::Session
+            | Guard::OptionalSession
+            | Guard::Token
+            | Guard::OptionalToken
+            | Guard::Auth
+            | Guard::AuthOfOptionalSession
+            | Guard::AuthOfOptionalToken
+            | Guard::OptionalAuth,
             Strength::Insufficient,
         )
         | (_, Strength::Sufficient) => Some(Call::Identified),
@@ -488,18 +535,20 @@ fn allowed(
 
 /// Whether a request that may be forwarded must be, so that the matrix is not vacuous.
 fn must_be_called(guard: Guard, credential: &Credential, shape: Shape) -> bool {
-    let strength = credential.strength;
     match guard {
-        // A signature matches one body only.
-        Guard::Webhook | Guard::Interceptor => false,
-        Guard::Auth | Guard::OptionalAuth if credential.is_bearer() => true,
         // Requests of other sites are rejected if there is a session.
         Guard::Session
         | Guard::OptionalSession
         | Guard::Auth
+        | Guard::AuthOfOptionalSession
+        | Guard::AuthOfOptionalToken
         | Guard::OptionalAuth
-        | Guard::McpOfOptionalSession => {
-            strength != Strength::Sufficient || matches!(shape, Shape::Bare | Shape::Override)
+        | Guard::ScopeOfOptionalSession
+        | Guard::McpOfOptionalSession
+            if !credential.is_bearer() =>
+        {
+            matches!(credential.strength, Strength::None | Strength::Wrong)
+                || matches!(shape, Shape::Bare | Shape::Override)
         }
         _ => true,
     }
@@ -536,8 +585,9 @@ fn build(
 async fn no_layer_calls_the_inner_service_for_a_request_that_it_has_not_authorized() {
     let world = World::new();
     let credentials = Credentials::new(&world).await;
-    let mut called = 0;
+    let mut total = 0;
     for (guard, inner) in GUARDS.into_iter().flat_map(|guard| INNERS.map(|inner| (guard, inner))) {
+        let mut called = 0;
         let calls = Calls::default();
         let service = guard.around(&world, calls.recorded(inner.service()));
         for credential in credentials.of(guard) {
@@ -563,6 +613,8 @@ async fn no_layer_calls_the_inner_service_for_a_request_that_it_has_not_authoriz
                 called += seen.len();
             }
         }
+        assert!(called > 0, "{guard:?} {inner:?} forwards nothing");
+        total += called;
     }
-    assert!(called > 1000, "{called}");
+    assert!(total > 1000, "{total}");
 }
