@@ -23,6 +23,8 @@ const SHUTDOWN_RETRY: Duration = Duration::from_millis(100);
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tasks(Arc<watch::Sender<State>>);
 
+/// Receivers are notified of the shutdown, and when no task is running any more: otherwise, each
+/// task would wake all that pause.
 #[derive(Debug, Default)]
 struct State {
     running: BTreeMap<&'static str, usize>,
@@ -35,7 +37,10 @@ impl Tasks {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.0.send_modify(|state| *state.running.entry(name).or_default() += 1);
+        self.0.send_if_modified(|state| {
+            *state.running.entry(name).or_default() += 1;
+            false
+        });
         let running = Running { tasks: self.clone(), name };
         tokio::spawn(async move {
             let _running = running;
@@ -124,13 +129,14 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.tasks.0.send_modify(|state| {
+        self.tasks.0.send_if_modified(|state| {
             if let Some(count) = state.running.get_mut(self.name) {
                 *count -= 1;
                 if *count == 0 {
                     state.running.remove(self.name);
                 }
             }
+            state.running.is_empty()
         });
     }
 }
@@ -164,6 +170,7 @@ impl std::error::Error for UnfinishedTasks {}
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Wake, Waker};
 
     use futures::future::pending;
     use tokio::sync::oneshot;
@@ -185,6 +192,32 @@ mod tests {
         assert_eq!(tasks.shutdown(Duration::from_secs(1)).await, Ok(()));
         tasks.spawn("endless", pending::<()>()).abort();
         assert_eq!(tasks.shutdown(Duration::from_secs(1)).await, Ok(()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tasks_wake_none_that_pause() {
+        let tasks = Tasks::default();
+        let wakes = Arc::<Wakes>::default();
+        let waker = Waker::from(Arc::clone(&wakes));
+        let mut pause = Box::pin(tasks.pause(MAX_RETRY_TIME));
+        assert!(pause.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let paused = tasks.spawn("paused", pending::<()>());
+        for _ in 0..100 {
+            tasks.spawn("refresh", async {}).await.unwrap();
+        }
+        assert_eq!(wakes.0.load(Ordering::SeqCst), 0);
+        paused.abort();
+        assert_eq!(tasks.shutdown(Duration::from_secs(1)).await, Ok(()));
+        assert!(wakes.0.load(Ordering::SeqCst) > 0);
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     #[tokio::test(start_paused = true)]
