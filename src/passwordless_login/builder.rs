@@ -162,8 +162,8 @@ impl PasswordlessLoginBuilder {
         self
     }
 
-    /// Sets how many e-mails are sent for one [client](Self::client_key) in an hour, resends
-    /// included. Further requests are rejected with 429. Default: 60.
+    /// Sets how many e-mails are sent for one [client](Self::client_key) in an hour, resends and
+    /// failures included. Further requests are rejected with 429. Default: 60.
     pub fn max_emails_per_client(mut self, per_hour: usize) -> Self {
         self.max_emails_per_client = per_hour;
         self

@@ -128,7 +128,14 @@ struct Limit {
 
 /// What was counted, to be subtracted if it did not happen.
 #[derive(Default)]
-pub(super) struct Counted(Vec<(StoreKey, i64)>);
+pub(super) struct Counted(Vec<Count>);
+
+struct Count {
+    key: StoreKey,
+    /// How long the key's times are stored.
+    ttl: Duration,
+    at: i64,
+}
 
 /// The reason why something was not counted, so that it must not happen.
 enum NotCounted {
@@ -143,7 +150,8 @@ impl From<StoreError> for NotCounted {
 }
 
 impl PasswordlessLogin {
-    /// Counts an e-mail that is about to be sent.
+    /// Counts an e-mail that is about to be sent. The returned count excludes that of the client,
+    /// which is kept if sending fails: the requests of one client are limited in any case.
     ///
     /// # Errors
     /// [`PasswordlessLoginError::TooManyEmails`] if it exceeds the limit of the client or the
@@ -179,6 +187,7 @@ impl PasswordlessLogin {
                 });
             }
         }
+        counted.0.drain(..usize::from(client.is_some()).min(counted.0.len()));
         Ok(counted)
     }
 
@@ -214,8 +223,8 @@ impl PasswordlessLogin {
 
     /// Subtracts what was counted. If the store fails, it stays counted, which is safe.
     pub(super) async fn subtract(&self, counted: Counted) {
-        for (key, at) in counted.0 {
-            let subtracted = self.change(&key, DAY, |times| {
+        for Count { key, ttl, at } in counted.0 {
+            let subtracted = self.change(&key, ttl, |times| {
                 let position = times.iter().position(|time| *time == at);
                 Ok(position.map(|position| times.remove(position)).is_some())
             });
@@ -232,8 +241,8 @@ impl PasswordlessLogin {
         counted: &mut Counted,
     ) -> Result<(), NotCounted> {
         let now = unix_millis(self.0.sessions.scalekit().clock().now());
-        let longest = limits.iter().map(|limit| limit.window).max().unwrap_or(DAY);
-        self.change(&key, longest, |times| {
+        let ttl = limits.iter().map(|limit| limit.window).max().unwrap_or(DAY);
+        self.change(&key, ttl, |times| {
             for limit in limits {
                 let window = millis(limit.window);
                 let recent = times.iter().filter(|time| now - **time < window);
@@ -250,12 +259,12 @@ impl PasswordlessLogin {
             Ok(true)
         })
         .await?;
-        counted.0.push((key, now));
+        counted.0.push(Count { key, ttl, at: now });
         Ok(())
     }
 
     /// Changes the times that are stored under a key for `ttl`, oldest first. `false` leaves them
-    /// unchanged.
+    /// unchanged. Nothing is stored without a time: anyone can cause an e-mail that is not sent.
     async fn change(
         &self,
         key: &StoreKey,
@@ -277,6 +286,8 @@ impl PasswordlessLogin {
             let result = result.map(|_| ());
             Ok::<_, StoreError>(if is_unchanged {
                 Change::Keep(result)
+            } else if times.is_empty() {
+                Change::Remove(result)
             } else {
                 Change::Set(encode(&times), result)
             })

@@ -109,6 +109,15 @@ impl TimedStore {
                         return Ok(Some(result));
                     }
                 }
+                Change::Remove(result) => {
+                    let is_removed = match seen {
+                        None => true,
+                        Some(seen) => self.remove_if(key, seen).await?,
+                    };
+                    if is_removed {
+                        return Ok(Some(result));
+                    }
+                }
             }
         }
         Ok(None)
@@ -119,6 +128,7 @@ impl TimedStore {
 pub(crate) enum Change<T> {
     Keep(T),
     Set(Bytes, T),
+    Remove(T),
 }
 
 /// Returns a name for who holds a lease or claim: unique in this process by the number, among
@@ -182,5 +192,26 @@ mod tests {
         let keep =
             |seen: Option<&[u8]>| Ok::<_, StoreError>(Change::Keep(seen.map(<[u8]>::to_vec)));
         assert_eq!(store.update(&key, TTL, 1, keep).await.unwrap(), Some(Some(vec![3])));
+    }
+
+    #[tokio::test]
+    async fn an_update_removes_the_value_that_it_has_seen() {
+        let store = TimedStore::new(MemoryStore::new(Clock::system()));
+        let key = StoreScope::new(["test"]).key(KeyNamespace::Generation, "counter");
+        store.put(&key, "a".into(), TTL).await.unwrap();
+        // Another writer changes it after the first read.
+        let mut seen_values = Vec::new();
+        let remove = |seen: Option<&[u8]>| {
+            seen_values.push(seen.map(<[u8]>::to_vec));
+            if seen_values.len() == 1 {
+                store.put(&key, "b".into(), TTL).now_or_never().unwrap()?;
+            }
+            Ok::<_, StoreError>(Change::Remove(()))
+        };
+        assert_eq!(store.update(&key, TTL, 3, remove).await.unwrap(), Some(()));
+        assert_eq!(store.get(&key).await.unwrap(), None);
+        let remove = |_: Option<&[u8]>| Ok::<_, StoreError>(Change::Remove(()));
+        assert_eq!(store.update(&key, TTL, 1, remove).await.unwrap(), Some(()));
+        assert_eq!(seen_values, [Some(b"a".to_vec()), Some(b"b".to_vec())]);
     }
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use serde_json::{Value, json};
+use tower_scalekit::Sandbox;
 use tower_scalekit::clock::Clock;
 use tower_scalekit::passwordless_login::{PasswordlessLoginError as Failure, SendDenied};
 use tower_scalekit::sandbox::{Endpoint, Fault};
-use tower_scalekit::shared_store::KeyNamespace;
+use tower_scalekit::shared_store::{KeyNamespace, SharedStore as _};
 
 use super::{
     ADA, MailWorld, RESEND, SEND, VERIFY, assert_rejected, attempt_of, email_of, failure,
@@ -343,4 +344,32 @@ async fn emails_that_could_not_be_sent_are_not_counted() {
     mail.waiting("/me").await;
     let response = mail.browser().send(Method::GET, SEND, &[]).await;
     assert_eq!(response.status(), StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn emails_that_could_not_be_sent_leave_nothing_but_the_count_of_their_client() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let mail = MailWorld::of(
+        |sessions| sessions.shared_store(store.clone()),
+        |login| {
+            login.max_emails_per_client(3).client_key(|request| {
+                Some(request.headers().get("x-real-ip")?.to_str().ok()?.to_owned())
+            })
+        },
+    );
+    mail.sandbox().faults().add_times(Endpoint::Api, 6, Fault::Status(StatusCode::BAD_GATEWAY));
+    for number in 0..6 {
+        let client = format!("203.0.113.{}", number / 3);
+        let response = send_for(&mail, &client, &format!("{number}@acme.test")).await;
+        assert_rejected(&response, 503, &Failure::Unavailable);
+    }
+    let mut stored = 0;
+    for key in store.keys() {
+        let is_counter = key.namespace() == KeyNamespace::SentEmail;
+        stored += usize::from(is_counter && store.get(&key).await.unwrap().is_some());
+    }
+    assert_eq!(stored, 2, "one for each client");
+    let response = send_for(&mail, "203.0.113.0", "6@acme.test").await;
+    assert!(matches!(failure(&response), Failure::TooManyEmails { .. }));
+    attempt_of(&send_for(&mail, "203.0.113.2", "0@acme.test").await);
 }
