@@ -200,6 +200,18 @@ pub(crate) fn session_over_limit() {
     metrics::counter!("tower_scalekit_sessions_over_limit_total").increment(1);
 }
 
+/// A user has begun so many sessions that further ones are kept in the memory of this process, because
+/// the app has no shared store.
+pub(crate) fn session_kept_in_memory() {
+    if should_log(("session_kept_in_memory", ""), LOG_INTERVAL) {
+        tracing::warn!(
+            target: TARGET,
+            "session_kept_in_memory: a user has begun more sessions than max_sessions_per_user; \
+             without a shared store, further ones end when this process does"
+        );
+    }
+}
+
 /// The revocation log was not read for longer than the app allows.
 pub(crate) fn revocations_stale(age: std::time::Duration) {
     tracing::error!(
@@ -260,6 +272,16 @@ pub(crate) fn webhook_ids_dropped(count: usize) {
         tracing::debug!(target: TARGET, count, "webhook_ids_dropped");
         #[cfg(feature = "metrics")]
         metrics::counter!("tower_scalekit_webhook_ids_dropped_total").increment(count as u64);
+    }
+}
+
+/// A webhook is handled although the store has no room for its ID, so that it may be handled again.
+pub(crate) fn webhook_not_deduplicated(error: &(dyn std::error::Error + 'static)) {
+    count!("tower_scalekit_webhooks_not_deduplicated_total");
+    if should_log(("webhook_not_deduplicated", ""), LOG_INTERVAL) {
+        tracing::error!(target: TARGET, error, "webhook_not_deduplicated");
+    } else {
+        tracing::debug!(target: TARGET, error, "webhook_not_deduplicated");
     }
 }
 

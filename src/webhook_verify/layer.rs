@@ -70,6 +70,10 @@ impl WebhookVerify {
     /// the next delivery is handled. The environment sends an event to all endpoints under one ID.
     /// Messages are kept apart by the endpoint's secret, so that endpoints, apps and environments
     /// can share a store.
+    ///
+    /// While the store has no room for a new ID, messages are handled without deduplication, because
+    /// no bound may block the deprovisioning of a user. The log line `webhook_not_deduplicated` and
+    /// the counter `tower_scalekit_webhooks_not_deduplicated_total` report it.
     pub fn deduplicate(mut self, store: impl SharedStore) -> Self {
         self.store = Some(TimedStore::new(store));
         self

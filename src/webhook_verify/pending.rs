@@ -61,6 +61,12 @@ impl WebhookVerify {
             }
             Ok(Claim::Completed(status)) => Ok(Verified::Duplicate(status)),
             Ok(Claim::InProgress) => Err(WebhookRejection::InProgress),
+            // A message that is handled twice is better than one that is not: no bound may block
+            // deprovisioning.
+            Err(error @ StoreError::Full { .. }) => {
+                telemetry::webhook_not_deduplicated(&error);
+                Ok(Verified::New { body: body.clone(), completion: Completion::None })
+            }
             Err(error) => {
                 telemetry::internal_error("webhook_claim", &error);
                 Err(WebhookRejection::StoreUnavailable)

@@ -17,6 +17,7 @@ use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_scalekit::WebhookVerify;
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::middleware::ReplayBody;
+use tower_scalekit::shared_store::{KeyNamespace, MemoryStore};
 use tower_scalekit::webhook_verify::{WebhookError, WebhookRejection};
 
 use crate::store::{FlakyStore, When};
@@ -304,6 +305,44 @@ async fn a_store_that_does_not_respond_is_503_and_nothing_is_handled() {
     assert_eq!(world.handled(), 0);
     world.store.set_down(false);
     assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_full_store_blocks_no_message() {
+    let world = World::new();
+    let done = world.deliver(0, "msg_0", "201").await;
+    assert_eq!((done.status(), world.handled()), (StatusCode::CREATED, 1));
+    world.store.reject(Some(KeyNamespace::WebhookEvent));
+    let deleted = r#"{"type":"organization.directory.user_deleted"}"#;
+    for handled in [2, 3] {
+        assert_eq!(world.deliver(0, "msg_1", deleted).await.status(), StatusCode::OK);
+        assert_eq!(world.handled(), handled, "without deduplication");
+    }
+    world.store.reject(None);
+    for _ in 0..2 {
+        assert_eq!(world.deliver(1, "msg_1", deleted).await.status(), StatusCode::OK);
+        assert_eq!(world.handled(), 4);
+    }
+}
+
+#[tokio::test]
+async fn a_memory_store_full_of_recent_messages_blocks_no_message() {
+    let clock = clock();
+    let store = Arc::new(MemoryStore::with_max_bytes(clock.clock(), 64 * 1024));
+    let handled = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&handled);
+    let handler = post(async move || {
+        count.fetch_add(1, Ordering::SeqCst);
+    });
+    let verified = layer(&clock).deduplicate(Arc::clone(&store));
+    let app = Router::new().route("/webhook", handler).layer(verified);
+    for number in 1..=1000 {
+        let response = send(&app, message(&format!("msg_{number}"))).await;
+        assert_eq!((response.status(), handled.load(Ordering::SeqCst)), (StatusCode::OK, number));
+    }
+    assert!(store.used_bytes() <= 64 * 1024);
+    send(&app, message("msg_1")).await;
+    assert_eq!(handled.load(Ordering::SeqCst), 1000, "known messages stay known");
 }
 
 #[tokio::test]
