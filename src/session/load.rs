@@ -265,19 +265,24 @@ impl Sessions {
         Loading { sessions: self.clone(), sent, step: Step::Refresh { session, refresh, deadline } }
     }
 
-    /// Loads the session of an opened cookie. One that does not open may belong to another app.
+    /// Loads the session of an opened cookie. One that does not open may belong to another app. A
+    /// cookie without a session counts as none, whether revocations are known or not.
     fn load_opened(&self, cookie: Option<OpenCookie>, sent: PresentPieces) -> Load {
         let pending = |step| Load::Pending(Loading { sessions: self.clone(), sent, step });
+        let Some(cookie) = cookie else {
+            telemetry::session_cookie_unopened();
+            return Load::Ready(LoadedSession::Invalid { clear: PresentPieces::default() });
+        };
+        if matches!(cookie.content, CookieContent::Unreadable) {
+            return Load::Ready(LoadedSession::Invalid { clear: sent });
+        }
         if let Some(read) = self.0.revocations.pending_read() {
-            return pending(Step::RevocationLog { read, cookie });
+            return pending(Step::RevocationLog { read, cookie: Some(cookie) });
         }
         if self.0.revocations.rejects_requests() {
             return Load::Ready(LoadedSession::Unavailable);
         }
-        let Some(OpenCookie { content, outdated_key }) = cookie else {
-            telemetry::session_cookie_unopened();
-            return Load::Ready(LoadedSession::Invalid { clear: PresentPieces::default() });
-        };
+        let OpenCookie { content, outdated_key } = cookie;
         let reference = match content {
             CookieContent::Session(session) => {
                 return Load::Ready(self.evaluate(session, outdated_key, sent));

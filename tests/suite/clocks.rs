@@ -359,6 +359,24 @@ async fn requests_are_rejected_while_revocations_are_stale_if_configured() {
 }
 
 #[tokio::test]
+async fn a_cookie_without_a_session_is_rejected_as_none_while_revocations_are_stale() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    store.set_down(true);
+    let app =
+        app(&world.replica(|one| one.shared_store(store.clone()).reject_on_stale_revocations()));
+    let nobody = Browser::new(&app, &world.sandbox);
+    let mut forged = nobody.clone();
+    forged.plant(world.sessions.cookie_name(), &"A".repeat(400));
+    for (path, expected) in [("/me", StatusCode::UNAUTHORIZED), ("/maybe", StatusCode::OK)] {
+        for browser in [&nobody, &forged] {
+            assert_eq!(browser.clone().fetch(path).await.status(), expected, "{path}");
+        }
+    }
+    assert_eq!(store.take_operations(), (0, 0), "neither waits for the revocations");
+}
+
+#[tokio::test]
 async fn a_replica_that_has_not_read_revocations_yet_rejects_requests_if_configured() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());
