@@ -108,7 +108,7 @@ impl Sessions {
 
     /// Revokes one of the sessions of this session's user, by an id that
     /// [`active_sessions`](Self::active_sessions) returned. The session ends at the environment,
-    /// and on every replica within two seconds.
+    /// and on every replica within two seconds. Continues when the client disconnects.
     ///
     /// # Errors
     /// [`ActiveSessionsError::NotFound`] for a session of another user. Other variants are returned
@@ -121,6 +121,17 @@ impl Sessions {
         if session.is_local() {
             return self.revoke_local_session(session, id).await;
         }
+        let (sessions, session, id) = (self.clone(), session.clone(), id.to_owned());
+        let revoking = async move { sessions.revoke_environment_session(&session, &id).await };
+        let revoked = self.0.tasks.spawn("session end", revoking).await;
+        revoked.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into()).into()))
+    }
+
+    async fn revoke_environment_session(
+        &self,
+        session: &Session,
+        id: &str,
+    ) -> Result<(), ActiveSessionsError> {
         let api = self.0.scalekit.api().sessions();
         let found = api.get(id).await.map_err(|error| match error {
             ApiError::NotFound(_) | ApiError::InvalidRequest(_) => ActiveSessionsError::NotFound,
@@ -167,10 +178,14 @@ impl Sessions {
 
     /// Counts a session that is about to be stored in its cookie.
     pub(super) async fn count_cookie_session(&self, user_id: &str) -> CookieQuota {
-        self.try_count_in_cookies(user_id).await.unwrap_or_else(|error| {
+        let quota = self.try_count_in_cookies(user_id).await.unwrap_or_else(|error| {
             telemetry::internal_error("session_count", &error);
             CookieQuota::Within
-        })
+        });
+        if quota == CookieQuota::Exceeded && !self.0.revocations.has_peers() {
+            telemetry::session_kept_in_memory();
+        }
+        quota
     }
 
     async fn try_count_in_cookies(&self, user_id: &str) -> Result<CookieQuota, StoreError> {

@@ -387,8 +387,9 @@ impl SessionsBuilder {
     ///
     /// It also limits how many sessions in cookies a user can begin per
     /// [`absolute_lifetime`](Self::absolute_lifetime). Further ones are kept in the shared store,
-    /// so that the ended sessions of one user cannot fill the memory of all replicas. Raise it
-    /// where many users share an account.
+    /// so that the ended sessions of one user cannot fill the memory of all replicas. Without a shared
+    /// store, they are kept in the memory of the process and end with it, which the log line
+    /// `session_kept_in_memory` reports. Raise it where many users share an account.
     pub fn max_sessions_per_user(mut self, sessions: usize) -> Self {
         self.max_sessions_per_user = sessions;
         self

@@ -1,5 +1,7 @@
 //! Back-channel logouts, and sessions that a user ends from another browser.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::routing::get;
 use axum::{Extension, Json, Router};
@@ -270,6 +272,22 @@ async fn active_sessions_are_listed_and_ended_here_and_at_the_environment() {
     a_person_ends_a_session_from_afar(own.try_into().unwrap_or_else(|_| panic!()), stranger).await;
     let details = world.sandbox.scalekit().api().sessions().get(&phone).await.unwrap();
     assert_eq!(details.status.unwrap().as_str(), "revoked");
+}
+
+#[tokio::test]
+async fn ending_an_active_session_continues_when_the_client_disconnects() {
+    let world = World::new();
+    let app = with_my_sessions(&world.sessions);
+    let here = world.logged_in(JANE).await.at(&app);
+    let phone = world.logged_in(JANE).await.at(&app);
+    let mut ending = Box::pin(async { end(&here, &me(&phone).await["sid"]).await });
+    while world.sandbox.requests().count(Endpoint::Api) == 0 {
+        assert!(futures::poll!(&mut ending).is_pending());
+        tokio::task::yield_now().await;
+    }
+    drop(ending);
+    world.sessions.shutdown(Duration::from_secs(60)).await.unwrap();
+    assert!(!is_in(&phone).await && is_in(&here).await);
 }
 
 #[tokio::test]
