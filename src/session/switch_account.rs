@@ -26,6 +26,7 @@ use super::cookie::seal::SealingFailed;
 use super::load::SessionUnavailable;
 use super::pending_cookies::{decode_time, encode_time};
 use super::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Purpose, Session, SessionCookies, Sessions};
+use crate::api::ApiError;
 use crate::middleware::page;
 use crate::middleware::page::escaped;
 use crate::middleware::route_rejection::redirect;
@@ -45,6 +46,8 @@ const REVOKE_TIMEOUT: StdDuration = StdDuration::from_secs(5);
 const PENDING_TTL: Duration = Duration::hours(1);
 /// How many are removed at once.
 const MAX_DROPPED: usize = 4;
+/// Name of the background tasks.
+const DROPPED_LOGIN: &str = "unconfirmed login";
 
 /// A login that waits for confirmation, identified by this browser's cookie.
 #[derive(Clone)]
@@ -165,12 +168,14 @@ impl Sessions {
         let content = login.encode().ok_or(SealingFailed)?;
         let sealed =
             self.sealing_keys().seal(Purpose::PendingLogin, attempt.key.expose(), &content)?;
+        let excess = self.limit_pending_logins(&attempt, login).await?;
         let lifetime = PENDING_TTL.unsigned_abs();
         self.store().put(&attempt.store_key(self), sealed.into(), lifetime).await?;
         let replaced = self
             .kept_attempts(headers)
             .filter(|other| self.end_attempt(other).is_some_and(|end| cookies.contains(&end)))
             .take(MAX_DROPPED)
+            .chain(excess)
             .collect();
         self.drop_in_background(replaced, headers, login.environment_session());
         Ok((format!("{path}?attempt={id}"), cookies))
@@ -289,7 +294,8 @@ impl Sessions {
         Ok(SwitchStep::Respond(response))
     }
 
-    /// Removes a login, and ends its session at the environment.
+    /// Removes a login, and ends its session at the environment. Continues when the client
+    /// disconnects.
     async fn decline(
         &self,
         attempt: &SwitchAttempt,
@@ -297,7 +303,10 @@ impl Sessions {
         end: Option<HeaderValue>,
     ) -> Result<SwitchStep, SwitchError> {
         let of_current = current.and_then(|current| current.record().environment_session());
-        let page = self.drop_login(attempt, &[of_current]).await?;
+        let (sessions, attempt) = (self.clone(), attempt.clone());
+        let dropping = async move { sessions.drop_login(&attempt, &[of_current]).await };
+        let dropped = self.tasks().spawn(DROPPED_LOGIN, dropping).await;
+        let page = dropped.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))?;
         if page.is_some() {
             telemetry::login_failed("login_declined", None);
         }
@@ -336,7 +345,7 @@ impl Sessions {
             return;
         }
         let (sessions, headers) = (self.clone(), headers.clone());
-        self.tasks().detach("unconfirmed login", async move {
+        self.tasks().detach(DROPPED_LOGIN, async move {
             let current = sessions.valid_session(&headers).await.ok().flatten();
             let of_current = current.and_then(|current| current.record().environment_session());
             let mut spared = vec![of_current, spared];
@@ -378,18 +387,30 @@ impl Sessions {
         }
         if let Some(id) = login.environment_session()
             && !spared.iter().flatten().any(|spared| *spared == id)
+            && !self.revoke_at_environment(&id).await
         {
-            self.revoke_at_environment(&id).await;
+            let sessions = self.clone();
+            self.tasks().retry(DROPPED_LOGIN, move || {
+                let (sessions, id) = (sessions.clone(), id.clone());
+                async move { sessions.revoke_at_environment(&id).await }
+            });
         }
         Ok(Some(login.return_to))
     }
 
-    async fn revoke_at_environment(&self, id: &str) {
+    /// Returns `false` if the environment's session may not have ended.
+    async fn revoke_at_environment(&self, id: &str) -> bool {
         let sessions = self.scalekit().api().sessions();
         match tokio::time::timeout(REVOKE_TIMEOUT, sessions.revoke(id)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => telemetry::internal_error("switch_account", &error),
-            Err(late) => telemetry::internal_error("switch_account", &late),
+            Ok(Ok(_) | Err(ApiError::NotFound(_))) => true,
+            Ok(Err(error)) => {
+                telemetry::internal_error("switch_account", &error);
+                false
+            }
+            Err(late) => {
+                telemetry::internal_error("switch_account", &late);
+                false
+            }
         }
     }
 }

@@ -11,9 +11,11 @@ use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::json;
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
-use tower_scalekit::sandbox::{Endpoint, NewIdpInitiatedLogin, NewUser, TokenFault, TokenKind};
+use tower_scalekit::sandbox::{
+    Endpoint, Fault, NewIdpInitiatedLogin, NewUser, TokenFault, TokenKind,
+};
 use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedLogin};
-use tower_scalekit::shared_store::KeyNamespace;
+use tower_scalekit::shared_store::{KeyNamespace, SharedStore as _};
 use tower_scalekit::{IdpInitiatedRedirect, Sandbox};
 
 use crate::store::{FlakyStore, When};
@@ -93,6 +95,31 @@ async fn keep_discards_the_login_and_revokes_its_session_at_the_environment() {
     assert_eq!(world.sandbox.users().revoke_sessions(JANE), 1, "no other session is revoked");
     let rejected = post(&mut too_late, &switch).await;
     assert_eq!(failure(&rejected), LoginError::StateMismatch);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keep_revokes_the_session_when_the_api_fails_or_the_client_disconnects() {
+    for disconnects in [false, true] {
+        let world = World::new();
+        let (mut browser, asked) = asked(&world).await;
+        let keep = action(&browser, &asked, "keep").await;
+        world.sandbox.faults().add_times(
+            Endpoint::Api,
+            3,
+            Fault::Status(StatusCode::SERVICE_UNAVAILABLE),
+        );
+        if disconnects {
+            let form = [NAVIGATION[0], ("sec-fetch-site", "same-origin")];
+            let request = browser.request(Method::POST, &keep, &form);
+            let mut response = Box::pin(send(browser.app(), request));
+            assert!(futures::poll!(&mut response).is_pending());
+        } else {
+            assert_eq!(post(&mut browser, &keep).await.location(), "/me");
+        }
+        world.sessions.shutdown(MINUTE).await.unwrap();
+        assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked");
+        assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+    }
 }
 
 #[tokio::test]
@@ -227,7 +254,9 @@ async fn a_login_waits_sealed_for_at_most_ten_minutes() {
     let (mut browser, asked) = asked(&world).await;
     let waiting =
         store.seen().into_iter().filter(|(key, _)| key.namespace() == KeyNamespace::PendingLogin);
-    let waiting: Vec<_> = waiting.collect();
+    let (of_user, waiting): (Vec<_>, Vec<_>) =
+        waiting.partition(|(key, _)| key.id().contains(".of "));
+    assert_eq!(of_user.len(), 1, "{of_user:?}");
     let [(key, value)] = &waiting[..] else { panic!("{waiting:?}") };
     // A reader of the store has neither the tokens nor the cookie.
     assert!(!String::from_utf8_lossy(value).contains(JOHN));
@@ -433,6 +462,40 @@ async fn the_oldest_of_too_many_pending_logins_is_revoked() {
         let other = format!("other-{number}@acme.test");
         assert_eq!(world.sandbox.users().revoke_sessions(&other), alive, "{other}");
     }
+}
+
+#[tokio::test]
+async fn the_logins_of_one_user_that_wait_in_many_browsers_are_limited() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+    world.sandbox.users().add(NewUser::new("ada@acme.test"));
+    let jane = world.logged_in(JANE).await;
+    let log_in = async |email: &str| {
+        let mut browser = jane.clone();
+        let asked = browser.log_in(&world.sandbox, email).await;
+        assert!(asked.location().starts_with(PAGE), "{asked:?}");
+        (browser, asked)
+    };
+    let (mut other, asked_of_other) = log_in("ada@acme.test").await;
+    let mut all = Vec::new();
+    for _ in 0..25 {
+        all.push(log_in(JOHN).await);
+    }
+    world.sessions.shutdown(MINUTE).await.unwrap();
+    let mut waiting = 0;
+    for key in store.keys().into_iter().filter(|key| !key.id().contains(".of ")) {
+        let is_login = key.namespace() == KeyNamespace::PendingLogin;
+        waiting += usize::from(is_login && store.get(&key).await.unwrap().is_some());
+    }
+    assert_eq!(waiting, 21);
+    assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 20, "the others are revoked");
+    let (browser, asked) = &mut all[4];
+    assert_eq!(browser.open(asked.location()).await.status(), StatusCode::BAD_REQUEST);
+    let (browser, asked) = &mut all[5];
+    assert_eq!(browser.open(asked.location()).await.status(), StatusCode::OK);
+    assert_eq!(email(browser).await.as_deref(), Some(JANE));
+    other.decide(&asked_of_other, "switch").await;
+    assert_eq!(email(&other).await.as_deref(), Some("ada@acme.test"));
 }
 
 #[tokio::test]

@@ -9,12 +9,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::{SwitchAttempt, SwitchError};
+use super::{PENDING_TTL, SwitchAttempt, SwitchError};
 use crate::api::passwordless::VerifiedEmail;
 use crate::revocation::RecordedPosition;
 use crate::session::cookie::record::SessionRecord;
 use crate::session::{Attempt as _, Purpose, Sessions};
-use crate::shared_store::StoreError;
+use crate::shared_store::{Change, KeyNamespace, StoreError};
+use crate::util::email::{fold_email, fold_user_id};
 use crate::util::request_dedup::RESULT_TTL;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
@@ -22,6 +23,12 @@ use crate::util::telemetry;
 /// A second request for a login waits this long for the first one, however slow the store is.
 const MAX_WAIT: Duration = Duration::from_secs(8);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How many logins of one user, of the last hour, wait at most.
+const MAX_PER_USER: usize = 20;
+/// How often a user's list of them is updated again after a concurrent change.
+const MAX_TRIES: usize = 16;
+const CONTENDED: &str = "other logins of the user keep changing the list of those that wait";
 
 /// A verified login that would replace another user's session.
 pub(crate) struct UnconfirmedLogin {
@@ -114,6 +121,17 @@ impl UnconfirmedLogin {
         }
     }
 
+    /// Returns what identifies the user.
+    fn user(&self, sessions: &Sessions) -> String {
+        match &self.identity {
+            UnconfirmedIdentity::Email(login) => fold_email(&login.verified.email),
+            UnconfirmedIdentity::Tokens(record) => {
+                let session = (**record).clone().into_session(sessions);
+                session.map(|session| fold_user_id(session.login_subject())).unwrap_or_default()
+            }
+        }
+    }
+
     /// Returns what the page calls the account.
     pub(super) fn account(&self, sessions: &Sessions) -> String {
         match &self.identity {
@@ -180,6 +198,28 @@ pub(super) enum Claim {
 }
 
 impl Sessions {
+    /// Adds a login to the last ones of its user. Returns those that are too many, which may still
+    /// wait: one user could fill the store with logins in many browsers.
+    pub(super) async fn limit_pending_logins(
+        &self,
+        attempt: &SwitchAttempt,
+        login: &UnconfirmedLogin,
+    ) -> Result<Vec<SwitchAttempt>, StoreError> {
+        let key = self.store_key(KeyNamespace::PendingLogin, &format!("of {}", login.user(self)));
+        let add_newest = |seen: Option<&[u8]>| {
+            let text = String::from_utf8_lossy(seen.unwrap_or_default());
+            let mut keys: Vec<&str> = text.split_ascii_whitespace().collect();
+            keys.push(attempt.key.expose());
+            let excess = keys.drain(..keys.len().saturating_sub(MAX_PER_USER));
+            let excess = excess.map(|key| SwitchAttempt { key: key.into(), ..attempt.clone() });
+            let excess = excess.collect();
+            Ok::<_, StoreError>(Change::Set(keys.join(" ").into(), excess))
+        };
+        let ttl = PENDING_TTL.unsigned_abs();
+        let excess = self.store().update(&key, ttl, MAX_TRIES, add_newest).await?;
+        excess.ok_or_else(|| StoreError::Unavailable(CONTENDED.into()))
+    }
+
     pub(super) async fn pending_login(
         &self,
         attempt: &SwitchAttempt,
