@@ -71,6 +71,7 @@ async fn main() {
         () = setup.serve(app) => {}
         () = sync.then(|()| future::pending()) => {}
     }
+    common::finish(sessions.shutdown(common::SHUTDOWN)).await;
 }
 
 /// After any response but 2xx, the event is sent again.
