@@ -16,6 +16,8 @@ use crate::util::telemetry;
 /// How long the end of a session is kept in the revocation log if its record is gone from the
 /// shared store. Longer than replicas use their cached copies (`store::MAX_AGE`).
 const STORED_END_LIFETIME: Duration = Duration::from_secs(60 * 60);
+/// How often a revocation is published again while the store fails.
+const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
 
 /// How many revocations wait to be checked.
 pub(super) const MAX_CHECKED_REVOCATIONS: usize = 10_000;
@@ -109,12 +111,14 @@ impl Sessions {
         self.retry_publishing(published)
     }
 
-    /// Retries publishing in the background if the store failed.
+    /// Retries publishing in the background if the store failed, until it succeeds or the revocations
+    /// have expired: until then, other replicas accept the sessions, and without requests nothing else
+    /// publishes them.
     fn retry_publishing(&self, published: Result<(), StoreError>) -> Result<(), StoreError> {
         if published.is_err() {
             let revocations = self.0.revocations.clone();
             self.0.late_revocations.start((), || {
-                self.0.tasks.repeat(move || {
+                self.0.tasks.repeat_every(PUBLISH_INTERVAL, move || {
                     let revocations = revocations.clone();
                     async move { revocations.publish_again().await }
                 })

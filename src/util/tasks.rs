@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,6 +82,31 @@ impl Tasks {
     pub(crate) fn repeat_for<F>(
         &self,
         limit: Duration,
+        attempt: impl FnMut() -> F + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        F: Future<Output = bool> + Send,
+    {
+        self.repeat_at(FIRST_RETRY..=MAX_RETRY_INTERVAL, limit, attempt)
+    }
+
+    /// Repeats `attempt` until it returns `true`, at this interval, and faster at shutdown.
+    pub(crate) fn repeat_every<F>(
+        &self,
+        interval: Duration,
+        attempt: impl FnMut() -> F + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static
+    where
+        F: Future<Output = bool> + Send,
+    {
+        self.repeat_at(interval..=interval, Duration::MAX, attempt)
+    }
+
+    /// The intervals are doubled from the first to the last one.
+    fn repeat_at<F>(
+        &self,
+        intervals: RangeInclusive<Duration>,
+        limit: Duration,
         mut attempt: impl FnMut() -> F + Send + 'static,
     ) -> impl Future<Output = ()> + Send + 'static
     where
@@ -89,13 +115,13 @@ impl Tasks {
         let tasks = self.clone();
         async move {
             let started = Instant::now();
-            let mut interval = FIRST_RETRY;
+            let (mut interval, longest) = intervals.into_inner();
             while started.elapsed() < limit {
                 tasks.pause(interval).await;
                 if attempt().await {
                     return;
                 }
-                interval = (interval * 2).min(MAX_RETRY_INTERVAL);
+                interval = (interval * 2).min(longest);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures::stream::{self, StreamExt as _};
 
 use crate::figures::Figures;
-use crate::site::{Answer, Jar, Replica, Site};
+use crate::site::{Jar, Outcome, Replica, Site};
 use crate::store::Store;
 
 const CONCURRENCY: usize = 16;
@@ -57,8 +57,8 @@ pub(crate) async fn measure(site: &Site, requests: usize, runs: usize, figures: 
 async fn send(site: &Site, replica: &Replica, jar: &Jar, requests: usize) {
     let sent = stream::iter(0..requests).map(|_| site.me(&replica.address, jar));
     let accepted = sent.buffer_unordered(CONCURRENCY);
-    let accepted = accepted.filter(|answer| {
-        let is_accepted = matches!(answer, Answer::Accepted { .. });
+    let accepted = accepted.filter(|outcome| {
+        let is_accepted = matches!(outcome, Outcome::Accepted { .. });
         async move { is_accepted }
     });
     assert_eq!(accepted.count().await, requests);

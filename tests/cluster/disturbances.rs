@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use crate::random::Random;
 use crate::server::{Network, State, eventually};
-use crate::site::{Answer, Site};
+use crate::site::{Outcome, Site};
 use crate::store::Store;
 
 /// The time between a refresh at the environment and its response, in which disturbances begin.
@@ -67,14 +67,14 @@ impl Disturbance {
         matches!(self, ReplicaKilled | PrimaryKilled | PrimaryPaused)
     }
 
-    /// Whether it excuses this answer.
-    pub(crate) fn excuses(self, answer: &Answer) -> bool {
-        match answer {
+    /// Whether it excuses this outcome.
+    pub(crate) fn excuses(self, outcome: &Outcome) -> bool {
+        match outcome {
             // Recorded with its response.
-            Answer::Accepted { .. } | Answer::Wrong(_) => true,
-            Answer::Unavailable => !matches!(self, Nothing | ReplicaStopped | TokensSlow),
-            Answer::Lost => self == ReplicaKilled,
-            Answer::LoggedOut => false,
+            Outcome::Accepted { .. } | Outcome::Wrong(_) => true,
+            Outcome::Unavailable => !matches!(self, Nothing | ReplicaStopped | TokensSlow),
+            Outcome::Lost => self == ReplicaKilled,
+            Outcome::LoggedOut => false,
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::disturbances::Disturbance;
-use crate::site::Answer;
+use crate::site::Outcome;
 
 pub(crate) struct Round {
     disturbance: Disturbance,
@@ -24,16 +24,16 @@ impl Round {
         Self { disturbance, accepted, unavailable, lost, logouts, refreshes, took }
     }
 
-    pub(crate) fn count(&mut self, answer: &Answer, figures: &mut Figures) {
-        match answer {
-            Answer::Accepted { .. } => self.accepted += 1,
-            Answer::Unavailable => self.unavailable += 1,
-            Answer::Lost => self.lost += 1,
-            Answer::LoggedOut => {}
-            Answer::Wrong(response) => figures.wrong(response.clone()),
+    pub(crate) fn count(&mut self, outcome: &Outcome, figures: &mut Figures) {
+        match outcome {
+            Outcome::Accepted { .. } => self.accepted += 1,
+            Outcome::Unavailable => self.unavailable += 1,
+            Outcome::Lost => self.lost += 1,
+            Outcome::LoggedOut => {}
+            Outcome::Wrong(response) => figures.wrong(response.clone()),
         }
-        if !self.disturbance.excuses(answer) {
-            figures.wrong(format!("{:?}: {answer:?}", self.disturbance));
+        if !self.disturbance.excuses(outcome) {
+            figures.wrong(format!("{:?}: {outcome:?}", self.disturbance));
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::disturbances::Disturbance;
 use crate::figures::{Figures, Round};
 use crate::random::Random;
 use crate::server::eventually;
-use crate::site::{Answer, Jar, REPLICAS, Site};
+use crate::site::{Jar, Outcome, REPLICAS, Site};
 
 /// Requests of a round.
 const REQUESTS: usize = 300;
@@ -23,12 +23,12 @@ pub(crate) async fn undisturbed(site: &Arc<Site>, rounds: usize, figures: &mut F
     for jar in site.expired_sessions(rounds).await {
         let (before, started) = (site.environment.refreshes(), Instant::now());
         let mut round = Round::new(Disturbance::None);
-        let answers = join_all(requests(site, &jar, REQUESTS)).await;
+        let outcomes = join_all(requests(site, &jar, REQUESTS)).await;
         round.took = started.elapsed();
-        let mut expiries: Vec<_> = answers
+        let mut expiries: Vec<_> = outcomes
             .iter()
-            .filter_map(|answer| match answer.as_ref().unwrap() {
-                Answer::Accepted { expires_at, .. } => Some(expires_at),
+            .filter_map(|outcome| match outcome.as_ref().unwrap() {
+                Outcome::Accepted { expires_at, .. } => Some(expires_at),
                 _ => None,
             })
             .collect();
@@ -41,7 +41,7 @@ pub(crate) async fn undisturbed(site: &Arc<Site>, rounds: usize, figures: &mut F
         if round.refreshes != 1 {
             figures.wrong(format!("{} refreshes of one session", round.refreshes));
         }
-        answers.into_iter().for_each(|answer| round.count(&answer.unwrap(), figures));
+        outcomes.into_iter().for_each(|outcome| round.count(&outcome.unwrap(), figures));
         figures.add(round);
     }
 }
@@ -63,18 +63,18 @@ pub(crate) async fn disturbed(
     let others = requests(site, jar, REQUESTS - 1);
     disturbance.strike(site, holder, random).await;
     let ended = Instant::now();
-    let mut answers = join_all(others).await;
-    answers.push(first.await);
+    let mut outcomes = join_all(others).await;
+    outcomes.push(first.await);
     site.environment.clear_faults();
     let mut newest = jar.clone();
     let mut is_logged_out = false;
-    for answer in answers {
-        let answer = answer.unwrap();
-        is_logged_out |= matches!(answer, Answer::LoggedOut);
-        if !matches!(answer, Answer::LoggedOut) {
-            round.count(&answer, figures);
+    for outcome in outcomes {
+        let outcome = outcome.unwrap();
+        is_logged_out |= matches!(outcome, Outcome::LoggedOut);
+        if !matches!(outcome, Outcome::LoggedOut) {
+            round.count(&outcome, figures);
         }
-        if let Answer::Accepted { jar, .. } = answer {
+        if let Outcome::Accepted { jar, .. } = outcome {
             newest = jar;
         }
     }
@@ -95,13 +95,13 @@ async fn recovers(site: &Site, jars: [Jar; 2], figures: &mut Figures) -> bool {
         for jar in &jars {
             loop {
                 match site.me(&replica.address, jar).await {
-                    Answer::Accepted { .. } => break,
-                    Answer::LoggedOut => return false,
-                    Answer::Unavailable | Answer::Lost if started.elapsed() < LONGEST_OUTAGE => {
+                    Outcome::Accepted { .. } => break,
+                    Outcome::LoggedOut => return false,
+                    Outcome::Unavailable | Outcome::Lost if started.elapsed() < LONGEST_OUTAGE => {
                         sleep(POLL_INTERVAL).await;
                     }
-                    answer => {
-                        figures.wrong(format!("after {:?}: {answer:?}", started.elapsed()));
+                    outcome => {
+                        figures.wrong(format!("after {:?}: {outcome:?}", started.elapsed()));
                         break;
                     }
                 }
@@ -111,7 +111,7 @@ async fn recovers(site: &Site, jars: [Jar; 2], figures: &mut Figures) -> bool {
     true
 }
 
-type Request = tokio::task::JoinHandle<Answer>;
+type Request = tokio::task::JoinHandle<Outcome>;
 
 /// Starts requests through nginx.
 fn requests(site: &Arc<Site>, jar: &Jar, count: usize) -> Vec<Request> {

@@ -57,7 +57,7 @@ pub(crate) struct Replica {
 
 /// The response to a request of a session.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum Outcome {
     Accepted {
         expires_at: String,
         /// The cookies after the response.
@@ -189,24 +189,24 @@ impl Site {
     }
 
     /// Requests `/api/me` at this address.
-    pub(crate) async fn me(&self, address: &str, jar: &Jar) -> Answer {
+    pub(crate) async fn me(&self, address: &str, jar: &Jar) -> Outcome {
         let me = with_jar(request("GET", "/api/me", &FETCH, ""), jar);
-        let Ok(response) = self.send(address, me).await else { return Answer::Lost };
+        let Ok(response) = self.send(address, me).await else { return Outcome::Lost };
         let changes_session = set_cookies(&response).any(|cookie| is_session(&cookie));
         match response.status() {
             StatusCode::OK => {
                 let me: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
                 let expires_at = me["expires_at"].as_str().unwrap().to_owned();
-                Answer::Accepted { expires_at, jar: with_cookies(jar, &response) }
+                Outcome::Accepted { expires_at, jar: with_cookies(jar, &response) }
             }
             StatusCode::SERVICE_UNAVAILABLE
                 if response.headers().contains_key(header::RETRY_AFTER) && !changes_session =>
             {
-                Answer::Unavailable
+                Outcome::Unavailable
             }
-            StatusCode::UNAUTHORIZED => Answer::LoggedOut,
-            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Answer::Lost,
-            _ => Answer::Wrong(format!("{response:?}")),
+            StatusCode::UNAUTHORIZED => Outcome::LoggedOut,
+            StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => Outcome::Lost,
+            _ => Outcome::Wrong(format!("{response:?}")),
         }
     }
 
