@@ -437,6 +437,8 @@ impl SessionsBuilder {
         problems.finish(Some(()))?;
         if paths.redirect_uri.scheme() == "http" {
             telemetry::development_cookies();
+        } else if !sessions.0.revocations.has_peers() {
+            telemetry::no_shared_store();
         }
         let sessions = Sessions(Arc::new(self.into_inner(keys, paths, lifetimes)));
         sessions.check_siblings();

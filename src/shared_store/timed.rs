@@ -4,23 +4,38 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::outages::{Operation, Outages};
 use super::{LogCursor, LogPage, SharedStore, StoreError, StoreFuture, StoreKey};
 use crate::secret::SecretString;
 
 /// A request waits at most this long for the store.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A store as the library uses it: each operation has a timeout. Cheap to clone.
+/// A store as the library uses it: each operation has a timeout, and outages are reported. Cheap to
+/// clone.
 #[derive(Clone)]
-pub(crate) struct TimedStore(Arc<dyn SharedStore>);
+pub(crate) struct TimedStore {
+    store: Arc<dyn SharedStore>,
+    outages: Arc<Outages>,
+}
 
 impl TimedStore {
     pub(crate) fn new(store: impl SharedStore) -> Self {
-        Self(Arc::new(store))
+        Self { store: Arc::new(store), outages: Arc::new(Outages::new()) }
+    }
+
+    async fn run<T>(
+        &self,
+        kind: Operation,
+        operation: StoreFuture<'_, T>,
+    ) -> Result<T, StoreError> {
+        let result = with_timeout(operation).await;
+        self.outages.record(kind, &result);
+        result
     }
 
     pub(crate) async fn get(&self, key: &StoreKey) -> Result<Option<Bytes>, StoreError> {
-        with_timeout(self.0.get(key)).await
+        self.run(Operation::Read, self.store.get(key)).await
     }
 
     pub(crate) async fn put(
@@ -29,7 +44,7 @@ impl TimedStore {
         value: Bytes,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        with_timeout(self.0.put(key, value, ttl)).await
+        self.run(Operation::Write, self.store.put(key, value, ttl)).await
     }
 
     pub(crate) async fn put_if_absent(
@@ -38,7 +53,7 @@ impl TimedStore {
         value: Bytes,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        with_timeout(self.0.put_if_absent(key, value, ttl)).await
+        self.run(Operation::Write, self.store.put_if_absent(key, value, ttl)).await
     }
 
     pub(crate) async fn replace_if(
@@ -48,7 +63,7 @@ impl TimedStore {
         value: Bytes,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        with_timeout(self.0.replace_if(key, expected, value, ttl)).await
+        self.run(Operation::Write, self.store.replace_if(key, expected, value, ttl)).await
     }
 
     pub(crate) async fn remove_if(
@@ -56,7 +71,7 @@ impl TimedStore {
         key: &StoreKey,
         expected: Bytes,
     ) -> Result<bool, StoreError> {
-        with_timeout(self.0.remove_if(key, expected)).await
+        self.run(Operation::Write, self.store.remove_if(key, expected)).await
     }
 
     pub(crate) async fn append(
@@ -65,7 +80,7 @@ impl TimedStore {
         entry: Bytes,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        with_timeout(self.0.append(log, entry, ttl)).await
+        self.run(Operation::Write, self.store.append(log, entry, ttl)).await
     }
 
     pub(crate) async fn read_since(
@@ -73,7 +88,7 @@ impl TimedStore {
         log: &StoreKey,
         cursor: LogCursor,
     ) -> Result<LogPage, StoreError> {
-        with_timeout(self.0.read_since(log, cursor)).await
+        self.run(Operation::Read, self.store.read_since(log, cursor)).await
     }
 
     /// Sets a value if it is still `seen`, where `None` is absent. Returns whether it did.

@@ -390,8 +390,7 @@ pub(crate) fn layer_missing(found_by: &'static str, missing: &'static str) {
     );
 }
 
-/// An operation of the shared store failed. The log has the first one, until it is available again.
-#[cfg(feature = "redis")]
+/// An operation of the shared store failed. The log has the first one of an outage.
 pub(crate) fn shared_store_failed(is_first: bool, error: &(dyn std::error::Error + 'static)) {
     count!("tower_scalekit_shared_store_errors_total");
     if is_first {
@@ -399,10 +398,19 @@ pub(crate) fn shared_store_failed(is_first: bool, error: &(dyn std::error::Error
     }
 }
 
-/// The shared store responds again.
-#[cfg(feature = "redis")]
+/// The outage of the shared store is over.
 pub(crate) fn shared_store_available() {
     tracing::info!(target: TARGET, "shared_store_available");
+}
+
+/// An app with an https redirect URI has no shared store. Logged once, at build time.
+pub(crate) fn no_shared_store() {
+    tracing::warn!(
+        target: TARGET,
+        "no_shared_store: run one process only. Several would lose sessions when they refresh them, a \
+         logout would apply to one of them, and revocations do not survive a restart; set \
+         SessionsBuilder::shared_store"
+    );
 }
 
 /// An internal error occurred, and the request was rejected for it. While many requests fail for

@@ -1,7 +1,6 @@
 //! The connection to Redis, which all operations share.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use super::error::RedisStoreError;
 use super::failure::Failure;
 use super::servers::{Connection, Servers};
 use crate::util::single_flight::{Flight, SingleFlight};
-use crate::util::telemetry;
 
 /// After a failed attempt, others fail at once for this time.
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -36,7 +34,6 @@ struct Shared {
     current: ArcSwapOption<Open>,
     attempts: SingleFlight<(), Attempt>,
     failed: Mutex<Option<(Instant, Arc<RedisStoreError>)>>,
-    is_down: AtomicBool,
 }
 
 /// The result of an attempt to connect.
@@ -61,7 +58,6 @@ impl Link {
             current: ArcSwapOption::empty(),
             attempts: SingleFlight::new(),
             failed: Mutex::default(),
-            is_down: AtomicBool::new(false),
         };
         shared.current.store(Some(Arc::new(shared.open(true).await?)));
         Ok(Self(Arc::new(shared)))
@@ -92,25 +88,6 @@ impl Link {
     }
 
     async fn send(&self, cmd: &Cmd) -> Result<Value, Failure> {
-        let sent = self.try_send(cmd).await;
-        match &sent {
-            Ok(_) => {
-                if self.0.is_down.load(Ordering::Acquire)
-                    && self.0.is_down.swap(false, Ordering::AcqRel)
-                {
-                    telemetry::shared_store_available();
-                }
-            }
-            Err(failure) if failure.is_unknown_script() => {}
-            Err(failure) => {
-                let is_first = !self.0.is_down.swap(true, Ordering::AcqRel);
-                telemetry::shared_store_failed(is_first, failure);
-            }
-        }
-        sent
-    }
-
-    async fn try_send(&self, cmd: &Cmd) -> Result<Value, Failure> {
         let limit = self.0.response_timeout;
         let deadline = Instant::now() + limit;
         let open = match self.0.current.load_full() {

@@ -40,14 +40,13 @@ use crate::util::telemetry;
 ///
 /// The store is cheap to clone, and its clones share a connection. An operation that gets no
 /// response in time fails, and the connection is replaced. Operations that wait for a new connection
-/// share one attempt. The log lines `shared_store_unavailable` and `shared_store_available` report
-/// a change, and the counter `tower_scalekit_shared_store_errors_total` counts failed operations.
+/// share one attempt.
 ///
 /// # What Redis can see
 ///
 /// Key names are keyed hashes (HMAC-SHA-256) of namespace and ID. All values are sealed
 /// (AES-256-GCM-SIV) and bound to their key name: sessions are sealed already, but other values have
-/// IDs of sessions or messages, and one rule cannot miss one. The cost is 21 bytes and about a
+/// IDs of sessions or messages, and what is always sealed cannot be forgotten. The cost is 21 bytes and about a
 /// microsecond for each value. Comparisons run in Redis, so sealing is deterministic: Redis can see
 /// that a key has the same value as before, but not that two keys have.
 ///
