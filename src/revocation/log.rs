@@ -220,12 +220,16 @@ impl State {
         match &read {
             Ok(()) => {
                 self.known().confirm(number, self.clock.monotonic());
-                self.read_at.store(millis(started), Ordering::Release);
                 self.read_to_end.store(number, Ordering::Release);
                 self.catching_up_since.store(0, Ordering::Release);
-                self.was_read.store(true, Ordering::Release);
-                if self.is_stale.swap(false, Ordering::AcqRel) {
-                    telemetry::revocations_current();
+                if self.has_unread_entry.load(Ordering::Acquire) {
+                    self.note_incomplete_read(false);
+                } else {
+                    self.read_at.store(millis(started), Ordering::Release);
+                    self.was_read.store(true, Ordering::Release);
+                    if self.is_stale.swap(false, Ordering::AcqRel) {
+                        telemetry::revocations_current();
+                    }
                 }
             }
             Err(error) => {
@@ -288,8 +292,10 @@ impl State {
                 self.known().note_loss();
             }
             for text in &page.entries {
-                if let Ok(logged) = serde_json::from_slice::<Logged>(text) {
-                    self.merge_logged(&logged, now);
+                match serde_json::from_slice::<Logged>(text) {
+                    Ok(logged) => self.merge_logged(&logged, now),
+                    Err(_) if self.has_unread_entry.swap(true, Ordering::AcqRel) => {}
+                    Err(_) => telemetry::internal_error("revocation_log", &UnknownFormat),
                 }
             }
             if page.next == cursor {
@@ -350,3 +356,11 @@ enum ReadError {
     #[error("the revocation log has more entries than can be read at once")]
     TooLong,
 }
+
+/// Returned when an entry of the log cannot be decoded.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the revocation log has an entry of another version of tower-scalekit, whose revocation is not \
+     known to this replica: from now on, its revocations count as stale"
+)]
+struct UnknownFormat;

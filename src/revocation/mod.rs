@@ -119,6 +119,8 @@ struct State {
     /// When the log was last read to its end, in milliseconds of the monotonic clock.
     read_at: AtomicU64,
     is_stale: AtomicBool,
+    /// Whether the log had an entry of another version, whose revocation is not known here.
+    has_unread_entry: AtomicBool,
     /// Whether the log was read to its end, first and after it had become too long for one read.
     was_read: AtomicBool,
     /// Since when a log that had become too long is read, in milliseconds of the monotonic clock;
@@ -224,6 +226,7 @@ impl Revocations {
             cursor: Mutex::default(),
             checked_at: AtomicU64::new(0),
             is_stale: AtomicBool::new(false),
+            has_unread_entry: AtomicBool::new(false),
             was_read: AtomicBool::new(!has_peers),
             catching_up_since: AtomicU64::new(0),
             reads: SingleFlight::new(),

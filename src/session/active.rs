@@ -216,7 +216,7 @@ impl Sessions {
         for (one, value) in all.into_iter().zip(values) {
             let is_valid = match value {
                 Some(value) => self
-                    .open_stored(&one.id, &value)
+                    .open_stored(&one.id, &value)?
                     .filter(|stored| !stored.record.is_past_limits(self.0.lifetimes, now))
                     .and_then(|stored| stored.record.into_session(self))
                     .is_some_and(|session| !self.0.revocations.is_revoked(session.revocable())),

@@ -13,7 +13,8 @@ use time::{Duration, OffsetDateTime};
 
 use super::cookie::record::SessionRecord;
 use super::{
-    Lifetimes, Load, LoadedSession, NewSession, NewTokens, Session, Sessions, SessionsBuilder,
+    Lifetimes, Load, LoadedSession, NewSession, NewTokens, Purpose, Session, Sessions,
+    SessionsBuilder,
 };
 use crate::clock::ManualClock;
 use crate::http_client::UnreachableClient;
@@ -163,4 +164,34 @@ async fn newly_sealed_values_open_in_the_same_way() {
         assert_all_open(&texts).await;
         println!("{texts:#}");
     }
+}
+
+/// During a deployment, replicas of a newer version set cookies and store sessions.
+#[tokio::test]
+async fn sessions_of_a_newer_version_are_neither_removed_nor_ended() {
+    let sessions = sessions();
+    let [tokens, _, stored] = records(None);
+    let newer = |record: &SessionRecord, purpose, name: &str| {
+        let mut content = record.encode().unwrap();
+        content[0] += 1;
+        sessions.0.keys.seal(purpose, name, &content).unwrap()
+    };
+    let headers = |cookie: &str| {
+        let cookie = format!("{}={cookie}", sessions.cookie_name()).try_into().unwrap();
+        HeaderMap::from_iter([(header::COOKIE, cookie)])
+    };
+    let cookie = newer(&tokens, Purpose::Session, sessions.0.cookies.session_name());
+    let loaded = sessions.load_ready(&headers(&cookie)).await;
+    assert!(matches!(&loaded, LoadedSession::Invalid { clear } if clear.is_empty()), "{loaded:?}");
+
+    let key = sessions.store_key(shared_store::KeyNamespace::Session, stored.id());
+    let value = newer(&stored, Purpose::StoredSession, stored.id());
+    let day = std::time::Duration::from_secs(24 * 60 * 60);
+    sessions.0.store.put(&key, value.into(), day).await.unwrap();
+    let headers = headers(&sessions.seal(&stored).unwrap());
+    let loaded = sessions.load_ready(&headers).await;
+    assert!(matches!(loaded, LoadedSession::Unavailable), "{loaded:?}");
+    assert!(!sessions.store_again(&stored).await.unwrap_or(false), "it is not replaced");
+    // A login is possible.
+    assert!(matches!(sessions.valid_session(&headers).await, Ok(None)));
 }

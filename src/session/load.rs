@@ -34,8 +34,8 @@ pub(crate) enum LoadedSession {
     /// No session cookie was sent.
     Missing,
     /// The cookies contain no session, or one that has ended. `clear` names the cookies to remove.
-    /// It is empty if no key of this app opens them, so that they may belong to another app; or if
-    /// the session was ended here, so that the browser may already have another session under the
+    /// It is empty if no key of this app opens them, so that they may belong to another app; if
+    /// another version of this app has sealed them; or if the session was ended here, so that the browser may already have another session under the
     /// same name, which a late response would remove.
     Invalid {
         clear: PresentPieces,
@@ -138,7 +138,7 @@ enum CookieContent {
     Session(Session),
     /// A session in the shared store.
     Reference(Reference),
-    /// Sealed by this app, but not a session.
+    /// Sealed by this app, in a format that it does not know: by another version of it.
     Unreadable,
 }
 
@@ -237,10 +237,12 @@ impl Sessions {
             LoadedSession::Unavailable => match self.session_handle(headers).await {
                 // An older state has the same user. A missing session blocks no login.
                 Some(SessionHandle { id, session: None }) => {
-                    let older = self.read_stored(&id).await.map_err(|error| {
+                    let value = self.stored_value(&id).await.map_err(|error| {
                         telemetry::internal_error("stored_session", &error);
                         SessionUnavailable
                     })?;
+                    // Nor does one of another version.
+                    let older = value.and_then(|value| self.open_stored(&id, &value).ok()?);
                     Ok(older.and_then(|older| older.record.into_session(self)))
                 }
                 _ => Err(SessionUnavailable),
@@ -287,8 +289,9 @@ impl Sessions {
             CookieContent::Session(session) => {
                 return Load::Ready(self.evaluate(session, outdated_key, sent));
             }
+            // The replica whose version has set the cookie can read it.
             CookieContent::Unreadable => {
-                return Load::Ready(LoadedSession::Invalid { clear: sent });
+                return Load::Ready(LoadedSession::Invalid { clear: PresentPieces::default() });
             }
             CookieContent::Reference(reference) => reference,
         };
@@ -447,8 +450,14 @@ impl Sessions {
         now: OffsetDateTime,
     ) -> Result<Option<String>, StoreError> {
         let (id, generation) = (session.record().id(), session.record().generation());
-        let entry =
-            self.0.store.get(&self.refresh_key(id)).await?.as_deref().and_then(Entry::decode);
+        let entry = self
+            .0
+            .store
+            .get(&self.refresh_key(id))
+            .await?
+            .as_deref()
+            .map(Entry::decode)
+            .transpose()?;
         if entry == Some(Entry::Ended) {
             return Ok(None);
         }

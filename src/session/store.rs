@@ -295,7 +295,7 @@ impl Sessions {
                 Ok(None)
             };
         };
-        let Some(StoredRecord { record, outdated_key }) = self.open_stored(id, &value) else {
+        let Some(StoredRecord { record, outdated_key }) = self.open_stored(id, &value)? else {
             return Ok(None);
         };
         if record.generation() >= generation {
@@ -307,7 +307,7 @@ impl Sessions {
         }
         // The store was unavailable when the result should have been written.
         let entry = self.0.store.get(&self.refresh_key(id)).await?;
-        let last = entry.as_deref().and_then(Entry::decode).and_then(Entry::last);
+        let last = entry.as_deref().map(Entry::decode).transpose()?.and_then(Entry::last);
         let record = last
             .and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.record))
             .filter(|record| record.generation() >= generation)
@@ -349,7 +349,7 @@ impl Sessions {
         let ttl = self.store_ttl(record);
         let replace = |seen: Option<&[u8]>| {
             let Some(StoredRecord { record: there, outdated_key }) =
-                seen.and_then(|value| self.open_stored(record.id(), value))
+                seen.map_or(Ok(None), |value| self.open_stored(record.id(), value))?
             else {
                 return Ok(Change::Keep(false));
             };
@@ -410,7 +410,7 @@ impl Sessions {
     /// Returns a session as stored. Returns `None` when it has ended, or is sealed with a secret
     /// that is no longer in use.
     pub(super) async fn read_stored(&self, id: &str) -> Result<Option<StoredRecord>, StoreError> {
-        Ok(self.stored_value(id).await?.and_then(|value| self.open_stored(id, &value)))
+        self.stored_value(id).await?.map_or(Ok(None), |value| self.open_stored(id, &value))
     }
 
     /// Returns the value of a session, which may be a tombstone.
@@ -418,9 +418,22 @@ impl Sessions {
         self.0.store.get(&self.stored_key(id)).await
     }
 
-    /// Opens the value of a session. Returns `None` for a tombstone.
-    pub(super) fn open_stored(&self, id: &str, value: &[u8]) -> Option<StoredRecord> {
-        self.unseal_stored(id, std::str::from_utf8(value).ok()?)
+    /// Opens the value of a session. Returns `None` for a tombstone, or if it is sealed with a secret
+    /// that is no longer in use.
+    pub(super) fn open_stored(
+        &self,
+        id: &str,
+        value: &[u8],
+    ) -> Result<Option<StoredRecord>, StoreError> {
+        let text = std::str::from_utf8(value).ok();
+        let Some(unsealed) =
+            text.and_then(|text| self.0.keys.open(Purpose::StoredSession, id, text))
+        else {
+            return Ok(None);
+        };
+        let record = SessionRecord::decode(&unsealed.content).filter(|record| record.id() == id);
+        let record = record.ok_or_else(StoreError::unknown_format)?;
+        Ok(Some(StoredRecord { record, outdated_key: unsealed.outdated_key }))
     }
 
     /// Seals a session for the store. The value opens under the session's own ID only.
@@ -430,9 +443,7 @@ impl Sessions {
     }
 
     pub(super) fn unseal_stored(&self, id: &str, text: &str) -> Option<StoredRecord> {
-        let unsealed = self.0.keys.open(Purpose::StoredSession, id, text)?;
-        let record = SessionRecord::decode(&unsealed.content)?;
-        (record.id() == id).then_some(StoredRecord { record, outdated_key: unsealed.outdated_key })
+        self.open_stored(id, text.as_bytes()).ok()?
     }
 
     fn stored_key(&self, id: &str) -> StoreKey {

@@ -24,6 +24,7 @@
 #[cfg_attr(docsrs, doc(cfg(feature = "sandbox")))]
 pub mod conformance;
 mod memory;
+mod outages;
 #[cfg(feature = "redis")]
 mod redis_store;
 mod timed;
@@ -72,8 +73,8 @@ use crate::util::hash::hash_parts;
 ///   a comparison that fails changes neither. A lifetime of zero ends at once; the longest is 800
 ///   days.
 /// - **One history.** Keys of the namespace [`Revocation`](KeyNamespace::Revocation) with the same
-///   scope are on the same shard of an engine that has several: if it loses its last writes, it
-///   loses the later ones of them.
+///   scope are on the same shard of an engine that has several, so that a loss of its last writes
+///   affects all of them from one time on.
 /// - **No eviction.** An unexpired value is never evicted: the new one is rejected with
 ///   [`StoreError::Full`], because a lost lock, tombstone or message ID has wrong results. The only
 ///   exception are [webhook messages](KeyNamespace::WebhookEvent) whose value begins with `done ` and
@@ -83,6 +84,12 @@ use crate::util::hash::hash_parts;
 ///   sessions and messages, and some values name them: an engine that others can read should store a
 ///   keyed hash of the key, and sealed values.
 /// - **Logs.** See [`read_since`](Self::read_since).
+///
+/// # Outages
+///
+/// The log lines `shared_store_unavailable` and `shared_store_available` report the first failure of
+/// an operation, and the end of the outage: a success after a second without failures, of a write if
+/// one has failed. The counter `tower_scalekit_shared_store_errors_total` counts all failures.
 ///
 /// # Round trips
 ///
@@ -130,8 +137,9 @@ pub trait SharedStore: Send + Sync + 'static {
     ///
     /// Whoever reads from the start and continues with each cursor gets each entry once. In
     /// particular, no entry appears before the position of one that was returned: an SQL sequence,
-    /// which assigns numbers before they are committed, requires a lock. A cursor stays valid while
-    /// entries expire, also when the log is empty meanwhile.
+    /// which assigns numbers before they are committed, requires a lock. The cursor of the newest entry
+    /// stays valid when all entries expire; that of an older one can be lost with its entry, after its
+    /// lifetime.
     ///
     /// A cursor whose entry the engine has lost is the start of the log, and the page says so
     /// ([`LogPage::cursor_lost`]): the library then publishes again what the log lacks. The engine
@@ -361,6 +369,14 @@ impl LogPage {
     #[must_use]
     pub fn after_loss(entries: Vec<Bytes>, next: LogCursor) -> Self {
         Self { cursor_lost: true, ..Self::new(entries, next) }
+    }
+}
+
+impl StoreError {
+    /// The error for a value that this app has sealed, but in a format that it does not know: that of a
+    /// newer version, during a deployment. It must neither count as absent nor be replaced.
+    pub(crate) fn unknown_format() -> Self {
+        Self::Unavailable("a value has the format of another version of tower-scalekit".into())
     }
 }
 

@@ -1,12 +1,14 @@
 //! Several processes of one app, which share only a store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
+use bytes::Bytes;
 use futures::future::join_all;
 use http::{Method, StatusCode};
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenKind};
-use tower_scalekit::shared_store::{KeyNamespace, MemoryStore};
+use tower_scalekit::shared_store::{KeyNamespace, MemoryStore, SharedStore as _, StoreKey};
 use tower_scalekit::{RequireSession, Sessions};
 
 use crate::store::FlakyStore;
@@ -22,10 +24,8 @@ struct Replicas {
 
 impl Replicas {
     fn new() -> Self {
-        let world = World::with(
-            |sandbox| sandbox.refresh_grace(std::time::Duration::ZERO),
-            |sessions| sessions,
-        );
+        let world =
+            World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |sessions| sessions);
         let store = Arc::new(MemoryStore::new(world.sandbox.clock().clock()));
         let sessions = [(); 2].map(|()| world.replica(|one| one.shared_store(Arc::clone(&store))));
         let apps = sessions.each_ref().map(app);
@@ -292,4 +292,73 @@ async fn a_login_ends_the_session_that_it_replaces() {
     assert_eq!(browser.decide(&done, "switch").await.status(), StatusCode::SEE_OTHER);
     assert_eq!(replicas.status(0, &old).await, StatusCode::UNAUTHORIZED);
     assert_eq!(replicas.status(0, &browser).await, StatusCode::OK);
+}
+
+/// Two replicas whose store can fail.
+fn with_flaky_store(world: &World) -> (FlakyStore, [Sessions; 2]) {
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let replica =
+        || world.replica(|one| one.shared_store(store.clone()).reject_on_stale_revocations());
+    (store.clone(), [replica(), replica()])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_is_published_when_the_store_returns_however_late() {
+    let world = World::new();
+    let (store, [here, there]) = with_flaky_store(&world);
+    let mut browser = Browser::new(&app(&here), &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    let user = browser.fetch("/me").await.json()["sub"].as_str().unwrap().to_owned();
+    let mut elsewhere = browser.at(&app(&there));
+    assert_eq!(elsewhere.fetch("/me").await.status(), StatusCode::OK);
+    store.set_down(true);
+    assert!(here.revoke_user(&user).await.is_err());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    store.set_down(false);
+    // Without requests on the replica that revoked it.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    world.advance(2);
+    assert_eq!(elsewhere.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_result_of_a_refresh_by_a_newer_version_is_neither_ignored_nor_replaced() {
+    let world = World::new();
+    let (store, [here, _]) = with_flaky_store(&world);
+    let mut browser = Browser::new(&app(&here), &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    world.advance(301);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    let entry = store.keys().into_iter().find(|key| key.namespace() == KeyNamespace::Refresh);
+    let (entry, newer) = (entry.unwrap(), Bytes::from(r#"{"t":"of a newer version"}"#));
+    settle().await;
+    store.put(&entry, newer.clone(), Duration::from_secs(3600)).await.unwrap();
+    world.advance(301);
+    let refreshes = world.sandbox.requests().refreshes();
+    let response = browser.fetch("/me").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{}", response.text());
+    assert!(response.header("retry-after").is_some());
+    assert!(set_cookies(response.headers()).is_empty(), "{:?}", response.headers());
+    assert_eq!(world.sandbox.requests().refreshes(), refreshes);
+    assert_eq!(store.get(&entry).await.unwrap(), Some(newer));
+}
+
+#[tokio::test]
+async fn revocations_by_a_newer_version_make_a_replica_stale() {
+    let world = World::new();
+    let (store, [here, there]) = with_flaky_store(&world);
+    let mut browser = Browser::new(&app(&here), &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    there.revoke_user("usr_of_nobody").await.unwrap();
+    let is_log =
+        |key: &StoreKey| key.namespace() == KeyNamespace::Revocation && key.id().ends_with(".log");
+    let log = store.keys().into_iter().find(is_log).unwrap();
+    let newer = Bytes::from(r#"{"revoked":"in another way"}"#);
+    store.append(&log, newer, Duration::from_secs(3600)).await.unwrap();
+    world.advance(59);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    world.advance(2);
+    drop(browser.fetch("/me").await);
+    world.advance(2);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
 }

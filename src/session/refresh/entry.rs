@@ -6,12 +6,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::session::cookie::record::SessionRecord;
+use crate::shared_store::StoreError;
 
 /// How long the mark of an ended session is kept: longer than a refresh that began before the end
 /// can take.
 pub(in crate::session) const REFRESH_GRACE: Duration = Duration::from_secs(10 * 60);
 
-/// The state of a session's refreshes in the store.
+/// The state of a session's refreshes in the store. What older versions must not ignore gets a new
+/// variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
 pub(in crate::session) enum Entry {
@@ -39,8 +41,8 @@ impl Entry {
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 
-    pub(in crate::session) fn decode(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
+    pub(in crate::session) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        serde_json::from_slice(bytes).map_err(|_| StoreError::unknown_format())
     }
 
     /// Returns the newest verified session.

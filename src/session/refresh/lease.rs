@@ -275,7 +275,7 @@ pub(super) async fn record_presented(
     generation: u32,
 ) -> Result<(), StoreError> {
     let seen = backend.read().await?;
-    let newest = match decode(&seen) {
+    let newest = match decode(&seen)? {
         Some(Entry::Ended) => return Ok(()),
         Some(Entry::Newest(newest)) if newest.generation > generation => return Ok(()),
         Some(Entry::Newest(newest)) => Some(newest),
@@ -334,7 +334,7 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
     }
 
     async fn check_entry(&self) -> Result<State<B::Refreshed>, StoreError> {
-        Ok(match self.newer(&self.backend.read().await?) {
+        Ok(match self.newer(&self.backend.read().await?)? {
             Some(outcome) => State::Done(outcome),
             None if self.trigger == Trigger::Idle => State::Done(Outcome::Idle),
             None => State::Acquire,
@@ -351,7 +351,7 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
             Some(Lease::Refreshed) => {
                 // The result was published before the lease showed it.
                 if self.trigger == Trigger::Requested
-                    && let Some(newest) = decode(&self.backend.read().await?).and_then(Entry::last)
+                    && let Some(newest) = decode(&self.backend.read().await?)?.and_then(Entry::last)
                     && newest.generation >= self.generation
                 {
                     return Ok(State::Done(Outcome::Found(newest.sealed)));
@@ -366,18 +366,18 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
 
     async fn confirm(&self) -> Result<State<B::Refreshed>, StoreError> {
         let seen = self.backend.read().await?;
-        if let Some(outcome) = self.newer(&seen) {
+        if let Some(outcome) = self.newer(&seen)? {
             return Ok(State::Release(outcome));
         }
         Ok(match self.backend.stored().await? {
             // The result was presented and is no longer kept; or it was published after the lease
             // had expired.
             Stored::Superseded => State::Release(
-                self.newer(&self.backend.read().await?).unwrap_or(Outcome::Superseded),
+                self.newer(&self.backend.read().await?)?.unwrap_or(Outcome::Superseded),
             ),
             Stored::Gone => State::Release(Outcome::Ended),
             Stored::Newer(sealed) => State::Release(Outcome::Found(sealed)),
-            Stored::Same => match self.unverified(&seen) {
+            Stored::Same => match self.unverified(&seen)? {
                 Some(tokens) => State::Verify { seen, tokens },
                 None if self.backend.is_ready().await => State::Exchange { seen, unverified: None },
                 None => State::Release(Outcome::Unavailable),
@@ -457,18 +457,17 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
     }
 
     async fn overtaken(&self, exchanged: Exchanged<B::Refreshed>) -> State<B::Refreshed> {
-        match self.backend.read().await {
-            Ok(seen) => match self.newer(&seen) {
-                Some(outcome) => State::Release(outcome),
-                // Those are the newest tokens, whichever replica received them.
-                None if self.unverified(&seen).is_some()
+        match self.backend.read().await.and_then(|seen| Ok((self.newer(&seen)?, seen))) {
+            Ok((Some(outcome), _)) => State::Release(outcome),
+            // Those are the newest tokens, whichever replica received them.
+            Ok((None, seen))
+                if matches!(self.unverified(&seen), Ok(Some(_)))
                     && !matches!(exchanged, Exchanged::Refreshed(_)) =>
-                {
-                    State::Release(Outcome::Unavailable)
-                }
-                None if self.backend.retry().await => State::Publish { seen, exchanged },
-                None => self.publish_later(exchanged).await,
-            },
+            {
+                State::Release(Outcome::Unavailable)
+            }
+            Ok((None, seen)) if self.backend.retry().await => State::Publish { seen, exchanged },
+            Ok((None, _)) => self.publish_later(exchanged).await,
             Err(_) if self.backend.retry().await => State::Overtaken { exchanged },
             Err(_) => self.publish_later(exchanged).await,
         }
@@ -495,23 +494,24 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
     }
 
     /// Returns the outcome if the entry has a newer result.
-    fn newer(&self, seen: &Option<Bytes>) -> Option<Outcome<B::Refreshed>> {
-        match decode(seen)?.last() {
+    fn newer(&self, seen: &Option<Bytes>) -> Result<Option<Outcome<B::Refreshed>>, StoreError> {
+        let Some(entry) = decode(seen)? else { return Ok(None) };
+        Ok(match entry.last() {
             None => Some(Outcome::Ended),
             Some(last) => {
                 (last.generation > self.generation).then_some(Outcome::Found(last.sealed))
             }
-        }
+        })
     }
 
     /// Returns the tokens of this generation's refresh if they are not verified yet.
-    fn unverified(&self, seen: &Option<Bytes>) -> Option<String> {
-        match decode(seen)? {
-            Entry::Unverified { base, tokens } => {
+    fn unverified(&self, seen: &Option<Bytes>) -> Result<Option<String>, StoreError> {
+        Ok(match decode(seen)? {
+            Some(Entry::Unverified { base, tokens }) => {
                 (base.generation == self.generation).then_some(tokens)
             }
-            Entry::Ended | Entry::Newest(_) => None,
-        }
+            Some(Entry::Ended | Entry::Newest(_)) | None => None,
+        })
     }
 
     fn newest(&self, sealed: &str) -> Entry {
@@ -521,7 +521,7 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
 
     fn unverified_entry(&self, seen: &Option<Bytes>, tokens: &str) -> Option<Entry> {
         let generation = self.generation;
-        let last = decode(seen).and_then(Entry::last);
+        let last = decode(seen).ok()?.and_then(Entry::last);
         let base = match last.filter(|last| last.generation == generation) {
             Some(base) => base,
             None => Sealed { generation, sealed: self.backend.sealed()?, presented: false },
@@ -539,6 +539,6 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
     }
 }
 
-fn decode(seen: &Option<Bytes>) -> Option<Entry> {
-    seen.as_deref().and_then(Entry::decode)
+fn decode(seen: &Option<Bytes>) -> Result<Option<Entry>, StoreError> {
+    seen.as_deref().map(Entry::decode).transpose()
 }

@@ -333,7 +333,7 @@ impl RefreshBackend for StoreBackend<'_> {
             if value.is_none() && self.sessions.may_lack(id, Some(began_at)) {
                 return Err(StoreError::Unavailable("it may not have the session yet".into()));
             }
-            match value.and_then(|value| self.sessions.open_stored(id, &value)) {
+            match value.map_or(Ok(None), |value| self.sessions.open_stored(id, &value))? {
                 None => return Ok(Stored::Gone),
                 Some(StoredRecord { record: there, .. })
                     if there.generation() > record.generation() =>

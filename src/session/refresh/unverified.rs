@@ -142,7 +142,7 @@ impl StoreBackend<'_> {
 
     async fn publish(&self, result: &Entry, lease: &Bytes) -> bool {
         let Ok(seen) = self.read().await else { return false };
-        let there = seen.as_deref().and_then(Entry::decode);
+        let Ok(there) = seen.as_deref().map(Entry::decode).transpose() else { return false };
         let is_published = there.is_some_and(|there| there.progress() >= result.progress())
             || self.set(seen, result).await.unwrap_or(false);
         if is_published {

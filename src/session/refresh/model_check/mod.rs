@@ -186,7 +186,7 @@ impl Shared {
     /// Publishes the results that the processes have held.
     fn publish_held(&mut self) {
         for (result, lease) in std::mem::take(&mut self.held) {
-            let there = self.entry.as_deref().and_then(Entry::decode);
+            let there = self.entry.as_deref().map(|entry| Entry::decode(entry).unwrap());
             if there.is_none_or(|there| there.progress() < result.progress()) {
                 self.note(&result);
                 self.entry = Some(result.encode());
@@ -203,7 +203,7 @@ impl Shared {
     }
 
     fn newest(&self) -> Option<Sealed> {
-        self.entry.as_deref().and_then(Entry::decode).and_then(Entry::last)
+        self.entry.as_deref().map(|entry| Entry::decode(entry).unwrap()).and_then(Entry::last)
     }
 }
 
