@@ -26,9 +26,16 @@ struct Replicas {
 
 impl Replicas {
     async fn new(change: impl Fn(SessionsBuilder) -> SessionsBuilder) -> Option<Self> {
+        Self::with_grace(Duration::ZERO, change).await
+    }
+
+    /// With the time in which the environment accepts a spent refresh token.
+    async fn with_grace(
+        grace: Duration,
+        change: impl Fn(SessionsBuilder) -> SessionsBuilder,
+    ) -> Option<Self> {
         let redis = Redis::start().await?;
-        let world =
-            World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |sessions| sessions);
+        let world = World::with(|sandbox| sandbox.refresh_grace(grace), |sessions| sessions);
         let mut replicas =
             Self { redis, networks: Vec::new(), world, sessions: Vec::new(), apps: Vec::new() };
         for _ in 0..3 {
@@ -137,14 +144,14 @@ async fn a_revocation_by_a_replica_without_connection_is_published_later() {
     let Some(replicas) = Replicas::new(|sessions| sessions).await else { return };
     let browser = replicas.logged_in(0).await;
     let me = send(&replicas.apps[0], browser.request(Method::GET, "/me", &FETCH)).await.json();
-    replicas.networks[0].set(State::Closed);
+    assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+    replicas.networks[0].set(State::Silent);
     assert!(replicas.sessions[0].revoke_user(me["sub"].as_str().unwrap()).await.is_err());
     assert_eq!(replicas.status(0, &browser).await, StatusCode::UNAUTHORIZED);
     replicas.networks[0].set(State::Connected);
+    // Without further requests on the replica that revoked it.
     eventually("the revocation is read", async || {
         replicas.world.advance(2);
-        // Any request of this replica publishes it.
-        assert_eq!(replicas.status(0, &browser).await, StatusCode::UNAUTHORIZED);
         replicas.status(1, &browser).await == StatusCode::UNAUTHORIZED
     })
     .await;
@@ -244,6 +251,51 @@ async fn a_refresh_during_a_restart_of_redis_ends_no_session() {
         }
     }
     assert_eq!(replicas.refreshes(), 3);
+}
+
+/// As a failover to a replica of Redis that lacks the lease.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_lease_costs_a_second_refresh_and_without_the_grace_of_the_environment_a_login() {
+    for grace in [Duration::from_secs(30), Duration::ZERO] {
+        let Some(replicas) = Replicas::with_grace(grace, |sessions| sessions).await else { return };
+        let mut browser = replicas.logged_in(0).await;
+        replicas.world.advance(301);
+        replicas.quiet().await;
+        let snapshot = replicas.redis.snapshot().await;
+        let requests = replicas.world.sandbox.requests();
+        let (refreshes, calls) = (replicas.refreshes(), requests.count(Endpoint::Token));
+        let held = replicas.world.sandbox.faults().hold(Endpoint::Token);
+        let mut responses = Vec::new();
+        for replica in 0..2 {
+            let (app, request) =
+                (replicas.apps[replica].clone(), browser.request(Method::GET, "/me", &FETCH));
+            responses.push(tokio::spawn(async move { send(&app, request).await }));
+            eventually("the token is sent", async || {
+                requests.count(Endpoint::Token) == calls + replica + 1
+            })
+            .await;
+            // With the lease of the first one.
+            if replica == 0 {
+                replicas.redis.restore(&snapshot).await;
+            }
+        }
+        drop(held);
+        let mut logouts = 0;
+        for response in join_all(responses).await {
+            let response = response.unwrap();
+            logouts += usize::from(response.status() == StatusCode::UNAUTHORIZED);
+            browser.take_in(&response);
+        }
+        let refreshes = replicas.refreshes() - refreshes;
+        replicas.world.advance(301);
+        let next = replicas.status(2, &browser).await;
+        println!("grace {grace:?}: {refreshes} refreshes, {logouts} logouts at once, then {next}");
+        if grace.is_zero() {
+            assert_eq!((refreshes, next), (2, StatusCode::UNAUTHORIZED));
+        } else {
+            assert_eq!((refreshes, logouts, next), (2, 0, StatusCode::OK));
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
