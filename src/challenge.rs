@@ -19,6 +19,7 @@
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, header};
 use url::Url;
@@ -32,6 +33,14 @@ pub struct Challenge {
     resource_metadata: Option<Arc<Url>>,
     error: Option<BearerError>,
     scope: Vec<ScopeToken>,
+    step_up: Option<Box<StepUp>>,
+}
+
+/// Parameters of RFC 9470, which few challenges have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct StepUp {
+    max_age: Option<Duration>,
+    acr_values: Vec<AcrValue>,
 }
 
 impl Challenge {
@@ -69,6 +78,21 @@ impl Challenge {
         self
     }
 
+    /// Sets how long ago the user may have authenticated, in whole seconds (RFC 9470).
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.step_up.get_or_insert_default().max_age = Some(max_age);
+        self
+    }
+
+    /// Sets the authentication context classes of which one is required (RFC 9470). Replaces earlier
+    /// ones.
+    #[must_use]
+    pub fn acr_values(mut self, values: impl IntoIterator<Item = AcrValue>) -> Self {
+        self.step_up.get_or_insert_default().acr_values = values.into_iter().collect();
+        self
+    }
+
     /// The scopes, separated by spaces.
     pub(crate) fn scope_text(&self) -> String {
         let names: Vec<&str> = self.scope.iter().map(ScopeToken::as_str).collect();
@@ -96,6 +120,15 @@ impl fmt::Display for Challenge {
         }
         if !self.scope.is_empty() {
             attributes.quoted("scope", &self.scope_text())?;
+        }
+        if let Some(StepUp { max_age, acr_values }) = self.step_up.as_deref() {
+            if let Some(max_age) = max_age {
+                attributes.quoted("max_age", &max_age.as_secs().to_string())?;
+            }
+            if !acr_values.is_empty() {
+                let values: Vec<&str> = acr_values.iter().map(AcrValue::as_str).collect();
+                attributes.quoted("acr_values", &values.join(" "))?;
+            }
         }
         if let Some(url) = &self.resource_metadata {
             attributes.quoted("resource_metadata", url.as_str())?;
@@ -162,12 +195,14 @@ impl ChallengeContext {
     }
 }
 
-/// Error codes of RFC 6750 section 3.1.
+/// Error codes of RFC 6750 section 3.1, and of RFC 9470 section 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BearerError {
     /// The token is valid but lacks a required scope.
     InsufficientScope,
+    /// The token is valid, but its user must authenticate again or in another way.
+    InsufficientUserAuthentication,
     /// The request is malformed, for instance with two `Authorization` headers.
     InvalidRequest,
     /// The token is expired, revoked, malformed, issued for another audience or by another issuer.
@@ -180,6 +215,7 @@ impl BearerError {
     pub fn code(self) -> &'static str {
         match self {
             Self::InsufficientScope => "insufficient_scope",
+            Self::InsufficientUserAuthentication => "insufficient_user_authentication",
             Self::InvalidRequest => "invalid_request",
             Self::InvalidToken => "invalid_token",
         }
@@ -190,6 +226,9 @@ impl BearerError {
     pub fn description(self) -> &'static str {
         match self {
             Self::InsufficientScope => "The token lacks a required scope",
+            Self::InsufficientUserAuthentication => {
+                "A more recent or a stronger authentication of the user is required"
+            }
             Self::InvalidRequest => "The request must carry exactly one Authorization header",
             Self::InvalidToken => "The token is invalid or has expired",
         }
@@ -238,6 +277,31 @@ impl ScopeToken {
     }
 }
 
+/// One authentication context class (`acr`, OpenID Connect Core section 2): visible ASCII without
+/// space, `"` and `\`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcrValue(Arc<str>);
+
+impl AcrValue {
+    /// Checks the name.
+    ///
+    /// # Errors
+    /// When it is empty or contains a character that separates or ends values in a challenge.
+    pub fn new(name: &str) -> Result<Self, ConfigError> {
+        if !is_scope_token(name) {
+            let reason = format!("{name:?} is not visible ASCII without space, \" and \\");
+            return Err(ConfigProblem::invalid("acr", reason).into());
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The class's name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 fn is_scope_token(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|b| matches!(b, b'!' | b'#'..=b'[' | b']'..=b'~'))
 }
@@ -265,6 +329,23 @@ mod tests {
              error_description=\"The token is invalid or has expired\", scope=\"a b:c\", \
              resource_metadata=\"https://mcp.example.com/.well-known/x\"",
         );
+    }
+
+    #[test]
+    fn a_step_up_challenge_is_that_of_rfc_9470() {
+        let challenge = Challenge::new()
+            .error(BearerError::InsufficientUserAuthentication)
+            .max_age(Duration::from_millis(300_900))
+            .acr_values(["urn:mfa", "phr"].map(|name| AcrValue::new(name).unwrap()));
+        assert_eq!(
+            challenge.to_header_value(),
+            "Bearer error=\"insufficient_user_authentication\", error_description=\"A more recent \
+             or a stronger authentication of the user is required\", max_age=\"300\", \
+             acr_values=\"urn:mfa phr\"",
+        );
+        for text in ["", "a b", "a\"b", "a\\b", "a\r\nb", "é"] {
+            assert!(AcrValue::new(text).is_err(), "{text:?}");
+        }
     }
 
     #[test]

@@ -173,6 +173,8 @@ pub mod guides {
     pub mod boundaries {}
     #[doc = include_str!("docs/how_to/mcp_servers.md")]
     pub mod mcp_servers {}
+    #[doc = include_str!("docs/how_to/recent_login.md")]
+    pub mod recent_login {}
     #[doc = include_str!("docs/explanation/refresh.md")]
     pub mod refresh {}
     #[doc = include_str!("docs/explanation/responses.md")]

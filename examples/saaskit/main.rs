@@ -11,6 +11,8 @@ mod me;
 mod page;
 mod pages;
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Html;
@@ -25,6 +27,8 @@ use tower_scalekit::{
 };
 
 const WEBHOOKS: &str = "/webhooks/scalekit";
+/// How long ago a user may have logged in to change settings.
+const RECENTLY: Duration = Duration::from_secs(5 * 60);
 
 #[tokio::main]
 async fn main() {
@@ -50,6 +54,11 @@ async fn main() {
         .route("/dashboard", get(dashboard))
         .route("/api/me", get(me::me))
         .route_layer(RequireSession::new(&sessions))
+        .merge(
+            Router::new()
+                .route("/settings", get(settings))
+                .route_layer(RequireSession::new(&sessions).authenticated_within(RECENTLY)),
+        )
         .merge(Router::new().route("/api/admin", admin).route_layer(session_or_token))
         .merge(
             Router::new()
@@ -90,6 +99,10 @@ async fn home(session: Option<Session>) -> Html<String> {
 
 async fn dashboard(session: Session) -> Html<String> {
     Html(pages::dashboard(&session))
+}
+
+async fn settings(session: Session) -> Html<String> {
+    Html(pages::settings(&session))
 }
 
 /// For browsers with a session, and for API clients with a bearer token.

@@ -64,10 +64,24 @@ pub fn dashboard(session: &Session) -> String {
                     form.row method="post" action=(at("/logout")) {
                         a.button.quiet href=(at("/api/me")) { "As JSON" }
                         a.button.quiet href=(at("/api/admin")) { "Admins only" }
+                        a.button.quiet href=(at("/settings")) { "Settings" }
                         button.button { "Log out" }
                     }
                 }
             }
+        },
+    )
+}
+
+pub fn settings(session: &Session) -> String {
+    let at = session.authenticated_at().and_then(|at| at.format(&Rfc3339).ok());
+    page(
+        "Settings",
+        Some(session),
+        html! {
+            h1 { "Settings" }
+            p.lead { "You must have logged in within five minutes to see this page." }
+            section.card { dl { (fact("You logged in", &at.unwrap_or_default())) } }
         },
     )
 }

@@ -39,6 +39,8 @@ pub(crate) enum LoginTrigger {
     PromptNone = 1,
     /// An identity provider's portal.
     IdpInitiated = 2,
+    /// The app or the user, with credentials required again (`prompt=login`).
+    PromptLogin = 3,
 }
 
 impl LoginTrigger {
@@ -46,6 +48,7 @@ impl LoginTrigger {
         match byte {
             1 => Self::PromptNone,
             2 => Self::IdpInitiated,
+            3 => Self::PromptLogin,
             _ => Self::User,
         }
     }

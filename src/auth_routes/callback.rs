@@ -21,9 +21,9 @@ use crate::middleware::route_rejection::{RouteState as _, redirect};
 use crate::oauth::{IdTokenHint, SsoError};
 use crate::revocation::RecordedPosition;
 use crate::session::{
-    BeginLoginError, Completion, NewTokens, RecentLogin, Session, SessionCookies, SessionRecord,
-    SessionUnavailable, Sessions, SwitchError, UnconfirmedIdentity, UnconfirmedLogin,
-    VerifiedIdentity,
+    Authentication, BeginLoginError, Completion, NewTokens, RecentLogin, Session, SessionCookies,
+    SessionRecord, SessionUnavailable, Sessions, SwitchError, UnconfirmedIdentity,
+    UnconfirmedLogin, VerifiedIdentity,
 };
 use crate::token::{Grant, TokenError};
 use crate::util::diagnosis::{CheckError as _, Shown};
@@ -242,7 +242,14 @@ impl Callback {
             Some(record) => record,
             None => {
                 let login = self.verify(authorization, attempt).await?;
-                let record = sessions.token_record(login.tokens, login.position, headers).await;
+                let authentication = Authentication::of_login(
+                    login.identity.auth_time(),
+                    attempt.trigger == LoginTrigger::PromptLogin,
+                    sessions.scalekit().clock().now(),
+                );
+                let record = sessions
+                    .token_record(login.tokens, login.position, authentication, headers)
+                    .await;
                 match record {
                     Ok(record) => record,
                     Err(error) => {

@@ -24,6 +24,8 @@ use crate::util::return_to::ReturnTo;
 /// * `error` reports that an IdP-initiated login has failed: 400.
 /// * `prompt=none` logs the user in without interaction, if that is possible. Otherwise the login
 ///   starts again with interaction.
+/// * `prompt=login` requires the user's credentials again: the session then has a new
+///   [`authenticated_at`](crate::Session::authenticated_at).
 /// * All other parameters are forwarded to the environment's authorization endpoint: the documented
 ///   ones (`organization_id`, `connection_id`, `login_hint`, `domain_hint`, `provider`, `prompt`)
 ///   and the undocumented ones of invitations; at most twenty of at most 2 KiB each. Parameters
@@ -105,11 +107,7 @@ impl Login {
             sessions,
             headers: request.headers(),
             return_to,
-            trigger: if query.is_prompt_none() {
-                LoginTrigger::PromptNone
-            } else {
-                LoginTrigger::User
-            },
+            trigger: query.trigger(),
             parameters: query.forwarded,
         }
         .redirect()
@@ -157,7 +155,13 @@ impl Query {
         parsed
     }
 
-    fn is_prompt_none(&self) -> bool {
-        self.forwarded.iter().any(|(name, value)| name == "prompt" && value == "none")
+    fn trigger(&self) -> LoginTrigger {
+        let prompt = self.forwarded.iter().find(|(name, _)| name == "prompt");
+        let prompt = prompt.map_or("", |(_, value)| value);
+        match prompt {
+            "none" => LoginTrigger::PromptNone,
+            prompt if prompt.split(' ').any(|word| word == "login") => LoginTrigger::PromptLogin,
+            _ => LoginTrigger::User,
+        }
     }
 }

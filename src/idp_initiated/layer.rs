@@ -90,7 +90,7 @@ impl IdpInitiatedRedirect {
             return Err(LoginError::RedirectLoop.failed("idp_initiated_login", expected, found));
         }
         if !self.is_first_use(&login).await {
-            return Ok(redirect(StatusCode::FOUND, &sessions.login_of(request, None), []));
+            return Ok(redirect(StatusCode::FOUND, &sessions.login_of(request, None, false), []));
         }
         let page = login.relay_state.as_deref().and_then(|text| {
             ReturnTo::parse(text).or_else(|| ReturnTo::on_origin(text, sessions.public_url()))

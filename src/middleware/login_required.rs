@@ -1,4 +1,4 @@
-//! The response to a request without a session: a redirect to the login, a page, or 401; for a
+//! The response to a request whose user must log in, or log in again: a redirect to the login, a page, or 401; for a
 //! speculative request 503.
 
 use std::fmt;
@@ -7,14 +7,16 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 
 use super::page;
-use super::rejection::{json_response, speculative_response};
+use super::rejection::{challenged, json_response, speculative_response};
+use crate::challenge::{BearerError, Challenge};
 use crate::util::cache_control::NO_STORE;
 use crate::util::fetch_metadata::{is_navigation, is_speculative, wants_html};
 
-/// How the user of a request without a session logs in.
+/// How the user of a request logs in.
 #[derive(Clone)]
 pub struct LoginRequired {
     next: Next,
+    reason: Reason,
     clear_cookies: Vec<HeaderValue>,
     set_cookie: Option<HeaderValue>,
 }
@@ -32,6 +34,17 @@ enum Next {
     Speculative { wants_html: bool },
 }
 
+/// Why a login is required.
+#[derive(Clone)]
+enum Reason {
+    /// There is no session.
+    NoSession,
+    /// The user must authenticate again.
+    OutdatedAuthentication(Box<Challenge>),
+    /// The user has just authenticated again, which was not enough.
+    NotRenewed,
+}
+
 impl LoginRequired {
     /// For the login at this URL. `removals` are the `Set-Cookie` values that remove cookies of a
     /// session that is over.
@@ -46,7 +59,22 @@ impl LoginRequired {
         } else {
             Next::Script
         };
-        Self { next, clear_cookies: removals, set_cookie: None }
+        Self { next, reason: Reason::NoSession, clear_cookies: removals, set_cookie: None }
+    }
+
+    /// For a user with a session, whose authentication is not recent enough. Scripts get this
+    /// challenge.
+    pub(crate) fn outdated_authentication(self, challenge: Challenge) -> Self {
+        Self { reason: Reason::OutdatedAuthentication(Box::new(challenge)), ..self }
+    }
+
+    /// The same after a login that has not changed this: there is no redirect to another one.
+    pub(crate) fn not_renewed(self) -> Self {
+        let next = match self.next {
+            Next::Login(login) => Next::Link(login),
+            next => next,
+        };
+        Self { next, reason: Reason::NotRenewed, ..self }
     }
 
     /// Sets a cookie with the redirect.
@@ -71,11 +99,11 @@ impl LoginRequired {
         let mut response = match (&self.next, self.login_url().map(HeaderValue::try_from)) {
             (Next::Speculative { wants_html }, _) => speculative_response(*wants_html),
             (_, Some(Ok(login))) => redirect(login),
-            _ => json_response(StatusCode::UNAUTHORIZED, "login_required", "Log in first"),
+            _ => self.reason.response(),
         };
         if let Next::Link(login) = &self.next {
-            let message = "You are not logged in, so the form was not accepted";
-            page::show(&mut response, page::problem(message, login, "Log in"));
+            let (message, label) = self.reason.page();
+            page::show(&mut response, page::problem(message, login, label));
         }
         for cookie in self.clear_cookies.iter().chain(&self.set_cookie) {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());
@@ -83,6 +111,35 @@ impl LoginRequired {
         response
     }
 }
+
+impl Reason {
+    fn response(&self) -> Response<Bytes> {
+        let error = BearerError::InsufficientUserAuthentication;
+        match self {
+            Self::NoSession => {
+                json_response(StatusCode::UNAUTHORIZED, "login_required", "Log in first")
+            }
+            Self::OutdatedAuthentication(challenge) => challenged(
+                json_response(StatusCode::UNAUTHORIZED, error.code(), "Log in again first"),
+                challenge,
+            ),
+            Self::NotRenewed => json_response(StatusCode::FORBIDDEN, error.code(), NOT_RENEWED),
+        }
+    }
+
+    /// Message and link of the page.
+    fn page(&self) -> (&'static str, &'static str) {
+        match self {
+            Self::NoSession => ("You are not logged in, so the form was not accepted", "Log in"),
+            Self::OutdatedAuthentication(_) => {
+                ("Log in again first. The form was not accepted", "Log in again")
+            }
+            Self::NotRenewed => (NOT_RENEWED, "Log in again"),
+        }
+    }
+}
+
+const NOT_RENEWED: &str = "You have logged in, but not recently enough for this page";
 
 impl fmt::Debug for LoginRequired {
     /// Without the login, whose `return_to` may hold a credential.

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use tower_layer::Layer;
 
@@ -12,6 +13,7 @@ use crate::session::Sessions;
 pub struct RequireSession {
     pub(super) sessions: Sessions,
     pub(crate) optional: bool,
+    pub(super) authenticated_within: Option<Duration>,
     pub(super) base_path: Option<Arc<str>>,
     pub(super) renderer: Renderer<SessionRejection>,
 }
@@ -22,6 +24,7 @@ impl RequireSession {
         Self {
             sessions: sessions.clone(),
             optional: false,
+            authenticated_within: None,
             base_path: None,
             renderer: Renderer::default(),
         }
@@ -32,6 +35,19 @@ impl RequireSession {
     /// session that has ended is kept: a login may replace it before the handler responds.
     pub fn optional(mut self) -> Self {
         self.optional = true;
+        self
+    }
+
+    /// Requires that the user has authenticated within this time (see
+    /// [`Session::authenticated_at`](crate::Session::authenticated_at)), for pages such as those that
+    /// change a password. Default: not required.
+    ///
+    /// A navigation is redirected to the login with `prompt=login`, and returns. If that login
+    /// does not make the authentication recent, the response is 403: there is one such login, not a
+    /// loop. Scripts get 401 `insufficient_user_authentication` with a challenge (RFC 9470). See [how
+    /// to require a recent login](crate::guides::recent_login).
+    pub fn authenticated_within(mut self, duration: Duration) -> Self {
+        self.authenticated_within = Some(duration);
         self
     }
 

@@ -26,6 +26,12 @@ pub enum SessionRejection {
     MissingSession(LoginRequired),
     /// Returned when the session has ended, or its cookie cannot be opened.
     InvalidSession(LoginRequired),
+    /// Returned when the user has not authenticated within the required time (see
+    /// [`authenticated_within`](crate::RequireSession::authenticated_within)).
+    OutdatedAuthentication(LoginRequired),
+    /// Returned when the user has just logged in again for that reason, and the environment still
+    /// names an earlier authentication. Responds with 403.
+    AuthenticationNotRenewed(LoginRequired),
     /// Returned when a browser prefetches or prerenders the page and has no session, or one that
     /// must be refreshed first, see
     /// [speculative requests](crate::guides::responses#speculative-requests).
@@ -103,6 +109,8 @@ impl Rejection for SessionRejection {
             Self::CrossSite => "cross_site_request",
             Self::MissingSession(_) => "missing_session",
             Self::InvalidSession(_) => "invalid_session",
+            Self::OutdatedAuthentication(_) => "outdated_authentication",
+            Self::AuthenticationNotRenewed(_) => "authentication_not_renewed",
             Self::Speculative(_) => SPECULATIVE_CODE,
             Self::AroundOwnLogin => "server_error",
             Self::Unavailable(_) => "session_unavailable",
@@ -117,6 +125,8 @@ impl Rejection for SessionRejection {
             }
             Self::MissingSession(login)
             | Self::InvalidSession(login)
+            | Self::OutdatedAuthentication(login)
+            | Self::AuthenticationNotRenewed(login)
             | Self::Speculative(login) => login.response(),
             Self::AroundOwnLogin => misconfigured_response(),
             Self::Unavailable(retry) => retry.response(),

@@ -9,12 +9,14 @@ use tower_service::Service;
 use super::rejection::{RetryLater, page_of};
 use super::set_cookie::SessionResponse;
 use super::{RequireSession, SessionRejection};
+use crate::challenge::{BearerError, Challenge};
 use crate::middleware::LoginRequired;
 use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Evaluation, Middleware, ResponseFuture};
 use crate::session::{
-    Load, LoadedSession, Loading, PresentPieces, RequestSession, Sessions, Trigger,
+    Load, LoadedSession, Loading, PresentPieces, Recency, RequestSession, Session, Sessions,
+    Trigger,
 };
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_speculative, is_state_changing};
@@ -97,6 +99,11 @@ impl RequireSession {
             {
                 self.reject(SessionRejection::CrossSite, request)
             }
+            LoadedSession::Active(loaded) | LoadedSession::RefreshDue(loaded)
+                if self.recency(&loaded.session) != Recency::Recent =>
+            {
+                self.authenticate_again(&loaded.session, request)
+            }
             LoadedSession::Active(active) => self.forward(active, request),
             LoadedSession::RefreshDue(due) if is_speculative(request) => {
                 match self.sessions.without_refresh(due) {
@@ -176,9 +183,7 @@ impl RequireSession {
         let login = match sessions.at_own_host(request, target.as_deref()) {
             Some(own) => LoginRequired::new(request, own.url, removals).set_cookie(own.count),
             None => {
-                let page = page_of(request, sessions, base_path);
-                let page = page.as_ref().filter(|page| !page.is_single_use());
-                let login = LoginRequired::new(request, sessions.login_of(request, page), removals);
+                let login = LoginRequired::new(request, self.login_of(request), removals);
                 if !self.optional && login.login_url().is_some() {
                     sessions.report_missing_login_route();
                 }
@@ -191,6 +196,39 @@ impl RequireSession {
             return Decision::Forward(SessionResponse::Unchanged);
         }
         self.reject(reason(login), request)
+    }
+
+    fn recency(&self, session: &Session) -> Recency {
+        self.authenticated_within
+            .map_or(Recency::Recent, |within| self.sessions.recency(session, within))
+    }
+
+    /// Rejects a request whose user has not authenticated recently.
+    fn authenticate_again<B>(
+        &self,
+        session: &Session,
+        request: &Request<B>,
+    ) -> Decision<SessionResponse> {
+        let login = LoginRequired::new(request, self.login_of(request), Vec::new());
+        let reason = if is_speculative(request) {
+            SessionRejection::Speculative(login)
+        } else if self.recency(session) == Recency::NotRenewed {
+            SessionRejection::AuthenticationNotRenewed(login.not_renewed())
+        } else {
+            let challenge = Challenge::new()
+                .error(BearerError::InsufficientUserAuthentication)
+                .max_age(self.authenticated_within.unwrap_or_default());
+            SessionRejection::OutdatedAuthentication(login.outdated_authentication(challenge))
+        };
+        self.reject(reason, request)
+    }
+
+    /// The login that returns to the user's page.
+    fn login_of<B>(&self, request: &Request<B>) -> String {
+        let page = page_of(request, &self.sessions, self.base_path.as_deref());
+        let page = page.as_ref().filter(|page| !page.is_single_use());
+        // The environment may complete a login without the user, which would not be recent.
+        self.sessions.login_of(request, page, self.authenticated_within.is_some())
     }
 
     fn unavailable<B>(&self, request: &Request<B>) -> Response<Bytes> {

@@ -54,6 +54,7 @@
 //!
 //! [`Principal`]: crate::Principal
 
+mod authentication;
 mod credentials;
 mod layer;
 pub(crate) mod rejection;

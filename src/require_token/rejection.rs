@@ -16,6 +16,12 @@ use crate::util::diagnosis::CheckError;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum TokenRejection {
+    /// The token is valid, but its user must authenticate again or in another way (RFC 9470).
+    InsufficientUserAuthentication {
+        /// The challenge, with the required `max_age` and `acr_values`, and without the error code
+        /// that the default response adds.
+        challenge: Challenge,
+    },
     /// The request has several `Authorization` headers.
     InvalidRequest {
         /// The challenge, without the error code that the default response adds.
@@ -42,6 +48,7 @@ pub enum TokenRejection {
 impl Rejection for TokenRejection {
     fn code(&self) -> &'static str {
         match self {
+            Self::InsufficientUserAuthentication { .. } => "insufficient_user_authentication",
             Self::InvalidRequest { .. } => "invalid_request",
             Self::InvalidToken { .. } => "invalid_token",
             Self::KeysUnavailable => "keys_unavailable",
@@ -52,6 +59,11 @@ impl Rejection for TokenRejection {
 
     fn response(&self) -> Response<Bytes> {
         match self {
+            Self::InsufficientUserAuthentication { challenge } => error(
+                StatusCode::UNAUTHORIZED,
+                BearerError::InsufficientUserAuthentication,
+                challenge,
+            ),
             Self::InvalidRequest { challenge } => {
                 error(StatusCode::BAD_REQUEST, BearerError::InvalidRequest, challenge)
             }

@@ -69,7 +69,7 @@ impl<B> Middleware<B> for RequireToken {
                 }
                 Waiting::Revocations(read, principal) => {
                     ready!(Pin::new(read).poll(cx));
-                    let checked = self.check_revocation(principal.clone());
+                    let checked = self.check_verified(principal.clone());
                     Evaluation::Decided(self.decide(checked, request))
                 }
             };
@@ -143,15 +143,16 @@ impl RequireToken {
                 if let Some(read) = self.revocations.as_ref().and_then(Revocations::pending_read) {
                     return Evaluation::Pending(Waiting::Revocations(read, principal));
                 }
-                self.check_revocation(principal)
+                self.check_verified(principal)
             }
             Err(error) => Err(self.rejection(error)),
         };
         Evaluation::Decided(self.decide(checked, request))
     }
 
-    /// Whether a verified token is revoked, by the revocations that this replica knows.
-    fn check_revocation(&self, principal: Principal) -> Result<Principal, TokenRejection> {
+    /// Whether a verified token is revoked, by the revocations that this replica knows, and whether
+    /// its user has authenticated as required.
+    fn check_verified(&self, principal: Principal) -> Result<Principal, TokenRejection> {
         match &self.revocations {
             Some(revocations) if revocations.rejects_requests() => {
                 Err(TokenRejection::RevocationsStale)
@@ -161,6 +162,13 @@ impl RequireToken {
                 let error =
                     TokenError::Revoked.failed("revocation", "a token that is valid", found);
                 Err(self.rejection(error))
+            }
+            _ if !self
+                .authentication
+                .is_met(principal.verified_claims(), || self.verifier.now()) =>
+            {
+                let challenge = self.authentication.challenge(self.challenge());
+                Err(TokenRejection::InsufficientUserAuthentication { challenge })
             }
             _ => Ok(principal),
         }
@@ -223,7 +231,7 @@ impl RequireToken {
         if let Some(revocations) = &self.revocations {
             revocations.read_if_stale().await;
         }
-        self.check_revocation(principal)
+        self.check_verified(principal)
     }
 
     /// The check of an extractor, without the layer.

@@ -13,7 +13,9 @@ use super::cookie::record::{NewRecordError, SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
 use super::login_hook::Decision;
 use super::store::StoringError;
-use super::{HookFailure, Lifetimes, LoginDecision, NewSession, NewTokens, Sessions, User};
+use super::{
+    Authentication, HookFailure, Lifetimes, LoginDecision, NewSession, NewTokens, Sessions, User,
+};
 use crate::oauth::IdTokenHint;
 use crate::revocation::RecordedPosition;
 use crate::shared_store::StoreError;
@@ -68,6 +70,8 @@ pub struct LocalSession {
     /// Position of the revocation counter when the login was verified. Unset for a session that
     /// begins now.
     position: Option<RecordedPosition>,
+    /// Unset for a user whom the app authenticates itself.
+    authentication: Option<Authentication>,
 }
 
 impl LocalSession {
@@ -83,6 +87,7 @@ impl LocalSession {
             id_token: None,
             login_subject: None,
             position: None,
+            authentication: None,
         }
     }
 
@@ -155,6 +160,12 @@ impl LocalSession {
         self
     }
 
+    /// Sets the authentication of the login that the session begins with.
+    pub(super) fn authentication(mut self, authentication: Authentication) -> Self {
+        self.authentication = Some(authentication);
+        self
+    }
+
     fn claim(mut self, name: &str, value: Value) -> Self {
         self.claims.insert(name.to_owned(), value);
         self
@@ -193,6 +204,7 @@ impl Sessions {
             id_token,
             login_subject,
             position,
+            authentication,
         } = local;
         if user.id.is_empty() {
             return Err(CreateSessionError::NoUserId);
@@ -205,7 +217,10 @@ impl Sessions {
         let id_token = id_token.map(Into::into);
         let new = NewSession::Local { claims, profile: user.to_claims(), id_token, login_subject };
         let record = self.build_record(new, !in_cookie, lifetimes, position).await?;
-        Ok(record.with_app_claims(app_claims)?)
+        let now = self.0.scalekit.clock().now();
+        Ok(record
+            .authenticated(authentication.unwrap_or_else(|| Authentication::by_app(now)))
+            .with_app_claims(app_claims)?)
     }
 
     /// Builds the record of a session with the tokens of a login, which has not begun yet.
@@ -213,12 +228,16 @@ impl Sessions {
         &self,
         tokens: NewTokens,
         position: RecordedPosition,
+        authentication: Authentication,
         request_headers: &HeaderMap,
     ) -> Result<SessionRecord, CreateSessionError> {
         let (new, position) = (NewSession::Tokens(tokens), Some(position));
         // With a hook, the session counts towards the limit of cookies once the hook has decided.
         let stored = self.0.store_backed || self.has_login_hook();
-        let record = self.build_record(new, stored, self.0.lifetimes, position).await?;
+        let record = self
+            .build_record(new, stored, self.0.lifetimes, position)
+            .await?
+            .authenticated(authentication);
         if !self.has_login_hook() {
             // Sealed only to determine whether it fits, before the user is asked to confirm anything.
             drop(self.seal_new(&record, request_headers)?);
@@ -261,7 +280,10 @@ impl Sessions {
                 Ok(self.begin(record, request_headers).await?)
             }
             Decision::Local(local) => {
-                let mut local = local.login_subject(&subject).verified_at(record.position());
+                let mut local = local
+                    .login_subject(&subject)
+                    .verified_at(record.position())
+                    .authentication(record.authentication());
                 local.id_token = record.id_token().map(Into::into);
                 self.begin_verified(local, request_headers).await
             }

@@ -103,6 +103,16 @@ impl Session {
         self.record().app_claims()
     }
 
+    /// Returns when the user has authenticated: the ID token's `auth_time`, or when a login that
+    /// required credentials (`prompt=login`) was completed, or when the app created the session
+    /// itself. `None` if the environment may have completed the login without the user. A refresh
+    /// does not change it. See
+    /// [`authenticated_within`](crate::RequireSession::authenticated_within).
+    #[must_use]
+    pub fn authenticated_at(&self) -> Option<OffsetDateTime> {
+        self.record().authentication().at()
+    }
+
     /// Whether the app created it, without tokens.
     pub(crate) fn is_local(&self) -> bool {
         self.record().is_local()

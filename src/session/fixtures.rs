@@ -121,6 +121,7 @@ async fn assert_all_open(texts: &Value) {
         let access_token = texts["access_token"].as_str().filter(|_| refreshable);
         assert_eq!(session.record().access_token(), access_token.map(Into::into));
         assert_eq!(session.record().remaining(began_at()), Duration::days(30));
+        assert_eq!(session.authenticated_at(), None, "unknown before it was recorded");
         assert!(
             session.record().is_past_limits(sessions.0.lifetimes, began_at() + Duration::days(7))
         );

@@ -35,6 +35,7 @@
 //! ```
 
 pub(crate) mod active;
+pub(crate) mod authentication;
 mod builder;
 pub(crate) mod cookie;
 pub(crate) mod create;
@@ -86,6 +87,7 @@ pub use self::user::User;
 pub use self::verified_identity::VerifiedIdentity;
 pub use self::verified_login::VerifiedLogin;
 
+pub(crate) use self::authentication::{Authentication, Recency};
 pub(crate) use self::cookie::names::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentPieces};
 pub(crate) use self::cookie::record::{NewSession, NewTokens, SessionRecord};
 pub(crate) use self::cookie::seal::{KeyRing, Purpose};

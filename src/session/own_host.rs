@@ -141,8 +141,18 @@ impl Sessions {
     }
 
     /// Returns the URL of a login that a request leads to, marked if the request is.
-    pub(crate) fn login_of<B>(&self, request: &Request<B>, return_to: Option<&ReturnTo>) -> String {
-        let login = self.with_return_to(self.login_path(), return_to);
+    /// `prompt_login` requires the user's credentials again.
+    pub(crate) fn login_of<B>(
+        &self,
+        request: &Request<B>,
+        return_to: Option<&ReturnTo>,
+        prompt_login: bool,
+    ) -> String {
+        let mut login = self.with_return_to(self.login_path(), return_to);
+        if prompt_login {
+            login.push(if login.contains('?') { '&' } else { '?' });
+            login.push_str("prompt=login");
+        }
         let is_still_other = self.was_redirected(request) && self.other_host(request).is_some();
         if is_still_other { with_redirect_param(&login) } else { login }
     }

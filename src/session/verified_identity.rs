@@ -3,8 +3,9 @@ use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use time::OffsetDateTime;
 
-use super::{LocalSession, User};
+use super::{Authentication, LocalSession, User};
 use crate::revocation::RecordedPosition;
 use crate::token::{Claims, ORGANIZATION_CLAIMS};
 
@@ -81,7 +82,9 @@ impl VerifiedIdentity {
 
     /// Creates such a session with the app's own record of the user.
     pub fn session_of(&self, user: User) -> LocalSession {
-        let mut session = LocalSession::new(user).verified_at(self.0.position);
+        let mut session = LocalSession::new(user)
+            .verified_at(self.0.position)
+            .authentication(Authentication::of_identity(self.auth_time()));
         if let Some(id) = self.organization_id() {
             session = session.organization_id(id);
         }
@@ -92,6 +95,12 @@ impl VerifiedIdentity {
             session = session.issued_at(seconds.clone());
         }
         session
+    }
+
+    /// When the user has authenticated at the environment, if the ID token says so (OpenID Connect
+    /// Core, section 2).
+    pub(crate) fn auth_time(&self) -> Option<OffsetDateTime> {
+        self.0.claims.date("auth_time").ok().flatten()
     }
 
     fn text(&self, name: &str) -> Option<&str> {

@@ -17,6 +17,7 @@ pub(crate) mod json;
 pub(crate) mod open_enum;
 pub(crate) mod pasted;
 pub(crate) mod query;
+pub(crate) mod recency;
 pub(crate) mod request_dedup;
 pub(crate) mod return_to;
 pub(crate) mod single_flight;

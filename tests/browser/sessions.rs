@@ -194,3 +194,28 @@ async fn one_route_serves_pages_scripts_and_api_clients() {
     assert_eq!(api(&[("authorization", "Bearer a.b.c"), ("cookie", &cookie)]).await.status(), 401);
     assert_eq!(api(&[("cookie", &cookie)]).await.status(), 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_requires_a_recent_login_requires_credentials_again() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let app = App::with(&environment);
+    browser.go(&app.address("/dashboard")).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+    let response = browser.fetch("/settings", 1).await.remove(0);
+    assert_eq!(response["status"], 401);
+    assert_eq!(response["redirected"], false);
+    assert_eq!(response["body"]["error"], "insufficient_user_authentication");
+
+    // Jane is still logged in at the environment, which asks nevertheless.
+    browser.go(&app.address("/settings")).await;
+    browser.sees_login_page().await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/settings")).await;
+    browser.shows(&["You logged in"]).await;
+    browser.reload().await;
+    browser.arrives_at(&app.address("/settings")).await;
+    browser.go(&app.address("/dashboard")).await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+}

@@ -33,6 +33,7 @@ mod openapi;
 mod own_host;
 mod package;
 mod passwordless;
+mod recent_authentication;
 mod recent_logins;
 mod redis;
 mod refresh;

@@ -19,7 +19,7 @@ use time::{Duration, OffsetDateTime};
 use crate::clock::{UnixMillis, unix_millis};
 use crate::revocation::{RecordedPosition, Revocable, Revoked};
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::session::{Lifetimes, User, VerifiedIdentity, VerifiedLogin};
+use crate::session::{Authentication, Lifetimes, User, VerifiedIdentity, VerifiedLogin};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
 use crate::util::jitter::jitter;
 
@@ -90,6 +90,9 @@ struct Body {
     /// Claims that the app has added.
     #[serde(rename = "x", default, skip_serializing_if = "Map::is_empty")]
     app_claims: Map<String, Value>,
+    /// A refresh does not change it.
+    #[serde(rename = "w", default, skip_serializing_if = "Authentication::is_unknown")]
+    authentication: Authentication,
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -154,6 +157,7 @@ impl SessionRecord {
             issued_at: None,
             access_token: None,
             app_claims: Map::new(),
+            authentication: Authentication::default(),
         };
         match new {
             NewSession::Tokens(NewTokens { principal, id_token, refresh_token, access_token }) => {
@@ -221,6 +225,17 @@ impl SessionRecord {
         }
         self.body.app_claims = claims;
         Ok(self)
+    }
+
+    /// Sets the authentication of its user. Default: unknown.
+    pub(in crate::session) fn authenticated(mut self, authentication: Authentication) -> Self {
+        self.body.authentication = authentication;
+        self
+    }
+
+    /// Returns the authentication of its user.
+    pub(in crate::session) fn authentication(&self) -> Authentication {
+        self.body.authentication
     }
 
     /// Returns the record after a refresh. Values that the environment did not send again are kept.

@@ -145,6 +145,10 @@ impl TokenVerifier {
         self.accept(token, self.0.keys.verify_after_fetch(token, fetched))
     }
 
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        self.0.clock.now()
+    }
+
     fn remembered(&self, token: &[u8]) -> Option<Principal> {
         let principal = self.0.verified.get_joined(&[token], |verified| {
             let is_valid =
