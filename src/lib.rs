@@ -44,6 +44,7 @@
 //! | [`connect_account`] | services that connect a user's account at another service |
 //! | [`mod@env`] | settings from environment variables and files |
 //! | [`error`] | configuration errors |
+//! | [`forward_auth`] | service that authenticates the requests of a reverse proxy |
 //! | [`guides`] | [tutorial](guides::tutorial), how-to pages, explanations of [sessions](guides::sessions), [refresh](guides::refresh), [responses](guides::responses) and [security](guides::security) |
 //! | [`http_client`] | trait for HTTP requests, with implementations for reqwest and tower |
 //! | [`idp_initiated`] | middleware that turns IdP-initiated logins into SP-initiated ones |
@@ -113,6 +114,7 @@ pub mod clock;
 pub mod connect_account;
 pub mod env;
 pub mod error;
+pub mod forward_auth;
 pub mod http_client;
 pub mod idp_initiated;
 pub mod middleware;
@@ -146,6 +148,7 @@ pub use self::connect_account::ConnectAccount;
 pub use self::error::ConfigError;
 #[cfg(feature = "axum-core")]
 pub use self::extract::{Bearer, MissingLayer, WebhookPayloadRejection};
+pub use self::forward_auth::ForwardAuth;
 pub use self::idp_initiated::IdpInitiatedRedirect;
 pub use self::passwordless_login::PasswordlessLogin;
 pub use self::protected_resource::ProtectedResourceMetadata;
@@ -171,6 +174,8 @@ pub mod guides {
     pub mod bearer_tokens {}
     #[doc = include_str!("docs/explanation/boundaries.md")]
     pub mod boundaries {}
+    #[doc = include_str!("docs/how_to/forward_auth.md")]
+    pub mod forward_auth {}
     #[doc = include_str!("docs/how_to/mcp_servers.md")]
     pub mod mcp_servers {}
     #[doc = include_str!("docs/how_to/recent_login.md")]

@@ -113,6 +113,11 @@ pub(crate) fn is_navigation<B>(request: &Request<B>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD) && wants_html(request.headers())
 }
 
+/// Path and query as the browser requested them, from a proxy that names them: an extension of a
+/// request that has another URI.
+#[derive(Clone)]
+pub(crate) struct BrowserTarget(pub(crate) PathAndQuery);
+
 /// Path and query as the browser requested them. A proxy may have removed `base_path`, and routers
 /// other than axum's the rest of `layer_path`. `None` if neither axum's `OriginalUri` nor one of
 /// these is known.
@@ -124,6 +129,9 @@ pub(crate) fn requested_target<'r, B>(
     base_path: Option<&str>,
     layer_path: Option<&str>,
 ) -> Option<Cow<'r, str>> {
+    if let Some(BrowserTarget(target)) = request.extensions().get() {
+        return Some(target.as_str().into());
+    }
     let (uri, removed) = match original_uri(request) {
         Some(original) => (original, base_path.unwrap_or_default()),
         None => (request.uri(), layer_path.or(base_path)?),

@@ -31,6 +31,7 @@ async fn every_response_of_every_web_example_has_the_security_headers() {
     let settings = [("DATABASE_URL", &*database), ("MCP_RESOURCE_ID", &*resource)];
     for (example, arguments) in [
         ("agentkit", &["--serve"][..]),
+        ("forward_auth", &[]),
         ("login", &[]),
         ("mcp_server", &[]),
         ("passwordless", &[]),

@@ -62,9 +62,17 @@ async fn each_web_example_uses_the_store() {
     let database = format!("sqlite://{}", folder.path().join("scim.sqlite").display());
     let settings =
         [SECRET, ("REDIS_URL", &url), ("BIND", "127.0.0.1:0"), ("DATABASE_URL", &database)];
-    for example in
-        ["saaskit", "login", "passwordless", "spa", "sso", "scim", "agentkit", "mcp_server"]
-    {
+    for example in [
+        "saaskit",
+        "forward_auth",
+        "login",
+        "passwordless",
+        "spa",
+        "sso",
+        "scim",
+        "agentkit",
+        "mcp_server",
+    ] {
         let arguments: &[&str] = if example == "agentkit" { &["--serve"] } else { &[] };
         let program = start(example, arguments, &settings);
         program.said("listening on ");

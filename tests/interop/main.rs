@@ -4,6 +4,7 @@
 //! `tests/interop/install` installs them. Tests of missing software are skipped, and fail with
 //! `CI=true`. Run them with `cargo test --test interop --examples`: the tests start an example.
 
+mod forward_auth;
 mod mcp;
 mod nginx;
 mod node_sdk;

@@ -78,7 +78,12 @@ impl Drop for Site {
     }
 }
 
-async fn start_nginx(folder: &Path, port: u16, location: &str, settings: &str) -> Option<Program> {
+pub(crate) async fn start_nginx(
+    folder: &Path,
+    port: u16,
+    location: &str,
+    settings: &str,
+) -> Option<Program> {
     let config = folder.join("nginx.conf");
     // One process without privileges: ending it ends all of nginx.
     let text = format!(

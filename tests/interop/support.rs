@@ -249,6 +249,11 @@ impl Browser {
         self.cookies_for(&Url::parse(url).unwrap()).len()
     }
 
+    /// The cookies for this URL.
+    pub(crate) fn cookie_header(&self, url: &str) -> String {
+        self.cookies_for(&Url::parse(url).unwrap())
+    }
+
     /// Whether there is a cookie with this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.cookies.lock().unwrap().iter().any(|kept| kept.name == name)

@@ -11,7 +11,7 @@ const ORDER: &[&[&str]] = &[
     &["extract"],
     &["connect_account", "passwordless_login", "idp_initiated"],
     &["auth_routes"],
-    &["require_auth"],
+    &["forward_auth", "require_auth"],
     &["add_access_token", "require_session", "require_scope", "require_token", "webhook_verify"],
     &["session"],
     &["api"],

@@ -11,6 +11,7 @@ mod deprovisioning;
 mod diagnoses;
 mod directory_users;
 mod first_contact;
+mod forward_auth;
 mod grpc;
 mod guards;
 mod idle_limit;

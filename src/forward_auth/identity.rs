@@ -1,0 +1,129 @@
+//! The identity of an authorized request, in headers for the upstream.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::Full;
+use serde_json::Value;
+use tower_service::Service;
+
+use crate::middleware::identity::{NoPrincipal, principal};
+use crate::middleware::rejection::misconfigured_response;
+use crate::session::Session;
+use crate::token::Principal;
+use crate::util::telemetry;
+
+/// Names of the headers with the identity.
+///
+/// Characters other than visible ASCII, `%` and `,` are percent-encoded, as UTF-8. Items of a list
+/// are separated by commas.
+pub mod identity_headers {
+    use http::HeaderName;
+
+    /// The [subject](crate::Principal::subject): the user or the machine client.
+    pub const USER: HeaderName = HeaderName::from_static("x-auth-request-user");
+    /// The e-mail address: of the session's user, or the token's claim `email`.
+    pub const EMAIL: HeaderName = HeaderName::from_static("x-auth-request-email");
+    /// The [organization](crate::Principal::organization_id).
+    pub const ORGANIZATION: HeaderName = HeaderName::from_static("x-auth-request-organization");
+    /// The roles.
+    pub const ROLES: HeaderName = HeaderName::from_static("x-auth-request-roles");
+    /// The permissions.
+    pub const PERMISSIONS: HeaderName = HeaderName::from_static("x-auth-request-permissions");
+    /// The scopes.
+    pub const SCOPES: HeaderName = HeaderName::from_static("x-auth-request-scopes");
+}
+
+/// Responds to an authorized request with 200 and the identity in [headers](identity_headers). The
+/// inner service of the layers that [`ForwardAuth::service`](super::ForwardAuth::service) is given.
+///
+/// Behind an optional layer, the headers of an anonymous request are empty. Without a layer that
+/// authenticates, it responds with 500.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct IdentityService;
+
+impl<B> Service<Request<B>> for IdentityService {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let extensions = request.extensions();
+        let session = Session::from_extensions(extensions);
+        let mut response = Response::new(Full::default());
+        match principal(extensions) {
+            Ok(principal) => {
+                let claim = || principal.raw_claims().get("email").and_then(Value::as_str);
+                let email = session.as_ref().map(|session| session.user().email.as_str());
+                insert(response.headers_mut(), Some(principal), email.or_else(claim));
+            }
+            Err(NoPrincipal::Anonymous(_)) => insert(response.headers_mut(), None, None),
+            Err(NoPrincipal::MissingLayer) => {
+                telemetry::layer_missing(
+                    "ForwardAuth",
+                    "RequireSession, RequireToken or RequireAuth",
+                );
+                response = misconfigured_response().map(Full::new);
+            }
+        }
+        ready(Ok(response))
+    }
+}
+
+/// Inserts all headers; those without a value are empty.
+fn insert(headers: &mut HeaderMap, principal: Option<&Principal>, email: Option<&str>) {
+    let text = |text: Option<&str>| encoded([text.unwrap_or_default()]);
+    let list = |of: fn(&Principal) -> &[String]| {
+        encoded(principal.map(of).unwrap_or_default().iter().map(String::as_str))
+    };
+    let values: [(HeaderName, String); 6] = [
+        (identity_headers::USER, text(principal.map(Principal::subject))),
+        (identity_headers::EMAIL, text(email)),
+        (identity_headers::ORGANIZATION, text(principal.and_then(Principal::organization_id))),
+        (identity_headers::ROLES, list(Principal::roles)),
+        (identity_headers::PERMISSIONS, list(Principal::permissions)),
+        (identity_headers::SCOPES, list(Principal::scopes)),
+    ];
+    for (name, value) in values {
+        // The encoded text is visible ASCII.
+        let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""));
+        headers.insert(name, value);
+    }
+}
+
+fn encoded<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
+    let mut encoded = String::new();
+    for (index, item) in items.into_iter().enumerate() {
+        if index > 0 {
+            encoded.push(',');
+        }
+        for byte in item.bytes() {
+            match byte {
+                b'!'..=b'~' if byte != b'%' && byte != b',' => encoded.push(byte.into()),
+                _ => _ = write!(encoded, "%{byte:02X}"),
+            }
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_visible_ascii_and_items_cannot_be_forged() {
+        assert_eq!(encoded(["conn_1;jane@acme.test"]), "conn_1;jane@acme.test");
+        assert_eq!(encoded(["a,b", "c d", "é%\r\n"]), "a%2Cb,c%20d,%C3%A9%25%0D%0A");
+        assert_eq!(encoded([]), "");
+    }
+}

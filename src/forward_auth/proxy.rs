@@ -1,0 +1,254 @@
+use std::sync::Arc;
+
+use http::uri::PathAndQuery;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
+use tower_layer::Layer;
+
+use super::{ForwardAuthService, IdentityService};
+use crate::util::fetch_metadata::BrowserTarget;
+
+/// Forwarded authentication for one kind of proxy. See the [module docs](crate::forward_auth).
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ForwardAuth(Proxy);
+
+#[derive(Clone, Debug)]
+enum Proxy {
+    Nginx,
+    Traefik,
+    Envoy { path_prefix: Arc<str> },
+}
+
+const REDIRECT: HeaderName = HeaderName::from_static("x-auth-request-redirect");
+/// As many as a refresh of the largest session sets.
+const SET_COOKIE: [HeaderName; 4] = [
+    HeaderName::from_static("x-auth-request-set-cookie-1"),
+    HeaderName::from_static("x-auth-request-set-cookie-2"),
+    HeaderName::from_static("x-auth-request-set-cookie-3"),
+    HeaderName::from_static("x-auth-request-set-cookie-4"),
+];
+
+impl ForwardAuth {
+    /// For nginx with `auth_request`, and ingress controllers that use it.
+    ///
+    /// The request's method and target are in `X-Original-Method` (`$request_method`) and
+    /// `X-Original-URI` (`$request_uri`). nginx accepts 401 and 403 only, so a redirect becomes 401
+    /// with its target in `X-Auth-Request-Redirect`, and 400 becomes 403. `Set-Cookie` headers are
+    /// also in `X-Auth-Request-Set-Cookie-1` to `-4`.
+    pub fn nginx() -> Self {
+        Self(Proxy::Nginx)
+    }
+
+    /// For Traefik with `ForwardAuth`, and other proxies that use its headers, such as Caddy with
+    /// `forward_auth`.
+    ///
+    /// The request's method, host and target are in `X-Forwarded-Method`, `X-Forwarded-Host` and
+    /// `X-Forwarded-Uri`. Responses other than 200 are sent to the browser as they are.
+    pub fn traefik() -> Self {
+        Self(Proxy::Traefik)
+    }
+
+    /// For Envoy with `ext_authz` (`http_service`), which sends the request's own method, host and
+    /// path, with its `path_prefix` before the path. A router may have removed the prefix already.
+    /// Responses other than 200 are sent to the browser as they are.
+    pub fn envoy(path_prefix: &str) -> Self {
+        Self(Proxy::Envoy { path_prefix: path_prefix.trim_end_matches('/').into() })
+    }
+
+    /// Returns the service that evaluates requests by this layer or stack of layers.
+    pub fn service<L: Layer<IdentityService>>(&self, layer: L) -> ForwardAuthService<L::Service> {
+        ForwardAuthService { inner: layer.layer(IdentityService), config: self.clone() }
+    }
+
+    /// Turns the proxy's subrequest into the request that it received.
+    pub(super) fn restore<B>(&self, request: &mut Request<B>) -> Result<(), InvalidProxyHeader> {
+        let headers = request.headers();
+        let (method, target) = match &self.0 {
+            Proxy::Nginx => {
+                (method_in(headers, "x-original-method")?, target_in(headers, "x-original-uri")?)
+            }
+            Proxy::Traefik => {
+                (method_in(headers, "x-forwarded-method")?, target_in(headers, "x-forwarded-uri")?)
+            }
+            Proxy::Envoy { path_prefix } => {
+                let target = without_prefix(request.uri(), path_prefix);
+                (request.method().clone(), target.ok_or(InvalidProxyHeader("path"))?)
+            }
+        };
+        if matches!(self.0, Proxy::Traefik)
+            && let Some(host) = headers.get("x-forwarded-host").cloned()
+        {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        *request.method_mut() = method;
+        *request.uri_mut() = Uri::from(target.clone());
+        request.extensions_mut().insert(BrowserTarget(target));
+        // Proxies remove the header of a WebSocket handshake that counts as state-changing.
+        if request.headers().contains_key(header::SEC_WEBSOCKET_KEY) {
+            let websocket = HeaderValue::from_static("websocket");
+            request.headers_mut().insert(header::UPGRADE, websocket);
+        }
+        Ok(())
+    }
+
+    /// Adapts a response to the proxy.
+    pub(super) fn adapt<B>(&self, response: &mut Response<B>) {
+        if !matches!(self.0, Proxy::Nginx) {
+            return;
+        }
+        let status = response.status();
+        if status.is_redirection() {
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+        } else if status == StatusCode::BAD_REQUEST {
+            *response.status_mut() = StatusCode::FORBIDDEN;
+        }
+        let headers = response.headers_mut();
+        if let Some(location) = headers.remove(header::LOCATION) {
+            headers.insert(REDIRECT, location);
+        }
+        let cookies: Vec<_> = headers.get_all(header::SET_COOKIE).iter().cloned().collect();
+        for (name, cookie) in SET_COOKIE.into_iter().zip(cookies) {
+            headers.insert(name, cookie);
+        }
+    }
+}
+
+/// Returned when a proxy does not send what it is configured to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the proxy has not sent exactly one valid {0}: configure it, and see that it is that proxy"
+)]
+pub(super) struct InvalidProxyHeader(&'static str);
+
+fn method_in(headers: &HeaderMap, name: &'static str) -> Result<Method, InvalidProxyHeader> {
+    let method = single(headers, name).and_then(|method| Method::from_bytes(method).ok());
+    method.ok_or(InvalidProxyHeader(name))
+}
+
+fn target_in(headers: &HeaderMap, name: &'static str) -> Result<PathAndQuery, InvalidProxyHeader> {
+    let target = single(headers, name).filter(|target| target.starts_with(b"/"));
+    let target = target.and_then(|target| PathAndQuery::try_from(target).ok());
+    target.ok_or(InvalidProxyHeader(name))
+}
+
+fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    Some(value.as_bytes())
+}
+
+fn without_prefix(uri: &Uri, prefix: &str) -> Option<PathAndQuery> {
+    let target = uri.path_and_query()?;
+    match target.as_str().strip_prefix(prefix) {
+        Some("") => Some(PathAndQuery::from_static("/")),
+        Some(rest) if rest.starts_with('/') => PathAndQuery::try_from(rest).ok(),
+        Some(rest) if rest.starts_with('?') => PathAndQuery::try_from(format!("/{rest}")).ok(),
+        _ => Some(target.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn restored(
+        forward_auth: &ForwardAuth,
+        request: http::request::Builder,
+    ) -> Result<String, InvalidProxyHeader> {
+        let mut request = request.body(()).unwrap();
+        forward_auth.restore(&mut request)?;
+        let target = request.extensions().get::<BrowserTarget>().unwrap();
+        assert_eq!(request.uri().path_and_query(), Some(&target.0));
+        let host = request.headers().get("host").map_or("", |host| host.to_str().unwrap());
+        Ok(format!("{} {host}{}", request.method(), request.uri()))
+    }
+
+    #[test]
+    fn the_request_is_restored_from_the_headers_of_its_proxy_alone() {
+        let (nginx, traefik) = (ForwardAuth::nginx(), ForwardAuth::traefik());
+        let request = || Request::get("/auth/verify").header("host", "auth.test");
+        let of_nginx = |method, uri| {
+            request().header("x-original-method", method).header("x-original-uri", uri)
+        };
+        let of_traefik = |method, uri| {
+            let request = request().header("x-forwarded-method", method);
+            request.header("x-forwarded-uri", uri).header("x-forwarded-host", "app.test:8080")
+        };
+        let restored_by = |proxy, request| restored(proxy, request);
+        assert_eq!(restored_by(&nginx, of_nginx("POST", "/a?b")), Ok("POST auth.test/a?b".into()));
+        assert_eq!(
+            restored_by(&traefik, of_traefik("PUT", "/a?b")),
+            Ok("PUT app.test:8080/a?b".into())
+        );
+        assert_eq!(
+            restored_by(&nginx, of_traefik("PUT", "/a")),
+            Err(InvalidProxyHeader("x-original-method"))
+        );
+        assert_eq!(
+            restored_by(&traefik, of_nginx("PUT", "/a")),
+            Err(InvalidProxyHeader("x-forwarded-method"))
+        );
+        for target in ["", "a", "http://evil.test/", "*", "/a b"] {
+            assert_eq!(
+                restored_by(&nginx, of_nginx("GET", target)),
+                Err(InvalidProxyHeader("x-original-uri")),
+                "{target}"
+            );
+        }
+        for method in ["", "G T"] {
+            assert_eq!(
+                restored_by(&nginx, of_nginx(method, "/")),
+                Err(InvalidProxyHeader("x-original-method"))
+            );
+        }
+        let twice = of_nginx("POST", "/").header("x-original-method", "GET");
+        assert_eq!(restored_by(&nginx, twice), Err(InvalidProxyHeader("x-original-method")));
+    }
+
+    #[test]
+    fn the_prefix_of_envoy_is_removed() {
+        let envoy = ForwardAuth::envoy("/auth/verify/");
+        for (uri, target) in [
+            ("/auth/verify/a/b?c", "/a/b?c"),
+            ("/auth/verify", "/"),
+            ("/auth/verify/", "/"),
+            ("/auth/verify?c", "/?c"),
+            ("/auth/verified", "/auth/verified"),
+            ("/a", "/a"),
+        ] {
+            assert_eq!(restored(&envoy, Request::put(uri)), Ok(format!("PUT {target}")), "{uri}");
+        }
+    }
+
+    #[test]
+    fn a_websocket_handshake_is_recognized_without_its_hop_by_hop_header() {
+        let request = Request::get("/").header("x-forwarded-method", "GET");
+        let request = request.header("x-forwarded-uri", "/ws").header("sec-websocket-key", "a");
+        let mut request = request.body(()).unwrap();
+        ForwardAuth::traefik().restore(&mut request).unwrap();
+        assert!(crate::util::fetch_metadata::is_state_changing(&request));
+    }
+
+    #[test]
+    fn nginx_gets_its_statuses_and_each_cookie_in_a_header() {
+        let adapted = |status: u16| {
+            let mut response = Response::builder().status(status).header("location", "/login");
+            for cookie in ["a=1", "b=2"] {
+                response = response.header("set-cookie", cookie);
+            }
+            let mut response = response.body(()).unwrap();
+            ForwardAuth::nginx().adapt(&mut response);
+            response
+        };
+        for (status, expected) in [(302, 401), (400, 403), (401, 401), (403, 403), (503, 503)] {
+            assert_eq!(adapted(status).status(), expected);
+        }
+        let redirect = adapted(302);
+        assert!(!redirect.headers().contains_key("location"));
+        assert_eq!(redirect.headers()["x-auth-request-redirect"], "/login");
+        assert_eq!(redirect.headers()["x-auth-request-set-cookie-2"], "b=2");
+        assert_eq!(redirect.headers().get_all("set-cookie").iter().count(), 2);
+    }
+}

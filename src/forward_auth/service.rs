@@ -1,0 +1,90 @@
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::ForwardAuth;
+use crate::middleware::rejection::misconfigured_response;
+use crate::middleware::response_body::ResponseBody;
+use crate::util::telemetry;
+
+/// Responds to the subrequests of a proxy. Returned by
+/// [`ForwardAuth::service`].
+#[derive(Clone, Debug)]
+pub struct ForwardAuthService<S> {
+    pub(super) inner: S,
+    pub(super) config: ForwardAuth,
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ForwardAuthService<S>
+where
+    S: Service<Request<ReqBody>, Response = Response<ResBody>>,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ForwardAuthFuture<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
+        let state = match self.config.restore(&mut request) {
+            Ok(()) => State::Inner { future: self.inner.call(request) },
+            Err(error) => {
+                telemetry::internal_error("forward_auth", &error);
+                State::Misconfigured { response: Some(misconfigured_response()) }
+            }
+        };
+        ForwardAuthFuture { state, config: self.config.clone() }
+    }
+}
+
+pin_project! {
+    /// Response future of [`ForwardAuthService`].
+    pub struct ForwardAuthFuture<F> {
+        #[pin]
+        state: State<F>,
+        config: ForwardAuth,
+    }
+}
+
+pin_project! {
+    #[project = StateProjection]
+    enum State<F> {
+        Inner { #[pin] future: F },
+        Misconfigured { response: Option<Response<Bytes>> },
+    }
+}
+
+impl<F, B, E> Future for ForwardAuthFuture<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
+    type Output = Result<Response<ResponseBody<B>>, E>;
+
+    /// Polled after completion, it stays pending, or does what the inner future does.
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let mut response = match this.state.project() {
+            StateProjection::Inner { future } => ready!(future.poll(cx))?.map(ResponseBody::inner),
+            StateProjection::Misconfigured { response } => {
+                let Some(response) = response.take() else { return Poll::Pending };
+                response.map(ResponseBody::own)
+            }
+        };
+        this.config.adapt(&mut response);
+        Poll::Ready(Ok(response))
+    }
+}
+
+impl<F> fmt::Debug for ForwardAuthFuture<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForwardAuthFuture").finish_non_exhaustive()
+    }
+}
