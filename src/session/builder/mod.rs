@@ -437,7 +437,7 @@ impl SessionsBuilder {
         problems.finish(Some(()))?;
         if paths.redirect_uri.scheme() == "http" {
             telemetry::development_cookies();
-        } else if !sessions.0.revocations.has_peers() {
+        } else if self.shared_store.is_none() {
             telemetry::no_shared_store();
         }
         let sessions = Sessions(Arc::new(self.into_inner(keys, paths, lifetimes)));
