@@ -95,10 +95,12 @@ async fn a_wrong_setting_is_exit_code_2_in_every_example() {
     ];
     let of_login = &[port, ("SESSION_SECRET", "short")];
     let of_webhooks = &[port, ("SCALEKIT_WEBHOOK_SECRET", "whsec_short")];
-    let own: &[(&str, &[&str], &[&[(&str, &str)]])] = &[
+    type Settings<'a> = &'a [(&'a str, &'a str)];
+    let own: &[(&str, &[&str], &[Settings<'_>])] = &[
         ("agentkit", &["--serve"], &[of_login]),
         ("agentkit", &["--unknown"], &[&[]]),
         ("aws_lambda", &[], &[&[], half, &environment]),
+        ("forward_auth", &[], &[of_login]),
         ("grpc_service", &[], &[&[port, ("API_AUDIENCE_FILE", "/no/such/file")]]),
         (
             "hyper_service",
