@@ -16,7 +16,8 @@ use crate::webhooks::{secret, signed};
 /// The latest line about this check, without the time and the level.
 fn diagnosis(log: &Captured, check: &str) -> String {
     let (log, check) = (log.text(), format!("check=\"{check}\""));
-    let mut lines = log.lines().filter(|line| line.contains("check_failed") && line.contains(&check));
+    let mut lines =
+        log.lines().filter(|line| line.contains("check_failed") && line.contains(&check));
     let line = lines.next_back().unwrap_or_else(|| panic!("no {check} in:\n{log}"));
     line.split_once("check_failed ").unwrap().1.to_owned()
 }
