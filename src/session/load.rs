@@ -275,14 +275,13 @@ impl Sessions {
             telemetry::session_cookie_unopened();
             return Load::Ready(LoadedSession::Invalid { clear: PresentPieces::default() });
         };
-        if matches!(cookie.content, CookieContent::Unreadable) {
-            return Load::Ready(LoadedSession::Invalid { clear: sent });
-        }
-        if let Some(read) = self.0.revocations.pending_read() {
-            return pending(Step::RevocationLog { read, cookie: Some(cookie) });
-        }
-        if self.0.revocations.rejects_requests() {
-            return Load::Ready(LoadedSession::Unavailable);
+        if !matches!(cookie.content, CookieContent::Unreadable) {
+            if let Some(read) = self.0.revocations.pending_read() {
+                return pending(Step::RevocationLog { read, cookie: Some(cookie) });
+            }
+            if self.0.revocations.rejects_requests() {
+                return Load::Ready(LoadedSession::Unavailable);
+            }
         }
         let OpenCookie { content, outdated_key } = cookie;
         let reference = match content {

@@ -75,6 +75,18 @@ async fn login_prints_no_secret() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn forward_auth_prints_no_secret() {
+    let app = Watched::start("forward_auth", &[]).await;
+    fail_to_log_in(&app, "/login").await;
+    app.log_in("/login").await;
+    let verified = app.visitor.get(&app.address("/auth/verify")).await;
+    assert_eq!(verified.status(), StatusCode::INTERNAL_SERVER_ERROR, "no headers of nginx");
+    app.visitor.post(&app.address("/auth/refresh"), &[]).await;
+    app.visitor.post(&app.address("/logout"), &[]).await;
+    app.assert_discreet(&["login_failed", "login_completed"], 20).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mcp_server_prints_no_secret() {
     let server = Watched::start("mcp_server", &[]).await;
     let (url, id) = (server.address("/mcp"), server.sandbox.mcp().resource_id());
