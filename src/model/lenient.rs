@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::secret::SecretString;
 
 /// An object, or the default one.
-pub(crate) fn read<T: DeserializeOwned + Default>(value: &Value) -> T {
+pub(crate) fn read<'de, T: Deserialize<'de> + Default>(value: impl Deserializer<'de>) -> T {
     T::deserialize(value).unwrap_or_default()
 }
 
@@ -43,14 +43,17 @@ where
     D: Deserializer<'de>,
     T: DeserializeOwned + Default,
 {
-    with(deserializer, |value| read(&value))
+    with(deserializer, read)
 }
 
 pub(crate) fn text<'de, D>(deserializer: D) -> Result<Option<String>, D::Error>
 where
     D: Deserializer<'de>,
 {
-    with(deserializer, |value| text_of(&value))
+    with(deserializer, |value| match value {
+        Value::String(text) => Some(text).filter(|text| !text.is_empty()),
+        value => text_of(&value),
+    })
 }
 
 pub(crate) fn secret<'de, D>(deserializer: D) -> Result<Option<SecretString>, D::Error>

@@ -9,9 +9,9 @@ use serde_json::{Map, Number, Value};
 
 /// Maximum number of values in one text: they are parsed in less than a millisecond.
 const MAX_VALUES: usize = 16 * 1024;
-/// Maximum number of values in an event that are deeper than the members of its data's objects. A
-/// megabyte of group names has fewer.
-const MAX_DEEP_VALUES: usize = 64 * 1024;
+/// Maximum number of values in an event that are deeper than the members of its data's objects. The
+/// largest event that is read by default has fewer, if they are the groups of a user.
+const MAX_DEEP_VALUES: usize = 24 * 1024;
 /// Depth of an event's envelope and of the members of its data.
 const ENVELOPE_DEPTH: usize = 2;
 /// serde_json rejects a depth of 128 and more.
@@ -158,6 +158,13 @@ impl<'de> Visitor<'de> for LimitedValue<'_> {
         let mut values = Vec::new();
         while let Some(value) = items.next_element_seed(self.item())? {
             values.extend(value);
+            if self.limits.values_left == 0 && self.limits.lenient_below.is_some() {
+                // The rest is omitted: faster than to decide on each of them.
+                while items.next_element::<IgnoredAny>()?.is_some() {
+                    self.limits.is_complete = false;
+                }
+                break;
+            }
         }
         Ok(Value::Array(values))
     }

@@ -43,10 +43,10 @@ macro_rules! payloads {
 
         impl EventPayload {
             /// Never fails: malformed fields read as absent.
-            pub(super) fn read(event_type: &str, data: &Value) -> Self {
+            pub(super) fn read(event_type: &str, data: Map<String, Value>) -> Self {
                 match event_type {
-                    $($type => Self::$variant(lenient::read(data)),)+
-                    _ => Self::Unknown(data.as_object().cloned().unwrap_or_default()),
+                    $($type => Self::$variant(lenient::read(Value::Object(data))),)+
+                    _ => Self::Unknown(data),
                 }
             }
 

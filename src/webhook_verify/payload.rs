@@ -13,7 +13,7 @@ pub(super) struct SignedBody {
     pub(super) bytes: Bytes,
 }
 
-fn body_of(extensions: &Extensions, kind: Kind) -> Option<&[u8]> {
+fn body_of(extensions: &Extensions, kind: Kind) -> Option<&Bytes> {
     Some(&extensions.get::<SignedBody>().filter(|body| body.kind == kind)?.bytes)
 }
 
@@ -25,7 +25,7 @@ impl WebhookEvent {
     /// When the signed body is not an event of Scalekit, as with other senders.
     #[must_use]
     pub fn from_extensions(extensions: &Extensions) -> Option<Result<Self, EventError>> {
-        body_of(extensions, Kind::Webhook).map(Self::parse)
+        body_of(extensions, Kind::Webhook).cloned().map(Self::parse_bytes)
     }
 }
 
@@ -38,6 +38,6 @@ impl InterceptorRequest {
     /// When the signed body is not an interceptor request of Scalekit.
     #[must_use]
     pub fn from_extensions(extensions: &Extensions) -> Option<Result<Self, EventError>> {
-        body_of(extensions, Kind::Interceptor).map(Self::parse)
+        body_of(extensions, Kind::Interceptor).map(|body| Self::parse(body))
     }
 }
