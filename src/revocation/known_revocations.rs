@@ -17,7 +17,7 @@ impl KnownRevocations {
     pub(super) fn has_capacity(&mut self, now: Duration) -> bool {
         let is_full = self.entries.len() >= MAX_WITH_POSITION;
         if is_full && self.swept_at.is_none_or(|at| at.saturating_add(SWEEP_INTERVAL) <= now) {
-            self.entries.retain(|_, entry| now < entry.forget_at);
+            self.entries.remove_expired(now);
             self.swept_at = Some(now);
         }
         self.entries.len() < MAX_WITH_POSITION
@@ -42,7 +42,7 @@ impl KnownRevocations {
 
     /// Records that the store has lost revocations: all must be published again that its log lacks.
     pub(super) fn note_loss(&mut self) {
-        self.entries.values_mut().for_each(|entry| entry.is_published = false);
+        self.entries.unpublish_all();
         self.lost.extend(std::mem::take(&mut self.ended));
         self.appended.clear();
         self.before_loss = self.position.max(self.before_loss);
@@ -69,8 +69,8 @@ impl KnownRevocations {
             } else if let Some(ended) = append.entry.single_session(key) {
                 self.ended.forget(&key);
                 self.lost.insert(ended, now);
-            } else if let Some(entry) = self.entries.get_mut(&(key, scope)) {
-                entry.is_published = false;
+            } else {
+                self.entries.unpublish((key, scope));
             }
         }
     }

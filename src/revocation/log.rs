@@ -107,15 +107,14 @@ impl State {
 
     fn published(&self, key: (Key, Scope), entry: Entry) {
         let mut known = self.known();
-        let Some(present) = known.entries.get_mut(&key) else { return };
-        if present.made_by != entry.made_by {
+        if known.entries.get(&key).is_none_or(|present| present.made_by != entry.made_by) {
             return;
         }
-        let published = Entry { is_published: true, ..entry };
-        *present = published;
-        if let Some(ended) = published.single_session(key.0) {
+        if let Some(ended) = entry.single_session(key.0) {
             known.entries.remove(&key);
             known.ended.insert(ended, self.clock.monotonic());
+        } else {
+            known.entries.insert(key, Entry { is_published: true, ..entry });
         }
     }
 
@@ -130,10 +129,8 @@ impl State {
     /// Replaces an entry, unless it was revoked again meanwhile.
     fn update(&self, key: (Key, Scope), entry: Entry) {
         let mut known = self.known();
-        if let Some(present) =
-            known.entries.get_mut(&key).filter(|one| one.made_by == entry.made_by)
-        {
-            *present = entry;
+        if known.entries.get(&key).is_some_and(|present| present.made_by == entry.made_by) {
+            known.entries.insert(key, entry);
         }
     }
 
@@ -152,11 +149,9 @@ impl State {
     }
 
     fn unpublished_keys(&self, includes: impl Fn(&Entry) -> bool) -> Vec<(Key, Scope)> {
-        let now = self.clock.monotonic();
         let known = self.known();
-        let is_due = |entry: &Entry| !entry.is_published && now < entry.forget_at;
-        let unpublished = known.entries.iter().filter(|(_, entry)| is_due(entry));
-        unpublished.filter(|(_, entry)| includes(entry)).map(|(key, _)| *key).collect()
+        let unpublished = known.entries.unpublished(self.clock.monotonic());
+        unpublished.filter(|(_, entry)| includes(entry)).map(|(key, _)| key).collect()
     }
 
     /// Publishes the ended sessions that the store has lost, unless another replica has done so.
@@ -200,8 +195,8 @@ impl State {
         if let Some(write) = self.writes.get(&()) {
             write.await;
         }
-        let known = self.known();
-        let is_complete = known.lost.is_empty() && known.entries.values().all(|it| it.is_published);
+        let (now, known) = (self.clock.monotonic(), self.known());
+        let is_complete = known.lost.is_empty() && known.entries.unpublished(now).next().is_none();
         is_complete && self.read_to_end.load(Ordering::Acquire) > before
     }
 

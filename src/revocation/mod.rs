@@ -14,6 +14,7 @@
 
 mod builder;
 mod ended;
+mod entries;
 mod known_revocations;
 mod log;
 mod order;
@@ -32,6 +33,7 @@ use std::time::Duration;
 pub use self::builder::RevocationsBuilder;
 pub(crate) use self::builder::{owner, scope};
 use self::ended::{Ended, EndedSessions};
+use self::entries::Entries;
 pub(crate) use self::order::Position;
 pub(crate) use self::order::RecordedPosition;
 use self::order::{Coverage, Epochs, OwnCount, random_id};
@@ -142,7 +144,7 @@ struct State {
 
 #[derive(Default)]
 struct KnownRevocations {
-    entries: HashMap<(Key, Scope), Entry>,
+    entries: Entries,
     /// Single sessions that were ended, once other replicas can read the revocation.
     ended: EndedSessions,
     /// Those that the store has lost, to be published again.
@@ -162,7 +164,7 @@ struct KnownRevocations {
 }
 
 /// Which of the sessions with its key an entry covers. Each scope has its own entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Scope {
     All,
     /// Sessions whose tokens the environment had issued by the time of its event.
@@ -297,7 +299,7 @@ impl Revocations {
     pub(crate) fn is_id_revoked(&self, id: &str) -> bool {
         let key = Revoked::Session(id).key();
         let known = self.0.known();
-        known.has_ended(&key, None) || known.entries.contains_key(&(key, Scope::All))
+        known.has_ended(&key, None) || known.entries.get(&(key, Scope::All)).is_some()
     }
 
     /// Whether other replicas may use the same store.
@@ -467,11 +469,7 @@ impl State {
     }
 
     fn merge(&self, known: &mut KnownRevocations, key: (Key, Scope), entry: Entry, now: Duration) {
-        if known.entries.len() == known.entries.capacity() {
-            known.entries.retain(|_, entry| now < entry.forget_at);
-            // Otherwise, each further one would scan all of them.
-            known.entries.reserve(known.entries.len() / 2 + 1);
-        }
+        known.entries.make_room(now);
         let is_new = match entry.single_session(key.0).filter(|_| entry.is_published) {
             Some(ended) => known.ended.insert(ended, now),
             None => known.merge(key, entry),

@@ -75,7 +75,7 @@ impl Revoked<'_> {
 }
 
 /// Identifies the target of a revocation by a hash: of constant size, and without personal data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Key(pub(crate) [u8; 16]);
 
 impl Key {

@@ -1,0 +1,124 @@
+//! Revocations with what they cover, and which of them the log lacks.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::{Entry, Key, Scope};
+
+/// Revocations by what they end.
+#[derive(Default)]
+pub(super) struct Entries {
+    all: HashMap<(Key, Scope), Entry>,
+    /// Those that are not in the log. Each login publishes them first, so they are found without a
+    /// look at all others.
+    unpublished: BTreeSet<(Key, Scope)>,
+}
+
+impl Entries {
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(super) fn get(&self, key: &(Key, Scope)) -> Option<&Entry> {
+        self.all.get(key)
+    }
+
+    pub(super) fn insert(&mut self, key: (Key, Scope), entry: Entry) {
+        if entry.is_published {
+            self.unpublished.remove(&key);
+        } else {
+            self.unpublished.insert(key);
+        }
+        self.all.insert(key, entry);
+    }
+
+    pub(super) fn remove(&mut self, key: &(Key, Scope)) {
+        self.all.remove(key);
+        self.unpublished.remove(key);
+    }
+
+    pub(super) fn remove_expired(&mut self, now: Duration) {
+        self.all.retain(|_, entry| now < entry.forget_at);
+        self.unpublished.retain(|key| self.all.contains_key(key));
+    }
+
+    /// Removes the expired ones before there are more than fit into the memory in use.
+    pub(super) fn make_room(&mut self, now: Duration) {
+        if self.all.len() == self.all.capacity() {
+            self.remove_expired(now);
+            // Otherwise, each further one would scan all of them.
+            self.all.reserve(self.all.len() / 2 + 1);
+        }
+    }
+
+    /// Records that the log lacks one of them.
+    pub(super) fn unpublish(&mut self, key: (Key, Scope)) {
+        if let Some(entry) = self.all.get_mut(&key) {
+            entry.is_published = false;
+            self.unpublished.insert(key);
+        }
+    }
+
+    /// Records that the log lacks all of them.
+    pub(super) fn unpublish_all(&mut self) {
+        self.all.values_mut().for_each(|entry| entry.is_published = false);
+        self.unpublished = self.all.keys().copied().collect();
+    }
+
+    /// Returns those that must be published.
+    pub(super) fn unpublished(
+        &self,
+        now: Duration,
+    ) -> impl Iterator<Item = ((Key, Scope), &Entry)> {
+        self.unpublished
+            .iter()
+            .filter_map(|key| Some((*key, self.all.get(key)?)))
+            .filter(move |(_, entry)| now < entry.forget_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::revocation::Revoked;
+    use crate::revocation::order::Coverage;
+
+    #[test]
+    fn those_that_the_log_lacks_are_found_without_a_look_at_all() {
+        let second = Duration::from_secs;
+        let mut entries = Entries::default();
+        let key = |id: &str| (Revoked::Session(id).key(), Scope::All);
+        let entry = |is_published, seconds| Entry {
+            coverage: Coverage::Always,
+            issued_until: i64::MAX,
+            revoked_at: i64::MAX,
+            forget_at: second(seconds),
+            made_by: None,
+            is_published,
+        };
+        let check = |entries: &Entries, now: u64, expected: &[&str]| {
+            let found: BTreeSet<_> = entries.unpublished(second(now)).map(|(key, _)| key).collect();
+            assert!(found == expected.iter().map(|id| key(id)).collect());
+            let of_all = entries.all.iter().filter(|(_, entry)| !entry.is_published);
+            assert!(of_all.map(|(key, _)| *key).collect::<BTreeSet<_>>() == entries.unpublished);
+        };
+        for (id, is_published) in [("a", false), ("b", true), ("c", false), ("d", true)] {
+            entries.insert(key(id), entry(is_published, 10));
+        }
+        check(&entries, 0, &["a", "c"]);
+        entries.insert(key("a"), entry(true, 10));
+        entries.remove(&key("c"));
+        check(&entries, 0, &[]);
+        entries.insert(key("b"), entry(false, 20));
+        entries.unpublish(key("d"));
+        entries.unpublish(key("unknown"));
+        check(&entries, 0, &["b", "d"]);
+        check(&entries, 10, &["b"]);
+        entries.remove_expired(second(10));
+        check(&entries, 10, &["b"]);
+        entries.insert(key("e"), entry(true, 30));
+        entries.unpublish_all();
+        check(&entries, 10, &["b", "e"]);
+        assert_eq!(entries.len(), 2);
+    }
+}
