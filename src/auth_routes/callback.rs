@@ -378,13 +378,14 @@ impl Callback {
         };
         let nonce = attempt.nonce();
         let grant = Grant::AuthorizationCode { nonce: nonce.expose() };
-        let verified = sessions.verify(&tokens, grant).await.map_err(Self::token_rejected)?;
+        let verified = tokens.verify_for(scalekit, grant).await.map_err(Self::token_rejected)?;
         let missing = || {
             let (expected, found) = ("an ID token (scope openid)", "an access token only");
             Self::token_rejected(TokenError::Malformed.failed("id_token", expected, found))
         };
         let id_token = tokens.id_token.ok_or_else(missing)?;
-        let identity = VerifiedIdentity::new(verified.id_claims.ok_or_else(missing)?, position);
+        let id_claims = verified.id_token.ok_or_else(missing)?.into_verified_claims();
+        let identity = VerifiedIdentity::new(id_claims, position);
         let tokens = NewTokens {
             principal: verified.principal,
             id_token,

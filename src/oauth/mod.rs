@@ -23,12 +23,14 @@ mod logout_url;
 mod pkce;
 mod sso_error;
 mod token_endpoint;
+mod unverified_tokens;
 
 pub use self::authorization_url::AuthorizationRequest;
 pub use self::logout_url::{IdTokenHint, LogoutRequest};
 pub use self::pkce::CodeVerifier;
 pub use self::sso_error::{ErrorOrigin, SsoError};
-pub use self::token_endpoint::{OAuthError, TokenEndpointUnavailable, TokenResponse};
+pub use self::token_endpoint::{OAuthError, TokenEndpointUnavailable};
+pub use self::unverified_tokens::{UnverifiedTokens, VerifiedTokens};
 
 pub(crate) use self::authorization_url::DEFAULT_SCOPES;
 pub(crate) use self::token_endpoint::is_error_code;

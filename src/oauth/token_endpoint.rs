@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::CodeVerifier;
+use super::{CodeVerifier, UnverifiedTokens};
 use crate::http_client::{HttpClientError, SendLimits, WEB_PAGE, is_web_page};
 use crate::scalekit::Scalekit;
 use crate::secret::SecretString;
@@ -17,6 +17,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 impl Scalekit {
     /// Exchanges the code of a callback for tokens (grant `authorization_code`). A code works once.
+    /// [`UnverifiedTokens::verify`] verifies them.
     ///
     /// `redirect_uri` must be exactly that of the authorization URL.
     ///
@@ -28,7 +29,7 @@ impl Scalekit {
         code: &str,
         redirect_uri: &str,
         verifier: Option<&CodeVerifier>,
-    ) -> Result<TokenResponse, OAuthError> {
+    ) -> Result<UnverifiedTokens, OAuthError> {
         let verifier = verifier.map(|verifier| ("code_verifier", verifier.expose()));
         let fields =
             [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", redirect_uri)];
@@ -36,12 +37,15 @@ impl Scalekit {
     }
 
     /// Exchanges a refresh token for new tokens (grant `refresh_token`). The old refresh token is
-    /// then spent: use the new one.
+    /// then spent: use the new one. [`UnverifiedTokens::verify_refreshed`] verifies them.
     ///
     /// # Errors
     /// [`OAuthError::InvalidGrant`] means that the session has ended. Other errors do not.
     #[doc(alias("refreshAccessToken", "refresh_access_token"))]
-    pub async fn refresh(&self, refresh_token: &SecretString) -> Result<TokenResponse, OAuthError> {
+    pub async fn refresh(
+        &self,
+        refresh_token: &SecretString,
+    ) -> Result<UnverifiedTokens, OAuthError> {
         let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
         self.token_request(fields.into_iter()).await
     }
@@ -50,7 +54,10 @@ impl Scalekit {
     ///
     /// # Errors
     /// See [`OAuthError`].
-    pub async fn client_credentials(&self, scopes: &[&str]) -> Result<TokenResponse, OAuthError> {
+    pub async fn client_credentials(
+        &self,
+        scopes: &[&str],
+    ) -> Result<UnverifiedTokens, OAuthError> {
         let scopes = scopes.join(" ");
         let scope = (!scopes.is_empty()).then_some(("scope", scopes.as_str()));
         self.token_request([("grant_type", "client_credentials")].into_iter().chain(scope)).await
@@ -59,7 +66,7 @@ impl Scalekit {
     async fn token_request<'a>(
         &self,
         fields: impl Iterator<Item = (&'a str, &'a str)>,
-    ) -> Result<TokenResponse, OAuthError> {
+    ) -> Result<UnverifiedTokens, OAuthError> {
         let request = self.build_token_request(fields)?;
         let sent = request.body().clone();
         read_response(&self.send(request).await?, &sent)
@@ -81,22 +88,6 @@ impl Scalekit {
         request.extensions_mut().insert(SendLimits { deadline: DEADLINE, ..SendLimits::default() });
         Ok(request)
     }
-}
-
-/// Tokens of the token endpoint.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct TokenResponse {
-    /// Not verified yet.
-    pub access_token: SecretString,
-    /// Present if the scope `offline_access` was granted.
-    pub refresh_token: Option<SecretString>,
-    /// Not verified yet. A refresh may omit it.
-    pub id_token: Option<SecretString>,
-    /// Lifetime of the access token, if present.
-    pub expires_in: Option<Duration>,
-    /// The granted scopes, space-separated, if present.
-    pub scope: Option<String>,
 }
 
 /// Returned when the token endpoint issues no tokens.
@@ -166,12 +157,12 @@ struct Failure {
 }
 
 /// The tokens or the error, without any value of `sent`.
-fn read_response(response: &Response<Bytes>, sent: &[u8]) -> Result<TokenResponse, OAuthError> {
+fn read_response(response: &Response<Bytes>, sent: &[u8]) -> Result<UnverifiedTokens, OAuthError> {
     let status = response.status();
     if status == StatusCode::OK {
         let success: Success = serde_json::from_slice(response.body())
             .map_err(|_| unexpected(response, "200 without tokens"))?;
-        return Ok(TokenResponse {
+        return Ok(UnverifiedTokens {
             access_token: success.access_token.into(),
             refresh_token: success.refresh_token.filter(|token| !token.is_empty()).map(Into::into),
             id_token: success.id_token.filter(|token| !token.is_empty()).map(Into::into),
@@ -216,7 +207,7 @@ pub(crate) fn is_error_code(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn response(status: u16, body: &'static str) -> Result<TokenResponse, OAuthError> {
+    fn response(status: u16, body: &'static str) -> Result<UnverifiedTokens, OAuthError> {
         let response = Response::builder().status(status).body(Bytes::from(body)).unwrap();
         read_response(&response, b"grant_type=refresh_token&client_secret=test_abcdef")
     }

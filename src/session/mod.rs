@@ -63,7 +63,6 @@ mod tokens;
 mod user;
 pub(crate) mod verified_identity;
 mod verified_login;
-mod verify;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,9 +1,14 @@
 //! The ID token of a login or a refresh (OpenID Connect Core sections 3.1.3.7 and 12.2).
 
+use std::fmt;
+use std::sync::Arc;
+
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::claims::{CLOCK_SKEW, TokenKind};
@@ -15,8 +20,8 @@ use crate::util::diagnosis::{CheckError as _, Shown};
 pub(crate) struct IdTokenExpectations<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) client_id: &'a str,
-    /// The access token of the same response.
-    pub(crate) access_token: &'a str,
+    /// The access token of the same response, for `at_hash`.
+    pub(crate) access_token: Option<&'a str>,
     pub(crate) grant: Grant<'a>,
 }
 
@@ -29,11 +34,44 @@ pub(crate) enum Grant<'a> {
     RefreshToken { subject: &'a str },
 }
 
-/// The claims of a verified ID token.
-#[derive(Debug)]
-pub(crate) struct VerifiedIdToken {
-    pub(crate) subject: String,
-    pub(crate) claims: Claims,
+/// The claims of a verified ID token. Cheap to clone.
+#[derive(Clone)]
+pub struct IdToken {
+    subject: Arc<str>,
+    claims: Claims,
+}
+
+impl IdToken {
+    /// The user (`usr_…`, or `conn_…;…` after single sign-on without user management).
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// All claims.
+    #[must_use]
+    pub fn raw_claims(&self) -> &Map<String, Value> {
+        self.claims.members()
+    }
+
+    /// Deserializes the claims.
+    ///
+    /// # Errors
+    /// When the claims do not match the type.
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        T::deserialize(Value::Object(self.raw_claims().clone()))
+    }
+
+    pub(crate) fn into_verified_claims(self) -> Claims {
+        self.claims
+    }
+}
+
+// Manual impl: the claims are personal data.
+impl fmt::Debug for IdToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdToken").field("subject", &self.subject).finish_non_exhaustive()
+    }
 }
 
 impl IdTokenExpectations<'_> {
@@ -43,10 +81,10 @@ impl IdTokenExpectations<'_> {
         token: &str,
         keys: &RemoteKeys,
         now: OffsetDateTime,
-    ) -> Result<VerifiedIdToken, TokenError> {
+    ) -> Result<IdToken, TokenError> {
         let signed = keys.verify(token, TokenSource::Issuer).await?;
         let subject = self.check(&signed.claims, signed.typ.as_deref(), signed.algorithm, now)?;
-        Ok(VerifiedIdToken { subject, claims: signed.claims })
+        Ok(IdToken { subject: subject.into(), claims: signed.claims })
     }
 
     /// Validates the claims (OpenID Connect Core sections 3.1.3.7 and 12.2). Returns the subject.
@@ -96,8 +134,8 @@ impl IdTokenExpectations<'_> {
             }
             Grant::RefreshToken { .. } => {}
         }
-        if let Some(at_hash) = claims.text("at_hash")? {
-            left_half_hash(self.access_token, algorithm)
+        if let Some((at_hash, access_token)) = claims.text("at_hash")?.zip(self.access_token) {
+            left_half_hash(access_token, algorithm)
                 .and_then(|wanted| equal(at_hash, &wanted))
                 .ok_or_else(|| claims.invalid("at_hash", "the hash of the access token"))?;
         }
@@ -122,7 +160,7 @@ fn left_half_hash(access_token: &str, algorithm: Algorithm) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -148,7 +186,7 @@ mod tests {
         let expected = IdTokenExpectations {
             issuer: "https://acme.test",
             client_id: "skc_1",
-            access_token: "access",
+            access_token: Some("access"),
             grant,
         };
         let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();

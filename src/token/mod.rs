@@ -67,6 +67,7 @@ use serde_json::Value;
 use crate::util::diagnosis::{CheckError, ClaimType};
 
 pub use self::algorithm::Algorithm;
+pub use self::id_token::IdToken;
 pub use self::idp_initiated_login::IdpInitiatedLogin;
 pub use self::principal::{Credential, Principal};
 pub use self::verifier::{

@@ -6,10 +6,15 @@ use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault, Signing, TokenFault, TokenKind};
 
+use crate::exchanged_tokens::{NONCE, exchanged};
 use crate::support::{JANE, JOHN, Reading as _, World, set_cookies};
 
-/// Logs in as Jane where John is logged in, and asserts that John's session stays.
+/// Logs in as Jane where John is logged in, and asserts that John's session stays. An app that
+/// exchanges the code itself rejects the tokens, too.
 async fn assert_rejected(world: &World, what: &str) {
+    let scalekit = world.sandbox.scalekit();
+    let tokens = exchanged(world, &scalekit).await;
+    assert!(tokens.verify(&scalekit, NONCE).await.is_err(), "{what}");
     let name = world.sessions.cookie_name();
     for live in [true, false] {
         world.sandbox.faults().clear(Endpoint::Authorize);

@@ -5,7 +5,7 @@ use tokio::time::{Duration, sleep, timeout};
 use super::entry::Refreshed;
 use super::lease::{Exchanged, Verification};
 use super::{POLL_INTERVAL, StoreBackend};
-use crate::oauth::{OAuthError, TokenResponse};
+use crate::oauth::{OAuthError, UnverifiedTokens};
 use crate::session::cookie::record::SessionRecord;
 use crate::session::cookie::seal::SealingFailed;
 use crate::token::{Grant, TokenError};
@@ -81,10 +81,11 @@ impl StoreBackend<'_> {
     }
 
     /// Verifies tokens. Returns the session with them.
-    async fn verified(&self, tokens: &TokenResponse) -> Result<Refreshed, ExchangeError> {
+    async fn verified(&self, tokens: &UnverifiedTokens) -> Result<Refreshed, ExchangeError> {
         let (sessions, record) = (self.sessions, self.session.record());
         let grant = Grant::RefreshToken { subject: self.session.principal().subject() };
-        let verified = timeout(VERIFICATION_DEADLINE, sessions.verify(tokens, grant)).await;
+        let verified = tokens.verify_for(sessions.scalekit(), grant);
+        let verified = timeout(VERIFICATION_DEADLINE, verified).await;
         let principal = verified.map_err(|_| TokenError::KeysUnavailable)??.principal;
         let (refresh_token, id_token) = (tokens.refresh_token.clone(), tokens.id_token.as_ref());
         let now = sessions.scalekit().clock().now();

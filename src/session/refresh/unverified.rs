@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::entry::{Entry, Refreshed, Sealed};
 use super::lease::{Exchanged, LEASE, Lease, RefreshBackend as _, Verification};
 use super::{FlightId, StoreBackend};
-use crate::oauth::TokenResponse;
+use crate::oauth::UnverifiedTokens;
 use crate::secret::SecretString;
 use crate::session::cookie::record::SessionRecord;
 use crate::session::cookie::seal::{Purpose, SealingFailed};
@@ -65,7 +65,7 @@ impl Sessions {
     pub(super) fn seal_unverified(
         &self,
         record: &SessionRecord,
-        tokens: &TokenResponse,
+        tokens: &UnverifiedTokens,
     ) -> Result<String, SealingFailed> {
         let content = encode(record.generation(), tokens).ok_or(SealingFailed)?;
         self.0.keys.seal(Purpose::UnverifiedTokens, record.id(), &content)
@@ -75,7 +75,7 @@ impl Sessions {
         &self,
         record: &SessionRecord,
         text: &str,
-    ) -> Option<TokenResponse> {
+    ) -> Option<UnverifiedTokens> {
         let opened = self.0.keys.open(Purpose::UnverifiedTokens, record.id(), text)?;
         decode(record.generation(), &opened.content)
     }
@@ -174,7 +174,7 @@ impl StoreBackend<'_> {
 
 /// `generation ‖ access token ‖ refresh token ‖ ID token`, each token preceded by a four-byte
 /// length.
-fn encode(generation: u32, tokens: &TokenResponse) -> Option<Zeroizing<Vec<u8>>> {
+fn encode(generation: u32, tokens: &UnverifiedTokens) -> Option<Zeroizing<Vec<u8>>> {
     let parts =
         [Some(&tokens.access_token), tokens.refresh_token.as_ref(), tokens.id_token.as_ref()]
             .map(|token| token.map_or("", SecretString::expose).as_bytes());
@@ -189,12 +189,12 @@ fn encode(generation: u32, tokens: &TokenResponse) -> Option<Zeroizing<Vec<u8>>>
     Some(content)
 }
 
-fn decode(generation: u32, content: &[u8]) -> Option<TokenResponse> {
+fn decode(generation: u32, content: &[u8]) -> Option<UnverifiedTokens> {
     let (of, rest) = content.split_first_chunk()?;
     let (access_token, rest) = take_token(rest)?;
     let (refresh_token, rest) = take_token(rest)?;
     let (id_token, rest) = take_token(rest)?;
-    (u32::from_be_bytes(*of) == generation && rest.is_empty()).then_some(TokenResponse {
+    (u32::from_be_bytes(*of) == generation && rest.is_empty()).then_some(UnverifiedTokens {
         access_token: access_token?,
         refresh_token,
         id_token,
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn unverified_tokens_round_trip_for_their_generation_only() {
         for (refresh_token, id_token) in [(None, None), (Some("r"), None), (Some("r"), Some("i"))] {
-            let tokens = TokenResponse {
+            let tokens = UnverifiedTokens {
                 access_token: "a".into(),
                 refresh_token: refresh_token.map(Into::into),
                 id_token: id_token.map(Into::into),
