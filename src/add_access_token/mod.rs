@@ -4,8 +4,8 @@
 //! reqwest client. The session is in the extensions of each request, so that one client serves all
 //! users. For each request:
 //!
-//! 1. A request to another origin than the configured ones is rejected: a token is sent to nobody
-//!    else.
+//! 1. A request to another origin than the configured ones is rejected: no other service
+//!    gets the token.
 //! 2. A request without a [`Session`] in its extensions is rejected. That of a request that has passed
 //!    [`RequireSession`](crate::RequireSession) is found too, so that a proxy can forward requests
 //!    with their extensions.

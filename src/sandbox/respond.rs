@@ -33,7 +33,7 @@ pub(crate) fn api_error(status: StatusCode, code: u8, message: &str) -> Response
     json(status, &json!({ "code": code, "message": message, "details": [] }))
 }
 
-/// What clients of the gRPC API are told.
+/// The response to clients of the gRPC API.
 pub(crate) const NO_GRPC: &str = "this sandbox speaks HTTP/1.1 and JSON; the gRPC API, which the \
     typed clients of the official SDKs use, is not served";
 

@@ -1,3 +1,5 @@
+mod leeway;
+
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -6,7 +8,8 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use url::Url;
 
-use super::claims::{CLOCK_SKEW, TokenKind, expired};
+pub(crate) use self::leeway::Leeway;
+use super::claims::{TokenKind, expired};
 use super::jws::malformed;
 pub(crate) use super::remote_keys::TokenCheck;
 use super::remote_keys::VerifiedJws;
@@ -320,34 +323,6 @@ pub struct ScalekitEnvironment;
 #[non_exhaustive]
 pub struct ExternalIssuer;
 
-/// Tolerances for clock differences.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Leeway {
-    /// For `exp`.
-    pub(crate) expiry: Duration,
-    /// For `nbf` and `iat`.
-    pub(crate) not_before: Duration,
-}
-
-impl Default for Leeway {
-    fn default() -> Self {
-        Self { expiry: Duration::from_secs(5), not_before: CLOCK_SKEW.unsigned_abs() }
-    }
-}
-
-impl Leeway {
-    pub(crate) fn checked(self) -> Result<Self, ConfigError> {
-        let mut problems = Problems::default();
-        if self.expiry > Duration::from_secs(60) {
-            problems.push(ConfigProblem::invalid("leeway", "must be at most 60 s"));
-        }
-        if self.not_before > Duration::from_secs(300) {
-            problems.push(ConfigProblem::invalid("not_before_leeway", "must be at most 5 minutes"));
-        }
-        problems.finish(Some(self))
-    }
-}
-
 #[derive(Debug)]
 enum Audiences {
     Any,
@@ -397,7 +372,7 @@ impl TokenVerifierBuilder<ScalekitEnvironment> {
 }
 
 impl TokenVerifierBuilder<ExternalIssuer> {
-    /// Sets the accepted signature algorithms. Default: RS256. HMAC algorithms are a build error.
+    /// Sets the accepted signature algorithms. Default: RS256.
     ///
     /// ```
     /// # #[cfg(feature = "reqwest")] {
