@@ -78,9 +78,10 @@ let timer;
 
 /** Asks who is logged in. This neither refreshes the session nor counts as use of it. */
 async function loadSession() {
-  const response = await fetch(`${base}/auth/session`);
-  if (response.ok) show(await response.json());
-  else if (response.status === 401) loggedOut();
+  clearTimeout(timer);
+  const response = await fetch(`${base}/auth/session`).catch(() => undefined);
+  if (response?.ok) show(await response.json());
+  else if (response?.status === 401) loggedOut();
   else timer = setTimeout(loadSession, 5000);
 }
 

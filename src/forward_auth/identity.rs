@@ -39,7 +39,8 @@ pub mod identity_headers {
 }
 
 /// Responds to an authorized request with 200 and the identity in [headers](identity_headers). The
-/// inner service of the layers that [`ForwardAuth::service`](super::ForwardAuth::service) is given.
+/// inner service of the layers that are passed to
+/// [`ForwardAuth::service`](super::ForwardAuth::service).
 ///
 /// Behind an optional layer, the headers of an anonymous request are empty. Without a layer that
 /// authenticates, it responds with 500.

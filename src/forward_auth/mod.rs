@@ -5,17 +5,18 @@
 //! Traefik with `ForwardAuth`, Envoy with `ext_authz` (HTTP). The service evaluates the request by
 //! [`RequireSession`](crate::RequireSession), [`RequireToken`](crate::RequireToken) or
 //! [`RequireAuth`](crate::RequireAuth), with [`RequireScope`](crate::RequireScope) inside if you
-//! like. It responds with 200 and the identity in [headers](identity_headers), which the proxy sends to the
-//! upstream; otherwise the response is that of the layer, in a form that the proxy understands. See
-//! [how to protect an upstream](crate::guides::forward_auth), with configurations of proxies.
+//! like. It responds with 200 and the identity in [headers](identity_headers), which the proxy sends
+//! to the upstream; otherwise the response is that of the layer, in a form that the proxy
+//! understands. See [how to protect an upstream](crate::guides::forward_auth), with configurations of proxies.
 //!
 //! 1. Method and URL of the request come from headers of the proxy that [`ForwardAuth::nginx`],
 //!    [`traefik`](ForwardAuth::traefik) or [`envoy`](ForwardAuth::envoy) names, and from no others.
 //!    Without them the response is 500: a request whose method is unknown cannot be checked for
 //!    cross-site requests.
 //! 2. The proxy must overwrite these headers, and the identity headers of requests from outside.
-//!    This service always sets all identity headers; those without a value are empty, so that a
-//!    proxy that overwrites what it is given never leaves one from outside.
+//!    This service always sets all identity headers, those without a value as empty ones. A proxy
+//!    that keeps the header of the request where this service's is empty, as some versions of Caddy
+//!    do, must remove the identity headers from each request first.
 //! 3. Cookies of a refresh are in the response. nginx cannot forward several `Set-Cookie` headers,
 //!    so each is also in a header of its own.
 //!

@@ -41,8 +41,7 @@ impl ForwardAuth {
         Self(Proxy::Nginx)
     }
 
-    /// For Traefik with `ForwardAuth`, and other proxies that use its headers, such as Caddy with
-    /// `forward_auth`.
+    /// For Traefik with `ForwardAuth`.
     ///
     /// The request's method, host and target are in `X-Forwarded-Method`, `X-Forwarded-Host` and
     /// `X-Forwarded-Uri`. Responses other than 200 are sent to the browser as they are.
@@ -77,9 +76,9 @@ impl ForwardAuth {
                 (request.method().clone(), target.ok_or(InvalidProxyHeader("path"))?)
             }
         };
-        if matches!(self.0, Proxy::Traefik)
-            && let Some(host) = headers.get("x-forwarded-host").cloned()
-        {
+        if matches!(self.0, Proxy::Traefik) && headers.contains_key("x-forwarded-host") {
+            let host = single(headers, "x-forwarded-host").cloned();
+            let host = host.ok_or(InvalidProxyHeader("x-forwarded-host"))?;
             request.headers_mut().insert(header::HOST, host);
         }
         *request.method_mut() = method;
@@ -123,20 +122,21 @@ impl ForwardAuth {
 pub(super) struct InvalidProxyHeader(&'static str);
 
 fn method_in(headers: &HeaderMap, name: &'static str) -> Result<Method, InvalidProxyHeader> {
-    let method = single(headers, name).and_then(|method| Method::from_bytes(method).ok());
+    let method =
+        single(headers, name).and_then(|method| Method::from_bytes(method.as_bytes()).ok());
     method.ok_or(InvalidProxyHeader(name))
 }
 
 fn target_in(headers: &HeaderMap, name: &'static str) -> Result<PathAndQuery, InvalidProxyHeader> {
-    let target = single(headers, name).filter(|target| target.starts_with(b"/"));
+    let target = single(headers, name).map(HeaderValue::as_bytes);
+    let target = target.filter(|target| target.starts_with(b"/"));
     let target = target.and_then(|target| PathAndQuery::try_from(target).ok());
     target.ok_or(InvalidProxyHeader(name))
 }
 
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h HeaderValue> {
     let mut values = headers.get_all(name).iter();
-    let value = values.next().filter(|_| values.next().is_none())?;
-    Some(value.as_bytes())
+    values.next().filter(|_| values.next().is_none())
 }
 
 fn without_prefix(uri: &Uri, prefix: &str) -> Option<PathAndQuery> {

@@ -89,7 +89,7 @@ impl UnverifiedTokens {
     /// 12.2). An ID token needs no nonce.
     ///
     /// # Errors
-    /// As those of [`verify`](Self::verify).
+    /// See [`verify`](Self::verify).
     pub async fn verify_refreshed(
         &self,
         scalekit: &Scalekit,

@@ -16,9 +16,14 @@ pub struct RequireAuth {
 impl RequireAuth {
     /// Accepts the credentials that one of these layers accepts. Their settings apply, including
     /// `on_rejection`: each credential has the rejections of its own layer. A credential is required
-    /// unless both layers are optional.
+    /// unless both layers are optional. If only the session's layer requires a recent login
+    /// ([`authenticated_within`](RequireSession::authenticated_within)), tokens must meet it, too.
     pub fn new(mut session: RequireSession, mut token: RequireToken) -> Self {
-        // One of them alone would forward requests without a credential, or those of an invalid one.
+        if token.authentication.max_age.is_none() {
+            token.authentication.max_age = session.authenticated_within;
+        }
+        // With one of them optional, requests without a credential, or with an invalid session, would
+        // be forwarded.
         let is_optional = session.optional && token.optional;
         session.optional = is_optional;
         token.optional = is_optional;

@@ -13,7 +13,7 @@ use crate::session::Sessions;
 pub struct RequireSession {
     pub(super) sessions: Sessions,
     pub(crate) optional: bool,
-    pub(super) authenticated_within: Option<Duration>,
+    pub(crate) authenticated_within: Option<Duration>,
     pub(super) base_path: Option<Arc<str>>,
     pub(super) renderer: Renderer<SessionRejection>,
 }

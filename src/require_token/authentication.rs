@@ -8,8 +8,8 @@ use crate::util::recency::is_recent;
 
 /// The authentication that is required of a token's user (RFC 9470).
 #[derive(Clone, Debug, Default)]
-pub(super) struct RequiredAuthentication {
-    pub(super) max_age: Option<Duration>,
+pub(crate) struct RequiredAuthentication {
+    pub(crate) max_age: Option<Duration>,
     pub(super) acr_values: Vec<AcrValue>,
 }
 

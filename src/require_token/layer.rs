@@ -19,7 +19,7 @@ use crate::token::TokenVerifier;
 pub struct RequireToken {
     pub(super) verifier: TokenVerifier,
     pub(super) challenge: Arc<Challenge>,
-    pub(super) authentication: RequiredAuthentication,
+    pub(crate) authentication: RequiredAuthentication,
     pub(crate) optional: bool,
     pub(super) revocations: Option<Revocations>,
     pub(super) renderer: Renderer<TokenRejection>,

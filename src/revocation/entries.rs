@@ -1,16 +1,16 @@
-//! Revocations with what they cover, and which of them the log lacks.
+//! Known revocations, and which of them are not in the log.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use super::{Entry, Key, Scope};
 
-/// Revocations by what they end.
+/// Revocations by subject and scope.
 #[derive(Default)]
 pub(super) struct Entries {
     all: HashMap<(Key, Scope), Entry>,
-    /// Those that are not in the log. Each login publishes them first, so they are found without a
-    /// look at all others.
+    /// Those that are not in the log. Kept apart because each login publishes them, without a scan of
+    /// the others.
     unpublished: BTreeSet<(Key, Scope)>,
 }
 

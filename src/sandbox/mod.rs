@@ -64,7 +64,7 @@
 //! connections, directories with their users and groups, passwordless e-mail, connected accounts
 //! and tools. Any other operation responds with 501 and names itself. Clients of the gRPC API, such
 //! as the typed clients of the official SDKs, are rejected with a message.
-//! [`Organizations::add_machine_client`] adds clients of the client-credentials grant.
+//! [`SandboxOrganizations::add_machine_client`] adds clients of the client-credentials grant.
 //!
 //! # Webhooks
 //!

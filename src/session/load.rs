@@ -33,10 +33,10 @@ pub(crate) enum Load {
 pub(crate) enum LoadedSession {
     /// No session cookie was sent.
     Missing,
-    /// The cookies contain no session, or one that has ended. `clear` names the cookies to remove.
-    /// It is empty if no key of this app opens them, so that they may belong to another app; if
-    /// another version of this app has sealed them; or if the session was ended here, so that the browser may already have another session under the
-    /// same name, which a late response would remove.
+    /// The cookies contain no session, or one that has ended. `clear` names the cookies to remove,
+    /// if a key of this app opens them. It is empty if they may belong to another app, if another
+    /// version of this app has sealed them, or if the session was ended here: the browser may
+    /// already have another session, which a late response would remove.
     Invalid {
         clear: PresentPieces,
     },

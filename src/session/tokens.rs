@@ -154,7 +154,9 @@ impl Sessions {
             LoadedSession::RefreshDue(due) => self.refresh_session(due, Trigger::Due).await,
             // It began before tokens were retained.
             LoadedSession::Active(RequestSession { session, .. })
-                if needs_access_token && !session.record().has_access_token() =>
+                if needs_access_token
+                    && !session.record().has_access_token()
+                    && session.is_refreshable() =>
             {
                 let request = RequestSession::unchanged(session, PresentPieces::default());
                 self.refresh_session(request, Trigger::Requested).await

@@ -150,8 +150,8 @@ impl Claims {
     }
 
     /// The token type, by the claims and the header's `typ`; [`TokenKind::Other`] if they contradict
-    /// each other. `email` is not considered, because dashboards add it to access tokens. Cognito has the type in the claim `token_use`, Keycloak in the claim
-    /// `typ`.
+    /// each other. `email` is not considered, because dashboards add it to access tokens. Cognito has
+    /// the type in the claim `token_use`, Keycloak in the claim `typ`.
     pub(crate) fn kind(&self, typ: Option<&str>) -> TokenKind {
         let typ = typ.map(str::to_ascii_lowercase);
         let typ = typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));

@@ -126,8 +126,11 @@ impl IdTokenExpectations<'_> {
         }
         match self.grant {
             Grant::AuthorizationCode { nonce } => {
-                let found = claims.text("nonce")?.unwrap_or_default();
-                equal(found, nonce).ok_or_else(|| claims.invalid("nonce", "that of this login"))?;
+                // An empty one is that of no login.
+                let found = claims.text("nonce")?.filter(|found| !found.is_empty());
+                found
+                    .and_then(|found| equal(found, nonce))
+                    .ok_or_else(|| claims.invalid("nonce", "that of this login"))?;
             }
             Grant::RefreshToken { subject: before } if before != subject => {
                 return Err(claims.invalid("sub", "the user of the session"));

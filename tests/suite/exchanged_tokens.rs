@@ -39,6 +39,22 @@ async fn the_tokens_of_a_login_are_verified_for_its_nonce() {
 }
 
 #[tokio::test]
+async fn a_login_without_a_nonce_is_that_of_no_browser() {
+    let world = World::new();
+    let scalekit = world.sandbox.scalekit();
+    let verifier = CodeVerifier::generate().unwrap();
+    let request = AuthorizationRequest::new(CALLBACK).code_challenge(&verifier);
+    let url = scalekit.authorization_url(&request);
+    let callback = world.sandbox.log_in(url.as_str(), JANE).unwrap();
+    let code = parameter(&callback, "code").unwrap();
+    let tokens = scalekit.exchange_code(&code, CALLBACK, Some(&verifier)).await.unwrap();
+    for nonce in ["", NONCE] {
+        let rejected = tokens.verify(&scalekit, nonce).await.unwrap_err();
+        assert_eq!(rejected, TokenError::InvalidClaim("nonce"), "{nonce}");
+    }
+}
+
+#[tokio::test]
 async fn an_id_token_belongs_to_the_access_token_of_its_response() {
     let world = World::new();
     let scalekit = world.sandbox.scalekit();

@@ -14,7 +14,7 @@ use tower_scalekit::require_token::TokenRejection;
 use tower_scalekit::sandbox::TokenKind;
 use tower_scalekit::session::{LocalSession, LoginDecision};
 use tower_scalekit::shared_store::MemoryStore;
-use tower_scalekit::{RequireSession, RequireToken, Session, Sessions};
+use tower_scalekit::{RequireAuth, RequireSession, RequireToken, Session, Sessions};
 
 use crate::clocks::scalekit;
 use crate::support::{
@@ -308,6 +308,22 @@ async fn a_token_needs_a_recent_auth_time_and_an_accepted_acr() {
         let reason = response.extensions().get();
         assert!(matches!(reason, Some(TokenRejection::InsufficientUserAuthentication { .. })));
     }
+}
+
+#[tokio::test]
+async fn a_rule_of_the_session_holds_for_the_tokens_of_the_same_route() {
+    let world = World::new();
+    let scalekit = world.sandbox.scalekit();
+    let session = RequireSession::new(&world.sessions).authenticated_within(LIMIT);
+    let token = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
+    let layer = RequireAuth::new(session, token);
+    let app = Router::new().route("/", get(|| async {})).route_layer(layer);
+    let token = format!("Bearer {}", world.sandbox.tokens().access_token(JANE));
+    let headers = [&FETCH[..], &[("authorization", &token)]].concat();
+    let response = send(&app, request(Method::GET, "/", &headers)).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    let challenge = response.header("www-authenticate").unwrap();
+    assert!(challenge.contains("error=\"insufficient_user_authentication\""), "{challenge}");
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ impl NewMachineClient {
 }
 
 /// A machine client of an organization. Returned by
-/// [`Organizations::add_machine_client`](crate::sandbox::Organizations::add_machine_client).
+/// [`SandboxOrganizations::add_machine_client`](crate::sandbox::SandboxOrganizations::add_machine_client).
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct MachineClient {
