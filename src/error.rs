@@ -18,6 +18,7 @@ use std::fmt;
 ///
 /// It lists all problems at once. `Debug` prints the same as `Display`, so that a `main` that returns
 /// this error prints a sentence.
+#[derive(Clone)]
 pub struct ConfigError {
     problems: Vec<ConfigProblem>,
 }

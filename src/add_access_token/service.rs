@@ -21,7 +21,7 @@ pub struct AddAccessTokenService<S> {
 }
 
 /// Returned when a request was not sent, or by the inner service.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum AddAccessTokenError<E> {
     /// The inner service failed.

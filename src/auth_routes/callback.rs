@@ -422,6 +422,7 @@ pub struct CompletedLogin {
 }
 
 /// Rejection of [`Callback::identify`]. Contains the response to send; in axum it is a response.
+#[derive(Clone)]
 pub struct CallbackRejection(Box<Response<Bytes>>);
 
 impl CallbackRejection {

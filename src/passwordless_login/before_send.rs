@@ -15,7 +15,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Returned by a hook to reject an e-mail: that of
 /// [`before_send`](super::PasswordlessLoginBuilder::before_send) or
 /// [`recipient_variables`](super::PasswordlessLoginBuilder::recipient_variables).
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendDenied {
     /// No e-mail is sent, and the response is the same as if one was: for addresses that may not
@@ -31,13 +31,13 @@ pub enum SendDenied {
     /// The limits cannot be checked: 503. Also used for a hook that takes longer than thirty
     /// seconds.
     #[error("the limits of the app on e-mails cannot be checked: {0}")]
-    Unavailable(#[source] Box<dyn StdError + Send + Sync>),
+    Unavailable(#[source] Arc<dyn StdError + Send + Sync>),
 }
 
 impl SendDenied {
     /// Creates [`SendDenied::Unavailable`]; for `map_err`.
     pub fn unavailable(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::Unavailable(error.into())
+        Self::Unavailable(error.into().into())
     }
 }
 

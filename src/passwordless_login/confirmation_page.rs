@@ -12,6 +12,7 @@ const OWN_ORIGIN: &str = "<meta name=\"referrer\" content=\"strict-origin\">\n";
 /// The content of the page that asks for confirmation when a magic link was opened in another
 /// browser than the one that requested it. Passed to the closure of
 /// [`confirmation_page`](super::PasswordlessLoginBuilder::confirmation_page).
+#[derive(Clone)]
 pub struct LinkConfirmation {
     host: String,
     action: String,

@@ -17,7 +17,7 @@ use super::LocalSession;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Returned by a login hook to reject a verified login.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoginHookError {
     /// The user may not use the app: 403.
@@ -26,13 +26,13 @@ pub enum LoginHookError {
     /// The hook could not decide, for instance because a database is unavailable: 503. Also used
     /// for a hook that takes longer than thirty seconds.
     #[error("the login hook is unavailable: {0}")]
-    Unavailable(#[source] Box<dyn StdError + Send + Sync>),
+    Unavailable(#[source] Arc<dyn StdError + Send + Sync>),
 }
 
 impl LoginHookError {
     /// Creates [`LoginHookError::Unavailable`]; for `map_err`.
     pub fn unavailable(error: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
-        Self::Unavailable(error.into())
+        Self::Unavailable(error.into().into())
     }
 }
 

@@ -2,6 +2,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -15,6 +16,8 @@ use crate::token::{Claims, ORGANIZATION_CLAIMS};
 /// With single sign-on, an organization's identity provider asserts the identity, and it may assert
 /// any e-mail address, including one of another customer. Look users up by organization *and*
 /// address, or by [`User::id`], never by the address alone.
+///
+/// Serializes to the claims of the ID token, without its signature.
 #[derive(Clone)]
 pub struct VerifiedIdentity(Arc<Content>);
 
@@ -105,6 +108,12 @@ impl VerifiedIdentity {
 
     fn text(&self, name: &str) -> Option<&str> {
         self.0.claims.members().get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+}
+
+impl Serialize for VerifiedIdentity {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.raw_claims().serialize(serializer)
     }
 }
 

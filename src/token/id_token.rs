@@ -8,6 +8,7 @@ use aws_lc_rs::digest::{SHA256, SHA384, SHA512, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
@@ -34,7 +35,8 @@ pub(crate) enum Grant<'a> {
     RefreshToken { subject: &'a str },
 }
 
-/// The claims of a verified ID token. Cheap to clone.
+/// The claims of a verified ID token. Cheap to clone. Serializes to these claims, which are personal
+/// data, without the token's signature.
 #[derive(Clone)]
 pub struct IdToken {
     subject: Arc<str>,
@@ -64,6 +66,12 @@ impl IdToken {
 
     pub(crate) fn into_verified_claims(self) -> Claims {
         self.claims
+    }
+}
+
+impl Serialize for IdToken {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.raw_claims().serialize(serializer)
     }
 }
 
@@ -205,6 +213,19 @@ mod tests {
             "usr_1"
         );
         assert!(evaluate(&json!({"iat": NOW + 59})).is_ok());
+    }
+
+    #[test]
+    fn it_serializes_to_its_claims() {
+        for sample in [
+            include_str!("../../tests/data/tokens/id_token.fsa.claims.json"),
+            include_str!("../../tests/data/tokens/id_token.modular_sso.claims.json"),
+        ] {
+            let claims: Map<String, Value> = serde_json::from_str(sample).unwrap();
+            let subject = claims["sub"].as_str().unwrap().into();
+            let token = IdToken { subject, claims: Claims::new(claims.clone()) };
+            assert_eq!(serde_json::to_value(token).unwrap(), Value::Object(claims));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Serialize, Serializer};
 use time::{Duration, OffsetDateTime};
 
 use super::claims::{CLOCK_SKEW, TokenKind};
@@ -18,25 +19,38 @@ const MAX_TEXT_BYTES: usize = 320;
 
 /// The claims of an IdP-initiated login, which began in the portal of an organization's identity
 /// provider. They do not identify the user; the login does.
-#[derive(Clone, PartialEq, Eq)]
+///
+/// Serializes to the claims of the token, without its fingerprint.
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct IdpInitiatedLogin {
     /// The single sign-on connection (`conn_…`).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_id: Option<String>,
     /// The organization (`org_…`).
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub organization_id: Option<String>,
     /// The issuer that the token names, for apps that expect a certain one. The token is signed by
     /// the environment's keys in any case.
+    #[serde(rename = "iss", skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
     /// The user's e-mail address as the portal knows it, to prefill forms.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub login_hint: Option<String>,
     /// Where the portal asks to redirect after the login. Untrusted: never use it as a login's
     /// `state`, and parse it with [`ReturnTo`](crate::auth_routes::ReturnTo) before redirecting.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub relay_state: Option<String>,
     /// Expiry (UTC).
+    #[serde(rename = "exp", serialize_with = "unix_seconds")]
     pub expires_at: OffsetDateTime,
     /// Fingerprint of the token, the same for each copy of it, to detect replays.
+    #[serde(skip)]
     pub fingerprint: String,
+}
+
+fn unix_seconds<S: Serializer>(time: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_i64(time.unix_timestamp())
 }
 
 impl IdpInitiatedLogin {
@@ -241,6 +255,19 @@ mod tests {
         assert_eq!((seconds(at(0)), seconds(at(299))), (360, 61));
         // It expired during the fetch of the keys.
         assert_eq!((seconds(at(300)), seconds(at(310))), (60, 60));
+    }
+
+    #[test]
+    fn it_serializes_to_the_claims_of_the_token() {
+        let sample = include_str!("../../tests/data/tokens/idp_initiated_login.claims.json");
+        let mut claims: Value = serde_json::from_str(sample).unwrap();
+        let expected = IdpInitiatedLoginExpectations { issuers: &[], client_id: "skc_1" };
+        let now = OffsetDateTime::from_unix_timestamp(1_723_041_800).unwrap();
+        let members = Claims::new(claims.as_object().unwrap().clone());
+        let idp_login = expected.check(&members, None, "hash".to_owned(), now).unwrap();
+        // The other times are checked, and not kept.
+        claims.as_object_mut().unwrap().retain(|name, _| !["iat", "nbf"].contains(&name.as_str()));
+        assert_eq!(serde_json::to_value(idp_login).unwrap(), claims);
     }
 
     #[test]

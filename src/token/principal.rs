@@ -3,8 +3,10 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use serde::de::DeserializeOwned;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::{Claims, TokenError};
 use crate::challenge::{Challenge, ChallengeContext};
@@ -17,6 +19,10 @@ pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
 ///
 /// `RequireSession`, `RequireToken` and `RequireAuth` insert it into the request's extensions;
 /// `RequireScope` and your handlers read it. Cloning increments a reference count.
+///
+/// Serializes to an object with its [`subject`](Self::subject), the other IDs where it has them,
+/// `scopes`, `roles`, `permissions` and `expires_at` (RFC 3339): never the token, and not its other
+/// claims, which [`raw_claims`](Self::raw_claims) returns.
 #[derive(Clone)]
 pub struct Principal {
     identity: Arc<Identity>,
@@ -224,6 +230,42 @@ impl Principal {
     }
 }
 
+impl Serialize for Principal {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Fields<'p> {
+            subject: &'p str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            organization_id: Option<&'p str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            external_organization_id: Option<&'p str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            external_user_id: Option<&'p str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            session_id: Option<&'p str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            client_id: Option<&'p str>,
+            scopes: &'p [String],
+            roles: &'p [String],
+            permissions: &'p [String],
+            expires_at: Option<String>,
+        }
+        Fields {
+            subject: self.subject(),
+            organization_id: self.organization_id(),
+            external_organization_id: self.external_organization_id(),
+            external_user_id: self.external_user_id(),
+            session_id: self.session_id(),
+            client_id: self.client_id(),
+            scopes: self.scopes(),
+            roles: self.roles(),
+            permissions: self.permissions(),
+            expires_at: self.expires_at().format(&Rfc3339).ok(),
+        }
+        .serialize(serializer)
+    }
+}
+
 impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Principal")
@@ -293,6 +335,30 @@ mod tests {
         assert_eq!((principal.roles(), principal.scopes().len()), (&["admin".to_owned()][..], 2));
         assert_eq!(principal.claims::<Custom>().unwrap().plan, "gold");
         assert!(!format!("{principal:?}").contains("gold"));
+    }
+
+    #[test]
+    fn it_serializes_without_other_claims() {
+        let sample = include_str!("../../tests/data/tokens/access_token.fsa.claims.json");
+        let claims: Value = serde_json::from_str(sample).unwrap();
+        let expires_at = claims["exp"].as_i64().map(OffsetDateTime::from_unix_timestamp);
+        let serialized = serde_json::to_value(principal(claims.clone()).unwrap()).unwrap();
+        let expected = json!({
+            "subject": claims["sub"], "organization_id": claims["oid"],
+            "external_organization_id": claims["xoid"], "external_user_id": claims["xuid"],
+            "session_id": claims["sid"], "client_id": claims["client_id"],
+            "scopes": ["openid", "profile", "email"], "roles": claims["roles"],
+            "permissions": claims["permissions"],
+            "expires_at": expires_at.unwrap().unwrap().format(&Rfc3339).unwrap(),
+        });
+        assert_eq!(serialized, expected);
+
+        let machine = principal(json!({"client_id": "m2m_1", "exp": 10, "plan": "gold"})).unwrap();
+        let expected = json!({
+            "subject": "m2m_1", "client_id": "m2m_1", "scopes": [], "roles": [], "permissions": [],
+            "expires_at": "1970-01-01T00:00:10Z",
+        });
+        assert_eq!(serde_json::to_value(machine).unwrap(), expected);
     }
 
     #[test]

@@ -1,11 +1,11 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::model::{DomainType, DomainVerificationMethod, DomainVerificationStatus, lenient};
 use crate::secret::SecretString;
 
-/// A domain of an organization.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+/// A domain of an organization. Serializes without the secret.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
 pub struct OrganizationDomain {
@@ -28,7 +28,7 @@ pub struct OrganizationDomain {
     #[serde(deserialize_with = "lenient::text")]
     pub txt_record_key: Option<String>,
     /// The content of that record. Do not log it or disclose it to other organizations.
-    #[serde(deserialize_with = "lenient::secret")]
+    #[serde(deserialize_with = "lenient::secret", skip_serializing)]
     pub txt_record_secret: Option<SecretString>,
     /// The verification status.
     #[serde(deserialize_with = "lenient::open_enum")]

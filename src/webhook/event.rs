@@ -2,16 +2,21 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::payload::EventPayload;
-use crate::model::lenient;
+use crate::model::{lenient, wire};
 use crate::util::json::{self, parse_event};
 
 /// An event of the environment. Cheap to clone.
 ///
 /// An extractor for handlers behind `WebhookVerify`.
+///
+/// Serializes in the current form of the envelope, with the members that have an accessor here and
+/// the fields of the [payload](EventPayload), without a domain's secret. [`raw`](Self::raw) has the
+/// other members.
 #[derive(Clone)]
 pub struct WebhookEvent(Arc<Event>);
 
@@ -154,6 +159,35 @@ impl WebhookEvent {
 impl PartialEq for WebhookEvent {
     fn eq(&self, other: &Self) -> bool {
         self.raw() == other.raw() && self.is_complete() == other.is_complete()
+    }
+}
+
+impl Serialize for WebhookEvent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Envelope<'e> {
+            spec_version: Option<&'e str>,
+            id: &'e str,
+            #[serde(rename = "type")]
+            event_type: &'e str,
+            #[serde(serialize_with = "wire::timestamp::serialize")]
+            occurred_at: Option<OffsetDateTime>,
+            environment_id: Option<&'e str>,
+            organization_id: Option<&'e str>,
+            data: &'e EventPayload,
+            display_name: Option<&'e str>,
+        }
+        Envelope {
+            spec_version: self.spec_version(),
+            id: self.id(),
+            event_type: self.event_type(),
+            occurred_at: self.occurred_at(),
+            environment_id: self.environment_id(),
+            organization_id: self.organization_id(),
+            data: self.payload(),
+            display_name: self.display_name(),
+        }
+        .serialize(serializer)
     }
 }
 

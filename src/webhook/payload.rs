@@ -1,5 +1,6 @@
 use std::fmt;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::connected_account::ConnectedAccount;
@@ -18,8 +19,10 @@ macro_rules! payloads {
     ($($(#[$doc:meta])* $type:literal => $variant:ident($object:ident),)+) => {
         /// Payload of an event.
         ///
-        /// One variant for each documented event type, with the type's name.
-        #[derive(Clone, PartialEq)]
+        /// One variant for each documented event type, with the type's name. Serializes to the
+        /// event's `data`.
+        #[derive(Clone, PartialEq, Serialize)]
+        #[serde(untagged)]
         #[non_exhaustive]
         pub enum EventPayload {
             $(

@@ -123,27 +123,32 @@ impl fmt::Debug for NewMail {
     }
 }
 
-/// An e-mail that was sent.
-#[derive(Clone, Debug)]
+/// An e-mail that was sent. Serializes without `auth_request_id`, times in seconds, so that a handler
+/// can return it.
+#[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
 pub struct SentMail {
     /// The request of the code and link. Store it where only the requesting browser has it.
+    #[serde(skip)]
     pub auth_request_id: SecretString,
     /// Expiry of the code and link (UTC), if known.
+    #[serde(serialize_with = "unix_seconds")]
     pub expires_at: Option<OffsetDateTime>,
     /// Their lifetime, if known.
+    #[serde(serialize_with = "seconds")]
     pub expires_in: Option<Duration>,
     /// What the e-mail contains, if known.
     pub passwordless_type: Option<PasswordlessType>,
 }
 
-/// A verified e-mail address.
-#[derive(Clone, PartialEq, Eq)]
+/// A verified e-mail address. Serializes without `state`.
+#[derive(Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct VerifiedEmail {
     /// The address.
     pub email: String,
     /// The `state` that the e-mail was sent with: compare it with the stored one.
+    #[serde(skip)]
     pub state: Option<SecretString>,
     /// The template, if known.
     pub template: Option<MailTemplate>,
@@ -215,6 +220,13 @@ impl VerifiedResponse {
 
 fn seconds<S: Serializer>(lifetime: &Option<Duration>, serializer: S) -> Result<S::Ok, S::Error> {
     lifetime.map(|lifetime| lifetime.as_secs()).serialize(serializer)
+}
+
+fn unix_seconds<S: Serializer>(
+    time: &Option<OffsetDateTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    time.map(OffsetDateTime::unix_timestamp).serialize(serializer)
 }
 
 fn secret<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -423,6 +423,7 @@ fn fingerprint(session: &Session) -> String {
 
 /// The content of the page that asks before a login replaces the session of another user. Passed to
 /// the closure of [`switch_account_page`](super::SessionsBuilder::switch_account_page).
+#[derive(Clone)]
 pub struct SwitchConfirmation {
     host: String,
     current_account: Option<String>,

@@ -10,7 +10,10 @@ use crate::util::open_enum::open_enum;
 use crate::webhook::EventError;
 
 /// An interceptor request, to which the response allows or denies an action.
-#[derive(Clone, PartialEq)]
+///
+/// Serializes as it was sent, without the login's `state` and without members that have no field
+/// here; [`raw`](Self::raw) has them.
+#[derive(Clone, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct InterceptorRequest {
     /// The interceptor's name in the dashboard.
@@ -18,10 +21,12 @@ pub struct InterceptorRequest {
     /// The trigger of the request.
     pub trigger_point: TriggerPoint,
     /// The context: user, organization, device.
+    #[serde(rename = "interceptor_context")]
     pub context: InterceptorContext,
     /// The subject of the action.
     pub data: InterceptorData,
     /// The whole request, including all unknown members.
+    #[serde(skip)]
     pub raw: Map<String, Value>,
 }
 
@@ -75,21 +80,27 @@ open_enum! {
     }
 }
 
-/// The subject of an interceptor request. One variant for each [`TriggerPoint`].
-#[derive(Clone, Debug, PartialEq)]
+/// The subject of an interceptor request. One variant for each [`TriggerPoint`]. Serializes to the
+/// request's `data`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[non_exhaustive]
 pub enum InterceptorData {
     /// The token that an application requests.
+    #[serde(rename = "m2m_token_claims")]
     M2mTokenCreation(Box<M2mTokenClaims>),
     /// The user whose session is created.
+    #[serde(rename = "user")]
     SessionCreation(Box<InterceptorUser>),
     /// The user who signs up, if one of your other organizations knows them; otherwise only the
     /// context's [`user_email`](InterceptorContext::user_email) identifies the user.
+    #[serde(rename = "user")]
     Signup(Option<Box<InterceptorUser>>),
     /// The organization to which the context's [`user_email`](InterceptorContext::user_email) is
     /// invited.
+    #[serde(rename = "organization")]
     UserInvitation(Box<InvitingOrganization>),
     /// Any other data, unchanged.
+    #[serde(untagged)]
     Unknown(Value),
 }
 
@@ -191,8 +202,8 @@ pub struct AuthRequest {
     /// The login hint.
     #[serde(deserialize_with = "lenient::text")]
     pub login_hint: Option<String>,
-    /// Your app's own `state`.
-    #[serde(deserialize_with = "lenient::text")]
+    /// Your app's own `state`, which binds the login to a browser. Not serialized.
+    #[serde(deserialize_with = "lenient::text", skip_serializing)]
     pub state: Option<String>,
 }
 

@@ -1,8 +1,9 @@
 //! Parsing of the examples of the API reference and of the documentation, and of other bodies.
 
 mod interceptors;
+mod malformed;
 mod objects;
-mod rubbish;
+mod serialize;
 
 use std::fs;
 use std::path::{Path, PathBuf};
