@@ -53,6 +53,7 @@ impl AuthRequestsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if the login is unknown or has expired; see [`ApiError`].
+    #[doc(alias("updateLoginUserDetails", "update_login_user_details"))]
     pub async fn set_user(
         &self,
         connection_id: &str,

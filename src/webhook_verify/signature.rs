@@ -131,6 +131,7 @@ pub fn verify<'h>(
 ///
 /// # Errors
 /// See [`WebhookError`].
+#[doc(alias("verifyInterceptorPayload", "verify_interceptor_payload"))]
 pub fn verify_interceptor<'h>(
     headers: &'h HeaderMap,
     body: &[u8],

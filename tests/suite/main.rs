@@ -44,6 +44,7 @@ mod replicas;
 mod require_auth;
 mod responses;
 mod revoked_tokens;
+mod sdk_names;
 mod secrets;
 mod session_info;
 mod session_tokens;

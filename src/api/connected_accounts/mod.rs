@@ -100,6 +100,7 @@ impl ConnectedAccountsApi {
     /// # Errors
     /// [`ApiError::Conflict`] if it exists, [`ApiError::NotFound`] if the connection does not
     /// exist; see [`ApiError`].
+    #[doc(alias("createConnectedAccount", "create_connected_account"))]
     pub async fn create(
         &self,
         account: &NewConnectedAccount,
@@ -118,6 +119,12 @@ impl ConnectedAccountsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias(
+        "getConnectedAccount",
+        "get_connected_account",
+        "getConnectedAccountByIdentifier",
+        "get_connected_account_by_identifier"
+    ))]
     pub async fn get(&self, account: &AccountKey) -> Result<ConnectedAccount, ApiError> {
         let path = "/api/v1/connected_accounts/details";
         account.query(self.0.request(Method::GET, path)).send::<Response>().await?.account()
@@ -128,6 +135,7 @@ impl ConnectedAccountsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("getConnectedAccountByIdentifier", "get_connected_account_by_identifier"))]
     pub async fn credentials(&self, account: &AccountKey) -> Result<Option<Credentials>, ApiError> {
         let request = self.0.request(Method::GET, "/api/v1/connected_accounts/auth");
         let response = account.query(request).send::<CredentialsResponse>().await?;
@@ -135,6 +143,7 @@ impl ConnectedAccountsApi {
     }
 
     /// Lists all accounts of the environment.
+    #[doc(alias("listConnectedAccounts", "list_connected_accounts"))]
     pub fn list(&self) -> ConnectedAccounts {
         ConnectedAccounts::new(self.0.request(Method::GET, "/api/v1/connected_accounts"))
     }
@@ -149,6 +158,7 @@ impl ConnectedAccountsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("updateConnectedAccount", "update_connected_account"))]
     pub async fn update(
         &self,
         account: &AccountKey,
@@ -162,6 +172,7 @@ impl ConnectedAccountsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("deleteConnectedAccount", "delete_connected_account"))]
     pub async fn delete(&self, account: &AccountKey) -> Result<(), ApiError> {
         account
             .check(self.0.request(Method::POST, "/api/v1/connected_accounts:delete"))
@@ -178,7 +189,12 @@ impl ConnectedAccountsApi {
     ///
     /// # Errors
     /// See [`ApiError`].
-    #[doc(alias("getAuthorizationLink", "get_authorization_link"))]
+    #[doc(alias(
+        "getAuthorizationLink",
+        "get_authorization_link",
+        "getMagicLinkForConnectedAccount",
+        "get_magic_link_for_connected_account"
+    ))]
     pub async fn authorization_link(
         &self,
         account: &AccountKey,
@@ -210,6 +226,7 @@ impl ConnectedAccountsApi {
     /// # Errors
     /// [`ApiError::Forbidden`] if it belongs to another user, [`ApiError::NotFound`] if no
     /// verification is pending; see [`ApiError`].
+    #[doc(alias("verifyConnectedAccountUser", "verify_connected_account_user"))]
     pub async fn verify_user(
         &self,
         auth_request_id: &str,

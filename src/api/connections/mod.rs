@@ -55,6 +55,7 @@ impl ConnectionsApi {
     ///
     /// # Errors
     /// See [`ApiError`].
+    #[doc(alias("listAppConnections", "list_app_connections"))]
     pub async fn list(&self) -> Result<Vec<Connection>, ApiError> {
         listed(self.all().query("include", "all")).await
     }
@@ -63,6 +64,7 @@ impl ConnectionsApi {
     ///
     /// # Errors
     /// See [`ApiError`].
+    #[doc(alias("listConnections", "list_connections"))]
     pub async fn list_by_organization(
         &self,
         organization_id: &str,
@@ -108,6 +110,7 @@ impl ConnectionsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("getConnection", "get_connection"))]
     pub async fn get(&self, organization_id: &str, id: &str) -> Result<Connection, ApiError> {
         let response: GetResponse =
             self.one(Method::GET, "{id}", organization_id, id).send().await?;
@@ -118,6 +121,7 @@ impl ConnectionsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("enableConnection", "enable_connection"))]
     pub async fn enable(&self, organization_id: &str, id: &str) -> Result<EnabledState, ApiError> {
         self.one(Method::PATCH, "{id}:enable", organization_id, id).send().await
     }
@@ -126,6 +130,7 @@ impl ConnectionsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("disableConnection", "disable_connection"))]
     pub async fn disable(&self, organization_id: &str, id: &str) -> Result<EnabledState, ApiError> {
         self.one(Method::PATCH, "{id}:disable", organization_id, id).send().await
     }
@@ -135,6 +140,7 @@ impl ConnectionsApi {
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist, and if an earlier attempt of this call
     /// succeeded although its response was an error; see [`ApiError`].
+    #[doc(alias("deleteConnection", "delete_connection"))]
     pub async fn delete(&self, organization_id: &str, id: &str) -> Result<(), ApiError> {
         self.one(Method::DELETE, "{id}", organization_id, id).send::<Value>().await.map(drop)
     }

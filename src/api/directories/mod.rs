@@ -116,6 +116,7 @@ impl DirectoriesApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("enableDirectory", "enable_directory"))]
     pub async fn enable(
         &self,
         organization_id: &str,
@@ -131,6 +132,7 @@ impl DirectoriesApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("disableDirectory", "disable_directory"))]
     pub async fn disable(
         &self,
         organization_id: &str,

@@ -89,6 +89,7 @@ impl OrganizationsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("getOrganizationByExternalId", "get_organization_by_external_id"))]
     pub async fn get_by_external_id(&self, external_id: &str) -> Result<Organization, ApiError> {
         self.0
             .request(Method::GET, "/api/v1/organizations:external/{external_id}")
@@ -103,6 +104,7 @@ impl OrganizationsApi {
     ///
     /// # Errors
     /// See [`ApiError`].
+    #[doc(alias("createOrganization", "create_organization"))]
     pub async fn create(&self, organization: &NewOrganization) -> Result<Organization, ApiError> {
         self.0
             .request(Method::POST, "/api/v1/organizations")
@@ -116,6 +118,7 @@ impl OrganizationsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("updateOrganization", "update_organization"))]
     pub async fn update(
         &self,
         id: &str,
@@ -129,6 +132,7 @@ impl OrganizationsApi {
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist, and if an earlier attempt of this call
     /// succeeded although its response was an error; see [`ApiError`].
+    #[doc(alias("deleteOrganization", "delete_organization"))]
     pub async fn delete(&self, id: &str) -> Result<(), ApiError> {
         self.one(Method::DELETE, id).send::<Value>().await.map(drop)
     }

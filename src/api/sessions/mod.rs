@@ -53,6 +53,7 @@ impl SessionsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("getSession", "get_session"))]
     pub async fn get(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
         self.0
             .request(Method::GET, "/api/v1/sessions/{session_id}")
@@ -65,6 +66,7 @@ impl SessionsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("revokeSession", "revoke_session"))]
     pub async fn revoke(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
         let response: Revoked = self
             .0
@@ -78,6 +80,7 @@ impl SessionsApi {
 
     /// Lists the sessions of a user (`usr_…`), including ended ones unless a
     /// [`status`](UserSessions::status) is set.
+    #[doc(alias("getUserSessions", "get_user_sessions"))]
     pub fn list_for_user(&self, user_id: &str) -> UserSessions {
         let request = self.0.request(Method::GET, "/api/v1/users/{user_id}/sessions");
         UserSessions(request.path_parameter("user_id", user_id))
@@ -87,6 +90,7 @@ impl SessionsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if the user does not exist; see [`ApiError`].
+    #[doc(alias("revokeAllUserSessions", "revoke_all_user_sessions"))]
     pub async fn revoke_all_for_user(&self, user_id: &str) -> Result<RevokedSessions, ApiError> {
         self.0
             .request(Method::POST, "/api/v1/users/{user_id}/sessions/revoke")

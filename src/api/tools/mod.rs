@@ -73,11 +73,13 @@ impl ToolsApi {
     }
 
     /// Lists all tools.
+    #[doc(alias("listTools", "list_tools"))]
     pub fn list(&self) -> Tools {
         Tools::new(self.api.request(Method::GET, "/api/v1/tools"))
     }
 
     /// Lists the tools of a user's accounts, each with its account.
+    #[doc(alias("listScopedTools", "list_scoped_tools"))]
     pub fn scoped(&self, identifier: &str) -> ScopedTools {
         let request = self.api.request(Method::GET, "/api/v1/tools/scoped");
         ScopedTools::new(request.filter("identifier", identifier))
@@ -85,6 +87,7 @@ impl ToolsApi {
 
     /// Lists the tools that a user could use, for connected accounts and those that can be
     /// connected.
+    #[doc(alias("listAvailableTools", "list_available_tools"))]
     pub fn available(&self, identifier: &str) -> AvailableTools {
         let request = self.api.request(Method::GET, "/api/v1/tools/available");
         AvailableTools::new(request.filter("identifier", identifier))
@@ -147,6 +150,7 @@ impl ToolsApi {
     /// in any spelling, if the account has another kind of key, and if a `forward_header` is never
     /// forwarded (credentials, hop-by-hop headers, headers that select the account or replace the
     /// method or path). Errors of the service are responses.
+    #[doc(alias = "request")]
     pub async fn proxy(
         &self,
         account: &AccountKey,

@@ -76,7 +76,8 @@ impl TokenVerifier {
         "validateAccessToken",
         "validate_token",
         "validate_access_token",
-        "getAccessTokenClaims"
+        "getAccessTokenClaims",
+        "get_access_token_claims"
     ))]
     pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
         self.verify_bytes(token.as_bytes()).await
