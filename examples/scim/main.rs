@@ -13,9 +13,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod evaluate;
-mod person;
 mod sync;
 mod table;
+mod user;
 
 use std::env;
 use std::fs;
@@ -32,8 +32,8 @@ use time::OffsetDateTime;
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::{RequireSession, Session, Sessions, WebhookVerify};
 
-use self::person::{Change, Person};
 use self::table::Table;
+use self::user::{Change, User};
 
 #[tokio::main]
 async fn main() {
@@ -89,7 +89,7 @@ async fn webhook(
 async fn users(
     State(table): State<Table>,
     session: Session,
-) -> Result<Json<Vec<Person>>, StatusCode> {
+) -> Result<Json<Vec<User>>, StatusCode> {
     let organization = session.principal().organization_id().ok_or(StatusCode::FORBIDDEN)?;
     let organization = organization.to_owned();
     let users = blocking(&table, move |table| table.users(&organization));

@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use tower_scalekit::api::Api;
 
 use crate::blocking;
-use crate::person::nanoseconds;
 use crate::table::{Listed, Table};
+use crate::user::nanoseconds;
 
 /// The environment's maximum page size.
 const PAGE: u32 = 30;
@@ -52,7 +52,7 @@ async fn full(api: &Api, organization: Option<&str>, table: &Table) -> Result<u6
         while let Some(page) = pages.try_next().await.map_err(|failed| failed.1)? {
             let listed = page.into_iter().map(|user| Listed {
                 updated_at: user.updated_at.map(nanoseconds),
-                person: user.into(),
+                user: user.into(),
             });
             let (page, organization) = (listed.collect::<Vec<_>>(), organization.clone());
             progress.inc(page.len() as u64);

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, Transaction
 use time::{Duration, OffsetDateTime};
 
 use crate::evaluate::{self, Known, Sync};
-use crate::person::{Change, Person, nanoseconds};
+use crate::user::{Change, User, nanoseconds};
 
 /// Maximum difference between the clocks here and at the environment.
 const SKEW: Duration = Duration::MINUTE;
@@ -19,7 +19,7 @@ pub struct Table(Arc<Mutex<Connection>>);
 
 /// A listed user, and the time of the last change.
 pub struct Listed {
-    pub person: Person,
+    pub user: User,
     pub updated_at: Option<i64>,
 }
 
@@ -70,8 +70,8 @@ impl Table {
         page: Vec<Listed>,
     ) -> rusqlite::Result<()> {
         self.write(|transaction| {
-            for Listed { person, updated_at } in page {
-                let known = known(transaction, &person.id)?;
+            for Listed { user, updated_at } in page {
+                let known = known(transaction, &user.id)?;
                 let seen_in = evaluate::seen_after_listing(known.as_ref(), sync);
                 if evaluate::listing_counts(known.as_ref(), updated_at, sync) {
                     let before = known.as_ref().map(|known| known.changed_at);
@@ -80,10 +80,10 @@ impl Table {
                         seen_in,
                         ..Known::default()
                     };
-                    put(transaction, organization_id, &person, &row)?;
+                    put(transaction, organization_id, &user, &row)?;
                 } else {
                     let update = "UPDATE users SET seen_in = ? WHERE id = ?";
-                    transaction.prepare_cached(update)?.execute(params![seen_in, person.id])?;
+                    transaction.prepare_cached(update)?.execute(params![seen_in, user.id])?;
                 }
             }
             Ok(())
@@ -113,13 +113,13 @@ impl Table {
     }
 
     /// All users of an organization who were not deleted.
-    pub fn users(&self, organization_id: &str) -> rusqlite::Result<Vec<Person>> {
+    pub fn users(&self, organization_id: &str) -> rusqlite::Result<Vec<User>> {
         let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all = "SELECT id, email, name, given_name, family_name, active FROM users
                    WHERE organization_id = ? AND NOT deleted ORDER BY email, id";
         let mut all = connection.prepare_cached(all)?;
-        let people = all.query_map([organization_id], to_person)?;
-        people.collect()
+        let users = all.query_map([organization_id], to_user)?;
+        users.collect()
     }
 
     /// Runs `change` in a transaction.
@@ -138,19 +138,19 @@ impl Table {
 
 /// Returns the user's ID, and whether the event changed the user.
 fn apply(transaction: &Transaction<'_>, change: Change) -> rusqlite::Result<(String, bool)> {
-    let Change { mut person, organization_id, happened_at, deletes } = change;
-    if person.id.is_empty() {
-        person.id = id_by_email(transaction, &organization_id, &person.email)?;
+    let Change { mut user, organization_id, happened_at, deletes } = change;
+    if user.id.is_empty() {
+        user.id = id_by_email(transaction, &organization_id, &user.email)?;
     }
-    let known = known(transaction, &person.id)?;
+    let known = known(transaction, &user.id)?;
     if !evaluate::event_counts(known.as_ref(), happened_at, deletes) {
-        return Ok((person.id, false));
+        return Ok((user.id, false));
     }
     if deletes {
-        person.active = Some(false);
+        user.active = Some(false);
     }
-    let before = person_of(transaction, &person.id)?.unwrap_or_default();
-    let person = person.completed(before);
+    let before = user_of(transaction, &user.id)?.unwrap_or_default();
+    let user = user.completed(before);
     let sync = transaction
         .prepare_cached("SELECT number, since FROM syncs ORDER BY number DESC LIMIT 1")?
         .query_row([], |row| Ok(Sync { number: row.get(0)?, since: row.get(1)? }))
@@ -158,8 +158,8 @@ fn apply(transaction: &Transaction<'_>, change: Change) -> rusqlite::Result<(Str
     let seen_in =
         sync.map_or(0, |sync| evaluate::seen_after_event(known.as_ref(), happened_at, sync));
     let row = Known { changed_at: happened_at, deleted: deletes, gone_since: None, seen_in };
-    put(transaction, &organization_id, &person, &row)?;
-    Ok((person.id, true))
+    put(transaction, &organization_id, &user, &row)?;
+    Ok((user.id, true))
 }
 
 /// Events in the envelope of older guides identify a user by organization and e-mail.
@@ -175,13 +175,13 @@ fn id_by_email(
     Ok(id.optional()?.unwrap_or_else(|| format!("{organization_id}/{email}")))
 }
 
-fn person_of(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<Option<Person>> {
+fn user_of(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<Option<User>> {
     let select = "SELECT id, email, name, given_name, family_name, active FROM users WHERE id = ?";
-    transaction.prepare_cached(select)?.query_row([id], to_person).optional()
+    transaction.prepare_cached(select)?.query_row([id], to_user).optional()
 }
 
-fn to_person(row: &Row<'_>) -> rusqlite::Result<Person> {
-    Ok(Person {
+fn to_user(row: &Row<'_>) -> rusqlite::Result<User> {
+    Ok(User {
         id: row.get("id")?,
         email: row.get("email")?,
         name: row.get("name")?,
@@ -210,7 +210,7 @@ fn to_known(row: &Row<'_>) -> rusqlite::Result<Known> {
 fn put(
     transaction: &Transaction<'_>,
     organization_id: &str,
-    person: &Person,
+    user: &User,
     row: &Known,
 ) -> rusqlite::Result<()> {
     // If the event does not contain whether the user is active, the status is kept; new and
@@ -223,13 +223,13 @@ fn put(
             active = coalesce(?7, active OR deleted OR gone_since IS NOT NULL),
             changed_at = ?8, deleted = ?9, gone_since = ?10, seen_in = ?11";
     transaction.prepare_cached(upsert)?.execute(params![
-        person.id,
+        user.id,
         organization_id,
-        person.email,
-        person.name,
-        person.given_name,
-        person.family_name,
-        person.active,
+        user.email,
+        user.name,
+        user.given_name,
+        user.family_name,
+        user.active,
         row.changed_at,
         row.deleted,
         row.gone_since,

@@ -1,7 +1,8 @@
 //! Values that both responses of the API and webhooks contain.
 //!
-//! Objects are read strictly in responses and leniently in webhooks, so each of the two has types of
-//! its own: [`api`](crate::api) and [`webhook`](crate::webhook).
+//! Objects are read strictly in responses and leniently in webhooks, and some have other fields there,
+//! so each of the two has types of its own: `Organization` in [`api`](crate::api), `OrganizationData` in
+//! [`webhook`](crate::webhook), as an event calls it `data`.
 
 mod connected_account;
 mod directory;

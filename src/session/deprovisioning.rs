@@ -11,7 +11,7 @@ use super::directory_users::{DirectoryEvent, KnownUser};
 use crate::revocation::Revoked;
 use crate::shared_store::StoreError;
 use crate::util::telemetry;
-use crate::webhook::{DirectoryUser, EventPayload, WebhookEvent};
+use crate::webhook::{DirectoryUserData, EventPayload, WebhookEvent};
 
 /// The time limit of the app's hook.
 const HOOK_DEADLINE: Duration = Duration::from_secs(30);
@@ -337,7 +337,7 @@ impl Deprovisioning {
 }
 
 /// The user that an event of a directory is about.
-fn directory_user(event: &WebhookEvent) -> Option<&DirectoryUser> {
+fn directory_user(event: &WebhookEvent) -> Option<&DirectoryUserData> {
     match event.payload() {
         EventPayload::DirectoryUserCreated(user)
         | EventPayload::DirectoryUserDeleted(user)

@@ -8,7 +8,7 @@ use crate::model::lenient;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct ConnectedAccount {
+pub struct ConnectedAccountData {
     /// `ca_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,

@@ -6,7 +6,7 @@ use crate::model::lenient;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct Connection {
+pub struct ConnectionData {
     /// `conn_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,

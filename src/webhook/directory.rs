@@ -8,7 +8,7 @@ use crate::model::{DirectoryProvider, DirectoryType};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct Directory {
+pub struct DirectoryData {
     /// `dir_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,

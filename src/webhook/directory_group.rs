@@ -7,7 +7,7 @@ use crate::model::lenient;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct DirectoryGroup {
+pub struct DirectoryGroupData {
     /// `dirgroup_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,

@@ -11,7 +11,7 @@ use crate::model::lenient;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct DirectoryUser {
+pub struct DirectoryUserData {
     /// `diruser_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,

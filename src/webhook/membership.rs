@@ -1,18 +1,18 @@
 use serde::{Deserialize, Serialize};
 
-use super::organization::Organization;
-use super::user::User;
+use super::organization::OrganizationData;
+use super::user::UserData;
 use crate::model::lenient;
 
 /// A user's membership of an organization.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct OrgMembership {
+pub struct OrganizationMembership {
     /// The organization.
     #[serde(deserialize_with = "lenient::object")]
-    pub organization: Organization,
+    pub organization: OrganizationData,
     /// The user.
     #[serde(deserialize_with = "lenient::object")]
-    pub user: User,
+    pub user: UserData,
 }

@@ -54,15 +54,15 @@ mod user;
 #[cfg(test)]
 mod tests;
 
-pub use self::connected_account::ConnectedAccount;
-pub use self::connection::Connection;
-pub use self::directory::Directory;
-pub use self::directory_group::DirectoryGroup;
-pub use self::directory_user::{DirectoryUser, UserGroup, UserRole};
+pub use self::connected_account::ConnectedAccountData;
+pub use self::connection::ConnectionData;
+pub use self::directory::DirectoryData;
+pub use self::directory_group::DirectoryGroupData;
+pub use self::directory_user::{DirectoryUserData, UserGroup, UserRole};
 pub use self::domain::OrganizationDomain;
 pub use self::event::{EventError, WebhookEvent};
-pub use self::membership::OrgMembership;
-pub use self::organization::Organization;
+pub use self::membership::OrganizationMembership;
+pub use self::organization::OrganizationData;
 pub use self::payload::EventPayload;
 pub use self::role::{Permission, Role};
-pub use self::user::{ExternalIdentity, User, UserProfile, UserSession, UserWithSession};
+pub use self::user::{ExternalIdentity, UserData, UserProfile, UserSession, UserWithSession};

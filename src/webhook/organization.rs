@@ -9,7 +9,7 @@ use crate::model::{OrganizationSettings, RegionCode};
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct Organization {
+pub struct OrganizationData {
     /// `org_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,

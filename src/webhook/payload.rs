@@ -3,14 +3,14 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::connected_account::ConnectedAccount;
-use super::connection::Connection;
-use super::directory::Directory;
-use super::directory_group::DirectoryGroup;
-use super::directory_user::DirectoryUser;
+use super::connected_account::ConnectedAccountData;
+use super::connection::ConnectionData;
+use super::directory::DirectoryData;
+use super::directory_group::DirectoryGroupData;
+use super::directory_user::DirectoryUserData;
 use super::domain::OrganizationDomain;
-use super::membership::OrgMembership;
-use super::organization::Organization;
+use super::membership::OrganizationMembership;
+use super::organization::OrganizationData;
 use super::role::{Permission, Role};
 use super::user::UserWithSession;
 use crate::model::lenient;
@@ -61,47 +61,47 @@ macro_rules! payloads {
 
 payloads! {
     /// the user of an account has to authorize it.
-    "connected_account.created" => ConnectedAccountCreated(ConnectedAccount),
+    "connected_account.created" => ConnectedAccountCreated(ConnectedAccountData),
     /// an account was disconnected.
-    "connected_account.deleted" => ConnectedAccountDeleted(ConnectedAccount),
+    "connected_account.deleted" => ConnectedAccountDeleted(ConnectedAccountData),
     /// an authorization link was created.
-    "connected_account.magic_link_generated" => ConnectedAccountMagicLinkGenerated(ConnectedAccount),
+    "connected_account.magic_link_generated" => ConnectedAccountMagicLinkGenerated(ConnectedAccountData),
     /// an account was connected.
-    "connected_account.oauth_succeeded" => ConnectedAccountOauthSucceeded(ConnectedAccount),
+    "connected_account.oauth_succeeded" => ConnectedAccountOauthSucceeded(ConnectedAccountData),
     /// tokens of an account were fetched.
-    "connected_account.oauth_tokens_fetched" => ConnectedAccountOauthTokensFetched(ConnectedAccount),
-    /// the status of an account changed, see [`ConnectedAccount::old_status`].
-    "connected_account.status_updated" => ConnectedAccountStatusUpdated(ConnectedAccount),
+    "connected_account.oauth_tokens_fetched" => ConnectedAccountOauthTokensFetched(ConnectedAccountData),
+    /// the status of an account changed, see [`ConnectedAccountData::old_status`].
+    "connected_account.status_updated" => ConnectedAccountStatusUpdated(ConnectedAccountData),
     /// the tokens of an account could not be refreshed.
-    "connected_account.token_refresh_failed" => ConnectedAccountTokenRefreshFailed(ConnectedAccount),
+    "connected_account.token_refresh_failed" => ConnectedAccountTokenRefreshFailed(ConnectedAccountData),
     /// the tokens of an account were refreshed.
     "connected_account.token_refresh_succeeded" =>
-        ConnectedAccountTokenRefreshSucceeded(ConnectedAccount),
+        ConnectedAccountTokenRefreshSucceeded(ConnectedAccountData),
     /// an account was changed.
-    "connected_account.updated" => ConnectedAccountUpdated(ConnectedAccount),
+    "connected_account.updated" => ConnectedAccountUpdated(ConnectedAccountData),
     /// a group was added to a directory.
-    "organization.directory.group_created" => DirectoryGroupCreated(DirectoryGroup),
+    "organization.directory.group_created" => DirectoryGroupCreated(DirectoryGroupData),
     /// a group was removed from a directory.
-    "organization.directory.group_deleted" => DirectoryGroupDeleted(DirectoryGroup),
+    "organization.directory.group_deleted" => DirectoryGroupDeleted(DirectoryGroupData),
     /// a group of a directory was changed.
-    "organization.directory.group_updated" => DirectoryGroupUpdated(DirectoryGroup),
+    "organization.directory.group_updated" => DirectoryGroupUpdated(DirectoryGroupData),
     /// a user was added to a directory.
-    "organization.directory.user_created" => DirectoryUserCreated(DirectoryUser),
+    "organization.directory.user_created" => DirectoryUserCreated(DirectoryUserData),
     /// a user was removed from a directory. Contains only IDs and e-mail address.
-    "organization.directory.user_deleted" => DirectoryUserDeleted(DirectoryUser),
+    "organization.directory.user_deleted" => DirectoryUserDeleted(DirectoryUserData),
     /// a user of a directory was changed. Most providers end a user's access by setting
     /// [`active`](DirectoryUser::active) to false.
-    "organization.directory.user_updated" => DirectoryUserUpdated(DirectoryUser),
+    "organization.directory.user_updated" => DirectoryUserUpdated(DirectoryUserData),
     /// synchronization of a directory was disabled.
-    "organization.directory_disabled" => DirectoryDisabled(Directory),
+    "organization.directory_disabled" => DirectoryDisabled(DirectoryData),
     /// synchronization of a directory was enabled.
-    "organization.directory_enabled" => DirectoryEnabled(Directory),
+    "organization.directory_enabled" => DirectoryEnabled(DirectoryData),
     /// an organization was created.
-    "organization.created" => OrganizationCreated(Organization),
+    "organization.created" => OrganizationCreated(OrganizationData),
     /// an organization was deleted.
-    "organization.deleted" => OrganizationDeleted(Organization),
+    "organization.deleted" => OrganizationDeleted(OrganizationData),
     /// an organization was changed.
-    "organization.updated" => OrganizationUpdated(Organization),
+    "organization.updated" => OrganizationUpdated(OrganizationData),
     /// a domain was added to an organization.
     "organization.domain_created" => OrganizationDomainCreated(OrganizationDomain),
     /// a domain was removed from an organization.
@@ -125,33 +125,33 @@ payloads! {
     /// a role was changed.
     "role.updated" => RoleUpdated(Role),
     /// a connection of an organization was created.
-    "organization.sso_created" => SsoCreated(Connection),
+    "organization.sso_created" => SsoCreated(ConnectionData),
     /// a connection of an organization was deleted.
-    "organization.sso_deleted" => SsoDeleted(Connection),
+    "organization.sso_deleted" => SsoDeleted(ConnectionData),
     /// a connection of an organization was disabled.
-    "organization.sso_disabled" => SsoDisabled(Connection),
+    "organization.sso_disabled" => SsoDisabled(ConnectionData),
     /// a connection of an organization was enabled.
-    "organization.sso_enabled" => SsoEnabled(Connection),
+    "organization.sso_enabled" => SsoEnabled(ConnectionData),
     /// a user logged in.
     "user.login" => UserLogin(UserWithSession),
     /// a user logged out.
     "user.logout" => UserLogout(UserWithSession),
     /// a user was invited to an organization.
-    "user.organization_invitation" => UserOrganizationInvitation(OrgMembership),
+    "user.organization_invitation" => UserOrganizationInvitation(OrganizationMembership),
     /// a user became a member of an organization.
-    "user.organization_membership_created" => UserOrganizationMembershipCreated(OrgMembership),
+    "user.organization_membership_created" => UserOrganizationMembershipCreated(OrganizationMembership),
     /// a user left an organization.
-    "user.organization_membership_deleted" => UserOrganizationMembershipDeleted(OrgMembership),
+    "user.organization_membership_deleted" => UserOrganizationMembershipDeleted(OrganizationMembership),
     /// a membership was changed.
-    "user.organization_membership_updated" => UserOrganizationMembershipUpdated(OrgMembership),
+    "user.organization_membership_updated" => UserOrganizationMembershipUpdated(OrganizationMembership),
     /// a user signed up.
-    "user.signup" => UserSignup(OrgMembership),
+    "user.signup" => UserSignup(OrganizationMembership),
 }
 
 impl EventPayload {
     /// The account, if the event is about a connected one.
     #[must_use]
-    pub fn connected_account(&self) -> Option<&ConnectedAccount> {
+    pub fn connected_account(&self) -> Option<&ConnectedAccountData> {
         match self {
             Self::ConnectedAccountCreated(account)
             | Self::ConnectedAccountDeleted(account)

@@ -12,7 +12,7 @@ use crate::model::{SessionDevice, SessionStatus};
 pub struct UserWithSession {
     /// The user.
     #[serde(deserialize_with = "lenient::object")]
-    pub user: User,
+    pub user: UserData,
     /// The session at the environment.
     #[serde(deserialize_with = "lenient::object")]
     pub user_session: UserSession,
@@ -22,7 +22,7 @@ pub struct UserWithSession {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct User {
+pub struct UserData {
     /// `usr_…`, the claim `sub` of the user's tokens.
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,

@@ -11,10 +11,10 @@ mod syncing;
 
 #[path = "../../examples/scim/evaluate.rs"]
 mod evaluate;
-#[path = "../../examples/scim/person.rs"]
-mod person;
 #[path = "../../examples/scim/table.rs"]
 mod table;
+#[path = "../../examples/scim/user.rs"]
+mod user;
 
 #[allow(dead_code, reason = "no browser here")]
 #[path = "../browser/processes.rs"]

@@ -8,9 +8,9 @@ use tower_scalekit::webhook::WebhookEvent;
 use crate::evaluate::{
     Known, Sync, event_counts, is_gone, listing_counts, seen_after_event, seen_after_listing,
 };
-use crate::person::{Change, Person, nanoseconds};
 use crate::processes::fresh_folder;
 use crate::table::{Listed, Table};
+use crate::user::{Change, User, nanoseconds};
 
 const SYNC: Sync = Sync { number: 2, since: 100 };
 
@@ -83,13 +83,12 @@ fn users_in_neither_listing_nor_event_are_gone() {
 fn a_user_who_was_not_found_comes_back_with_the_next_listing_or_a_new_event_only() {
     let table = Table::open(Path::new(":memory:")).unwrap();
     let now = OffsetDateTime::now_utc();
-    let jane =
-        || Person { id: "diruser_1".into(), email: "jane@acme.test".into(), ..<_>::default() };
-    let listed = || Listed { person: jane(), updated_at: Some(5) };
+    let jane = || User { id: "diruser_1".into(), email: "jane@acme.test".into(), ..<_>::default() };
+    let listed = || Listed { user: jane(), updated_at: Some(5) };
     let active = || table.users("org_1").unwrap()[0].active;
     let event = |id: &str, happened_at| {
         let change =
-            Change { person: jane(), organization_id: "org_1".into(), happened_at, deletes: false };
+            Change { user: jane(), organization_id: "org_1".into(), happened_at, deletes: false };
         table.handle(id, "organization.directory.user_updated", Some(change)).unwrap()
     };
 
@@ -105,7 +104,7 @@ fn a_user_who_was_not_found_comes_back_with_the_next_listing_or_a_new_event_only
     assert!(event("evt_2", nanoseconds(now + Duration::SECOND)));
     assert_eq!(active(), Some(true));
     let again = Change {
-        person: jane(),
+        user: jane(),
         organization_id: "org_1".into(),
         happened_at: i64::MAX,
         deletes: true,
@@ -144,11 +143,11 @@ fn a_partial_event_keeps_the_other_values() {
         "given_name":"Jane","family_name":"Doe","active":true}"#;
     let jane = handle("evt_1", whole);
     let inactive = handle("evt_2", r#"{"id":"diruser_1","active":"False"}"#);
-    assert_eq!(inactive, Person { active: Some(false), ..jane.clone() });
+    assert_eq!(inactive, User { active: Some(false), ..jane.clone() });
     let moved = handle("evt_3", r#"{"id":"diruser_1","email":"jane@new.test","name":null}"#);
-    assert_eq!(moved, Person { email: "jane@new.test".into(), ..inactive });
+    assert_eq!(moved, User { email: "jane@new.test".into(), ..inactive });
     let married = handle("evt_4", r#"{"id":"diruser_1","family_name":"Roe"}"#);
-    let expected = Person { family_name: "Roe".into(), name: "Jane Roe".into(), ..moved };
+    let expected = User { family_name: "Roe".into(), name: "Jane Roe".into(), ..moved };
     assert_eq!(married, expected);
 }
 
@@ -201,9 +200,9 @@ fn an_event_whose_row_cannot_be_written_is_not_recorded() {
     let other = rusqlite::Connection::open(&file).unwrap();
     other.execute_batch(broken).unwrap();
     let handle = || {
-        let person = Person { id: "diruser_1".into(), ..Person::default() };
+        let user = User { id: "diruser_1".into(), ..User::default() };
         let change =
-            Change { person, organization_id: "org_1".into(), happened_at: 1, deletes: false };
+            Change { user, organization_id: "org_1".into(), happened_at: 1, deletes: false };
         table.handle("evt_1", "organization.directory.user_created", Some(change))
     };
     assert!(handle().is_err());

@@ -32,18 +32,8 @@ const ORDER: &[&[&str]] = &[
     &["clock", "error", "secret"],
 ];
 
-/// Names of more than one public type: of the REST API and of webhooks, whose objects differ, of the
-/// user of a session, and of routes.
-const SHARED_NAMES: &[&str] = &[
-    "ConnectedAccount",
-    "Connection",
-    "Directory",
-    "DirectoryGroup",
-    "DirectoryUser",
-    "Organization",
-    "User",
-    "Verify",
-];
+/// Names of more than one public type: of routes, whose modules distinguish them.
+const SHARED_NAMES: &[&str] = &["Verify"];
 
 /// A file as the path of its module, `session/store` for `src/session/store.rs`; empty for `lib.rs`.
 type Module = Vec<String>;

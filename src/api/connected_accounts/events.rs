@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 
 use super::AccountKey;
-use crate::webhook::{ConnectedAccount, WebhookEvent};
+use crate::webhook::{ConnectedAccountData, WebhookEvent};
 
 /// Capacity of the event channel. A waiting task that misses events polls anyway.
 const CAPACITY: usize = 64;
@@ -27,7 +27,7 @@ const CAPACITY: usize = 64;
 /// # Ok::<(), tower_scalekit::webhook::EventError>(())
 /// ```
 #[derive(Clone)]
-pub struct AccountEvents(broadcast::Sender<Arc<ConnectedAccount>>);
+pub struct AccountEvents(broadcast::Sender<Arc<ConnectedAccountData>>);
 
 impl AccountEvents {
     /// Creates a channel for a webhook handler and waiting tasks.
@@ -62,7 +62,7 @@ impl fmt::Debug for AccountEvents {
 }
 
 /// The events since the subscription.
-pub(super) struct AccountUpdates(Option<broadcast::Receiver<Arc<ConnectedAccount>>>);
+pub(super) struct AccountUpdates(Option<broadcast::Receiver<Arc<ConnectedAccountData>>>);
 
 impl AccountUpdates {
     pub(super) fn none() -> Self {

@@ -343,7 +343,7 @@ impl AccountKey {
     }
 
     /// Whether an event may be about this account.
-    fn may_match(&self, event: &crate::webhook::ConnectedAccount) -> bool {
+    fn may_match(&self, event: &crate::webhook::ConnectedAccountData) -> bool {
         let same = |own: &Option<String>, other: &Option<String>| match (own, other) {
             (Some(own), Some(other)) => own == other,
             _ => true,

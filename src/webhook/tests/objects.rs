@@ -149,12 +149,12 @@ fn directory_user() {
     assert_eq!(updated.picture, some("https://image.com/profile.jpg"));
 
     let deleted = payload!(example("organization.directory.user_deleted"), DirectoryUserDeleted);
-    let expected = DirectoryUser {
+    let expected = DirectoryUserData {
         id: some("diruser_12312312312312"),
         organization_id: some("org_12312312312312"),
         dp_id: some("<scim_external_id>"),
         email: some("john.doe@example.com"),
-        ..DirectoryUser::default()
+        ..DirectoryUserData::default()
     };
     assert_eq!(*deleted, expected, "and nothing else");
 }
@@ -162,7 +162,7 @@ fn directory_user() {
 #[test]
 fn directory_group() {
     let group = payload!(example("organization.directory.group_deleted"), DirectoryGroupDeleted);
-    let expected = DirectoryGroup {
+    let expected = DirectoryGroupData {
         id: some("dirgroup_40072007005503806"),
         organization_id: some("org_39802449573184223"),
         directory_id: some("dir_39802485862301855"),
@@ -177,7 +177,7 @@ fn directory_group() {
 #[test]
 fn connection() {
     let connection = payload!(example("organization.sso_enabled"), SsoEnabled);
-    let expected = Connection {
+    let expected = ConnectionData {
         id: some("conn_94567862424830277"),
         organization_id: some("org_83544995172188677"),
         connection_type: some("OIDC"),
@@ -212,7 +212,7 @@ fn role_and_permission() {
 fn connected_account() {
     let account =
         payload!(example("connected_account.status_updated"), ConnectedAccountStatusUpdated);
-    let expected = ConnectedAccount {
+    let expected = ConnectedAccountData {
         id: some("ca_133400349586228019"),
         identifier: some("john@acmecorp.com"),
         connection_id: some("conn_133400101014995480"),
@@ -239,12 +239,12 @@ fn a_malformed_field_reads_as_absent_without_affecting_others() {
     }});
     let event = event(&body).unwrap();
     let user = payload!(event, DirectoryUserUpdated);
-    let expected = DirectoryUser {
+    let expected = DirectoryUserData {
         id: some("diruser_1"),
         employee_id: some("4711"),
         active: Some(false),
         groups: vec![UserGroup { id: some("dirgroup_1"), name: None }],
-        ..DirectoryUser::default()
+        ..DirectoryUserData::default()
     };
     assert_eq!(*user, expected);
     assert_eq!(event.raw()["data"], body["data"]);

@@ -6,7 +6,7 @@ use tower_scalekit::api::directories;
 use tower_scalekit::webhook::{self, EventPayload, WebhookEvent};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Person {
+pub struct User {
     pub id: String,
     pub email: String,
     pub name: String,
@@ -16,7 +16,7 @@ pub struct Person {
     pub active: Option<bool>,
 }
 
-impl Person {
+impl User {
     /// Keeps the values that a partial event does not contain.
     pub fn completed(mut self, before: Self) -> Self {
         let is_renamed = !self.given_name.is_empty() || !self.family_name.is_empty();
@@ -43,12 +43,12 @@ impl Person {
 }
 
 /// From the listing, with details, which contain whether the user is active.
-impl From<directories::DirectoryUser> for Person {
+impl From<directories::DirectoryUser> for User {
     fn from(user: directories::DirectoryUser) -> Self {
         let name = user.user_detail.get("name").and_then(|name| name.as_str());
         let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
         let active = user.active();
-        let person = Self {
+        let user = Self {
             id: user.id,
             email: user.email.unwrap_or_default(),
             given_name: user.given_name.unwrap_or_default(),
@@ -56,13 +56,13 @@ impl From<directories::DirectoryUser> for Person {
             active,
             ..Self::default()
         };
-        person.named(name)
+        user.named(name)
     }
 }
 
 /// From an event, which may be partial.
-impl From<&webhook::DirectoryUser> for Person {
-    fn from(user: &webhook::DirectoryUser) -> Self {
+impl From<&webhook::DirectoryUserData> for User {
+    fn from(user: &webhook::DirectoryUserData) -> Self {
         Self {
             id: user.id.clone().unwrap_or_default(),
             email: user.email.clone().unwrap_or_default(),
@@ -77,7 +77,7 @@ impl From<&webhook::DirectoryUser> for Person {
 /// The content of an event about a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    pub person: Person,
+    pub user: User,
     pub organization_id: String,
     pub happened_at: i64,
     pub deletes: bool,
@@ -95,10 +95,10 @@ impl Change {
             EventPayload::DirectoryUserDeleted(user) => (user, true),
             _ => return None,
         };
-        let person = Person::from(&**user);
-        let is_told = !person.id.is_empty() || !person.email.is_empty();
+        let user = User::from(&**user);
+        let is_told = !user.id.is_empty() || !user.email.is_empty();
         is_told.then(|| Self {
-            person,
+            user,
             organization_id: event.organization_id().unwrap_or_default().to_owned(),
             happened_at: nanoseconds(event.occurred_at().map_or(now, |at| at.min(now))),
             deletes,
