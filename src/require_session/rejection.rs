@@ -40,8 +40,8 @@ pub enum SessionRejection {
     /// with 500.
     AroundOwnLogin,
     /// Returned when the session's access token has expired and the environment is unavailable;
-    /// when the shared store that keeps the session is unavailable; or when revocations are stale
-    /// and
+    /// when the shared store that keeps the session is unavailable; when its log has revocations that
+    /// this replica has not read yet; or when revocations are stale and
     /// [`reject_on_stale_revocations`](crate::session::SessionsBuilder::reject_on_stale_revocations)
     /// is set.
     Unavailable(RetryLater),

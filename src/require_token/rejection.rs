@@ -41,7 +41,8 @@ pub enum TokenRejection {
         /// The challenge. It has no error code (RFC 6750 section 3.1).
         challenge: Challenge,
     },
-    /// Revocations have not been read for too long, and are configured to reject requests then.
+    /// The log has revocations that this replica has not read yet; or revocations have not been read
+    /// for too long, and are configured to reject requests then.
     RevocationsStale,
 }
 

@@ -207,7 +207,8 @@ impl State {
     }
 
     /// Reads the revocations of other replicas, then publishes in the background what the log lacks.
-    /// If the store is unavailable, requests are authorized by the known revocations.
+    /// If the store is unavailable, requests are authorized by the known revocations; if the log did
+    /// not end, they are rejected.
     async fn read(self: &Arc<Self>) {
         let started = self.clock.monotonic();
         let number = self.reads_begun.fetch_add(1, Ordering::AcqRel) + 1;
@@ -216,6 +217,7 @@ impl State {
             Ok(()) => {
                 self.known().confirm(number, self.clock.monotonic());
                 self.read_to_end.store(number, Ordering::Release);
+                self.has_more.store(false, Ordering::Release);
                 self.catching_up_since.store(0, Ordering::Release);
                 if self.has_unread_entry.load(Ordering::Acquire) {
                     self.note_incomplete_read(false);
@@ -229,6 +231,8 @@ impl State {
             }
             Err(error) => {
                 telemetry::internal_error("revocation_log", error);
+                let has_more = !matches!(error, ReadError::Store(_));
+                self.has_more.fetch_or(has_more, Ordering::AcqRel);
                 self.note_incomplete_read(matches!(error, ReadError::TooLong));
             }
         }
@@ -258,7 +262,6 @@ impl State {
             return;
         }
         if is_too_long {
-            self.was_read.store(false, Ordering::Release);
             let catching_up = &self.catching_up_since;
             let begun =
                 catching_up.compare_exchange(0, now.max(1), Ordering::AcqRel, Ordering::Acquire);

@@ -123,8 +123,10 @@ struct State {
     is_stale: AtomicBool,
     /// Whether the log had an entry of another version, whose revocation is not known here.
     has_unread_entry: AtomicBool,
-    /// Whether the log was read to its end, first and after it had become too long for one read.
+    /// Whether the log was read to its end.
     was_read: AtomicBool,
+    /// Whether the last read that the store responded to ended before the log did.
+    has_more: AtomicBool,
     /// Since when a log that had become too long is read, in milliseconds of the monotonic clock;
     /// zero if it is not.
     catching_up_since: AtomicU64,
@@ -230,6 +232,7 @@ impl Revocations {
             is_stale: AtomicBool::new(false),
             has_unread_entry: AtomicBool::new(false),
             was_read: AtomicBool::new(!has_peers),
+            has_more: AtomicBool::new(false),
             catching_up_since: AtomicU64::new(0),
             reads: SingleFlight::new(),
             reads_begun: AtomicU64::new(0),
@@ -328,10 +331,13 @@ impl Revocations {
         }
     }
 
-    /// Whether requests are rejected because the log has not been read yet, or not for too long.
+    /// Whether requests are rejected because the log has revocations that are not read yet, or, if
+    /// configured, because it has not been read yet, or not for too long.
     pub(crate) fn rejects_requests(&self) -> bool {
-        let State { staleness, is_stale, was_read, .. } = &*self.0;
-        staleness.rejects && (is_stale.load(Ordering::Acquire) || !was_read.load(Ordering::Acquire))
+        let State { staleness, is_stale, was_read, has_more, .. } = &*self.0;
+        has_more.load(Ordering::Acquire)
+            || (staleness.rejects
+                && (is_stale.load(Ordering::Acquire) || !was_read.load(Ordering::Acquire)))
     }
 }
 

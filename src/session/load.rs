@@ -43,8 +43,8 @@ pub(crate) enum LoadedSession {
     Active(RequestSession),
     /// The access token is about to expire. A refresh starts only after the CSRF check.
     RefreshDue(RequestSession),
-    /// The shared store that keeps the session is unavailable, or revocations have not been read for
-    /// too long.
+    /// The shared store that keeps the session is unavailable, or revocations have not been read to
+    /// their end, or for too long.
     Unavailable,
     /// The access token has expired and the environment is unavailable. The session is in use
     /// nevertheless.
@@ -275,13 +275,10 @@ impl Sessions {
             telemetry::session_cookie_unopened();
             return Load::Ready(LoadedSession::Invalid { clear: PresentPieces::default() });
         };
-        if !matches!(cookie.content, CookieContent::Unreadable) {
-            if let Some(read) = self.0.revocations.pending_read() {
-                return pending(Step::RevocationLog { read, cookie: Some(cookie) });
-            }
-            if self.0.revocations.rejects_requests() {
-                return Load::Ready(LoadedSession::Unavailable);
-            }
+        if !matches!(cookie.content, CookieContent::Unreadable)
+            && let Some(read) = self.0.revocations.pending_read()
+        {
+            return pending(Step::RevocationLog { read, cookie: Some(cookie) });
         }
         let OpenCookie { content, outdated_key } = cookie;
         let reference = match content {
@@ -326,6 +323,9 @@ impl Sessions {
     fn evaluate(&self, session: Session, outdated_key: bool, sent: PresentPieces) -> LoadedSession {
         if self.is_revoked(&session) {
             return LoadedSession::Invalid { clear: PresentPieces::default() };
+        }
+        if self.0.revocations.rejects_requests() {
+            return LoadedSession::Unavailable;
         }
         let (record, now) = (session.record(), self.0.scalekit.clock().unix_millis());
         if record.is_past_limits(self.0.lifetimes, now) {
@@ -405,6 +405,8 @@ impl Sessions {
         };
         if self.is_revoked(&request.session) {
             LoadedSession::Invalid { clear: PresentPieces::default() }
+        } else if self.0.revocations.rejects_requests() {
+            LoadedSession::Unavailable
         } else if is_usable {
             LoadedSession::Active(request)
         } else {

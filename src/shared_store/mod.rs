@@ -135,6 +135,9 @@ pub trait SharedStore: Send + Sync + 'static {
     /// the end it returns none, and the cursor that was passed. A page that has none, because they
     /// cannot be read, and another cursor is not the end.
     ///
+    /// The library reads up to 1000 pages, for up to five seconds, then again after a second. Until it
+    /// has reached the end, it rejects sessions with 503.
+    ///
     /// Whoever reads from the start and continues with each cursor gets each entry once. In
     /// particular, no entry appears before the position of one that was returned: an SQL sequence,
     /// which assigns numbers before they are committed, requires a lock. The cursor of the newest entry

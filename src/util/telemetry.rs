@@ -217,8 +217,8 @@ pub(crate) fn revocations_stale(age: std::time::Duration) {
     tracing::error!(
         target: TARGET,
         seconds = age.as_secs(),
-        "revocations_stale: the shared store does not respond, so sessions that were revoked on \
-         other replicas are still accepted on this one, unless it rejects all"
+        "revocations_stale: this replica cannot read all that others have revoked; if the shared \
+         store is unavailable, it accepts such sessions, unless it is configured to reject all"
     );
     gauge!("tower_scalekit_revocations_stale", 1.0);
 }

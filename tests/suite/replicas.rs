@@ -322,6 +322,41 @@ async fn a_revocation_is_published_when_the_store_returns_however_late() {
 }
 
 #[tokio::test]
+async fn sessions_are_503_while_the_log_of_revocations_has_no_end() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let [here, there] = [(); 2].map(|()| world.replica(|one| one.shared_store(store.clone())));
+    let mut browser = Browser::new(&app(&here), &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    let user = browser.fetch("/me").await.json()["sub"].as_str().unwrap().to_owned();
+    let mut elsewhere = browser.at(&app(&there));
+    assert_eq!(elsewhere.fetch("/me").await.status(), StatusCode::OK);
+    store.repeat_logs_endlessly(true);
+    world.advance(2);
+    store.take_operations();
+    for _ in 0..3 {
+        for path in ["/me", "/maybe"] {
+            let response = elsewhere.fetch(path).await;
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+            assert!(response.header("retry-after").is_some());
+            assert!(set_cookies(response.headers()).is_empty(), "{:?}", response.headers());
+        }
+    }
+    assert!(store.take_operations().0 <= 1000, "it is read once in a second");
+    // An outage does not bring the end nearer.
+    store.set_down(true);
+    world.advance(2);
+    assert_eq!(elsewhere.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    store.set_down(false);
+    store.repeat_logs_endlessly(false);
+    world.advance(2);
+    assert_eq!(elsewhere.fetch("/me").await.status(), StatusCode::OK);
+    here.revoke_user(&user).await.unwrap();
+    world.advance(2);
+    assert_eq!(elsewhere.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn the_result_of_a_refresh_by_a_newer_version_is_neither_ignored_nor_replaced() {
     let world = World::new();
     let (store, [here, _]) = with_flaky_store(&world);

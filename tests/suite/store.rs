@@ -38,6 +38,8 @@ struct Inner {
     /// Runs other tasks before each operation.
     yields: AtomicBool,
     loses: Mutex<Loses>,
+    /// There is always another page of a log.
+    endless: AtomicBool,
     latency: Mutex<Duration>,
 }
 
@@ -74,6 +76,7 @@ impl FlakyStore {
             failing_read: Mutex::default(),
             yields: AtomicBool::default(),
             loses: Mutex::new(Loses::Nothing),
+            endless: AtomicBool::default(),
             latency: Mutex::default(),
         }))
     }
@@ -110,6 +113,11 @@ impl FlakyStore {
         let go = Arc::<Notify>::default();
         *self.0.write_gate.lock().unwrap() = Some((namespace, Arc::clone(&go)));
         go
+    }
+
+    /// Lets each read of a log return all entries and another cursor.
+    pub(crate) fn repeat_logs_endlessly(&self, endless: bool) {
+        self.0.endless.store(endless, Ordering::SeqCst);
     }
 
     /// Delays each operation by this time.
@@ -293,7 +301,17 @@ impl SharedStore for FlakyStore {
     }
 
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
-        self.pass(move |store| store.read_since(log, cursor))
+        if !self.0.endless.load(Ordering::SeqCst) {
+            return self.pass(move |store| store.read_since(log, cursor));
+        }
+        let number = self.0.reads.fetch_add(1, Ordering::SeqCst);
+        self.pass(move |store| {
+            async move {
+                let all = store.read_since(log, LogCursor::start()).await?;
+                Ok(LogPage::new(all.entries, LogCursor::from_text(number.to_string())))
+            }
+            .boxed()
+        })
     }
 }
 

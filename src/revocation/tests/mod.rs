@@ -306,11 +306,13 @@ async fn an_endless_or_repeating_log_is_read_for_a_limited_time() {
         assert_eq!(there.is_revoked(&old), learned);
         assert!(!there.is_revoked(&begin(&here).await));
         assert!(there.pending_read().is_none(), "the next read is not due yet");
-        assert!(!there.rejects_requests());
+        assert!(there.rejects_requests(), "it may have more revocations");
+        assert!(!there.0.is_stale.load(Ordering::SeqCst));
 
         clock.advance(Duration::from_millis(60_000));
         read(&clock, &there).await;
         assert!(there.rejects_requests());
+        assert_eq!(there.0.is_stale.load(Ordering::SeqCst), fails == Fails::RepeatsPages);
         store.set(Fails::Not);
         read(&clock, &there).await;
         assert!(!there.rejects_requests());
