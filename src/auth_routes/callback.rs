@@ -144,31 +144,37 @@ impl Callback {
                 let cookies = cookies.into_values().into_iter().chain(callback.attempt_removal);
                 redirect(StatusCode::SEE_OTHER, &target, cookies)
             }
-            Err(LoginError::StateMismatch)
-                if self.has_or_awaits_session(&callback, headers).await =>
-            {
-                let page = callback.page.as_ref().unwrap_or(self.0.sessions.start_page());
-                redirect(StatusCode::SEE_OTHER, page.as_str(), callback.attempt_removal)
+            Err(LoginError::StateMismatch) => {
+                match self.await_session(callback.attempt.as_ref(), headers).await {
+                    Ok(()) => {
+                        let page = callback.page.as_ref().unwrap_or(self.0.sessions.start_page());
+                        redirect(StatusCode::SEE_OTHER, page.as_str(), callback.attempt_removal)
+                    }
+                    Err(failure) => self.reject(failure, &request, callback),
+                }
             }
             Err(failure) => self.reject(failure, &request, callback),
         }
     }
 
-    /// Whether the browser has a valid session, or gets one from a concurrent request on another
+    /// Succeeds if the browser has a valid session, or gets one from a concurrent request on another
     /// replica, for which it waits. Its callback was used before: the user went back, clicked twice
     /// or restored a tab.
-    async fn has_or_awaits_session(&self, callback: &CallbackRequest, headers: &HeaderMap) -> bool {
+    async fn await_session(
+        &self,
+        attempt: Option<&LoginAttempt>,
+        headers: &HeaderMap,
+    ) -> Result<(), LoginError> {
         let sessions = &self.0.sessions;
         if let Ok(Some(_)) = sessions.valid_session(headers).await {
-            return true;
+            return Ok(());
         }
-        match &callback.attempt {
+        let attempt = attempt.ok_or(LoginError::StateMismatch)?;
+        match attempt.single_use(sessions).wait_until_completed().await {
+            Completion::Meanwhile => Ok(()),
+            Completion::Pending => Err(LoginError::InProgress),
             // A login that was completed before is not concurrent.
-            Some(attempt) => {
-                let completed = attempt.single_use(sessions).wait_until_completed().await;
-                completed == Some(Completion::Meanwhile)
-            }
-            None => false,
+            Completion::Before | Completion::Failed => Err(LoginError::StateMismatch),
         }
     }
 

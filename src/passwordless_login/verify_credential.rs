@@ -16,8 +16,9 @@ use crate::middleware::route_rejection::RouteError as _;
 use crate::middleware::route_rejection::redirect;
 use crate::secret::SecretString;
 use crate::session::{
-    BeginLoginError, CreateSessionError, EmailLogin, HookFailure, LocalSession, LoginHookError,
-    SessionCookies, SessionUnavailable, SingleUse, UnconfirmedIdentity, UnconfirmedLogin, User,
+    BeginLoginError, Completion, CreateSessionError, EmailLogin, HookFailure, LocalSession,
+    LoginHookError, SessionCookies, SessionUnavailable, SingleUse, UnconfirmedIdentity,
+    UnconfirmedLogin, User,
 };
 use crate::shared_store::KeyNamespace;
 use crate::util::email::fold_email;
@@ -135,7 +136,8 @@ impl PasswordlessLogin {
             retention: RESULT_TTL,
         };
         if !credential_use.claim().await {
-            if credential_use.wait_until_completed().await.is_some() {
+            let completion = credential_use.wait_until_completed().await;
+            if matches!(completion, Completion::Before | Completion::Meanwhile) {
                 let cookies = SessionCookies::new([]);
                 return Ok(LoggedIn { cookies, confirmation: None });
             }

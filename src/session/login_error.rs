@@ -70,6 +70,9 @@ pub enum LoginError {
     /// Returned when the login hook is unavailable or takes too long. The login is kept: the user
     /// can reload the page.
     LoginHookUnavailable,
+    /// Returned when a request on another replica is still completing this login, such as when the
+    /// login hook is slow: the user can reload the page. Responds with 503 and `Retry-After`.
+    InProgress,
     /// Returned when the response is from another issuer than the environment, or the login is for
     /// another one (RFC 9207).
     IssuerMismatch,
@@ -149,7 +152,7 @@ impl From<BodyError> for LoginError {
 impl LoginError {
     /// Whether the attempt has ended, so that its cookie is removed.
     pub(crate) fn ends_attempt(&self) -> bool {
-        !matches!(self, Self::LoginHookUnavailable | Self::Unavailable)
+        !matches!(self, Self::InProgress | Self::LoginHookUnavailable | Self::Unavailable)
     }
 
     /// Whether the environment could not log the user in without interaction.
@@ -202,6 +205,7 @@ impl RouteError for LoginError {
             Self::MissingSession => "login_required",
             Self::LoginDenied => "login_denied",
             Self::LoginHookUnavailable => "login_hook_unavailable",
+            Self::InProgress => "login_in_progress",
             Self::IssuerMismatch => "issuer_mismatch",
             Self::Overloaded => "overloaded",
             Self::RequestTimeout => "request_timeout",
@@ -232,7 +236,8 @@ impl RouteError for LoginError {
             Self::MissingSession => StatusCode::UNAUTHORIZED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Interrupted
+            Self::InProgress
+            | Self::Interrupted
             | Self::LoginHookUnavailable
             | Self::Overloaded
             | Self::Speculative
@@ -266,6 +271,9 @@ impl RouteError for LoginError {
             Self::Interrupted => "The login could not be completed. Try again",
             Self::LoginHookUnavailable => {
                 "The login cannot be completed at the moment. Reload this page to try again"
+            }
+            Self::InProgress => {
+                "This login is still being completed. Reload this page in a few seconds"
             }
             Self::InvalidIdpInitiatedLogin { .. } => "This sign-in link is invalid or has expired",
             Self::LogoutStateMismatch => {

@@ -89,26 +89,40 @@ impl SingleUse<'_> {
         }
     }
 
-    /// Waits for the request that uses it. Returns whether the login was completed before, or was
-    /// completed meanwhile; `None` if it was not.
-    pub(crate) async fn wait_until_completed(&self) -> Option<Completion> {
+    /// Waits for the request that uses it, and returns its result.
+    pub(crate) async fn wait_until_completed(&self) -> Completion {
         let started = Instant::now();
-        let mut completion = Completion::Before;
-        while started.elapsed() < MAX_WAIT {
-            let value = self.sessions.store().get(&self.key).await.ok().flatten();
-            if value != Some(USED) {
-                return (value == Some(COMPLETED)).then_some(completion);
+        let mut has_waited = false;
+        loop {
+            let Ok(value) = self.sessions.store().get(&self.key).await else {
+                return Completion::Pending;
+            };
+            if value == Some(COMPLETED) {
+                return if has_waited { Completion::Meanwhile } else { Completion::Before };
             }
-            completion = Completion::Meanwhile;
+            let is_used = value == Some(USED);
+            // Without a wait, it is kept for a request with other values.
+            if value == Some(FAILED) || (value.is_some() && !is_used && !has_waited) {
+                return Completion::Failed;
+            }
+            if !is_used || started.elapsed() >= MAX_WAIT {
+                return Completion::Pending;
+            }
+            has_waited = true;
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-        None
     }
 }
 
-/// When another request completed a login.
+/// The result of another request for the same login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Completion {
+    /// It completed the login before.
     Before,
+    /// It completed the login while this request has waited.
     Meanwhile,
+    /// The login has failed permanently.
+    Failed,
+    /// It is still in progress, or was interrupted and can be repeated.
+    Pending,
 }

@@ -12,7 +12,7 @@ use tower_scalekit::shared_store::MemoryStore;
 
 use crate::clocks::scalekit;
 use crate::store::FlakyStore;
-use crate::support::{Browser, CALLBACK, JANE, World, app, secret};
+use crate::support::{Browser, CALLBACK, JANE, World, app, secret, set_cookies};
 
 /// A browser that has come back from the environment, and the address of its callback.
 async fn returned(world: &World, app: &Router) -> (Browser, String) {
@@ -38,7 +38,8 @@ async fn a_repeated_callback_waits_no_longer_than_ten_seconds_for_the_first() {
     store.set_latency(Duration::from_millis(1900));
     let started = tokio::time::Instant::now();
     let second = browser.at(&apps[1]).open(&callback).await;
-    assert_eq!(second.status(), StatusCode::BAD_REQUEST);
+    assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(set_cookies(second.headers()).is_empty(), "the attempt continues");
     // Besides, it reads the revocations and claims the attempt.
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
     first.abort();

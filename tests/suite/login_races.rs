@@ -1,7 +1,8 @@
 //! Revocations that arrive while a verified login waits for the login hook or the user.
 
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::Router;
 use http::{Method, StatusCode};
@@ -9,11 +10,15 @@ use tokio::sync::{Notify, oneshot};
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::Endpoint;
-use tower_scalekit::session::{LocalSession, User, VerifiedIdentity};
+use tower_scalekit::session::{
+    LocalSession, LoginDecision, LoginHookError, User, VerifiedIdentity,
+};
 use tower_scalekit::{PasswordlessLogin, Sessions};
 
 use crate::store::FlakyStore;
-use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, send, settle};
+use crate::support::{
+    Browser, FETCH, JANE, JOHN, Reading as _, World, app, send, set_cookies, settle,
+};
 
 /// What is revoked during a login.
 #[derive(Clone, Copy, Debug)]
@@ -123,6 +128,92 @@ async fn a_revocation_during_the_login_hook_ends_the_login() {
                 assert_eq!(hooked.status(1, &browser).await, StatusCode::OK, "{case}");
             }
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_whose_hook_is_slow_can_be_reloaded_on_another_replica() {
+    let hooked = HookedApp::new(VerifiedIdentity::session);
+    let mut browser = Browser::new(&hooked.apps[0], &hooked.world.sandbox);
+    let authorization = browser.start_login("/login?return_to=/me").await;
+    let callback = hooked.world.sandbox.log_in(&authorization, JANE).unwrap();
+    let mut reloaded = browser.at(&hooked.apps[1]);
+    let first = callback.clone();
+    let first = tokio::spawn(async move { browser.open(&first).await });
+    hooked.called.await.unwrap();
+    // The hook takes longer than a request waits.
+    for _ in 0..2 {
+        let response = reloaded.open(&callback).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{}", response.text());
+        assert!(response.header("retry-after").is_some());
+        let rejection = response.extensions().get::<RouteRejection<LoginError>>().unwrap();
+        assert_eq!(rejection.error(), &LoginError::InProgress);
+        assert_eq!(reloaded.names_with("_login_").len(), 1, "the attempt continues");
+    }
+    let mut waiting = reloaded.clone();
+    let again = callback.clone();
+    let waiting = tokio::spawn(async move { waiting.open(&again).await });
+    settle().await;
+    hooked.proceed.notify_one();
+    for response in [first.await.unwrap(), waiting.await.unwrap()] {
+        assert_eq!((response.status(), response.location()), (StatusCode::SEE_OTHER, "/me"));
+    }
+    assert_eq!(hooked.world.sandbox.requests().count(Endpoint::Token), 1);
+    // Without its session, a browser learns that the login was completed.
+    let response = reloaded.open(&callback).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_fails_for_a_request_that_waits_can_be_reloaded() {
+    for endpoint_fails in [false, true] {
+        let world = World::new();
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let proceed = Arc::new(Notify::new());
+        let is_down = Arc::new(AtomicBool::new(!endpoint_fails));
+        let apps = [(); 2].map(|()| {
+            let (proceed, is_down) = (Arc::clone(&proceed), Arc::clone(&is_down));
+            app(&world.replica(|sessions| {
+                sessions.shared_store(store.clone()).on_login(move |_| {
+                    let (proceed, is_down) = (Arc::clone(&proceed), Arc::clone(&is_down));
+                    async move {
+                        if is_down.load(Ordering::SeqCst) {
+                            proceed.notified().await;
+                            return Err(LoginHookError::unavailable("the database is away"));
+                        }
+                        Ok(LoginDecision::accept())
+                    }
+                })
+            }))
+        });
+        let mut browser = Browser::new(&apps[0], &world.sandbox);
+        let authorization = browser.start_login("/login?return_to=/me").await;
+        let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+        let mut waiting = browser.at(&apps[1]);
+        let mut held = Some(world.sandbox.faults().hold(Endpoint::Token));
+        let open = |mut browser: Browser| {
+            let callback = callback.clone();
+            tokio::spawn(async move { browser.open(&callback).await })
+        };
+        let first = open(browser.clone());
+        settle().await;
+        // The call to the token endpoint times out while the second request waits.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let second = open(waiting.clone());
+        settle().await;
+        if !endpoint_fails {
+            held = None;
+            settle().await;
+            proceed.notify_one();
+        }
+        for response in [first.await.unwrap(), second.await.unwrap()] {
+            let case = format!("{endpoint_fails}: {}", response.text());
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{case}");
+            assert!(set_cookies(response.headers()).is_empty(), "{case}");
+        }
+        drop(held);
+        is_down.store(false, Ordering::SeqCst);
+        assert_eq!(waiting.open(&callback).await.location(), "/me", "{endpoint_fails}");
     }
 }
 
