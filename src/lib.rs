@@ -2,8 +2,6 @@
 //! for APIs and MCP servers, enterprise single sign-on, passwordless login, webhooks, and agents
 //! with connected accounts. Works with axum, hyper and tonic.
 //!
-//! # Quick start
-//!
 //! ```
 //! # #[cfg(all(feature = "sandbox", feature = "axum"))]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -29,48 +27,59 @@
 //! # fn main() {}
 //! ```
 //!
-//! `scalekit` is [`Scalekit::from_env`] in production and a [`Sandbox`](crate::sandbox) in tests.
-//! Routes added after a layer are public.
+//! `scalekit` is [`Scalekit::from_env`] in production and a [`Sandbox`](crate::sandbox) in tests, so
+//! that neither trying it out nor a test needs an account. Routes added after a layer are public.
+//! Start with the [tutorial](guides::tutorial), or with `cargo run --example saaskit`.
 //!
-//! # Modules
+#![doc = include_str!("docs/overview.svg")]
 //!
-//! | module | contents |
+//! # Tasks
+//!
+//! | task | page |
 //! |---|---|
-//! | [`add_access_token`] | middleware for clients, which adds the access token of a session to requests |
-//! | [`api`] | client for Scalekit's REST API |
-//! | [`auth_routes`] | services for login, callback, refresh, logout and back-channel logout |
-//! | [`challenge`] | `WWW-Authenticate` challenges (RFC 6750, RFC 9728) |
-//! | [`clock`] | system clock, and a manual one for tests |
-//! | [`connect_account`] | services that connect a user's account at another service |
-//! | [`mod@env`] | settings from environment variables and files |
-//! | [`error`] | configuration errors |
-//! | [`forward_auth`] | service that authenticates the requests of a reverse proxy |
-//! | [`guides`] | [tutorial](guides::tutorial), how-to pages, explanations of [sessions](guides::sessions), [refresh](guides::refresh), [responses](guides::responses) and [security](guides::security) |
-//! | [`http_client`] | trait for HTTP requests, with implementations for reqwest and tower |
-//! | [`idp_initiated`] | middleware that turns IdP-initiated logins into SP-initiated ones |
-//! | [`middleware`] | what all layers share: response future, bodies, rejections |
-//! | [`model`] | types that API responses and webhooks share |
-//! | [`oauth`] | authorization, token and logout endpoints; PKCE |
-//! | [`passwordless_login`] | services for login by e-mailed code or magic link |
-//! | [`protected_resource`] | middleware that serves protected resource metadata (RFC 9728) |
-//! | [`require_auth`] | middleware that requires a session cookie or a bearer token |
-//! | [`require_scope`] | middleware that requires scopes, roles or permissions, also per MCP tool |
-//! | [`require_session`] | middleware that requires a session cookie |
-//! | [`require_token`] | middleware that requires a bearer token (RFC 6750) |
-//! | [`sandbox`] | Scalekit environment for tests, with the feature `sandbox` |
-//! | [`scalekit`] | connection to one environment |
-//! | [`secret`] | secret types that `Debug` does not print |
-//! | [`revocation`] | revocations of sessions, users and organizations, for sessions and bearer tokens |
-//! | [`session`] | sessions: creation, cookies, refresh, revocation |
-//! | [`shared_store`] | trait for state that replicas share, with implementations for memory and Redis |
-//! | [`token`] | verification of JWTs |
-//! | [`webhook`] | types of webhook events and interceptor requests |
-//! | [`webhook_verify`] | middleware that verifies and deduplicates webhooks |
+//! | connect to an environment, or to none | [environment setup](guides::environment_setup) |
+//! | log users in, keep sessions, log out | [add login](guides::add_login) |
+//! | sign-up, social login, organizations, invitations | [login parameters](guides::login_initiation) |
+//! | single sign-on for an app with its own users | [Modular SSO](guides::modular_sso), [beside Auth0, Firebase or Cognito](guides::sso_beside_another_provider) |
+//! | codes and magic links by e-mail | [passwordless](guides::passwordless_email) |
+//! | require a recent login | [recent login](guides::recent_login) |
+//! | protect an API, for users and machines | [bearer tokens](guides::bearer_tokens) |
+//! | protect an MCP server | [MCP servers](guides::mcp_servers) |
+//! | provision users, log out removed ones | [directory sync](guides::directory_sync) |
+//! | act for users at other services | [agents](guides::agents) |
+//! | write a single-page app | [single-page apps](guides::single_page_apps) |
+//! | protect upstreams of other languages | [forward authentication](guides::forward_auth) |
+//! | test the app | [testing](guides::testing) |
+//! | run several replicas, behind a proxy, on Lambda | [replicas](guides::several_replicas), [proxies](guides::behind_a_proxy), [AWS Lambda](guides::aws_lambda), [your own store](guides::your_own_store) |
+//! | log, trace and count | [observability](guides::observability) |
+//! | rotate secrets | [secret rotation](guides::secret_rotation) |
+//! | show error pages of the app | [rejections](guides::rejections) |
+//! | find out why a request was rejected | [troubleshooting](guides::troubleshooting) |
+//! | use another HTTP client, or another axum | [HTTP clients](guides::http_clients), [upgrading axum](guides::upgrading_axum) |
+//! | come from something else | [Scalekit's SDKs](guides::from_the_sdks), [axum-login, axum-oidc, jsonwebtoken](guides::from_other_crates) |
+//! | work with a coding agent | [coding agents](guides::coding_agents) |
 //!
-//! Layers are named for what they do, and their services have the suffix `Service`:
-//! [`RequireSession`] is the layer and
-//! [`RequireSessionService`](require_session::RequireSessionService) its service. tower and
-//! tower-http name them `XLayer` and `X`.
+//! How it works: [a login](guides::login_flow), [sessions](guides::sessions),
+//! [refresh](guides::refresh), [responses](guides::responses), [a webhook](guides::webhook_delivery),
+//! [MCP step-up](guides::mcp_step_up), [boundaries between apps](guides::boundaries),
+//! [security](guides::security). Reference: [settings](guides::settings).
+//!
+//! # Layers
+//!
+//! | layer | rejects requests |
+//! |---|---|
+//! | [`RequireSession`] | without the cookie of a valid session |
+//! | [`RequireToken`] | without a valid bearer token |
+//! | [`RequireAuth`] | without either |
+//! | [`RequireScope`], [`RequireMcpScope`](require_scope::mcp::RequireMcpScope) | without a scope, role or permission |
+//! | [`WebhookVerify`] | without a valid signature; handles each webhook once |
+//! | [`IdpInitiatedRedirect`] | with an invalid IdP-initiated login; restarts valid ones in the app |
+//!
+//! Others: [`ProtectedResourceMetadata`] serves the metadata of MCP servers, [`AddAccessToken`] adds
+//! the user's token to requests of an HTTP client, [`ForwardAuth`] authenticates for a proxy. Layers
+//! are named for what they do, and their services have the suffix `Service`: [`RequireSession`] is
+//! the layer and [`RequireSessionService`](require_session::RequireSessionService) its service.
+//! tower and tower-http name them `XLayer` and `X`.
 //!
 //! # Features
 //!
@@ -83,14 +92,7 @@
 //! | `redis` | no | [`RedisStore`](shared_store::RedisStore), the shared store of several replicas |
 //! | `sandbox` | no | [`Sandbox`](crate::sandbox) |
 //!
-//! # Links
-//!
-//! - [Tutorial](guides::tutorial)
-//! - [How to run an app behind a proxy, under several host names, and below a path](guides::behind_a_proxy)
-//! - [How to find out why a request was rejected](guides::troubleshooting)
-//! - [Which response a request gets](guides::responses)
-//! - [Security: what is checked, and by which specification](guides::security)
-//! - [Scalekit's documentation](https://docs.scalekit.com)
+//! Scalekit's own documentation: <https://docs.scalekit.com>.
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_debug_implementations, missing_docs, unreachable_pub)]
 #![cfg_attr(
@@ -166,24 +168,61 @@ pub use self::token::Principal;
 pub use self::util::tasks::UnfinishedTasks;
 pub use self::webhook_verify::WebhookVerify;
 
-/// Tutorial, how-to pages and explanations that concern several modules.
+/// Tutorial, how-to pages and explanations that concern several modules. The front page has a table of
+/// [tasks](crate#tasks).
 pub mod guides {
-    #[doc = include_str!("docs/how_to/behind_a_proxy.md")]
-    pub mod behind_a_proxy {}
+    #[doc = include_str!("docs/how_to/add_login.md")]
+    pub mod add_login {}
+    #[doc = include_str!("docs/how_to/agents.md")]
+    pub mod agents {}
+    #[doc = include_str!("docs/how_to/aws_lambda.md")]
+    pub mod aws_lambda {}
+    #[doc = include_str!("docs/how_to/back_after_logout.md")]
+    pub mod back_after_logout {}
     #[doc = include_str!("docs/how_to/bearer_tokens.md")]
     pub mod bearer_tokens {}
+    #[doc = include_str!("docs/how_to/behind_a_proxy.md")]
+    pub mod behind_a_proxy {}
     #[doc = include_str!("docs/explanation/boundaries.md")]
     pub mod boundaries {}
+    #[doc = include_str!("docs/how_to/coding_agents.md")]
+    pub mod coding_agents {}
+    #[doc = include_str!("docs/how_to/directory_sync.md")]
+    pub mod directory_sync {}
+    #[doc = include_str!("docs/how_to/environment_setup.md")]
+    pub mod environment_setup {}
     #[doc = include_str!("docs/how_to/forward_auth.md")]
     pub mod forward_auth {}
+    #[doc = include_str!("docs/how_to/from_other_crates.md")]
+    pub mod from_other_crates {}
+    #[doc = include_str!("docs/how_to/from_the_sdks.md")]
+    pub mod from_the_sdks {}
+    #[doc = include_str!("docs/how_to/http_clients.md")]
+    pub mod http_clients {}
+    #[doc = include_str!("docs/explanation/login_flow.md")]
+    pub mod login_flow {}
+    #[doc = include_str!("docs/how_to/login_initiation.md")]
+    pub mod login_initiation {}
     #[doc = include_str!("docs/how_to/mcp_servers.md")]
     pub mod mcp_servers {}
+    #[doc = include_str!("docs/explanation/mcp_step_up.md")]
+    pub mod mcp_step_up {}
+    #[doc = include_str!("docs/how_to/modular_sso.md")]
+    pub mod modular_sso {}
+    #[doc = include_str!("docs/how_to/observability.md")]
+    pub mod observability {}
+    #[doc = include_str!("docs/how_to/passwordless_email.md")]
+    pub mod passwordless_email {}
     #[doc = include_str!("docs/how_to/recent_login.md")]
     pub mod recent_login {}
     #[doc = include_str!("docs/explanation/refresh.md")]
     pub mod refresh {}
+    #[doc = include_str!("docs/how_to/rejections.md")]
+    pub mod rejections {}
     #[doc = include_str!("docs/explanation/responses.md")]
     pub mod responses {}
+    #[doc = include_str!("docs/how_to/secret_rotation.md")]
+    pub mod secret_rotation {}
     #[doc = include_str!("docs/explanation/security.md")]
     pub mod security {}
     #[doc = include_str!("docs/explanation/sessions.md")]
@@ -196,10 +235,35 @@ pub mod guides {
     pub mod single_page_apps {}
     #[doc = include_str!("docs/how_to/sso_beside_another_provider.md")]
     pub mod sso_beside_another_provider {}
+    #[doc = include_str!("docs/how_to/testing.md")]
+    pub mod testing {}
     #[doc = include_str!("docs/how_to/troubleshooting.md")]
     pub mod troubleshooting {}
     #[doc = include_str!("docs/tutorial.md")]
     pub mod tutorial {}
+    #[doc = include_str!("docs/how_to/upgrading_axum.md")]
+    pub mod upgrading_axum {}
+    #[doc = include_str!("docs/explanation/webhook_delivery.md")]
+    pub mod webhook_delivery {}
     #[doc = include_str!("docs/how_to/your_own_store.md")]
     pub mod your_own_store {}
+}
+
+/// Compiles and runs the code of the files for coding agents.
+#[cfg(all(doctest, feature = "axum", feature = "sandbox"))]
+mod agent_files {
+    #[doc = include_str!("../AGENTS.md")]
+    mod agents {}
+    #[doc = include_str!("../skills/tower-scalekit-agents/SKILL.md")]
+    mod agents_skill {}
+    #[doc = include_str!("../skills/tower-scalekit-api/SKILL.md")]
+    mod api {}
+    #[doc = include_str!("../skills/tower-scalekit-login/SKILL.md")]
+    mod login {}
+    #[doc = include_str!("../skills/tower-scalekit-mcp/SKILL.md")]
+    mod mcp {}
+    #[doc = include_str!("../skills/tower-scalekit-sso/SKILL.md")]
+    mod sso {}
+    #[doc = include_str!("../skills/tower-scalekit-webhooks/SKILL.md")]
+    mod webhooks {}
 }

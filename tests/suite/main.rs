@@ -10,6 +10,7 @@ mod connected_accounts;
 mod deprovisioning;
 mod diagnoses;
 mod directory_users;
+mod documentation;
 mod exchanged_tokens;
 mod first_contact;
 mod forward_auth;

@@ -1,0 +1,188 @@
+//! The pages of the documentation: complete, linked, and known to coding agents.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// All files below these folders with this extension.
+fn files(folders: &[&str], extension: &str) -> Vec<PathBuf> {
+    let mut folders: Vec<_> = folders.iter().map(|folder| root().join(folder)).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|one| one == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Name and file of each page of `guides`.
+fn guides() -> Vec<(String, String)> {
+    let library = read("src/lib.rs");
+    let (_, guides) = library.split_once("pub mod guides {").unwrap();
+    let (guides, _) = guides.split_once("\n}").unwrap();
+    let pages = guides.split("include_str!(\"").skip(1).map(|page| {
+        let (file, rest) = page.split_once('"').unwrap();
+        let (_, rest) = rest.split_once("pub mod ").unwrap();
+        (rest.split(' ').next().unwrap().to_owned(), format!("src/{file}"))
+    });
+    pages.collect()
+}
+
+/// A method as all SDKs spell it: without case and underscores.
+fn folded(method: &str) -> String {
+    method.chars().filter(|c| *c != '_').map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// What stands between backticks in a page.
+fn code(page: &str) -> impl Iterator<Item = &str> {
+    page.split('`').skip(1).step_by(2)
+}
+
+/// The search aliases of the library that are names of the SDKs.
+fn aliases() -> BTreeSet<String> {
+    let mut aliases = BTreeSet::new();
+    for file in files(&["src"], "rs") {
+        let source = fs::read_to_string(file).unwrap();
+        for attribute in source.split("#[doc(alias").skip(1) {
+            let (attribute, _) = attribute.split_once(")]").unwrap();
+            aliases.extend(attribute.split('"').skip(1).step_by(2).map(str::to_owned));
+        }
+    }
+    aliases.retain(|alias| !alias.starts_with("feature "));
+    aliases
+}
+
+#[test]
+fn every_page_is_a_guide_and_every_guide_is_in_the_indexes() {
+    let (library, index) = (read("src/lib.rs"), read("llms.txt"));
+    let guides = guides();
+    for page in files(&["src/docs"], "md") {
+        let page = page.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
+        assert!(guides.iter().any(|(_, file)| *file == page), "{page} is no module of guides");
+    }
+    let (front, _) = library.split_once("\npub mod ").unwrap();
+    for (name, _) in guides {
+        let is_linked = front.contains(&format!("(guides::{name})")) || name == "back_after_logout";
+        assert!(is_linked, "{name} is not on the front page");
+        assert!(index.contains(&format!("/guides/{name}/)")), "{name} is not in llms.txt");
+    }
+}
+
+/// The links that rustdoc does not check: of files for GitHub and for coding agents.
+#[test]
+fn links_between_files_exist() {
+    let mut pages: Vec<_> = ["AGENTS.md", "llms.txt", "README.md", "examples/README.md"]
+        .iter()
+        .map(|page| root().join(page))
+        .collect();
+    pages.extend(files(&["skills"], "md"));
+    let (library, guides) = (read("src/lib.rs"), guides());
+    let mut links = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        let sources = text.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next());
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in targets.chain(sources) {
+            links += 1;
+            let at_docs =
+                link.strip_prefix("https://docs.rs/tower-scalekit/latest/tower_scalekit/");
+            let exists = match (at_docs, link.split_once("://")) {
+                (Some(path), _) => match path.trim_end_matches('/').split_once('/') {
+                    Some(("guides", name)) => guides.iter().any(|(guide, _)| guide == name),
+                    _ => path.split('/').next().is_some_and(|module| {
+                        module.is_empty() || library.contains(&format!("\npub mod {module};"))
+                    }),
+                },
+                (None, Some((scheme, _))) => ["http", "https"].contains(&scheme),
+                (None, None) => {
+                    let file = link.split('#').next().unwrap();
+                    file.is_empty() || page.parent().unwrap().join(file).exists()
+                }
+            };
+            assert!(exists, "{} links to {link}", page.display());
+        }
+        // Files that a page names as code.
+        for file in
+            code(&text).filter(|code| code.starts_with("src/") || code.starts_with("examples/"))
+        {
+            assert!(root().join(file).exists(), "{} names {file}", page.display());
+        }
+    }
+    assert!(links > 50, "{links}");
+}
+
+#[test]
+fn every_skill_is_compiled_and_has_a_name_and_a_description() {
+    let library = read("src/lib.rs");
+    let skills = files(&["skills"], "md");
+    assert!(skills.len() >= 6);
+    for skill in skills {
+        let text = fs::read_to_string(&skill).unwrap();
+        let folder = skill.parent().unwrap().file_name().unwrap().to_str().unwrap();
+        assert!(text.starts_with(&format!("---\nname: {folder}\ndescription: ")), "{folder}");
+        let (header, _) = text[4..].split_once("\n---\n").unwrap();
+        assert!(header.len() < 1024 && header.lines().count() == 2, "{folder}");
+        assert!(text.contains("\n```rust\n"), "{folder} has no code");
+        assert!(
+            library.contains(&format!("include_str!(\"../skills/{folder}/SKILL.md\")")),
+            "{folder}"
+        );
+    }
+    assert!(library.contains("include_str!(\"../AGENTS.md\")"));
+}
+
+/// The page has the calls of the quickstart guides and all calls that have a counterpart here. The
+/// search finds those of the guides, in both spellings.
+#[test]
+fn the_page_for_users_of_the_sdks_is_complete() {
+    let page = read("src/docs/how_to/from_the_sdks.md");
+    let calls = code(&page).flat_map(|code| code.split('.'));
+    let listed: BTreeSet<_> = calls.map(folded).collect();
+    let aliases = aliases();
+    for alias in &aliases {
+        let is_call = alias.contains('_') || alias.contains(char::is_uppercase);
+        assert!(!is_call || listed.contains(&folded(alias)), "{alias} is not in the page");
+    }
+    let searched: BTreeSet<_> = aliases.iter().map(|alias| folded(alias)).collect();
+    let data = read("tests/data/guide_calls.txt");
+    let guides: BTreeSet<_> =
+        data.lines().skip(1).map(|line| line.split_once(' ').unwrap()).collect();
+    assert!(guides.len() > 80, "{}", guides.len());
+    for (guide, call) in guides {
+        assert!(listed.contains(&folded(call)), "guide {guide}: {call} is not in the page");
+        // Java's and Go's own names are in the page only.
+        let found = ["GetAccessTokenClaims", "refreshToken"].contains(&call)
+            || searched.contains(&folded(call))
+            || searched.contains(&folded(call.trim_end_matches('s')));
+        assert!(found || call == "Scalekit", "guide {guide}: the search does not find {call}");
+    }
+}
+
+/// The table of metrics has each name in the source.
+#[test]
+fn every_metric_is_documented() {
+    let source = read("src/util/telemetry.rs");
+    let page = read("src/docs/how_to/observability.md");
+    let mut names = 0;
+    for name in source.split("\"tower_scalekit_").skip(1).filter_map(|rest| rest.split('"').next())
+    {
+        names += 1;
+        assert!(page.contains(&format!("`{name}`")), "{name}");
+    }
+    assert!(names > 20, "{names}");
+}
