@@ -90,7 +90,7 @@ payloads! {
     /// a user was removed from a directory. Contains only IDs and e-mail address.
     "organization.directory.user_deleted" => DirectoryUserDeleted(DirectoryUserData),
     /// a user of a directory was changed. Most providers end a user's access by setting
-    /// [`active`](DirectoryUser::active) to false.
+    /// [`active`](DirectoryUserData::active) to false.
     "organization.directory.user_updated" => DirectoryUserUpdated(DirectoryUserData),
     /// synchronization of a directory was disabled.
     "organization.directory_disabled" => DirectoryDisabled(DirectoryData),
