@@ -191,6 +191,7 @@ pub async fn embedded_environment(
         .post_logout_redirect_uri(&format!("{public_url}/auth/logout/callback"))
         .initiate_login_url(&format!("{public_url}/login"));
     let sandbox = change(sandbox).build();
+    sandbox.mcp().fetch_client_metadata_documents(or_exit(1, ReqwestClient::new()));
     let server = or_exit(1, sandbox.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await);
     let secret = sandbox.client_secret().clone();
     let scalekit = Scalekit::builder(server.environment_url(), sandbox.client_id(), secret);

@@ -60,6 +60,7 @@ async fn main() {
     let address = common::or_exit(1, common::bind().await.local_addr());
     sandbox.webhooks().set_client(common::or_exit(1, ReqwestClient::new()));
     sandbox.webhooks().start_delivery();
+    sandbox.mcp().fetch_client_metadata_documents(common::or_exit(1, ReqwestClient::new()));
     let server = common::or_exit(1, sandbox.serve(address).await);
     let stop = common::stop_signal();
     eprintln!("SCALEKIT_ENVIRONMENT_URL={}", server.environment_url());

@@ -30,11 +30,11 @@ impl Environment {
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, Dropped> {
         let fault = match faults::next_action(self, &request) {
-            None => return Ok(self.route(&request)),
+            None => return Ok(self.fetch_and_route(&request).await),
             Some(FaultAction::Hold(mut held)) => {
                 // Never sends: ends when the other side is dropped.
                 let _ = held.changed().await;
-                return Ok(self.route(&request));
+                return Ok(self.fetch_and_route(&request).await);
             }
             Some(FaultAction::Fault(fault)) => fault,
         };
@@ -42,7 +42,7 @@ impl Environment {
             Fault::Response(response) => Ok(response),
             Fault::Delay(delay) => {
                 tokio::time::sleep(delay).await;
-                Ok(self.route(&request))
+                Ok(self.fetch_and_route(&request).await)
             }
             Fault::Html => {
                 let page =
@@ -50,7 +50,7 @@ impl Environment {
                 Ok(respond::response(StatusCode::OK, "text/html; charset=utf-8", page))
             }
             Fault::ResponseLost => {
-                self.route(&request);
+                self.fetch_and_route(&request).await;
                 Err(Dropped::ResponseLost)
             }
             Fault::Status(status) => {
@@ -58,6 +58,12 @@ impl Environment {
             }
             Fault::Unreachable => Err(Dropped::NotConnected),
         }
+    }
+
+    /// The response of the endpoint, after the document of its client was fetched if necessary.
+    async fn fetch_and_route(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        mcp::documents::fetch_if_named(self, request).await;
+        self.route(request)
     }
 
     /// The response of the endpoint, without faults.

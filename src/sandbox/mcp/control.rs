@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use crate::http_client::HttpClient;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::resources::{NewResource, ResourceIssuer, SEEDED_ID};
 
@@ -51,9 +52,9 @@ impl Mcp<'_> {
     /// every resource. The URL is `https` and has a path; `http` on loopback works too. A later
     /// document replaces an earlier one.
     ///
-    /// The sandbox fetches no document: without one, authorization fails with
-    /// `invalid_client_metadata_url`. A document is validated when it is used: its `client_id` must
-    /// be the URL, its `redirect_uris` must be valid, and it must not contain a secret.
+    /// Without a document, authorization fails with `invalid_client_metadata_url`, unless the sandbox
+    /// [fetches](Self::fetch_client_metadata_documents) it. A document is validated when it is used: its
+    /// `client_id` must be the URL, its `redirect_uris` must be valid, and it must not contain a secret.
     ///
     /// ```
     /// use serde_json::json;
@@ -72,5 +73,27 @@ impl Mcp<'_> {
     /// ```
     pub fn add_client_metadata_document(&self, url: &str, document: Value) {
         self.environment.lock().resources.clients.publish(url, document);
+    }
+
+    /// Fetches the client ID metadata documents of clients that are not known, with this HTTP client. A
+    /// document is JSON of at most 5 KiB that arrives within 5 s from its own URL: redirects are not
+    /// followed. It is cached for 5 minutes. Default: none is fetched.
+    ///
+    /// [`Sandbox::log_in`](crate::sandbox::Sandbox::log_in), which is synchronous, fetches none.
+    ///
+    /// ```
+    /// # #[cfg(feature = "reqwest")] {
+    /// use tower_scalekit::http_client::ReqwestClient;
+    /// use tower_scalekit::sandbox::Sandbox;
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let sandbox = Sandbox::new();
+    /// sandbox.mcp().fetch_client_metadata_documents(ReqwestClient::new()?);
+    /// # Ok(())
+    /// # }
+    /// # }
+    /// ```
+    pub fn fetch_client_metadata_documents(&self, client: impl HttpClient) {
+        self.environment.lock().resources.clients.fetch_documents(Arc::new(client));
     }
 }

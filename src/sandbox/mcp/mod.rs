@@ -2,6 +2,7 @@
 //! its own.
 
 pub(crate) mod control;
+pub(crate) mod documents;
 mod metadata;
 mod registration;
 

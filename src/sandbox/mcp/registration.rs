@@ -56,6 +56,9 @@ fn registered(client: &Client, issued_at: i64) -> Value {
     if let Some(scope) = &metadata.scope {
         set("scope", json!(scope));
     }
+    if metadata.is_bound {
+        set("dpop_bound_access_tokens", json!(true));
+    }
     body.into()
 }
 

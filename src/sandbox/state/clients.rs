@@ -1,10 +1,14 @@
 //! Clients of resources: registered ones, and those whose ID is the URL of a document.
 
 use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
 
 use serde_json::Value;
+use time::OffsetDateTime;
 use url::Url;
 
+use crate::http_client::HttpClient;
 use crate::sandbox::redirects;
 use crate::sandbox::state::ids::{new_id, random_token};
 use crate::secret::SecretString;
@@ -12,6 +16,9 @@ use crate::secret::SecretString;
 /// Maximum number of registered clients. More are rejected, because a client that disappears would
 /// be confusing.
 const MAX_REGISTERED: usize = 1000;
+
+/// Maximum number of fetched documents. The first to expire makes room for another.
+const MAX_FETCHED: usize = 100;
 
 /// Maximum number of redirect URIs of a client.
 const MAX_REDIRECT_URIS: usize = 20;
@@ -26,6 +33,20 @@ pub(crate) const GRANT_TYPES: [&str; 3] =
 pub(crate) struct Clients {
     registered: HashMap<String, Registered>,
     documents: HashMap<String, Value>,
+    /// Fetched documents, or why there is none, with the time of the next fetch.
+    fetched: HashMap<String, (Result<Value, String>, OffsetDateTime)>,
+    document_client: Option<DocumentClient>,
+}
+
+/// Fetches documents.
+#[derive(Clone)]
+struct DocumentClient(Arc<dyn HttpClient>);
+
+// Manual impl: a client has no Debug.
+impl fmt::Debug for DocumentClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DocumentClient")
+    }
 }
 
 #[derive(Debug)]
@@ -57,7 +78,53 @@ impl Clients {
 
     /// Whether a client may have the URL of a document as its ID.
     pub(crate) fn has_documents(&self) -> bool {
-        !self.documents.is_empty()
+        !self.documents.is_empty() || self.document_client.is_some()
+    }
+
+    pub(crate) fn fetch_documents(&mut self, client: Arc<dyn HttpClient>) {
+        self.document_client = Some(DocumentClient(client));
+    }
+
+    /// The HTTP client, if the document of this ID has to be fetched.
+    pub(crate) fn client_for_document(
+        &self,
+        client_id: &str,
+        now: OffsetDateTime,
+    ) -> Option<Arc<dyn HttpClient>> {
+        let DocumentClient(client) = self.document_client.clone()?;
+        let is_known = self.registered.contains_key(client_id)
+            || self.documents.contains_key(client_id)
+            || self.fetched.get(client_id).is_some_and(|(_, until)| now < *until);
+        (!is_known && is_document_url(client_id)).then_some(client)
+    }
+
+    /// Keeps a fetched document until then, and an error until the next request.
+    pub(crate) fn fetched(
+        &mut self,
+        client_id: &str,
+        document: Result<Value, String>,
+        now: OffsetDateTime,
+        until: OffsetDateTime,
+    ) {
+        if self.fetched.len() >= MAX_FETCHED && !self.fetched.contains_key(client_id) {
+            let first = self.fetched.iter().min_by_key(|(_, (_, until))| *until);
+            if let Some(id) = first.map(|(id, _)| id.clone()) {
+                self.fetched.remove(&id);
+            }
+        }
+        let until = if document.is_ok() { until } else { now };
+        self.fetched.insert(client_id.to_owned(), (document, until));
+    }
+
+    fn document(&self, client_id: &str) -> Result<&Value, String> {
+        let no_document = |reason: &str| {
+            format!("invalid_client_metadata_url: there is no document at {client_id}{reason}.")
+        };
+        match (self.documents.get(client_id), self.fetched.get(client_id)) {
+            (Some(document), _) | (None, Some((Ok(document), _))) => Ok(document),
+            (None, Some((Err(reason), _))) => Err(no_document(&format!(": {reason}"))),
+            (None, None) => Err(no_document("")),
+        }
     }
 
     /// The resource that a client is registered at.
@@ -76,9 +143,7 @@ impl Clients {
         if !is_document_url(client_id) {
             return Err(format!("The client_id {client_id} is unknown."));
         }
-        let document = self.documents.get(client_id).ok_or_else(|| {
-            format!("invalid_client_metadata_url: there is no document at {client_id}.")
-        })?;
+        let document = self.document(client_id)?;
         let wrong = |reason: &str| {
             let reason = reason.trim_end_matches('.');
             format!("The document at {client_id} is invalid: {reason}.")
@@ -126,6 +191,8 @@ pub(crate) struct ClientMetadata {
     pub(crate) auth_method: &'static str,
     /// The default scopes.
     pub(crate) scope: Option<String>,
+    /// Whether all its tokens are bound to a key (RFC 9449, section 5.2).
+    pub(crate) is_bound: bool,
 }
 
 impl ClientMetadata {
@@ -164,6 +231,13 @@ impl ClientMetadata {
         if as_machine && auth_method == "none" {
             return Err(MetadataRejected::new("client_credentials needs a client secret"));
         }
+        let is_bound = match document.get("dpop_bound_access_tokens") {
+            None | Some(Value::Null) => false,
+            Some(Value::Bool(is_bound)) => *is_bound,
+            Some(_) => {
+                return Err(MetadataRejected::new("dpop_bound_access_tokens is not a boolean"));
+            }
+        };
         match texts(document, "response_types") {
             Texts::Absent => {}
             Texts::Present(names) if names.iter().all(|name| *name == "code") => {}
@@ -189,6 +263,7 @@ impl ClientMetadata {
             grant_types,
             auth_method,
             scope: scope.map(str::to_owned),
+            is_bound,
         })
     }
 }

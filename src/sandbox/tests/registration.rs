@@ -1,7 +1,12 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use futures::future::BoxFuture;
 use serde_json::json;
 
 use super::resources::McpClient;
 use super::*;
+use crate::http_client::{HttpClient, HttpClientError};
 
 const REGISTER: &str = "/api/v1/resources/res_123456789/clients:register";
 const DOCUMENT: &str = "https://editor.test/client.json";
@@ -206,4 +211,97 @@ async fn invalid_documents_are_rejected() {
         let rejected = sandbox.log_in(&opened, "jane@acme.test").unwrap_err();
         assert!(rejected.reason.contains("is unknown"), "{url}: {rejected}");
     }
+}
+
+/// A site with one response, which counts its requests.
+#[derive(Clone)]
+struct Site {
+    response: Arc<Mutex<(u16, &'static str, String)>>,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Site {
+    fn new(document: &Value) -> Self {
+        let response = (200, "application/json; charset=utf-8", document.to_string());
+        Self { response: Arc::new(Mutex::new(response)), requests: Arc::default() }
+    }
+}
+
+impl HttpClient for Site {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
+        assert_eq!(request.uri().to_string(), DOCUMENT);
+        self.requests.fetch_add(1, Ordering::SeqCst);
+        let (status, content_type, body) = self.response.lock().unwrap().clone();
+        let response = Response::builder()
+            .status(status)
+            .header(header::CONTENT_TYPE, content_type)
+            .header(header::LOCATION, "https://editor.test/elsewhere.json")
+            .body(Bytes::from(body));
+        Box::pin(async move { Ok(response.unwrap()) })
+    }
+}
+
+/// The text of the page that the authorization request of this client gets.
+async fn authorize(sandbox: &Sandbox, client_id: &str) -> String {
+    let url = McpClient::known(sandbox, client_id).url(&[]);
+    let page = get(sandbox, &url, "").await;
+    format!("{} {}", page.status(), text(&page))
+}
+
+#[tokio::test]
+async fn documents_are_fetched_once_and_checked() {
+    let sandbox = Sandbox::new();
+    let document = json!({ "client_id": DOCUMENT, "redirect_uris": [NATIVE] });
+    let site = Site::new(&document);
+    let metadata = "/.well-known/oauth-authorization-server/resources/res_123456789";
+    let metadata = format!("{}{metadata}", sandbox.environment_url());
+    let supported = async || {
+        json(&get(&sandbox, &metadata, "").await)["client_id_metadata_document_supported"] == true
+    };
+    assert!(!supported().await);
+    sandbox.mcp().fetch_client_metadata_documents(site.clone());
+    assert!(supported().await);
+
+    for _ in 0..3 {
+        assert!(authorize(&sandbox, DOCUMENT).await.starts_with("200"));
+    }
+    assert_eq!(site.requests.load(Ordering::SeqCst), 1);
+    let client = McpClient::known(&sandbox, DOCUMENT);
+    let (status, tokens) = client.exchange(&client.code(&[]), &[]).await;
+    assert_eq!(status, StatusCode::OK, "{tokens}");
+    sandbox.clock().advance(std::time::Duration::from_secs(5 * 60));
+    assert!(authorize(&sandbox, DOCUMENT).await.starts_with("200"));
+    assert_eq!(site.requests.load(Ordering::SeqCst), 2);
+
+    // Other IDs are not requested: the site would panic.
+    for id in ["m2m_1", "http://editor.test/client.json", "https://editor.test/"] {
+        assert!(authorize(&sandbox, id).await.contains("is unknown"), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn responses_that_are_no_document_are_rejected_and_not_cached() {
+    let sandbox = Sandbox::new();
+    let document = json!({ "client_id": DOCUMENT, "redirect_uris": [NATIVE] });
+    let site = Site::new(&document);
+    sandbox.mcp().fetch_client_metadata_documents(site.clone());
+    let good = document.to_string();
+    let large = json!({ "client_id": DOCUMENT, "redirect_uris": [NATIVE], "x": "x".repeat(5120) });
+    for (status, content_type, body, reason) in [
+        (301, "application/json", good.as_str(), "redirects are not followed"),
+        (404, "application/json", &good, "404"),
+        (204, "application/json", "", "204"),
+        (200, "text/html", &good, "not application/json"),
+        (200, "application/json", "{", "not JSON"),
+        (200, "application/json", &large.to_string(), "invalid_client_metadata_url"),
+    ] {
+        *site.response.lock().unwrap() = (status, content_type, body.to_owned());
+        let page = authorize(&sandbox, DOCUMENT).await;
+        assert!(page.starts_with("400") && page.contains(reason), "{reason}: {page}");
+    }
+    *site.response.lock().unwrap() = (200, "application/cimd+json", good);
+    assert!(authorize(&sandbox, DOCUMENT).await.starts_with("200"));
 }
