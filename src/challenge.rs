@@ -1,4 +1,5 @@
-//! `WWW-Authenticate: Bearer …`, typed (RFC 6750 section 3, RFC 9728 section 5.1).
+//! `WWW-Authenticate: Bearer …`, typed (RFC 6750 section 3, RFC 9728 section 5.1), with `DPoP` beside
+//! it or in its place (RFC 9449 section 7.1).
 //!
 //! A [`Challenge`] holds only validated values, so it always becomes a valid header: no
 //! configuration and no claim can break out of a quoted string.
@@ -26,7 +27,7 @@ use url::Url;
 
 use crate::error::{ConfigError, ConfigProblem};
 
-/// A challenge for the `Bearer` scheme.
+/// A challenge for the `Bearer` scheme, and for `DPoP` where [it is accepted](crate::dpop).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Challenge {
     realm: Option<Realm>,
@@ -34,6 +35,18 @@ pub struct Challenge {
     error: Option<BearerError>,
     scope: Vec<ScopeToken>,
     step_up: Option<Box<StepUp>>,
+    dpop: Option<Arc<DpopScheme>>,
+}
+
+/// The scheme `DPoP` of a challenge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DpopScheme {
+    /// The accepted algorithms of proofs, separated by spaces.
+    pub(crate) algorithms: Arc<str>,
+    /// Whether bearer tokens are accepted, too.
+    pub(crate) accepts_bearer: bool,
+    /// Whether the request has this scheme, so that the error concerns it.
+    pub(crate) is_used: bool,
 }
 
 /// Parameters of RFC 9470, which few challenges have.
@@ -93,6 +106,12 @@ impl Challenge {
         self
     }
 
+    /// Adds the scheme `DPoP`.
+    pub(crate) fn dpop(mut self, scheme: DpopScheme) -> Self {
+        self.dpop = Some(Arc::new(scheme));
+        self
+    }
+
     /// The scopes, separated by spaces.
     pub(crate) fn scope_text(&self) -> String {
         let names: Vec<&str> = self.scope.iter().map(ScopeToken::as_str).collect();
@@ -108,9 +127,36 @@ impl Challenge {
 }
 
 impl fmt::Display for Challenge {
+    /// Some clients read the first scheme only, so it is the one that the request has, with all
+    /// attributes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(DpopScheme { algorithms, accepts_bearer, is_used }) = self.dpop.as_deref() else {
+            return self.write_scheme(f, "Bearer").map(drop);
+        };
+        if *accepts_bearer && !is_used {
+            self.write_scheme(f, "Bearer")?;
+            f.write_str(", DPoP")?;
+            return Attributes { f, first: true }.quoted("algs", algorithms);
+        }
+        self.write_scheme(f, "DPoP")?.quoted("algs", algorithms)?;
+        if *accepts_bearer {
+            f.write_str(", Bearer")?;
+            if let Some(realm) = &self.realm {
+                Attributes { f, first: true }.quoted("realm", &realm.0)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Challenge {
+    fn write_scheme<'a, 'f>(
+        &self,
+        f: &'a mut fmt::Formatter<'f>,
+        scheme: &str,
+    ) -> Result<Attributes<'a, 'f>, fmt::Error> {
+        f.write_str(scheme)?;
         let mut attributes = Attributes { f, first: true };
-        attributes.f.write_str("Bearer")?;
         if let Some(realm) = &self.realm {
             attributes.quoted("realm", &realm.0)?;
         }
@@ -133,7 +179,7 @@ impl fmt::Display for Challenge {
         if let Some(url) = &self.resource_metadata {
             attributes.quoted("resource_metadata", url.as_str())?;
         }
-        Ok(())
+        Ok(attributes)
     }
 }
 
@@ -195,7 +241,7 @@ impl ChallengeContext {
     }
 }
 
-/// Error codes of RFC 6750 section 3.1, and of RFC 9470 section 3.
+/// Error codes of RFC 6750 section 3.1, RFC 9449 section 7.1 and RFC 9470 section 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BearerError {
@@ -203,10 +249,14 @@ pub enum BearerError {
     InsufficientScope,
     /// The token is valid, but its user must authenticate again or in another way.
     InsufficientUserAuthentication,
+    /// The proof of possession is invalid (RFC 9449 section 7.1).
+    InvalidDpopProof,
     /// The request is malformed, for instance with two `Authorization` headers.
     InvalidRequest,
     /// The token is expired, revoked, malformed, issued for another audience or by another issuer.
     InvalidToken,
+    /// The proof of possession needs a nonce of this server (RFC 9449 section 9).
+    UseDpopNonce,
 }
 
 impl BearerError {
@@ -216,8 +266,10 @@ impl BearerError {
         match self {
             Self::InsufficientScope => "insufficient_scope",
             Self::InsufficientUserAuthentication => "insufficient_user_authentication",
+            Self::InvalidDpopProof => "invalid_dpop_proof",
             Self::InvalidRequest => "invalid_request",
             Self::InvalidToken => "invalid_token",
+            Self::UseDpopNonce => "use_dpop_nonce",
         }
     }
 
@@ -229,8 +281,10 @@ impl BearerError {
             Self::InsufficientUserAuthentication => {
                 "A more recent or a stronger authentication of the user is required"
             }
+            Self::InvalidDpopProof => "The DPoP proof is invalid",
             Self::InvalidRequest => "The request must carry exactly one Authorization header",
             Self::InvalidToken => "The token is invalid or has expired",
+            Self::UseDpopNonce => "The DPoP proof must have the nonce of the DPoP-Nonce header",
         }
     }
 }
@@ -345,6 +399,27 @@ mod tests {
         );
         for text in ["", "a b", "a\"b", "a\\b", "a\r\nb", "é"] {
             assert!(AcrValue::new(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_scheme_of_the_request_is_the_first_and_has_the_error() {
+        let challenge = |accepts_bearer, is_used| {
+            let algorithms = Arc::from("ES256 EdDSA");
+            Challenge::new()
+                .realm(Realm::new("todo").unwrap())
+                .error(BearerError::InvalidToken)
+                .dpop(DpopScheme { algorithms, accepts_bearer, is_used })
+                .to_header_value()
+        };
+        let error = "realm=\"todo\", error=\"invalid_token\", \
+                     error_description=\"The token is invalid or has expired\"";
+        let algorithms = "algs=\"ES256 EdDSA\"";
+        assert_eq!(challenge(true, false), format!("Bearer {error}, DPoP {algorithms}"));
+        let used = format!("DPoP {error}, {algorithms}");
+        assert_eq!(challenge(true, true), format!("{used}, Bearer realm=\"todo\""));
+        for is_used in [false, true] {
+            assert_eq!(challenge(false, is_used), used);
         }
     }
 

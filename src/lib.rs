@@ -44,6 +44,7 @@
 //! | codes and magic links by e-mail | [passwordless](guides::passwordless_email) |
 //! | require a recent login | [recent login](guides::recent_login) |
 //! | protect an API, for users and machines | [bearer tokens](guides::bearer_tokens) |
+//! | accept tokens that are bound to a key (DPoP) | [`dpop`](crate::dpop) |
 //! | protect an MCP server | [MCP servers](guides::mcp_servers) |
 //! | provision users, log out removed ones | [directory sync](guides::directory_sync) |
 //! | act for users at other services | [agents](guides::agents) |
@@ -114,6 +115,7 @@ pub mod auth_routes;
 pub mod challenge;
 pub mod clock;
 pub mod connect_account;
+pub mod dpop;
 pub mod env;
 pub mod error;
 pub mod forward_auth;

@@ -9,6 +9,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::challenge::ScopeToken;
+use crate::dpop::Dpop;
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::scalekit::Scalekit;
 use crate::token::Leeway;
@@ -63,6 +64,7 @@ struct Inner {
     metadata_path: String,
     metadata: Bytes,
     verifier: TokenVerifier,
+    dpop: Option<Dpop>,
 }
 
 impl ProtectedResource {
@@ -81,6 +83,7 @@ impl ProtectedResource {
             scopes: Vec::new(),
             documentation: None,
             leeway: Leeway::default(),
+            dpop: None,
         }
     }
 
@@ -106,6 +109,10 @@ impl ProtectedResource {
     #[must_use]
     pub fn verifier(&self) -> &TokenVerifier {
         &self.0.verifier
+    }
+
+    pub(crate) fn dpop(&self) -> Option<&Dpop> {
+        self.0.dpop.as_ref()
     }
 
     pub(crate) fn shared_metadata_url(&self) -> Arc<Url> {
@@ -151,6 +158,7 @@ pub struct ProtectedResourceBuilder {
     scopes: Vec<String>,
     documentation: Option<String>,
     leeway: Leeway,
+    dpop: Option<Dpop>,
 }
 
 impl ProtectedResourceBuilder {
@@ -186,6 +194,13 @@ impl ProtectedResourceBuilder {
         self
     }
 
+    /// Accepts tokens that are bound to a key, with a proof of its possession (RFC 9449), and says so in
+    /// the metadata. See [`dpop`](crate::dpop). Default: they are rejected.
+    pub fn dpop(mut self, dpop: &Dpop) -> Self {
+        self.dpop = Some(dpop.clone());
+        self
+    }
+
     /// Validates the settings. Sends no request.
     ///
     /// # Errors
@@ -196,6 +211,10 @@ impl ProtectedResourceBuilder {
         let url = problems.collect(parse_resource_url(&self.url));
         if let Some((url, _)) = &url {
             problems.collect(self.scalekit.check_app_url("resource URL", url));
+            if self.dpop.as_ref().is_some_and(|dpop| !dpop.covers(url)) {
+                let reason = "must have a public URL with the origin of the resource";
+                problems.push(ConfigProblem::invalid("dpop", reason));
+            }
         }
         let documentation = self.documentation.as_deref().map(parse_documentation).transpose();
         let documentation = problems.collect(documentation);
@@ -206,6 +225,7 @@ impl ProtectedResourceBuilder {
                 problems.push(ConfigProblem::invalid("scopes", reason));
             }
         }
+        let dpop = self.dpop;
         let environment = self.scalekit.environment_url();
         let issuer = format!("{environment}/resources/{}", self.id.as_str());
         let resource = url.zip(documentation).map(|((url, text), documentation)| {
@@ -219,6 +239,11 @@ impl ProtectedResourceBuilder {
                 scopes_supported: &self.scopes,
                 resource_name: self.name.as_deref(),
                 resource_documentation: documentation.as_ref().map(Url::as_str),
+                dpop_signing_alg_values_supported: dpop
+                    .iter()
+                    .flat_map(|dpop| dpop.algorithms().split(' '))
+                    .collect(),
+                dpop_bound_access_tokens_required: dpop.as_ref().is_some_and(Dpop::is_required),
             });
             let verifier = self.scalekit.token_verifier().issuer(&issuer).leeways(leeway);
             // The dashboard may have the URL with a trailing slash.
@@ -235,6 +260,7 @@ impl ProtectedResourceBuilder {
                 metadata_path,
                 metadata: metadata.unwrap_or_default().into(),
                 verifier: verifier.build()?,
+                dpop,
                 url: text,
                 id: self.id,
             })))
@@ -261,6 +287,10 @@ struct Metadata<'a> {
     resource_name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_documentation: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dpop_signing_alg_values_supported: Vec<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dpop_bound_access_tokens_required: bool,
 }
 
 /// The URL, and its text without a trailing slash, which is what clients compare.
@@ -327,6 +357,23 @@ mod tests {
         // Empty members are omitted.
         let least = metadata(&builder("https://mcp.yourapp.com").build().unwrap());
         assert_eq!(least.as_object().unwrap().len(), 3, "{least}");
+    }
+
+    #[test]
+    fn the_document_says_which_proofs_are_accepted() {
+        let url = "https://mcp.yourapp.com/mcp";
+        let dpop = Dpop::builder("https://mcp.yourapp.com");
+        let optional = metadata(&builder(url).dpop(&dpop.build().unwrap()).build().unwrap());
+        let algorithms = json!(["ES256", "ES384", "EdDSA"]);
+        assert_eq!(optional["dpop_signing_alg_values_supported"], algorithms);
+        assert_eq!(optional.get("dpop_bound_access_tokens_required"), None);
+
+        let dpop = Dpop::builder("https://mcp.yourapp.com").required().build().unwrap();
+        let required = metadata(&builder(url).dpop(&dpop).build().unwrap());
+        assert_eq!(required["dpop_bound_access_tokens_required"], true);
+
+        let other = Dpop::builder("https://other.yourapp.com").build().unwrap();
+        assert!(builder(url).dpop(&other).build().is_err());
     }
 
     #[test]

@@ -3,8 +3,8 @@
 //!
 //! For each request:
 //!
-//! 1. An `Authorization` header of the scheme `Bearer` is the credential, even beside a session
-//!    cookie. Credentials of another scheme, such as those of a proxy with Basic authentication,
+//! 1. An `Authorization` header of the scheme `Bearer`, or of `DPoP` if [it is
+//!    accepted](crate::RequireToken::dpop), is the credential, even beside a session cookie. Credentials of another scheme, such as those of a proxy with Basic authentication,
 //!    count as none (RFC 6750, section 3.1).
 //! 2. Without it, a session cookie is the credential.
 //! 3. The credential is accepted or rejected by the rules of its layer,

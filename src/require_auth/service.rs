@@ -9,7 +9,7 @@ use crate::middleware::response_future::{
     Decision, Evaluation, Middleware, OnResponse, ResponseFuture,
 };
 use crate::require_session::SessionResponse;
-use crate::require_token::{CacheHeaders, RequireToken, Waiting};
+use crate::require_token::{CacheHeaders, Waiting};
 use crate::session::{Load, LoadedSession, Loading};
 use crate::util::cache_control::{no_store_or_vary_on_authorization, vary_on_cookie};
 use crate::util::fetch_metadata::{is_speculative, wants_html};
@@ -45,7 +45,7 @@ impl RequireAuth {
         &self,
         request: &mut Request<B>,
     ) -> Evaluation<PendingAuth, CredentialHeaders> {
-        if RequireToken::is_presented(request.headers()) {
+        if self.token.is_presented(request.headers()) {
             return of_token(self.token.authenticate(request));
         }
         match self.session.sessions().load(request.headers()) {

@@ -7,7 +7,9 @@ pub(super) enum Credentials<'h> {
     /// The characters of `b64token` (RFC 6750 section 2.1) are not checked: a known token is compared
     /// in full, any other is parsed.
     Bearer(&'h [u8]),
-    /// The scheme is `Bearer`, but there is no token.
+    /// Of the scheme `DPoP`, where it is accepted.
+    Dpop(&'h [u8]),
+    /// The scheme is accepted, but there is no token.
     Malformed,
     /// Another scheme, or none.
     OtherScheme,
@@ -16,7 +18,7 @@ pub(super) enum Credentials<'h> {
 }
 
 impl<'h> Credentials<'h> {
-    pub(super) fn of(headers: &'h HeaderMap) -> Self {
+    pub(super) fn of(headers: &'h HeaderMap, accepts_dpop: bool) -> Self {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Self::Absent };
         if values.next().is_some() {
@@ -25,11 +27,13 @@ impl<'h> Credentials<'h> {
         let bytes = value.as_bytes();
         let scheme_end = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
         let (scheme, token) = bytes.split_at(scheme_end);
-        if !scheme.eq_ignore_ascii_case(b"bearer") {
+        let is_dpop = accepts_dpop && scheme.eq_ignore_ascii_case(b"dpop");
+        if !is_dpop && !scheme.eq_ignore_ascii_case(b"bearer") {
             return Self::OtherScheme;
         }
         match token.trim_ascii() {
             [] => Self::Malformed,
+            token if is_dpop => Self::Dpop(token),
             token => Self::Bearer(token),
         }
     }
@@ -43,16 +47,18 @@ mod tests {
 
     #[test]
     fn one_header_with_any_case_of_bearer_carries_a_token() {
-        let read = |values: &[&'static str]| {
+        let read_with = |accepts_dpop: bool, values: &[&'static str]| {
             let mut headers = HeaderMap::new();
             for value in values {
                 headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
             }
-            match Credentials::of(&headers) {
+            match Credentials::of(&headers, accepts_dpop) {
                 Credentials::Bearer(token) => format!("token {}", token.escape_ascii()),
+                Credentials::Dpop(token) => format!("bound token {}", token.escape_ascii()),
                 other => format!("{other:?}"),
             }
         };
+        let read = |values: &[&'static str]| read_with(false, values);
         for value in ["Bearer a.b-c_d~+/==", "bearer a.b-c_d~+/==", "BEARER   a.b-c_d~+/== "] {
             assert_eq!(read(&[value]), "token a.b-c_d~+/==");
         }
@@ -63,6 +69,10 @@ mod tests {
             assert_eq!(read(&[value]), "Malformed", "{value}");
         }
         assert_eq!(read(&[]), "Absent");
+        assert_eq!(read_with(true, &["dpop a.b.c "]), "bound token a.b.c");
+        assert_eq!(read_with(true, &["DPoP"]), "Malformed");
+        assert_eq!(read_with(true, &["Bearer a.b.c"]), "token a.b.c");
+        assert_eq!(read_with(true, &["DPoP a", "Bearer a"]), "Repeated");
         assert_eq!(read(&["Bearer a", "Bearer a"]), "Repeated");
         assert_eq!(read(&["Basic YTpi", "Bearer a"]), "Repeated");
     }

@@ -5,7 +5,8 @@ use tower_layer::Layer;
 
 use super::authentication::RequiredAuthentication;
 use super::{RequireTokenService, TokenRejection};
-use crate::challenge::{AcrValue, Challenge, Realm, ScopeToken};
+use crate::challenge::{AcrValue, Challenge, DpopScheme, Realm, ScopeToken};
+use crate::dpop::Dpop;
 use crate::error::ConfigError;
 use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::protected_resource::ProtectedResource;
@@ -19,10 +20,19 @@ use crate::token::TokenVerifier;
 pub struct RequireToken {
     pub(super) verifier: TokenVerifier,
     pub(super) challenge: Arc<Challenge>,
+    pub(super) dpop: Option<AcceptedDpop>,
     pub(crate) authentication: RequiredAuthentication,
     pub(crate) optional: bool,
     pub(super) revocations: Option<Revocations>,
     pub(super) renderer: Renderer<TokenRejection>,
+}
+
+/// Accepted proofs of possession.
+#[derive(Clone, Debug)]
+pub(super) struct AcceptedDpop {
+    pub(super) proofs: Dpop,
+    /// The challenge for requests with a proof.
+    pub(super) challenge: Arc<Challenge>,
 }
 
 impl RequireToken {
@@ -31,6 +41,7 @@ impl RequireToken {
         Self {
             verifier,
             challenge: Arc::default(),
+            dpop: None,
             authentication: RequiredAuthentication::default(),
             optional: false,
             revocations: None,
@@ -57,8 +68,30 @@ impl RequireToken {
     /// [`ProtectedResourceMetadata`](crate::ProtectedResourceMetadata) serves.
     pub fn for_resource(resource: &ProtectedResource) -> Self {
         let metadata_url = resource.shared_metadata_url();
-        Self::new(resource.verifier().clone())
-            .with_challenge(|challenge| challenge.resource_metadata(metadata_url))
+        let layer = Self::new(resource.verifier().clone())
+            .with_challenge(|challenge| challenge.resource_metadata(Arc::clone(&metadata_url)));
+        match resource.dpop() {
+            Some(dpop) => layer.dpop(dpop),
+            None => layer,
+        }
+    }
+
+    /// Accepts tokens that are bound to a key, with a proof of its possession (RFC 9449). See
+    /// [`dpop`](crate::dpop). Default: they are rejected. A resource has [its own
+    /// setting](crate::protected_resource::ProtectedResourceBuilder::dpop).
+    pub fn dpop(mut self, dpop: &Dpop) -> Self {
+        let challenge = |is_used| {
+            let scheme = DpopScheme {
+                algorithms: Arc::clone(dpop.algorithms()),
+                accepts_bearer: !dpop.is_required(),
+                is_used,
+            };
+            Arc::new(Challenge::clone(&self.challenge).dpop(scheme))
+        };
+        let accepted = AcceptedDpop { proofs: dpop.clone(), challenge: challenge(true) };
+        self.challenge = challenge(false);
+        self.dpop = Some(accepted);
+        self
     }
 
     /// Requires a token whose user has authenticated within this time, by its claim `auth_time` (RFC
@@ -93,12 +126,13 @@ impl RequireToken {
 
     /// Sets the protection space (`realm`) of challenges. Default: none.
     pub fn realm(self, realm: Realm) -> Self {
-        self.with_challenge(|challenge| challenge.realm(realm))
+        self.with_challenge(|challenge| challenge.realm(realm.clone()))
     }
 
     /// Sets the scopes in challenges to requests without a token. Default: none.
     pub fn scope_hint(self, scopes: impl IntoIterator<Item = ScopeToken>) -> Self {
-        self.with_challenge(|challenge| challenge.scope(scopes))
+        let scopes: Vec<_> = scopes.into_iter().collect();
+        self.with_challenge(|challenge| challenge.scope(scopes.clone()))
     }
 
     /// Rejects tokens of revoked users, sessions and organizations, within two seconds on every
@@ -125,8 +159,11 @@ impl RequireToken {
         self
     }
 
-    fn with_challenge(mut self, change: impl FnOnce(Challenge) -> Challenge) -> Self {
-        self.challenge = Arc::new(change(Challenge::clone(&self.challenge)));
+    fn with_challenge(mut self, change: impl Fn(Challenge) -> Challenge) -> Self {
+        let dpop = self.dpop.as_mut().map(|dpop| &mut dpop.challenge);
+        for challenge in [&mut self.challenge].into_iter().chain(dpop) {
+            *challenge = Arc::new(change(Challenge::clone(challenge)));
+        }
         self
     }
 }

@@ -1,10 +1,13 @@
 //! Rejections for missing and invalid bearer tokens: see
 //! [bearer routes](crate::guides::responses#bearer-routes).
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use crate::challenge::{BearerError, Challenge};
+use crate::dpop::DpopError;
 use crate::middleware::rejection::{
     MISSING_TOKEN_CODE, Rejection, challenged, json_response, missing_token_response,
     unavailable_response,
@@ -20,6 +23,13 @@ pub enum TokenRejection {
     InsufficientUserAuthentication {
         /// The challenge, with the required `max_age` and `acr_values`, and without the error code
         /// that the default response adds.
+        challenge: Challenge,
+    },
+    /// The proof of possession is invalid (RFC 9449).
+    InvalidDpopProof {
+        /// The reason, for logs only: it is not disclosed to the client.
+        error: DpopError,
+        /// The challenge, without the error code that the default response adds.
         challenge: Challenge,
     },
     /// The request has several `Authorization` headers.
@@ -41,20 +51,36 @@ pub enum TokenRejection {
         /// The challenge. It has no error code (RFC 6750 section 3.1).
         challenge: Challenge,
     },
+    /// It cannot be determined whether the proof of possession was used before: the store is
+    /// unavailable, or there is no room for another one.
+    ReplayCheckUnavailable,
     /// The log has revocations that this replica has not read yet; or revocations have not been read
     /// for too long, and are configured to reject requests then.
     RevocationsStale,
+    /// The proof of possession needs a nonce of this server.
+    UseDpopNonce {
+        /// The nonce, for the header `DPoP-Nonce`.
+        nonce: Arc<str>,
+        /// The challenge, without the error code that the default response adds.
+        challenge: Challenge,
+    },
 }
+
+/// Header of a nonce for proofs of possession (RFC 9449, section 8.1).
+const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 
 impl Rejection for TokenRejection {
     fn code(&self) -> &'static str {
         match self {
             Self::InsufficientUserAuthentication { .. } => "insufficient_user_authentication",
+            Self::InvalidDpopProof { .. } => "invalid_dpop_proof",
             Self::InvalidRequest { .. } => "invalid_request",
             Self::InvalidToken { .. } => "invalid_token",
             Self::KeysUnavailable => "keys_unavailable",
             Self::MissingToken { .. } => MISSING_TOKEN_CODE,
+            Self::ReplayCheckUnavailable => "replay_check_unavailable",
             Self::RevocationsStale => "revocations_stale",
+            Self::UseDpopNonce { .. } => "use_dpop_nonce",
         }
     }
 
@@ -65,16 +91,25 @@ impl Rejection for TokenRejection {
                 BearerError::InsufficientUserAuthentication,
                 challenge,
             ),
+            Self::InvalidDpopProof { challenge, .. } => {
+                error(StatusCode::UNAUTHORIZED, BearerError::InvalidDpopProof, challenge)
+            }
             Self::InvalidRequest { challenge } => {
                 error(StatusCode::BAD_REQUEST, BearerError::InvalidRequest, challenge)
             }
             Self::InvalidToken { challenge, .. } => {
                 error(StatusCode::UNAUTHORIZED, BearerError::InvalidToken, challenge)
             }
-            Self::KeysUnavailable | Self::RevocationsStale => {
+            Self::KeysUnavailable | Self::ReplayCheckUnavailable | Self::RevocationsStale => {
                 unavailable_response("The token cannot be verified at the moment")
             }
             Self::MissingToken { challenge } => missing_token_response(challenge),
+            Self::UseDpopNonce { nonce, challenge } => {
+                let mut response =
+                    error(StatusCode::UNAUTHORIZED, BearerError::UseDpopNonce, challenge);
+                set_nonce(response.headers_mut(), nonce);
+                response
+            }
         }
     }
 }
@@ -83,6 +118,16 @@ impl CheckError for TokenRejection {
     fn code(&self) -> &'static str {
         Rejection::code(self)
     }
+}
+
+/// Sets the nonce that the client is to use next, and exposes it to scripts of other origins (CORS).
+pub(super) fn set_nonce(headers: &mut HeaderMap, nonce: &str) {
+    // base64url is always a valid value.
+    if let Ok(nonce) = HeaderValue::from_str(nonce) {
+        headers.insert(DPOP_NONCE, nonce);
+    }
+    let name = HeaderValue::from_static("dpop-nonce");
+    headers.append(header::ACCESS_CONTROL_EXPOSE_HEADERS, name);
 }
 
 fn error(status: StatusCode, error: BearerError, challenge: &Challenge) -> Response<Bytes> {

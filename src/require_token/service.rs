@@ -1,21 +1,26 @@
+use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 use tower_service::Service;
 
 use super::credentials::Credentials;
+use super::layer::AcceptedDpop;
+use super::rejection::set_nonce;
 use super::{RequireToken, TokenRejection};
 use crate::challenge::Challenge;
+use crate::dpop::{self, DpopError, PendingUse, Proof, ProofRejected, ProofUse, ProvenRequest};
 use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{
     Decision, Evaluation, Middleware, OnResponse, ResponseFuture,
 };
 use crate::revocation::Revocations;
-use crate::token::{Principal, TokenCheck, TokenError};
+use crate::shared_store::StoreError;
+use crate::token::{Confirmation, Principal, TokenCheck, TokenError};
 use crate::util::cache_control::no_store_or_vary_on_authorization;
 use crate::util::diagnosis::CheckError as _;
 use crate::util::single_flight::Flight;
@@ -57,20 +62,27 @@ impl<B> Middleware<B> for RequireToken {
     ) -> Poll<Decision<CacheHeaders>> {
         loop {
             let evaluation = match waiting {
-                Waiting::Key(fetch) => {
+                Waiting::Key(fetch, proof) => {
                     let fetched = ready!(Pin::new(fetch).poll(cx));
-                    let verified = match Credentials::of(request.headers()) {
-                        Credentials::Bearer(token) => {
+                    let proof = proof.take();
+                    let verified = match self.credentials(request.headers()) {
+                        Credentials::Bearer(token) | Credentials::Dpop(token) => {
                             self.verifier.verify_after_fetch(token, fetched)
                         }
                         _ => Err(TokenError::Malformed),
                     };
-                    self.evaluate(verified, request)
+                    self.evaluate(verified, proof, request)
                 }
-                Waiting::Revocations(read, principal) => {
+                Waiting::Revocations(read, principal, proof) => {
                     ready!(Pin::new(read).poll(cx));
-                    let checked = self.check_verified(principal.clone());
-                    Evaluation::Decided(self.decide(checked, request))
+                    let (principal, proof) = (principal.clone(), proof.take());
+                    self.evaluate_verified(principal, proof, request)
+                }
+                Waiting::Use(write, principal, proof) => {
+                    let written = ready!(write.as_mut().poll(cx));
+                    let (principal, proof) = (principal.clone(), proof.take());
+                    let used = self.is_first_use(written).map(|()| principal);
+                    Evaluation::Decided(self.decide(used, proof, request))
                 }
             };
             match evaluation {
@@ -81,18 +93,35 @@ impl<B> Middleware<B> for RequireToken {
     }
 }
 
+/// The proof of a request, if its token is bound to a key.
+type MaybeProof = Option<Box<Proof>>;
+
 /// What a request waits for.
-#[derive(Debug)]
 pub(crate) enum Waiting {
     /// The fetch of the token's key.
-    Key(Flight<bool>),
+    Key(Flight<bool>, MaybeProof),
     /// The read of the revocations, for a verified token.
-    Revocations(Flight<()>, Principal),
+    Revocations(Flight<()>, Principal, MaybeProof),
+    /// Whether the proof of an accepted token was used before.
+    Use(PendingUse, Principal, MaybeProof),
 }
 
-/// Sets `Cache-Control: no-store`, or `Vary: Authorization` if the handler has set `Cache-Control`.
-#[derive(Debug)]
-pub(crate) struct CacheHeaders;
+impl fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Key(..) => "Key",
+            Self::Revocations(..) => "Revocations",
+            Self::Use(..) => "Use",
+        })
+    }
+}
+
+/// Sets `Cache-Control: no-store`, or `Vary: Authorization` if the handler has set `Cache-Control`; and
+/// the nonce for the next proof.
+#[derive(Debug, Default)]
+pub(crate) struct CacheHeaders {
+    next_nonce: Option<Arc<str>>,
+}
 
 impl OnResponse for CacheHeaders {
     fn poll_response(
@@ -102,57 +131,131 @@ impl OnResponse for CacheHeaders {
         headers: &mut HeaderMap,
     ) -> Poll<()> {
         no_store_or_vary_on_authorization(headers);
+        if let Some(nonce) = self.next_nonce.take() {
+            set_nonce(headers, &nonce);
+        }
         Poll::Ready(())
     }
 }
 
 impl RequireToken {
-    /// Whether the request presents a bearer token, well-formed or not. Credentials of another
-    /// scheme count as none (RFC 6750, section 3.1: "an unsupported authentication method").
-    pub(crate) fn is_presented(headers: &HeaderMap) -> bool {
-        !matches!(Credentials::of(headers), Credentials::Absent | Credentials::OtherScheme)
+    fn credentials<'h>(&self, headers: &'h HeaderMap) -> Credentials<'h> {
+        Credentials::of(headers, self.dpop.is_some())
     }
 
-    /// Evaluates a request by its bearer token.
+    /// Whether the request presents a token, well-formed or not. Credentials of another scheme count as
+    /// none (RFC 6750, section 3.1: "an unsupported authentication method").
+    pub(crate) fn is_presented(&self, headers: &HeaderMap) -> bool {
+        !matches!(self.credentials(headers), Credentials::Absent | Credentials::OtherScheme)
+    }
+
+    /// Evaluates a request by its token.
     pub(crate) fn authenticate<B>(
         &self,
         request: &mut Request<B>,
     ) -> Evaluation<Waiting, CacheHeaders> {
         strip_identity(request.extensions_mut());
-        match Credentials::of(request.headers()) {
-            Credentials::Bearer(token) => match self.verifier.verify_now(token) {
-                TokenCheck::Done(verified) => self.evaluate(verified, request),
-                TokenCheck::Pending(fetch) => Evaluation::Pending(Waiting::Key(fetch)),
+        let credentials = self.credentials(request.headers());
+        if self.optional && matches!(credentials, Credentials::Absent | Credentials::OtherScheme) {
+            let anonymous = Anonymous::Token(Arc::clone(&self.challenge));
+            request.extensions_mut().insert(anonymous);
+            return Evaluation::Decided(Decision::Forward(CacheHeaders::default()));
+        }
+        let proven = ProvenRequest {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        };
+        match self.presented(&credentials, proven) {
+            Ok((token, proof)) => match self.verifier.verify_now(token) {
+                TokenCheck::Done(verified) => self.evaluate(verified, proof, request),
+                TokenCheck::Pending(fetch) => Evaluation::Pending(Waiting::Key(fetch, proof)),
             },
-            Credentials::Absent | Credentials::OtherScheme if self.optional => {
-                let anonymous = Anonymous::Token(Arc::clone(&self.challenge));
-                request.extensions_mut().insert(anonymous);
-                Evaluation::Decided(Decision::Forward(CacheHeaders))
+            Err(rejection) => Evaluation::Decided(self.reject(rejection, request)),
+        }
+    }
+
+    /// The token of the request, and its verified proof if it has the scheme `DPoP`.
+    fn presented<'h>(
+        &self,
+        credentials: &Credentials<'h>,
+        request: ProvenRequest<'_>,
+    ) -> Result<(&'h [u8], MaybeProof), TokenRejection> {
+        match (credentials, &self.dpop) {
+            (Credentials::Bearer(_), Some(dpop)) if dpop.proofs.is_required() => {
+                let error = TokenError::SenderConstrained;
+                let error = error.failed("Authorization", "Authorization: DPoP TOKEN", "Bearer");
+                Err(self.rejection(error, None))
             }
-            other => Evaluation::Decided(self.reject(self.rejection_of(&other), request)),
+            (Credentials::Bearer(token), _) => Ok((token, None)),
+            (Credentials::Dpop(token), Some(dpop)) => {
+                let proof = dpop.proofs.verify(request, token, self.verifier.clock());
+                let proof = proof.map_err(|rejected| match rejected {
+                    ProofRejected::Invalid(error) => invalid_proof(error, dpop),
+                    ProofRejected::UseNonce(nonce) => {
+                        let challenge = Challenge::clone(&dpop.challenge);
+                        TokenRejection::UseDpopNonce { nonce, challenge }
+                    }
+                })?;
+                Ok((token, Some(Box::new(proof))))
+            }
+            (other, _) => Err(self.rejection_of(other)),
         }
     }
 
     fn evaluate<B>(
         &self,
         verified: Result<Principal, TokenError>,
+        proof: MaybeProof,
         request: &mut Request<B>,
     ) -> Evaluation<Waiting, CacheHeaders> {
-        let checked = match verified {
+        match verified.and_then(|principal| check_binding(principal, proof.as_deref())) {
             Ok(principal) => {
                 if let Some(read) = self.revocations.as_ref().and_then(Revocations::pending_read) {
-                    return Evaluation::Pending(Waiting::Revocations(read, principal));
+                    return Evaluation::Pending(Waiting::Revocations(read, principal, proof));
                 }
-                self.check_verified(principal)
+                self.evaluate_verified(principal, proof, request)
             }
-            Err(error) => Err(self.rejection(error)),
+            Err(error) => {
+                let rejection = self.rejection(error, proof.as_deref());
+                Evaluation::Decided(self.reject(rejection, request))
+            }
+        }
+    }
+
+    /// Evaluates a request with a verified token, by the revocations that this replica knows.
+    fn evaluate_verified<B>(
+        &self,
+        principal: Principal,
+        proof: MaybeProof,
+        request: &mut Request<B>,
+    ) -> Evaluation<Waiting, CacheHeaders> {
+        let checked = self.check_verified(principal, proof.as_deref());
+        let used = match checked {
+            Ok(principal) => self
+                .use_proof(principal.subject(), proof.as_deref(), request.extensions())
+                .map(|pending| (principal, pending)),
+            Err(rejection) => Err(rejection),
         };
-        Evaluation::Decided(self.decide(checked, request))
+        match used {
+            Ok((principal, Some(write))) => {
+                Evaluation::Pending(Waiting::Use(write, principal, proof))
+            }
+            Ok((principal, None)) => {
+                Evaluation::Decided(self.decide(Ok(principal), proof, request))
+            }
+            Err(rejection) => Evaluation::Decided(self.decide(Err(rejection), proof, request)),
+        }
     }
 
     /// Whether a verified token is revoked, by the revocations that this replica knows, and whether
     /// its user has authenticated as required.
-    fn check_verified(&self, principal: Principal) -> Result<Principal, TokenRejection> {
+    fn check_verified(
+        &self,
+        principal: Principal,
+        proof: Option<&Proof>,
+    ) -> Result<Principal, TokenRejection> {
         match &self.revocations {
             Some(revocations) if revocations.rejects_requests() => {
                 Err(TokenRejection::RevocationsStale)
@@ -161,28 +264,60 @@ impl RequireToken {
                 let found = "a user, session or organization that was revoked later";
                 let error =
                     TokenError::Revoked.failed("revocation", "a token that is valid", found);
-                Err(self.rejection(error))
+                Err(self.rejection(error, proof))
             }
             _ if !self
                 .authentication
-                .is_met(principal.verified_claims(), || self.verifier.now()) =>
+                .is_met(principal.verified_claims(), || self.verifier.clock().now()) =>
             {
-                let challenge = self.authentication.challenge(self.challenge());
+                let challenge = self.authentication.challenge(self.challenge(proof));
                 Err(TokenRejection::InsufficientUserAuthentication { challenge })
             }
             _ => Ok(principal),
         }
     }
 
+    /// Uses the proof of an accepted token. Returns what is pending, if other replicas know more.
+    fn use_proof(
+        &self,
+        subject: &str,
+        proof: Option<&Proof>,
+        extensions: &Extensions,
+    ) -> Result<Option<PendingUse>, TokenRejection> {
+        let (Some(proof), Some(dpop)) = (proof, &self.dpop) else { return Ok(None) };
+        match dpop.proofs.use_once(proof, subject, extensions, self.verifier.clock()) {
+            ProofUse::First => Ok(None),
+            ProofUse::Pending(write) => Ok(Some(write)),
+            ProofUse::Replayed => Err(replayed(dpop)),
+            ProofUse::Full => Err(TokenRejection::ReplayCheckUnavailable),
+        }
+    }
+
+    /// Whether no other replica has accepted the proof.
+    fn is_first_use(&self, written: Result<bool, StoreError>) -> Result<(), TokenRejection> {
+        match (written, &self.dpop) {
+            (Ok(true), _) => Ok(()),
+            (Ok(false), Some(dpop)) => Err(replayed(dpop)),
+            _ => Err(TokenRejection::ReplayCheckUnavailable),
+        }
+    }
+
     fn decide<B>(
         &self,
         checked: Result<Principal, TokenRejection>,
+        proof: MaybeProof,
         request: &mut Request<B>,
     ) -> Decision<CacheHeaders> {
         match checked {
             Ok(principal) => {
-                request.extensions_mut().insert(principal.with_challenge(&self.challenge));
-                Decision::Forward(CacheHeaders)
+                let challenge = self.shared_challenge(proof.as_deref());
+                let extensions = request.extensions_mut();
+                extensions.insert(principal.with_challenge(challenge));
+                if let Some(proof) = &proof {
+                    dpop::mark_used(extensions, proof);
+                }
+                let next_nonce = proof.and_then(|proof| proof.next_nonce);
+                Decision::Forward(CacheHeaders { next_nonce })
             }
             Err(rejection) => self.reject(rejection, request),
         }
@@ -193,60 +328,108 @@ impl RequireToken {
     }
 
     /// Rejection of an invalid token.
-    fn rejection(&self, error: TokenError) -> TokenRejection {
+    fn rejection(&self, error: TokenError, proof: Option<&Proof>) -> TokenRejection {
         match error {
             TokenError::KeysUnavailable => TokenRejection::KeysUnavailable,
-            error => TokenRejection::InvalidToken { error, challenge: self.challenge() },
+            error => TokenRejection::InvalidToken { error, challenge: self.challenge(proof) },
         }
     }
 
-    /// Rejection of credentials that are not a bearer token.
+    /// Rejection of credentials that are not a token.
     fn rejection_of(&self, credentials: &Credentials<'_>) -> TokenRejection {
+        let challenge = self.challenge(None);
         match credentials {
-            Credentials::Absent => TokenRejection::MissingToken { challenge: self.challenge() },
-            Credentials::OtherScheme => {
-                TokenRejection::MissingToken { challenge: self.challenge() }.failed(
-                    "Authorization",
-                    "Authorization: Bearer TOKEN",
-                    "another scheme, or a token without a scheme",
-                )
-            }
-            Credentials::Repeated => TokenRejection::InvalidRequest { challenge: self.challenge() }
-                .failed("Authorization", "one header", "several"),
-            Credentials::Bearer(_) | Credentials::Malformed => {
+            Credentials::Absent => TokenRejection::MissingToken { challenge },
+            Credentials::OtherScheme => TokenRejection::MissingToken { challenge }.failed(
+                "Authorization",
+                "Authorization: Bearer TOKEN",
+                "another scheme, or a token without a scheme",
+            ),
+            Credentials::Repeated => TokenRejection::InvalidRequest { challenge }.failed(
+                "Authorization",
+                "one header",
+                "several",
+            ),
+            Credentials::Bearer(_) | Credentials::Dpop(_) | Credentials::Malformed => {
                 let (expected, found) = ("Authorization: Bearer TOKEN", "no token");
-                self.rejection(TokenError::Malformed.failed("Authorization", expected, found))
+                let error = TokenError::Malformed.failed("Authorization", expected, found);
+                self.rejection(error, None)
             }
         }
     }
 
-    fn challenge(&self) -> Challenge {
-        Challenge::clone(&self.challenge)
+    /// The challenge for the scheme of a request.
+    fn shared_challenge(&self, proof: Option<&Proof>) -> &Arc<Challenge> {
+        match (proof, &self.dpop) {
+            (Some(_), Some(dpop)) => &dpop.challenge,
+            _ => &self.challenge,
+        }
+    }
+
+    fn challenge(&self, proof: Option<&Proof>) -> Challenge {
+        Challenge::clone(self.shared_challenge(proof))
     }
 
     #[cfg(feature = "axum-core")]
-    async fn verify_token(&self, token: &[u8]) -> Result<Principal, TokenRejection> {
-        let principal =
-            self.verifier.verify_bytes(token).await.map_err(|error| self.rejection(error))?;
+    async fn verify_parts(
+        &self,
+        parts: &mut http::request::Parts,
+    ) -> Result<Principal, TokenRejection> {
+        let proven = ProvenRequest {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            extensions: &parts.extensions,
+        };
+        let (token, proof) = self.presented(&self.credentials(&parts.headers), proven)?;
+        let proof = proof.as_deref();
+        let verified = self.verifier.verify_bytes(token).await;
+        let verified = verified.and_then(|principal| check_binding(principal, proof));
+        let principal = verified.map_err(|error| self.rejection(error, proof))?;
         if let Some(revocations) = &self.revocations {
             revocations.read_if_stale().await;
         }
-        self.check_verified(principal)
+        let principal = self.check_verified(principal, proof)?;
+        if let Some(write) = self.use_proof(principal.subject(), proof, &parts.extensions)? {
+            self.is_first_use(write.await)?;
+        }
+        if let Some(proof) = proof {
+            dpop::mark_used(&mut parts.extensions, proof);
+        }
+        Ok(principal)
     }
 
     /// The check of an extractor, without the layer.
     #[cfg(feature = "axum-core")]
     pub(crate) async fn verify(
         &self,
-        parts: &http::request::Parts,
+        parts: &mut http::request::Parts,
     ) -> Result<Principal, Response<bytes::Bytes>> {
-        let reason = match Credentials::of(&parts.headers) {
-            Credentials::Bearer(token) => match self.verify_token(token).await {
-                Ok(principal) => return Ok(principal),
-                Err(rejection) => rejection,
-            },
-            other => self.rejection_of(&other),
-        };
-        Err(self.renderer.render_for(reason, &parts.method, &parts.uri, &parts.headers))
+        self.verify_parts(parts).await.map_err(|reason| {
+            self.renderer.render_for(reason, &parts.method, &parts.uri, &parts.headers)
+        })
     }
+}
+
+/// Requires that a token is bound to the key of the proof, or to none if there is no proof.
+fn check_binding(principal: Principal, proof: Option<&Proof>) -> Result<Principal, TokenError> {
+    let (expected, found) = match (principal.confirmation(), proof) {
+        (Confirmation::None, None) => return Ok(principal),
+        (Confirmation::Key(key), Some(proof)) if proof.is_of(key) => return Ok(principal),
+        (Confirmation::None, Some(_)) => ("the key of the proof", "no key: it is a bearer token"),
+        (Confirmation::Key(_), Some(_)) => ("the key of the proof", "another key"),
+        (Confirmation::Key(_), None) => ("a bearer token", "a key: see RequireToken::dpop"),
+        (Confirmation::Unsupported, _) => ("`jkt` alone", "another confirmation"),
+    };
+    Err(TokenError::SenderConstrained.failed("cnf", expected, found))
+}
+
+fn replayed(dpop: &AcceptedDpop) -> TokenRejection {
+    let error = DpopError::Replayed.failed("jti", "a proof for this request alone", "a used one");
+    invalid_proof(error, dpop)
+}
+
+fn invalid_proof(error: DpopError, dpop: &AcceptedDpop) -> TokenRejection {
+    let challenge = Challenge::clone(&dpop.challenge);
+    TokenRejection::InvalidDpopProof { error, challenge }
 }

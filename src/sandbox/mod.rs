@@ -206,6 +206,7 @@ pub use self::state::token_faults::{Signing, TokenDraft, TokenFault, TokenKind};
 pub use self::state::users::{NewUser, SandboxOrganization, SandboxUser};
 pub use self::state::webhooks::{Delivery, DeliveryAttempt, DeliveryState};
 pub use self::tokens::control::Tokens;
+pub use self::tokens::dpop::DpopKey;
 pub use self::tokens::keys::Keys;
 pub use self::users::control::{SandboxOrganizations, Users};
 pub use self::webhooks::control::Webhooks;

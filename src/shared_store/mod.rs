@@ -284,6 +284,8 @@ pub enum KeyNamespace {
     ConnectReturn,
     /// Names under which the users of directories were known, to end their sessions.
     DirectoryUser,
+    /// Used proofs of [DPoP](crate::dpop).
+    DpopProof,
     /// Minimum number of refreshes of a session.
     Generation,
     /// Used tokens of IdP-initiated logins.

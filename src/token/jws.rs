@@ -32,6 +32,11 @@ impl<'a> CompactJws<'a> {
         Self::parse_up_to(MAX_TOKEN_BYTES, token, None)
     }
 
+    /// Parses a token of at most this many bytes whose header has its key: the proof of DPoP.
+    pub(crate) fn parse_proof(max_bytes: usize, proof: &'a str) -> Result<Self, TokenError> {
+        Self::parse_up_to(max_bytes, proof, None)
+    }
+
     /// Parses a token of at most this many bytes. Most tokens of an issuer have the same header, so
     /// a `known` one is not parsed again.
     pub(super) fn parse_up_to(
@@ -62,6 +67,11 @@ impl<'a> CompactJws<'a> {
             signature: decode(signature)?,
             payload,
         })
+    }
+
+    /// The parameter `jwk` of the header, which only the proof of DPoP has.
+    pub(crate) fn header_key(&self) -> Option<Value> {
+        parse_object(&decode(self.header_text).ok()?).ok()?.remove("jwk")
     }
 
     /// The header, where it is not the `known` one. Call it after the signature was verified.

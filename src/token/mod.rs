@@ -14,6 +14,8 @@
 //!    token. A token of a Scalekit environment whose `aud` contains a client (the app's own, or the
 //!    token's `azp` or `client_id`) must have a `jti` that begins with `tkn_`: otherwise access
 //!    tokens and ID tokens could not be distinguished.
+//! 5. It has no claim `cnf`: a token that is bound to a key ([RFC 7800]) is only accepted with a proof
+//!    of that key, by [`RequireToken`](crate::RequireToken) with [DPoP](crate::dpop).
 //!
 //! Verified tokens are cached until they expire or their key leaves the set.
 //!
@@ -39,6 +41,7 @@
 //! ```
 //!
 //! [RFC 7519]: https://www.rfc-editor.org/rfc/rfc7519
+//! [RFC 7800]: https://www.rfc-editor.org/rfc/rfc7800
 //! [RFC 8725]: https://www.rfc-editor.org/rfc/rfc8725
 //! [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068
 
@@ -54,7 +57,7 @@ mod oracle;
 mod principal;
 mod remote_keys;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod vectors;
 mod verifier;
@@ -77,10 +80,12 @@ pub use self::verifier::{
 pub(crate) use self::claims::{CLOCK_SKEW, Claims};
 pub(crate) use self::id_token::{Grant, IdTokenExpectations};
 pub(crate) use self::idp_initiated_login::IdpInitiatedLoginExpectations;
+pub(crate) use self::jws::CompactJws;
 pub(crate) use self::logout_token::LogoutExpectations;
-pub(crate) use self::principal::ORGANIZATION_CLAIMS;
+pub(crate) use self::principal::{Confirmation, ORGANIZATION_CLAIMS};
 pub(crate) use self::remote_keys::{RemoteKeys, TokenSource};
 pub(crate) use self::verifier::{Expectations, Leeway, TokenCheck};
+pub(crate) use self::verifying_key::VerifyingKey;
 
 /// The signature algorithm of Scalekit environments, and of other issuers unless it is configured
 /// (OpenID Connect Core, section 3.1.3.7).
@@ -120,6 +125,10 @@ pub enum TokenError {
     /// The user, session or organization of the token was revoked.
     #[error("the token was revoked")]
     Revoked,
+    /// The token is bound to a key (claim `cnf`), and the request does not prove that its client has
+    /// that key.
+    #[error("the token is bound to a key whose possession is not proven")]
+    SenderConstrained,
     /// `nbf` or `iat` is ahead by more than the leeway.
     #[error("the token is not valid yet")]
     NotYetValid,
@@ -146,6 +155,7 @@ impl TokenError {
             Self::WrongTokenType => "wrong_token_type",
             Self::Malformed => "malformed",
             Self::Revoked => "revoked",
+            Self::SenderConstrained => "sender_constrained",
             Self::NotYetValid => "not_yet_valid",
             Self::InvalidSignature => "invalid_signature",
             Self::NoMatchingKey => "no_matching_key",

@@ -40,6 +40,17 @@ pub enum Credential {
     Session,
 }
 
+/// What the sender of a token must prove (RFC 7800).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirmation<'a> {
+    /// Nothing: a bearer token.
+    None,
+    /// The possession of the key with this thumbprint (RFC 9449, section 6.1).
+    Key(&'a str),
+    /// What is not supported, such as a client certificate (RFC 8705).
+    Unsupported,
+}
+
 #[derive(Clone)]
 struct Identity {
     /// The names of the claims with the subject, the organization and the client.
@@ -50,6 +61,8 @@ struct Identity {
     roles: Vec<String>,
     permissions: Vec<String>,
     expires_at: OffsetDateTime,
+    /// Whether the token has the claim `cnf`.
+    is_sender_constrained: bool,
     claims: Claims,
     /// On cookie routes, the content of the `Session`: always a `session::extension::Content`.
     /// `dyn Any`, because this module must not depend on `session`.
@@ -85,6 +98,7 @@ impl Principal {
             roles: claims.strings("roles"),
             permissions: claims.strings("permissions"),
             expires_at: claims.date("exp")?.ok_or_else(|| claims.invalid("exp", "a number"))?,
+            is_sender_constrained: claims.has("cnf"),
             claims,
             session: None,
             revocable: OnceLock::new(),
@@ -214,6 +228,21 @@ impl Principal {
 
     fn text(&self, claim: &str) -> Option<&str> {
         self.raw_claims().get(claim).and_then(Value::as_str)
+    }
+
+    /// What the token's sender must prove. `jkt` is the only member of `cnf` that is supported: with
+    /// others, more than this key would have to be proven.
+    pub(crate) fn confirmation(&self) -> Confirmation<'_> {
+        if !self.identity.is_sender_constrained {
+            return Confirmation::None;
+        }
+        match self.raw_claims().get("cnf").and_then(Value::as_object) {
+            Some(members) if members.len() == 1 => members
+                .get("jkt")
+                .and_then(Value::as_str)
+                .map_or(Confirmation::Unsupported, Confirmation::Key),
+            _ => Confirmation::Unsupported,
+        }
     }
 
     /// The claims, which share their memory.
@@ -359,6 +388,31 @@ mod tests {
             "expires_at": "1970-01-01T00:00:10Z",
         });
         assert_eq!(serde_json::to_value(machine).unwrap(), expected);
+    }
+
+    #[test]
+    fn every_confirmation_other_than_a_key_alone_is_unsupported() {
+        let confirmed = |cnf: Value| {
+            let principal = principal(json!({"sub": "usr_1", "exp": 10, "cnf": cnf})).unwrap();
+            match principal.confirmation() {
+                Confirmation::Key(thumbprint) => thumbprint.to_owned(),
+                other => format!("{other:?}"),
+            }
+        };
+        assert_eq!(confirmed(json!(null)), "None");
+        assert_eq!(confirmed(json!({"jkt": "a key"})), "a key");
+        for cnf in [
+            json!({}),
+            json!("a key"),
+            json!(["a key"]),
+            json!({"jkt": 7}),
+            json!({"jkt": null}),
+            json!({"x5t#S256": "a certificate"}),
+            json!({"jkt": "a key", "x5t#S256": "a certificate"}),
+            json!({"jwk": {}}),
+        ] {
+            assert_eq!(confirmed(cnf.clone()), "Unsupported", "{cnf}");
+        }
     }
 
     #[test]

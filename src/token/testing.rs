@@ -20,18 +20,18 @@ use super::Algorithm;
 use crate::clock::ManualClock;
 use crate::http_client::{HttpClient, HttpClientError};
 
-pub(super) const ISSUER: &str = "https://acme.test";
-pub(super) const AUDIENCE: &str = "skc_1";
-pub(super) const JWKS_URI: &str = "https://acme.test/keys";
+pub(crate) const ISSUER: &str = "https://acme.test";
+pub(crate) const AUDIENCE: &str = "skc_1";
+pub(crate) const JWKS_URI: &str = "https://acme.test/keys";
 /// Start time of [`manual_clock`], in seconds since 1970.
-pub(super) const NOW: i64 = 1_800_000_000;
+pub(crate) const NOW: i64 = 1_800_000_000;
 
-pub(super) fn manual_clock() -> ManualClock {
+pub(crate) fn manual_clock() -> ManualClock {
     ManualClock::at(OffsetDateTime::from_unix_timestamp(NOW).unwrap())
 }
 
 /// The claims of an access token that is valid for five minutes from [`NOW`].
-pub(super) fn access_claims() -> Map<String, Value> {
+pub(crate) fn access_claims() -> Map<String, Value> {
     let claims = json!({
         "iss": ISSUER, "aud": [AUDIENCE], "sub": "usr_1", "client_id": AUDIENCE, "jti": "tkn_1",
         "iat": NOW, "nbf": NOW, "exp": NOW + 300,
@@ -40,20 +40,20 @@ pub(super) fn access_claims() -> Map<String, Value> {
 }
 
 /// [`access_claims`] with these values, `null` included.
-pub(super) fn access_claims_with(changes: Value) -> String {
+pub(crate) fn access_claims_with(changes: Value) -> String {
     let mut claims = access_claims();
     claims.extend(changes.as_object().unwrap().clone());
     Value::from(claims).to_string()
 }
 
-pub(super) fn access_claims_without(name: &str) -> String {
+pub(crate) fn access_claims_without(name: &str) -> String {
     let mut claims = access_claims();
     claims.remove(name).unwrap();
     Value::from(claims).to_string()
 }
 
 /// The token of a header, a payload and a signature, unchanged.
-pub(super) fn compact(
+pub(crate) fn compact(
     header: impl AsRef<[u8]>,
     payload: impl AsRef<[u8]>,
     sign: impl FnOnce(&[u8]) -> Vec<u8>,
@@ -64,7 +64,7 @@ pub(super) fn compact(
 
 /// A key pair, created once per process.
 #[derive(Debug)]
-pub(super) enum TestKey {
+pub(crate) enum TestKey {
     Ed25519(Ed25519KeyPair),
     P256(EcdsaKeyPair),
     Rsa(RsaKeyPair),
@@ -72,23 +72,23 @@ pub(super) enum TestKey {
 
 impl TestKey {
     /// One of three RSA keys.
-    pub(super) fn rsa(index: usize) -> &'static Self {
+    pub(crate) fn rsa(index: usize) -> &'static Self {
         static KEYS: [OnceLock<TestKey>; 3] = [const { OnceLock::new() }; 3];
         KEYS[index].get_or_init(|| Self::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap()))
     }
 
-    pub(super) fn p256() -> &'static Self {
+    pub(crate) fn p256() -> &'static Self {
         static KEY: OnceLock<TestKey> = OnceLock::new();
         let algorithm = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
         KEY.get_or_init(|| Self::P256(EcdsaKeyPair::generate(algorithm).unwrap()))
     }
 
-    pub(super) fn ed25519() -> &'static Self {
+    pub(crate) fn ed25519() -> &'static Self {
         static KEY: OnceLock<TestKey> = OnceLock::new();
         KEY.get_or_init(|| Self::Ed25519(Ed25519KeyPair::generate().unwrap()))
     }
 
-    pub(super) fn algorithm(&self) -> Algorithm {
+    pub(crate) fn algorithm(&self) -> Algorithm {
         match self {
             Self::Ed25519(_) => Algorithm::EdDSA,
             Self::P256(_) => Algorithm::ES256,
@@ -97,7 +97,7 @@ impl TestKey {
     }
 
     /// The public key, without `use` and `alg`.
-    pub(super) fn bare_jwk(&self) -> Value {
+    pub(crate) fn bare_jwk(&self) -> Value {
         let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match self {
             Self::Ed25519(pair) => {
@@ -115,7 +115,7 @@ impl TestKey {
         }
     }
 
-    pub(super) fn jwk(&self, kid: &str) -> Value {
+    pub(crate) fn jwk(&self, kid: &str) -> Value {
         let mut jwk = self.bare_jwk();
         jwk["kid"] = kid.into();
         jwk["alg"] = json!(self.algorithm().name());
@@ -123,7 +123,7 @@ impl TestKey {
         jwk
     }
 
-    pub(super) fn public_key_der(&self) -> Vec<u8> {
+    pub(crate) fn public_key_der(&self) -> Vec<u8> {
         let der: PublicKeyX509Der<'_> = match self {
             Self::Ed25519(pair) => pair.public_key().as_der().unwrap(),
             Self::P256(pair) => pair.public_key().as_der().unwrap(),
@@ -132,7 +132,7 @@ impl TestKey {
         der.as_ref().to_vec()
     }
 
-    pub(super) fn pkcs8(&self) -> Vec<u8> {
+    pub(crate) fn pkcs8(&self) -> Vec<u8> {
         match self {
             Self::Ed25519(pair) => pair.to_pkcs8v1().unwrap().as_ref().to_vec(),
             Self::P256(pair) => pair.to_pkcs8v1().unwrap().as_ref().to_vec(),
@@ -143,7 +143,7 @@ impl TestKey {
         }
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
+    pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match self {
             Self::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
@@ -157,23 +157,23 @@ impl TestKey {
     }
 
     /// A validly signed token with exactly these texts.
-    pub(super) fn token_of(&self, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
+    pub(crate) fn token_of(&self, header: impl AsRef<[u8]>, payload: impl AsRef<[u8]>) -> String {
         compact(header, payload, |signed| self.sign(signed))
     }
 
-    pub(super) fn token(&self, kid: &str, payload: impl AsRef<[u8]>) -> String {
+    pub(crate) fn token(&self, kid: &str, payload: impl AsRef<[u8]>) -> String {
         let header = json!({"alg": self.algorithm().name(), "kid": kid, "typ": "JWT"});
         self.token_of(header.to_string(), payload)
     }
 
-    pub(super) fn access_token(&self, kid: &str) -> String {
+    pub(crate) fn access_token(&self, kid: &str) -> String {
         self.token(kid, Value::from(access_claims()).to_string())
     }
 }
 
 /// A key endpoint that counts its requests, returns configured responses, and can be made to hang.
 #[derive(Clone, Debug)]
-pub(super) struct KeyServer(Arc<KeyServerState>);
+pub(crate) struct KeyServer(Arc<KeyServerState>);
 
 #[derive(Debug)]
 struct KeyServerState {
@@ -183,20 +183,20 @@ struct KeyServerState {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum KeyResponse {
+pub(crate) enum KeyResponse {
     Body(u16, Bytes),
     Down,
     Panic,
 }
 
 impl KeyResponse {
-    pub(super) fn keys(keys: impl Into<Vec<Value>>) -> Self {
+    pub(crate) fn keys(keys: impl Into<Vec<Value>>) -> Self {
         Self::Body(200, json!({"keys": keys.into()}).to_string().into())
     }
 }
 
 impl KeyServer {
-    pub(super) fn new(response: KeyResponse) -> Self {
+    pub(crate) fn new(response: KeyResponse) -> Self {
         let (is_open, _) = watch::channel(true);
         Self(Arc::new(KeyServerState {
             response: Mutex::new(response),
@@ -206,30 +206,30 @@ impl KeyServer {
     }
 
     /// A server with the first RSA key, as `k1`.
-    pub(super) fn serving_k1() -> Self {
+    pub(crate) fn serving_k1() -> Self {
         Self::new(KeyResponse::keys([TestKey::rsa(0).jwk("k1")]))
     }
 
     /// Sets the response from now on, also for requests that hang.
-    pub(super) fn response(&self, response: KeyResponse) {
+    pub(crate) fn response(&self, response: KeyResponse) {
         *self.0.response.lock().unwrap() = response;
     }
 
     /// Makes requests wait until [`resume`](Self::resume).
-    pub(super) fn hang(&self) {
+    pub(crate) fn hang(&self) {
         self.0.is_open.send_replace(false);
     }
 
-    pub(super) fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.0.is_open.send_replace(true);
     }
 
     /// The URLs requested so far.
-    pub(super) fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.0.requests.lock().unwrap().clone()
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.requests.lock().unwrap().len()
     }
 }
@@ -256,14 +256,14 @@ impl HttpClient for KeyServer {
 }
 
 /// Runs the other tasks of a single-threaded runtime until they wait.
-pub(super) async fn settle() {
+pub(crate) async fn settle() {
     for _ in 0..32 {
         tokio::task::yield_now().await;
     }
 }
 
 /// The output of a future that does not wait.
-pub(super) fn at_once<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn at_once<T>(future: impl Future<Output = T>) -> T {
     use futures::FutureExt as _;
     future.now_or_never().expect("it waits")
 }

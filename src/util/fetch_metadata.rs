@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Uri, header};
+use http::{Extensions, HeaderMap, Method, Request, Uri, header};
 use url::{Host, Url};
 
 /// Whether the host is a literal loopback name.
@@ -129,12 +129,22 @@ pub(crate) fn requested_target<'r, B>(
     base_path: Option<&str>,
     layer_path: Option<&str>,
 ) -> Option<Cow<'r, str>> {
-    if let Some(BrowserTarget(target)) = request.extensions().get() {
+    requested_target_of(request.uri(), request.extensions(), base_path, layer_path)
+}
+
+/// [`requested_target`] of the parts of a request.
+pub(crate) fn requested_target_of<'r>(
+    uri: &'r Uri,
+    extensions: &'r Extensions,
+    base_path: Option<&str>,
+    layer_path: Option<&str>,
+) -> Option<Cow<'r, str>> {
+    if let Some(BrowserTarget(target)) = extensions.get() {
         return Some(target.as_str().into());
     }
-    let (uri, removed) = match original_uri(request) {
+    let (uri, removed) = match original_uri(extensions) {
         Some(original) => (original, base_path.unwrap_or_default()),
-        None => (request.uri(), layer_path.or(base_path)?),
+        None => (uri, layer_path.or(base_path)?),
     };
     let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
     let rest = uri.path().strip_prefix(removed);
@@ -146,12 +156,12 @@ pub(crate) fn requested_target<'r, B>(
 
 /// The URI at the outermost axum router.
 #[cfg(feature = "axum")]
-fn original_uri<B>(request: &Request<B>) -> Option<&Uri> {
-    request.extensions().get::<axum::extract::OriginalUri>().map(|original| &original.0)
+fn original_uri(extensions: &Extensions) -> Option<&Uri> {
+    extensions.get::<axum::extract::OriginalUri>().map(|original| &original.0)
 }
 
 #[cfg(not(feature = "axum"))]
-fn original_uri<B>(_: &Request<B>) -> Option<&Uri> {
+fn original_uri(_: &Extensions) -> Option<&Uri> {
     None
 }
 

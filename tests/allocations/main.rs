@@ -10,6 +10,7 @@ use axum::routing::get;
 use http::{HeaderValue, Request, header};
 use tokio::runtime::{Builder, Runtime};
 use tower::{Service, ServiceExt as _};
+use tower_scalekit::dpop::Dpop;
 use tower_scalekit::{
     Bearer, IdpInitiatedRedirect, RequireAuth, RequireScope, RequireSession, RequireToken, Sandbox,
     SessionSecret, Sessions,
@@ -75,6 +76,9 @@ fn a_warm_request_costs_few_allocations() {
     let auth = RequireAuth::new(RequireSession::new(&sessions), guard.clone());
     let auth_session = allocations(&runtime, route().layer(auth.clone()), header::COOKIE, &cookie);
     let auth_token = allocations(&runtime, route().layer(auth), header::AUTHORIZATION, &bearer);
+    let dpop = Dpop::builder("https://api.example.com").build().unwrap();
+    let with_dpop = route().layer(guard.clone().dpop(&dpop));
+    let with_dpop = allocations(&runtime, with_dpop, header::AUTHORIZATION, &bearer);
     let checked = route().layer(guard.clone().reject_revoked(&sessions.revocations()));
     let checked = allocations(&runtime, checked, header::AUTHORIZATION, &bearer);
     let extracting = Router::new()
@@ -103,6 +107,7 @@ fn a_warm_request_costs_few_allocations() {
     assert_eq!(auth_session, session, "RequireAuth with a session");
     assert_eq!(auth_token, with_token, "RequireAuth with a token");
     assert_eq!(checked, with_token, "reject_revoked");
+    assert_eq!(with_dpop, with_token, "a bearer token where bound ones are accepted");
     // The labels of the metric, and nothing else.
     assert!(by_extractor - extracting <= 1, "Bearer: {by_extractor} against {extracting}");
     assert!(scoped - with_token <= 6, "RequireScope: {scoped} against {with_token}");

@@ -22,6 +22,7 @@ const ORDER: &[&[&str]] = &[
     &["scalekit"],
     &["sandbox"],
     &["middleware"],
+    &["dpop"],
     &["token"],
     &["revocation"],
     &["http_client", "shared_store"],

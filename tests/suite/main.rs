@@ -11,6 +11,7 @@ mod deprovisioning;
 mod diagnoses;
 mod directory_users;
 mod documentation;
+mod dpop;
 mod exchanged_tokens;
 mod first_contact;
 mod forward_auth;

@@ -5,6 +5,7 @@ use http::{Response, StatusCode};
 use serde_json::json;
 
 use crate::sandbox::environment::Environment;
+use crate::sandbox::oauth::dpop;
 use crate::sandbox::respond;
 use crate::sandbox::state::authorization::SCOPES;
 use crate::sandbox::state::clients::{AUTH_METHODS, GRANT_TYPES};
@@ -28,9 +29,9 @@ pub(crate) fn document(environment: &Environment, id: &str) -> Response<Bytes> {
         "response_types_supported": ["code"],
         "grant_types_supported": GRANT_TYPES,
         "code_challenge_methods_supported": ["S256"],
+        "dpop_signing_alg_values_supported": dpop::ALGORITHMS,
         "token_endpoint_auth_methods_supported": AUTH_METHODS,
         "authorization_response_iss_parameter_supported": true,
-        // The sandbox fetches none.
         "client_id_metadata_document_supported": has_documents,
     });
     respond::json(StatusCode::OK, &document)

@@ -114,6 +114,7 @@ fn parse(
     Ok(AuthorizationRequest {
         reply,
         code_challenge,
+        dpop_key: text("dpop_jkt"),
         nonce: text("nonce"),
         login_hint: text("login_hint"),
         organization_id: selection.organization_id,

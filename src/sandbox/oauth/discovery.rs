@@ -5,6 +5,7 @@ use http::{Response, StatusCode};
 use serde_json::json;
 
 use crate::sandbox::environment::Environment;
+use crate::sandbox::oauth::dpop;
 use crate::sandbox::respond;
 use crate::sandbox::state::authorization::SCOPES;
 
@@ -24,6 +25,7 @@ pub(crate) fn openid_configuration(environment: &Environment) -> Response<Bytes>
         "id_token_signing_alg_values_supported": ["RS256"],
         "token_endpoint_auth_methods_supported": ["client_secret_post", "client_secret_basic"],
         "code_challenge_methods_supported": ["S256"],
+        "dpop_signing_alg_values_supported": dpop::ALGORITHMS,
         "prompt_values_supported": ["none", "login", "create", "select_account"],
         "claims_supported": [
             "iss", "aud", "azp", "sub", "oid", "exp", "iat", "at_hash", "c_hash", "nonce", "amr",

@@ -3,5 +3,6 @@
 pub(crate) mod authorize;
 pub(crate) mod client_auth;
 pub(crate) mod discovery;
+pub(crate) mod dpop;
 pub(crate) mod logout;
 pub(crate) mod token_endpoint;

@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 use url::form_urlencoded;
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::oauth::client_auth;
+use crate::sandbox::oauth::{client_auth, dpop};
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::respond;
 use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::{AtResource, OAuthClient};
-use crate::sandbox::state::grants::{GrantError, Redeemed};
+use crate::sandbox::state::grants::{GrantError, ProvenKey, Redeemed};
 use crate::sandbox::state::machines::MachineClient;
 use crate::sandbox::state::token_faults::{TokenDraft, TokenKind};
 use crate::sandbox::tokens::{Binding, M2M_TOKEN_LIFETIME, Mint, Subject};
@@ -45,12 +45,24 @@ fn response(
     let indicated = client
         .indicates_resource(&form)
         .map_err(|reason| TokenEndpointError::new("invalid_target", reason))?;
+    let key = dpop::proven_key(environment, request)
+        .map_err(|reason| TokenEndpointError::new("invalid_dpop_proof", reason))?;
+    let registered = client.at.as_ref().map(|at| &at.client);
+    if key.is_none() && registered.is_some_and(|registered| registered.metadata.is_bound) {
+        let reason = "the client registered for tokens that are bound to a key; DPoP is missing";
+        return Err(TokenEndpointError::new("invalid_dpop_proof", reason));
+    }
+    let is_public = registered.is_some_and(|registered| registered.secret.is_none());
+    let proven = ProvenKey { key: key.as_deref(), binds_grant: is_public };
     match form.get("grant_type") {
-        Some("client_credentials") => match (&client.at, &client.machine) {
-            (Some(at), _) => machine_token(environment, &form, at, indicated),
-            (None, Some(machine)) => Ok(organization_machine_token(environment, &form, machine)),
-            (None, None) => Ok(client_credentials(environment, &form)),
-        },
+        Some("client_credentials") => {
+            let (mint, draft, lifetime, scopes) = match (&client.at, &client.machine) {
+                (Some(at), _) => machine_token(environment, &form, at, indicated)?,
+                (None, Some(machine)) => organization_machine_token(environment, &form, machine),
+                (None, None) => client_credentials(environment, &form),
+            };
+            Ok(machine_response(&mint, draft, lifetime, &scopes, proven.key))
+        }
         Some("authorization_code" | "refresh_token") if client.machine.is_some() => {
             let reason = "a machine client has no users";
             Err(TokenEndpointError::new("unauthorized_client", reason))
@@ -61,8 +73,10 @@ fn response(
             let reason = "the client has a token endpoint at its resource";
             Err(TokenEndpointError::new("unauthorized_client", reason))
         }
-        Some("authorization_code") => authorization_code(environment, &form, &client, indicated),
-        Some("refresh_token") => refresh_token(environment, &form, &client, indicated),
+        Some("authorization_code") => {
+            authorization_code(environment, &form, &client, indicated, &proven)
+        }
+        Some("refresh_token") => refresh_token(environment, &form, &client, indicated, &proven),
         Some(_) => Err(TokenEndpointError::new("unsupported_grant_type", "grant_type is unknown")),
         None => Err(TokenEndpointError::invalid_request("grant_type is missing")),
     }
@@ -135,6 +149,7 @@ fn authorization_code(
     form: &Parameters,
     client: &OAuthClient,
     indicated: bool,
+    proven: &ProvenKey<'_>,
 ) -> Result<Value, TokenEndpointError> {
     let code = form.get("code").ok_or(TokenEndpointError::invalid_request("code is missing"))?;
     let redirect_uri = form
@@ -144,10 +159,11 @@ fn authorization_code(
     let now = environment.now();
     let issue = {
         let mut state = environment.lock();
-        let redeemed = state.grants.redeem(code, &client.holder(), redirect_uri, verifier, now)?;
+        let holder = client.holder();
+        let redeemed = state.grants.redeem(code, &holder, redirect_uri, verifier, proven, now)?;
         Issue::new(environment, &state, client, redeemed, indicated)?
     };
-    Ok(issue.response(Some(code)))
+    Ok(issue.response(Some(code), proven.key))
 }
 
 fn refresh_token(
@@ -155,6 +171,7 @@ fn refresh_token(
     form: &Parameters,
     client: &OAuthClient,
     indicated: bool,
+    proven: &ProvenKey<'_>,
 ) -> Result<Value, TokenEndpointError> {
     let token = form
         .get("refresh_token")
@@ -163,11 +180,12 @@ fn refresh_token(
     let issue = {
         let mut state = environment.lock();
         let holder = client.holder();
-        let redeemed = state.grants.refresh(token, &holder, form.get("scope"), grace, now)?;
+        let scope = form.get("scope");
+        let redeemed = state.grants.refresh(token, &holder, scope, proven, grace, now)?;
         state.touch_session(&redeemed.grant.session_id, now);
         Issue::new(environment, &state, client, redeemed, indicated)?
     };
-    Ok(issue.response(None))
+    Ok(issue.response(None, proven.key))
 }
 
 /// The authorized tokens, before they are issued.
@@ -208,17 +226,19 @@ impl<'e> Issue<'e> {
         })
     }
 
-    fn response(&self, code: Option<&str>) -> Value {
+    /// The response to a code or a refresh token, with an access token that is bound to this key.
+    fn response(&self, code: Option<&str>, key: Option<&str>) -> Value {
         let Self { mint, subject, binding, redeemed } = self;
-        let draft = match binding {
+        let mut draft = match binding {
             None => mint.access_token(subject),
             Some(binding) => mint.resource_token(subject, binding),
         };
+        let token_type = bind(&mut draft, key);
         let access_token = mint.issue(TokenKind::AccessToken, draft);
         let mut body = Map::new();
         body.insert("access_token".to_owned(), access_token.as_str().into());
         body.insert("expires_in".to_owned(), mint.access_token_lifetime().into());
-        body.insert("token_type".to_owned(), "Bearer".into());
+        body.insert("token_type".to_owned(), token_type.into());
         if binding.is_some() {
             body.insert("scope".to_owned(), subject.scopes.join(" ").into());
         } else if subject.has_scope("openid") {
@@ -232,19 +252,32 @@ impl<'e> Issue<'e> {
     }
 }
 
-fn client_credentials(environment: &Environment, form: &Parameters) -> Value {
+/// Binds a token to a key, if there is one. Returns the token's type.
+fn bind(draft: &mut TokenDraft, key: Option<&str>) -> &'static str {
+    let Some(key) = key else { return "Bearer" };
+    draft.claims.insert("cnf".to_owned(), json!({ "jkt": key }));
+    "DPoP"
+}
+
+/// A token of the client-credentials grant before it is issued: with its lifetime and scopes.
+type MachineToken<'e, 'f> = (Mint<'e>, TokenDraft, i64, Vec<&'f str>);
+
+fn client_credentials<'e, 'f>(
+    environment: &'e Environment,
+    form: &'f Parameters,
+) -> MachineToken<'e, 'f> {
     let mint = Mint::new(environment, &environment.lock());
     let scopes: Vec<_> = form.get("scope").unwrap_or("openid").split_ascii_whitespace().collect();
     let draft = mint.m2m_token(&environment.client_id, &scopes);
-    machine_response(&mint, draft, M2M_TOKEN_LIFETIME, &scopes)
+    (mint, draft, M2M_TOKEN_LIFETIME, scopes)
 }
 
 /// The client-credentials grant of a machine of an organization: the scopes that it has and asks for.
-fn organization_machine_token(
-    environment: &Environment,
-    form: &Parameters,
-    machine: &MachineClient,
-) -> Value {
+fn organization_machine_token<'e, 'f>(
+    environment: &'e Environment,
+    form: &'f Parameters,
+    machine: &'f MachineClient,
+) -> MachineToken<'e, 'f> {
     let asked: Option<Vec<_>> =
         form.get("scope").map(|scope| scope.split_ascii_whitespace().collect());
     let is_granted = |own: &&str| asked.as_ref().is_none_or(|asked| asked.contains(own));
@@ -255,36 +288,44 @@ fn organization_machine_token(
     if !machine.audience.is_empty() {
         draft.claims.insert("aud".to_owned(), json!(machine.audience));
     }
-    machine_response(&mint, draft, M2M_TOKEN_LIFETIME, &scopes)
+    (mint, draft, M2M_TOKEN_LIFETIME, scopes)
 }
 
 /// The client-credentials grant of a resource: tokens for a machine, without a user.
-fn machine_token(
-    environment: &Environment,
-    form: &Parameters,
-    at: &AtResource,
+fn machine_token<'e, 'f>(
+    environment: &'e Environment,
+    form: &'f Parameters,
+    at: &'f AtResource,
     indicated: bool,
-) -> Result<Value, TokenEndpointError> {
+) -> Result<MachineToken<'e, 'f>, TokenEndpointError> {
     if !at.client.may_use("client_credentials") {
         let reason = "the client did not register the grant type client_credentials";
         return Err(TokenEndpointError::new("unauthorized_client", reason));
     }
     let by_default = at.default_scope();
-    let asked = form.get("scope").unwrap_or(&by_default).split_ascii_whitespace();
-    let scopes: Vec<_> =
-        asked.filter(|asked| at.resource.scopes.iter().any(|own| own == asked)).collect();
+    let asked: Vec<_> = form.get("scope").unwrap_or(&by_default).split_ascii_whitespace().collect();
+    let own = at.resource.scopes.iter().map(String::as_str);
+    let scopes: Vec<_> = own.filter(|own| asked.contains(own)).collect();
     let (mint, binding) = {
         let state = environment.lock();
         (Mint::new(environment, &state), state.binding(&at.resource.id, &at.client.id, indicated))
     };
     let draft = mint.resource_machine_token(&scopes, &binding);
-    Ok(machine_response(&mint, draft, mint.access_token_lifetime(), &scopes))
+    let lifetime = mint.access_token_lifetime();
+    Ok((mint, draft, lifetime, scopes))
 }
 
-fn machine_response(mint: &Mint<'_>, draft: TokenDraft, lifetime: i64, scopes: &[&str]) -> Value {
+fn machine_response(
+    mint: &Mint<'_>,
+    mut draft: TokenDraft,
+    lifetime: i64,
+    scopes: &[&str],
+    key: Option<&str>,
+) -> Value {
+    let token_type = bind(&mut draft, key);
     json!({
         "access_token": mint.issue(TokenKind::AccessToken, draft),
-        "token_type": "Bearer",
+        "token_type": token_type,
         "expires_in": lifetime,
         "scope": scopes.join(" "),
     })
@@ -293,6 +334,7 @@ fn machine_response(mint: &Mint<'_>, draft: TokenDraft, lifetime: i64, scopes: &
 impl From<GrantError> for TokenEndpointError {
     fn from(error: GrantError) -> Self {
         match error {
+            GrantError::KeyNotProven(description) => Self::new("invalid_dpop_proof", description),
             GrantError::InvalidGrant(description) => Self::invalid_grant(description),
             GrantError::InvalidScope(description) => Self::new("invalid_scope", description),
         }

@@ -15,6 +15,8 @@ pub(crate) struct AuthorizationRequest {
     pub(crate) client: OAuthClient,
     pub(crate) reply: Reply,
     pub(crate) code_challenge: Option<String>,
+    /// The key that the client is going to prove when it exchanges the code (RFC 9449, section 10).
+    pub(crate) dpop_key: Option<String>,
     pub(crate) nonce: Option<String>,
     pub(crate) login_hint: Option<String>,
     /// The organization whose users may sign in.

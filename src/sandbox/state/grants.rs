@@ -46,6 +46,7 @@ impl Grants {
         holder: &Holder,
         redirect_uri: &str,
         code_verifier: Option<&str>,
+        proven: &ProvenKey<'_>,
         now: OffsetDateTime,
     ) -> Result<Redeemed, GrantError> {
         let known = self
@@ -85,8 +86,14 @@ impl Grants {
                 }
             }
         }
+        if let Some(expected) = &known.request.dpop_key
+            && proven.key != Some(expected)
+        {
+            return Err(GrantError::KeyNotProven("the proof is not of the key in dpop_jkt"));
+        }
         let grant_id = new_id("grant");
-        let grant = known.grant.clone();
+        let mut grant = known.grant.clone();
+        grant.bound_to = proven.key.filter(|_| proven.binds_grant).map(str::to_owned);
         known.grant_id = Some(grant_id.clone());
         let nonce = known.request.nonce.clone();
         self.grants.insert(grant_id.clone(), grant.clone());
@@ -102,6 +109,7 @@ impl Grants {
         token: &str,
         holder: &Holder,
         scope: Option<&str>,
+        proven: &ProvenKey<'_>,
         grace: Duration,
         now: OffsetDateTime,
     ) -> Result<Redeemed, GrantError> {
@@ -115,6 +123,12 @@ impl Grants {
             .ok_or_else(unknown)?;
         if grant.revoked {
             return Err(GrantError::InvalidGrant("the refresh token was revoked"));
+        }
+        if let Some(key) = &grant.bound_to
+            && proven.key != Some(key)
+        {
+            let reason = "the refresh token is bound to the key of another proof";
+            return Err(GrantError::KeyNotProven(reason));
         }
         let mut redeemed = grant.clone();
         if let Some(scope) = scope {
@@ -169,6 +183,16 @@ pub(crate) struct Grant {
     may_refresh: bool,
     newest_refresh_token: String,
     revoked: bool,
+    /// The key of a public client that each refresh must prove (RFC 9449, section 5).
+    bound_to: Option<String>,
+}
+
+/// The key whose possession a token request proves.
+pub(crate) struct ProvenKey<'k> {
+    /// Its thumbprint.
+    pub(crate) key: Option<&'k str>,
+    /// Whether the client has no other credentials, so that its refresh tokens are bound to the key.
+    pub(crate) binds_grant: bool,
 }
 
 impl Grant {
@@ -182,6 +206,7 @@ impl Grant {
             may_refresh: request.may_refresh(),
             newest_refresh_token: String::new(),
             revoked: false,
+            bound_to: None,
         }
     }
 }
@@ -189,6 +214,7 @@ impl Grant {
 /// Why a code or refresh token is rejected.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum GrantError {
+    KeyNotProven(&'static str),
     InvalidGrant(&'static str),
     InvalidScope(&'static str),
 }

@@ -67,6 +67,8 @@ pub(crate) struct State {
     pub(crate) connected_accounts: SandboxConnectedAccounts,
     pub(crate) keys: KeyRing,
     pub(crate) grants: Grants,
+    /// Proofs of possession, with the second until which they are known.
+    pub(crate) used_proofs: HashMap<String, i64>,
     pub(crate) endpoint_faults: EndpointFaults,
     pub(crate) token_edits: TokenEdits,
     pub(crate) sessions: Sessions,
@@ -95,6 +97,7 @@ impl State {
             grants: Grants::default(),
             endpoint_faults: EndpointFaults::default(),
             token_edits: TokenEdits::default(),
+            used_proofs: HashMap::new(),
             sessions: Sessions::default(),
             transactions: HashMap::new(),
         };

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::token_faults::{Edit, TokenDraft, TokenFault, TokenKind};
 use crate::sandbox::state::users::NewUser;
+use crate::sandbox::tokens::dpop::DpopKey;
 use crate::sandbox::tokens::signing::signed;
 use crate::sandbox::tokens::{Binding, Mint, Subject};
 
@@ -101,6 +102,12 @@ impl Tokens<'_> {
     pub fn resource_machine_token(&self, resource_id: &str, scopes: &[&str]) -> String {
         let mint = Mint::new(self.environment, &self.environment.lock());
         mint.sign(&mint.resource_machine_token(scopes, &self.fresh_binding(resource_id)))
+    }
+
+    /// A new key of a client that requests tokens which are bound to it.
+    #[must_use]
+    pub fn dpop_key(&self) -> DpopKey {
+        DpopKey::generate(self.environment)
     }
 
     /// Adds a fault to every token of a kind that the token endpoint issues from now on, until

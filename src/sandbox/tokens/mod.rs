@@ -1,6 +1,7 @@
 //! The claims of tokens.
 
 pub(crate) mod control;
+pub(crate) mod dpop;
 pub(crate) mod keys;
 pub(crate) mod signing;
 

@@ -31,7 +31,10 @@ pub(crate) fn signed(header: &Value, claims: &Value, key: &SigningKey) -> String
     format!("{input}.{signature}")
 }
 
-fn signing_input(header: &impl serde::Serialize, claims: &impl serde::Serialize) -> String {
+pub(crate) fn signing_input(
+    header: &impl serde::Serialize,
+    claims: &impl serde::Serialize,
+) -> String {
     // Maps with string keys can always be serialized.
     let part = |json: Result<Vec<u8>, _>| URL_SAFE_NO_PAD.encode(json.unwrap_or_default());
     let (header, claims) = (serde_json::to_vec(header), serde_json::to_vec(claims));

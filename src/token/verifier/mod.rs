@@ -15,8 +15,8 @@ pub(crate) use super::remote_keys::TokenCheck;
 use super::remote_keys::VerifiedJws;
 use super::verifying_key::VerifyingKey;
 use super::{
-    Algorithm, Claims, DEFAULT_ALGORITHM, ORGANIZATION_CLAIMS, Principal, RemoteKeys, TokenError,
-    TokenSource,
+    Algorithm, Claims, Confirmation, DEFAULT_ALGORITHM, ORGANIZATION_CLAIMS, Principal, RemoteKeys,
+    TokenError, TokenSource,
 };
 use crate::clock::{Clock, UnixMillis};
 use crate::error::{ConfigError, ConfigProblem, Problems};
@@ -66,9 +66,10 @@ impl TokenVerifier {
         TokenVerifierBuilder::new(issuer.into(), keys, Clock::system())
     }
 
-    /// Verifies a token; fetches keys if that may help.
+    /// Verifies a bearer token; fetches keys if that may help.
     ///
     /// # Errors
+    /// [`TokenError::SenderConstrained`] if the token is bound to a key,
     /// [`TokenError::KeysUnavailable`] if the keys are unavailable, any other error if the token is
     /// invalid.
     #[doc(alias(
@@ -80,9 +81,14 @@ impl TokenVerifier {
         "get_access_token_claims"
     ))]
     pub async fn verify(&self, token: &str) -> Result<Principal, TokenError> {
-        self.verify_bytes(token.as_bytes()).await
+        let principal = self.verify_bytes(token.as_bytes()).await?;
+        match principal.confirmation() {
+            Confirmation::None => Ok(principal),
+            _ => Err(TokenError::SenderConstrained.failed("cnf", "a bearer token", "a bound one")),
+        }
     }
 
+    /// Also accepts a token that is bound to a key: see [`Principal::confirmation`].
     pub(crate) async fn verify_bytes(&self, token: &[u8]) -> Result<Principal, TokenError> {
         match self.verify_now(token) {
             TokenCheck::Done(result) => result,
@@ -124,7 +130,8 @@ impl TokenVerifier {
         &self.0.expectations.resources
     }
 
-    /// Verifies a token with the current keys. A cached token takes one lookup.
+    /// Verifies a token with the current keys. A cached token takes one lookup. A token that is bound
+    /// to a key is accepted, too: see [`Principal::confirmation`].
     pub(crate) fn verify_now(&self, token: &[u8]) -> TokenCheck<Principal> {
         if let Some(principal) = self.remembered(token) {
             telemetry::cached_token_verified();
@@ -149,8 +156,8 @@ impl TokenVerifier {
         self.accept(token, self.0.keys.verify_after_fetch(token, fetched))
     }
 
-    pub(crate) fn now(&self) -> OffsetDateTime {
-        self.0.clock.now()
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.clock
     }
 
     fn remembered(&self, token: &[u8]) -> Option<Principal> {

@@ -1,6 +1,7 @@
 //! MCP resources: their authorization server, from the client's side.
 
 mod consent;
+mod dpop;
 mod tokens;
 
 use serde_json::json;
@@ -140,6 +141,7 @@ async fn the_metadata_is_at_every_url_clients_try() {
         "response_types_supported": ["code"],
         "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
         "code_challenge_methods_supported": ["S256"],
+        "dpop_signing_alg_values_supported": ["ES256"],
         "token_endpoint_auth_methods_supported":
             ["none", "client_secret_post", "client_secret_basic"],
         // Until a document is added.

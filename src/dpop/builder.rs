@@ -1,0 +1,152 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::nonces::Nonces;
+use super::replays::Replays;
+use super::urls::PublicUrl;
+use super::{Dpop, Inner};
+use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::session_secret::SessionSecret;
+use crate::shared_store::{SharedStore, StoreScope, TimedStore};
+use crate::token::Algorithm;
+
+const MAX_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// More would be gigabytes of used proofs.
+const MAX_CAPACITY: usize = 50_000_000;
+
+/// Builds a [`Dpop`].
+#[must_use]
+pub struct DpopBuilder {
+    urls: Vec<String>,
+    algorithms: Vec<Algorithm>,
+    is_required: bool,
+    window: Duration,
+    nonces: Option<Nonces>,
+    replay_capacity: usize,
+    store: Option<TimedStore>,
+}
+
+impl DpopBuilder {
+    pub(super) fn new(public_url: String) -> Self {
+        Self {
+            urls: vec![public_url],
+            algorithms: vec![Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA],
+            is_required: false,
+            window: Duration::from_secs(60),
+            nonces: None,
+            replay_capacity: 1_000_000,
+            store: None,
+        }
+    }
+
+    /// Accepts proofs for another public URL of this app, such as a second host name.
+    pub fn additional_url(mut self, public_url: impl Into<String>) -> Self {
+        self.urls.push(public_url.into());
+        self
+    }
+
+    /// Sets the accepted signature algorithms of proofs. Default: ES256, ES384 and EdDSA. Clients learn
+    /// them from challenges and from the metadata of a resource. RSA keys of a client have up to 8192
+    /// bits: verifying with one takes several times as long.
+    pub fn algorithms(mut self, algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        self.algorithms = algorithms.into_iter().collect();
+        self
+    }
+
+    /// Rejects bearer tokens. Default: tokens that are not bound to a key are accepted as bearer tokens.
+    pub fn required(mut self) -> Self {
+        self.is_required = true;
+        self
+    }
+
+    /// Sets how far `iat` of a proof may be from this server's clock, in either direction. Default:
+    /// 60 s, at most 5 minutes.
+    pub fn window(mut self, window: Duration) -> Self {
+        self.window = window;
+        self
+    }
+
+    /// Requires a nonce of this server in each proof (RFC 9449, section 9), so that proofs cannot be
+    /// made in advance. Default: not required.
+    ///
+    /// A request without a current one gets 401 `use_dpop_nonce` with the header `DPoP-Nonce`, and
+    /// clients repeat it. Nonces are derived from the secret and the time, so all replicas with one
+    /// secret accept them, for 150 to 300 seconds. A response to an older nonce has the next one.
+    pub fn require_nonce(mut self, secret: &SessionSecret) -> Self {
+        self.nonces = Some(Nonces::new(secret));
+        self
+    }
+
+    /// Sets how many used proofs are remembered in this process. Default: a million, at about 50 bytes
+    /// each; at most 50 million.
+    ///
+    /// A proof is remembered for two to four times the [window](Self::window). Only proofs of valid
+    /// tokens are, and those of one subject are at most a quarter of them, so that a client cannot
+    /// exclude the others. Beyond that, requests get 503 until older proofs are forgotten.
+    pub fn replay_capacity(mut self, proofs: usize) -> Self {
+        self.replay_capacity = proofs;
+        self
+    }
+
+    /// Sets the store that all replicas of this app share. Each request with a proof writes to it once.
+    /// Default: a replica accepts a proof that another one has accepted before, within the window.
+    ///
+    /// While the store is unavailable or full, these requests get 503.
+    pub fn shared_store(mut self, store: impl SharedStore) -> Self {
+        self.store = Some(TimedStore::new(store));
+        self
+    }
+
+    /// Validates the settings.
+    ///
+    /// # Errors
+    /// Returned when settings are invalid. Lists all of them.
+    pub fn build(self) -> Result<Dpop, ConfigError> {
+        let mut problems = Problems::default();
+        let urls: Vec<_> =
+            self.urls.iter().filter_map(|url| problems.collect(PublicUrl::parse(url))).collect();
+        if self.algorithms.is_empty() {
+            problems.push(ConfigProblem::invalid("algorithms", "set one or more"));
+        }
+        if self.window.is_zero() || self.window > MAX_WINDOW {
+            let reason = "must be longer than zero, and at most 5 minutes";
+            problems.push(ConfigProblem::invalid("window", reason));
+        }
+        if self.replay_capacity == 0 || self.replay_capacity > MAX_CAPACITY {
+            let reason = "must be between 1 and 50 million";
+            problems.push(ConfigProblem::invalid("replay_capacity", reason));
+        }
+        let names: Vec<_> = self.algorithms.iter().map(|algorithm| algorithm.name()).collect();
+        let scope =
+            StoreScope::new(["dpop"].into_iter().chain(self.urls.iter().map(String::as_str)));
+        let inner = Inner {
+            urls,
+            algorithm_names: Arc::from(names.join(" ")),
+            algorithms: self.algorithms,
+            is_required: self.is_required,
+            window: time::Duration::try_from(self.window).unwrap_or(time::Duration::ZERO),
+            nonces: self.nonces,
+            // From the earliest `iat` that is accepted to the latest time at which it is.
+            replays: Replays::new(
+                self.replay_capacity,
+                self.window.saturating_mul(2),
+                self.store.map(|store| (store, scope)),
+            ),
+        };
+        problems.finish(Some(Dpop(Arc::new(inner))))
+    }
+}
+
+impl std::fmt::Debug for DpopBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DpopBuilder")
+            .field("urls", &self.urls)
+            .field("algorithms", &self.algorithms)
+            .field("is_required", &self.is_required)
+            .field("window", &self.window)
+            .field("requires_nonce", &self.nonces.is_some())
+            .field("replay_capacity", &self.replay_capacity)
+            .field("shares_replays", &self.store.is_some())
+            .finish()
+    }
+}

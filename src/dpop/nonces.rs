@@ -1,0 +1,86 @@
+//! Nonces of this server (RFC 9449, section 9): derived from the time with a key, so that nothing is
+//! stored, and all replicas with the key accept them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use time::OffsetDateTime;
+
+use crate::session_secret::SessionSecret;
+
+/// How long a nonce is the current one. The one before is accepted too, and the next one, of a replica
+/// whose clock is ahead.
+const PERIOD_SECONDS: i64 = 150;
+
+pub(super) struct Nonces(Key);
+
+impl Nonces {
+    pub(super) fn new(secret: &SessionSecret) -> Self {
+        // The secret has other purposes, too.
+        let key = sign(&Key::new(HMAC_SHA256, secret.bytes()), b"tower-scalekit dpop nonce");
+        Self(Key::new(HMAC_SHA256, key.as_ref()))
+    }
+
+    /// Accepts a nonce, and returns the next one if it is about to expire. Otherwise the error is the
+    /// current one.
+    pub(super) fn check(
+        &self,
+        nonce: Option<&str>,
+        now: OffsetDateTime,
+    ) -> Result<Option<Arc<str>>, Arc<str>> {
+        let period = now.unix_timestamp().div_euclid(PERIOD_SECONDS);
+        let current = self.of(period);
+        let is = |expected: &str| {
+            let found = nonce.unwrap_or_default();
+            verify_slices_are_equal(found.as_bytes(), expected.as_bytes()).is_ok()
+        };
+        if is(&current) || is(&self.of(period.saturating_add(1))) {
+            return Ok(None);
+        }
+        let is_expiring = is(&self.of(period.saturating_sub(1)));
+        if is_expiring { Ok(Some(current.into())) } else { Err(current.into()) }
+    }
+
+    fn of(&self, period: i64) -> String {
+        let tag = sign(&self.0, &period.to_be_bytes());
+        URL_SAFE_NO_PAD.encode(tag.as_ref().first_chunk::<16>().unwrap_or(&[0; 16]))
+    }
+}
+
+impl fmt::Debug for Nonces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Nonces([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nonce_is_accepted_for_two_periods_by_all_with_the_secret() {
+        let secret = SessionSecret::generate().unwrap();
+        let (one, two) = (Nonces::new(&secret), Nonces::new(&secret));
+        let at = |seconds| OffsetDateTime::UNIX_EPOCH + time::Duration::seconds(seconds);
+        let nonce = one.check(None, at(PERIOD_SECONDS)).unwrap_err();
+        let check = |seconds| two.check(Some(&nonce), at(seconds));
+        assert_eq!(check(PERIOD_SECONDS), Ok(None));
+        assert_eq!(check(2 * PERIOD_SECONDS - 1), Ok(None));
+        // Of a replica whose clock is ahead.
+        assert_eq!(check(0), Ok(None));
+        let next = check(2 * PERIOD_SECONDS).unwrap().unwrap();
+        assert_ne!(next, nonce);
+        assert_eq!(check(3 * PERIOD_SECONDS).unwrap_err().len(), 22);
+        assert!(check(-1).is_err());
+
+        let stranger = Nonces::new(&SessionSecret::generate().unwrap());
+        assert!(stranger.check(Some(&nonce), at(PERIOD_SECONDS)).is_err());
+        for nonce in ["", "x"] {
+            assert!(one.check(Some(nonce), at(PERIOD_SECONDS)).is_err(), "{nonce}");
+        }
+    }
+}

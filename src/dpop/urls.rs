@@ -1,0 +1,161 @@
+//! The URL that a proof is for (RFC 9449, section 4.3, check 9).
+
+use http::{Extensions, Uri};
+use url::Url;
+
+use crate::error::{ConfigError, ConfigProblem};
+use crate::util::fetch_metadata::{check_address, requested_target_of};
+
+/// A public URL of the app, below which its routes are.
+#[derive(Debug)]
+pub(super) struct PublicUrl {
+    origin: String,
+    /// What a proxy may have removed from the path; without a slash at the end.
+    base_path: String,
+}
+
+impl PublicUrl {
+    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
+        let invalid = |reason: String| ConfigProblem::invalid("public URL", reason);
+        let url = Url::parse(text).map_err(|error| invalid(format!("not a URL: {error}")))?;
+        check_address(&url).map_err(|reason| invalid(reason.to_owned()))?;
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(invalid("must not have a query or fragment".to_owned()).into());
+        }
+        let base_path = url.path().trim_end_matches('/').to_owned();
+        Ok(Self { origin: url.origin().ascii_serialization(), base_path })
+    }
+
+    pub(super) fn has_origin_of(&self, url: &Url) -> bool {
+        url.origin().ascii_serialization() == self.origin
+    }
+
+    /// Whether `htu` is the URL of this request here, without query and fragment.
+    pub(super) fn is_of(&self, htu: &str, uri: &Uri, extensions: &Extensions) -> bool {
+        let Some(target) = requested_target_of(uri, extensions, Some(&self.base_path), None) else {
+            return false;
+        };
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        let is_exact = htu.strip_prefix(self.origin.as_str()) == Some(path);
+        is_exact
+            || normalized(htu).is_some_and(|htu| {
+                normalized(&[self.origin.as_str(), path].concat()).as_ref() == Some(&htu)
+            })
+    }
+}
+
+/// The URL without query and fragment, normalized by its syntax and scheme (RFC 3986, sections 6.2.2
+/// and 6.2.3): names in lower case, no default port, no dot segments, at least `/` as the path, and
+/// only reserved characters encoded, in upper case.
+fn normalized(text: &str) -> Option<String> {
+    // The parser would remove or replace these.
+    if text.bytes().any(|byte| byte <= b' ' || byte == b'\\' || byte >= 0x7f) {
+        return None;
+    }
+    let url = Url::parse(text).ok()?;
+    if !matches!(url.scheme(), "http" | "https")
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        return None;
+    }
+    Some(url.origin().ascii_serialization() + &decode_unreserved(url.path()))
+}
+
+fn decode_unreserved(path: &str) -> String {
+    let mut parts = path.split('%');
+    let mut decoded = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let encoded = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match (encoded.map(char::from), part.get(2..)) {
+            (Some(byte), Some(rest)) if byte.is_ascii_alphanumeric() || "-._~".contains(byte) => {
+                decoded.push(byte);
+                decoded.push_str(rest);
+            }
+            (Some(_), Some(rest)) => {
+                decoded.push('%');
+                decoded.push_str(&part.get(..2).unwrap_or_default().to_ascii_uppercase());
+                decoded.push_str(rest);
+            }
+            _ => {
+                decoded.push('%');
+                decoded.push_str(part);
+            }
+        }
+    }
+    decoded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_of(public_url: &str, htu: &str, target: &str) -> bool {
+        let target: Uri = target.parse().unwrap();
+        PublicUrl::parse(public_url).unwrap().is_of(htu, &target, &Extensions::new())
+    }
+
+    #[test]
+    fn equivalent_urls_are_equal_without_query_and_fragment() {
+        let here = "https://api.test";
+        for (htu, target) in [
+            ("https://api.test/a/b", "/a/b"),
+            ("https://api.test/a/b", "/a/b?c=d"),
+            ("https://api.test/a/b?x=y#z", "/a/b?c=d"),
+            ("HTTPS://API.test:443/a/b", "/a/b"),
+            ("https://api.test/a/./x/../b", "/a/b"),
+            ("https://api.test/a/b", "/a/x/../b"),
+            ("https://api.test", "/"),
+            ("https://api.test/%7Ejane/%c3%a9", "/~jane/%C3%A9"),
+            ("https://api.test/~jane/%C3%A9", "/%7ejane/%c3%a9"),
+            ("https://api.test/a%zz", "/a%zz"),
+            ("https://api.test/a/b", "http://other.test/a/b"),
+        ] {
+            assert!(is_of(here, htu, target), "{htu} {target}");
+        }
+    }
+
+    #[test]
+    fn other_urls_are_not_equal() {
+        for htu in [
+            "",
+            "/a/b",
+            "http://api.test/a/b",
+            "https://api.test:8443/a/b",
+            "https://api.test.evil.test/a/b",
+            "https://evil.test/a/b",
+            "https://api.test/a/b/",
+            "https://api.test/a/B",
+            "https://api.test/a%2Fb",
+            "https://api.test/a\\b",
+            "https://api.test/a/\tb",
+            " https://api.test/a/b",
+            "https://api.test@evil.test/a/b",
+            "https://me@api.test/a/b",
+            "https://api.test/a/b%00",
+        ] {
+            assert!(!is_of("https://api.test", htu, "/a/b"), "{htu}");
+        }
+        assert!(!is_of("https://api.test", "https://api.test/a/b", "/a%2Fb"));
+    }
+
+    #[test]
+    fn a_path_that_a_proxy_removes_is_added() {
+        for target in ["/todos", "/app/todos"] {
+            assert!(
+                is_of("https://api.test/app/", "https://api.test/app/todos", target),
+                "{target}"
+            );
+            assert!(!is_of("https://api.test/app/", "https://api.test/todos", target), "{target}");
+        }
+    }
+
+    #[test]
+    fn public_urls_are_https_or_loopback() {
+        for url in ["", "api.test", "http://api.test", "https://api.test/?a", "https://a@api.test"]
+        {
+            assert!(PublicUrl::parse(url).is_err(), "{url}");
+        }
+        assert!(PublicUrl::parse("http://127.0.0.1:3000").is_ok());
+    }
+}

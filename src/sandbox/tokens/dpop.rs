@@ -1,0 +1,117 @@
+//! A client's key for tokens that are bound to it.
+
+use std::sync::Arc;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+
+use crate::sandbox::environment::Environment;
+use crate::sandbox::state::digest::sha256;
+use crate::sandbox::state::ids::{random_token, surely};
+use crate::sandbox::tokens::signing::signing_input;
+
+/// A client's key for DPoP (RFC 9449), on P-256. Returned by
+/// [`Tokens::dpop_key`](crate::sandbox::Tokens::dpop_key).
+///
+/// A request to the token endpoint with a proof in the header `DPoP` gets tokens that are bound to the
+/// key. [`confirmation`](Self::confirmation) binds a token without a login:
+///
+/// ```
+/// use serde_json::json;
+/// use tower_scalekit::sandbox::Sandbox;
+///
+/// let sandbox = Sandbox::new();
+/// let key = sandbox.tokens().dpop_key();
+/// let mut draft = sandbox.tokens().access_token_draft("jane@acme.test");
+/// draft.claims.insert("cnf".into(), key.confirmation());
+/// let token = sandbox.tokens().sign_draft(&draft);
+/// let url = "https://api.example.com/todos";
+/// let proof = key.proof("GET", url, Some(&token));
+/// let with_nonce = key.proof_with("GET", url, Some(&token), |_, claims| {
+///     claims.insert("nonce".into(), json!("the nonce of a DPoP-Nonce header"));
+/// });
+/// assert_ne!(proof, with_nonce);
+/// ```
+#[derive(Debug)]
+pub struct DpopKey {
+    environment: Arc<Environment>,
+    pair: EcdsaKeyPair,
+}
+
+impl DpopKey {
+    pub(crate) fn generate(environment: &Arc<Environment>) -> Self {
+        let pair = surely(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING));
+        Self { environment: Arc::clone(environment), pair }
+    }
+
+    /// The public key.
+    #[must_use]
+    pub fn public_jwk(&self) -> Value {
+        let (x, y) = self.coordinates();
+        json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y })
+    }
+
+    /// Its thumbprint (RFC 7638).
+    #[must_use]
+    pub fn thumbprint(&self) -> String {
+        let (x, y) = self.coordinates();
+        thumbprint(&x, &y)
+    }
+
+    /// The claim `cnf` of a token that is bound to the key.
+    #[must_use]
+    pub fn confirmation(&self) -> Value {
+        json!({ "jkt": self.thumbprint() })
+    }
+
+    /// A new proof for one request: its method, its URL, and its access token, if it has one.
+    #[must_use]
+    pub fn proof(&self, method: &str, url: &str, access_token: Option<&str>) -> String {
+        self.proof_with(method, url, access_token, |_, _| {})
+    }
+
+    /// The same, with a header and claims that are edited before they are signed.
+    #[must_use]
+    pub fn proof_with(
+        &self,
+        method: &str,
+        url: &str,
+        access_token: Option<&str>,
+        edit: impl FnOnce(&mut Map<String, Value>, &mut Map<String, Value>),
+    ) -> String {
+        let object = |members: Value| members.as_object().cloned().unwrap_or_default();
+        let mut header = object(json!({
+            "typ": "dpop+jwt", "alg": "ES256", "jwk": self.public_jwk(),
+        }));
+        let mut claims = object(json!({
+            "jti": random_token(),
+            "htm": method,
+            "htu": url,
+            "iat": self.environment.now().unix_timestamp(),
+        }));
+        if let Some(token) = access_token {
+            let hash = URL_SAFE_NO_PAD.encode(sha256(token.as_bytes()));
+            claims.insert("ath".to_owned(), hash.into());
+        }
+        edit(&mut header, &mut claims);
+        let input = signing_input(&header, &claims);
+        let signature = surely(self.pair.sign(&SystemRandom::new(), input.as_bytes()));
+        format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
+
+    fn coordinates(&self) -> (String, String) {
+        // An uncompressed point: the byte 4, and two coordinates of 32 bytes.
+        let point = self.pair.public_key().as_ref();
+        let (x, y) = point.get(1..).and_then(|both| both.split_at_checked(32)).unwrap_or_default();
+        (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y))
+    }
+}
+
+/// RFC 7638: the members of a key on P-256 in alphabetical order, without white space, hashed.
+pub(crate) fn thumbprint(x: &str, y: &str) -> String {
+    let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+    URL_SAFE_NO_PAD.encode(sha256(members.as_bytes()))
+}
