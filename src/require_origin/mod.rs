@@ -1,0 +1,48 @@
+//! Rejects requests that pages of other origins send.
+//!
+//! A page can send requests to a server on its visitor's own machine or network, also under its own
+//! host name (DNS rebinding). An MCP server must therefore check `Origin` ([MCP, Transports]). Use
+//! this layer around a server that does not; the official Rust SDK does, by its allowed origins.
+//!
+//! Requests without `Origin`, which no page sent or only one of the server's own origin, pass. All
+//! others require one of the configured origins: 403 if it is another one, `null`, or repeated.
+//! The layer does not authenticate, and sends no CORS headers. Put the CORS layer outside of it, so
+//! that pages of allowed origins can read responses.
+//!
+//! [MCP, Transports]: https://modelcontextprotocol.io/specification/2026-07-28/basic/transports/streamable-http#security-&-endpoint
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(feature = "axum")] {
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use axum::{Router, body::Body, routing::post};
+//! use http::{Request, StatusCode, header};
+//! use tower::ServiceExt;
+//! use tower_scalekit::require_origin::RequireOrigin;
+//!
+//! let app = Router::new()
+//!     .route("/mcp", post(|| async { "your MCP server" }))
+//!     .route_layer(RequireOrigin::new(["https://inspector.example.com"])?);
+//!
+//! for (origin, status) in [
+//!     ("https://inspector.example.com", StatusCode::OK),
+//!     ("https://other.example.com", StatusCode::FORBIDDEN),
+//! ] {
+//!     let request = Request::post("/mcp").header(header::ORIGIN, origin).body(Body::empty())?;
+//!     assert_eq!(app.clone().oneshot(request).await?.status(), status);
+//! }
+//! # Ok(())
+//! # }
+//! # main().unwrap();
+//! # }
+//! ```
+
+mod layer;
+mod rejection;
+mod service;
+
+pub use self::layer::RequireOrigin;
+pub use self::rejection::OriginRejection;
+pub use self::service::RequireOriginService;
