@@ -125,16 +125,18 @@ impl ProtectedResource {
     }
 
     /// Whether this path serves the metadata: the one that ends in the resource's path (RFC 9728
-    /// section 3.1), or the one for the whole host, which clients try next.
+    /// section 3.1), or the one for the whole host, which clients try next. Some clients add a slash.
     pub(crate) fn is_metadata_path(&self, path: &str) -> bool {
+        let path = path.strip_suffix('/').unwrap_or(path);
         path == self.0.metadata_path || path == WELL_KNOWN
     }
 
-    /// These two paths, or one if they are equal.
+    /// These two paths, or one if they are equal, with and without a slash.
     #[cfg(feature = "axum")]
-    pub(super) fn metadata_paths(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn metadata_paths(&self) -> impl Iterator<Item = String> {
         let own = self.0.metadata_path.as_str();
-        [WELL_KNOWN].into_iter().chain((own != WELL_KNOWN).then_some(own))
+        let paths = [WELL_KNOWN].into_iter().chain((own != WELL_KNOWN).then_some(own));
+        paths.flat_map(|path| [path.to_owned(), format!("{path}/")])
     }
 }
 
@@ -391,7 +393,9 @@ mod tests {
             assert_eq!(metadata(&built)["resource"], resource);
             let path = built.metadata_url().path();
             assert!(built.is_metadata_path(path) && built.is_metadata_path(WELL_KNOWN));
-            for other in ["/", "/mcp", &format!("{path}/"), &format!("{path}x"), "/x/.well-known"] {
+            assert!(built.is_metadata_path(&format!("{path}/")));
+            for other in ["/", "/mcp", &format!("{path}//"), &format!("{path}x"), "/x/.well-known"]
+            {
                 assert!(!built.is_metadata_path(other), "{other}");
             }
         }

@@ -42,7 +42,7 @@ impl ProtectedResource {
             any(move |method: Method| async move { response(&method, &resource).map(Body::from) });
         // A path of a resource may begin with `:` or `*`, which are plain text here.
         self.metadata_paths().fold(Router::new().without_v07_checks(), |routes, path| {
-            routes.route(path, route.clone())
+            routes.route(&path, route.clone())
         })
     }
 }
