@@ -12,7 +12,7 @@ const MIB: usize = 1024 * 1024;
 ///
 /// | limit | default | beyond it |
 /// |---|---|---|
-/// | [`max_bytes`](Self::max_bytes) | 1 MiB on webhook, interceptor and MCP routes, 16 KiB on routes that read forms | 413, except on MCP routes (see [`RequireMcpScope`](crate::require_scope::mcp::RequireMcpScope)) |
+/// | [`max_bytes`](Self::max_bytes) | 1 MiB on webhook, interceptor and MCP routes, 16 KiB on routes that read forms | 413 |
 /// | [`deadline`](Self::deadline) | 30 s for the whole body | 408; 503 with `Retry-After` on webhook and interceptor routes, whose senders may not retry after 4xx |
 /// | [`idle_timeout`](Self::idle_timeout) | 10 s without a byte | as for the deadline |
 /// | [`max_unfinished_bytes`](Self::max_unfinished_bytes) | 16 MiB for all unfinished bodies together | 503 with `Retry-After` for the oldest of them |

@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::response_body::ResponseBody;
+use super::response_body::{BodyChange, ResponseBody};
 
 /// What a layer does with a request.
 #[derive(Debug)]
@@ -48,6 +48,14 @@ pub(crate) trait OnResponse {
         status: StatusCode,
         headers: &mut HeaderMap,
     ) -> Poll<()>;
+
+    /// How the body changes, once the response is ready.
+    fn body_change(self) -> BodyChange
+    where
+        Self: Sized,
+    {
+        BodyChange::None
+    }
 }
 
 impl OnResponse for () {
@@ -111,7 +119,7 @@ pin_project! {
     {
         Pending { pending: L::Pending, parked: Option<Parked<S, B, L>> },
         Inner { #[pin] future: S::Future, on_response: Option<L::OnResponse> },
-        Completing { response: Option<S::Response>, on_response: L::OnResponse },
+        Completing { completing: Option<(S::Response, L::OnResponse)> },
         Responding { future: BoxFuture<'static, Response<Bytes>> },
         Decided { response: Option<Response<Bytes>> },
     }
@@ -223,15 +231,20 @@ where
                 StateProjection::Inner { future, on_response } => {
                     let response = ready!(future.poll(cx))?;
                     let Some(on_response) = on_response.take() else { return Poll::Pending };
-                    State::Completing { response: Some(response), on_response }
+                    State::Completing { completing: Some((response, on_response)) }
                 }
-                StateProjection::Completing { response, on_response } => {
-                    if let Some(response) = response.as_mut() {
+                StateProjection::Completing { completing } => {
+                    if let Some((response, on_response)) = completing {
                         let status = response.status();
                         ready!(on_response.poll_response(cx, status, response.headers_mut()));
                     }
-                    let Some(response) = response.take() else { return Poll::Pending };
-                    return Poll::Ready(Ok(response.map(ResponseBody::inner)));
+                    let Some((response, on_response)) = completing.take() else {
+                        return Poll::Pending;
+                    };
+                    let change = on_response.body_change();
+                    return Poll::Ready(Ok(
+                        response.map(|body| ResponseBody::changed(body, change))
+                    ));
                 }
                 StateProjection::Responding { future } => {
                     State::Decided { response: Some(ready!(future.as_mut().poll(cx))) }

@@ -8,16 +8,14 @@ use serde::Serialize;
 use crate::challenge::{BearerError, Challenge, ScopeToken};
 use crate::middleware::LoginRequired;
 use crate::middleware::rejection::{
-    MISSING_TOKEN_CODE, OVERLOADED, REQUEST_TIMEOUT, Rejection, challenged, json_response,
-    misconfigured_response, missing_token_response, unavailable_response,
+    MISSING_TOKEN_CODE, Rejection, challenged, json_response, misconfigured_response,
+    missing_token_response,
 };
 
 /// Why [`RequireScope`](crate::RequireScope) rejected a request.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum ScopeRejection {
-    /// The body, which contains the operation, could not be read.
-    FailedToBufferBody,
     /// The principal lacks scopes, permissions or roles.
     Insufficient {
         /// The missing names.
@@ -39,32 +37,20 @@ pub enum ScopeRejection {
     /// The server is misconfigured: no layer around this one inserts a principal, or the
     /// requirement cannot be met. The log says which.
     Misconfigured,
-    /// The body was dropped, because unfinished bodies exceeded their memory bound. Responds with
-    /// 503 and `Retry-After`.
-    Overloaded,
-    /// The body, which contains the operation, timed out. Responds with 408.
-    RequestTimeout,
 }
 
 impl Rejection for ScopeRejection {
     fn code(&self) -> &'static str {
         match self {
-            Self::FailedToBufferBody => "failed_to_buffer_body",
             Self::Insufficient { .. } => "insufficient_scope",
             Self::LoginRequired(_) => "login_required",
             Self::MissingToken { .. } => MISSING_TOKEN_CODE,
             Self::Misconfigured => "misconfigured",
-            Self::Overloaded => "overloaded",
-            Self::RequestTimeout => "request_timeout",
         }
     }
 
     fn response(&self) -> Response<Bytes> {
         match self {
-            Self::FailedToBufferBody => {
-                let message = "The body could not be read";
-                json_response(StatusCode::BAD_REQUEST, "invalid_request", message)
-            }
             Self::Insufficient { description, challenge, .. } => {
                 let message = format!("Required {description}");
                 match challenge {
@@ -75,10 +61,6 @@ impl Rejection for ScopeRejection {
             Self::LoginRequired(login) => login.response(),
             Self::MissingToken { challenge } => missing_token_response(challenge),
             Self::Misconfigured => misconfigured_response(),
-            Self::Overloaded => unavailable_response(OVERLOADED),
-            Self::RequestTimeout => {
-                json_response(StatusCode::REQUEST_TIMEOUT, self.code(), REQUEST_TIMEOUT)
-            }
         }
     }
 }

@@ -351,8 +351,9 @@ fn allowed(
     shape: Shape,
     payload: Payload,
 ) -> Option<Call> {
+    let is_mcp_tunnel = shape == Shape::WebSocket || *method == Method::CONNECT;
     let is_mcp_stream = payload != Payload::McpCall
-        && shape != Shape::WebSocket
+        && !is_mcp_tunnel
         && [Method::GET, Method::HEAD, Method::DELETE].contains(method);
     if credential.body.is_some_and(|signed| signed != payload) {
         return None;
@@ -360,6 +361,12 @@ fn allowed(
     match (guard, credential.strength) {
         (Guard::McpOfToken | Guard::McpOfOptionalSession, Strength::Insufficient) => {
             is_mcp_stream.then_some(Call::Identified)
+        }
+        // An empty body is no message.
+        (Guard::McpOfToken | Guard::McpOfOptionalSession, Strength::Sufficient)
+            if payload != Payload::McpCall && !is_mcp_tunnel && !is_mcp_stream =>
+        {
+            None
         }
         // The body decides the kind of a message.
         (Guard::Webhook, Strength::Sufficient) => {

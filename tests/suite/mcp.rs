@@ -1,6 +1,8 @@
 //! Protected resources: metadata, accepted tokens, and scopes of each tool.
 
+mod lists;
 mod scopes;
+mod streams;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -20,7 +22,7 @@ use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
 use tower_scalekit::middleware::BodyLimits;
 use tower_scalekit::middleware::ReplayBody;
 use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
-use tower_scalekit::require_scope::mcp::RequireMcpScope;
+use tower_scalekit::require_scope::mcp::{McpError, McpRejection, RequireMcpScope};
 use tower_scalekit::require_scope::{ScopeHierarchy, ScopeRejection};
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenDraft};
 use tower_scalekit::token::TokenError;
@@ -147,7 +149,9 @@ async fn an_mcp_router_merges_into_an_app_whose_unknown_paths_stay_404() {
         ("/mcp", StatusCode::UNAUTHORIZED),
         ("/unknown", StatusCode::NOT_FOUND),
         ("/.well-known/oauth-protected-resource", StatusCode::OK),
+        ("/.well-known/oauth-protected-resource/", StatusCode::OK),
         ("/.well-known/oauth-protected-resource/mcp", StatusCode::OK),
+        ("/.well-known/oauth-protected-resource/mcp/", StatusCode::OK),
         ("/.well-known/oauth-protected-resource/other", StatusCode::NOT_FOUND),
     ] {
         assert_eq!(status(&app, path).await, expected, "{path}");
@@ -218,9 +222,11 @@ async fn several_resources_of_one_host_share_its_path() {
 #[tokio::test]
 async fn the_metadata_is_public_at_both_urls_and_nowhere_else() {
     let world = World::new();
-    for path in
-        ["/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-protected-resource"]
-    {
+    for path in [
+        "/.well-known/oauth-protected-resource/mcp",
+        "/.well-known/oauth-protected-resource/mcp/",
+        "/.well-known/oauth-protected-resource",
+    ] {
         // With any `Host` and forwarding headers.
         let hostile = [
             ("host", "evil.test"),
@@ -257,7 +263,7 @@ async fn the_metadata_is_public_at_both_urls_and_nowhere_else() {
     // Similar paths require a token.
     for path in [
         "/mcp",
-        "/.well-known/oauth-protected-resource/mcp/",
+        "/.well-known/oauth-protected-resource/mcp//",
         "/.well-known/oauth-protected-resource/other",
         "/x/.well-known/oauth-protected-resource",
         "/mcp/.well-known/oauth-protected-resource",

@@ -1,5 +1,6 @@
 //! `RequireMcpScope` against the official Rust SDK: no body is forwarded that the SDK reads as a
-//! call of another tool, and no request runs there that requires other scopes.
+//! call of another tool, no request runs there that requires other scopes, and no list is returned
+//! in which it reads a hidden tool.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -7,10 +8,11 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full};
 use rmcp::model::{
     CallToolRequestParams, CallToolResponse, ClientJsonRpcMessage, ClientRequest, CustomRequest,
     CustomResult, ErrorData, JsonRpcMessage, ListToolsResult, PaginatedRequestParams,
+    ServerJsonRpcMessage, ServerResult,
 };
 use rmcp::service::RequestContext;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
@@ -72,7 +74,11 @@ impl Numbers {
     }
 
     fn mutated(&mut self) -> Vec<u8> {
-        let mut body = SEEDS[self.below(SEEDS.len())].as_bytes().to_vec();
+        self.mutated_of(&SEEDS, &FRAGMENTS)
+    }
+
+    fn mutated_of(&mut self, seeds: &[&str], fragments: &[&str]) -> Vec<u8> {
+        let mut body = seeds[self.below(seeds.len())].as_bytes().to_vec();
         for _ in 0..=self.below(4) {
             let at = self.below(body.len() + 1);
             let until = body.len().min(at + self.below(12));
@@ -85,7 +91,7 @@ impl Numbers {
                 }
                 2 if at < body.len() => body[at] ^= 1 << self.below(8),
                 _ => {
-                    let fragment = FRAGMENTS[self.below(FRAGMENTS.len())].bytes();
+                    let fragment = fragments[self.below(fragments.len())].bytes();
                     body.splice(at..at, fragment);
                 }
             }
@@ -301,4 +307,110 @@ async fn no_request_runs_in_the_sdk_without_its_required_scope() {
     }
     let ran = |scope| counts.get(&Some(scope)).copied().unwrap_or_default();
     assert!(SCOPES.iter().all(|scope| ran(*scope) > 2), "{counts:?}");
+}
+
+const LISTS: [&str; 4] = [
+    r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"list","inputSchema":{}},{"name":"add","inputSchema":{}}]}}"#,
+    r#"{"id":1,"result":{"cacheScope":"public","tools":[{"name":"add","inputSchema":{}}]},"jsonrpc":"2.0"}"#,
+    r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"tools"}}"#,
+    r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{"tools":[{"name":"add"}]}}"#,
+];
+const PARTS_OF_LISTS: [&str; 20] = [
+    "\n",
+    "\r",
+    "\n\n",
+    "\r\n\r\n",
+    "data:",
+    "\ndata: ",
+    "\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"tools\":[{\"name\":\"add\",\"inputSchema\":{}}]}}\n\n",
+    ":",
+    "\u{feff}",
+    "\"",
+    "\\",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    "{\"name\":\"add\",\"inputSchema\":{}},",
+    "\"name\":\"add\",",
+    "\"tools\":[{\"name\":\"add\",\"inputSchema\":{}}],",
+    "\"result\":{},",
+];
+
+/// Whether the SDK, or serde_json alone, reads a list with another tool than `list`.
+fn shows_another_tool(message: &[u8]) -> bool {
+    let by_sdk = match serde_json::from_slice::<ServerJsonRpcMessage>(message) {
+        Ok(JsonRpcMessage::Response(response)) => match response.result {
+            ServerResult::ListToolsResult(list) => {
+                list.tools.iter().any(|tool| tool.name != "list")
+            }
+            _ => false,
+        },
+        _ => false,
+    };
+    let by_value = serde_json::from_slice::<Value>(message).is_ok_and(|message| {
+        let tools = message["result"]["tools"].as_array();
+        tools.is_some_and(|tools| tools.iter().any(|tool| tool["name"] != "list"))
+    });
+    by_sdk || by_value
+}
+
+/// The data of each event, also of the last one if no blank line completes it.
+fn data_of_events(stream: &[u8]) -> Vec<Vec<u8>> {
+    let text = stream.strip_prefix(b"\xef\xbb\xbf").unwrap_or(stream);
+    let text: Vec<u8> =
+        String::from_utf8_lossy(text).replace("\r\n", "\n").replace('\r', "\n").into();
+    let mut events = vec![Vec::new()];
+    for line in text.split(|byte| *byte == b'\n') {
+        if line.is_empty() {
+            events.push(Vec::new());
+        } else if let Some(value) = line.strip_prefix(b"data:") {
+            let data = events.last_mut().unwrap();
+            data.extend_from_slice(value.strip_prefix(b" ").unwrap_or(value));
+            data.push(b'\n');
+        }
+    }
+    events
+}
+
+#[tokio::test]
+async fn no_list_is_returned_that_the_sdk_reads_with_a_hidden_tool() {
+    let reader = principal("todo:read").await;
+    let body = Arc::new(Mutex::new((Vec::new(), "")));
+    let response = Arc::clone(&body);
+    let inner = service_fn(move |_: Request<ReplayBody<Full<Bytes>>>| {
+        let (bytes, content_type) = response.lock().unwrap().clone();
+        let response = Response::builder().header("content-type", content_type);
+        std::future::ready(Ok::<_, Infallible>(response.body(Full::new(bytes.into())).unwrap()))
+    });
+    let layer = RequireMcpScope::new().tool("list", ["todo:read"]).tool("add", ["todo:write"]);
+    let mut service = layer.filter_lists().layer(inner);
+    let streams = LISTS.map(|message| format!(": first\n\nid: 1\ndata: {message}\n\n"));
+    let streams = streams.each_ref().map(String::as_str);
+    let mut numbers = Numbers(0xA409_3822_299F_31D0);
+    let (mut hidden, mut shown) = (0, 0);
+    for round in 0..20_000 {
+        let is_json = round % 2 == 0;
+        let (seeds, content_type) = match is_json {
+            true => (&LISTS, "application/json"),
+            false => (&streams, "text/event-stream"),
+        };
+        let sent = numbers.mutated_of(seeds, &PARTS_OF_LISTS);
+        *body.lock().unwrap() = (sent.clone(), content_type);
+        let list = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}).to_string();
+        let mut request = Request::post("/mcp").body(Full::new(Bytes::from(list))).unwrap();
+        request.extensions_mut().insert(reader.clone());
+        let response = service.call(request).await.unwrap();
+        let returned = response.into_body().collect().await.unwrap().to_bytes();
+        let reads = |bytes: &[u8]| match is_json {
+            true => shows_another_tool(bytes),
+            false => data_of_events(bytes).iter().any(|data| shows_another_tool(data)),
+        };
+        let text = String::from_utf8_lossy(&sent);
+        assert!(!reads(&returned), "{text}\n{}", String::from_utf8_lossy(&returned));
+        hidden += usize::from(reads(&sent));
+        shown += usize::from(returned.windows(6).any(|part| part == b"\"list\""));
+    }
+    assert!(hidden > 500 && shown > 500, "{hidden} {shown}");
 }

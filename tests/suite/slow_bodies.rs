@@ -18,8 +18,7 @@ use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::BodyLimits;
 use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::passwordless_login::PasswordlessLoginError;
-use tower_scalekit::require_scope::ScopeRejection;
-use tower_scalekit::require_scope::mcp::RequireMcpScope;
+use tower_scalekit::require_scope::mcp::{McpError, McpRejection, RequireMcpScope};
 use tower_scalekit::webhook_verify::{WebhookRejection, WebhookSecret};
 use tower_scalekit::{PasswordlessLogin, RequireToken, WebhookVerify};
 
@@ -106,9 +105,9 @@ fn routes(world: &World, limits: &BodyLimits) -> Vec<BodyRoute> {
                 request(Method::POST, "/", &[("authorization", &bearer)])
             },
             late: StatusCode::REQUEST_TIMEOUT,
-            reason: |response| match response.extensions().get()? {
-                ScopeRejection::RequestTimeout => Some(Expected::Timeout),
-                ScopeRejection::Overloaded => Some(Expected::Overloaded),
+            reason: |response| match response.extensions().get::<McpRejection>()?.error() {
+                McpError::RequestTimeout => Some(Expected::Timeout),
+                McpError::Overloaded => Some(Expected::Overloaded),
                 _ => None,
             },
         },
@@ -235,10 +234,7 @@ async fn limits_are_settings_of_every_route() {
 
         let large = (route.request)(&world).map(|_| Body::from("123456789"));
         let status = send(&route.app, large).await.status();
-        match route.name {
-            "MCP" => assert_eq!(status, StatusCode::FORBIDDEN),
-            name => assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{name}"),
-        }
+        assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{}", route.name);
     }
 }
 

@@ -3,10 +3,18 @@
 /// Longer numbers, methods and names are rejected.
 pub(super) const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// The text is not valid JSON, or parsers read it differently.
-pub(super) struct Unclear;
+/// Why the operation of a body is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// Valid JSON that parsers read differently, or no message of JSON-RPC.
+    Ambiguous,
+    /// Several messages (JSON-RPC 2.0 section 6). Their rest is not read.
+    Batch,
+    /// The body is not valid JSON, or no object.
+    Malformed,
+}
 
-pub(super) type Step<T = ()> = Result<T, Unclear>;
+pub(super) type Step<T = ()> = Result<T, Unreadable>;
 
 /// What may follow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,9 +112,9 @@ pub(super) fn skip_text(body: &[u8], part: &[u8], from: usize) -> Step<(usize, b
             b'"' => return Ok((position + 1, true)),
             b'\\' => {
                 let escape = body.get(position..).unwrap_or_default();
-                position += escape_length(escape).ok_or(Unclear)?;
+                position += escape_length(escape).ok_or(Unreadable::Malformed)?;
             }
-            0..0x20 => return Err(Unclear),
+            0..0x20 => return Err(Unreadable::Malformed),
             _ => position += plain_bytes(part.get(position..).unwrap_or_default()),
         }
     }
@@ -116,7 +124,7 @@ pub(super) fn skip_text(body: &[u8], part: &[u8], from: usize) -> Step<(usize, b
 /// Number of bytes between the end of a name and the byte after the colon.
 pub(super) fn colon_length(rest: &[u8]) -> Step<usize> {
     let colon = spaces(rest.get(..MAX_TOKEN_BYTES).unwrap_or(rest));
-    if rest.get(colon) == Some(&b':') { Ok(colon + 1) } else { Err(Unclear) }
+    if rest.get(colon) == Some(&b':') { Ok(colon + 1) } else { Err(Unreadable::Malformed) }
 }
 
 /// Number of white-space bytes.
@@ -133,7 +141,7 @@ pub(super) fn scalar(rest: &[u8]) -> Step<usize> {
         Some(b'n') => b"null",
         _ => return number(rest),
     };
-    if rest.starts_with(literal) { Ok(literal.len()) } else { Err(Unclear) }
+    if rest.starts_with(literal) { Ok(literal.len()) } else { Err(Unreadable::Malformed) }
 }
 
 #[inline]
@@ -142,7 +150,7 @@ fn number(rest: &[u8]) -> Step<usize> {
     let start = usize::from(text.first() == Some(&b'-'));
     let end = end_of_digits(text, start)?;
     if end > start + 1 && text.get(start) == Some(&b'0') {
-        return Err(Unclear);
+        return Err(Unreadable::Malformed);
     }
     match text.get(end) {
         Some(b'.' | b'e' | b'E') => end_of_fraction(text, end),
@@ -169,7 +177,7 @@ fn end_of_digits(text: &[u8], start: usize) -> Step<usize> {
     while let Some(b'0'..=b'9') = text.get(end) {
         end += 1;
     }
-    if end == start { Err(Unclear) } else { Ok(end) }
+    if end == start { Err(Unreadable::Malformed) } else { Ok(end) }
 }
 
 /// Number of bytes of a string before the next quote, escape or control character.

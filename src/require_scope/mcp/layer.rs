@@ -1,16 +1,15 @@
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tower_layer::Layer;
 
-use super::RequireMcpScopeService;
-use super::operation::Operation;
+use super::rules::{Rule, Rules};
+use super::{McpRejection, RequireMcpScopeService};
 use crate::error::ConfigError;
 use crate::middleware::body_limits::BodyLimits;
 use crate::middleware::rejection::{Renderer, on_rejection};
+use crate::require_scope::ScopeHierarchy;
 use crate::require_scope::requirement::{Kind, Quantity, Requirement};
-use crate::require_scope::{ScopeHierarchy, ScopeRejection};
+use crate::token::Principal;
 
 /// Middleware that requires scopes for the tool or method of an MCP request. See the [module
 /// docs](crate::require_scope::mcp).
@@ -21,28 +20,20 @@ use crate::require_scope::{ScopeHierarchy, ScopeRejection};
 #[must_use]
 pub struct RequireMcpScope {
     rules: Result<Arc<Rules>, Arc<ConfigError>>,
+    pub(super) filters_lists: bool,
     pub(super) limits: BodyLimits,
-    pub(super) renderer: Renderer<ScopeRejection>,
-}
-
-/// Requirements of each operation. `None` requires nothing.
-#[derive(Clone, Debug, Default)]
-struct Rules {
-    tools: BTreeMap<String, Option<Requirement>>,
-    methods: BTreeMap<String, Option<Requirement>>,
-    default_tool_scopes: Option<Option<Requirement>>,
-    default_method_scopes: Option<Requirement>,
-    scope_hierarchy: ScopeHierarchy,
-    /// Scopes that allow all operations.
-    everything: Option<Requirement>,
-    /// Scopes that allow all configured tools.
-    every_tool: Option<Requirement>,
+    pub(super) renderer: Renderer<McpRejection>,
 }
 
 impl RequireMcpScope {
     /// Creates a layer without requirements.
     pub fn new() -> Self {
-        Self { rules: Ok(Arc::default()), limits: BodyLimits::new(), renderer: Renderer::default() }
+        Self {
+            rules: Ok(Arc::default()),
+            filters_lists: false,
+            limits: BodyLimits::new(),
+            renderer: Renderer::default(),
+        }
     }
 
     /// Requires all of these scopes for calls of a tool. An empty list allows every principal.
@@ -51,14 +42,66 @@ impl RequireMcpScope {
         name: impl Into<String>,
         scopes: impl IntoIterator<Item = N>,
     ) -> Self {
-        self.rule(scopes, |rules, requirement| {
-            rules.tools.insert(name.into(), requirement);
+        self.require(Kind::Scope, scopes, |rules, scopes| {
+            rules.tools.entry(name.into()).or_default().scopes = scopes;
+        })
+    }
+
+    /// Requires all of these permissions (`resource:action`) for calls of a tool, in addition to its
+    /// scopes. A tool that is configured with permissions alone requires no scopes.
+    ///
+    /// A client cannot request permissions: the rejection has no challenge.
+    pub fn tool_permissions<N: AsRef<str>>(
+        self,
+        name: impl Into<String>,
+        permissions: impl IntoIterator<Item = N>,
+    ) -> Self {
+        self.require(Kind::Permission, permissions, |rules, permissions| {
+            rules.tools.entry(name.into()).or_default().permissions = permissions;
+        })
+    }
+
+    /// Requires all of these roles for calls of a tool. See
+    /// [`tool_permissions`](Self::tool_permissions).
+    pub fn tool_roles<N: AsRef<str>>(
+        self,
+        name: impl Into<String>,
+        roles: impl IntoIterator<Item = N>,
+    ) -> Self {
+        self.require(Kind::Role, roles, |rules, roles| {
+            rules.tools.entry(name.into()).or_default().roles = roles;
+        })
+    }
+
+    /// Requires a condition on the claims for calls of a tool. Several conditions add up. See
+    /// [`tool_permissions`](Self::tool_permissions).
+    ///
+    /// ```
+    /// use tower_scalekit::Principal;
+    /// use tower_scalekit::require_scope::mcp::RequireMcpScope;
+    ///
+    /// let layer = RequireMcpScope::new()
+    ///     .tool("export", ["todo:read"])
+    ///     .tool_condition("export", |principal: &Principal| {
+    ///         principal.raw_claims().get("plan").is_some_and(|plan| plan == "enterprise")
+    ///     });
+    /// # assert!(layer.validate().is_ok());
+    /// ```
+    pub fn tool_condition<F>(self, name: impl Into<String>, condition: F) -> Self
+    where
+        F: Fn(&Principal) -> bool + Send + Sync + 'static,
+    {
+        self.configure(|rules| {
+            let rule: &mut Rule = rules.tools.entry(name.into()).or_default();
+            rule.conditions.push(Arc::new(condition));
         })
     }
 
     /// Requires all of these scopes for tools that are not configured.
     pub fn default_tool_scopes<N: AsRef<str>>(self, scopes: impl IntoIterator<Item = N>) -> Self {
-        self.rule(scopes, |rules, requirement| rules.default_tool_scopes = Some(requirement))
+        self.require(Kind::Scope, scopes, |rules, scopes| {
+            rules.default_tool.get_or_insert_default().scopes = scopes;
+        })
     }
 
     /// Requires all of these scopes for a method, such as `resources/read` or `prompts/get`.
@@ -68,31 +111,41 @@ impl RequireMcpScope {
         name: impl Into<String>,
         scopes: impl IntoIterator<Item = N>,
     ) -> Self {
-        self.rule(scopes, |rules, requirement| {
-            rules.methods.insert(name.into(), requirement);
+        self.require(Kind::Scope, scopes, |rules, scopes| {
+            rules.methods.entry(name.into()).or_default().scopes = scopes;
         })
     }
 
     /// Requires all of these scopes for methods that are not configured, `initialize` and `ping`
     /// among them, but not `tools/call`.
     pub fn default_method_scopes<N: AsRef<str>>(self, scopes: impl IntoIterator<Item = N>) -> Self {
-        self.rule(scopes, |rules, requirement| rules.default_method_scopes = requirement)
+        self.require(Kind::Scope, scopes, |rules, scopes| rules.default_method.scopes = scopes)
     }
 
-    /// Sets the scopes that include others, for all requirements of this layer. Default: none.
-    pub fn scope_hierarchy(mut self, scope_hierarchy: &ScopeHierarchy) -> Self {
-        if let Ok(rules) = &mut self.rules {
-            let rules = Arc::make_mut(rules);
-            rules.scope_hierarchy = scope_hierarchy.clone();
-            rules.imply();
-        }
+    /// Sets the names that include others, for all requirements of this layer. Default: none.
+    pub fn scope_hierarchy(self, scope_hierarchy: &ScopeHierarchy) -> Self {
+        self.configure(|rules| rules.scope_hierarchy = scope_hierarchy.clone())
+    }
+
+    /// Removes from lists what the principal may not use: tools whose requirements it does not meet,
+    /// and prompts, resources and resource templates if it does not meet those of `prompts/get` or
+    /// `resources/read`. Sets `cacheScope` of these lists to `private`. Default: lists are not
+    /// changed.
+    ///
+    /// A client does not request scopes for a tool that it does not see. Leave lists complete if
+    /// users should be able to add scopes later.
+    ///
+    /// Responses are filtered as JSON and as event streams, also those that a client resumes with
+    /// `GET`. A list that cannot be filtered is replaced by error `-32603`, and the log says why: it
+    /// has a `Content-Encoding`, is larger than 4 MiB, or is malformed. A layer that compresses
+    /// responses belongs outside of this one.
+    pub fn filter_lists(mut self) -> Self {
+        self.filters_lists = true;
         self
     }
 
-    /// Sets size and time limits of bodies, and how much memory unfinished ones may hold. Default:
-    /// those of [`BodyLimits`]. Larger bodies are allowed only if the principal may use all
-    /// operations; the rest of such a body, after [`max_bytes`](BodyLimits::max_bytes), is not
-    /// limited by this layer.
+    /// Sets size and time limits of request bodies, and how much memory unfinished ones may hold.
+    /// Default: those of [`BodyLimits`].
     pub fn body_limits(mut self, limits: BodyLimits) -> Self {
         self.limits = limits;
         self
@@ -106,86 +159,44 @@ impl RequireMcpScope {
         self.rules.as_ref().map(|_| ()).map_err(|error| &**error)
     }
 
-    fn rule<N: AsRef<str>>(
+    fn require<N: AsRef<str>>(
         mut self,
-        scopes: impl IntoIterator<Item = N>,
+        kind: Kind,
+        names: impl IntoIterator<Item = N>,
         set: impl FnOnce(&mut Rules, Option<Requirement>),
     ) -> Self {
-        let mut scopes = scopes.into_iter().peekable();
-        let requirement = match scopes.peek() {
+        let mut names = names.into_iter().peekable();
+        let requirement = match names.peek() {
             None => Ok(None),
-            Some(_) => Requirement::new(Kind::Scope, Quantity::All, scopes).map(Some),
+            Some(_) => Requirement::new(kind, Quantity::All, names).map(Some),
         };
-        match (&mut self.rules, requirement) {
-            (Ok(rules), Ok(requirement)) => {
-                let rules = Arc::make_mut(rules);
-                set(rules, requirement);
-                rules.imply();
-            }
+        match (&self.rules, requirement) {
+            (Ok(_), Ok(requirement)) => return self.configure(|rules| set(rules, requirement)),
             (Ok(_), Err(error)) => self.rules = Err(Arc::new(error)),
             (Err(_), _) => {}
         }
         self
     }
 
-    /// Requirement of an operation.
-    pub(super) fn requirement(
-        &self,
-        operation: &Operation,
-    ) -> Result<Option<Cow<'_, Requirement>>, &ConfigError> {
-        let rules = self.rules.as_ref().map_err(|error| &**error)?;
-        Ok(match rules.requirements(operation) {
-            [Some(one), Some(two)] => Requirement::all_of([one, two]).map(Cow::Owned),
-            [one, two] => one.or(two).map(Cow::Borrowed),
-        })
+    fn configure(mut self, change: impl FnOnce(&mut Rules)) -> Self {
+        if let Ok(rules) = &mut self.rules {
+            let rules = Arc::make_mut(rules);
+            change(rules);
+            rules.complete();
+        }
+        self
+    }
+
+    pub(super) fn rules(&self) -> Result<&Arc<Rules>, &ConfigError> {
+        self.rules.as_ref().map_err(|error| &**error)
     }
 }
 
-on_rejection!(RequireMcpScope, ScopeRejection, renderer);
+on_rejection!(RequireMcpScope, McpRejection, renderer);
 
 impl Default for RequireMcpScope {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-impl Rules {
-    fn requirements(&self, operation: &Operation) -> [Option<&Requirement>; 2] {
-        let (method, name) = match operation {
-            Operation::Nothing => return [None, None],
-            Operation::Unclear => return [self.everything.as_ref(), None],
-            Operation::Call { method, name } => (method.as_str(), name.as_deref()),
-        };
-        if method != "tools/call" {
-            let of_method = self.methods.get(method).map(Option::as_ref);
-            return [of_method.unwrap_or(self.default_method_scopes.as_ref()), None];
-        }
-        // Headers may omit the name, which the body then has.
-        let of_tool = name.and_then(|name| self.of_tool(name));
-        [self.methods.get(method).and_then(Option::as_ref), of_tool]
-    }
-
-    fn of_tool(&self, name: &str) -> Option<&Requirement> {
-        match (self.tools.get(name), &self.default_tool_scopes) {
-            (Some(named), _) => named.as_ref(),
-            (None, Some(others)) => others.as_ref(),
-            (None, None) => self.every_tool.as_ref(),
-        }
-    }
-
-    /// Applies the hierarchy to all requirements, and computes their sums.
-    fn imply(&mut self) {
-        let named = self.tools.values_mut().chain(self.methods.values_mut()).flatten();
-        let others =
-            self.default_tool_scopes.iter_mut().flatten().chain(&mut self.default_method_scopes);
-        for requirement in named.chain(others) {
-            requirement.scope_hierarchy = self.scope_hierarchy.clone();
-        }
-        let tools = || self.tools.values().flatten();
-        self.every_tool = Requirement::all_of(tools());
-        let others = self.default_tool_scopes.iter().flatten().chain(&self.default_method_scopes);
-        let methods = self.methods.values().flatten();
-        self.everything = Requirement::all_of(tools().chain(methods).chain(others));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::task::Poll;
 
 use super::grammar::{
-    Action, Expected, MAX_TOKEN_BYTES, Step, Unclear, colon_length, scalar, skip_text, spaces,
+    Action, Expected, MAX_TOKEN_BYTES, Step, Unreadable, colon_length, scalar, skip_text, spaces,
 };
 use super::names::{NameMatch, compare, first_letter, is_private};
 use super::operation::{Operation, name_member};
@@ -14,6 +14,34 @@ const CHUNK_BYTES: usize = 128 * 1024;
 const MAX_DEPTH: usize = 127;
 /// Depth of the members of the message and of `params`.
 const DECISIVE_DEPTH: usize = 2;
+/// Longer request IDs are not repeated in responses.
+const MAX_ID_BYTES: usize = 256;
+
+/// A message whose operation is known.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) operation: Operation,
+    /// The ID of a request. Notifications have none.
+    pub(super) id: Option<RequestId>,
+}
+
+/// The ID of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RequestId {
+    /// The range of a string or number.
+    Json { start: usize, end: usize },
+    /// One that cannot be repeated in a response: too long, or of another type.
+    Other,
+}
+
+impl RequestId {
+    /// The ID as JSON.
+    pub(super) fn json(self, body: &[u8]) -> Option<Box<str>> {
+        let Self::Json { start, end } = self else { return None };
+        std::str::from_utf8(body.get(start..end)?).ok().map(Into::into)
+    }
+}
+
 /// Reads a message (JSON-RPC 2.0) in one pass, in parts, without allocating.
 ///
 /// The grammar is exactly RFC 8259, so that every parser sees the same tokens. Deciding members may
@@ -56,13 +84,18 @@ enum Member {
 /// The value of a member.
 #[derive(Clone, Copy, Debug)]
 enum Content {
+    /// A number, `true`, `false` or `null`.
+    Scalar {
+        start: usize,
+        end: usize,
+    },
     /// The text between the quotes.
     Text {
         start: usize,
         end: usize,
     },
     Object,
-    Other,
+    Array,
 }
 
 const TOP: [&str; 6] = ["method", "params", "result", "error", "id", "jsonrpc"];
@@ -70,20 +103,22 @@ const METHOD: usize = 0;
 const PARAMS: usize = 1;
 const RESULT: usize = 2;
 const ERROR: usize = 3;
+const ID: usize = 4;
 /// Members of the message that may not also appear in another spelling.
 const EXACT: std::ops::Range<usize> = METHOD..RESULT;
 const NAMES: [&str; 3] = ["name", "uri", "taskId"];
 
 impl MessageReader {
-    /// Reads a part of `body`, which is the same in each call. Ready when the operation is known.
-    pub(super) fn poll_read(&mut self, body: &[u8]) -> Poll<Operation> {
+    /// Reads a part of `body`, which is the same in each call. Ready when the operation is known, or
+    /// cannot be.
+    pub(super) fn poll_read(&mut self, body: &[u8]) -> Poll<Step<Message>> {
         let end = body.len().min(self.cursor.position + CHUNK_BYTES);
         match self.read_part(body, end) {
             Ok(()) if self.cursor.position < body.len() || self.valid_up_to < body.len() => {
                 Poll::Pending
             }
-            Ok(()) => Poll::Ready(self.operation(body).unwrap_or(Operation::Unclear)),
-            Err(Unclear) => Poll::Ready(Operation::Unclear),
+            Ok(()) => Poll::Ready(self.message(body)),
+            Err(unreadable) => Poll::Ready(Err(unreadable)),
         }
     }
 
@@ -110,7 +145,7 @@ impl MessageReader {
                         true => (Expected::NameOrEnd, Expected::CommaOrEndOfObject),
                         false => (Expected::ValueOrEnd, Expected::CommaOrEndOfArray),
                     };
-                    *self.after_value.get_mut(depth).ok_or(Unclear)? = after_value;
+                    *self.after_value.get_mut(depth).ok_or(Unreadable::Ambiguous)? = after_value;
                     expected = first;
                 }
                 Action::Close => {
@@ -130,9 +165,10 @@ impl MessageReader {
                 Action::Scalar => {
                     expected = self.after_value(depth);
                     loop {
+                        let start = position;
                         position += scalar(body.get(position..).unwrap_or_default())?;
                         if is_decisive {
-                            self.end_value(Content::Other)?;
+                            self.end_value(Content::Scalar { start, end: position })?;
                         }
                         // The numbers of an array are read at once.
                         match part.get(position..position + 2) {
@@ -174,7 +210,10 @@ impl MessageReader {
                         expected = self.after_value(depth);
                     }
                 }
-                Action::Reject => return Err(Unclear),
+                Action::Reject if expected == Expected::Message && byte == b'[' => {
+                    return Err(Unreadable::Batch);
+                }
+                Action::Reject => return Err(Unreadable::Malformed),
             }
         }
         self.cursor = Cursor { position, depth, expected, text_start };
@@ -195,7 +234,7 @@ impl MessageReader {
             Err(error) if error.error_len().is_none() && end < body.len() => {
                 self.valid_up_to += error.valid_up_to();
             }
-            Err(_) => return Err(Unclear),
+            Err(_) => return Err(Unreadable::Malformed),
         }
         Ok(())
     }
@@ -203,19 +242,21 @@ impl MessageReader {
     /// An object or array that begins at a deciding level.
     fn open_decisive(&mut self, is_object: bool) -> Step {
         self.is_in_params |= matches!(self.member, Some(Member::Top(PARAMS))) && is_object;
-        self.end_value(if is_object { Content::Object } else { Content::Other })
+        self.end_value(if is_object { Content::Object } else { Content::Array })
     }
 
     fn member_of(&mut self, name: &[u8], depth: usize) -> Step<Option<Member>> {
         let Some(first) = first_letter(name) else { return Ok(None) };
         if first == '$' && is_private(name) {
-            return Err(Unclear);
+            return Err(Unreadable::Ambiguous);
         }
         if depth == 1 {
             for (index, known) in TOP.into_iter().enumerate() {
                 match compare(name, first, known) {
                     NameMatch::Same => return Ok(Some(Member::Top(index))),
-                    NameMatch::Variant if EXACT.contains(&index) => return Err(Unclear),
+                    NameMatch::Variant if EXACT.contains(&index) => {
+                        return Err(Unreadable::Ambiguous);
+                    }
                     NameMatch::Variant | NameMatch::Other => {}
                 }
             }
@@ -239,16 +280,30 @@ impl MessageReader {
             Some(Member::Params(index)) => self.params.get_mut(index),
         };
         match slot.and_then(|slot| slot.replace(content)) {
-            Some(_) => Err(Unclear),
+            Some(_) => Err(Unreadable::Ambiguous),
             None => Ok(()),
         }
     }
 
-    /// The operation of the whole message.
-    fn operation(&self, body: &[u8]) -> Option<Operation> {
+    /// The whole message.
+    fn message(&self, body: &[u8]) -> Step<Message> {
         if self.cursor.expected != Expected::End {
-            return None;
+            return Err(Unreadable::Malformed);
         }
+        let operation = self.operation(body).ok_or(Unreadable::Ambiguous)?;
+        let id = match &operation {
+            Operation::Call { .. } => self.request_id(body),
+            Operation::Nothing | Operation::Any => None,
+        };
+        Ok(Message { operation, id })
+    }
+
+    /// The ID of the request, if it was read.
+    pub(super) fn request_id(&self, body: &[u8]) -> Option<RequestId> {
+        self.top[ID].map(|id| id.request_id(body))
+    }
+
+    fn operation(&self, body: &[u8]) -> Option<Operation> {
         let Some(method) = self.top[METHOD] else {
             let is_response = self.top[RESULT].is_some() || self.top[ERROR].is_some();
             return is_response.then_some(Operation::Nothing);
@@ -274,6 +329,17 @@ impl Content {
         let quoted = body.get(start - 1..=end)?;
         if quoted.len() > MAX_TOKEN_BYTES { None } else { serde_json::from_slice(quoted).ok() }
     }
+
+    fn request_id(self, body: &[u8]) -> RequestId {
+        let (start, end) = match self {
+            Self::Text { start, end } => (start - 1, end + 1),
+            Self::Scalar { start, end } if matches!(body.get(start), Some(b'-' | b'0'..=b'9')) => {
+                (start, end)
+            }
+            Self::Scalar { .. } | Self::Object | Self::Array => return RequestId::Other,
+        };
+        if end - start > MAX_ID_BYTES { RequestId::Other } else { RequestId::Json { start, end } }
+    }
 }
 
 impl Default for MessageReader {
@@ -297,18 +363,18 @@ mod tests {
 
     use super::*;
 
-    fn read(body: &[u8]) -> Operation {
+    fn read(body: &[u8]) -> Step<Operation> {
         let mut reader = MessageReader::default();
         loop {
-            if let Poll::Ready(operation) = reader.poll_read(body) {
-                return operation;
+            if let Poll::Ready(message) = reader.poll_read(body) {
+                return message.map(|message| message.operation);
             }
         }
     }
 
     /// Whether the parser accepts a value as well-formed.
     fn accepts(value: &str) -> bool {
-        read(format!("{{\"result\":{value}}}").as_bytes()) == Operation::Nothing
+        read(format!("{{\"result\":{value}}}").as_bytes()) == Ok(Operation::Nothing)
     }
 
     #[test]
@@ -402,15 +468,15 @@ mod tests {
             (format!("{{{}}}", add.replace("\"name\"", "\"\\name\"")), false),
             (format!("{{{}}}", add.replace("{\"name\"", "{\"\\name\":1,\"name\"")), true),
         ] {
-            assert_eq!(read(body.as_bytes()) != Operation::Unclear, is_clear, "{body}");
+            assert_eq!(read(body.as_bytes()).is_ok(), is_clear, "{body}");
         }
         let task = |name: &str| {
             let body = format!(r#"{{"method":"tasks/get","params":{{"taskId":"t",{name}:"u"}}}}"#);
             read(body.as_bytes())
         };
-        assert_ne!(task("\"name\""), Operation::Unclear);
+        assert!(task("\"name\"").is_ok());
         for variant in ["\"taskid\"", "\"ta\u{17f}kId\"", "\"tas\u{212a}Id\"", "\"tas\\u212aId\""] {
-            assert_eq!(task(variant), Operation::Unclear, "{variant}");
+            assert_eq!(task(variant), Err(Unreadable::Ambiguous), "{variant}");
         }
     }
 
@@ -420,11 +486,9 @@ mod tests {
             let mut reader = MessageReader::default();
             while reader.cursor.position < body.len() {
                 let end = body.len().min(reader.cursor.position + bytes);
-                if reader.read_part(body, end).is_err() {
-                    return Operation::Unclear;
-                }
+                reader.read_part(body, end)?;
             }
-            reader.operation(body).unwrap_or(Operation::Unclear)
+            reader.message(body).map(|message| message.operation)
         };
         let add = r#""method":"tools\/call","params":{"n\u0061me":"\u0061dd"}"#;
         for body in [
@@ -463,21 +527,42 @@ mod tests {
                 let mut parts = 1;
                 let operation = loop {
                     match reader.poll_read(body.as_bytes()) {
-                        Poll::Ready(operation) => break operation,
+                        Poll::Ready(message) => break message.map(|message| message.operation),
                         Poll::Pending => parts += 1,
                     }
                 };
-                assert_eq!(operation, add, "{filling} {count}");
+                assert_eq!(operation.as_ref(), Ok(&add), "{filling} {count}");
                 assert!(parts > body.len() / (2 * CHUNK_BYTES), "{parts}");
                 let mut broken = body.into_bytes();
                 let end = broken.len() - 40;
                 broken[end..].fill(0xC3);
-                assert_eq!(read(&broken), Operation::Unclear);
+                assert_eq!(read(&broken), Err(Unreadable::Malformed));
             }
         }
         let text = call(&format!("\"{}\",", "aé".repeat(CHUNK_BYTES)));
-        assert_eq!(read(text.as_bytes()), add);
+        assert_eq!(read(text.as_bytes()).as_ref(), Ok(&add));
         let spaces = call(&" ".repeat(3 * CHUNK_BYTES));
-        assert_eq!(read(spaces.as_bytes()), add);
+        assert_eq!(read(spaces.as_bytes()), Ok(add));
+    }
+
+    #[test]
+    fn the_id_of_a_request_is_kept_as_it_is_written() {
+        let id = |id: &str| {
+            let body = format!("{{\"method\":\"ping\"{id}}}");
+            let mut reader = MessageReader::default();
+            let Poll::Ready(Ok(message)) = reader.poll_read(body.as_bytes()) else {
+                panic!("{body}")
+            };
+            message.id.map(|id| id.json(body.as_bytes()).map(String::from))
+        };
+        for json in ["1", "-7", "1.5e3", "\"a\\\"\\u00e9é\"", "\"\""] {
+            assert_eq!(id(&format!(",\"id\": {json} ")), Some(Some(json.to_owned())));
+        }
+        let long = format!("\"{}\"", "1".repeat(MAX_ID_BYTES));
+        for json in ["null", "true", "[1]", "{}", &long] {
+            assert_eq!(id(&format!(",\"id\":{json}")), Some(None), "{json}");
+        }
+        assert_eq!(id(""), None);
+        assert_eq!(id(",\"params\":{\"id\":1}"), None);
     }
 }

@@ -4,20 +4,24 @@
 //! message and requires its scopes:
 //!
 //! 1. The body decides. It is read within its [limits](crate::middleware::BodyLimits) and passed on
-//!    byte for byte.
-//! 2. The headers `Mcp-Method` and `Mcp-Name` can only cause an early rejection. They never allow
-//!    what the body does not.
-//! 3. A message whose operation is unclear requires the scopes of all operations: a batch, a
-//!    duplicate member, a body that does not parse, is too large or compressed, a header that
-//!    contradicts the body.
+//!    byte for byte. A body that cannot be read, or that parsers read differently, is rejected
+//!    whatever the token: it is not JSON, has a `Content-Encoding`, is too large, or has a duplicate
+//!    member.
+//! 2. The headers `Mcp-Method` and `Mcp-Name` must match the body, and the revision 2026-07-28
+//!    requires them. They never allow what the body does not.
+//! 3. A batch, which only revisions before 2025-06-18 have, requires the scopes of all operations.
 //! 4. A tool that is not configured requires the scopes of all configured tools, unless
 //!    [`default_tool_scopes`](RequireMcpScope::default_tool_scopes) is set. A method that is not
 //!    configured requires nothing, unless
 //!    [`default_method_scopes`](RequireMcpScope::default_method_scopes) is set. Requirements of
 //!    outer layers always apply.
+//! 5. Tools may also require [permissions](RequireMcpScope::tool_permissions),
+//!    [roles](RequireMcpScope::tool_roles) and [conditions](RequireMcpScope::tool_condition) on
+//!    claims.
 //!
-//! Rejections are those of [`RequireScope`](crate::RequireScope), whose requirements add up with
-//! these: 403, with a challenge that names all scopes of the operation.
+//! The response to a rejected request is an error of JSON-RPC. For a missing scope it is 403, with
+//! a challenge that names all scopes of the operation, also those of outer layers of
+//! [`RequireScope`](crate::RequireScope). See [responses](crate::guides::responses#mcp).
 //!
 //! Every request requires a principal, even if no scopes are required. `GET`, `HEAD` and `DELETE`
 //! with an empty body carry no operation and require only a principal. With a body they are read
@@ -29,9 +33,7 @@
 //! CORS preflights carry no credentials and are rejected: put the CORS layer outside of the layers
 //! that require them, and let it expose `WWW-Authenticate`, without which clients in browsers cannot
 //! read the challenge. The layer does not check `Origin`. The MCP server must, as a protection from
-//! DNS rebinding ([MCP, Transports]).
-//!
-//! [MCP, Transports]: https://modelcontextprotocol.io/specification/2025-06-18/basic/transports#security-warning
+//! DNS rebinding, or [`RequireOrigin`](crate::RequireOrigin) around it.
 //!
 //! # Example
 //!
@@ -72,11 +74,16 @@
 //! ```
 
 mod grammar;
+mod headers;
 mod layer;
+mod lists;
 mod message;
 mod names;
 mod operation;
+mod rejection;
+mod rules;
 mod service;
 
 pub use self::layer::RequireMcpScope;
+pub use self::rejection::{McpError, McpRejection};
 pub use self::service::RequireMcpScopeService;

@@ -1,18 +1,22 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Method, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
 
 use super::RequireMcpScope;
-use super::message::MessageReader;
-use super::operation::{Operation, decline_http2_upgrade, has_no_operation, is_readable};
+use super::grammar::Unreadable;
+use super::headers::{allow_batches, check};
+use super::lists::ListFilter;
+use super::message::{Message, MessageReader, RequestId};
+use super::operation::{Operation, decline_http2_upgrade, has_no_operation, may_become_a_tunnel};
+use super::rejection::{McpError, McpRejection};
 use crate::middleware::replay_body::{BodyError, ReplayBody};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
 use crate::require_scope::ScopeRejection;
-use crate::require_scope::authorize::{evaluate, principal, unusable};
+use crate::require_scope::authorize::{principal, unusable};
 
 /// The service of [`RequireMcpScope`].
 #[derive(Clone, Debug)]
@@ -44,89 +48,143 @@ where
     }
 }
 
+/// Filters the lists of the response.
+type OnResponse = Option<Box<ListFilter>>;
+
 impl<B: Body<Data = Bytes>> Middleware<ReplayBody<B>> for RequireMcpScope {
     /// The body, once it has been read, and how far it has been parsed.
     type Pending = Option<(Bytes, MessageReader)>;
-    type OnResponse = ();
+    type OnResponse = OnResponse;
 
     fn poll_decision(
         &self,
         read: &mut Self::Pending,
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
-    ) -> Poll<Decision<()>> {
-        let authorized = match ready!(self.poll_operation(read, cx, request)) {
-            Ok(operation) => self.evaluate(&operation, request),
-            Err(BodyError::TooLarge) => self.evaluate(&Operation::Unclear, request),
-            Err(BodyError::Broken) => Err(ScopeRejection::FailedToBufferBody),
-            Err(BodyError::Evicted) => Err(ScopeRejection::Overloaded),
-            Err(BodyError::Late) => Err(ScopeRejection::RequestTimeout),
+    ) -> Poll<Decision<OnResponse>> {
+        let message = ready!(self.poll_message(read, cx, request));
+        let body = read.as_ref().map(|(body, _)| &**body).unwrap_or_default();
+        let (error, id) = match message {
+            Ok(message) => match self.authorize(&message, body, request) {
+                Ok(on_response) => return Poll::Ready(Decision::Forward(on_response)),
+                Err(reason) => (reason.into(), message.id),
+            },
+            Err(rejected) => rejected,
         };
-        Poll::Ready(match authorized {
-            Ok(()) => Decision::Forward(()),
-            Err(rejection) => Decision::Respond(self.renderer.render(rejection, request)),
-        })
+        Poll::Ready(self.reject(error, id.and_then(|id| id.json(body)), request))
     }
 }
 
+/// A message that is rejected, and the ID of its request.
+type Rejected = (McpError, Option<RequestId>);
+
 impl RequireMcpScope {
-    fn poll_operation<B: Body<Data = Bytes>>(
+    fn poll_message<B: Body<Data = Bytes>>(
         &self,
         read: &mut Option<(Bytes, MessageReader)>,
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
-    ) -> Poll<Result<Operation, BodyError>> {
+    ) -> Poll<Result<Message, Rejected>> {
         let (body, reader) = match read {
             Some(read) => read,
             None => match ready!(request.body_mut().poll_buffer(cx, &self.limits)) {
                 Ok(body) => read.insert((body, MessageReader::default())),
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error) => return Poll::Ready(Err((error.into(), None))),
             },
         };
         if body.is_empty() && has_no_operation(request) {
-            return Poll::Ready(Ok(Operation::Nothing));
+            return Poll::Ready(Ok(Message { operation: Operation::Nothing, id: None }));
         }
-        let Poll::Ready(operation) = reader.poll_read(body) else {
+        let Poll::Ready(message) = reader.poll_read(body) else {
             // Other tasks of the thread run between the parts.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         };
-        Poll::Ready(
-            Ok(operation.unless_contradicted_by(Operation::from_headers(request.headers()))),
-        )
+        let message = match message {
+            Ok(message) => message,
+            Err(Unreadable::Batch) if allow_batches(request.headers()) => {
+                Message { operation: Operation::Any, id: None }
+            }
+            Err(Unreadable::Batch) => return Poll::Ready(Err((McpError::Batch, None))),
+            Err(Unreadable::Malformed) => return Poll::Ready(Err((McpError::ParseError, None))),
+            Err(Unreadable::Ambiguous) => {
+                return Poll::Ready(Err((McpError::AmbiguousMessage, reader.request_id(body))));
+            }
+        };
+        Poll::Ready(match check(request.headers(), &message) {
+            Ok(()) => Ok(message),
+            Err(mismatch) => Err((mismatch.into(), message.id)),
+        })
     }
 
-    /// Decides without the body if possible: headers may cause an early rejection, and only an
-    /// empty body may stay unread.
-    fn decide_unread<B: Body>(&self, request: &mut Request<B>) -> Option<Decision<()>> {
-        let operation = if has_no_operation(request) && request.body().is_end_stream() {
-            Some(Operation::Nothing)
-        } else if is_readable(request) {
-            Operation::from_headers(request.headers()).filter(Operation::has_required_name)
+    /// Decides without the body if possible: there is none, or nothing that this layer could read.
+    fn decide_unread<B: Body>(&self, request: &mut Request<B>) -> Option<Decision<OnResponse>> {
+        let operation = if may_become_a_tunnel(request) {
+            Operation::Any
+        } else if has_no_operation(request) && request.body().is_end_stream() {
+            Operation::Nothing
         } else {
-            Some(Operation::Unclear)
+            let error = match principal(request) {
+                Err(reason) => reason.into(),
+                Ok(_) if request.headers().contains_key(header::CONTENT_ENCODING) => {
+                    McpError::UnsupportedContentEncoding
+                }
+                Ok(_) => return None,
+            };
+            return Some(self.reject(error, None, request));
         };
-        let authorized = match &operation {
-            Some(operation) => self.evaluate(operation, request),
-            None => principal(request).map(drop),
-        };
-        match (authorized, operation) {
-            (Err(reason), _) => Some(Decision::Respond(self.renderer.render(reason, request))),
-            (Ok(()), Some(Operation::Nothing | Operation::Unclear)) => Some(Decision::Forward(())),
-            (Ok(()), Some(Operation::Call { .. }) | None) => None,
-        }
+        Some(match self.authorize(&Message { operation, id: None }, &[], request) {
+            Ok(on_response) => Decision::Forward(on_response),
+            Err(reason) => self.reject(reason.into(), None, request),
+        })
     }
 
-    /// Whether the principal meets the operation's requirement. Every operation requires a
-    /// principal.
-    fn evaluate<B>(
+    /// Whether the principal may use the operation. Every operation requires a principal.
+    fn authorize<B>(
         &self,
-        operation: &Operation,
+        message: &Message,
+        body: &[u8],
         request: &mut Request<B>,
-    ) -> Result<(), ScopeRejection> {
-        match self.requirement(operation).map_err(|error| unusable(error))? {
-            Some(requirement) => evaluate(&requirement, request),
-            None => principal(request).map(drop),
+    ) -> Result<OnResponse, ScopeRejection> {
+        let rules = self.rules().map_err(|error| unusable(error))?;
+        if let Some(rule) = rules.rule(&message.operation) {
+            rule.evaluate(request)?;
+        }
+        let principal = principal(request)?;
+        if !self.filters_lists {
+            return Ok(None);
+        }
+        let filter = match &message.operation {
+            Operation::Call { method, .. } => {
+                let id = || message.id.and_then(|id| id.json(body));
+                ListFilter::of_call(method, id, rules, principal)
+            }
+            Operation::Nothing if request.method() == Method::GET => {
+                Some(ListFilter::of_stream(rules, principal))
+            }
+            Operation::Nothing | Operation::Any => None,
+        };
+        Ok(filter.map(Box::new))
+    }
+
+    fn reject<B>(
+        &self,
+        error: McpError,
+        request_id: Option<Box<str>>,
+        request: &Request<B>,
+    ) -> Decision<OnResponse> {
+        let rejection = McpRejection::new(error, request_id);
+        Decision::Respond(self.renderer.render(rejection, request))
+    }
+}
+
+impl From<BodyError> for McpError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::Broken => Self::FailedToBufferBody,
+            BodyError::Evicted => Self::Overloaded,
+            BodyError::Late => Self::RequestTimeout,
+            BodyError::TooLarge => Self::PayloadTooLarge,
         }
     }
 }

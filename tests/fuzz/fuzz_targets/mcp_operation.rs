@@ -34,13 +34,14 @@ const SEEDS: [&str; 8] = [
     r#"{"jsonrpc":"2.0","id":1,"method":"tools\/call","params":{"n\u0061me":"\u0061dd"}}"#,
     r#"{"jsonrpc":"2.0","id":1,"result":{},"method":"tools/call","params":{"name":"add"}}"#,
 ];
-const HEADERS: [(&str, &str); 6] = [
+const HEADERS: [(&str, &str); 7] = [
     ("mcp-method", "tools/call"),
     ("mcp-method", "tools/list"),
     ("mcp-name", "list"),
     ("mcp-name", "add"),
     ("mcp-name", "=?base64?YWRk?="),
     ("content-encoding", "gzip"),
+    ("mcp-protocol-version", "2026-07-28"),
 ];
 const BODY_LIMIT: usize = 512;
 
@@ -138,7 +139,10 @@ fn check(mut request: Request<Chunks>, whole: &[u8], plain: bool) {
             assert_eq!(seen, whole, "other bytes came out");
             assert!(!calls_another_tool(&seen), "{}", String::from_utf8_lossy(&seen));
         }
-        StatusCode::FORBIDDEN => {
+        StatusCode::BAD_REQUEST
+        | StatusCode::FORBIDDEN
+        | StatusCode::PAYLOAD_TOO_LARGE
+        | StatusCode::UNSUPPORTED_MEDIA_TYPE => {
             assert!(seen.is_none());
             let good =
                 plain && [SEEDS[0], SEEDS[2], SEEDS[4]].iter().any(|s| s.as_bytes() == whole);

@@ -1,0 +1,107 @@
+//! Positions of values in a JSON text, so that all other bytes stay as they are.
+
+use std::ops::Range;
+
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+/// A JSON text. The methods return `None` if it is malformed.
+#[derive(Clone, Copy)]
+pub(super) struct Json<'a>(pub(super) &'a [u8]);
+
+impl<'a> Json<'a> {
+    pub(super) fn get(self, range: &Range<usize>) -> &'a [u8] {
+        self.0.get(range.clone()).unwrap_or_default()
+    }
+
+    /// The only value of the text.
+    pub(super) fn root(self) -> Option<Range<usize>> {
+        let start = self.skip_spaces(0);
+        let (IgnoredAny, end) = self.value(start)?;
+        (self.skip_spaces(end) == self.0.len()).then_some(start..end)
+    }
+
+    /// The names and values of an object.
+    pub(super) fn members(self, object: &Range<usize>) -> Option<Vec<(String, Range<usize>)>> {
+        self.sequence(object, [b'{', b'}'], |at| {
+            let (name, end) = self.value(at)?;
+            let start = self.skip_spaces(self.expect(b':', end)?);
+            let (IgnoredAny, end) = self.value(start)?;
+            Some(((name, start..end), end))
+        })
+    }
+
+    /// The values of an array.
+    pub(super) fn items(self, array: &Range<usize>) -> Option<Vec<Range<usize>>> {
+        self.sequence(array, [b'[', b']'], |at| {
+            let (IgnoredAny, end) = self.value(at)?;
+            Some((at..end, end))
+        })
+    }
+
+    /// The text of a string.
+    pub(super) fn text(self, range: &Range<usize>) -> Option<String> {
+        serde_json::from_slice(self.get(range)).ok()
+    }
+
+    fn sequence<T>(
+        self,
+        range: &Range<usize>,
+        [open, close]: [u8; 2],
+        read: impl Fn(usize) -> Option<(T, usize)>,
+    ) -> Option<Vec<T>> {
+        let mut all = Vec::new();
+        let mut at = self.skip_spaces(self.expect(open, range.start)?);
+        if self.0.get(at) == Some(&close) {
+            return Some(all);
+        }
+        loop {
+            let (one, end) = read(at)?;
+            all.push(one);
+            match self.expect(b',', end) {
+                Some(next) => at = self.skip_spaces(next),
+                None => return self.expect(close, end).map(|_| all),
+            }
+        }
+    }
+
+    /// The value at a position, and its end.
+    fn value<T: DeserializeOwned>(self, at: usize) -> Option<(T, usize)> {
+        let mut values = serde_json::Deserializer::from_slice(self.0.get(at..)?).into_iter();
+        let value = values.next()?.ok()?;
+        Some((value, at + values.byte_offset()))
+    }
+
+    /// The position after this byte, which may follow white space.
+    fn expect(self, byte: u8, at: usize) -> Option<usize> {
+        let at = self.skip_spaces(at);
+        (self.0.get(at) == Some(&byte)).then_some(at + 1)
+    }
+
+    fn skip_spaces(self, at: usize) -> usize {
+        let rest = self.0.get(at..).unwrap_or_default();
+        at + rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_and_items_are_found_where_they_are() {
+        let json = Json(br#" {"a" : [1,"]", {"b":[]}, -1.5e3 ] ,"\u0062":{}} "#);
+        let root = json.root().unwrap();
+        let members = json.members(&root).unwrap();
+        let found: Vec<_> =
+            members.iter().map(|(name, value)| (name.as_str(), json.get(value))).collect();
+        assert_eq!(found, [("a", &br#"[1,"]", {"b":[]}, -1.5e3 ]"#[..]), ("b", b"{}")]);
+        let items = json.items(&members[0].1).unwrap();
+        let items: Vec<_> = items.iter().map(|item| json.get(item)).collect();
+        assert_eq!(items, [&b"1"[..], b"\"]\"", b"{\"b\":[]}", b"-1.5e3"]);
+        assert_eq!(json.members(&members[1].1), Some(Vec::new()));
+        assert_eq!(json.items(&root), None);
+        for broken in ["", "{", "{}x", "{\"a\":1,}", "[1,]", "[1 2]", "\u{feff}{}", "{a:1}"] {
+            assert_eq!(Json(broken.as_bytes()).root(), None, "{broken}");
+        }
+    }
+}
