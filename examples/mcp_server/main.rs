@@ -2,22 +2,26 @@
 //!
 //! `cargo run --example mcp_server`, then add the printed URL with `/mcp` to any MCP client, which
 //! discovers how to log in. `MCP_RESOURCE_ID` is the server's ID in the dashboard (MCP servers),
-//! where its URL and the scopes `todo:read` and `todo:write` are registered.
+//! where its URL and the scopes `todo:read` and `todo:write` are registered. `ALLOWED_ORIGINS` are the
+//! origins of clients in browsers, separated by commas; those of this machine are allowed anyway.
 
 #[path = "../common/mod.rs"]
 mod common;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use http::request::Parts;
+use http::{HeaderName, Method, header};
 use rmcp::handler::server::tool::Extension;
 use rmcp::handler::server::wrapper::Parameters;
 use rmcp::model::{ServerCapabilities, ServerConfig};
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use rmcp::{ErrorData, ServerHandler, schemars, tool, tool_handler, tool_router};
+use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use tower_scalekit::challenge::ScopeToken;
 use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
@@ -31,15 +35,29 @@ async fn main() {
     let mcp = common::or_exit(2, mcp_service(&setup.public_url));
     let scope_hint = common::or_exit(2, ScopeToken::new("todo:read"));
     let app = Router::new()
-        .route_service("/mcp", mcp)
+        .route_service("/mcp", mcp.clone())
+        .route_service("/mcp/", mcp)
         .route_layer(
             RequireMcpScope::new()
                 .tool("list_todos", ["todo:read"])
                 .tool("add_todo", ["todo:write"]),
         )
         .route_layer(RequireToken::for_resource(&resource).scope_hint([scope_hint]))
+        .route_layer(cors())
         .merge(resource.routes());
     setup.serve(app).await;
+}
+
+/// For clients in browsers: a preflight carries no token, so this layer is outside of the one that
+/// requires it. The headers `Mcp-Param-…` are named by the parameters of tools.
+fn cors() -> CorsLayer {
+    let exposed = ["mcp-session-id", "mcp-protocol-version"].map(HeaderName::from_static);
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST, Method::DELETE])
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(exposed.into_iter().chain([header::WWW_AUTHENTICATE]).collect::<Vec<_>>())
+        .max_age(Duration::from_secs(3600))
 }
 
 fn protected_resource(setup: &common::Setup) -> Result<ProtectedResource, ConfigError> {
@@ -59,13 +77,16 @@ fn protected_resource(setup: &common::Setup) -> Result<ProtectedResource, Config
 type McpService = StreamableHttpService<Todos, NeverSessionManager>;
 
 fn mcp_service(public_url: &str) -> Result<McpService, url::ParseError> {
-    // Against DNS rebinding: the allowed hosts of this server, and the allowed origins.
+    // Against DNS rebinding: the names of this server, and the origins of its clients in browsers.
     let public_url = Url::parse(public_url)?;
-    let hosts =
-        [public_url.authority().to_owned(), public_url.host_str().unwrap_or_default().into()];
+    let this_machine = ["localhost", "127.0.0.1"];
+    let hosts = [public_url.host_str().unwrap_or_default()].into_iter().chain(this_machine);
+    let allowed_origins = common::setting("ALLOWED_ORIGINS").unwrap_or_default();
+    let origins = allowed_origins.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+    let origins = origins.map(str::to_owned).chain([public_url.origin().ascii_serialization()]);
     let config = StreamableHttpServerConfig::default()
         .with_allowed_hosts(hosts)
-        .with_allowed_origins([public_url.origin().ascii_serialization()])
+        .with_allowed_origins(origins.chain(this_machine.map(|host| format!("http://{host}:*"))))
         .with_legacy_session_mode(false)
         .with_json_response(true);
     let todos = Todos::default();
