@@ -4,6 +4,8 @@
 //! `tests/interop/install` installs them. Tests of missing software are skipped, and fail with
 //! `CI=true`. Run them with `cargo test --test interop --examples`: the tests start an example.
 
+mod conformance;
+mod diagnostic_server;
 mod forward_auth;
 mod mcp;
 mod nginx;
