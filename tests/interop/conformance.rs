@@ -136,9 +136,8 @@ async fn clients_of_earlier_revisions_are_served() {
             run(&url, &["--scenario", scenario, "--spec-version", "2025-11-25"]).await;
         }
         for revision in ["2025-06-18", "2025-03-26"] {
-            for scenario in &SCENARIOS[..2] {
-                run(&url, &["--scenario", scenario, "--spec-version", revision]).await;
-            }
+            let scenario = "server-session-lifecycle";
+            run(&url, &["--scenario", scenario, "--spec-version", revision]).await;
         }
     }
 }

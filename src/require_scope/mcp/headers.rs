@@ -38,8 +38,9 @@ pub(super) fn check(headers: &HeaderMap, message: &Message) -> Result<(), Mismat
     let is_required = message.id.is_some() && is_since(headers, WITH_REQUIRED_HEADERS);
     // The handshake belongs to earlier revisions.
     let requires_method = is_required && method.is_some_and(|method| method != "initialize");
-    let requires_name =
-        is_required && matches!(method, Some("tools/call" | "resources/read" | "prompts/get"));
+    let requires_name = is_required
+        && name.is_some()
+        && matches!(method, Some("tools/call" | "resources/read" | "prompts/get"));
     compare(headers, MCP_METHOD, method, requires_method)?;
     compare(headers, MCP_NAME, name, requires_name)
 }
@@ -177,6 +178,8 @@ mod tests {
         let task = call("tasks/get", Some("t"));
         assert_eq!(mismatch(&[CURRENT, ("mcp-method", "tasks/get")], &task), None);
         assert_eq!(mismatch(&[CURRENT], &call("initialize", None)), None);
+        let nameless = call("prompts/get", None);
+        assert_eq!(mismatch(&[CURRENT, ("mcp-method", "prompts/get")], &nameless), None);
         let notification = Message { id: None, ..call("notifications/cancelled", None) };
         assert_eq!(mismatch(&[CURRENT], &notification), None);
         for earlier in ["2025-03-26", "2025-06-18", "2025-11-25"] {

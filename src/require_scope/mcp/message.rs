@@ -313,13 +313,16 @@ impl MessageReader {
             return Some(Operation::Call { method, name: None });
         };
         let index = NAMES.iter().position(|name| *name == member)?;
-        if self.has_variant.get(index) != Some(&false)
-            || !matches!(self.top[PARAMS], Some(Content::Object))
-        {
-            return None;
-        }
-        let name = self.params.get(index).copied().flatten()?.text(body)?;
-        Some(Operation::Call { method, name: Some(name) })
+        let is_clear = self.has_variant.get(index) == Some(&false)
+            && matches!(self.top[PARAMS], None | Some(Content::Object));
+        let name = match self.params.get(index).copied().flatten() {
+            _ if !is_clear => return None,
+            Some(name) => Some(name.text(body)?),
+            // Its name decides. Other messages without one are left to the server.
+            None if method == "tools/call" => return None,
+            None => None,
+        };
+        Some(Operation::Call { method, name })
     }
 }
 

@@ -26,8 +26,8 @@ pub struct McpRejection {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum McpError {
-    /// The message is valid JSON, but no message of JSON-RPC, lacks the name of its tool, prompt or
-    /// resource, or parsers read it differently, for instance because of a duplicate member.
+    /// The message is valid JSON, but no message of JSON-RPC, lacks the name of its tool, or parsers
+    /// read it differently, for instance because of a duplicate member.
     /// Responds with 400 and `-32600`.
     AmbiguousMessage,
     /// Several messages, which the revision in `MCP-Protocol-Version` does not allow. Responds with
