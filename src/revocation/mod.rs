@@ -403,7 +403,7 @@ impl State {
         if !self.has_peers {
             return Ok(());
         }
-        let published = within(PUBLISH_DEADLINE, self.publish(&[key])).await;
+        let published = self.store.within(PUBLISH_DEADLINE, self.publish(&[key])).await;
         // A replica that only receives webhooks learns of revocations too.
         drop(self.due_read());
         published
@@ -413,8 +413,8 @@ impl State {
     async fn count_login(&self) -> Result<(), StoreError> {
         // Revocations of this process precede the login. The store may accept no more of them, and
         // still have the position.
-        let published = within(LOGIN_DEADLINE, self.publish_pending()).await;
-        within(LOGIN_DEADLINE, self.read_counter()).await.and(published)
+        let published = self.store.within(LOGIN_DEADLINE, self.publish_pending()).await;
+        self.store.within(LOGIN_DEADLINE, self.read_counter()).await.and(published)
     }
 
     /// Returns a new position, after all that sessions have recorded so far.
@@ -492,14 +492,6 @@ impl State {
         }
         known.is_nearly_full = len >= MAX_WITH_POSITION / if known.is_nearly_full { 4 } else { 2 };
     }
-}
-
-async fn within(
-    limit: Duration,
-    operation: impl Future<Output = Result<(), StoreError>>,
-) -> Result<(), StoreError> {
-    let done = tokio::time::timeout(limit, operation).await;
-    done.unwrap_or_else(|late| Err(StoreError::Unavailable(late.into())))
 }
 
 impl std::fmt::Debug for Revocations {

@@ -89,7 +89,8 @@ use crate::util::hash::hash_parts;
 ///
 /// The log lines `shared_store_unavailable` and `shared_store_available` report the first failure of
 /// an operation, and the end of the outage: a success after a second without failures, of a write if
-/// one has failed. The counter `tower_scalekit_shared_store_errors_total` counts all failures.
+/// one has failed. The counter `tower_scalekit_shared_store_errors_total` counts all failures. What
+/// fails because of it is counted (`tower_scalekit_internal_errors_total`), and logged at `DEBUG` only.
 ///
 /// # Round trips
 ///

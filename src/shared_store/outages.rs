@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::StoreError;
 use crate::clock::millis;
+use crate::util::logged_outage::LoggedOutage;
 use crate::util::telemetry;
 
 /// An outage ends when this time has passed without a failure.
@@ -42,14 +43,25 @@ impl Outages {
         }
     }
 
-    /// Counts a failed operation, and logs the begin or end of an outage.
-    pub(super) fn record<T>(&self, operation: Operation, result: &Result<T, StoreError>) {
+    /// Counts a failed operation, and logs the begin or end of an outage. Marks the error, so that
+    /// requests that fail for it are not logged as further errors.
+    pub(super) fn record<T>(
+        &self,
+        operation: Operation,
+        result: Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
         let change = self.observe(operation, result.is_ok());
-        match result {
+        match &result {
             Err(error) => telemetry::shared_store_failed(change == Some(Change::Begins), error),
             Ok(_) if change == Some(Change::Ends) => telemetry::shared_store_available(),
             Ok(_) => {}
         }
+        result.map_err(|error| match error {
+            StoreError::Unavailable(source) => {
+                StoreError::Unavailable(Box::new(LoggedOutage(source)))
+            }
+            full @ StoreError::Full { .. } => full,
+        })
     }
 
     fn observe(&self, operation: Operation, succeeded: bool) -> Option<Change> {

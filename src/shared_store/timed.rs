@@ -29,9 +29,18 @@ impl TimedStore {
         kind: Operation,
         operation: StoreFuture<'_, T>,
     ) -> Result<T, StoreError> {
-        let result = with_timeout(operation).await;
-        self.outages.record(kind, &result);
-        result
+        self.outages.record(kind, with_timeout(operation).await)
+    }
+
+    /// Runs several operations with a time limit. To exceed it is a failure of the store.
+    pub(crate) async fn within(
+        &self,
+        limit: Duration,
+        operations: impl Future<Output = Result<(), StoreError>>,
+    ) -> Result<(), StoreError> {
+        tokio::time::timeout(limit, operations).await.unwrap_or_else(|late| {
+            self.outages.record(Operation::Write, Err(StoreError::Unavailable(late.into())))
+        })
     }
 
     pub(crate) async fn get(&self, key: &StoreKey) -> Result<Option<Bytes>, StoreError> {

@@ -14,6 +14,7 @@ pub(crate) mod hash;
 pub(crate) mod host_redirect;
 pub(crate) mod jitter;
 pub(crate) mod json;
+pub(crate) mod logged_outage;
 pub(crate) mod open_enum;
 pub(crate) mod pasted;
 pub(crate) mod query;

@@ -6,6 +6,8 @@ use std::fmt::{Debug, Display};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::logged_outage::LoggedOutage;
+
 macro_rules! count {
     ($name:literal) => {{
         #[cfg(feature = "metrics")]
@@ -414,10 +416,11 @@ pub(crate) fn no_shared_store() {
 }
 
 /// An internal error occurred, and the request was rejected for it. While many requests fail for
-/// the same cause, such as a store that is unavailable, the level of all but one is `DEBUG`.
+/// the same cause, the level of all but one is `DEBUG`; of all if it is an outage of the store, which
+/// has a line of its own.
 pub(crate) fn internal_error(what: &'static str, error: &(dyn std::error::Error + 'static)) {
     count!("tower_scalekit_internal_errors_total", "what" => what);
-    if should_log(("internal_error", what), LOG_INTERVAL) {
+    if !LoggedOutage::is_cause_of(error) && should_log(("internal_error", what), LOG_INTERVAL) {
         tracing::error!(target: TARGET, what, error, "internal_error");
     } else {
         tracing::debug!(target: TARGET, what, error, "internal_error");

@@ -1,6 +1,7 @@
 //! What the shared store loses, misses or rejects.
 
 use super::*;
+use crate::secrets::Captured;
 
 #[tokio::test]
 async fn an_outage_of_the_store_is_503_and_ends_nothing() {
@@ -29,6 +30,40 @@ async fn an_outage_of_the_store_is_503_and_ends_nothing() {
     replicas.store.set_down(false);
     let other = replicas.logged_in().await;
     assert_eq!(other.at(&cold).fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_one_line_of_the_log_whatever_fails_because_of_it() {
+    let log = Captured::default();
+    let _guard = log.subscribe();
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    // Stale revocations have a line of their own.
+    let staleness = Duration::from_secs(3600);
+    let sessions = world.replica(|one| {
+        one.shared_store(store.clone()).store_backed().max_revocation_staleness(staleness)
+    });
+    let app = app(&sessions);
+    let mut browser = Browser::new(&app, &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    let mut other = Browser::new(&app, &world.sandbox);
+    let authorization = other.start_login("/login").await;
+    let callback = world.sandbox.log_in(&authorization, JOHN).unwrap();
+    store.set_down(true);
+    assert!(sessions.revoke_user("usr_1").await.is_err());
+    assert_eq!(other.open(&callback).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    for seconds in [2, 301] {
+        world.advance(seconds);
+        drop(browser.clone().fetch("/me").await);
+        drop(browser.clone().post("/auth/refresh").await);
+        drop(browser.clone().open("/logout").await);
+        settle().await;
+    }
+    let log = log.text();
+    let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(errors.len(), 1, "{errors:#?}");
+    assert!(errors[0].contains("shared_store_unavailable"), "{}", errors[0]);
+    assert!(log.contains("internal_error"), "they are at DEBUG");
 }
 
 #[tokio::test]
