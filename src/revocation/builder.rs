@@ -5,6 +5,10 @@ use super::{Revocations, Staleness};
 use crate::clock::Clock;
 use crate::shared_store::{StoreScope, TimedStore};
 
+/// The longest that a session can last whose settings are not known here: 400 days, and a day for
+/// clocks.
+const LONGEST_SESSION: Duration = Duration::from_secs(401 * 24 * 60 * 60);
+
 /// Identifies the sessions of an app among all others in a store.
 pub(crate) fn owner<'a>(
     environment_url: &'a str,
@@ -87,7 +91,7 @@ impl RevocationsBuilder {
     pub fn build(self) -> Revocations {
         let Self { environment_url, client_id, clock, store, sessions_name, staleness } = self;
         let owner = owner(&environment_url, &client_id, sessions_name.as_deref(), false);
-        Revocations::new(store, &scope(owner), clock, true, staleness)
+        Revocations::new(store, &scope(owner), clock, true, staleness, LONGEST_SESSION)
     }
 }
 

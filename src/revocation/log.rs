@@ -219,7 +219,7 @@ impl State {
                 self.read_to_end.store(number, Ordering::Release);
                 self.has_more.store(false, Ordering::Release);
                 self.catching_up_since.store(0, Ordering::Release);
-                if self.has_unread_entry.load(Ordering::Acquire) {
+                if millis(started) < self.unreadable_until.load(Ordering::Acquire) {
                     self.note_incomplete_read(false);
                 } else {
                     self.read_at.store(millis(started), Ordering::Release);
@@ -289,12 +289,18 @@ impl State {
             if page.cursor_lost {
                 self.known().note_loss();
             }
+            let mut unreadable = page.unreadable;
             for text in &page.entries {
                 match serde_json::from_slice::<Logged>(text) {
                     Ok(logged) => self.merge_logged(&logged, now),
-                    Err(_) if self.has_unread_entry.swap(true, Ordering::AcqRel) => {}
-                    Err(_) => telemetry::internal_error("revocation_log", &UnknownFormat),
+                    Err(_) => unreadable += 1,
                 }
+            }
+            if unreadable > 0 {
+                telemetry::revocations_unreadable(unreadable);
+                // A revocation covers no session that begins later.
+                let until = millis(now.saturating_add(self.longest_session));
+                self.unreadable_until.fetch_max(until, Ordering::AcqRel);
             }
             if page.next == cursor {
                 let is_end = page.entries.is_empty();
@@ -354,11 +360,3 @@ enum ReadError {
     #[error("the revocation log has more entries than can be read at once")]
     TooLong,
 }
-
-/// Returned when an entry of the log cannot be decoded.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "the revocation log has an entry of another version of tower-scalekit, whose revocation is not \
-     known to this replica: from now on, its revocations count as stale"
-)]
-struct UnknownFormat;

@@ -121,8 +121,12 @@ struct State {
     /// When the log was last read to its end, in milliseconds of the monotonic clock.
     read_at: AtomicU64,
     is_stale: AtomicBool,
-    /// Whether the log had an entry of another version, whose revocation is not known here.
-    has_unread_entry: AtomicBool,
+    /// How long a session can last that an unread revocation may cover.
+    longest_session: Duration,
+    /// Until when a session may be alive that an entry of the log has revoked which cannot be read: it
+    /// is of another version, or was sealed with another secret. In milliseconds of the monotonic
+    /// clock.
+    unreadable_until: AtomicU64,
     /// Whether the log was read to its end.
     was_read: AtomicBool,
     /// Whether the last read that the store responded to ended before the log did.
@@ -210,6 +214,7 @@ impl Revocations {
         clock: Clock,
         has_peers: bool,
         staleness: Staleness,
+        longest_session: Duration,
     ) -> Self {
         let process = random_id();
         let mut known = KnownRevocations::default();
@@ -230,7 +235,8 @@ impl Revocations {
             cursor: Mutex::default(),
             checked_at: AtomicU64::new(0),
             is_stale: AtomicBool::new(false),
-            has_unread_entry: AtomicBool::new(false),
+            longest_session,
+            unreadable_until: AtomicU64::new(0),
             was_read: AtomicBool::new(!has_peers),
             has_more: AtomicBool::new(false),
             catching_up_since: AtomicU64::new(0),

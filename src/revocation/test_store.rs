@@ -198,7 +198,9 @@ impl SharedStore for TestStore {
                     }
                     Fails::SkipsFirstPage if cursor == LogCursor::start() => {
                         let first = store.read_since(&log, cursor).await?;
-                        Ok(LogPage::new(Vec::new(), first.next))
+                        let mut page = LogPage::new(Vec::new(), first.next);
+                        page.unreadable = first.entries.len();
+                        Ok(page)
                     }
                     _ => store.read_since(&log, cursor).await,
                 }

@@ -237,7 +237,7 @@ impl Sessions {
 
 /// How long the end of a session is retained. A session that began while the wall clock was ahead
 /// lives longer by the error, once the clock is corrected.
-fn retention(lifetime: Duration) -> Duration {
+pub(super) fn retention(lifetime: Duration) -> Duration {
     lifetime.saturating_add(MAX_CLOCK_ERROR)
 }
 

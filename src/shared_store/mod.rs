@@ -134,7 +134,8 @@ pub trait SharedStore: Send + Sync + 'static {
     ///
     /// A call may return fewer entries than there are, and should return no more than about 1000. At
     /// the end it returns none, and the cursor that was passed. A page that has none, because they
-    /// cannot be read, and another cursor is not the end.
+    /// cannot be read, and another cursor is not the end; it says how many were skipped
+    /// ([`LogPage::unreadable`]).
     ///
     /// The library reads up to 1000 pages, for up to five seconds, then again after a second. Until it
     /// has reached the end, it rejects sessions with 503.
@@ -351,6 +352,9 @@ pub struct LogPage {
     /// Whether the engine has lost the entry of the cursor that was passed, so that these entries are
     /// those from the start.
     pub cursor_lost: bool,
+    /// How many entries the store could not read, such as those that were sealed with a secret that
+    /// it does not have. They are not in `entries`.
+    pub unreadable: usize,
 }
 
 // Manual impl: the entries may be confidential.
@@ -360,6 +364,7 @@ impl fmt::Debug for LogPage {
             .field("entries", &self.entries.len())
             .field("next", &self.next)
             .field("cursor_lost", &self.cursor_lost)
+            .field("unreadable", &self.unreadable)
             .finish()
     }
 }
@@ -368,7 +373,7 @@ impl LogPage {
     /// Creates a page.
     #[must_use]
     pub fn new(entries: Vec<Bytes>, next: LogCursor) -> Self {
-        Self { entries, next, cursor_lost: false }
+        Self { entries, next, cursor_lost: false, unreadable: 0 }
     }
 
     /// Creates the first page of a log that has lost the entry of the cursor.

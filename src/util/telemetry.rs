@@ -225,6 +225,22 @@ pub(crate) fn revocations_stale(age: std::time::Duration) {
     gauge!("tower_scalekit_revocations_stale", 1.0);
 }
 
+/// The revocation log has entries that this replica cannot read, so it does not know what they revoke.
+pub(crate) fn revocations_unreadable(count: usize) {
+    #[cfg(feature = "metrics")]
+    metrics::counter!("tower_scalekit_unreadable_revocations_total").increment(count as u64);
+    if should_log(("revocations_unreadable", ""), LOG_INTERVAL) {
+        tracing::error!(
+            target: TARGET,
+            count,
+            "revocations_unreadable: the log of revocations has entries of another version of \
+             tower-scalekit, or sealed with another secret; this replica cannot apply them, and its \
+             revocations count as stale until all sessions of that time have ended, or until it is \
+             replaced by one that can"
+        );
+    }
+}
+
 /// The revocation log was read again.
 pub(crate) fn revocations_current() {
     tracing::info!(target: TARGET, "revocations_current");

@@ -1,6 +1,7 @@
 mod losses;
 mod order;
 
+use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::log::MAX_PAGES;
@@ -18,7 +19,7 @@ fn scope() -> StoreScope {
 }
 
 fn replica(store: &(impl SharedStore + Clone), clock: &SteppedClock) -> Revocations {
-    Revocations::new(TimedStore::new(store.clone()), &scope(), clock.clock(), true, STALENESS)
+    Revocations::new(TimedStore::new(store.clone()), &scope(), clock.clock(), true, STALENESS, HOUR)
 }
 
 fn alone(clock: &SteppedClock) -> Revocations {
@@ -28,6 +29,7 @@ fn alone(clock: &SteppedClock) -> Revocations {
         clock.clock(),
         false,
         STALENESS,
+        HOUR,
     )
 }
 
@@ -392,6 +394,36 @@ async fn entries_that_cannot_be_read_hide_no_later_ones() {
     store.set(Fails::SkipsFirstPage);
     read(&clock, &there).await;
     assert!(there.is_revoked(&old) && !there.is_id_revoked("7"));
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_makes_a_replica_stale_while_what_it_revokes_may_be_alive() {
+    for of_the_store in [false, true] {
+        let clock = SteppedClock::steady();
+        let store = TestStore::new(&clock);
+        let here = replica(&store, &clock);
+        read(&clock, &here).await;
+        if of_the_store {
+            store.set(Fails::SkipsFirstPage);
+        }
+        let newer = Bytes::from(r#"{"revoked":"in another way"}"#);
+        let log = scope().key(KeyNamespace::Revocation, "log");
+        store.append(&log, newer, 2 * HOUR).await.unwrap();
+        read(&clock, &here).await;
+        assert!(!here.rejects_requests(), "the last complete read is recent");
+        clock.advance(Duration::from_secs(60));
+        read(&clock, &here).await;
+        assert!(here.rejects_requests());
+        let started_later = replica(&store, &clock);
+        read(&clock, &started_later).await;
+        assert!(started_later.rejects_requests(), "it has read no complete log");
+        clock.advance(HOUR - Duration::from_secs(70));
+        read(&clock, &here).await;
+        assert!(here.rejects_requests());
+        clock.advance(Duration::from_secs(10));
+        read(&clock, &here).await;
+        assert!(!here.rejects_requests(), "no session of that time is alive");
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::cookie::names::{CookieStyle, check_cookie_name, default_cookie_name};
 use super::cookie::seal::SealingContext;
-use super::end::MAX_CHECKED_REVOCATIONS;
+use super::end::{MAX_CHECKED_REVOCATIONS, retention};
 use super::lifetimes::Lifetimes;
 use super::login_error::LoginError;
 use super::own_host::HostWarnings;
@@ -494,6 +494,7 @@ impl SessionsBuilder {
                 clock,
                 has_peers,
                 self.revocation_staleness,
+                retention(lifetimes.absolute.unsigned_abs()),
             ),
             scope,
             store,

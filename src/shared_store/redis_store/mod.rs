@@ -343,20 +343,20 @@ impl SharedStore for RedisStore {
                 None if is_lost => LogCursor::start(),
                 None => cursor,
             };
-            let (mut entries, mut unopened) = (Vec::with_capacity(read.len()), None);
+            let mut page = match is_lost {
+                true => LogPage::after_loss(Vec::with_capacity(read.len()), next),
+                false => LogPage::new(Vec::with_capacity(read.len()), next),
+            };
             for sealed in read.iter().filter_map(|(_, fields)| fields.get(1)) {
                 match self.sealer.open(&name, sealed) {
-                    Ok(opened) => entries.push(opened.value),
-                    Err(error) => unopened = Some(error),
+                    Ok(opened) => page.entries.push(opened.value),
+                    Err(error) => {
+                        page.unreadable += 1;
+                        telemetry::internal_error("shared_store_log", &error);
+                    }
                 }
             }
-            if let Some(error) = unopened {
-                telemetry::internal_error("shared_store_log", &error);
-            }
-            Ok(match is_lost {
-                true => LogPage::after_loss(entries, next),
-                false => LogPage::new(entries, next),
-            })
+            Ok(page)
         }
         .boxed()
     }
