@@ -162,6 +162,7 @@ struct Inner {
     refreshes: Refreshes,
     /// How long the result of a refresh is kept once a browser has sent its cookie.
     refresh_retention: std::time::Duration,
+    refresh_during_outages: bool,
     revocations: Revocations,
     /// Revocations that could not be published.
     late_revocations: SingleFlight<(), ()>,

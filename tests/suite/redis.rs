@@ -471,7 +471,10 @@ fn a_rustls_provider_that_the_app_has_installed_is_kept_and_none_is_no_error() {
         command.args(["redis::tls_provider_process", "--exact", "--nocapture"]);
         let output = command.env(PROVIDER, installed).output().unwrap();
         let printed = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success() && printed.contains("connected without a panic"), "{printed}");
+        assert!(
+            output.status.success() && printed.contains("connected without a panic"),
+            "{printed}"
+        );
     }
 }
 

@@ -61,6 +61,7 @@ pub struct SessionsBuilder {
     retain_access_token: bool,
     body_limits: BodyLimits,
     refresh_retention: Duration,
+    refresh_during_outages: bool,
     revocation_staleness: Staleness,
     max_sessions_per_user: usize,
 }
@@ -86,6 +87,7 @@ impl SessionsBuilder {
             retain_access_token: false,
             body_limits: BodyLimits::new(),
             refresh_retention: Duration::from_secs(24 * 60 * 60),
+            refresh_during_outages: false,
             revocation_staleness: Staleness::default(),
             max_sessions_per_user: 100,
         }
@@ -395,6 +397,28 @@ impl SessionsBuilder {
         self
     }
 
+    /// Refreshes sessions whose access token has expired also while the
+    /// [`shared_store`](Self::shared_store) is unavailable. Default: such requests are rejected (503
+    /// with `Retry-After`) until the store is available.
+    ///
+    /// A replica then spends the refresh token without a lease, and publishes the result when the store
+    /// is available. This relies on the environment, which accepts a spent refresh token for about 30
+    /// seconds: two replicas that get requests of one session refresh it twice. Where that grace is off,
+    /// or the older cookie is used on another replica later than that, the environment may end the
+    /// session, and the user has to log in again. While the store is unavailable, a rejection by the
+    /// environment ends no session: the response is 503.
+    ///
+    /// Revocations are checked as for a session whose access token is valid: all that this replica has
+    /// read or made. Those that other replicas make during the outage are unknown to it, for as long as
+    /// the outage lasts rather than for one access token; unless
+    /// [`reject_on_stale_revocations`](Self::reject_on_stale_revocations) is set, which ends this after
+    /// [`max_revocation_staleness`](Self::max_revocation_staleness). A session that was ended at the
+    /// environment is not refreshed.
+    pub fn refresh_during_outages(mut self) -> Self {
+        self.refresh_during_outages = true;
+        self
+    }
+
     /// Sets for how long a replica may fail to read revocations from the
     /// [`shared_store`](Self::shared_store) before it reports this, with the log line
     /// `revocations_stale` and the gauge `tower_scalekit_revocations_stale`. Default: 60 s.
@@ -488,6 +512,7 @@ impl SessionsBuilder {
             stored: SessionCache::new(self.cache_capacity, clock.clone(), &tasks),
             refreshes: Refreshes::new(&tasks),
             refresh_retention: self.refresh_retention,
+            refresh_during_outages: self.refresh_during_outages,
             revocations: Revocations::new(
                 store.clone(),
                 &scope,

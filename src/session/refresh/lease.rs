@@ -26,6 +26,10 @@
 //! its lease meanwhile. That lease does not block the refresh of the newer cookie: it names the
 //! generation whose token is spent, and a newer one takes it over.
 //!
+//! If the app allows it, an expired session is refreshed without a lease while the store is unavailable.
+//! Then each process may spend the same token once. The result is kept and published as above; a
+//! rejection is not definite, because the store may have a newer result.
+//!
 //! Lease and token deadline together are shorter than the ~30 s in which the environment still
 //! accepts a spent refresh token, so that another replica can recover from a crash.
 
@@ -39,7 +43,7 @@ use super::entry::{Entry, Sealed};
 use crate::shared_store::StoreError;
 
 /// For this time after a failure, no refresh is tried.
-const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
+pub(super) const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
 /// Within this time, a session is refreshed at most once on request.
 const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
 /// Longer than the sum of a token call (10 s), a verification (5 s) and an attempt to store the
@@ -194,6 +198,9 @@ pub(super) trait RefreshBackend: Sync {
     /// Verifies tokens that were received earlier.
     fn verify(&self, tokens: &str) -> impl Future<Output = Verification<Self::Refreshed>> + Send;
 
+    /// Whether the token may be spent without a lease, because the store is unavailable.
+    fn may_exchange_alone(&self) -> bool;
+
     /// Keeps a result that could not be published, publishes it later, and extends the lease until
     /// then.
     fn keep_unpublished(&self, result: Entry, lease: Bytes);
@@ -208,6 +215,9 @@ pub(super) trait RefreshBackend: Sync {
     /// Returns the session itself, sealed for the store.
     fn sealed(&self) -> Option<String>;
 
+    /// Waits for as long as a failure is remembered. Other requests wait for the same task.
+    fn pause(&self) -> impl Future<Output = ()> + Send;
+
     /// Waits briefly for the result of another machine. Returns `false` at the time limit.
     fn wait(&self) -> impl Future<Output = bool> + Send;
 
@@ -219,6 +229,8 @@ pub(super) trait RefreshBackend: Sync {
 enum State<R> {
     /// Searches for a newer result.
     CheckEntry,
+    /// Spends the refresh token without a lease: the store is unavailable, and the app allows it.
+    Alone,
     /// Tries to get the lease.
     Acquire,
     /// Holds the lease, and reads the entry again: the earlier read may be outdated.
@@ -313,9 +325,14 @@ struct RefreshMachine<'a, B> {
 impl<B: RefreshBackend> RefreshMachine<'_, B> {
     async fn step(&self, state: State<B::Refreshed>) -> State<B::Refreshed> {
         match state {
-            State::CheckEntry => {
-                self.check_entry().await.unwrap_or(State::Done(Outcome::Unavailable))
-            }
+            State::CheckEntry => match self.backend.read().await {
+                Ok(seen) => self.check_entry(&seen).unwrap_or(State::Done(Outcome::Unavailable)),
+                Err(_) if self.trigger == Trigger::Due && self.backend.may_exchange_alone() => {
+                    State::Alone
+                }
+                Err(_) => State::Done(Outcome::Unavailable),
+            },
+            State::Alone => self.exchange_alone().await,
             // The store may have set the lease, and only its response was lost.
             State::Acquire => self.acquire().await.unwrap_or(State::Release(Outcome::Unavailable)),
             State::Confirm => self.confirm().await.unwrap_or(State::Release(Outcome::Unavailable)),
@@ -333,12 +350,26 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
         }
     }
 
-    async fn check_entry(&self) -> Result<State<B::Refreshed>, StoreError> {
-        Ok(match self.newer(&self.backend.read().await?)? {
+    fn check_entry(&self, seen: &Option<Bytes>) -> Result<State<B::Refreshed>, StoreError> {
+        Ok(match self.newer(seen)? {
             Some(outcome) => State::Done(outcome),
             None if self.trigger == Trigger::Idle => State::Done(Outcome::Idle),
             None => State::Acquire,
         })
+    }
+
+    async fn exchange_alone(&self) -> State<B::Refreshed> {
+        if !self.backend.is_ready().await {
+            return State::Done(Outcome::Unavailable);
+        }
+        match self.backend.exchange(None).await {
+            // The store may have a newer result, which cannot be read.
+            Some(Exchanged::InvalidGrant) | None => {
+                self.backend.pause().await;
+                State::Done(Outcome::Unavailable)
+            }
+            Some(exchanged) => self.publish_later(exchanged).await,
+        }
     }
 
     async fn acquire(&self) -> Result<State<B::Refreshed>, StoreError> {

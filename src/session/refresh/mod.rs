@@ -25,7 +25,9 @@ use tokio::time::{Duration, Instant, Sleep, sleep};
 pub(in crate::session) use self::entry::Entry;
 use self::entry::{REFRESH_GRACE, Refreshed, Sealed, StoredRecord};
 pub(crate) use self::lease::Trigger;
-use self::lease::{Exchanged, LEASE, Outcome, RefreshBackend, Stored, Verification};
+use self::lease::{
+    Exchanged, FAILURE_LIFETIME, LEASE, Outcome, RefreshBackend, Stored, Verification,
+};
 use self::unverified::HeldResults;
 use super::cookie::record::SessionRecord;
 use super::{Session, Sessions};
@@ -312,6 +314,11 @@ impl RefreshBackend for StoreBackend<'_> {
         }
     }
 
+    fn may_exchange_alone(&self) -> bool {
+        let now = self.sessions.scalekit().clock().now();
+        self.sessions.0.refresh_during_outages && now >= self.session.principal().expires_at()
+    }
+
     fn keep_unpublished(&self, result: Entry, lease: Bytes) {
         self.sessions.keep_until_published(self.session, result, lease);
     }
@@ -366,6 +373,10 @@ impl RefreshBackend for StoreBackend<'_> {
 
     async fn verify(&self, tokens: &str) -> Verification<Refreshed> {
         self.verify_received(tokens).await
+    }
+
+    async fn pause(&self) {
+        sleep(FAILURE_LIFETIME).await;
     }
 
     async fn retry(&self) -> bool {

@@ -66,6 +66,103 @@ async fn an_outage_is_one_line_of_the_log_whatever_fails_because_of_it() {
     assert!(log.contains("internal_error"), "they are at DEBUG");
 }
 
+#[tokio::test(start_paused = true)]
+async fn expired_sessions_are_refreshed_without_the_store_only_if_that_is_set() {
+    let world = World::with(|sandbox| sandbox.refresh_grace(Duration::from_secs(30)), |s| s);
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let by_default = world.replica(|one| one.shared_store(store.clone()));
+    let [one, two] = [(); 2]
+        .map(|()| world.replica(|one| one.shared_store(store.clone()).refresh_during_outages()));
+    let [by_default, app_one, app_two] = [&by_default, &one, &two].map(app);
+    let mut browser = Browser::new(&app_one, &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    let mut john = Browser::new(&app_one, &world.sandbox);
+    john.log_in(&world.sandbox, JOHN).await;
+    let refreshes = || world.sandbox.requests().refreshes();
+    let old = browser.clone();
+    store.set_down(true);
+    assert_eq!(
+        browser.clone().post("/auth/refresh").await.status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(refreshes(), 0, "its token has not expired");
+    world.advance(301);
+    let response = old.at(&by_default).fetch("/me").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.header("retry-after").is_some());
+    assert_eq!(refreshes(), 0);
+    // Requests on one replica share a refresh; the environment accepts another one by the second.
+    for _ in 0..2 {
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        assert_eq!(old.at(&app_one).fetch("/me").await.status(), StatusCode::OK);
+    }
+    assert_eq!(refreshes(), 1);
+    assert_eq!(old.at(&app_two).fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(refreshes(), 2);
+    // The outage is longer than the grace, and the browser changes the replica.
+    world.advance(301);
+    let mut browser = browser.at(&app_two);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(refreshes(), 3);
+    // What this replica revokes is checked.
+    let id = world.sandbox.users().get(JOHN).unwrap().id;
+    assert!(one.revoke_user(&id).await.is_err());
+    assert_eq!(john.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(refreshes(), 3);
+
+    store.set_down(false);
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        world.advance(1);
+    }
+    // The results are published, so that an older cookie gets the newest session.
+    for app in [&by_default, &app_one, &app_two] {
+        for browser in [&old, &browser] {
+            assert_eq!(browser.at(app).fetch("/me").await.status(), StatusCode::OK);
+        }
+    }
+    assert_eq!(refreshes(), 3);
+    world.advance(301);
+    assert_eq!(old.at(&by_default).fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(refreshes(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_store_a_rejected_refresh_ends_no_session() {
+    for store_backed in [false, true] {
+        let world = World::with(|sandbox| sandbox.refresh_grace(Duration::ZERO), |s| s);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let apps = [(); 2].map(|()| {
+            app(&world.replica(|one| {
+                let one = one.shared_store(store.clone()).refresh_during_outages();
+                if store_backed { one.store_backed() } else { one }
+            }))
+        });
+        let mut browser = Browser::new(&apps[0], &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        let old = browser.at(&apps[1]);
+        assert_eq!(old.clone().fetch("/me").await.status(), StatusCode::OK);
+        world.advance(301);
+        store.set_down(true);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{store_backed}");
+        // Its token is spent.
+        for _ in 0..2 {
+            let response = old.clone().fetch("/me").await;
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{store_backed}");
+            assert!(set_cookies(response.headers()).is_empty());
+        }
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{store_backed}");
+        store.set_down(false);
+        for _ in 0..60 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            world.advance(1);
+        }
+        let response = old.clone().fetch("/me").await;
+        assert_eq!(response.status(), StatusCode::OK, "{store_backed}: {}", response.text());
+    }
+}
+
 #[tokio::test]
 async fn a_login_that_cannot_be_stored_sets_no_cookie() {
     let replicas = Replicas::new();

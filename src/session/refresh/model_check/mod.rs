@@ -97,6 +97,8 @@ struct Setup {
     keys_are_unreachable: bool,
     /// Tokens of this call are in the store at the beginning, not verified.
     received: Option<usize>,
+    /// A token may be spent without a lease while the store fails.
+    exchanges_alone: bool,
     /// The lease is extended before a token is spent.
     extends_lease: bool,
     /// At the end of a run, keys and store are available, no lease is left, and another request
@@ -121,6 +123,7 @@ impl Setup {
             takes_no_results: false,
             keys_are_unreachable: false,
             received: None,
+            exchanges_alone: false,
             extends_lease: false,
             recovers: false,
             marks_are_steps: events.contains(&Event::ResultExpires),
@@ -293,6 +296,12 @@ impl RefreshBackend for Replica {
         shared.fail()?;
         Ok(if self.setup.reads_are_stale { None } else { shared.entry.clone() })
     }
+
+    fn may_exchange_alone(&self) -> bool {
+        self.setup.exchanges_alone
+    }
+
+    async fn pause(&self) {}
 
     async fn set(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
         self.turn().await;

@@ -217,6 +217,33 @@ fn a_store_that_fails_once_ends_no_session() {
 }
 
 #[test]
+fn a_refresh_without_a_lease_ends_no_session_within_the_grace_of_the_environment() {
+    let fails = Event::StoreFails;
+    for events in [&[fails][..], &[fails, fails], &[fails, Event::HeldIsPublished]] {
+        let mut setup = Setup::new(&[OLD; 2], Environment::AcceptsSpent, events).coarse();
+        (setup.exchanges_alone, setup.recovers) = (true, true);
+        explore(&setup, |outcomes, shared| {
+            ends_nothing(outcomes, shared);
+            assert!(shared.calls <= 2);
+            assert!(got(&outcomes[2], 1));
+        });
+    }
+}
+
+#[test]
+fn a_rejection_without_a_lease_is_not_definite() {
+    let mut setup = Setup::new(&[OLD], Environment::Rejects, &[Event::StoreFails]);
+    setup.exchanges_alone = true;
+    explore(&setup, |outcomes, shared| {
+        let is_definite = outcomes[0] == Some(Outcome::InvalidGrant);
+        // It may wait for its own lease, which it could not read.
+        assert!(is_definite || outcomes[0].is_none() || outcomes[0] == UNAVAILABLE);
+        assert_eq!(is_definite, shared.entry == Some(Entry::Ended.encode()));
+        assert!(shared.calls <= 1);
+    });
+}
+
+#[test]
 fn stale_reads_of_the_store_delay_a_request_and_end_no_session() {
     for environment in [Environment::SpendsOnce, Environment::AcceptsSpent] {
         let mut setup = Setup::new(&[OLD], environment, &[]).published(1);
