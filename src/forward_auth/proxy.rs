@@ -81,6 +81,13 @@ impl ForwardAuth {
             let host = host.ok_or(InvalidProxyHeader("x-forwarded-host"))?;
             request.headers_mut().insert(header::HOST, host);
         }
+        // Over HTTP/2 it is in `:authority`, which the target of the browser replaces.
+        if !request.headers().contains_key(header::HOST)
+            && let Some(authority) = request.uri().authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            request.headers_mut().insert(header::HOST, host);
+        }
         *request.method_mut() = method;
         *request.uri_mut() = Uri::from(target.clone());
         request.extensions_mut().insert(BrowserTarget(target));
@@ -220,6 +227,24 @@ mod tests {
         ] {
             assert_eq!(restored(&envoy, Request::put(uri)), Ok(format!("PUT {target}")), "{uri}");
         }
+    }
+
+    #[test]
+    fn the_host_of_an_http2_request_is_kept() {
+        let request = Request::get("https://app.test:8443/auth/verify/a");
+        assert_eq!(
+            restored(&ForwardAuth::envoy("/auth/verify"), request),
+            Ok("GET app.test:8443/a".into())
+        );
+        let request =
+            Request::get("https://app.test/auth/verify").header("x-original-method", "GET");
+        let request = request.header("x-original-uri", "/a");
+        assert_eq!(restored(&ForwardAuth::nginx(), request), Ok("GET app.test/a".into()));
+        // Traefik names the browser's host in its own header.
+        let request = Request::get("https://auth.test/").header("x-forwarded-method", "GET");
+        let request =
+            request.header("x-forwarded-uri", "/a").header("x-forwarded-host", "app.test");
+        assert_eq!(restored(&ForwardAuth::traefik(), request), Ok("GET app.test/a".into()));
     }
 
     #[test]

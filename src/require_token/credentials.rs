@@ -25,16 +25,19 @@ impl<'h> Credentials<'h> {
             return Self::Repeated;
         }
         let bytes = value.as_bytes();
-        let scheme_end = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
-        let (scheme, token) = bytes.split_at(scheme_end);
+        let is_white = |byte: &u8| matches!(byte, b' ' | b'\t');
+        let scheme_end = bytes.iter().position(is_white).unwrap_or(bytes.len());
+        let (scheme, rest) = bytes.split_at(scheme_end);
         let is_dpop = accepts_dpop && scheme.eq_ignore_ascii_case(b"dpop");
         if !is_dpop && !scheme.eq_ignore_ascii_case(b"bearer") {
             return Self::OtherScheme;
         }
-        match token.trim_ascii() {
-            [] => Self::Malformed,
-            token if is_dpop => Self::Dpop(token),
-            token => Self::Bearer(token),
+        // Spaces only between scheme and token (RFC 9110 section 11.4), and nothing after it.
+        let token = rest.trim_ascii_end();
+        match token.iter().position(|byte| *byte != b' ').and_then(|start| token.get(start..)) {
+            None | Some([] | [b'\t', ..]) => Self::Malformed,
+            Some(token) if is_dpop => Self::Dpop(token),
+            Some(token) => Self::Bearer(token),
         }
     }
 }
@@ -65,12 +68,15 @@ mod tests {
         for value in ["", "Basic YTpi", "Bearera.b.c", "DPoP a.b.c", "token"] {
             assert_eq!(read(&[value]), "OtherScheme", "{value}");
         }
-        for value in ["Bearer", "Bearer ", "Bearer \t "] {
+        for value in
+            ["Bearer", "Bearer ", "Bearer \t ", "Bearer\ta.b", "Bearer \ta.b", "bearer\t a"]
+        {
             assert_eq!(read(&[value]), "Malformed", "{value}");
         }
         assert_eq!(read(&[]), "Absent");
         assert_eq!(read_with(true, &["dpop a.b.c "]), "bound token a.b.c");
         assert_eq!(read_with(true, &["DPoP"]), "Malformed");
+        assert_eq!(read_with(true, &["DPoP\ta.b.c"]), "Malformed");
         assert_eq!(read_with(true, &["Bearer a.b.c"]), "token a.b.c");
         assert_eq!(read_with(true, &["DPoP a", "Bearer a"]), "Repeated");
         assert_eq!(read(&["Bearer a", "Bearer a"]), "Repeated");

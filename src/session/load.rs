@@ -553,18 +553,18 @@ impl Sessions {
         if clear.is_empty() {
             return Vec::new();
         }
-        let mut values = RecentLogin::removals(self, headers);
-        values.extend(self.0.cookies.removals_of(clear));
+        // First: behind nginx, four are sent.
+        let mut values = self.0.cookies.removals_of(clear);
+        values.extend(RecentLogin::removals(self, headers));
         values
     }
 
     /// Returns `Set-Cookie` values that remove the session's cookies, if they belong to this app.
     pub(crate) fn session_removals(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
-        let mut values = RecentLogin::removals(self, headers);
         let presented = self.0.cookies.read(headers);
-        if self.open(&presented).is_some() {
-            values.extend(self.0.cookies.removals_of(presented.present()));
-        }
+        let clear = self.open(&presented).map(|_| presented.present()).unwrap_or_default();
+        let mut values = self.0.cookies.removals_of(clear);
+        values.extend(RecentLogin::removals(self, headers));
         values
     }
 

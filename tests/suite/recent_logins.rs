@@ -196,3 +196,21 @@ async fn a_session_that_is_cleared_while_the_wall_clock_is_ahead_is_no_cookie_th
     assert_eq!(browser.all_names().collect::<Vec<_>>(), [""; 0]);
     browser.start_login("/login").await;
 }
+
+#[tokio::test]
+async fn a_logout_removes_the_session_before_the_recorded_logins() {
+    let world = World::new();
+    let mut browser = world.logged_in(JANE).await;
+    for _ in 0..4 {
+        let other = world.logged_in(JANE).await;
+        let recent = other.all_names().find(|name| name.contains("_recent_")).unwrap();
+        browser.plant(recent, other.cookie(recent).unwrap());
+    }
+    let response = browser.post("/logout").await;
+    let removed = |part: &str| {
+        let cookies = set_cookies(response.headers());
+        cookies.iter().position(|cookie| cookie.contains(part) && cookie.contains("Max-Age=0"))
+    };
+    // A proxy may send the first four only.
+    assert!(removed("_session").unwrap() < removed("_recent_").unwrap());
+}

@@ -184,12 +184,12 @@ impl Apps {
             [value] => value.as_bytes(),
             _ => return Presented::Several,
         };
-        let mut parts = value.splitn(2, |byte| *byte == b' ');
-        let scheme = parts.next().unwrap_or_default();
-        let token = parts.next().unwrap_or_default();
+        let scheme_end = value.iter().position(|byte| matches!(byte, b' ' | b'\t'));
+        let (scheme, rest) = value.split_at(scheme_end.unwrap_or(value.len()));
+        let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
         if !scheme.eq_ignore_ascii_case(b"bearer") {
             Presented::Nothing
-        } else if token.trim_ascii() == self.good.as_bytes() {
+        } else if rest[spaces..].trim_ascii_end() == self.good.as_bytes() {
             Presented::Good
         } else {
             Presented::Bad
