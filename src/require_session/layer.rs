@@ -6,6 +6,7 @@ use tower_layer::Layer;
 use super::{RequireSessionService, SessionRejection};
 use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::session::Sessions;
+use crate::util::recency::MIN_RECENCY;
 
 /// Middleware that requires a session. See the [module docs](crate::require_session).
 #[derive(Clone, Debug)]
@@ -40,14 +41,15 @@ impl RequireSession {
 
     /// Requires that the user has authenticated within this time (see
     /// [`Session::authenticated_at`](crate::Session::authenticated_at)), for pages such as those that
-    /// change a password. Default: not required.
+    /// change a password. Default: not required. At least a minute: less counts as a minute, because
+    /// the clocks of replicas may differ by as much, and a login takes time to return.
     ///
     /// A navigation is redirected to the login with `prompt=login`, and returns. If that login
     /// does not make the authentication recent, the response is 403: there is one such login, not a
     /// loop. Scripts get 401 `insufficient_user_authentication` with a challenge (RFC 9470). See [how
     /// to require a recent login](crate::guides::recent_login).
     pub fn authenticated_within(mut self, duration: Duration) -> Self {
-        self.authenticated_within = Some(duration);
+        self.authenticated_within = Some(duration.max(MIN_RECENCY));
         self
     }
 

@@ -12,9 +12,6 @@ use time::OffsetDateTime;
 use super::{Session, Sessions};
 use crate::util::recency::{is_recent, is_recent_or_ahead};
 
-/// A login that has required credentials, and still is not recent, is not repeated within this time.
-const MIN_ROUND: Duration = Duration::from_secs(60);
-
 /// The authentication of a session's user, in its record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Authentication {
@@ -77,9 +74,7 @@ impl Sessions {
         let authentication = record.authentication();
         if authentication.at().is_some_and(|at| is_recent(at, within, now)) {
             Recency::Recent
-        } else if authentication.prompted
-            && is_recent_or_ahead(record.began_at(), within.max(MIN_ROUND), now)
-        {
+        } else if authentication.prompted && is_recent_or_ahead(record.began_at(), within, now) {
             Recency::NotRenewed
         } else {
             Recency::Outdated

@@ -5,6 +5,9 @@ use time::{Duration, OffsetDateTime};
 /// Tolerance for a clock that is ahead of ours.
 const CLOCK_SKEW: Duration = Duration::seconds(60);
 
+/// The shortest limit that can be checked, because the clocks of replicas may differ by as much.
+pub(crate) const MIN_RECENCY: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Whether `at` is at most `within` ago. A time that is further ahead than clocks may differ is not:
 /// it says nothing about how long ago it was.
 pub(crate) fn is_recent(

@@ -167,6 +167,23 @@ async fn an_environment_that_does_not_ask_for_credentials_leads_to_403() {
 }
 
 #[tokio::test]
+async fn the_shortest_limit_is_a_minute_in_which_a_login_can_return() {
+    let world = World::new();
+    let limit = Duration::from_secs(5);
+    let mut jane = world.logged_in(JANE).await.at(&app_within(&world.sessions, limit));
+    for _ in 0..3 {
+        assert_eq!(jane.open("/password?a=b").await.location(), AGAIN);
+        assert_eq!(log_in(&mut jane, &world, AGAIN).await, "/password?a=b");
+        for seconds in [0, 10, 49] {
+            world.advance(seconds);
+            assert_eq!(jane.open("/password?a=b").await.status(), StatusCode::OK, "{seconds}");
+        }
+        // Then the user can log in again, without a 403 in between.
+        world.advance(2);
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_the_app_creates_begins_with_an_authentication() {
     let world = World::new();
     let app = app(&world.sessions);
