@@ -335,8 +335,10 @@ impl Callback {
         let scalekit = sessions.scalekit();
         // A response of another issuer indicates a mix-up attack (RFC 9207).
         let issuer = authorization.issuer.as_deref();
-        if issuer.is_some_and(|issuer| issuer != scalekit.environment_url()) {
-            let found = Shown(issuer.unwrap_or_default());
+        let is_expected = issuer
+            .map_or(!sessions.requires_issuer(), |issuer| issuer == scalekit.environment_url());
+        if !is_expected {
+            let found = Shown(issuer.unwrap_or("none"));
             let expected = Shown(scalekit.environment_url());
             return Err(LoginError::IssuerMismatch.failed("iss", expected, found));
         }

@@ -162,6 +162,7 @@ struct Inner {
     refreshes: Refreshes,
     /// How long the result of a refresh is kept once a browser has sent its cookie.
     refresh_retention: std::time::Duration,
+    require_issuer: bool,
     refresh_during_outages: bool,
     revocations: Revocations,
     /// Revocations that could not be published.
@@ -396,6 +397,11 @@ impl Sessions {
     /// Whether the app decides which logins are allowed.
     pub(crate) fn has_login_hook(&self) -> bool {
         self.0.login_hook.is_some()
+    }
+
+    /// Whether callbacks without an issuer are rejected.
+    pub(crate) fn requires_issuer(&self) -> bool {
+        self.0.require_issuer
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {

@@ -299,6 +299,18 @@ async fn the_issuer_of_a_callback_is_compared_exactly() {
 }
 
 #[tokio::test]
+async fn a_callback_without_an_issuer_is_rejected_if_one_is_required() {
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.require_issuer());
+    let (browser, callback) = at_the_callback(&world).await;
+    assert!(parameter(&callback, "iss").is_none());
+    let response = browser.clone().open(&callback).await;
+    assert_rejected(&response, &LoginError::IssuerMismatch);
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 0, "the code is not sent");
+    let ours = with_parameters(&callback, &[("iss", &world.sandbox.environment_url())]);
+    assert_eq!(browser.clone().open(&ours).await.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
 async fn query_values_are_not_reflected() {
     let world = World::new();
     let (browser, callback) = at_the_callback(&world).await;

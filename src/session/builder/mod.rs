@@ -61,6 +61,7 @@ pub struct SessionsBuilder {
     retain_access_token: bool,
     body_limits: BodyLimits,
     refresh_retention: Duration,
+    require_issuer: bool,
     refresh_during_outages: bool,
     revocation_staleness: Staleness,
     max_sessions_per_user: usize,
@@ -87,6 +88,7 @@ impl SessionsBuilder {
             retain_access_token: false,
             body_limits: BodyLimits::new(),
             refresh_retention: Duration::from_secs(24 * 60 * 60),
+            require_issuer: false,
             refresh_during_outages: false,
             revocation_staleness: Staleness::default(),
             max_sessions_per_user: 100,
@@ -397,6 +399,14 @@ impl SessionsBuilder {
         self
     }
 
+    /// Rejects callbacks without `iss` (RFC 9207 section 2.4), for an environment that always sends it: its
+    /// metadata has `authorization_response_iss_parameter_supported`. Default: a callback without it is
+    /// accepted, and one with another issuer is rejected in any case.
+    pub fn require_issuer(mut self) -> Self {
+        self.require_issuer = true;
+        self
+    }
+
     /// Refreshes sessions whose access token has expired also while the
     /// [`shared_store`](Self::shared_store) is unavailable. Default: such requests are rejected (503
     /// with `Retry-After`) until the store is available.
@@ -512,6 +522,7 @@ impl SessionsBuilder {
             stored: SessionCache::new(self.cache_capacity, clock.clone(), &tasks),
             refreshes: Refreshes::new(&tasks),
             refresh_retention: self.refresh_retention,
+            require_issuer: self.require_issuer,
             refresh_during_outages: self.refresh_during_outages,
             revocations: Revocations::new(
                 store.clone(),
