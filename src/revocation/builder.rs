@@ -74,6 +74,9 @@ impl RevocationsBuilder {
     /// Sets for how long this replica may fail to read revocations before they count as stale, which
     /// it reports with the log line `revocations_stale` and the gauge
     /// `tower_scalekit_revocations_stale`. Default: 60 s.
+    ///
+    /// If the log has revocations that this replica has not read yet, requests are rejected (503) in
+    /// any case.
     pub fn max_revocation_staleness(mut self, duration: Duration) -> Self {
         self.staleness.after = duration;
         self

@@ -13,8 +13,9 @@ use tower_scalekit::shared_store::{
     KeyNamespace, LogCursor, LogPage, MemoryStore, SharedStore, StoreError, StoreFuture, StoreKey,
 };
 
+/// Clones share values and failures. The second field has what reads return if they never catch up.
 #[derive(Clone)]
-pub(crate) struct FlakyStore(Arc<Inner>);
+pub(crate) struct FlakyStore(Arc<Inner>, Option<Arc<HashMap<StoreKey, Bytes>>>);
 
 struct Inner {
     store: MemoryStore,
@@ -61,7 +62,7 @@ type Gate = (When, Arc<Notify>);
 
 impl FlakyStore {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self(Arc::new(Inner {
+        let inner = Inner {
             store: MemoryStore::new(clock),
             down: AtomicBool::default(),
             failing: AtomicUsize::default(),
@@ -78,7 +79,8 @@ impl FlakyStore {
             loses: Mutex::new(Loses::Nothing),
             endless: AtomicBool::default(),
             latency: Mutex::default(),
-        }))
+        };
+        Self(Arc::new(inner), None)
     }
 
     pub(crate) fn set_down(&self, down: bool) {
@@ -155,9 +157,9 @@ impl FlakyStore {
         (self.0.reads.swap(0, Ordering::SeqCst), self.0.writes.swap(0, Ordering::SeqCst))
     }
 
-    /// The same store, whose reads return the current values forever.
-    pub(crate) fn stale(&self) -> StaleStore {
-        StaleStore { store: self.clone(), values: Arc::new(self.seen()) }
+    /// The same store, whose reads come from a replica of it that never catches up.
+    pub(crate) fn stale(&self) -> Self {
+        Self(Arc::clone(&self.0), Some(Arc::new(self.seen())))
     }
 
     fn is_rejected(&self, key: &StoreKey) -> bool {
@@ -234,6 +236,9 @@ impl FlakyStore {
 
 impl SharedStore for FlakyStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
+        if let Self(_, Some(stale)) = self {
+            return std::future::ready(Ok(stale.get(key).cloned())).boxed();
+        }
         self.0.reads.fetch_add(1, Ordering::SeqCst);
         if self.0.hidden.lock().unwrap().contains(key) {
             return std::future::ready(Ok(None)).boxed();
@@ -312,54 +317,6 @@ impl SharedStore for FlakyStore {
             }
             .boxed()
         })
-    }
-}
-
-/// A store whose reads come from a replica that never catches up.
-#[derive(Clone)]
-pub(crate) struct StaleStore {
-    store: FlakyStore,
-    values: Arc<HashMap<StoreKey, Bytes>>,
-}
-
-impl SharedStore for StaleStore {
-    fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
-        std::future::ready(Ok(self.values.get(key).cloned())).boxed()
-    }
-
-    fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        self.store.put(key, value, ttl)
-    }
-
-    fn put_if_absent<'a>(
-        &'a self,
-        key: &'a StoreKey,
-        value: Bytes,
-        ttl: Duration,
-    ) -> StoreFuture<'a, bool> {
-        self.store.put_if_absent(key, value, ttl)
-    }
-
-    fn replace_if<'a>(
-        &'a self,
-        key: &'a StoreKey,
-        expected: Bytes,
-        value: Bytes,
-        ttl: Duration,
-    ) -> StoreFuture<'a, bool> {
-        self.store.replace_if(key, expected, value, ttl)
-    }
-
-    fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
-        self.store.remove_if(key, expected)
-    }
-
-    fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        self.store.append(log, entry, ttl)
-    }
-
-    fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
-        self.store.read_since(log, cursor)
     }
 }
 

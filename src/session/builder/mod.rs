@@ -423,7 +423,8 @@ impl SessionsBuilder {
     /// the outage lasts rather than for one access token; unless
     /// [`reject_on_stale_revocations`](Self::reject_on_stale_revocations) is set, which ends this after
     /// [`max_revocation_staleness`](Self::max_revocation_staleness). A session that was ended at the
-    /// environment is not refreshed.
+    /// environment is not refreshed. A [stored](Self::store_backed) session is refreshed by a replica
+    /// that has read it before.
     pub fn refresh_during_outages(mut self) -> Self {
         self.refresh_during_outages = true;
         self
@@ -434,7 +435,8 @@ impl SessionsBuilder {
     /// `revocations_stale` and the gauge `tower_scalekit_revocations_stale`. Default: 60 s.
     ///
     /// Requests are then authorized by the revocations that the replica knows, unless
-    /// [`reject_on_stale_revocations`](Self::reject_on_stale_revocations) is set.
+    /// [`reject_on_stale_revocations`](Self::reject_on_stale_revocations) is set. If the log has
+    /// revocations that the replica has not read yet, requests are rejected (503) in any case.
     pub fn max_revocation_staleness(mut self, duration: Duration) -> Self {
         self.revocation_staleness.after = duration;
         self
