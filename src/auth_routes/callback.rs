@@ -41,7 +41,8 @@ use crate::util::telemetry;
 /// otherwise.
 /// If the request has a session of another user, that session stays, and the browser is redirected
 /// to [`SwitchAccount`](super::SwitchAccount). The attempt ends in any case, unless the environment,
-/// the shared store or the hook is unavailable. A rejection does not affect a valid session.
+/// the shared store or the hook is unavailable, or another replica is still completing the login. A
+/// rejection does not affect a valid session.
 ///
 /// Two requests with the same callback complete one login. A callback whose attempt is unknown or
 /// was used redirects a browser with a valid session to the page of that login, or to `/`.

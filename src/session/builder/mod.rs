@@ -399,9 +399,9 @@ impl SessionsBuilder {
         self
     }
 
-    /// Rejects callbacks without `iss` (RFC 9207 section 2.4), for an environment that always sends it: its
-    /// metadata has `authorization_response_iss_parameter_supported`. Default: a callback without it is
-    /// accepted, and one with another issuer is rejected in any case.
+    /// Rejects callbacks without `iss` (RFC 9207 section 2.4), for an environment that always sends
+    /// it: its metadata has `authorization_response_iss_parameter_supported`. Default: a callback
+    /// without it is accepted. One with another issuer is rejected in any case.
     pub fn require_issuer(mut self) -> Self {
         self.require_issuer = true;
         self
