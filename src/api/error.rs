@@ -54,6 +54,10 @@ pub enum ApiError {
     /// The environment is unreachable or failing. Try again later.
     #[error("the API is unavailable: {0}")]
     Unavailable(#[source] Unavailable),
+    /// The environment does not have the operation (501), as with those that a sandbox does not play.
+    /// Trying again does not help.
+    #[error("the environment does not have this operation: {0}")]
+    NotImplemented(ErrorResponse),
     /// The response is not the API's: the environment URL may be wrong, or a proxy may be in
     /// between.
     #[error("the environment sent an unexpected response: {what} (check the environment URL)")]
@@ -74,6 +78,7 @@ impl ApiError {
             | Self::Forbidden(response)
             | Self::InvalidRequest(response)
             | Self::NotFound(response)
+            | Self::NotImplemented(response)
             | Self::RateLimited { response, .. }
             | Self::Unauthorized(response)
             | Self::Unavailable(Unavailable::Failing(response)) => Some(response),

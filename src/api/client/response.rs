@@ -48,6 +48,7 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
             let retry_after = retry_after(response, scalekit.clock().now());
             ApiError::RateLimited { response: error_response, retry_after }
         }
+        StatusCode::NOT_IMPLEMENTED if is_of_the_api => ApiError::NotImplemented(error_response),
         _ if status.is_server_error() => {
             ApiError::Unavailable(Unavailable::Failing(error_response))
         }
@@ -135,6 +136,7 @@ mod tests {
         assert!(matches!(error_of(404, body), ApiError::NotFound(_)));
         assert!(matches!(error_of(409, body), ApiError::Conflict(_)));
         assert!(matches!(error_of(429, ""), ApiError::RateLimited { .. }));
+        assert!(matches!(error_of(501, body), ApiError::NotImplemented(_)));
         for status in [500, 501, 502, 503, 504] {
             assert!(matches!(error_of(status, "<html>"), ApiError::Unavailable(_)), "{status}");
         }

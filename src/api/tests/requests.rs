@@ -112,7 +112,7 @@ async fn the_user_of_an_own_login_page_is_serialized_as_the_reference_specifies(
     jane.given_name = Some("Jane".to_owned());
     // The sandbox does not implement such logins.
     let unknown = api.auth_requests().set_user("conn_1", "lri/1", &jane).await.unwrap_err();
-    assert!(matches!(unknown, ApiError::Unavailable(_)), "{unknown}");
+    assert!(matches!(unknown, ApiError::NotImplemented(_)), "{unknown}");
     assert!(unknown.to_string().contains("the sandbox does not play POST "), "{unknown}");
     let sent = sent.lock().unwrap();
     let call = sent.last().unwrap();
