@@ -27,6 +27,11 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 
+/// How far the clocks of an issuer and of this server may differ.
+pub(crate) const ISSUER_SKEW: time::Duration = time::Duration::seconds(60);
+/// How far the clocks of two replicas may differ.
+pub(crate) const REPLICA_SKEW: time::Duration = time::Duration::seconds(60);
+
 /// Source of the current time: the wall clock (UTC) and the monotonic clock.
 ///
 /// Cheap to clone. Clones of a [`ManualClock`]'s clock advance together.

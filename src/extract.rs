@@ -160,8 +160,8 @@ fn payload<T>(
 /// let app = Router::new()
 ///     .route("/", get(|Bearer(principal): Bearer| async move { principal.subject().to_owned() }))
 ///     .with_state(App { tokens });
-/// let stranger = Request::get("/").body(Body::empty())?;
-/// let rejected = app.clone().oneshot(stranger).await?;
+/// let anonymous = Request::get("/").body(Body::empty())?;
+/// let rejected = app.clone().oneshot(anonymous).await?;
 /// assert_eq!(rejected.headers()[header::WWW_AUTHENTICATE], "Bearer");
 ///
 /// # let token = sandbox.tokens().access_token("jane@acme.test");

@@ -89,7 +89,7 @@ async fn authorize(
         println!("open this link to connect Gmail: {}", link.url());
     }
     let progress = spinner("waiting until Gmail is connected");
-    let account = accounts.wait_until_active(user).deadline(Duration::from_secs(600)).await;
+    let account = accounts.wait_until_active(user).timeout(Duration::from_secs(600)).await;
     progress.finish_and_clear();
     account.map_err(|error| error.to_string())
 }

@@ -8,18 +8,18 @@ use http::{HeaderMap, HeaderValue};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
+use crate::clock::REPLICA_SKEW;
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::pending_cookies::{decode_time, encode_time};
-use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Sessions, SingleUse};
+use crate::session::{
+    ATTEMPT_ID_BYTES, Sessions, ShortLivedCookie, ShortLivedCookieKind, SingleUse,
+};
 use crate::shared_store::KeyNamespace;
 use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
 
 const LIFETIME: Duration = Duration::minutes(10);
-
-/// The maximum clock difference between two replicas.
-const CLOCK_SKEW: Duration = Duration::minutes(1);
 
 #[derive(Clone)]
 pub(super) struct LoginAttempt {
@@ -110,18 +110,18 @@ impl LoginAttempt {
 
     /// Returns the right to use this attempt once. Its cookie is removed in any case.
     pub(super) fn single_use<'a>(&self, sessions: &'a Sessions) -> SingleUse<'a> {
-        let left = self.ends_at() - sessions.scalekit().clock().now() + CLOCK_SKEW;
+        let left = self.ends_at() - sessions.scalekit().clock().now() + REPLICA_SKEW;
         SingleUse {
             sessions,
             key: sessions.store_key(KeyNamespace::LoginAttempt, self.derive(b"used").expose()),
             lifetime: left.try_into().unwrap_or_default(),
-            retention: (LIFETIME + CLOCK_SKEW).unsigned_abs(),
+            retention: (LIFETIME + REPLICA_SKEW).unsigned_abs(),
         }
     }
 
     /// Identifies the completion of the login by values that only this browser and the environment
     /// know.
-    pub(super) fn completion(&self, code: &str, issuer: &str) -> Key {
+    pub(super) fn dedup_key(&self, code: &str, issuer: &str) -> Key {
         Key::new(&["login", self.derive(b"completion").expose(), code, issuer])
     }
 
@@ -142,8 +142,8 @@ impl LoginAttempt {
     }
 }
 
-impl Attempt for LoginAttempt {
-    const KIND: AttemptKind = AttemptKind::Login;
+impl ShortLivedCookie for LoginAttempt {
+    const KIND: ShortLivedCookieKind = ShortLivedCookieKind::Login;
 
     fn id(&self) -> Option<String> {
         self.state().expose().get(..ATTEMPT_ID_BYTES).map(str::to_owned)

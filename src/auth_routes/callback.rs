@@ -21,7 +21,7 @@ use crate::middleware::route_rejection::{RouteState as _, redirect};
 use crate::oauth::{IdTokenHint, SsoError};
 use crate::revocation::RecordedPosition;
 use crate::session::{
-    Authentication, BeginLoginError, Completion, NewTokens, RecentLogin, Session, SessionCookies,
+    Authentication, BeginLoginError, NewTokens, OtherRequest, RecentLogin, Session, SessionCookies,
     SessionRecord, SessionUnavailable, Sessions, SwitchError, UnconfirmedIdentity,
     UnconfirmedLogin, VerifiedIdentity,
 };
@@ -172,10 +172,10 @@ impl Callback {
         }
         let attempt = attempt.ok_or(LoginError::StateMismatch)?;
         match attempt.single_use(sessions).wait_until_completed().await {
-            Completion::Meanwhile => Ok(()),
-            Completion::Pending => Err(LoginError::InProgress),
+            OtherRequest::CompletedMeanwhile => Ok(()),
+            OtherRequest::Pending => Err(LoginError::InProgress),
             // A login that was completed before is not concurrent.
-            Completion::Before | Completion::Failed => Err(LoginError::StateMismatch),
+            OtherRequest::CompletedBefore | OtherRequest::Failed => Err(LoginError::StateMismatch),
         }
     }
 
@@ -189,7 +189,9 @@ impl Callback {
         if failure == LoginError::StateMismatch {
             let found = match (&attempt, &attempt_removal) {
                 (Some(_), _) => "a login that another request has completed",
-                (None, Some(_)) => "one that has expired, or was sealed with another secret",
+                (None, Some(_)) => {
+                    "one that has expired, or was sealed with another secret or for another sandbox"
+                }
                 (None, None) => {
                     "none: the browser has no such cookie, because the login started on another \
                      host or scheme than the redirect URI's, in another browser, or was completed"
@@ -220,7 +222,7 @@ impl Callback {
         attempt: &LoginAttempt,
         headers: &HeaderMap,
     ) -> Result<(String, SessionCookies), LoginError> {
-        let key = authorization.completion(attempt);
+        let key = authorization.dedup_key(attempt);
         let (callback, headers) = (self.clone(), headers.clone());
         let (authorization, attempt) = (authorization.clone(), attempt.clone());
         let work = || async move { callback.complete(&authorization, &attempt, &headers).await };
@@ -268,8 +270,8 @@ impl Callback {
         };
         let begun = self.begin(record.clone(), current, attempt, headers).await;
         if let Err(LoginError::LoginHookUnavailable) = begun {
-            let name = authorization.completion(attempt).to_text();
-            let kept = attempt.single_use(sessions).keep(&name, &record).await;
+            let name = authorization.dedup_key(attempt).to_text();
+            let kept = attempt.single_use(sessions).store_login(&name, &record).await;
             // Without the login, whose code is spent, there is nothing to retry.
             return begun.map_err(|error| if kept { error } else { LoginError::Interrupted });
         }
@@ -287,8 +289,8 @@ impl Callback {
         if !sessions.has_login_hook() {
             return None;
         }
-        let name = authorization.completion(attempt).to_text();
-        attempt.single_use(sessions).take_kept(&name).await
+        let name = authorization.dedup_key(attempt).to_text();
+        attempt.single_use(sessions).take_login(&name).await
     }
 
     /// Begins the session of a verified login, or asks for confirmation first.
@@ -316,7 +318,7 @@ impl Callback {
             return asked.map(|(page, cookies)| (page, SessionCookies::new(cookies)));
         }
         let environment_session = record.environment_session();
-        let cookies = sessions.begin_login(record, headers).await?;
+        let cookies = sessions.create_from_login(record, headers).await?;
         let expired = sessions.drop_expired_logins(headers, environment_session);
         telemetry::login_completed();
         let page = &attempt.return_to;
@@ -527,10 +529,10 @@ impl AuthorizationResponse {
         (state, authorization)
     }
 
-    /// Identifies the completion of this attempt by this response.
-    fn completion(&self, attempt: &LoginAttempt) -> Key {
+    /// Two requests with this key complete one login.
+    fn dedup_key(&self, attempt: &LoginAttempt) -> Key {
         let code = self.code.as_deref().unwrap_or_default();
-        attempt.completion(code, self.issuer.as_deref().unwrap_or_default())
+        attempt.dedup_key(code, self.issuer.as_deref().unwrap_or_default())
     }
 
     fn evaluate(

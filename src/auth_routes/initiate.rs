@@ -34,7 +34,7 @@ impl LoginStart<'_> {
     pub(crate) fn redirect(self) -> Result<Response<Bytes>, LoginError> {
         if RecentLogin::has_lost_session_cookie(self.sessions, self.headers) {
             let cookie = self.sessions.cookie_name().to_owned();
-            let found = match self.sessions.cookies().read(self.headers).present().is_empty() {
+            let found = match self.sessions.cookies().read(self.headers).sent().is_empty() {
                 true => "none, for the second time: the browser does not store it",
                 false => "one that no secret opens: another app, or other `Sessions`, replaced it",
             };
@@ -59,7 +59,7 @@ impl LoginStart<'_> {
             LoginError::Misconfigured
         })?;
         let cookies =
-            self.sessions.keep_attempt(&attempt, self.headers).ok_or(LoginError::Misconfigured)?;
+            self.sessions.store_attempt(&attempt, self.headers).ok_or(LoginError::Misconfigured)?;
 
         let mut authorization =
             AuthorizationRequest::new(self.sessions.redirect_uri()).scopes(self.sessions.scopes());

@@ -100,7 +100,8 @@ impl Login {
             let found = Shown(query.issuer.as_deref().unwrap_or_default());
             return Err(LoginError::IssuerMismatch.failed("iss", Shown(ours), found));
         }
-        if let Some(redirect) = sessions.redirect_to_own_host(request, sessions.login_path()) {
+        if let Some(redirect) = sessions.redirect_to_canonical_host(request, sessions.login_path())
+        {
             return Ok(redirect);
         }
         LoginStart {

@@ -65,7 +65,7 @@ impl Logout {
                     telemetry::internal_error("logout", &error);
                     LoginError::Misconfigured
                 })?;
-            cookies.extend(sessions.keep_attempt(&attempt, request.headers()).unwrap_or_default());
+            cookies.extend(sessions.store_attempt(&attempt, request.headers()).unwrap_or_default());
             sessions.scalekit().logout_url(&sessions.logout_request(session, attempt.state()))
         };
         // 303: after a `POST`, the browser must continue with `GET` (RFC 9110, section 15.4.4).
@@ -78,7 +78,10 @@ impl Logout {
         let form =
             format!("<form method=\"post\" action=\"{action}\"><button>Log out</button></form>");
         let mut response = Response::new(Bytes::new());
-        page::show(&mut response, page::page("", "Log out?", "Your session is still active", form));
+        page::show(
+            &mut response,
+            page::page("", "Log out?", "Confirm that you want to log out", form),
+        );
         set_no_store(response.headers_mut());
         vary_on_cookie(response.headers_mut());
         response

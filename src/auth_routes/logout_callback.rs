@@ -12,7 +12,7 @@ use crate::middleware::route::route;
 use crate::middleware::route_rejection::redirect;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::pending_cookies::{decode_time, encode_time};
-use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind};
+use crate::session::{ATTEMPT_ID_BYTES, ShortLivedCookie, ShortLivedCookieKind};
 use crate::util::query::QueryParam;
 
 /// Receives the browser after a logout at the environment: `GET` path of the post-logout redirect
@@ -76,8 +76,8 @@ impl LogoutAttempt {
     }
 }
 
-impl Attempt for LogoutAttempt {
-    const KIND: AttemptKind = AttemptKind::Logout;
+impl ShortLivedCookie for LogoutAttempt {
+    const KIND: ShortLivedCookieKind = ShortLivedCookieKind::Logout;
 
     fn id(&self) -> Option<String> {
         self.state().get(..ATTEMPT_ID_BYTES).map(str::to_owned)

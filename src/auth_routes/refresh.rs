@@ -43,7 +43,7 @@ impl Refresh {
         if sessions.is_cross_site(headers) {
             return Err((LoginError::CrossSite, Vec::new()));
         }
-        let found = match sessions.load_ready(headers).await {
+        let found = match sessions.load_async(headers).await {
             LoadedSession::Active(found) if !found.session.is_refreshable() => {
                 sessions.record_use(&found);
                 return Ok(self.respond_with(&found).await);

@@ -49,7 +49,7 @@ impl SessionInfo {
             let error = LoginError::MethodNotAllowed { allow: "GET, HEAD" };
             return Err((error, Vec::new()));
         }
-        let session = match sessions.load_ready(headers).await {
+        let session = match sessions.load_async(headers).await {
             // A newer cookie may have been used since. This exchanges no token.
             LoadedSession::RefreshDue(idle) if sessions.is_past_limits(&idle.session) => {
                 let newest = sessions.refresh_session(idle, Trigger::Idle).await;

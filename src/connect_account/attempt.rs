@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::ConnectAccount;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::pending_cookies::{decode_time, encode_time};
-use crate::session::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Session};
+use crate::session::{ATTEMPT_ID_BYTES, Session, ShortLivedCookie, ShortLivedCookieKind};
 
 const LIFETIME: Duration = Duration::minutes(10);
 /// 32 random bytes in base64url.
@@ -62,8 +62,8 @@ impl ConnectAttempt {
     }
 }
 
-impl Attempt for ConnectAttempt {
-    const KIND: AttemptKind = AttemptKind::ConnectAccount;
+impl ShortLivedCookie for ConnectAttempt {
+    const KIND: ShortLivedCookieKind = ShortLivedCookieKind::ConnectAccount;
 
     fn id(&self) -> Option<String> {
         self.state().get(..ATTEMPT_ID_BYTES).map(str::to_owned)
@@ -77,7 +77,7 @@ impl Attempt for ConnectAttempt {
         self.started_at.saturating_add(LIFETIME)
     }
 
-    /// `start, Unix seconds ‖ whose ‖ state`
+    /// `start, Unix seconds ‖ binding ‖ state`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let started_at = encode_time(self.started_at);
         Some(Zeroizing::new([&started_at[..], &self.binding, self.state().as_bytes()].concat()))

@@ -54,7 +54,7 @@
 
 mod attempt;
 mod builder;
-mod expected_return;
+mod expected_callback;
 pub(crate) mod rejection;
 #[cfg(feature = "axum")]
 mod router;

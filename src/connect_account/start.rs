@@ -38,13 +38,13 @@ impl Start {
         match *request.method() {
             Method::GET => {
                 // The button starts an attempt, whose cookie the return needs.
-                let elsewhere = sessions.redirect_to_own_host(request, &config.path);
+                let elsewhere = sessions.redirect_to_canonical_host(request, &config.path);
                 return Ok(elsewhere.unwrap_or_else(|| self.page(&session)));
             }
             Method::POST => {}
             _ => return Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
         }
-        if let Some(page) = sessions.own_form(request, &config.path) {
+        if let Some(page) = sessions.form_at_canonical_host(request, &config.path) {
             return Ok(page);
         }
         // It creates an account: a page of another site must not do so for the user.
@@ -59,7 +59,7 @@ impl Start {
                 ConnectAccountError::Misconfigured
             })?;
         let cookies = sessions
-            .keep_attempt(&attempt, request.headers())
+            .store_attempt(&attempt, request.headers())
             .ok_or(ConnectAccountError::Misconfigured)?;
 
         let account = AccountKey::new(&config.connection_name, identifier);
@@ -73,7 +73,7 @@ impl Start {
             .await
             .map_err(|error| ConnectAccountError::from_api(&error))?;
         // Last: an attempt that the environment's limits reject must not use up the store.
-        self.0.expect_return(attempt.state()).await?;
+        self.0.expect_callback(attempt.state()).await?;
         Ok(redirect(StatusCode::SEE_OTHER, link.url().as_str(), cookies))
     }
 

@@ -29,13 +29,13 @@ pub struct Verify(pub(super) ConnectAccount);
 impl Verify {
     async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         let connect = &self.0;
-        let Returned { state, auth_request_id } = match Returned::read(&request) {
+        let ConsentCallback { state, auth_request_id } = match ConsentCallback::read(&request) {
             Ok(returned) => returned,
             Err(failure) => return connect.reject(failure, &request, None),
         };
         let (attempt, end_attempt) = ConnectAttempt::find(connect, request.headers(), &state);
         // First, so that the callback cannot be used again, whatever the result.
-        let spent = connect.spend_return(&state, auth_request_id.as_deref().ok()).await;
+        let spent = connect.consume_callback(&state, auth_request_id.as_deref().ok()).await;
         let Some(session) = Session::from_extensions(request.extensions()) else {
             return self.log_in_first(&request, end_attempt);
         };
@@ -45,7 +45,7 @@ impl Verify {
             (Ok(()), Ok(id), Some(attempt)) => {
                 let verified = self.verify(&id, &attempt, &session).await;
                 if verified == Err(ConnectAccountError::Unavailable) {
-                    connect.restore_return(&state, &id).await;
+                    connect.restore_callback(&state, &id).await;
                 }
                 verified
             }
@@ -104,12 +104,12 @@ route!(Verify);
 
 /// The query parameters of the callback: the `state` (the first one, if repeated), and the ID of
 /// the consent or an error. An invalid query ends its attempt too.
-struct Returned {
+struct ConsentCallback {
     state: String,
     auth_request_id: Result<String, ConnectAccountError>,
 }
 
-impl Returned {
+impl ConsentCallback {
     fn read(request: &Request<()>) -> Result<Self, ConnectAccountError> {
         if request.method() != Method::GET {
             return Err(ConnectAccountError::MethodNotAllowed { allow: "GET" });

@@ -91,7 +91,8 @@ impl ForwardAuth {
         *request.method_mut() = method;
         *request.uri_mut() = Uri::from(target.clone());
         request.extensions_mut().insert(BrowserTarget(target));
-        // Proxies remove the header of a WebSocket handshake that counts as state-changing.
+        // Proxies drop `Upgrade`, by which `is_state_changing` recognizes a WebSocket handshake;
+        // `Sec-WebSocket-Key` is left.
         if request.headers().contains_key(header::SEC_WEBSOCKET_KEY) {
             let websocket = HeaderValue::from_static("websocket");
             request.headers_mut().insert(header::UPGRADE, websocket);
@@ -124,7 +125,8 @@ impl ForwardAuth {
 /// Returned when a proxy does not send what it is configured to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the proxy has not sent exactly one valid {0}: configure it, and see that it is that proxy"
+    "expected exactly one valid {0} from the proxy: check that it sends this, and that the constructor \
+     (`nginx`, `traefik`, `envoy`) is that of this proxy"
 )]
 pub(super) struct InvalidProxyHeader(&'static str);
 

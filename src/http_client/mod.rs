@@ -38,11 +38,11 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 pub use self::reqwest_client::ReqwestClient;
 pub use self::service::ServiceClient;
 
-/// Sends exactly one HTTP request: no retry, no redirect, bounded body, a deadline.
+/// Sends exactly one HTTP request: no retry, no redirect, bounded body, a timeout.
 ///
 /// No retries, because refresh tokens are single-use; no redirects, because a 307 would re-post the
 /// client secret. An implementation finds the request's [`SendLimits`] in its extensions. This
-/// crate enforces the deadline in any case.
+/// crate enforces the timeout in any case.
 pub trait HttpClient: Send + Sync + 'static {
     /// Sends the request and reads the whole response.
     fn send(
@@ -56,14 +56,14 @@ pub trait HttpClient: Send + Sync + 'static {
 #[non_exhaustive]
 pub struct SendLimits {
     /// From sending to the last byte of the response. Default: 20 s.
-    pub deadline: Duration,
+    pub timeout: Duration,
     /// The largest response body that is read, in bytes. Default: 1 MiB.
     pub max_body_bytes: usize,
 }
 
 impl Default for SendLimits {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(20), max_body_bytes: 1024 * 1024 }
+        Self { timeout: Duration::from_secs(20), max_body_bytes: 1024 * 1024 }
     }
 }
 
@@ -88,23 +88,23 @@ pub enum HttpClientError {
     /// The connection failed. The request was not sent, so it is safe to send it again.
     #[error("could not connect: {}", root_cause(.0.as_ref()))]
     Connect(#[source] Box<dyn StdError + Send + Sync>),
-    /// The deadline passed. The request may have been processed.
+    /// The timeout has elapsed. The request may have been processed.
     #[error("no response within {0:?}")]
-    Deadline(Duration),
+    Timeout(Duration),
     /// The connection was lost. The request may have been processed.
     #[error("the exchange failed: {}", root_cause(.0.as_ref()))]
     Exchange(#[source] Box<dyn StdError + Send + Sync>),
 }
 
-/// Enforces the request's deadline, also if the client does not.
+/// Enforces the request's timeout, also if the client does not.
 pub(crate) async fn send_within_limits(
     client: &dyn HttpClient,
     request: http::Request<Bytes>,
 ) -> Result<http::Response<Bytes>, HttpClientError> {
-    let SendLimits { deadline, max_body_bytes } = SendLimits::from_request(&request);
-    let response = tokio::time::timeout(deadline, client.send(request))
+    let SendLimits { timeout, max_body_bytes } = SendLimits::from_request(&request);
+    let response = tokio::time::timeout(timeout, client.send(request))
         .await
-        .map_err(|_| HttpClientError::Deadline(deadline))??;
+        .map_err(|_| HttpClientError::Timeout(timeout))??;
     if response.body().len() > max_body_bytes {
         return Err(HttpClientError::BodyTooLarge { limit: max_body_bytes });
     }

@@ -48,7 +48,7 @@ impl HttpClient for ReqwestClient {
                 // The URL may contain an identifier; the cause is enough.
                 let error = error.without_url();
                 if error.is_timeout() {
-                    HttpClientError::Deadline(limits.deadline)
+                    HttpClientError::Timeout(limits.timeout)
                 } else if error.is_connect() {
                     HttpClientError::Connect(error.into())
                 } else {
@@ -56,7 +56,7 @@ impl HttpClient for ReqwestClient {
                 }
             };
             let mut request = reqwest::Request::try_from(request).map_err(failed)?;
-            *request.timeout_mut() = Some(limits.deadline);
+            *request.timeout_mut() = Some(limits.timeout);
             let response: Response<reqwest::Body> =
                 self.client.execute(request).await.map_err(failed)?.into();
             let (parts, body) = response.into_parts();

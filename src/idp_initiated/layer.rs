@@ -57,7 +57,8 @@ impl IdpInitiatedRedirect {
     pub(super) async fn response(&self, token: &str, request: &Request<()>) -> Response<Bytes> {
         let sessions = self.sessions();
         // First: the token can be used once.
-        if let Some(redirect) = sessions.redirect_to_own_host(request, sessions.login_path()) {
+        if let Some(redirect) = sessions.redirect_to_canonical_host(request, sessions.login_path())
+        {
             return redirect;
         }
         self.start_login(token, request)

@@ -13,8 +13,8 @@ const MIB: usize = 1024 * 1024;
 /// | limit | default | beyond it |
 /// |---|---|---|
 /// | [`max_bytes`](Self::max_bytes) | 1 MiB on webhook, interceptor and MCP routes, 16 KiB on routes that read forms | 413 |
-/// | [`deadline`](Self::deadline) | 30 s for the whole body | 408; 503 with `Retry-After` on webhook and interceptor routes, whose senders may not retry after 4xx |
-/// | [`idle_timeout`](Self::idle_timeout) | 10 s without a byte | as for the deadline |
+/// | [`read_timeout`](Self::read_timeout) | 30 s for the whole body | 408; 503 with `Retry-After` on webhook and interceptor routes, whose senders may not retry after 4xx |
+/// | [`idle_timeout`](Self::idle_timeout) | 10 s without a byte | as for the whole body |
 /// | [`max_unfinished_bytes`](Self::max_unfinished_bytes) | 16 MiB for all unfinished bodies together | 503 with `Retry-After` for the oldest of them |
 ///
 /// Time is measured with tokio's clock, from the first poll that returns `Pending`. The layers and
@@ -41,7 +41,7 @@ const MIB: usize = 1024 * 1024;
 /// use tower_scalekit::webhook_verify::WebhookSecret;
 ///
 /// let secret = WebhookSecret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")?;
-/// let limits = BodyLimits::new().max_bytes(64 * 1024).deadline(Duration::from_secs(5));
+/// let limits = BodyLimits::new().max_bytes(64 * 1024).read_timeout(Duration::from_secs(5));
 /// let layer = WebhookVerify::new(secret).body_limits(limits);
 /// # Ok::<(), tower_scalekit::ConfigError>(())
 /// ```
@@ -49,7 +49,7 @@ const MIB: usize = 1024 * 1024;
 #[must_use]
 pub struct BodyLimits {
     max_bytes: Option<usize>,
-    pub(crate) deadline: Duration,
+    pub(crate) read_timeout: Duration,
     pub(crate) idle_timeout: Duration,
     unfinished: Arc<UnfinishedBodies>,
 }
@@ -59,7 +59,7 @@ impl BodyLimits {
     pub fn new() -> Self {
         Self {
             max_bytes: None,
-            deadline: Duration::from_secs(30),
+            read_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(10),
             unfinished: Arc::new(UnfinishedBodies::new(16 * MIB)),
         }
@@ -73,8 +73,8 @@ impl BodyLimits {
     }
 
     /// Sets the time for a whole body, at most a day. Default: 30 s.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline.min(MAX_TIME);
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.read_timeout = timeout.min(MAX_TIME);
         self
     }
 
@@ -118,7 +118,7 @@ impl fmt::Debug for BodyLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BodyLimits")
             .field("max_bytes", &self.max_bytes)
-            .field("deadline", &self.deadline)
+            .field("read_timeout", &self.read_timeout)
             .field("idle_timeout", &self.idle_timeout)
             .field("max_unfinished_bytes", &self.unfinished.max_bytes)
             .finish()

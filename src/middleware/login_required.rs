@@ -1,5 +1,5 @@
-//! The response to a request whose user must log in, or log in again: a redirect to the login, a page, or 401; for a
-//! speculative request 503.
+//! The response to a request whose user must log in, or log in again: a redirect to the login, a
+//! page, or 401; for a speculative request 503.
 
 use std::fmt;
 
@@ -38,7 +38,7 @@ enum Next {
 #[derive(Clone)]
 enum Reason {
     /// There is no session.
-    NoSession,
+    MissingSession,
     /// The user must authenticate again.
     OutdatedAuthentication(Box<Challenge>),
     /// The user has just authenticated again, which was not enough.
@@ -59,7 +59,7 @@ impl LoginRequired {
         } else {
             Next::Script
         };
-        Self { next, reason: Reason::NoSession, clear_cookies: removals, set_cookie: None }
+        Self { next, reason: Reason::MissingSession, clear_cookies: removals, set_cookie: None }
     }
 
     /// For a user with a session, whose authentication is not recent enough. Scripts get this
@@ -116,7 +116,7 @@ impl Reason {
     fn response(&self) -> Response<Bytes> {
         let error = BearerError::InsufficientUserAuthentication;
         match self {
-            Self::NoSession => {
+            Self::MissingSession => {
                 json_response(StatusCode::UNAUTHORIZED, "login_required", "Log in first")
             }
             Self::OutdatedAuthentication(challenge) => challenged(
@@ -130,7 +130,9 @@ impl Reason {
     /// Message and link of the page.
     fn page(&self) -> (&'static str, &'static str) {
         match self {
-            Self::NoSession => ("You are not logged in, so the form was not accepted", "Log in"),
+            Self::MissingSession => {
+                ("You are not logged in, so the form was not accepted", "Log in")
+            }
             Self::OutdatedAuthentication(_) => {
                 ("Log in again first. The form was not accepted", "Log in again")
             }

@@ -168,7 +168,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
 
 impl Waiting {
     fn new(now: Instant, limits: &BodyLimits) -> Self {
-        let deadline = now + limits.deadline;
+        let deadline = now + limits.read_timeout;
         let timer = Box::pin(sleep_until(deadline.min(now + limits.idle_timeout)));
         Self { deadline, timer, held: None }
     }

@@ -13,7 +13,7 @@ use crate::secret::SecretString;
 
 /// A refresh delays the requests of its session, and must end well before the ~30 s in which the
 /// environment still accepts a repeated one.
-const DEADLINE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Scalekit {
     /// Exchanges the code of a callback for tokens (grant `authorization_code`). A code works once.
@@ -85,7 +85,7 @@ impl Scalekit {
             .header(header::ACCEPT, HeaderValue::from_static("application/json"))
             .body(Bytes::from(form.finish()))
             .map_err(|_| OAuthError::UnexpectedResponse("its URL is not valid"))?;
-        request.extensions_mut().insert(SendLimits { deadline: DEADLINE, ..SendLimits::default() });
+        request.extensions_mut().insert(SendLimits { timeout: TIMEOUT, ..SendLimits::default() });
         Ok(request)
     }
 }

@@ -1,10 +1,11 @@
 use time::Duration;
 
+use crate::clock::ISSUER_SKEW;
 use crate::scalekit::Scalekit;
 use crate::secret::SecretString;
 use crate::token::{
-    CLOCK_SKEW, Expectations, Grant, IdToken, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal,
-    TokenError, TokenSource,
+    Expectations, Grant, IdToken, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal, TokenError,
+    TokenSource,
 };
 use crate::util::diagnosis::CheckError as _;
 
@@ -118,7 +119,7 @@ impl UnverifiedTokens {
             machine_tokens: false,
             resources: Vec::new(),
             expiry_leeway: Duration::ZERO,
-            not_before_leeway: CLOCK_SKEW,
+            not_before_leeway: ISSUER_SKEW,
         };
         let principal = expectations.check(signed.claims, signed.typ.as_deref(), now)?;
         let expected_subject = match &grant {

@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use crate::api::passwordless::{PasswordlessType, SentMail};
+use crate::api::passwordless::{PasswordlessType, SentEmail};
 use crate::clock::unix_millis;
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::session::{Attempt, AttemptKind, Sessions};
+use crate::session::{Sessions, ShortLivedCookie, ShortLivedCookieKind};
 use crate::util::email::fold_email;
 use crate::util::return_to::ReturnTo;
 
@@ -38,7 +38,7 @@ pub(super) struct EmailAttempt {
     /// Whether the environment has the request. Otherwise the attempt looks the same, and every
     /// code is wrong.
     pub(super) is_delivered: bool,
-    mailed_at: OffsetDateTime,
+    sent_at: OffsetDateTime,
     pub(super) expires_at: OffsetDateTime,
 }
 
@@ -71,7 +71,7 @@ struct Content<'a> {
     #[serde(rename = "r", borrow)]
     return_to: Cow<'a, str>,
     #[serde(rename = "c")]
-    mailed_at: i64,
+    sent_at: i64,
     #[serde(rename = "e")]
     expires_at: i64,
     /// 0 or 1, of the same length.
@@ -82,7 +82,7 @@ struct Content<'a> {
 /// What the environment returned for an e-mail, or would have returned.
 #[derive(Clone)]
 pub(super) struct Delivery {
-    pub(super) sent: SentMail,
+    pub(super) sent: SentEmail,
     pub(super) is_delivered: bool,
 }
 
@@ -104,13 +104,13 @@ impl EmailAttempt {
             passwordless_type: sent.passwordless_type.clone(),
             return_to: return_to.clone(),
             is_delivered: *is_delivered,
-            mailed_at: now,
+            sent_at: now,
             expires_at: expires_at(sent, max_lifetime, now),
         }
     }
 
     /// Returns the attempt after another e-mail, whose request may differ.
-    pub(super) fn mailed(
+    pub(super) fn with_new_email(
         self,
         Delivery { sent, is_delivered }: &Delivery,
         max_lifetime: StdDuration,
@@ -120,7 +120,7 @@ impl EmailAttempt {
             is_delivered: *is_delivered,
             auth_request_id: sent.auth_request_id.clone(),
             passwordless_type: sent.passwordless_type.clone().or(self.passwordless_type),
-            mailed_at: now,
+            sent_at: now,
             expires_at: expires_at(sent, max_lifetime, now),
             ..self
         }
@@ -145,7 +145,7 @@ impl EmailAttempt {
         let mut attempts = sessions.attempts(headers);
         match id {
             Some(id) => attempts.find(|attempt: &Self| attempt.id == id),
-            None => attempts.max_by_key(|attempt: &Self| attempt.mailed_at),
+            None => attempts.max_by_key(|attempt: &Self| attempt.sent_at),
         }
     }
 
@@ -158,12 +158,12 @@ impl EmailAttempt {
         sessions
             .attempts(headers)
             .filter(|one: &Self| fold_email(&one.email) == fold_email(email))
-            .max_by_key(|attempt| attempt.mailed_at)
+            .max_by_key(|attempt| attempt.sent_at)
     }
 }
 
-impl Attempt for EmailAttempt {
-    const KIND: AttemptKind = AttemptKind::PasswordlessLogin;
+impl ShortLivedCookie for EmailAttempt {
+    const KIND: ShortLivedCookieKind = ShortLivedCookieKind::PasswordlessLogin;
     const MAX: usize = 3;
 
     fn id(&self) -> Option<String> {
@@ -171,7 +171,7 @@ impl Attempt for EmailAttempt {
     }
 
     fn began_at(&self) -> OffsetDateTime {
-        self.mailed_at
+        self.sent_at
     }
 
     fn ends_at(&self) -> OffsetDateTime {
@@ -185,7 +185,7 @@ impl Attempt for EmailAttempt {
             email: self.email.as_str().into(),
             passwordless_type: self.passwordless_type.as_ref().map(ToString::to_string),
             return_to: self.return_to.as_str().into(),
-            mailed_at: unix_millis(self.mailed_at),
+            sent_at: unix_millis(self.sent_at),
             expires_at: unix_millis(self.expires_at),
             is_delivered: self.is_delivered.into(),
         };
@@ -201,7 +201,7 @@ impl Attempt for EmailAttempt {
             email: content.email.into_owned(),
             passwordless_type: content.passwordless_type.as_deref().map(PasswordlessType::from),
             return_to: ReturnTo::parse(&content.return_to)?,
-            mailed_at: from_millis(content.mailed_at)?,
+            sent_at: from_millis(content.sent_at)?,
             expires_at: from_millis(content.expires_at)?,
             is_delivered: content.is_delivered != 0,
         })
@@ -209,7 +209,7 @@ impl Attempt for EmailAttempt {
 }
 
 /// Returns until when a code is accepted.
-fn expires_at(sent: &SentMail, max_lifetime: StdDuration, now: OffsetDateTime) -> OffsetDateTime {
+fn expires_at(sent: &SentEmail, max_lifetime: StdDuration, now: OffsetDateTime) -> OffsetDateTime {
     // Two clocks may differ: a relative lifetime is more reliable.
     let lifetime = sent
         .expires_in

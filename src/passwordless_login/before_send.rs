@@ -10,7 +10,7 @@ use futures::future::BoxFuture;
 use http::HeaderMap;
 
 /// The time limit of a hook.
-const DEADLINE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Returned by a hook to reject an e-mail: that of
 /// [`before_send`](super::PasswordlessLoginBuilder::before_send) or
@@ -57,7 +57,7 @@ impl<T: 'static> SendHook<T> {
     }
 
     pub(super) async fn call(&self, email: &str, headers: &HeaderMap) -> Result<T, SendDenied> {
-        tokio::time::timeout(DEADLINE, (self.0)(email.to_owned(), headers.clone()))
+        tokio::time::timeout(TIMEOUT, (self.0)(email.to_owned(), headers.clone()))
             .await
             .unwrap_or_else(|late| Err(SendDenied::unavailable(late)))
     }

@@ -12,7 +12,7 @@ use super::limits::{ClientKey, EmailLimits, RESEND_RESULT_TTL, UNFINISHED_TTL, p
 use super::paths::{Pages, Paths, path_problem};
 use super::rejection::PasswordlessLoginError;
 use super::{Inner, PasswordlessLogin};
-use crate::api::passwordless::{MailTemplate, VerifiedEmail, check_variables};
+use crate::api::passwordless::{EmailTemplate, VerifiedEmail, check_variables};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::{Renderer, on_rejection};
@@ -35,7 +35,7 @@ pub struct PasswordlessLoginBuilder {
     path: Option<String>,
     start_page: Option<String>,
     code_page: Option<String>,
-    template: Option<MailTemplate>,
+    template: Option<EmailTemplate>,
     template_variables: BTreeMap<String, String>,
     expires_in: Option<Duration>,
     max_emails_per_address: usize,
@@ -96,7 +96,7 @@ impl PasswordlessLoginBuilder {
 
     /// Sets the template of the e-mails. A form's field `template` takes precedence. Default: the
     /// environment decides.
-    pub fn template(mut self, template: MailTemplate) -> Self {
+    pub fn template(mut self, template: EmailTemplate) -> Self {
         self.template = Some(template);
         self
     }

@@ -15,7 +15,7 @@ use http::Request;
 use super::PasswordlessLogin;
 use super::attempt::EmailAttempt;
 use super::rejection::PasswordlessLoginError;
-use crate::clock::unix_millis;
+use crate::clock::{REPLICA_SKEW, unix_millis};
 use crate::shared_store::{Change, KeyNamespace, StoreError, StoreKey};
 use crate::util::email::fold_email;
 use crate::util::request_dedup::Key;
@@ -37,8 +37,6 @@ pub(super) const RESEND_RESULT_TTL: Duration = Duration::from_secs(5);
 /// For how long a credential that the environment has accepted can be retried when the app could
 /// not log in.
 pub(super) const UNFINISHED_TTL: Duration = Duration::from_secs(60);
-/// The maximum clock difference between two replicas.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
 /// How often a count is retried after a concurrent change.
 const MAX_CONFLICTS: usize = 16;
 
@@ -130,6 +128,13 @@ struct Limit {
 #[derive(Default)]
 pub(super) struct Counted(Vec<Count>);
 
+impl Counted {
+    /// Leaves the count of the client, which is the first one: it is not subtracted.
+    fn keep_client_count(&mut self) {
+        self.0.drain(..self.0.len().min(1));
+    }
+}
+
 struct Count {
     key: StoreKey,
     /// How long the key's times are stored.
@@ -156,7 +161,7 @@ impl PasswordlessLogin {
     /// # Errors
     /// [`PasswordlessLoginError::TooManyEmails`] if it exceeds the limit of the client or the
     /// address; [`PasswordlessLoginError::Unavailable`] if the store fails.
-    pub(super) async fn count_mail(
+    pub(super) async fn count_email(
         &self,
         email: &str,
         client: Option<&str>,
@@ -187,11 +192,13 @@ impl PasswordlessLogin {
                 });
             }
         }
-        counted.0.drain(..usize::from(client.is_some()).min(counted.0.len()));
+        if client.is_some() {
+            counted.keep_client_count();
+        }
         Ok(counted)
     }
 
-    /// Counts a code that is about to be tried in this login as a wrong one.
+    /// Counts a code as wrong before it is tried.
     ///
     /// # Errors
     /// [`PasswordlessLoginError::TooManyAttempts`] if it exceeds a limit;
@@ -276,7 +283,8 @@ impl PasswordlessLogin {
             let mut times = stored.map(decode).unwrap_or_default();
             // If the clock was set back, later times are rewritten as of now, even if nothing else
             // changes, so that a limit does not last longer. Another replica's clock may be ahead.
-            let is_set_back = |time: &i64| *time > now.saturating_add(millis(CLOCK_SKEW));
+            let is_set_back =
+                |time: &i64| *time > now.saturating_add(millis(REPLICA_SKEW.unsigned_abs()));
             let is_ahead = times.iter().any(is_set_back);
             times.iter_mut().filter(|time| is_set_back(time)).for_each(|time| *time = now);
             times.sort_unstable();

@@ -147,7 +147,7 @@ use self::limits::EmailLimits;
 use self::paths::{Pages, Paths};
 use self::send::MailProperties;
 use self::verify_credential::LoggedIn;
-use crate::api::passwordless::{MailTemplate, VerifiedEmail};
+use crate::api::passwordless::{EmailTemplate, VerifiedEmail};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::session::{EmailLogin, LocalSession, LoginHook, Sessions, Switched};
@@ -163,7 +163,7 @@ struct Inner {
     pages: Pages,
     /// The base address of the links in e-mails.
     link_address: String,
-    template: Option<MailTemplate>,
+    template: Option<EmailTemplate>,
     template_variables: BTreeMap<String, String>,
     expires_in: Option<Duration>,
     limits: EmailLimits,

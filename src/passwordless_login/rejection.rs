@@ -1,6 +1,6 @@
 //! Errors of the passwordless login, and their default responses: see
-//! [passwordless login](crate::guides::responses#passwordless-login). No message reveals whether an address has
-//! an account.
+//! [passwordless login](crate::guides::responses#passwordless-login). No message reveals whether an
+//! address has an account.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -16,7 +16,7 @@ use super::before_send::SendDenied;
 use super::form::Fields;
 use super::rejection::{PasswordlessLoginError, json};
 use crate::api::passwordless::{
-    MailTemplate, NewMail, PasswordlessError, PasswordlessType, SentMail,
+    EmailTemplate, NewEmail, PasswordlessError, PasswordlessType, SentEmail,
 };
 use crate::api::{ApiError, ErrorResponse};
 use crate::middleware::route::route;
@@ -45,17 +45,18 @@ impl SendEmail {
     {
         let login = &self.0;
         // The cookie of the attempt is for the host of the link in the e-mail.
-        let at_own_host = |return_to: Option<&ReturnTo>| {
-            login.0.sessions.own_form(request, &login.start_page(return_to))
+        let at_canonical_host = |return_to: Option<&ReturnTo>| {
+            login.0.sessions.form_at_canonical_host(request, &login.start_page(return_to))
         };
         let fields = match login.fields(request, body).await {
             Ok(fields) => fields,
             Err(failure) => {
-                return at_own_host(None).unwrap_or_else(|| login.reject(failure, request, None));
+                return at_canonical_host(None)
+                    .unwrap_or_else(|| login.reject(failure, request, None));
             }
         };
         let return_to = login.allowed_return_to(&fields);
-        if let Some(page) = at_own_host(Some(&return_to)) {
+        if let Some(page) = at_canonical_host(Some(&return_to)) {
             return page;
         }
         self.begin(&fields, &return_to, request)
@@ -92,15 +93,15 @@ impl SendEmail {
         let PasswordlessLogin(login) = &self.0;
         let email = fields.get("email").map(pasted::trim).filter(|email| is_address(email));
         let email = email.ok_or(PasswordlessLoginError::InvalidEmail)?;
-        let template = match fields.get("template").map(MailTemplate::from) {
-            Some(MailTemplate::Unknown(_)) => return Err(PasswordlessLoginError::InvalidRequest),
+        let template = match fields.get("template").map(EmailTemplate::from) {
+            Some(EmailTemplate::Unknown(_)) => return Err(PasswordlessLoginError::InvalidRequest),
             template => template.or_else(|| login.template.clone()),
         };
         let names = AttemptIds::new().map_err(|error| {
             telemetry::internal_error("passwordless_send", &error);
             PasswordlessLoginError::Misconfigured
         })?;
-        let mut mail = NewMail::new(email);
+        let mut mail = NewEmail::new(email);
         mail.template = template;
         mail.template_variables = login.template_variables.clone();
         mail.expires_in = login.expires_in;
@@ -153,7 +154,7 @@ impl ResendEmail {
         match resent.await {
             Ok(delivery) => {
                 let now = login.0.sessions.scalekit().clock().now();
-                let attempt = attempt.mailed(&delivery, login.max_lifetime(), now);
+                let attempt = attempt.with_new_email(&delivery, login.max_lifetime(), now);
                 login
                     .sent_response(&attempt, request)
                     .unwrap_or_else(|failure| login.reject(failure, request, Some(&attempt)))
@@ -222,7 +223,7 @@ impl PasswordlessLogin {
         email: &str,
         client: Option<String>,
         headers: &HeaderMap,
-        send: impl Future<Output = Result<SentMail, SendFailure>>,
+        send: impl Future<Output = Result<SentEmail, SendFailure>>,
     ) -> Result<Delivery, PasswordlessLoginError> {
         let allowed = match &self.0.before_send {
             Some(hook) => hook.call(email, headers).await.map_err(SendFailure::from),
@@ -233,7 +234,7 @@ impl PasswordlessLogin {
             Err(SendFailure::AddressNotAccepted) => true,
             Err(SendFailure::Failed(failure)) => return Err(failure),
         };
-        let counted = self.count_mail(email, client.as_deref()).await?;
+        let counted = self.count_email(email, client.as_deref()).await?;
         if is_silent {
             return self.simulated_delivery();
         }
@@ -269,7 +270,7 @@ impl PasswordlessLogin {
             PasswordlessLoginError::Misconfigured
         })?;
         let id = random.expose().get(..properties.id_length).unwrap_or(random.expose());
-        let sent = SentMail {
+        let sent = SentEmail {
             auth_request_id: id.into(),
             expires_at: None,
             expires_in: properties.expires_in,
@@ -286,7 +287,7 @@ impl PasswordlessLogin {
     ) -> Result<Response<Bytes>, PasswordlessLoginError> {
         let sessions = &self.0.sessions;
         let cookies = sessions
-            .keep_attempt(attempt, request.headers())
+            .store_attempt(attempt, request.headers())
             .ok_or(PasswordlessLoginError::Misconfigured)?;
         if wants_html(request.headers()) {
             return Ok(redirect(StatusCode::SEE_OTHER, &self.code_page(attempt), cookies));

@@ -16,8 +16,8 @@ use crate::middleware::route_rejection::RouteError as _;
 use crate::middleware::route_rejection::redirect;
 use crate::secret::SecretString;
 use crate::session::{
-    BeginLoginError, Completion, CreateSessionError, EmailLogin, HookFailure, LocalSession,
-    LoginHookError, SessionCookies, SessionUnavailable, SingleUse, UnconfirmedIdentity,
+    BeginLoginError, CreateSessionError, EmailLogin, HookFailure, LocalSession, LoginHookError,
+    OtherRequest, SessionCookies, SessionUnavailable, SingleUse, UnconfirmedIdentity,
     UnconfirmedLogin, User,
 };
 use crate::shared_store::KeyNamespace;
@@ -69,7 +69,7 @@ impl Credential {
     }
 
     /// Identifies the login for requests that may share it: the clicks of one browser.
-    fn login_key(&self) -> Key {
+    fn request_key(&self) -> Key {
         match self {
             Self::Code { code, attempt } => of_attempt("code", attempt, code),
             Self::OwnLink { token, attempt } => of_attempt("own link", attempt, token),
@@ -82,9 +82,9 @@ impl Credential {
     /// Identifies the credential for requests that may retry it, which are those that could use it
     /// before. A link that was accepted in its own browser is not valid in another one, because the
     /// environment may enforce the same browser.
-    fn key(&self) -> Key {
+    fn retry_key(&self) -> Key {
         match self {
-            Self::Code { .. } | Self::OwnLink { .. } => self.login_key(),
+            Self::Code { .. } | Self::OwnLink { .. } => self.request_key(),
             Self::ForeignLink { token, .. } => Key::new(&["link", token.expose()]),
         }
     }
@@ -115,7 +115,7 @@ impl PasswordlessLogin {
         let (login, credential, headers) = (self.clone(), credential.clone(), headers.clone());
         self.0
             .logins
-            .run(credential.login_key(), || async move {
+            .run(credential.request_key(), || async move {
                 login.verify_once(&credential, &headers).await
             })
             .await
@@ -131,13 +131,17 @@ impl PasswordlessLogin {
         let sessions = &self.0.sessions;
         let credential_use = SingleUse {
             sessions,
-            key: sessions.store_key(KeyNamespace::LoginAttempt, &credential.login_key().to_text()),
+            key: sessions
+                .store_key(KeyNamespace::LoginAttempt, &credential.request_key().to_text()),
             lifetime: MAX_LOGIN_TIME,
             retention: RESULT_TTL,
         };
         if !credential_use.claim().await {
             let completion = credential_use.wait_until_completed().await;
-            if matches!(completion, Completion::Before | Completion::Meanwhile) {
+            if matches!(
+                completion,
+                OtherRequest::CompletedBefore | OtherRequest::CompletedMeanwhile
+            ) {
                 let cookies = SessionCookies::new([]);
                 return Ok(LoggedIn { cookies, confirmation: None });
             }
@@ -192,7 +196,7 @@ impl PasswordlessLogin {
         // First: a login that cannot be completed does not use the credential up.
         let current = self.0.sessions.valid_session(headers).await;
         let current = current.map_err(|SessionUnavailable| PasswordlessLoginError::Unavailable)?;
-        let login = match self.0.unfinished.take(&credential.key()) {
+        let login = match self.0.unfinished.take(&credential.retry_key()) {
             Some(login) => login,
             None => {
                 let position = self.0.sessions.revocation_position().await;
@@ -218,7 +222,7 @@ impl PasswordlessLogin {
             Ok(_) => telemetry::login_completed(),
             // The credential is used up, and the user should not need another e-mail.
             Err(PasswordlessLoginError::Unavailable) => {
-                self.0.unfinished.put(credential.key(), login);
+                self.0.unfinished.put(credential.retry_key(), login);
             }
             Err(error) => telemetry::login_failed(error.code(), None),
         }
@@ -302,8 +306,9 @@ impl PasswordlessLogin {
     ) -> Result<SessionCookies, PasswordlessLoginError> {
         let EmailLogin { verified, position } = login;
         let subject = subject(&verified);
-        let local = self.admitted(verified).await?.login_subject(&subject);
-        let begun = self.0.sessions.begin_verified(local.verified_at(position), headers).await;
+        let local = self.call_login_hook(verified).await?.login_subject(&subject);
+        let begun =
+            self.0.sessions.create_verified(local.revocation_position(position), headers).await;
         begun.map_err(|error| {
             if let BeginLoginError::Revoked = error {
                 return PasswordlessLoginError::NoPendingLogin;
@@ -318,7 +323,7 @@ impl PasswordlessLogin {
         })
     }
 
-    async fn admitted(
+    async fn call_login_hook(
         &self,
         verified: VerifiedEmail,
     ) -> Result<LocalSession, PasswordlessLoginError> {

@@ -36,8 +36,8 @@
 //!     .route_layer(RequireToken::for_resource(&resource))
 //!     .merge(resource.routes());
 //!
-//! let stranger = Request::post("/mcp").body(Body::empty())?;
-//! let rejected = app.clone().oneshot(stranger).await?;
+//! let anonymous = Request::post("/mcp").body(Body::empty())?;
+//! let rejected = app.clone().oneshot(anonymous).await?;
 //! assert_eq!(rejected.status(), StatusCode::UNAUTHORIZED);
 //! assert_eq!(
 //!     rejected.headers()[header::WWW_AUTHENTICATE],

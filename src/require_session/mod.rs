@@ -45,8 +45,8 @@
 //! let request = Request::get("/").header(header::COOKIE, cookie).body(Body::empty())?;
 //! assert_eq!(app.clone().oneshot(request).await?.status(), StatusCode::OK);
 //!
-//! let stranger = Request::get("/").body(Body::empty())?;
-//! assert_eq!(app.oneshot(stranger).await?.status(), StatusCode::UNAUTHORIZED);
+//! let anonymous = Request::get("/").body(Body::empty())?;
+//! assert_eq!(app.oneshot(anonymous).await?.status(), StatusCode::UNAUTHORIZED);
 //! # Ok(())
 //! # }
 //! # main().unwrap();

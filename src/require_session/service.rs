@@ -15,8 +15,7 @@ use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Evaluation, Middleware, ResponseFuture};
 use crate::session::{
-    Load, LoadedSession, Loading, PresentPieces, Recency, RequestSession, Session, Sessions,
-    Trigger,
+    Load, LoadedSession, Loading, Recency, RequestSession, SentCookies, Session, Sessions, Trigger,
 };
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_speculative, is_state_changing};
@@ -110,7 +109,7 @@ impl RequireSession {
                     LoadedSession::Active(active) => self.forward(active, request),
                     _ => self.without(
                         SessionRejection::InvalidSession,
-                        PresentPieces::default(),
+                        SentCookies::default(),
                         request,
                     ),
                 }
@@ -119,7 +118,7 @@ impl RequireSession {
                 return Evaluation::Pending(self.sessions.refresh_session(due, Trigger::Due));
             }
             LoadedSession::Missing => {
-                self.without(SessionRejection::MissingSession, PresentPieces::default(), request)
+                self.without(SessionRejection::MissingSession, SentCookies::default(), request)
             }
             LoadedSession::Invalid { clear } => {
                 self.without(SessionRejection::InvalidSession, clear, request)
@@ -161,11 +160,11 @@ impl RequireSession {
     fn without<B>(
         &self,
         reason: fn(LoginRequired) -> SessionRejection,
-        clear: PresentPieces,
+        clear: SentCookies,
         request: &mut Request<B>,
     ) -> Decision<SessionResponse> {
         let (reason, clear) = match is_speculative(request) {
-            true => (SessionRejection::Speculative as fn(_) -> _, PresentPieces::default()),
+            true => (SessionRejection::Speculative as fn(_) -> _, SentCookies::default()),
             false => (reason, clear),
         };
         let (sessions, base_path) = (&self.sessions, self.base_path.as_deref());
@@ -180,8 +179,9 @@ impl RequireSession {
             telemetry::layer_around_login(path);
             return self.reject(SessionRejection::AroundOwnLogin, request);
         }
-        let login = match sessions.at_own_host(request, target.as_deref()) {
-            Some(own) => LoginRequired::new(request, own.url, removals).set_cookie(own.count),
+        let login = match sessions.at_canonical_host(request, target.as_deref()) {
+            Some(canonical) => LoginRequired::new(request, canonical.url, removals)
+                .set_cookie(canonical.set_cookie),
             None => {
                 let login = LoginRequired::new(request, self.login_of(request), removals);
                 if !self.optional && login.login_url().is_some() {

@@ -142,8 +142,8 @@ impl RequireToken {
     /// environment has issued up to a minute after a revocation are rejected too, because clocks
     /// differ: a client that obtains a token within that minute is rejected until it obtains another
     /// one after it. A revocation by an event of the environment has the event's own time, and covers
-    /// exactly the tokens from before. The check of a known token costs no more than the comparison of
-    /// a number until there is a new revocation.
+    /// exactly the tokens from before. Between revocations, a cached token costs one integer
+    /// comparison.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {

@@ -261,7 +261,8 @@ impl RequireToken {
                 Err(TokenRejection::RevocationsStale)
             }
             Some(revocations) if revocations.is_token_revoked(principal.revocable()) => {
-                let found = "a user, session or organization that was revoked later";
+                let found =
+                    "a token whose user, session or organization was revoked after it was issued";
                 let error =
                     TokenError::Revoked.failed("revocation", "a token that is valid", found);
                 Err(self.rejection(error, proof))

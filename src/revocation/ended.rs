@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::order::Coverage;
-use super::{Entry, Key, Scope};
+use super::{Entry, EntryKind, Key};
 
 /// A session is retained for up to this fraction of its lifetime longer than needed.
 const FRACTION: u64 = 64;
@@ -22,9 +22,13 @@ pub(super) struct Ended {
 
 impl Ended {
     /// Returns the key of its entry in the log.
-    pub(super) fn log_key(&self) -> (Key, Scope) {
-        let scope = if self.issued_until < i64::MAX { Scope::IssuedBefore } else { Scope::All };
-        (self.key, scope)
+    pub(super) fn log_key(&self) -> (Key, EntryKind) {
+        let kind = if self.issued_until < i64::MAX {
+            EntryKind::ByIssueTime
+        } else {
+            EntryKind::ByPosition
+        };
+        (self.key, kind)
     }
 
     /// Returns its entry in the log.

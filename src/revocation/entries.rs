@@ -3,15 +3,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::{Entry, Key, Scope};
+use super::{Entry, EntryKind, Key};
 
-/// Revocations by subject and scope.
+/// Revocations by key and kind.
 #[derive(Default)]
 pub(super) struct Entries {
-    all: HashMap<(Key, Scope), Entry>,
+    all: HashMap<(Key, EntryKind), Entry>,
     /// Those that are not in the log. Kept apart because each login publishes them, without a scan of
     /// the others.
-    unpublished: BTreeSet<(Key, Scope)>,
+    unpublished: BTreeSet<(Key, EntryKind)>,
 }
 
 impl Entries {
@@ -19,11 +19,11 @@ impl Entries {
         self.all.len()
     }
 
-    pub(super) fn get(&self, key: &(Key, Scope)) -> Option<&Entry> {
+    pub(super) fn get(&self, key: &(Key, EntryKind)) -> Option<&Entry> {
         self.all.get(key)
     }
 
-    pub(super) fn insert(&mut self, key: (Key, Scope), entry: Entry) {
+    pub(super) fn insert(&mut self, key: (Key, EntryKind), entry: Entry) {
         if entry.is_published {
             self.unpublished.remove(&key);
         } else {
@@ -32,7 +32,7 @@ impl Entries {
         self.all.insert(key, entry);
     }
 
-    pub(super) fn remove(&mut self, key: &(Key, Scope)) {
+    pub(super) fn remove(&mut self, key: &(Key, EntryKind)) {
         self.all.remove(key);
         self.unpublished.remove(key);
     }
@@ -52,7 +52,7 @@ impl Entries {
     }
 
     /// Records that the log lacks one of them.
-    pub(super) fn unpublish(&mut self, key: (Key, Scope)) {
+    pub(super) fn mark_missing_in_log(&mut self, key: (Key, EntryKind)) {
         if let Some(entry) = self.all.get_mut(&key) {
             entry.is_published = false;
             self.unpublished.insert(key);
@@ -60,7 +60,7 @@ impl Entries {
     }
 
     /// Records that the log lacks all of them.
-    pub(super) fn unpublish_all(&mut self) {
+    pub(super) fn mark_all_missing_in_log(&mut self) {
         self.all.values_mut().for_each(|entry| entry.is_published = false);
         self.unpublished = self.all.keys().copied().collect();
     }
@@ -69,7 +69,7 @@ impl Entries {
     pub(super) fn unpublished(
         &self,
         now: Duration,
-    ) -> impl Iterator<Item = ((Key, Scope), &Entry)> {
+    ) -> impl Iterator<Item = ((Key, EntryKind), &Entry)> {
         self.unpublished
             .iter()
             .filter_map(|key| Some((*key, self.all.get(key)?)))
@@ -80,14 +80,14 @@ impl Entries {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::revocation::Revoked;
+    use crate::revocation::RevocationTarget;
     use crate::revocation::order::Coverage;
 
     #[test]
     fn those_that_the_log_lacks_are_found_without_a_look_at_all() {
         let second = Duration::from_secs;
         let mut entries = Entries::default();
-        let key = |id: &str| (Revoked::Session(id).key(), Scope::All);
+        let key = |id: &str| (RevocationTarget::Session(id).key(), EntryKind::ByPosition);
         let entry = |is_published, seconds| Entry {
             coverage: Coverage::Always,
             issued_until: i64::MAX,
@@ -110,14 +110,14 @@ mod tests {
         entries.remove(&key("c"));
         check(&entries, 0, &[]);
         entries.insert(key("b"), entry(false, 20));
-        entries.unpublish(key("d"));
-        entries.unpublish(key("unknown"));
+        entries.mark_missing_in_log(key("d"));
+        entries.mark_missing_in_log(key("unknown"));
         check(&entries, 0, &["b", "d"]);
         check(&entries, 10, &["b"]);
         entries.remove_expired(second(10));
         check(&entries, 10, &["b"]);
         entries.insert(key("e"), entry(true, 30));
-        entries.unpublish_all();
+        entries.mark_all_missing_in_log();
         check(&entries, 10, &["b", "e"]);
         assert_eq!(entries.len(), 2);
     }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::order::{Coverage, Position};
 use super::{
-    Entry, Key, KnownRevocations, MAX_WITH_POSITION, Revocable, SWEEP_INTERVAL, Scope, token,
+    Entry, EntryKind, Key, KnownRevocations, MAX_WITH_POSITION, RevocableSession, SWEEP_INTERVAL,
+    token,
 };
 
 impl KnownRevocations {
@@ -23,26 +24,28 @@ impl KnownRevocations {
         self.entries.len() < MAX_WITH_POSITION
     }
 
-    pub(super) fn covers(&self, key: Key, session: &Revocable) -> bool {
-        [Scope::All, Scope::IssuedBefore].into_iter().any(|scope| {
-            let entry = self.entries.get(&(key, scope));
+    pub(super) fn covers(&self, key: Key, session: &RevocableSession) -> bool {
+        [EntryKind::ByPosition, EntryKind::ByIssueTime].into_iter().any(|kind| {
+            let entry = self.entries.get(&(key, kind));
             entry.is_some_and(|one| self.epochs.covers(one, session.position, session.issued_at))
         })
     }
 
-    /// Whether one of a token's names was revoked after it was issued.
+    /// Whether one of a token's keys was revoked after it was issued.
     pub(super) fn covers_token(&self, key: &Key, issued_at: Option<i64>) -> bool {
-        let covers = |scope: Scope| {
+        let covers = |kind: EntryKind| {
             self.entries
-                .get(&(*key, scope))
+                .get(&(*key, kind))
                 .is_some_and(|entry| issued_at.is_none_or(|at| at <= token::covered_until(entry)))
         };
-        self.has_ended(key, issued_at) || covers(Scope::All) || covers(Scope::IssuedBefore)
+        self.has_ended(key, issued_at)
+            || covers(EntryKind::ByPosition)
+            || covers(EntryKind::ByIssueTime)
     }
 
     /// Records that the store has lost revocations: all must be published again that its log lacks.
     pub(super) fn note_loss(&mut self) {
-        self.entries.unpublish_all();
+        self.entries.mark_all_missing_in_log();
         self.lost.extend(std::mem::take(&mut self.ended));
         self.appended.clear();
         self.before_loss = self.position.max(self.before_loss);
@@ -50,7 +53,7 @@ impl KnownRevocations {
 
     /// Whether a position of the log is one that the store has assigned twice. What was revoked there
     /// may be later than sessions with higher positions.
-    pub(super) fn is_reassigned(&self, key: (Key, Scope), position: Position) -> bool {
+    pub(super) fn is_reassigned(&self, key: (Key, EntryKind), position: Position) -> bool {
         let is_known = self.entries.get(&key).is_some_and(|known| match known.coverage {
             Coverage::At(known) => known.epoch == position.epoch && position.number <= known.number,
             Coverage::Pending | Coverage::Always => true,
@@ -63,20 +66,20 @@ impl KnownRevocations {
     /// not return are lost.
     pub(super) fn confirm(&mut self, read: u64, now: Duration) {
         self.before_loss = None;
-        for ((key, scope), append) in std::mem::take(&mut self.appended) {
+        for ((key, kind), append) in std::mem::take(&mut self.appended) {
             if append.after_read >= read {
-                self.appended.insert((key, scope), append);
+                self.appended.insert((key, kind), append);
             } else if let Some(ended) = append.entry.single_session(key) {
                 self.ended.forget(&key);
                 self.lost.insert(ended, now);
             } else {
-                self.entries.unpublish((key, scope));
+                self.entries.mark_missing_in_log((key, kind));
             }
         }
     }
 
     /// Extends what a revocation covers. Returns whether it covers more than before.
-    pub(super) fn merge(&mut self, key: (Key, Scope), new: Entry) -> bool {
+    pub(super) fn merge(&mut self, key: (Key, EntryKind), new: Entry) -> bool {
         let Some(known) = self.entries.get(&key) else {
             self.entries.insert(key, new);
             return true;
@@ -84,7 +87,7 @@ impl KnownRevocations {
         // A repeated revocation must be published again.
         let is_newer =
             matches!((new.coverage, known.coverage), (Coverage::Pending, Coverage::At(_)))
-                || self.epochs.is_later(new.coverage, known.coverage)
+                || self.epochs.covers_more_than(new.coverage, known.coverage)
                 || (new.coverage == Coverage::Pending && known.coverage == Coverage::Pending);
         let mut merged = Entry {
             issued_until: new.issued_until.max(known.issued_until),
@@ -103,8 +106,8 @@ impl KnownRevocations {
     }
 
     /// Returns the next position of this process's own counter.
-    pub(super) fn advance(&mut self) -> Coverage {
-        self.position = self.position.map(Position::next);
+    pub(super) fn advance_local(&mut self) -> Coverage {
+        self.position = self.position.map(Position::next_local);
         self.position.map_or(Coverage::Always, Coverage::At)
     }
 

@@ -9,18 +9,18 @@ use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::order::{Coverage, OwnCount, Position};
-use super::{Appended, Entry, Key, MAX_APPENDED, RENEW_AGE, Scope, State};
+use super::order::{Coverage, Position, ProcessClock};
+use super::{Appended, Entry, EntryKind, Key, MAX_APPENDED, RENEW_AGE, State};
 use crate::clock::millis;
 use crate::shared_store::StoreError;
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
 
 /// Limits of one read of the log, in time and pages; the next read continues.
-const READ_DEADLINE: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const MAX_PAGES: usize = 1000;
 /// The time limit of one publication of what the log lacks; the next one continues.
-const WRITE_DEADLINE: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many ended sessions are published at once after the store has lost them.
 const LOST_PER_BATCH: usize = 64;
@@ -39,7 +39,7 @@ struct Logged {
     position: Option<Position>,
     /// With a position only.
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
-    made_by: Option<OwnCount>,
+    made_by: Option<ProcessClock>,
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     issued_until: Option<i64>,
     /// When it was made, in seconds: unset if it covers no tokens but those of `issued_until`.
@@ -53,17 +53,17 @@ struct Logged {
 impl State {
     /// Publishes revocations to the other replicas, except those that are already published: ending
     /// a session again does not fill the log.
-    pub(super) async fn publish(&self, keys: &[(Key, Scope)]) -> Result<(), StoreError> {
+    pub(super) async fn publish(&self, keys: &[(Key, EntryKind)]) -> Result<(), StoreError> {
         let is_pending = |(_, entry): &(_, Entry)| entry.coverage == Coverage::Pending;
         let mut unpublished = self.unpublished(keys);
-        // With two positions, one revocation would also cover logins between them.
-        let mut turn = None;
+        // Serialized: a revocation that got two positions would also cover the logins between them.
+        let mut publish_lock = None;
         if unpublished.iter().any(is_pending) {
-            turn = Some(self.publishing.lock().await);
+            publish_lock = Some(self.publishing.lock().await);
             unpublished = self.unpublished(keys);
         }
         if unpublished.iter().any(is_pending) {
-            let position = self.advance().await?;
+            let position = self.advance_shared_counter().await?;
             for (key, entry) in &mut unpublished {
                 if entry.coverage == Coverage::Pending {
                     entry.coverage = Coverage::At(position);
@@ -73,14 +73,14 @@ impl State {
         }
         for (key, entry) in unpublished {
             self.append(key, &entry).await?;
-            self.published(key, entry);
+            self.note_published(key, entry);
         }
-        drop(turn);
+        drop(publish_lock);
         Ok(())
     }
 
     /// Records that an entry was appended: the next read must return it.
-    fn appended(&self, key: (Key, Scope), entry: Entry) {
+    fn note_appended(&self, key: (Key, EntryKind), entry: Entry) {
         let after_read = self.reads_begun.load(Ordering::Acquire);
         let mut known = self.known();
         if known.appended.len() < MAX_APPENDED {
@@ -88,24 +88,25 @@ impl State {
         }
     }
 
-    async fn append(&self, key: (Key, Scope), entry: &Entry) -> Result<(), StoreError> {
+    async fn append(&self, key: (Key, EntryKind), entry: &Entry) -> Result<(), StoreError> {
         let left = entry.forget_at.saturating_sub(self.clock.monotonic());
         let logged = Logged {
             key: key.0,
             position: entry.coverage.position(),
             made_by: entry.coverage.position().and(entry.made_by),
-            issued_until: (key.1 == Scope::IssuedBefore).then_some(entry.issued_until),
-            revoked_at: (key.1 == Scope::All && entry.revoked_at < i64::MAX)
+            issued_until: (key.1 == EntryKind::ByIssueTime).then_some(entry.issued_until),
+            revoked_at: (key.1 == EntryKind::ByPosition && entry.revoked_at < i64::MAX)
                 .then_some(entry.revoked_at),
             lifetime: left.as_secs().saturating_add(1),
         };
         let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
         self.store.append(&self.log, text, left).await?;
-        self.appended(key, *entry);
+        self.note_appended(key, *entry);
         Ok(())
     }
 
-    fn published(&self, key: (Key, Scope), entry: Entry) {
+    /// Records that an entry is in the log.
+    fn note_published(&self, key: (Key, EntryKind), entry: Entry) {
         let mut known = self.known();
         if known.entries.get(&key).is_none_or(|present| present.made_by != entry.made_by) {
             return;
@@ -118,7 +119,7 @@ impl State {
         }
     }
 
-    fn unpublished(&self, keys: &[(Key, Scope)]) -> Vec<((Key, Scope), Entry)> {
+    fn unpublished(&self, keys: &[(Key, EntryKind)]) -> Vec<((Key, EntryKind), Entry)> {
         let known = self.known();
         keys.iter()
             .filter_map(|key| Some((*key, *known.entries.get(key)?)))
@@ -127,7 +128,7 @@ impl State {
     }
 
     /// Replaces an entry, unless it was revoked again meanwhile.
-    fn update(&self, key: (Key, Scope), entry: Entry) {
+    fn update(&self, key: (Key, EntryKind), entry: Entry) {
         let mut known = self.known();
         if known.entries.get(&key).is_some_and(|present| present.made_by == entry.made_by) {
             known.entries.insert(key, entry);
@@ -148,7 +149,7 @@ impl State {
         self.publish(&self.unpublished_keys(|entry| entry.coverage == Coverage::Pending)).await
     }
 
-    fn unpublished_keys(&self, includes: impl Fn(&Entry) -> bool) -> Vec<(Key, Scope)> {
+    fn unpublished_keys(&self, includes: impl Fn(&Entry) -> bool) -> Vec<(Key, EntryKind)> {
         let known = self.known();
         let unpublished = known.entries.unpublished(self.clock.monotonic());
         unpublished.filter(|(_, entry)| includes(entry)).map(|(key, _)| key).collect()
@@ -212,7 +213,7 @@ impl State {
     async fn read(self: &Arc<Self>) {
         let started = self.clock.monotonic();
         let number = self.reads_begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let read = self.read_log(Instant::now() + READ_DEADLINE).await;
+        let read = self.read_log(Instant::now() + READ_TIMEOUT).await;
         match &read {
             Ok(()) => {
                 self.known().confirm(number, self.clock.monotonic());
@@ -222,8 +223,8 @@ impl State {
                 if millis(started) < self.unreadable_until.load(Ordering::Acquire) {
                     self.note_incomplete_read(false);
                 } else {
-                    self.read_at.store(millis(started), Ordering::Release);
-                    self.was_read.store(true, Ordering::Release);
+                    self.complete_read_at.store(millis(started), Ordering::Release);
+                    self.has_complete_read.store(true, Ordering::Release);
                     if self.is_stale.swap(false, Ordering::AcqRel) {
                         telemetry::revocations_current();
                     }
@@ -237,13 +238,13 @@ impl State {
             }
         }
         // Regardless of how slow the store was, and whether it responded.
-        let checked_at = started.max(self.clock.monotonic().saturating_sub(RENEW_AGE));
-        self.checked_at.store(millis(checked_at).saturating_add(1), Ordering::Release);
+        let last_read_at = started.max(self.clock.monotonic().saturating_sub(RENEW_AGE));
+        self.last_read_at.store(millis(last_read_at).saturating_add(1), Ordering::Release);
         // After the read: skips what another replica has published again meanwhile. Requests need
         // only the read, and the store may accept entries slowly.
         let (state, is_read) = (Arc::clone(self), read.is_ok());
         self.writes.start((), || async move {
-            let written = tokio::time::timeout(WRITE_DEADLINE, state.write(is_read))
+            let written = tokio::time::timeout(WRITE_TIMEOUT, state.write(is_read))
                 .await
                 .map_err(|_| ReadError::TooLong)
                 .and_then(|it| Ok(it?));
@@ -257,7 +258,7 @@ impl State {
     /// read: it is stale only if it does not catch up in time.
     fn note_incomplete_read(&self, is_too_long: bool) {
         let (now, after) = (millis(self.clock.monotonic()), millis(self.staleness.after));
-        let mut since = self.read_at.load(Ordering::Acquire);
+        let mut since = self.complete_read_at.load(Ordering::Acquire);
         if now.saturating_sub(since) <= after {
             return;
         }
@@ -317,8 +318,12 @@ impl State {
     }
 
     fn merge_logged(&self, logged: &Logged, now: Duration) {
-        let scope = if logged.issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
-        let key = (logged.key, scope);
+        let kind = if logged.issued_until.is_some() {
+            EntryKind::ByIssueTime
+        } else {
+            EntryKind::ByPosition
+        };
+        let key = (logged.key, kind);
         let mut known = self.known();
         let mut entry = Entry {
             coverage: logged.position.map_or(Coverage::Always, Coverage::At),

@@ -36,9 +36,9 @@ use self::ended::{Ended, EndedSessions};
 use self::entries::Entries;
 pub(crate) use self::order::Position;
 pub(crate) use self::order::RecordedPosition;
-use self::order::{Coverage, Epochs, OwnCount, random_id};
-pub(crate) use self::subject::Revocable;
-pub(crate) use self::subject::{Key, Revoked};
+use self::order::{Coverage, Epochs, ProcessClock, random_id};
+pub(crate) use self::subject::RevocableSession;
+pub(crate) use self::subject::{Key, RevocationTarget};
 pub(crate) use self::token::RevocableToken;
 use crate::clock::{Clock, millis};
 use crate::shared_store::{
@@ -59,9 +59,9 @@ pub(crate) const MAX_WITH_POSITION: usize = 100_000;
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The time limit of a login for reading its position, and for what must be published before.
-const LOGIN_DEADLINE: Duration = Duration::from_secs(2);
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time limit of a revocation for publishing it; the next read of the log retries.
-const PUBLISH_DEADLINE: Duration = Duration::from_secs(5);
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many entries of the log are checked to be there after they were appended.
 const MAX_APPENDED: usize = 10_000;
@@ -113,13 +113,13 @@ struct State {
     known: Mutex<KnownRevocations>,
     /// Increases with each revocation, so that an unchanged state costs a single load. Differs from
     /// that of other instances.
-    version: AtomicU64,
+    change_count: AtomicU64,
     cursor: Mutex<LogCursor>,
-    /// When requests last waited for a read of the log: one more than milliseconds of the monotonic
-    /// clock; zero is never.
-    checked_at: AtomicU64,
+    /// When a read of the log last ended, also without success; the next one is due some time later.
+    /// One more than milliseconds of the monotonic clock; zero is never.
+    last_read_at: AtomicU64,
     /// When the log was last read to its end, in milliseconds of the monotonic clock.
-    read_at: AtomicU64,
+    complete_read_at: AtomicU64,
     is_stale: AtomicBool,
     /// How long a session can last that an unread revocation may cover.
     longest_session: Duration,
@@ -128,7 +128,7 @@ struct State {
     /// clock.
     unreadable_until: AtomicU64,
     /// Whether the log was read to its end.
-    was_read: AtomicBool,
+    has_complete_read: AtomicBool,
     /// Whether the last read that the store responded to ended before the log did.
     has_more: AtomicBool,
     /// Since when a log that had become too long is read, in milliseconds of the monotonic clock;
@@ -156,7 +156,7 @@ struct KnownRevocations {
     /// Those that the store has lost, to be published again.
     lost: EndedSessions,
     /// Entries that were appended to the log and not read yet.
-    appended: HashMap<(Key, Scope), Appended>,
+    appended: HashMap<(Key, EntryKind), Appended>,
     /// The highest position before the store lost its last changes, until the log is read again.
     before_loss: Option<Position>,
     epochs: Epochs,
@@ -169,12 +169,13 @@ struct KnownRevocations {
     is_nearly_full: bool,
 }
 
-/// Which of the sessions with its key an entry covers. Each scope has its own entry.
+/// Which of the sessions with its key an entry covers. A key has an entry of each kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Scope {
-    All,
+pub(crate) enum EntryKind {
+    /// Sessions that began at an earlier position.
+    ByPosition,
     /// Sessions whose tokens the environment had issued by the time of its event.
-    IssuedBefore,
+    ByIssueTime,
 }
 
 /// An entry of the log that this replica has appended.
@@ -188,13 +189,13 @@ struct Appended {
 #[derive(Clone, Copy)]
 struct Entry {
     coverage: Coverage,
-    /// For [`Scope::IssuedBefore`]: in seconds, inclusive.
+    /// For [`EntryKind::ByIssueTime`]: in seconds, inclusive.
     issued_until: i64,
-    /// For [`Scope::All`]: when it was made, by the wall clock of that replica, in seconds.
+    /// For [`EntryKind::ByPosition`]: when it was made, by the wall clock of that replica, in seconds.
     revoked_at: i64,
     /// Monotonic time after which no covered session can be valid.
     forget_at: Duration,
-    made_by: Option<OwnCount>,
+    made_by: Option<ProcessClock>,
     /// Whether it is in the log.
     is_published: bool,
 }
@@ -225,19 +226,19 @@ impl Revocations {
             store,
             log: scope.key(KeyNamespace::Revocation, "log"),
             counter: scope.key(KeyNamespace::Revocation, "counter"),
-            read_at: AtomicU64::new(millis(clock.monotonic())),
+            complete_read_at: AtomicU64::new(millis(clock.monotonic())),
             clock,
             has_peers,
             staleness,
             process,
             known: Mutex::new(known),
-            version: AtomicU64::new((INSTANCES.fetch_add(1, Ordering::Relaxed) << 40) + 1),
+            change_count: AtomicU64::new((INSTANCES.fetch_add(1, Ordering::Relaxed) << 40) + 1),
             cursor: Mutex::default(),
-            checked_at: AtomicU64::new(0),
+            last_read_at: AtomicU64::new(0),
             is_stale: AtomicBool::new(false),
             longest_session,
             unreadable_until: AtomicU64::new(0),
-            was_read: AtomicBool::new(!has_peers),
+            has_complete_read: AtomicBool::new(!has_peers),
             has_more: AtomicBool::new(false),
             catching_up_since: AtomicU64::new(0),
             reads: SingleFlight::new(),
@@ -253,10 +254,10 @@ impl Revocations {
     /// Ends sessions in this process at once, and publishes the revocation to the other replicas.
     pub(crate) async fn revoke(
         &self,
-        revoked: Revoked<'_>,
+        target: RevocationTarget<'_>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        self.0.revoke(revoked, None, lifetime).await
+        self.0.revoke(target, None, lifetime).await
     }
 
     /// Like `revoke`, for an event with its own time, in seconds by the environment's clock.
@@ -264,10 +265,10 @@ impl Revocations {
     pub(crate) async fn revoke_issued_until(
         &self,
         issued_until: i64,
-        revoked: Revoked<'_>,
+        target: RevocationTarget<'_>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        self.0.revoke(revoked, Some(issued_until), lifetime).await
+        self.0.revoke(target, Some(issued_until), lifetime).await
     }
 
     /// Publishes what could not be published before. Returns `false` if that failed again.
@@ -300,15 +301,15 @@ impl Revocations {
     }
 
     /// Changes with each revocation.
-    pub(crate) fn version(&self) -> u64 {
-        self.0.version.load(Ordering::Acquire)
+    pub(crate) fn change_count(&self) -> u64 {
+        self.0.change_count.load(Ordering::Acquire)
     }
 
     /// Whether a session was ended, by its own ID.
     pub(crate) fn is_id_revoked(&self, id: &str) -> bool {
-        let key = Revoked::Session(id).key();
+        let key = RevocationTarget::Session(id).key();
         let known = self.0.known();
-        known.has_ended(&key, None) || known.entries.get(&(key, Scope::All)).is_some()
+        known.has_ended(&key, None) || known.entries.get(&(key, EntryKind::ByPosition)).is_some()
     }
 
     /// Whether other replicas may use the same store.
@@ -316,7 +317,7 @@ impl Revocations {
         self.0.has_peers
     }
 
-    pub(crate) fn is_revoked(&self, session: &Revocable) -> bool {
+    pub(crate) fn is_revoked(&self, session: &RevocableSession) -> bool {
         let known = self.0.known();
         [session.session, session.environment_session]
             .iter()
@@ -340,10 +341,10 @@ impl Revocations {
     /// Whether requests are rejected because the log has revocations that are not read yet, or, if
     /// configured, because it has not been read yet, or not for too long.
     pub(crate) fn rejects_requests(&self) -> bool {
-        let State { staleness, is_stale, was_read, has_more, .. } = &*self.0;
+        let State { staleness, is_stale, has_complete_read, has_more, .. } = &*self.0;
         has_more.load(Ordering::Acquire)
             || (staleness.rejects
-                && (is_stale.load(Ordering::Acquire) || !was_read.load(Ordering::Acquire)))
+                && (is_stale.load(Ordering::Acquire) || !has_complete_read.load(Ordering::Acquire)))
     }
 }
 
@@ -354,7 +355,7 @@ impl State {
 
     /// Reads the log if that is due. Returns the read if the last one is too old.
     fn due_read(self: &Arc<Self>) -> Option<Flight<()>> {
-        let age = match self.checked_at.load(Ordering::Acquire) {
+        let age = match self.last_read_at.load(Ordering::Acquire) {
             0 => Duration::MAX,
             at => Duration::from_millis(
                 millis(self.clock.monotonic()).saturating_add(1).saturating_sub(at),
@@ -369,12 +370,13 @@ impl State {
 
     async fn revoke(
         self: &Arc<Self>,
-        revoked: Revoked<'_>,
+        target: RevocationTarget<'_>,
         issued_until: Option<i64>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        let scope = if issued_until.is_some() { Scope::IssuedBefore } else { Scope::All };
-        let key = (revoked.key(), scope);
+        let kind =
+            if issued_until.is_some() { EntryKind::ByIssueTime } else { EntryKind::ByPosition };
+        let key = (target.key(), kind);
         let now = self.clock.monotonic();
         let revoked_at = match issued_until {
             Some(_) => i64::MAX,
@@ -387,14 +389,14 @@ impl State {
                 return Ok(());
             }
             known.made_here += 1;
-            let is_logout =
-                scope == Scope::IssuedBefore && matches!(revoked, Revoked::EnvironmentSession(_));
-            let coverage = if revoked.is_permanent() || (is_logout && !known.has_capacity(now)) {
+            let is_logout = kind == EntryKind::ByIssueTime
+                && matches!(target, RevocationTarget::EnvironmentSession(_));
+            let coverage = if target.is_permanent() || (is_logout && !known.has_capacity(now)) {
                 Coverage::Always
             } else if self.has_peers {
                 Coverage::Pending
             } else {
-                known.advance()
+                known.advance_local()
             };
             let entry = Entry {
                 coverage,
@@ -409,7 +411,7 @@ impl State {
         if !self.has_peers {
             return Ok(());
         }
-        let published = self.store.within(PUBLISH_DEADLINE, self.publish(&[key])).await;
+        let published = self.store.within(PUBLISH_TIMEOUT, self.publish(&[key])).await;
         // A replica that only receives webhooks learns of revocations too.
         drop(self.due_read());
         published
@@ -419,16 +421,16 @@ impl State {
     async fn count_login(&self) -> Result<(), StoreError> {
         // Revocations of this process precede the login. The store may accept no more of them, and
         // still have the position.
-        let published = self.store.within(LOGIN_DEADLINE, self.publish_pending()).await;
-        self.store.within(LOGIN_DEADLINE, self.read_counter()).await.and(published)
+        let published = self.store.within(LOGIN_TIMEOUT, self.publish_pending()).await;
+        self.store.within(LOGIN_TIMEOUT, self.read_counter()).await.and(published)
     }
 
     /// Returns a new position, after all that sessions have recorded so far.
-    async fn advance(&self) -> Result<Position, StoreError> {
+    async fn advance_shared_counter(&self) -> Result<Position, StoreError> {
         let mut before = self.known().position;
         let advance = |seen: Option<&[u8]>| {
             let next = match seen.and_then(Position::decode) {
-                Some(position) => self.observe_counter(position, before).advanced(),
+                Some(position) => self.observe_counter(position, before).next_shared(),
                 None => Position { epoch: random_id(), number: 1 },
             };
             before = self.known().position;
@@ -480,14 +482,20 @@ impl State {
         known.observe_counter(position)
     }
 
-    fn merge(&self, known: &mut KnownRevocations, key: (Key, Scope), entry: Entry, now: Duration) {
+    fn merge(
+        &self,
+        known: &mut KnownRevocations,
+        key: (Key, EntryKind),
+        entry: Entry,
+        now: Duration,
+    ) {
         known.entries.make_room(now);
         let is_new = match entry.single_session(key.0).filter(|_| entry.is_published) {
             Some(ended) => known.ended.insert(ended, now),
             None => known.merge(key, entry),
         };
         if is_new {
-            self.version.fetch_add(1, Ordering::Release);
+            self.change_count.fetch_add(1, Ordering::Release);
         }
         let len = known.entries.len();
         if len >= MAX_WITH_POSITION / 2 && !known.is_nearly_full {

@@ -19,13 +19,14 @@ pub(crate) struct Position {
 }
 
 impl Position {
-    pub(super) fn next(self) -> Self {
+    /// Returns the next position of a counter that one process has alone.
+    pub(super) fn next_local(self) -> Self {
         Self { number: self.number.saturating_add(1), ..self }
     }
 
     /// Returns a later position of the shared counter. The step is random: if the store loses its
     /// last changes, the numbers that follow differ from those that were lost.
-    pub(super) fn advanced(self) -> Self {
+    pub(super) fn next_shared(self) -> Self {
         let step = u64::from(random_id() >> 12).saturating_add(1);
         Self { number: self.number.saturating_add(step), ..self }
     }
@@ -52,8 +53,8 @@ impl From<Position> for (u32, u64) {
     }
 }
 
-/// A process, and how many revocations it had made.
-pub(super) type OwnCount = (u32, u64);
+/// A logical clock: a process, and how many revocations it had made.
+pub(super) type ProcessClock = (u32, u64);
 
 /// The revocation position at which a session began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,7 +63,7 @@ pub(crate) struct RecordedPosition {
     pub(super) position: Option<Position>,
     /// For a session that began while the store was unavailable: the position may be outdated.
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
-    pub(super) begun_by: Option<OwnCount>,
+    pub(super) begun_by: Option<ProcessClock>,
 }
 
 impl RecordedPosition {
@@ -98,7 +99,7 @@ pub(super) struct Epochs(Vec<u32>);
 impl Epochs {
     /// Adds an epoch that is not known yet.
     pub(super) fn observe(&mut self, epoch: u32) {
-        if self.age_index(epoch).is_none() {
+        if self.recency_rank(epoch).is_none() {
             self.0.push(epoch);
             if self.0.len() > MAX_EPOCHS {
                 self.0.remove(0);
@@ -149,8 +150,8 @@ impl Epochs {
         }
     }
 
-    /// Whether a revocation has a later position than a session or another revocation. One of an
-    /// unknown counter is older than all.
+    /// Whether a revocation has a later position than a session or another revocation. A revocation
+    /// of an unknown epoch is older than every session with a position.
     fn is_after(&self, coverage: Coverage, session: Option<Position>) -> bool {
         match (coverage, session) {
             (Coverage::Always | Coverage::Pending, _) => true,
@@ -158,15 +159,15 @@ impl Epochs {
                 revoked.number > session.number
             }
             (Coverage::At(revoked), session) => {
-                self.age_index(revoked.epoch)
-                    > session.and_then(|session| self.age_index(session.epoch))
+                self.recency_rank(revoked.epoch)
+                    > session.and_then(|session| self.recency_rank(session.epoch))
                     || session.is_none()
             }
         }
     }
 
     /// Whether a revocation covers more sessions than another.
-    pub(super) fn is_later(&self, new: Coverage, known: Coverage) -> bool {
+    pub(super) fn covers_more_than(&self, new: Coverage, known: Coverage) -> bool {
         match (new, known) {
             (_, Coverage::Always) => false,
             (Coverage::Always, _) => true,
@@ -175,7 +176,8 @@ impl Epochs {
         }
     }
 
-    fn age_index(&self, epoch: u32) -> Option<usize> {
+    /// The rank of an epoch: a higher one is newer.
+    fn recency_rank(&self, epoch: u32) -> Option<usize> {
         self.0.iter().position(|known| *known == epoch)
     }
 }

@@ -1,4 +1,4 @@
-//! What a revocation names, and by what a session is named.
+//! What a revocation names, and the keys by which a session can be revoked.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::order::RecordedPosition;
 use crate::util::email::{fold_email, fold_user_id};
 
-/// The sessions that a revocation ends.
+/// What a revocation names: the sessions that it ends, perhaps none.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Revoked<'a> {
+pub(crate) enum RevocationTarget<'a> {
     /// Earlier sessions without an organization with this e-mail address.
     Email(&'a str),
     /// A session at the environment (`ses_…`), as far as it began here earlier: the environment may
@@ -25,7 +25,7 @@ pub(crate) enum Revoked<'a> {
     OrganizationIdpUser(&'a str, &'a str),
     /// Earlier sessions of a user in an organization.
     OrganizationUser(&'a str, &'a str),
-    /// Those of a name that was recorded earlier.
+    /// Earlier sessions with a key that the shared store has for a directory user.
     Recorded(Key),
     /// One session, by this crate's own ID.
     Session(&'a str),
@@ -33,7 +33,7 @@ pub(crate) enum Revoked<'a> {
     User(&'a str),
 }
 
-impl Revoked<'_> {
+impl RevocationTarget<'_> {
     pub(crate) fn key(self) -> Key {
         let (kind, id) = match self {
             Self::EnvironmentSession(id) => ("environment session", id),
@@ -93,7 +93,7 @@ impl Key {
 }
 
 /// The keys by which a session can be revoked, and the revocation position at which it began.
-pub(crate) struct Revocable {
+pub(crate) struct RevocableSession {
     pub(super) keys: Vec<Key>,
     /// Includes its own key.
     pub(super) session: Option<Key>,
@@ -104,7 +104,7 @@ pub(crate) struct Revocable {
     pub(super) issued_at: Option<i64>,
 }
 
-impl Revocable {
+impl RevocableSession {
     /// Returns the IDs of the markers that the session has begun: one for each key by which it can
     /// be revoked from outside this app, so not for its own ID.
     pub(crate) fn marker_ids(&self) -> impl Iterator<Item = String> {
@@ -117,7 +117,7 @@ impl Revocable {
     }
 
     pub(crate) fn new<'a>(
-        names: impl IntoIterator<Item = Revoked<'a>>,
+        names: impl IntoIterator<Item = RevocationTarget<'a>>,
         position: RecordedPosition,
         issued_at: Option<i64>,
     ) -> Self {
@@ -126,8 +126,8 @@ impl Revocable {
             let key = name.key();
             keys.push(key);
             match name {
-                Revoked::Session(_) => session = Some(key),
-                Revoked::EnvironmentSession(_) => environment_session = Some(key),
+                RevocationTarget::Session(_) => session = Some(key),
+                RevocationTarget::EnvironmentSession(_) => environment_session = Some(key),
                 _ => {}
             }
         }

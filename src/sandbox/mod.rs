@@ -160,7 +160,7 @@ mod mcp;
 mod oauth;
 mod pages;
 mod parameters;
-mod redirects;
+mod redirect_uri;
 mod respond;
 mod router;
 mod server;

@@ -28,7 +28,7 @@ use super::router::{Dropped, MAX_BODY_BYTES};
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a request's body may take to arrive.
-const BODY_DEADLINE: Duration = Duration::from_secs(30);
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A sandbox that is served on a port. Dropping it closes the port and all connections.
 #[derive(Debug)]
@@ -163,7 +163,7 @@ async fn starts_with_http2(stream: &TcpStream) -> bool {
             }
         }
     };
-    tokio::time::timeout(BODY_DEADLINE, peeking).await.unwrap_or(false)
+    tokio::time::timeout(BODY_TIMEOUT, peeking).await.unwrap_or(false)
 }
 
 /// Sends empty SETTINGS, and GOAWAY with `HTTP_1_1_REQUIRED` and a message, which gRPC clients print
@@ -198,7 +198,7 @@ async fn response(
     }
     let (head, body) = request.into_parts();
     let read = Limited::new(body, MAX_BODY_BYTES).collect();
-    let Ok(read) = tokio::time::timeout(BODY_DEADLINE, read).await else { return Err(NoResponse) };
+    let Ok(read) = tokio::time::timeout(BODY_TIMEOUT, read).await else { return Err(NoResponse) };
     let body = match read {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {

@@ -1,7 +1,8 @@
 //! The active sessions of a user: listing them, and revoking one from another session.
 //!
-//! Sessions with tokens are listed and revoked through the environment's API. Local sessions in the
-//! shared store have an index there, one per user.
+//! Sessions with tokens are listed and revoked through the environment's API. All sessions in the
+//! shared store are in an index of their user there, which limits their number; only local ones are
+//! listed from it.
 
 use futures::TryStreamExt as _;
 use futures::future::try_join_all;
@@ -163,7 +164,7 @@ impl Sessions {
             }
             let excess = all.len().saturating_sub(self.0.max_sessions_per_user);
             let ended: Vec<Reference> = all.drain(..excess).collect();
-            let entries: Vec<String> = all.iter().map(Reference::to_entry).collect();
+            let entries: Vec<String> = all.iter().map(Reference::to_index_item).collect();
             let ttl = self.0.lifetimes.absolute.unsigned_abs();
             if self.0.store.compare_and_set(&key, seen, entries.join(" ").into(), ttl).await? {
                 for one in ended {
@@ -279,7 +280,7 @@ impl Sessions {
 fn indexed_in(value: Option<&[u8]>) -> Vec<Reference> {
     String::from_utf8_lossy(value.unwrap_or_default())
         .split_ascii_whitespace()
-        .map(Reference::from_entry)
+        .map(Reference::from_index_item)
         .collect()
 }
 

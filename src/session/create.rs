@@ -155,7 +155,7 @@ impl LocalSession {
     }
 
     /// Sets the position of the revocation counter at which the login was verified.
-    pub(crate) fn verified_at(mut self, position: RecordedPosition) -> Self {
+    pub(crate) fn revocation_position(mut self, position: RecordedPosition) -> Self {
         self.position = Some(position);
         self
     }
@@ -182,16 +182,16 @@ impl Sessions {
         local: LocalSession,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, CreateSessionError> {
-        self.begin(self.local_record(local).await?, request_headers).await
+        self.create_from_record(self.local_record(local).await?, request_headers).await
     }
 
     /// Creates the app's own session for a verified login, unless it has been revoked since.
-    pub(crate) async fn begin_verified(
+    pub(crate) async fn create_verified(
         &self,
         local: LocalSession,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginLoginError> {
-        self.begin_unrevoked(self.local_record(local).await?, request_headers).await
+        self.create_unless_revoked(self.local_record(local).await?, request_headers).await
     }
 
     async fn local_record(&self, local: LocalSession) -> Result<SessionRecord, CreateSessionError> {
@@ -253,7 +253,7 @@ impl Sessions {
     }
 
     /// Begins the session of a login at the environment, or the one that the app's hook decides on.
-    pub(crate) async fn begin_login(
+    pub(crate) async fn create_from_login(
         &self,
         record: SessionRecord,
         request_headers: &HeaderMap,
@@ -261,7 +261,7 @@ impl Sessions {
         // It was verified up to ten minutes ago, if the user or the hook had to be waited for.
         let record = record.touch(self.0.lifetimes, self.0.scalekit.clock().now());
         let Some(login_hook) = &self.0.login_hook else {
-            return self.begin_unrevoked(record, request_headers).await;
+            return self.create_unless_revoked(record, request_headers).await;
         };
         let login = record.verified_login().ok_or(CreateSessionError::InvalidClaims)?;
         let subject = login.identity().user().id.clone();
@@ -277,20 +277,21 @@ impl Sessions {
                     || self.count_cookie_session(&subject).await == CookieQuota::Exceeded;
                 let record = record.accepted(stored, app_claims);
                 let record = record.map_err(CreateSessionError::from)?;
-                Ok(self.begin(record, request_headers).await?)
+                Ok(self.create_from_record(record, request_headers).await?)
             }
             Decision::Local(local) => {
                 let mut local = local
                     .login_subject(&subject)
-                    .verified_at(record.position())
+                    .revocation_position(record.position())
                     .authentication(record.authentication());
                 local.id_token = record.id_token().map(Into::into);
-                self.begin_verified(local, request_headers).await
+                self.create_verified(local, request_headers).await
             }
         }
     }
 
-    async fn begin_unrevoked(
+    /// Creates the session, unless it was revoked since the login was verified.
+    async fn create_unless_revoked(
         &self,
         record: SessionRecord,
         request_headers: &HeaderMap,
@@ -298,7 +299,7 @@ impl Sessions {
         if self.is_record_revoked(&record).await {
             return Err(BeginLoginError::Revoked);
         }
-        Ok(self.begin(record, request_headers).await?)
+        Ok(self.create_from_record(record, request_headers).await?)
     }
 
     /// Returns the current revocation position. Read before a login is verified at the environment, so
@@ -336,12 +337,12 @@ impl Sessions {
     ) -> Result<(String, SessionCookies), CreateSessionError> {
         let now = self.0.scalekit.clock().now();
         let sealed = self.seal(record)?;
-        let sent = self.0.cookies.read(request_headers).present();
+        let sent = self.0.cookies.read(request_headers).sent();
         let cookies = self.0.cookies.set_session(&sealed, record.remaining(now), sent);
         Ok((sealed, SessionCookies(cookies.ok_or(SessionTooLarge)?)))
     }
 
-    async fn begin(
+    async fn create_from_record(
         &self,
         record: SessionRecord,
         request_headers: &HeaderMap,

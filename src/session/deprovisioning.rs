@@ -8,13 +8,13 @@ use futures::future::{BoxFuture, join_all};
 
 use super::Sessions;
 use super::directory_users::{DirectoryEvent, KnownUser};
-use crate::revocation::Revoked;
+use crate::revocation::RevocationTarget;
 use crate::shared_store::StoreError;
 use crate::util::telemetry;
 use crate::webhook::{DirectoryUserData, EventPayload, WebhookEvent};
 
 /// The time limit of the app's hook.
-const HOOK_DEADLINE: Duration = Duration::from_secs(30);
+const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Ends the sessions of users who are deprovisioned, from webhook events. With a
 /// [shared store](super::SessionsBuilder::shared_store) they end on every replica within two
@@ -199,7 +199,7 @@ impl Deprovisioning {
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
         self.on_unmatched = Some(Arc::new(move |event| {
-            let called = tokio::time::timeout(HOOK_DEADLINE, hook(event));
+            let called = tokio::time::timeout(HOOK_TIMEOUT, hook(event));
             Box::pin(async move {
                 called
                     .await
@@ -235,7 +235,7 @@ impl Deprovisioning {
         };
         let known = self.known_user(event, &names, is_active).await;
         if let Ok(Some(user)) = &known {
-            names = user.names.iter().copied().map(Revoked::Recorded).collect();
+            names = user.names.iter().copied().map(RevocationTarget::Recorded).collect();
             whose = whose.or_else(|| user.has_ended().then_some(RevocationScope::User));
         }
         let result = known.map(drop);
@@ -267,7 +267,7 @@ impl Deprovisioning {
     async fn known_user(
         &self,
         event: &WebhookEvent,
-        names: &[Revoked<'_>],
+        names: &[RevocationTarget<'_>],
         is_active: Option<bool>,
     ) -> Result<Option<KnownUser>, StoreError> {
         let user_id = directory_user(event).and_then(|user| user.id.as_deref());
@@ -279,10 +279,14 @@ impl Deprovisioning {
     }
 
     /// Whose sessions such an event ends, whatever names it has.
-    fn revokes(&self, event: &WebhookEvent, names: &[Revoked<'_>]) -> Option<RevocationScope> {
+    fn revokes(
+        &self,
+        event: &WebhookEvent,
+        names: &[RevocationTarget<'_>],
+    ) -> Option<RevocationScope> {
         match event.payload() {
             EventPayload::UserLogout(_) => Some(match names {
-                [Revoked::User(_)] => RevocationScope::User,
+                [RevocationTarget::User(_)] => RevocationScope::User,
                 _ => RevocationScope::Session,
             }),
             EventPayload::DirectoryUserUpdated(user) if user.active != Some(false) => None,
@@ -301,15 +305,19 @@ impl Deprovisioning {
     }
 
     /// The sessions that the event is about, whether it ends them or not.
-    fn names<'a>(&self, event: &'a WebhookEvent) -> Vec<Revoked<'a>> {
+    fn names<'a>(&self, event: &'a WebhookEvent) -> Vec<RevocationTarget<'a>> {
         let organization = event.organization_id();
         if let Some(user) = directory_user(event) {
             let email = user.email.as_deref();
             let idp_id = user.dp_id.as_deref();
             return [
-                organization.zip(email).map(|(id, email)| Revoked::OrganizationEmail(id, email)),
-                organization.zip(idp_id).map(|(id, user)| Revoked::OrganizationIdpUser(id, user)),
-                email.filter(|_| self.without_organization).map(Revoked::Email),
+                organization
+                    .zip(email)
+                    .map(|(id, email)| RevocationTarget::OrganizationEmail(id, email)),
+                organization
+                    .zip(idp_id)
+                    .map(|(id, user)| RevocationTarget::OrganizationIdpUser(id, user)),
+                email.filter(|_| self.without_organization).map(RevocationTarget::Email),
             ]
             .into_iter()
             .flatten()
@@ -317,20 +325,22 @@ impl Deprovisioning {
         }
         let name = match event.payload() {
             EventPayload::UserLogout(ended) => match &ended.user_session.session_id {
-                Some(session) => Some(Revoked::EnvironmentSession(session)),
+                Some(session) => Some(RevocationTarget::EnvironmentSession(session)),
                 None if has_session_id(event) => None,
                 None => ended
                     .user
                     .id
                     .as_deref()
                     .or(ended.user_session.user_id.as_deref())
-                    .map(Revoked::User),
+                    .map(RevocationTarget::User),
             },
             EventPayload::UserOrganizationMembershipDeleted(membership) => {
                 let user = membership.user.id.as_deref();
-                organization.zip(user).map(|(id, user)| Revoked::OrganizationUser(id, user))
+                organization
+                    .zip(user)
+                    .map(|(id, user)| RevocationTarget::OrganizationUser(id, user))
             }
-            _ => organization.map(Revoked::Organization),
+            _ => organization.map(RevocationTarget::Organization),
         };
         name.into_iter().collect()
     }

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::Sessions;
 use super::lifetimes::MAX_LIFETIME;
-use crate::revocation::{Key, Revoked};
+use crate::revocation::{Key, RevocationTarget};
 use crate::shared_store::{Change, KeyNamespace, StoreError};
 use crate::util::telemetry;
 use crate::webhook::{EventPayload, WebhookEvent};
@@ -23,7 +23,7 @@ pub(super) struct DirectoryEvent<'a> {
     pub(super) organization: &'a str,
     pub(super) user_id: &'a str,
     /// The names of the user's sessions, as far as the event has them.
-    pub(super) names: &'a [Revoked<'a>],
+    pub(super) names: &'a [RevocationTarget<'a>],
     /// Whether the user may log in, if the event says so.
     pub(super) is_active: Option<bool>,
 }
@@ -146,7 +146,7 @@ mod tests {
             "data": {},
         });
         let event = WebhookEvent::parse(event.to_string().as_bytes()).unwrap();
-        let names = [Revoked::OrganizationEmail("org_1", email)];
+        let names = [RevocationTarget::OrganizationEmail("org_1", email)];
         let (organization, user_id) = ("org_1", "diruser_1");
         let event = DirectoryEvent {
             event: &event,
@@ -180,7 +180,7 @@ mod tests {
         for number in 0..MAX_NAMES {
             assert_eq!(add(&mut user, &format!("{number}@acme.test"), false, 1), []);
         }
-        let key = |email: &str| Revoked::OrganizationEmail("org_1", email).key();
+        let key = |email: &str| RevocationTarget::OrganizationEmail("org_1", email).key();
         // The oldest one becomes the latest.
         assert_eq!(add(&mut user, "0@acme.test", false, 1), []);
         assert_eq!(add(&mut user, "new@acme.test", false, 1), [key("1@acme.test")]);

@@ -8,7 +8,7 @@ use super::refresh::entry::{Entry, REFRESH_GRACE};
 use super::store::{MAX_CLOCK_ERROR, REPLICATION_LAG};
 use super::{Session, SessionHandle, Sessions};
 use crate::oauth::LogoutRequest;
-use crate::revocation::{Revocations, Revoked};
+use crate::revocation::{RevocationTarget, Revocations};
 use crate::shared_store::{KeyNamespace, StoreError};
 use crate::token::{LogoutExpectations, TokenError};
 use crate::util::telemetry;
@@ -38,7 +38,7 @@ impl Sessions {
     /// # Errors
     /// Returned when the shared store fails: the session is ended in this process only.
     pub async fn revoke_session(&self, session_id: &str) -> Result<(), StoreError> {
-        self.revoke(Revoked::EnvironmentSession(session_id)).await
+        self.revoke(RevocationTarget::EnvironmentSession(session_id)).await
     }
 
     /// Ends all sessions of a user that began before now, on every replica within two seconds. The
@@ -48,7 +48,7 @@ impl Sessions {
     /// # Errors
     /// Returned when the shared store fails: the sessions are ended in this process only.
     pub async fn revoke_user(&self, user_id: &str) -> Result<(), StoreError> {
-        self.revoke(Revoked::User(user_id)).await
+        self.revoke(RevocationTarget::User(user_id)).await
     }
 
     /// Ends all sessions in an organization (`org_…`) that began before now, on every replica
@@ -57,7 +57,7 @@ impl Sessions {
     /// # Errors
     /// Returned when the shared store fails: the sessions are ended in this process only.
     pub async fn revoke_organization(&self, organization_id: &str) -> Result<(), StoreError> {
-        self.revoke(Revoked::Organization(organization_id)).await
+        self.revoke(RevocationTarget::Organization(organization_id)).await
     }
 
     /// Ends all sessions that began before now of users with this e-mail address in the
@@ -76,8 +76,8 @@ impl Sessions {
         organization_id: Option<&str>,
     ) -> Result<(), StoreError> {
         self.revoke(match organization_id {
-            Some(organization) => Revoked::OrganizationEmail(organization, email),
-            None => Revoked::Email(email),
+            Some(organization) => RevocationTarget::OrganizationEmail(organization, email),
+            None => RevocationTarget::Email(email),
         })
         .await
     }
@@ -89,7 +89,7 @@ impl Sessions {
         self.0.revocations.clone()
     }
 
-    pub(super) async fn revoke(&self, revoked: Revoked<'_>) -> Result<(), StoreError> {
+    pub(super) async fn revoke(&self, revoked: RevocationTarget<'_>) -> Result<(), StoreError> {
         let retention = retention(self.longest_lifetime());
         let published = self.0.revocations.revoke(revoked, retention).await;
         self.check_later(None);
@@ -102,7 +102,7 @@ impl Sessions {
     pub(super) async fn revoke_ended_at(
         &self,
         ended_at: OffsetDateTime,
-        revoked: Revoked<'_>,
+        revoked: RevocationTarget<'_>,
     ) -> Result<(), StoreError> {
         let until = ended_at.unix_timestamp();
         let retention = retention(self.longest_lifetime());
@@ -128,8 +128,8 @@ impl Sessions {
     }
 
     /// Checks that the log has a revocation when all followers of the store should have it, or at
-    /// shutdown: a failover may have lost it, and without requests the log is not read. Repeats the
-    /// end of the stored session, which no log tells whether it was lost.
+    /// shutdown: a failover may have lost it, and without requests the log is not read. Also ends the
+    /// stored session again: unlike a revocation, a lost end of it is not detected.
     fn check_later(&self, stored: Option<Arc<str>>) {
         if !self.0.revocations.has_peers() {
             return;
@@ -187,7 +187,7 @@ impl Sessions {
                 Err(error) => telemetry::internal_error("session_end", &error),
             }
         }
-        let revoked = Revoked::Session(id);
+        let revoked = RevocationTarget::Session(id);
         let published = self.retry_publishing(self.0.revocations.revoke(revoked, retention).await);
         if is_new {
             self.check_later(is_stored.then(|| Arc::clone(id)));
@@ -211,8 +211,8 @@ impl Sessions {
             return Err(LogoutError::Replayed);
         }
         let revoked = match (&logged_out.session_id, &logged_out.subject) {
-            (Some(session_id), _) => Revoked::EnvironmentSession(session_id),
-            (None, Some(subject)) => Revoked::User(subject),
+            (Some(session_id), _) => RevocationTarget::EnvironmentSession(session_id),
+            (None, Some(subject)) => RevocationTarget::User(subject),
             (None, None) => return Ok(()),
         };
         self.revoke_ended_at(logged_out.issued_at, revoked).await?;

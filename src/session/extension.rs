@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use super::cookie::record::SessionRecord;
 use super::{Inner, Sessions, User};
 use crate::middleware::identity;
-use crate::revocation::Revocable;
+use crate::revocation::RevocableSession;
 use crate::secret::SecretString;
 use crate::token::Principal;
 
@@ -28,10 +28,10 @@ struct Content {
     /// Weak, because the cache of the sessions contains this.
     sessions: Weak<Inner>,
     user: User,
-    revocable: Revocable,
+    revocable: RevocableSession,
     record: SessionRecord,
-    /// Whether a request has presented this session's own cookie.
-    presented: AtomicBool,
+    /// Whether a request has sent this session's own cookie.
+    confirmed: AtomicBool,
     /// The version of the revocations up to which it is known not to be revoked.
     checked_revocations: AtomicU64,
     /// Its cookie, where it was sealed in this process by a refresh.
@@ -141,14 +141,14 @@ impl Session {
     }
 
     /// Whether a request has had the session's own cookie, as far as this process knows.
-    pub(super) fn was_presented(&self) -> bool {
-        self.content.presented.load(Ordering::Relaxed)
+    pub(super) fn was_confirmed(&self) -> bool {
+        self.content.confirmed.load(Ordering::Relaxed)
     }
 
     /// Records that a request has sent this session's own cookie. Returns `true` for the first one
     /// in this process.
-    pub(super) fn mark_presented(&self) -> bool {
-        !self.content.presented.swap(true, Ordering::Relaxed)
+    pub(super) fn mark_confirmed(&self) -> bool {
+        !self.content.confirmed.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn checked_revocations(&self) -> &AtomicU64 {
@@ -175,7 +175,7 @@ impl Session {
     }
 
     /// The names by which it can be revoked.
-    pub(super) fn revocable(&self) -> &Revocable {
+    pub(super) fn revocable(&self) -> &RevocableSession {
         &self.content.revocable
     }
 }
@@ -190,7 +190,7 @@ impl SessionRecord {
             user,
             revocable,
             record: self,
-            presented: AtomicBool::new(false),
+            confirmed: AtomicBool::new(false),
             checked_revocations: AtomicU64::new(0),
             sealed: OnceLock::new(),
         });

@@ -97,7 +97,7 @@ async fn open(sessions: &Sessions, cookie: &str, stored: Option<(&str, &str)>) -
     }
     let cookie = format!("{}={cookie}", sessions.cookie_name());
     let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::try_from(cookie).unwrap())]);
-    match sessions.load_ready(&headers).await {
+    match sessions.load_async(&headers).await {
         LoadedSession::Active(request) => request.session,
         other => panic!("{other:?}"),
     }
@@ -146,7 +146,7 @@ async fn texts_of_version_1_are_rejected() {
         assert!(matches!(loaded, Load::Ready(LoadedSession::Invalid { .. })), "{name}: {loaded:?}");
     }
     let (id, text) = (texts["stored_id"].as_str().unwrap(), texts["stored"].as_str().unwrap());
-    assert!(sessions.unseal_stored(id, text).is_none());
+    assert!(sessions.open_stored_or_none(id, text).is_none());
 }
 
 #[tokio::test]
@@ -182,7 +182,7 @@ async fn sessions_of_a_newer_version_are_neither_removed_nor_ended() {
         HeaderMap::from_iter([(header::COOKIE, cookie)])
     };
     let cookie = newer(&tokens, Purpose::Session, sessions.0.cookies.session_name());
-    let loaded = sessions.load_ready(&headers(&cookie)).await;
+    let loaded = sessions.load_async(&headers(&cookie)).await;
     assert!(matches!(&loaded, LoadedSession::Invalid { clear } if clear.is_empty()), "{loaded:?}");
 
     let key = sessions.store_key(shared_store::KeyNamespace::Session, stored.id());
@@ -190,9 +190,9 @@ async fn sessions_of_a_newer_version_are_neither_removed_nor_ended() {
     let day = std::time::Duration::from_secs(24 * 60 * 60);
     sessions.0.store.put(&key, value.into(), day).await.unwrap();
     let headers = headers(&sessions.seal(&stored).unwrap());
-    let loaded = sessions.load_ready(&headers).await;
+    let loaded = sessions.load_async(&headers).await;
     assert!(matches!(loaded, LoadedSession::Unavailable), "{loaded:?}");
-    assert!(!sessions.store_again(&stored).await.unwrap_or(false), "it is not replaced");
+    assert!(!sessions.replace_older(&stored).await.unwrap_or(false), "it is not replaced");
     // A login is possible.
     assert!(matches!(sessions.valid_session(&headers).await, Ok(None)));
 }

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use time::OffsetDateTime;
 use tokio::time::Sleep;
 
-use super::cookie::names::{PresentPieces, RequestCookies};
+use super::cookie::names::{RequestCookies, SentCookies};
 use super::cookie::record::{SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
 use super::refresh::{Entry, RefreshError, Trigger};
@@ -38,7 +38,7 @@ pub(crate) enum LoadedSession {
     /// version of this app has sealed them, or if the session was ended here: the browser may
     /// already have another session, which a late response would remove.
     Invalid {
-        clear: PresentPieces,
+        clear: SentCookies,
     },
     Active(RequestSession),
     /// The access token is about to expire. A refresh starts only after the CSRF check.
@@ -59,22 +59,22 @@ pub(crate) struct SessionUnavailable;
 #[derive(Clone, Debug)]
 pub(crate) struct RequestSession {
     pub(crate) session: Session,
-    sent: PresentPieces,
+    sent: SentCookies,
     /// Why the response sets the session's cookie.
     pub(crate) set_cookie: Option<SetCookieReason>,
     /// The shared store does not know yet that the session is in use.
-    record_use: bool,
+    is_use_unrecorded: bool,
 }
 
 impl RequestSession {
-    pub(super) fn unchanged(session: Session, sent: PresentPieces) -> Self {
-        Self { session, sent, set_cookie: None, record_use: false }
+    pub(super) fn unchanged(session: Session, sent: SentCookies) -> Self {
+        Self { session, sent, set_cookie: None, is_use_unrecorded: false }
     }
 
-    /// A session that is not past its limits.
-    fn in_use(
+    /// Determines whether the cookie or the store must be updated. The session is not past its limits.
+    fn with_due_writes(
         session: Session,
-        sent: PresentPieces,
+        sent: SentCookies,
         outdated_key: bool,
         lifetimes: Lifetimes,
         now: impl Into<UnixMillis>,
@@ -84,13 +84,14 @@ impl RequestSession {
         let reseal = outdated_key || (touch && !record.is_stored());
         let set_cookie = reseal.then_some(SetCookieReason::Resealed);
         let touch_stored = touch && record.is_stored();
-        let record_use = touch_stored || (record.generation() > 0 && !session.was_presented());
-        Self { session, sent, set_cookie, record_use }
+        let is_use_unrecorded =
+            touch_stored || (record.generation() > 0 && !session.was_confirmed());
+        Self { session, sent, set_cookie, is_use_unrecorded }
     }
 
     /// Whether serving the request changes something: the cookie, or the session in the store.
     pub(crate) fn has_effects(&self) -> bool {
-        self.set_cookie.is_some() || self.record_use
+        self.set_cookie.is_some() || self.is_use_unrecorded
     }
 }
 
@@ -107,7 +108,7 @@ pub(crate) enum SetCookieReason {
 #[derive(Debug)]
 pub(crate) struct Loading {
     sessions: Sessions,
-    sent: PresentPieces,
+    sent: SentCookies,
     step: Step,
 }
 
@@ -184,7 +185,7 @@ impl Future for Loading {
                 Step::Store { load, outdated_key } => {
                     match ready!(Pin::new(load).poll(cx)).unwrap_or(Err(StoreUnavailable)) {
                         Ok(Some(session)) => sessions.evaluate(session, *outdated_key, *sent),
-                        Ok(None) => LoadedSession::Invalid { clear: PresentPieces::default() },
+                        Ok(None) => LoadedSession::Invalid { clear: SentCookies::default() },
                         Err(StoreUnavailable) => LoadedSession::Unavailable,
                     }
                 }
@@ -208,16 +209,16 @@ impl Future for Loading {
 impl Sessions {
     /// Loads the session of a request. A cached session costs one lookup.
     pub(crate) fn load(&self, headers: &HeaderMap) -> Load {
-        let presented = self.0.cookies.read(headers);
-        let sent = presented.present();
+        let cookies = self.0.cookies.read(headers);
+        let sent = cookies.sent();
         if sent.is_empty() {
             return Load::Ready(LoadedSession::Missing);
         }
-        self.load_opened(self.open(&presented), sent)
+        self.load_opened(self.open(&cookies), sent)
     }
 
     /// Loads the session of a request, and waits for what is necessary to evaluate it.
-    pub(crate) async fn load_ready(&self, headers: &HeaderMap) -> LoadedSession {
+    pub(crate) async fn load_async(&self, headers: &HeaderMap) -> LoadedSession {
         match self.load(headers) {
             Load::Ready(loaded) => loaded,
             Load::Pending(loading) => loading.await,
@@ -229,7 +230,7 @@ impl Sessions {
         &self,
         headers: &HeaderMap,
     ) -> Result<Option<Session>, SessionUnavailable> {
-        match self.load_ready(headers).await {
+        match self.load_async(headers).await {
             LoadedSession::Active(request)
             | LoadedSession::RefreshDue(request)
             | LoadedSession::RefreshUnavailable(request) => Ok(Some(request.session)),
@@ -250,7 +251,8 @@ impl Sessions {
         }
     }
 
-    /// Returns a session that is due without its refresh; `Unavailable` if its tokens have expired.
+    /// Returns a session that is due without its refresh: `RefreshUnavailable` if its access token has
+    /// expired, `Invalid` if it was revoked.
     pub(crate) fn without_refresh(&self, due: RequestSession) -> LoadedSession {
         self.after_refresh(&due.session, Err(RefreshError::Unavailable), due.sent)
     }
@@ -269,11 +271,11 @@ impl Sessions {
 
     /// Loads the session of an opened cookie. One that does not open may belong to another app. A
     /// cookie without a session counts as none, whether revocations are known or not.
-    fn load_opened(&self, cookie: Option<OpenCookie>, sent: PresentPieces) -> Load {
+    fn load_opened(&self, cookie: Option<OpenCookie>, sent: SentCookies) -> Load {
         let pending = |step| Load::Pending(Loading { sessions: self.clone(), sent, step });
         let Some(cookie) = cookie else {
             telemetry::session_cookie_unopened();
-            return Load::Ready(LoadedSession::Invalid { clear: PresentPieces::default() });
+            return Load::Ready(LoadedSession::Invalid { clear: SentCookies::default() });
         };
         if !matches!(cookie.content, CookieContent::Unreadable)
             && let Some(read) = self.0.revocations.pending_read()
@@ -287,7 +289,7 @@ impl Sessions {
             }
             // The replica whose version has set the cookie can read it.
             CookieContent::Unreadable => {
-                return Load::Ready(LoadedSession::Invalid { clear: PresentPieces::default() });
+                return Load::Ready(LoadedSession::Invalid { clear: SentCookies::default() });
             }
             CookieContent::Reference(reference) => reference,
         };
@@ -300,7 +302,9 @@ impl Sessions {
             {
                 Load::Ready(self.evaluate(session, outdated_key, sent))
             }
-            _ => pending(Step::Store { load: self.load_stored(&reference), outdated_key }),
+            _ => {
+                pending(Step::Store { load: self.load_from_store_shared(&reference), outdated_key })
+            }
         }
     }
 
@@ -310,19 +314,19 @@ impl Sessions {
         let session = session.clone();
         // The copy may be older than the last use of the session in the store.
         if !session.record().is_stored() || !self.is_past_limits(&session) {
-            return self.evaluate(session, false, PresentPieces::default());
+            return self.evaluate(session, false, SentCookies::default());
         }
         let reference = Reference::new(session.record(), self.0.scalekit.clock().now());
-        match self.load_stored_now(&reference).await {
-            Ok(Some(session)) => self.evaluate(session, false, PresentPieces::default()),
-            Ok(None) => LoadedSession::Invalid { clear: PresentPieces::default() },
+        match self.load_from_store(&reference).await {
+            Ok(Some(session)) => self.evaluate(session, false, SentCookies::default()),
+            Ok(None) => LoadedSession::Invalid { clear: SentCookies::default() },
             Err(StoreUnavailable) => LoadedSession::Unavailable,
         }
     }
 
-    fn evaluate(&self, session: Session, outdated_key: bool, sent: PresentPieces) -> LoadedSession {
+    fn evaluate(&self, session: Session, outdated_key: bool, sent: SentCookies) -> LoadedSession {
         if self.is_revoked(&session) {
-            return LoadedSession::Invalid { clear: PresentPieces::default() };
+            return LoadedSession::Invalid { clear: SentCookies::default() };
         }
         if self.0.revocations.rejects_requests() {
             return LoadedSession::Unavailable;
@@ -345,16 +349,22 @@ impl Sessions {
             return LoadedSession::Invalid { clear: sent };
         }
         let lifetimes = self.0.lifetimes;
-        LoadedSession::Active(RequestSession::in_use(session, sent, outdated_key, lifetimes, now))
+        LoadedSession::Active(RequestSession::with_due_writes(
+            session,
+            sent,
+            outdated_key,
+            lifetimes,
+            now,
+        ))
     }
 
     /// Records in the background that a session is in use, and that the browser has its newest
     /// cookie.
     pub(crate) fn record_use(&self, request: &RequestSession) {
-        let RequestSession { session, record_use: true, .. } = request else { return };
+        let RequestSession { session, is_use_unrecorded: true, .. } = request else { return };
         let (record, now) = (session.record(), self.0.scalekit.clock().now());
-        if record.generation() > 0 && session.mark_presented() {
-            self.record_presented(session);
+        if record.generation() > 0 && session.mark_confirmed() {
+            self.record_confirmed(session);
         }
         if record.is_stored() && record.is_due_for_touch(self.0.lifetimes, now) {
             self.touch_stored(session, now);
@@ -380,7 +390,7 @@ impl Sessions {
         &self,
         due: &Session,
         refreshed: Result<Session, RefreshError>,
-        sent: PresentPieces,
+        sent: SentCookies,
     ) -> LoadedSession {
         let (lifetimes, now) = (self.0.lifetimes, self.0.scalekit.clock().now());
         let is_usable = refreshed.is_ok() || now < due.principal().expires_at();
@@ -391,7 +401,7 @@ impl Sessions {
                 RequestSession { set_cookie, ..RequestSession::unchanged(session, sent) }
             }
             Err(RefreshError::Ended) => {
-                return LoadedSession::Invalid { clear: PresentPieces::default() };
+                return LoadedSession::Invalid { clear: SentCookies::default() };
             }
             Err(RefreshError::Expired | RefreshError::InvalidGrant) => {
                 return LoadedSession::Invalid { clear: sent };
@@ -400,11 +410,11 @@ impl Sessions {
                 return LoadedSession::Unavailable;
             }
             Err(RefreshError::Unavailable) => {
-                RequestSession::in_use(due.clone(), sent, false, lifetimes, now)
+                RequestSession::with_due_writes(due.clone(), sent, false, lifetimes, now)
             }
         };
         if self.is_revoked(&request.session) {
-            LoadedSession::Invalid { clear: PresentPieces::default() }
+            LoadedSession::Invalid { clear: SentCookies::default() }
         } else if self.0.revocations.rejects_requests() {
             LoadedSession::Unavailable
         } else if is_usable {
@@ -464,7 +474,7 @@ impl Sessions {
         }
         Ok(match entry.and_then(Entry::last) {
             Some(last) if last.generation > generation => self
-                .unseal_stored(id, &last.sealed)
+                .open_stored_or_none(id, &last.sealed)
                 .and_then(|newest| self.seal(&newest.record).ok()),
             None if self.is_superseded(id, generation).await? => None,
             _ => self.cookie_of(session, reason, now),
@@ -496,7 +506,7 @@ impl Sessions {
         match self.open(&self.0.cookies.read(headers))?.content {
             CookieContent::Session(session) => Some(session.into()),
             CookieContent::Reference(reference) => {
-                let session = self.load_stored_now(&reference).await.ok().flatten();
+                let session = self.load_from_store(&reference).await.ok().flatten();
                 Some(SessionHandle { id: reference.id, session })
             }
             CookieContent::Unreadable => None,
@@ -536,20 +546,20 @@ impl Sessions {
 
     /// Checks whether a session was revoked, if there are new revocations.
     fn is_revoked(&self, session: &Session) -> bool {
-        let version = self.0.revocations.version();
-        if session.checked_revocations().load(Ordering::Acquire) == version {
+        let change_count = self.0.revocations.change_count();
+        if session.checked_revocations().load(Ordering::Acquire) == change_count {
             return false;
         }
         let is_revoked = self.0.revocations.is_revoked(session.revocable());
         if !is_revoked {
-            session.checked_revocations().store(version, Ordering::Release);
+            session.checked_revocations().store(change_count, Ordering::Release);
         }
         is_revoked
     }
 
     /// Returns `Set-Cookie` values that remove the cookies of a session that has ended, and those of
     /// its login.
-    pub(crate) fn removals(&self, clear: PresentPieces, headers: &HeaderMap) -> Vec<HeaderValue> {
+    pub(crate) fn removals(&self, clear: SentCookies, headers: &HeaderMap) -> Vec<HeaderValue> {
         if clear.is_empty() {
             return Vec::new();
         }
@@ -561,8 +571,8 @@ impl Sessions {
 
     /// Returns `Set-Cookie` values that remove the session's cookies, if they belong to this app.
     pub(crate) fn session_removals(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
-        let presented = self.0.cookies.read(headers);
-        let clear = self.open(&presented).map(|_| presented.present()).unwrap_or_default();
+        let cookies = self.0.cookies.read(headers);
+        let clear = self.open(&cookies).map(|_| cookies.sent()).unwrap_or_default();
         let mut values = self.0.cookies.removals_of(clear);
         values.extend(RecentLogin::removals(self, headers));
         values
@@ -574,15 +584,15 @@ impl Sessions {
     }
 
     /// Opens the session's cookie: the first of several that opens.
-    fn open(&self, presented: &RequestCookies<'_>) -> Option<OpenCookie> {
-        presented.candidates().find_map(|pieces| self.open_pieces(pieces))
+    fn open(&self, cookies: &RequestCookies<'_>) -> Option<OpenCookie> {
+        cookies.candidates().find_map(|chunks| self.open_chunks(chunks))
     }
 
-    fn open_pieces(&self, pieces: [&[u8]; 3]) -> Option<OpenCookie> {
-        if let Some(cookie) = self.0.opened.get_joined(&pieces, OpenCookie::clone) {
+    fn open_chunks(&self, chunks: [&[u8]; 3]) -> Option<OpenCookie> {
+        if let Some(cookie) = self.0.opened.get_joined(&chunks, OpenCookie::clone) {
             return Some(cookie);
         }
-        let sealed = String::from_utf8(pieces.concat()).ok()?;
+        let sealed = String::from_utf8(chunks.concat()).ok()?;
         if !self.0.keys.may_open(&sealed) {
             return None;
         }

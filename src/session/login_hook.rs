@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use super::LocalSession;
 
 /// The time limit of the hook.
-const DEADLINE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Returned by a login hook to reject a verified login.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -126,7 +126,7 @@ impl<T: 'static, D: 'static> LoginHook<T, D> {
     pub(crate) async fn call(&self, login: T) -> Result<D, HookFailure> {
         // The closure itself may panic too. Nothing of ours is in a state that it could break.
         let deciding = AssertUnwindSafe(async { (self.0)(login).await }).catch_unwind();
-        match tokio::time::timeout(DEADLINE, deciding).await {
+        match tokio::time::timeout(TIMEOUT, deciding).await {
             Ok(Ok(decided)) => Ok(decided?),
             Ok(Err(_)) => Err(HookFailure::Panicked),
             Err(late) => Err(LoginHookError::unavailable(late).into()),

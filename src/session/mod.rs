@@ -37,6 +37,7 @@
 pub(crate) mod active;
 pub(crate) mod authentication;
 mod builder;
+mod canonical_host;
 pub(crate) mod cookie;
 pub(crate) mod create;
 mod deprovisioning;
@@ -49,7 +50,6 @@ mod lifetimes;
 pub(crate) mod load;
 pub(crate) mod login_error;
 pub(crate) mod login_hook;
-mod own_host;
 mod paths;
 pub(crate) mod pending_cookies;
 mod recent_login;
@@ -87,7 +87,9 @@ pub use self::verified_identity::VerifiedIdentity;
 pub use self::verified_login::VerifiedLogin;
 
 pub(crate) use self::authentication::{Authentication, Recency};
-pub(crate) use self::cookie::names::{ATTEMPT_ID_BYTES, AttemptKind, CookieStyle, PresentPieces};
+pub(crate) use self::cookie::names::{
+    ATTEMPT_ID_BYTES, CookieConfig, SentCookies, ShortLivedCookieKind,
+};
 pub(crate) use self::cookie::record::{NewSession, NewTokens, SessionRecord};
 pub(crate) use self::cookie::seal::{KeyRing, Purpose};
 pub(crate) use self::create::BeginLoginError;
@@ -97,18 +99,18 @@ pub(crate) use self::load::{
     SetCookieReason,
 };
 pub(crate) use self::login_hook::{HookFailure, LoginHook};
-pub(crate) use self::pending_cookies::Attempt;
+pub(crate) use self::pending_cookies::ShortLivedCookie;
 pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::Trigger;
-pub(crate) use self::single_use::{Completion, SingleUse};
+pub(crate) use self::single_use::{OtherRequest, SingleUse};
 pub(crate) use self::switch_account::{
     EmailLogin, SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
 };
 
+use self::canonical_host::HostWarnings;
 use self::lifetimes::Lifetimes;
 use self::load::OpenCookie;
 use self::login_error::LoginError;
-use self::own_host::HostWarnings;
 use self::paths::Paths;
 use self::refresh::Refreshes;
 use self::store::SessionCache;
@@ -135,7 +137,7 @@ struct Inner {
     scalekit: Scalekit,
     keys: KeyRing,
     scope: StoreScope,
-    cookies: CookieStyle,
+    cookies: CookieConfig,
     paths: Paths,
     host_warnings: HostWarnings,
     login_route: LoginRoute,
@@ -198,7 +200,7 @@ impl Sessions {
         &self.0.body_limits
     }
 
-    /// Returns the name of the session cookie, or of its first piece if it is split.
+    /// Returns the name of the session cookie, or of its first chunk if it is split.
     #[must_use]
     pub fn cookie_name(&self) -> &str {
         self.0.cookies.session_name()
@@ -386,7 +388,7 @@ impl Sessions {
         &self.0.scopes
     }
 
-    pub(crate) fn cookies(&self) -> &CookieStyle {
+    pub(crate) fn cookies(&self) -> &CookieConfig {
         &self.0.cookies
     }
 

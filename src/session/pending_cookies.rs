@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::cookie::seal::SealingFailed;
-use super::{ATTEMPT_ID_BYTES, AttemptKind, Sessions};
+use super::{ATTEMPT_ID_BYTES, Sessions, ShortLivedCookieKind};
 use crate::util::telemetry;
 
 /// Excess cookies are removed by later responses.
@@ -27,9 +27,9 @@ struct AttemptCookie<'h> {
     is_foreign: bool,
 }
 
-/// A short-lived operation of one browser, with its own sealed cookie.
-pub(crate) trait Attempt: Sized {
-    const KIND: AttemptKind;
+/// A sealed cookie of one browser for minutes: an operation in progress, or the last login.
+pub(crate) trait ShortLivedCookie: Sized {
+    const KIND: ShortLivedCookieKind;
     /// How many attempts of one kind a browser may have at once.
     const MAX: usize = 5;
     /// How large the cookies of one kind may be together. With those of a session, they fit into
@@ -44,7 +44,7 @@ pub(crate) trait Attempt: Sized {
     fn ends_at(&self) -> OffsetDateTime;
 
     /// Returns until when the browser keeps its cookie.
-    fn kept_until(&self) -> OffsetDateTime {
+    fn cookie_expires_at(&self) -> OffsetDateTime {
         self.ends_at()
     }
 
@@ -68,7 +68,7 @@ pub(crate) fn decode_time(content: &[u8]) -> Option<(OffsetDateTime, &[u8])> {
 impl Sessions {
     /// Returns `Set-Cookie` values that store this attempt and remove those that are too old or too
     /// many. Returns `None`, and logs the error, when the attempt cannot be sealed.
-    pub(crate) fn keep_attempt<A: Attempt>(
+    pub(crate) fn store_attempt<A: ShortLivedCookie>(
         &self,
         attempt: &A,
         headers: &HeaderMap,
@@ -80,7 +80,7 @@ impl Sessions {
         values
     }
 
-    fn attempt_values<A: Attempt>(
+    fn attempt_values<A: ShortLivedCookie>(
         &self,
         attempt: &A,
         headers: &HeaderMap,
@@ -88,7 +88,7 @@ impl Sessions {
         let (cookies, now) = (self.cookies(), attempt.began_at());
         let name = cookies.attempt_name(A::KIND, &attempt.id()?);
         let sealed = self.sealing_keys().seal(A::KIND.purpose(), &name, &attempt.encode()?).ok()?;
-        let mut values = vec![cookies.set(&name, &sealed, attempt.kept_until() - now)?];
+        let mut values = vec![cookies.set(&name, &sealed, attempt.cookie_expires_at() - now)?];
 
         // Newest first. Browsers send cookies in the order of their creation (RFC 6265, section
         // 5.4), which orders those of the same second.
@@ -130,16 +130,16 @@ impl Sessions {
     }
 
     /// Returns the attempts in progress in this browser.
-    pub(crate) fn attempts<'a, A: Attempt>(
+    pub(crate) fn attempts<'a, A: ShortLivedCookie>(
         &'a self,
         headers: &'a HeaderMap,
     ) -> impl Iterator<Item = A> + use<'a, A> {
         let now = self.scalekit().clock().now();
-        self.kept_attempts(headers).filter(move |attempt: &A| now < attempt.ends_at())
+        self.attempts_with_expired(headers).filter(move |attempt: &A| now < attempt.ends_at())
     }
 
     /// Returns the attempts in progress, and the expired ones that the browser still keeps.
-    pub(crate) fn kept_attempts<'a, A: Attempt>(
+    pub(crate) fn attempts_with_expired<'a, A: ShortLivedCookie>(
         &'a self,
         headers: &'a HeaderMap,
     ) -> impl Iterator<Item = A> + use<'a, A> {
@@ -148,18 +148,18 @@ impl Sessions {
             .filter_map(|(name, sealed)| self.open_attempt::<A>(name, sealed))
     }
 
-    /// Returns the attempt of this browser whose ID begins this text, and the `Set-Cookie` value
-    /// that removes it in any case.
-    pub(crate) fn attempt<A: Attempt>(
+    /// Returns the attempt of this browser whose ID is the first characters of this `state`, and the
+    /// `Set-Cookie` value that removes it in any case.
+    pub(crate) fn attempt<A: ShortLivedCookie>(
         &self,
-        text: &str,
+        state: &str,
         headers: &HeaderMap,
     ) -> (Option<A>, Option<HeaderValue>) {
-        let Some(id) = text.get(..ATTEMPT_ID_BYTES) else { return (None, None) };
+        let Some(id) = state.get(..ATTEMPT_ID_BYTES) else { return (None, None) };
         let (cookies, now) = (self.cookies(), self.scalekit().clock().now());
         let wanted = cookies.attempt_name(A::KIND, id);
-        let mut presented = cookies.attempt_cookies(A::KIND, headers);
-        let Some((name, sealed)) = presented.find(|(name, _)| *name == wanted) else {
+        let mut sent = cookies.attempt_cookies(A::KIND, headers);
+        let Some((name, sealed)) = sent.find(|(name, _)| *name == wanted) else {
             return (None, None);
         };
         let attempt = self.open_attempt(name, sealed).filter(|attempt: &A| now < attempt.ends_at());
@@ -167,11 +167,11 @@ impl Sessions {
     }
 
     /// Returns the `Set-Cookie` value that removes an attempt.
-    pub(crate) fn end_attempt<A: Attempt>(&self, attempt: &A) -> Option<HeaderValue> {
+    pub(crate) fn end_attempt<A: ShortLivedCookie>(&self, attempt: &A) -> Option<HeaderValue> {
         self.cookies().removal(&self.cookies().attempt_name(A::KIND, &attempt.id()?))
     }
 
-    fn open_attempt<A: Attempt>(&self, name: &str, sealed: &str) -> Option<A> {
+    fn open_attempt<A: ShortLivedCookie>(&self, name: &str, sealed: &str) -> Option<A> {
         let id = self.cookies().attempt_id(A::KIND, name)?;
         A::decode(id, &self.sealing_keys().open(A::KIND.purpose(), name, sealed)?.content)
     }

@@ -10,7 +10,7 @@ use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
 use super::pending_cookies::{decode_time, encode_time};
-use super::{Attempt, AttemptKind, Sessions};
+use super::{Sessions, ShortLivedCookie, ShortLivedCookieKind};
 use crate::util::return_to::ReturnTo;
 
 const LIFETIME: Duration = Duration::MINUTE;
@@ -38,7 +38,7 @@ impl RecentLogin {
     /// Returns `Set-Cookie` values that record a login that has just completed.
     pub(crate) fn cookies(
         sessions: &Sessions,
-        attempt: &impl Attempt,
+        attempt: &impl ShortLivedCookie,
         return_to: &ReturnTo,
         headers: &HeaderMap,
     ) -> Vec<HeaderValue> {
@@ -54,7 +54,7 @@ impl RecentLogin {
         };
         let before = before.min(MAX_IN_A_ROW);
         let recent = Self { id, completed_at, is_repeated, before, return_to };
-        sessions.keep_attempt(&recent, headers).unwrap_or_default()
+        sessions.store_attempt(&recent, headers).unwrap_or_default()
     }
 
     /// Returns the final page of the login with this `state`, if known.
@@ -66,7 +66,7 @@ impl RecentLogin {
     /// same way: its session cookie belongs to another app, or is missing for the second time.
     pub(crate) fn has_lost_session_cookie(sessions: &Sessions, headers: &HeaderMap) -> bool {
         let Some(recent) = sessions.attempts::<Self>(headers).next() else { return false };
-        let is_replaced = !sessions.cookies().read(headers).present().is_empty();
+        let is_replaced = !sessions.cookies().read(headers).sent().is_empty();
         (is_replaced || recent.is_repeated) && !sessions.has_own_cookie(headers)
     }
 
@@ -86,15 +86,15 @@ impl RecentLogin {
     /// wall clock is ahead, they are recent again once it is corrected.
     pub(crate) fn removals(sessions: &Sessions, headers: &HeaderMap) -> Vec<HeaderValue> {
         sessions
-            .kept_attempts::<Self>(headers)
+            .attempts_with_expired::<Self>(headers)
             .take(MAX_REMOVED)
             .filter_map(|recent| sessions.end_attempt(&recent))
             .collect()
     }
 }
 
-impl Attempt for RecentLogin {
-    const KIND: AttemptKind = AttemptKind::RecentLogin;
+impl ShortLivedCookie for RecentLogin {
+    const KIND: ShortLivedCookieKind = ShortLivedCookieKind::RecentLogin;
     const MAX: usize = 1;
 
     fn id(&self) -> Option<String> {

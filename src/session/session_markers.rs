@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 
 use super::{Session, Sessions};
-use crate::revocation::Revoked;
+use crate::revocation::RevocationTarget;
 use crate::shared_store::{Change, KeyNamespace, StoreError, StoreKey};
 use crate::util::telemetry;
 
@@ -20,7 +20,7 @@ impl Sessions {
     pub(super) async fn add_markers(&self, session: &Session) {
         // A revocation works without the marker.
         if let Err(error) = self.try_add_markers(session).await {
-            telemetry::internal_error("begun_session", &error);
+            telemetry::internal_error("session_marker", &error);
         }
     }
 
@@ -39,7 +39,7 @@ impl Sessions {
         // Other sessions have the same markers, and may last longer than this one.
         let ttl = self.longest_lifetime();
         let ids = session.revocable().marker_ids();
-        let keys: Vec<_> = ids.map(|id| self.store_key(KeyNamespace::Login, &id)).collect();
+        let keys: Vec<_> = ids.map(|id| self.store_key(KeyNamespace::SessionMarker, &id)).collect();
         try_join_all(keys.iter().map(|key| self.0.store.put(key, BEGUN, ttl))).await?;
         match session.revocable().environment_session_marker() {
             Some(id) => self.trim_markers(session.login_subject(), id).await,
@@ -50,7 +50,8 @@ impl Sessions {
     /// Removes the oldest markers of environment sessions of a user who has begun too many. All
     /// other markers stay the same, however often the user logs in.
     async fn trim_markers(&self, user: &str, newest: String) -> Result<(), StoreError> {
-        let key = self.store_key(KeyNamespace::Login, &format!("environment sessions of {user}"));
+        let key =
+            self.store_key(KeyNamespace::SessionMarker, &format!("environment sessions of {user}"));
         let add_newest = |seen: Option<&[u8]>| {
             let text = String::from_utf8_lossy(seen.unwrap_or_default());
             let mut ids: Vec<&str> =
@@ -58,7 +59,7 @@ impl Sessions {
             ids.push(&newest);
             let removed: Vec<StoreKey> = ids
                 .drain(..ids.len().saturating_sub(self.0.max_sessions_per_user))
-                .map(|id| self.store_key(KeyNamespace::Login, id))
+                .map(|id| self.store_key(KeyNamespace::SessionMarker, id))
                 .collect();
             Ok::<_, StoreError>(Change::Set(ids.join(" ").into(), removed))
         };
@@ -71,8 +72,11 @@ impl Sessions {
     }
 
     /// Whether a session that this revocation applies to has begun and may still be valid.
-    pub(super) async fn has_marker(&self, revoked: Revoked<'_>) -> Result<bool, StoreError> {
-        let key = self.store_key(KeyNamespace::Login, &revoked.marker_id());
+    pub(super) async fn has_marker(
+        &self,
+        revoked: RevocationTarget<'_>,
+    ) -> Result<bool, StoreError> {
+        let key = self.store_key(KeyNamespace::SessionMarker, &revoked.marker_id());
         Ok(self.0.store.get(&key).await?.is_some())
     }
 }
@@ -107,17 +111,18 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_records_of_one_user_are_removed() {
+    async fn the_oldest_markers_of_one_user_are_removed() {
         let sessions = builder().max_sessions_per_user(3).build().unwrap();
         for number in [0, 1, 2, 3, 1, 4] {
             begin(&sessions, &format!("ses_{number}")).await;
         }
         for (number, has_begun) in [(0, false), (1, true), (2, false), (3, true), (4, true)] {
             let id = format!("ses_{number}");
-            let found = sessions.has_marker(Revoked::EnvironmentSession(&id)).await.unwrap();
+            let found =
+                sessions.has_marker(RevocationTarget::EnvironmentSession(&id)).await.unwrap();
             assert_eq!(found, has_begun, "{id}");
         }
-        assert!(sessions.has_marker(Revoked::User("usr_1")).await.unwrap());
+        assert!(sessions.has_marker(RevocationTarget::User("usr_1")).await.unwrap());
     }
 
     #[tokio::test]
@@ -131,7 +136,8 @@ mod tests {
             };
             both.push(active.session);
         }
-        let has_marker = async |id| sessions.has_marker(Revoked::Organization(id)).await.unwrap();
+        let has_marker =
+            async |id| sessions.has_marker(RevocationTarget::Organization(id)).await.unwrap();
         assert!(has_marker("org_1").await && !has_marker("org_2").await);
         sessions.mark_changed(&both[0], &both[0]);
         sessions.mark_changed(&both[0], &both[1]);
@@ -140,7 +146,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_short_session_shortens_no_note_of_another() {
+    async fn a_short_session_shortens_no_marker_of_another() {
         let time = ManualClock::at(OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000));
         let sessions = builder_at(&time).build().unwrap();
         begin(&sessions, "ses_1").await;
@@ -149,7 +155,7 @@ mod tests {
         let short = LocalSession::new(user).organization_id("org_1").lifetime(minute);
         drop(sessions.create(short, &HeaderMap::new()).await.unwrap());
         time.advance(2 * minute);
-        for revoked in [Revoked::User("usr_1"), Revoked::Organization("org_1")] {
+        for revoked in [RevocationTarget::User("usr_1"), RevocationTarget::Organization("org_1")] {
             assert!(sessions.has_marker(revoked).await.unwrap(), "{revoked:?}");
         }
     }
@@ -159,13 +165,13 @@ mod tests {
         let sessions = builder().max_sessions_per_user(1).build().unwrap();
         let jane = begin(&sessions, "ses_jane").await;
         begin(&sessions, "ses_newer").await;
-        let logout = Revoked::EnvironmentSession("ses_jane");
+        let logout = RevocationTarget::EnvironmentSession("ses_jane");
         assert!(!sessions.has_marker(logout).await.unwrap());
         let revocations = &sessions.0.revocations;
         let (at, day) = (sessions.0.scalekit.clock().now(), Duration::from_secs(24 * 60 * 60));
         for number in 0..MAX_WITH_POSITION {
             let id = format!("ses_{number}");
-            let revoked = Revoked::EnvironmentSession(&id);
+            let revoked = RevocationTarget::EnvironmentSession(&id);
             revocations.revoke_issued_until(0, revoked, day).await.unwrap();
         }
         assert!(matches!(sessions.load(&jane), Load::Ready(LoadedSession::Active(_))));

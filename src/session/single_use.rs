@@ -17,7 +17,7 @@ const COMPLETED: Bytes = Bytes::from_static(b"completed");
 /// Replaces it once the login has failed permanently.
 const FAILED: Bytes = Bytes::from_static(b"failed");
 
-/// Precedes a verified login that is kept for another use.
+/// Precedes a verified login that is stored for another use.
 const KEPT: &str = "kept:";
 
 /// A second request waits this long for the first one, however slow the store is.
@@ -53,9 +53,9 @@ impl SingleUse<'_> {
         }
     }
 
-    /// Allows it to be used again, for the login that this use has verified. Sealed under this name.
-    /// Returns `false` if it could not be kept.
-    pub(crate) async fn keep(&self, name: &str, login: &SessionRecord) -> bool {
+    /// Stores the verified login, so that the same request can be retried without the spent code.
+    /// `name` is the sealing name. Returns `false` if it could not be stored.
+    pub(crate) async fn store_login(&self, name: &str, login: &SessionRecord) -> bool {
         let Some(content) = login.encode().map(Zeroizing::new) else { return false };
         let Ok(sealed) = self.sessions.0.keys.seal(Purpose::PendingLogin, name, &content) else {
             return false;
@@ -68,8 +68,8 @@ impl SingleUse<'_> {
         })
     }
 
-    /// Marks it as used again. Returns the login that an earlier use has kept under this name.
-    pub(crate) async fn take_kept(&self, name: &str) -> Option<SessionRecord> {
+    /// Marks it as used again. Returns the login that an earlier use has stored under this name.
+    pub(crate) async fn take_login(&self, name: &str) -> Option<SessionRecord> {
         let store = self.sessions.store();
         let kept = store.get(&self.key).await.ok()??;
         let sealed = std::str::from_utf8(&kept).ok()?.strip_prefix(KEPT)?;
@@ -90,23 +90,27 @@ impl SingleUse<'_> {
     }
 
     /// Waits for the request that uses it, and returns its result.
-    pub(crate) async fn wait_until_completed(&self) -> Completion {
+    pub(crate) async fn wait_until_completed(&self) -> OtherRequest {
         let started = Instant::now();
         let mut has_waited = false;
         loop {
             let Ok(value) = self.sessions.store().get(&self.key).await else {
-                return Completion::Pending;
+                return OtherRequest::Pending;
             };
             if value == Some(COMPLETED) {
-                return if has_waited { Completion::Meanwhile } else { Completion::Before };
+                return if has_waited {
+                    OtherRequest::CompletedMeanwhile
+                } else {
+                    OtherRequest::CompletedBefore
+                };
             }
             let is_used = value == Some(USED);
             // Without a wait, it is kept for a request with other values.
             if value == Some(FAILED) || (value.is_some() && !is_used && !has_waited) {
-                return Completion::Failed;
+                return OtherRequest::Failed;
             }
             if !is_used || started.elapsed() >= MAX_WAIT {
-                return Completion::Pending;
+                return OtherRequest::Pending;
             }
             has_waited = true;
             tokio::time::sleep(POLL_INTERVAL).await;
@@ -116,11 +120,11 @@ impl SingleUse<'_> {
 
 /// The result of another request for the same login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Completion {
+pub(crate) enum OtherRequest {
     /// It completed the login before.
-    Before,
+    CompletedBefore,
     /// It completed the login while this request has waited.
-    Meanwhile,
+    CompletedMeanwhile,
     /// The login has failed permanently.
     Failed,
     /// It is still in progress, or was interrupted and can be repeated.

@@ -116,25 +116,25 @@ impl Reference {
     }
 
     /// Returns the entry in the index: `ID:time`.
-    pub(super) fn to_entry(&self) -> String {
+    pub(super) fn to_index_item(&self) -> String {
         let at = self.sealed_at.map(|at| format!(":{at}"));
         format!("{}{}", self.id, at.unwrap_or_default())
     }
 
     /// IDs contain no colon. Entries of earlier releases have no time.
-    pub(super) fn from_entry(entry: &str) -> Self {
+    pub(super) fn from_index_item(entry: &str) -> Self {
         let (id, at) = entry.split_once(':').unwrap_or((entry, ""));
         Self { id: id.into(), generation: 0, sealed_at: at.parse().ok() }
     }
 
     /// Whether it was sealed so recently that a follower of the store may not have that state yet.
-    fn is_recent(&self, now: OffsetDateTime) -> bool {
-        self.sealed_at.is_some_and(|at| is_recent(at, now))
+    fn is_within_replication_lag(&self, now: OffsetDateTime) -> bool {
+        self.sealed_at.is_some_and(|at| is_within_replication_lag(at, now))
     }
 }
 
 /// Whether a follower of the store may not have a value of that time yet, in Unix seconds.
-fn is_recent(at: i64, now: OffsetDateTime) -> bool {
+fn is_within_replication_lag(at: i64, now: OffsetDateTime) -> bool {
     now.unix_timestamp().abs_diff(at) < REPLICATION_LAG.as_secs()
 }
 
@@ -201,7 +201,7 @@ impl SessionCache {
     }
 
     /// Whether a result that the store lacks may still be published.
-    fn awaits_publication(&self, id: &str, generation: u32) -> bool {
+    fn note_behind_and_may_arrive(&self, id: &str, generation: u32) -> bool {
         let now = self.clock.monotonic();
         match self.behind.get(id, |seen| *seen).filter(|(of, _)| *of == generation) {
             Some((_, first_seen)) => now.saturating_sub(first_seen) < PUBLICATION_TIME,
@@ -227,19 +227,19 @@ impl SessionCache {
 impl Sessions {
     /// Loads a session of at least this generation from the store, once for all concurrent
     /// requests.
-    pub(super) fn load_stored(
+    pub(super) fn load_from_store_shared(
         &self,
         reference: &Reference,
     ) -> Flight<Result<Option<Session>, StoreUnavailable>> {
         let (sessions, wanted) = (self.clone(), reference.clone());
         self.0.stored.loads.join((Arc::clone(&reference.id), reference.generation), || async move {
-            sessions.load_stored_now(&wanted).await
+            sessions.load_from_store(&wanted).await
         })
     }
 
     /// Loads a session from the store. Returns `None` if it has ended or never existed, or if the
     /// store has lost its newest state.
-    pub(super) async fn load_stored_now(
+    pub(super) async fn load_from_store(
         &self,
         reference: &Reference,
     ) -> Result<Option<Session>, StoreUnavailable> {
@@ -282,8 +282,8 @@ impl Sessions {
     /// Whether the state of a cookie that the store lacks will not arrive any more.
     fn is_lost(&self, reference: &Reference) -> bool {
         let Reference { id, generation, .. } = reference;
-        let may_arrive = self.0.stored.awaits_publication(id, *generation);
-        !may_arrive && !reference.is_recent(self.0.scalekit.clock().now())
+        let may_arrive = self.0.stored.note_behind_and_may_arrive(id, *generation);
+        !may_arrive && !reference.is_within_replication_lag(self.0.scalekit.clock().now())
     }
 
     async fn try_load(&self, reference: &Reference) -> Result<Option<Session>, LoadError> {
@@ -309,7 +309,7 @@ impl Sessions {
         let entry = self.0.store.get(&self.refresh_key(id)).await?;
         let last = entry.as_deref().map(Entry::decode).transpose()?.and_then(Entry::last);
         let record = last
-            .and_then(|last| Some(self.unseal_stored(id, &last.sealed)?.record))
+            .and_then(|last| Some(self.open_stored_or_none(id, &last.sealed)?.record))
             .filter(|record| record.generation() >= generation)
             .ok_or(LoadError::Behind)?;
         self.replace_in_background(record.clone(), Replacement::Newest);
@@ -321,16 +321,16 @@ impl Sessions {
     pub(super) fn may_lack(&self, id: &str, stored_at: Option<i64>) -> bool {
         let (revocations, now) = (&self.0.revocations, self.0.scalekit.clock().now());
         revocations.has_peers()
-            && stored_at.is_some_and(|at| is_recent(at, now))
+            && stored_at.is_some_and(|at| is_within_replication_lag(at, now))
             && !revocations.is_id_revoked(id)
     }
 
     /// Retries storing a session that was refreshed.
-    pub(super) fn store_later(&self, record: SessionRecord) {
+    pub(super) fn retry_replace_older(&self, record: SessionRecord) {
         let sessions = self.clone();
         self.0.tasks.retry("refreshed session in the store", move || {
             let (sessions, record) = (sessions.clone(), record.clone());
-            async move { sessions.store_again(&record).await.is_ok() }
+            async move { sessions.replace_older(&record).await.is_ok() }
         });
     }
 
@@ -344,7 +344,7 @@ impl Sessions {
 
     /// Replaces an older state of a session; the latest use of either is kept. Returns `false` if
     /// the session has ended, or is newer in the store.
-    pub(super) async fn store_again(&self, record: &SessionRecord) -> Result<bool, StoringError> {
+    pub(super) async fn replace_older(&self, record: &SessionRecord) -> Result<bool, StoringError> {
         let key = self.stored_key(record.id());
         let ttl = self.store_ttl(record);
         let replace = |seen: Option<&[u8]>| {
@@ -372,7 +372,7 @@ impl Sessions {
     fn replace_in_background(&self, record: SessionRecord, replacement: Replacement) {
         let (sessions, id) = (self.clone(), record.id().to_owned());
         self.0.stored.replacements.start((id, replacement), || async move {
-            match sessions.store_again(&record).await {
+            match sessions.replace_older(&record).await {
                 Ok(true) => {
                     let record = sessions.0.stored.with_cached_use(record);
                     if let Some(session) = record.into_session(&sessions) {
@@ -442,7 +442,7 @@ impl Sessions {
         self.0.keys.seal(Purpose::StoredSession, record.id(), &content)
     }
 
-    pub(super) fn unseal_stored(&self, id: &str, text: &str) -> Option<StoredRecord> {
+    pub(super) fn open_stored_or_none(&self, id: &str, text: &str) -> Option<StoredRecord> {
         self.open_stored(id, text.as_bytes()).ok()?
     }
 

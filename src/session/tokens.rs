@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use time::OffsetDateTime;
 
-use super::{LoadedSession, PresentPieces, RequestSession, Session, Sessions, Trigger};
+use super::{LoadedSession, RequestSession, SentCookies, Session, Sessions, Trigger};
 use crate::middleware::rejection::{json_response, misconfigured_response, unavailable_response};
 use crate::secret::SecretString;
 use crate::util::telemetry;
@@ -158,7 +158,7 @@ impl Sessions {
                     && !session.record().has_access_token()
                     && session.is_refreshable() =>
             {
-                let request = RequestSession::unchanged(session, PresentPieces::default());
+                let request = RequestSession::unchanged(session, SentCookies::default());
                 self.refresh_session(request, Trigger::Requested).await
             }
             loaded => loaded,

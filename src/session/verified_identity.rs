@@ -86,7 +86,7 @@ impl VerifiedIdentity {
     /// Creates such a session with the app's own record of the user.
     pub fn session_of(&self, user: User) -> LocalSession {
         let mut session = LocalSession::new(user)
-            .verified_at(self.0.position)
+            .revocation_position(self.0.position)
             .authentication(Authentication::of_identity(self.auth_time()));
         if let Some(id) = self.organization_id() {
             session = session.organization_id(id);

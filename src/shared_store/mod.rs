@@ -283,7 +283,7 @@ impl fmt::Debug for StoreKey {
 #[non_exhaustive]
 pub enum KeyNamespace {
     /// Pending and completed verifications of connected accounts.
-    ConnectReturn,
+    ConnectCallback,
     /// Names under which the users of directories were known, to end their sessions.
     DirectoryUser,
     /// Used proofs of [DPoP](crate::dpop).
@@ -292,8 +292,6 @@ pub enum KeyNamespace {
     Generation,
     /// Used tokens of IdP-initiated logins.
     IdpInitiatedLogin,
-    /// Names of sessions that have been created, to find out whether a revocation matches any.
-    Login,
     /// Used login attempts.
     LoginAttempt,
     /// Used logout tokens.
@@ -311,6 +309,8 @@ pub enum KeyNamespace {
     SentEmail,
     /// Sessions stored on the server.
     Session,
+    /// Names of sessions that have been created, to find out whether a revocation matches any.
+    SessionMarker,
     /// Webhook messages in progress and completed.
     WebhookEvent,
     /// Number of wrong codes entered for logins by e-mail.

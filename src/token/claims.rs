@@ -10,9 +10,6 @@ use time::{Duration, OffsetDateTime};
 use super::TokenError;
 use crate::util::diagnosis::{CheckError as _, ShownClaim};
 
-/// Default tolerance for an issuer's clock that is ahead of ours.
-pub(crate) const CLOCK_SKEW: Duration = Duration::seconds(60);
-
 /// The claims of a token whose signature was verified. Cloning increments a reference count.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Claims(Arc<Map<String, Value>>);

@@ -12,8 +12,9 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use super::claims::{CLOCK_SKEW, TokenKind};
+use super::claims::TokenKind;
 use super::{Algorithm, Claims, RemoteKeys, TokenError, TokenSource};
+use crate::clock::ISSUER_SKEW;
 use crate::util::diagnosis::{CheckError as _, Shown};
 
 /// What an ID token must contain.
@@ -127,7 +128,7 @@ impl IdTokenExpectations<'_> {
         }
         claims.check_expiry(now)?;
         claims.date("iat")?.ok_or_else(|| claims.invalid("iat", "a number"))?;
-        claims.check_not_before(now, CLOCK_SKEW)?;
+        claims.check_not_before(now, ISSUER_SKEW)?;
         let subject = claims.text("sub")?.unwrap_or_default();
         if subject.is_empty() || subject.len() > 255 || !subject.is_ascii() {
             return Err(claims.invalid("sub", "1 to 255 ASCII characters"));

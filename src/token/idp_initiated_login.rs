@@ -8,8 +8,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Serialize, Serializer};
 use time::{Duration, OffsetDateTime};
 
-use super::claims::{CLOCK_SKEW, TokenKind};
+use super::claims::TokenKind;
 use super::{Claims, RemoteKeys, TokenError, TokenSource};
+use crate::clock::{ISSUER_SKEW, REPLICA_SKEW};
 use crate::util::diagnosis::{CheckError as _, OneOf, Shown};
 
 /// These tokens are valid for minutes, and must be remembered until they expire.
@@ -57,7 +58,7 @@ impl IdpInitiatedLogin {
     /// How long a token may still be accepted after its expiry: by a replica whose clock is behind,
     /// or by a request that validated it before it waited.
     pub(crate) fn replay_window(&self, now: OffsetDateTime) -> std::time::Duration {
-        ((self.expires_at - now).max(Duration::ZERO) + CLOCK_SKEW).unsigned_abs()
+        ((self.expires_at - now).max(Duration::ZERO) + REPLICA_SKEW).unsigned_abs()
     }
 }
 
@@ -123,7 +124,7 @@ impl IdpInitiatedLoginExpectations<'_> {
         if expires_at > issued_at.min(now).saturating_add(MAX_LIFETIME) {
             return Err(claims.invalid("exp", "at most an hour after `iat` and now"));
         }
-        claims.check_not_before(now, CLOCK_SKEW)?;
+        claims.check_not_before(now, ISSUER_SKEW)?;
         let text = |name| Ok::<_, TokenError>(claims.text(name)?.filter(|text| !text.is_empty()));
         let selector = |name| match text(name)? {
             Some(id) if id.len() > MAX_TEXT_BYTES => {

@@ -46,7 +46,7 @@ impl KeySet {
         self.keys.len()
     }
 
-    /// Keeps the keys of `old` that are unchanged and withdraws the others, so that cached
+    /// Keeps the keys of `old` that are unchanged and marks the others as removed, so that cached
     /// verifications are valid exactly as long as their key is in the set.
     pub(crate) fn replacing(mut self, old: &Self) -> Self {
         for key in &mut self.keys {
@@ -56,7 +56,7 @@ impl KeySet {
         }
         for known in &old.keys {
             if !self.keys.iter().any(|key| Arc::ptr_eq(key, known)) {
-                known.withdraw();
+                known.mark_removed();
             }
         }
         self
@@ -139,11 +139,11 @@ mod tests {
     }
 
     #[test]
-    fn unchanged_keys_are_kept_and_removed_ones_are_withdrawn() {
+    fn unchanged_keys_are_kept_and_others_are_marked_as_removed() {
         let old = set(json!([key("stays"), key("goes")]));
         let [stays, goes] = [0, 1].map(|index| Arc::clone(&old.keys[index]));
         let new = set(json!([key("comes"), key("stays")])).replacing(&old);
         assert!(Arc::ptr_eq(&new.keys[1], &stays));
-        assert!(!stays.is_withdrawn() && goes.is_withdrawn());
+        assert!(!stays.is_removed() && goes.is_removed());
     }
 }

@@ -3,8 +3,9 @@
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::claims::{CLOCK_SKEW, TokenKind};
+use super::claims::TokenKind;
 use super::{Claims, RemoteKeys, TokenError, TokenSource};
+use crate::clock::ISSUER_SKEW;
 use crate::util::diagnosis::{CheckError as _, Shown};
 
 /// Longer names are rejected.
@@ -64,7 +65,7 @@ impl LogoutExpectations<'_> {
         }
         let expires_at = claims.check_expiry(now)?;
         let issued_at = claims.date("iat")?.ok_or_else(|| claims.invalid("iat", "a number"))?;
-        claims.check_not_before(now, CLOCK_SKEW)?;
+        claims.check_not_before(now, ISSUER_SKEW)?;
         if !claims
             .members()
             .get("events")

@@ -77,7 +77,7 @@ pub use self::verifier::{
     ExternalIssuer, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder,
 };
 
-pub(crate) use self::claims::{CLOCK_SKEW, Claims};
+pub(crate) use self::claims::Claims;
 pub(crate) use self::id_token::{Grant, IdTokenExpectations};
 pub(crate) use self::idp_initiated_login::IdpInitiatedLoginExpectations;
 pub(crate) use self::jws::CompactJws;

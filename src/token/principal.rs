@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::{Claims, TokenError};
 use crate::challenge::{Challenge, ChallengeContext};
-use crate::revocation::{RevocableToken, Revoked};
+use crate::revocation::{RevocableToken, RevocationTarget};
 
 /// Claims with Scalekit's organization: in its own tokens, and in those for MCP.
 pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
@@ -117,7 +117,7 @@ impl Principal {
         Arc::clone(self.identity.session.as_ref()?).downcast().ok()
     }
 
-    /// The principal of a request that is rejected with this challenge.
+    /// Attaches the challenge that inner layers (`RequireScope`) use if they reject the request.
     pub(crate) fn with_challenge(mut self, challenge: &Arc<Challenge>) -> Self {
         self.challenge = Some(ChallengeContext::of(challenge));
         self
@@ -134,13 +134,13 @@ impl Principal {
             let claims = &self.identity.claims;
             let (subject, organization) = (self.subject(), self.organization_id());
             let names = [
-                Some(Revoked::User(subject)),
-                self.session_id().map(Revoked::EnvironmentSession),
-                organization.map(Revoked::Organization),
-                organization.map(|id| Revoked::OrganizationUser(id, subject)),
+                Some(RevocationTarget::User(subject)),
+                self.session_id().map(RevocationTarget::EnvironmentSession),
+                organization.map(RevocationTarget::Organization),
+                organization.map(|id| RevocationTarget::OrganizationUser(id, subject)),
                 claims.text("email").ok().flatten().map(|email| match organization {
-                    Some(id) => Revoked::OrganizationEmail(id, email),
-                    None => Revoked::Email(email),
+                    Some(id) => RevocationTarget::OrganizationEmail(id, email),
+                    None => RevocationTarget::Email(email),
                 }),
             ];
             let issued_at = claims.date("iat").ok().flatten().map(OffsetDateTime::unix_timestamp);

@@ -40,7 +40,7 @@ impl UnusableKey {
 pub(crate) struct VerifyingKey {
     pub(crate) id: Option<String>,
     algorithms: Vec<(Algorithm, ParsedPublicKey)>,
-    withdrawn: AtomicBool,
+    removed: AtomicBool,
 }
 
 impl VerifyingKey {
@@ -58,7 +58,7 @@ impl VerifyingKey {
             return Err(reason);
         }
         let id = jwk.common.key_id.clone();
-        Ok(Self { id, algorithms, withdrawn: AtomicBool::new(false) })
+        Ok(Self { id, algorithms, removed: AtomicBool::new(false) })
     }
 
     pub(crate) fn fits(&self, algorithm: Algorithm) -> bool {
@@ -88,12 +88,12 @@ impl VerifyingKey {
     }
 
     /// Marks the key as removed from its set: cached verifications become invalid.
-    pub(crate) fn withdraw(&self) {
-        self.withdrawn.store(true, Ordering::Release);
+    pub(crate) fn mark_removed(&self) {
+        self.removed.store(true, Ordering::Release);
     }
 
-    pub(crate) fn is_withdrawn(&self) -> bool {
-        self.withdrawn.load(Ordering::Acquire)
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
     }
 }
 

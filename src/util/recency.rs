@@ -1,9 +1,8 @@
-//! Whether a point in time is recent, although clocks differ.
+//! Whether a time of another clock is recent: when a user has authenticated, or a session began.
 
 use time::{Duration, OffsetDateTime};
 
-/// Tolerance for a clock that is ahead of ours.
-const CLOCK_SKEW: Duration = Duration::seconds(60);
+use crate::clock::ISSUER_SKEW;
 
 /// The shortest limit that can be checked, because the clocks of replicas may differ by as much.
 pub(crate) const MIN_RECENCY: std::time::Duration = std::time::Duration::from_secs(60);
@@ -16,7 +15,7 @@ pub(crate) fn is_recent(
     now: OffsetDateTime,
 ) -> bool {
     let age = now - at;
-    -CLOCK_SKEW <= age && age <= saturating(within)
+    -ISSUER_SKEW <= age && age <= saturating(within)
 }
 
 /// Whether `at` is at most `within` ago, or ahead by any time.

@@ -45,6 +45,7 @@ impl WebhookVerify {
     ) -> Poll<Result<Verified, WebhookRejection>> {
         if let Pending::Body(received_at) = pending {
             let body = ready!(request.body_mut().poll_buffer(cx, &self.limits))?;
+            // Again, because they borrow from the request, which the future has held meanwhile.
             let headers = SignedHeaders::read(request.headers(), self.kind, *received_at)?;
             headers.verify(&body, &self.secrets)?;
             let Some(deduplicator) = self.deduplicator() else {

@@ -37,7 +37,7 @@ pub(crate) const WEBHOOK_SECRET: [u8; 32] = [7; 32];
 pub(crate) const SESSION_LIFETIME: Duration = Duration::from_secs(180);
 /// Retention of processed webhooks.
 pub(crate) const WEBHOOK_RETENTION: Duration = Duration::from_secs(60);
-pub(crate) const BODY_DEADLINE: Duration = Duration::from_secs(3);
+pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the handler of a slow page takes.
 pub(crate) const SLOW: Duration = Duration::from_millis(300);
 /// For connections, and then for background tasks. A store that hangs delays both.
@@ -243,7 +243,7 @@ fn router(
     let inner = |text: &'static str| any(move || async move { (inner_header(), text) });
     let bearer = || RequireToken::for_audience(scalekit, scalekit.client_id()).unwrap();
     let limits = BodyLimits::new()
-        .deadline(BODY_DEADLINE)
+        .read_timeout(BODY_TIMEOUT)
         .max_bytes(256 * 1024)
         .max_unfinished_bytes(2 * 1024 * 1024);
     let signed = |layer: WebhookVerify| {

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
-use crate::app::{BODY_DEADLINE, WEBHOOK_SECRET};
+use crate::app::{BODY_TIMEOUT, WEBHOOK_SECRET};
 use crate::messages::{request, signed};
 use crate::random::Random;
 use crate::world::{World, reached_inner};
@@ -192,7 +192,7 @@ pub(crate) async fn slow_bodies(world: Arc<World>, mut random: Random) {
         drop(at_work);
         for mut client in clients {
             let mut status = [0; 12];
-            let patience = BODY_DEADLINE + Duration::from_secs(5);
+            let patience = BODY_TIMEOUT + Duration::from_secs(5);
             let read = timeout(patience, client.read_exact(&mut status)).await;
             let status = String::from_utf8_lossy(&status[9..]).into_owned();
             let is_stopped = world.replicas[replica].stop.was_active_since(started);

@@ -570,7 +570,7 @@ async fn only_attempts_with_a_link_of_the_environment_use_the_store() {
     jane.log_in(scene.sandbox(), JANE).await;
     let expected = || {
         let keys = store.keys().into_iter();
-        keys.filter(|key| key.namespace() == KeyNamespace::ConnectReturn).count()
+        keys.filter(|key| key.namespace() == KeyNamespace::ConnectCallback).count()
     };
     scene.sandbox().faults().add(Endpoint::Api, Fault::Unreachable);
     for _ in 0..3 {

@@ -184,7 +184,7 @@ async fn known_keys_outlive_an_outage() {
 }
 
 #[tokio::test]
-async fn a_cached_token_whose_key_was_withdrawn_is_rejected() {
+async fn a_cached_token_whose_key_was_removed_is_rejected() {
     let api = Api::new();
     let token = api.sandbox.tokens().access_token(JANE);
     assert_eq!(api.status(&token).await, StatusCode::OK);

@@ -26,7 +26,7 @@ async fn two_concurrent_callbacks_complete_one_login_and_both_return_to_the_app(
     let (browser, callback) = at_the_callback(&world).await;
     let again = || browser.request(Method::GET, &callback, &NAVIGATION);
     // The first request is delayed before its session is stored.
-    let go = store.hold_next_write(KeyNamespace::Login);
+    let go = store.hold_next_write(KeyNamespace::SessionMarker);
     let requests = [send(&world.app, again()), send(&world.app, again()), send(&other, again())];
     let release = async {
         tokio::time::sleep(Duration::from_secs(1)).await;

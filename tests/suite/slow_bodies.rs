@@ -222,7 +222,7 @@ async fn a_slow_body_within_the_limits_is_read_completely() {
 async fn limits_are_settings_of_every_route() {
     let limits = BodyLimits::new()
         .max_bytes(8)
-        .deadline(Duration::from_secs(3))
+        .read_timeout(Duration::from_secs(3))
         .idle_timeout(Duration::from_secs(1));
     let world = world(&limits);
     for route in routes(&world, &limits) {
@@ -294,7 +294,7 @@ fn head(request: &Request<Body>, length: usize) -> String {
 
 #[tokio::test]
 async fn a_slow_client_on_a_socket_is_disconnected_on_every_route() {
-    let limits = BodyLimits::new().deadline(Duration::from_millis(300));
+    let limits = BodyLimits::new().read_timeout(Duration::from_millis(300));
     let world = world(&limits);
     for route in routes(&world, &limits) {
         let address = serve(route.app.clone()).await;

@@ -180,7 +180,7 @@ async fn headers_are_validated_first_and_bodies_have_a_limit() {
 #[tokio::test]
 async fn the_largest_body_is_1_mib_by_default() {
     let of = |bytes: usize| signed("webhook", "msg_1", NOW, &"x".repeat(bytes), 1);
-    let limits = BodyLimits::new().deadline(Duration::from_secs(5));
+    let limits = BodyLimits::new().read_timeout(Duration::from_secs(5));
     for app in [app(layer(&clock())), app(layer(&clock()).body_limits(limits))] {
         assert_eq!(send(&app, of(1024 * 1024)).await.status(), StatusCode::OK);
         let large = send(&app, of(1024 * 1024 + 1)).await;

@@ -89,8 +89,8 @@ pub(in crate::api) fn is_unauthenticated(response: &Response<Bytes>) -> bool {
 }
 
 pub(in crate::api) fn is_code(text: &str) -> bool {
-    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
-    (1..=64).contains(&text.len()) && text.bytes().all(fits)
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
 pub(in crate::api) fn is_secret(word: &str, client_secret: &str) -> bool {

@@ -30,7 +30,7 @@ pub struct ApiRequest {
     path: String,
     query: Vec<(&'static str, String)>,
     body: Option<Bytes>,
-    deadline: Duration,
+    timeout: Duration,
     max_response_bytes: usize,
     retries: Retries,
     problem: Option<&'static str>,
@@ -39,9 +39,9 @@ pub struct ApiRequest {
 impl ApiRequest {
     pub(in crate::api) fn new(scalekit: Scalekit, method: Method, path: String) -> Self {
         let retries = Retries::of(&method);
-        let SendLimits { deadline, max_body_bytes: max_response_bytes } = SendLimits::default();
+        let SendLimits { timeout, max_body_bytes: max_response_bytes } = SendLimits::default();
         let (query, body, problem) = (Vec::new(), None, None);
-        Self { scalekit, method, path, query, body, deadline, max_response_bytes, retries, problem }
+        Self { scalekit, method, path, query, body, timeout, max_response_bytes, retries, problem }
     }
 
     /// Replaces `{name}` in the path with a value, percent-encoded. [`send`](Self::send) fails with
@@ -101,8 +101,8 @@ impl ApiRequest {
 
     /// Sets the timeout of each attempt, from sending to the last byte of the response. Default: 20
     /// s.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -165,8 +165,7 @@ impl ApiRequest {
         let mut request = request
             .body(self.body.unwrap_or_default())
             .map_err(|_| ApiError::InvalidCall("its URL is not valid"))?;
-        let limits =
-            SendLimits { deadline: self.deadline, max_body_bytes: self.max_response_bytes };
+        let limits = SendLimits { timeout: self.timeout, max_body_bytes: self.max_response_bytes };
         request.extensions_mut().insert(limits);
         Ok(request)
     }

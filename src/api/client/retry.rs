@@ -20,25 +20,26 @@ const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
 /// A longer `Retry-After` fails the call at once.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
 
-/// Which calls may be retried, besides those whose token was rejected.
+/// When a call may be retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::api) enum Retries {
-    /// An idempotent call.
+    /// Only if its response shows that the environment has rejected the access token.
+    AfterTokenRejection,
+    /// An idempotent call: also after a temporary error.
     Idempotent,
-    Never,
-    /// None, because another service responds: a 401 may be its own.
+    /// An idempotent call of another service, after a 401, which may be its own.
     Proxied,
-    /// A call that is not idempotent: retried only if the first attempt was not sent.
+    /// Also if the first attempt was not sent.
     Unsent,
 }
 
 impl Retries {
     pub(in crate::api) fn of(method: &Method) -> Self {
-        if method.is_idempotent() { Self::Idempotent } else { Self::Never }
+        if method.is_idempotent() { Self::Idempotent } else { Self::AfterTokenRejection }
     }
 
     /// Whether the environment rejected the access token.
-    pub(in crate::api) fn is_rejected(self, response: &Response<Bytes>) -> bool {
+    pub(in crate::api) fn token_was_rejected(self, response: &Response<Bytes>) -> bool {
         let is_ours = || match self {
             Self::Proxied => is_unauthenticated(response),
             // A 401 of a tool's provider does not concern our token.
@@ -47,9 +48,9 @@ impl Retries {
         response.status() == StatusCode::UNAUTHORIZED && is_ours()
     }
 
-    /// Whether a call that was [rejected](Self::is_rejected) may be retried: it was certainly not
+    /// Whether a call that was [rejected](Self::token_was_rejected) may be retried: it was certainly not
     /// processed, or is idempotent.
-    pub(in crate::api) fn may_follow_rejection(
+    pub(in crate::api) fn may_follow_token_rejection(
         self,
         method: &Method,
         response: &Response<Bytes>,
@@ -57,14 +58,14 @@ impl Retries {
         match self {
             Self::Idempotent | Self::Unsent => true,
             // A proxy may have replaced the response, after the environment has processed the call.
-            Self::Never => is_unauthenticated(response) || rejects_token(response),
+            Self::AfterTokenRejection => is_unauthenticated(response) || rejects_token(response),
             // Other services may reject with the same body as the gateway.
             Self::Proxied => method.is_idempotent(),
         }
     }
 
     /// The delay before the next attempt after `retried` retries; `None` if a retry does not help.
-    pub(in crate::api) fn wait(
+    pub(in crate::api) fn retry_delay(
         self,
         outcome: &Result<Response<Bytes>, HttpClientError>,
         retried: u32,
@@ -129,9 +130,10 @@ mod tests {
             ("Bearer", "", false),
         ] {
             let response = responded(challenge, body);
-            let may = Retries::Never.may_follow_rejection(&Method::POST, &response);
+            let may =
+                Retries::AfterTokenRejection.may_follow_token_rejection(&Method::POST, &response);
             assert_eq!(may, rejected, "{challenge} {body}");
-            assert!(!Retries::Proxied.may_follow_rejection(&Method::POST, &response));
+            assert!(!Retries::Proxied.may_follow_token_rejection(&Method::POST, &response));
         }
     }
 

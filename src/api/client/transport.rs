@@ -28,9 +28,9 @@ pub(in crate::api) async fn send(
         let outcome = attempt(scalekit, &request, &token.access_token).await?;
         if let Ok(response) = &outcome
             && !refreshed
-            && retries.is_rejected(response)
+            && retries.token_was_rejected(response)
         {
-            if !retries.may_follow_rejection(request.method(), response) {
+            if !retries.may_follow_token_rejection(request.method(), response) {
                 scalekit.forget_application_token(&token);
                 return outcome.map_err(ApiError::from);
             }
@@ -38,7 +38,7 @@ pub(in crate::api) async fn send(
             token = self::token(scalekit, Some(&token.access_token)).await?;
             continue;
         }
-        match retries.wait(&outcome, retried, scalekit.clock().now()) {
+        match retries.retry_delay(&outcome, retried, scalekit.clock().now()) {
             Some(wait) if retried < MAX_RETRIES => {
                 retried += 1;
                 tokio::time::sleep(wait).await;

@@ -12,7 +12,7 @@ use super::{ApiError, ConnectedAccountsApi};
 use crate::model::ConnectedAccountStatus;
 use crate::util::jitter::jitter;
 
-const DEADLINE: Duration = Duration::from_secs(5 * 60);
+const TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// The first interval; each is 1.5 times the previous one.
 const INITIAL_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
@@ -30,18 +30,18 @@ const MIN_PAUSE: Duration = Duration::from_millis(750);
 pub struct WaitUntilActive {
     accounts: ConnectedAccountsApi,
     key: AccountKey,
-    deadline: Duration,
+    timeout: Duration,
     events: Option<AccountEvents>,
 }
 
 impl WaitUntilActive {
     pub(super) fn new(accounts: ConnectedAccountsApi, key: AccountKey) -> Self {
-        Self { accounts, key, deadline: DEADLINE, events: None }
+        Self { accounts, key, timeout: TIMEOUT, events: None }
     }
 
     /// Sets the maximum time to wait. Default: 5 minutes.
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -55,9 +55,9 @@ impl WaitUntilActive {
 
     async fn run(self) -> Result<ConnectedAccount, WaitError> {
         let mut last = None;
-        timeout(self.deadline, self.poll(&mut last))
+        timeout(self.timeout, self.poll(&mut last))
             .await
-            .unwrap_or(Err(WaitError::Deadline { last }))
+            .unwrap_or(Err(WaitError::Timeout { last }))
     }
 
     async fn poll(
@@ -119,7 +119,7 @@ pub enum WaitError {
     Api(#[from] ApiError),
     /// The user has not finished in time. A new link can be created.
     #[error("the account did not become active in time{}", last_known(last))]
-    Deadline {
+    Timeout {
         /// The last known status.
         last: Option<ConnectedAccountStatus>,
     },

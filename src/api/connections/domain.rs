@@ -37,9 +37,8 @@ pub fn email_domain(address: &str) -> Option<String> {
 /// The name in lower case, if it is a host name (RFC 1123) and not an IP address.
 pub(super) fn host_name(name: &str) -> Option<String> {
     let is_label = |label: &str| {
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         (1..=63).contains(&label.len())
-            && label.bytes().all(fits)
+            && label.bytes().all(|byte: u8| byte.is_ascii_alphanumeric() || byte == b'-')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };

@@ -48,7 +48,7 @@ impl PasswordlessType {
 
 open_enum! {
     /// The dashboard's e-mail template.
-    MailTemplate {
+    EmailTemplate {
         /// For an existing user.
         SignIn = "SIGNIN",
         /// For a new user.
@@ -59,12 +59,12 @@ open_enum! {
 /// An e-mail to send.
 #[derive(Clone, Default, Serialize)]
 #[non_exhaustive]
-pub struct NewMail {
+pub struct NewEmail {
     /// The recipient.
     pub email: String,
     /// The template. Default: the environment's choice.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "word")]
-    pub template: Option<MailTemplate>,
+    pub template: Option<EmailTemplate>,
     /// Template variables: at most 30, without the environment's own names (`otp`, `link`,
     /// `expire_time`, `expiry_time`, `expiry_time_relative`). Every variable that the template uses
     /// is required.
@@ -83,7 +83,7 @@ pub struct NewMail {
     pub state: Option<SecretString>,
 }
 
-impl NewMail {
+impl NewEmail {
     /// Creates an e-mail to this address. The other fields are optional.
     #[must_use]
     pub fn new(email: impl Into<String>) -> Self {
@@ -114,9 +114,9 @@ pub(crate) fn check_variables(variables: &BTreeMap<String, String>) -> Option<&'
 }
 
 // Manual impl: the state is bound to the user's browser, and the rest is personal data.
-impl fmt::Debug for NewMail {
+impl fmt::Debug for NewEmail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NewMail")
+        f.debug_struct("NewEmail")
             .field("template", &self.template)
             .field("expires_in", &self.expires_in)
             .finish_non_exhaustive()
@@ -127,7 +127,7 @@ impl fmt::Debug for NewMail {
 /// can return it.
 #[derive(Clone, Debug, Serialize)]
 #[non_exhaustive]
-pub struct SentMail {
+pub struct SentEmail {
     /// The request of the code and link. Store it where only the requesting browser has it.
     #[serde(skip)]
     pub auth_request_id: SecretString,
@@ -151,7 +151,7 @@ pub struct VerifiedEmail {
     #[serde(skip)]
     pub state: Option<SecretString>,
     /// The template, if known.
-    pub template: Option<MailTemplate>,
+    pub template: Option<EmailTemplate>,
     /// What was used, if known.
     pub passwordless_type: Option<PasswordlessType>,
 }
@@ -180,12 +180,12 @@ pub(super) struct SentResponse {
 }
 
 impl SentResponse {
-    pub(super) fn sent(self) -> Result<SentMail, ApiError> {
+    pub(super) fn sent(self) -> Result<SentEmail, ApiError> {
         let id = self.auth_request_id.ok_or(ApiError::unexpected("it has no auth_request_id"))?;
         if id.len() > MAX_ID_BYTES {
             return Err(ApiError::unexpected("its auth_request_id is too long"));
         }
-        Ok(SentMail {
+        Ok(SentEmail {
             auth_request_id: id.into(),
             expires_at: self.expires_at,
             expires_in: self.expires_in.map(Duration::from_secs),
@@ -202,7 +202,7 @@ pub(super) struct VerifiedResponse {
     #[serde(deserialize_with = "wire::text")]
     state: Option<String>,
     #[serde(deserialize_with = "wire::open_enum")]
-    template: Option<MailTemplate>,
+    template: Option<EmailTemplate>,
     #[serde(deserialize_with = "wire::open_enum")]
     passwordless_type: Option<PasswordlessType>,
 }
@@ -233,6 +233,6 @@ fn secret<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result
     secret.as_ref().map(SecretString::expose).serialize(serializer)
 }
 
-fn word<S: Serializer>(word: &Option<MailTemplate>, serializer: S) -> Result<S::Ok, S::Error> {
-    word.as_ref().map(MailTemplate::as_str).serialize(serializer)
+fn word<S: Serializer>(word: &Option<EmailTemplate>, serializer: S) -> Result<S::Ok, S::Error> {
+    word.as_ref().map(EmailTemplate::as_str).serialize(serializer)
 }

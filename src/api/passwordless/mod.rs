@@ -9,12 +9,12 @@
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! use std::time::Duration;
 //! use tower_scalekit::Sandbox;
-//! use tower_scalekit::api::passwordless::{NewMail, PasswordlessError};
+//! use tower_scalekit::api::passwordless::{NewEmail, PasswordlessError};
 //!
 //! let sandbox = Sandbox::new();
 //! let passwordless = sandbox.scalekit().api().passwordless();
 //!
-//! let mut mail = NewMail::new("jane@acme.test");
+//! let mut mail = NewEmail::new("jane@acme.test");
 //! mail.magiclink_auth_uri = Some("https://app.example.com/passwordless/verify".to_owned());
 //! mail.expires_in = Some(Duration::from_secs(120));
 //! mail.template_variables.insert("team".to_owned(), "Alpha".to_owned());
@@ -44,7 +44,7 @@
 mod details;
 
 pub(crate) use self::details::check_variables;
-pub use self::details::{MailTemplate, NewMail, PasswordlessType, SentMail, VerifiedEmail};
+pub use self::details::{EmailTemplate, NewEmail, PasswordlessType, SentEmail, VerifiedEmail};
 
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ impl PasswordlessApi {
     /// [`PasswordlessError::TooManyEmails`] after two e-mails in a minute to one address, including
     /// resent ones; see [`PasswordlessError`].
     #[doc(alias("sendPasswordlessEmail", "send_passwordless_email"))]
-    pub async fn send(&self, mail: &NewMail) -> Result<SentMail, PasswordlessError> {
+    pub async fn send(&self, mail: &NewEmail) -> Result<SentEmail, PasswordlessError> {
         if let Some(problem) = mail.problem() {
             return Err(ApiError::InvalidCall(problem).into());
         }
@@ -83,7 +83,7 @@ impl PasswordlessApi {
     /// # Errors
     /// [`PasswordlessError::Rejected`] if the request has ended; see [`send`](Self::send).
     #[doc(alias("resendPasswordlessEmail", "resend_passwordless_email"))]
-    pub async fn resend(&self, auth_request_id: &str) -> Result<SentMail, PasswordlessError> {
+    pub async fn resend(&self, auth_request_id: &str) -> Result<SentEmail, PasswordlessError> {
         let request = Credentials { auth_request_id: Some(auth_request_id), ..Default::default() };
         self.mail("resend", &request).await
     }
@@ -126,7 +126,7 @@ impl PasswordlessApi {
         &self,
         verb: &'static str,
         body: &impl Serialize,
-    ) -> Result<SentMail, PasswordlessError> {
+    ) -> Result<SentEmail, PasswordlessError> {
         Ok(self
             .0
             .request(Method::POST, format!("/api/v1/passwordless/email/{verb}"))

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use super::played::Played;
 use super::*;
 use crate::api::passwordless::{
-    MailTemplate, NewMail, PasswordlessError, PasswordlessType, SentMail, VerifiedEmail,
+    EmailTemplate, NewEmail, PasswordlessError, PasswordlessType, SentEmail, VerifiedEmail,
 };
 
 const SENT: &str = r#"{"auth_request_id":"h5Y8kT5RVwaea5WEgW4n","expires_at":"1748696575",
@@ -14,11 +14,11 @@ const SENT: &str = r#"{"auth_request_id":"h5Y8kT5RVwaea5WEgW4n","expires_at":"17
 const VERIFIED: &str = r#"{"email":"john.doe@example.com","state":"d62ivasry29lso",
     "template":"SIGNIN","passwordless_type":"OTP"}"#;
 
-fn mail() -> NewMail {
-    NewMail::new("john.doe@example.com")
+fn mail() -> NewEmail {
+    NewEmail::new("john.doe@example.com")
 }
 
-async fn sent(response: &str) -> Result<SentMail, PasswordlessError> {
+async fn sent(response: &str) -> Result<SentEmail, PasswordlessError> {
     Played::responses([(200, response)]).1.passwordless().send(&mail()).await
 }
 
@@ -33,7 +33,7 @@ async fn calls_are_serialized_as_the_api_specifies() {
     let passwordless = api.passwordless();
     passwordless.send(&mail()).await.unwrap();
     let mut full = mail();
-    full.template = Some(MailTemplate::SignUp);
+    full.template = Some(EmailTemplate::SignUp);
     full.template_variables.insert("team".to_owned(), "Alpha".to_owned());
     full.expires_in = Some(Duration::from_millis(100_900));
     full.magiclink_auth_uri = Some("https://app.test/passwordless/verify".to_owned());
@@ -95,7 +95,7 @@ async fn responses_are_deserialized() {
     let john = verified(200, VERIFIED).await.unwrap();
     assert_eq!(john.email, "john.doe@example.com");
     assert_eq!(john.state.unwrap().expose(), "d62ivasry29lso");
-    assert_eq!(john.template, Some(MailTemplate::SignIn));
+    assert_eq!(john.template, Some(EmailTemplate::SignIn));
     assert_eq!(john.passwordless_type, Some(PasswordlessType::Otp));
     let incomplete = verified(200, r#"{"state":"s"}"#).await;
     assert!(matches!(incomplete, Err(PasswordlessError::Api(ApiError::UnexpectedResponse { .. }))));
@@ -152,7 +152,7 @@ async fn invalid_requests_are_not_sent() {
     many.template_variables = (0..31).map(|n| (n.to_string(), String::new())).collect();
     let mut hasty = mail();
     hasty.expires_in = Some(Duration::from_millis(999));
-    let mut bad = vec![NewMail::new(""), many, hasty];
+    let mut bad = vec![NewEmail::new(""), many, hasty];
     for name in ["otp", "link", "expire_time", "expiry_time", "expiry_time_relative"] {
         let mut reserved = mail();
         reserved.template_variables.insert(name.to_owned(), String::new());

@@ -86,7 +86,7 @@ async fn any_request_is_sent_with_the_same_token() {
         .query("features", "sso")
         .query("features", "a&b=c")
         .json(&serde_json::json!({ "display_name": "Acme" }))
-        .deadline(Duration::from_secs(60));
+        .timeout(Duration::from_secs(60));
     assert!(!format!("{request:?}").contains("Acme"));
     let response = request.send_raw().await.unwrap();
     assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED, "whatever the status");
@@ -100,7 +100,7 @@ async fn any_request_is_sent_with_the_same_token() {
     assert!(request.headers()["authorization"].is_sensitive());
     assert_eq!(request.body(), r#"{"display_name":"Acme"}"#);
     let limits = SendLimits::from_request(request);
-    assert_eq!((limits.deadline.as_secs(), limits.max_body_bytes), (60, 1024 * 1024));
+    assert_eq!((limits.timeout.as_secs(), limits.max_body_bytes), (60, 1024 * 1024));
     let value: Result<Value, _> = serde_json::from_slice(response.body());
     assert!(value.is_ok());
 }

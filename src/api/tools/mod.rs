@@ -57,7 +57,7 @@ pub use self::lists::{AvailableTools, ScopedTool, ScopedTools, Tool, Tools};
 pub use self::proxy::ServiceLocation;
 
 /// Services may be slow and send large responses.
-const DEADLINE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 const MAX_RESPONSE_BYTES: usize = 8 * 1024 * 1024;
 
 /// API for tools. Returned by [`Api::tools`].
@@ -105,8 +105,8 @@ impl ToolsApi {
         let response = call
             .account()
             .check(self.api.request(Method::POST, "/api/v1/execute_tool").json(call))
-            .retries(Retries::Never)
-            .deadline(DEADLINE)
+            .retries(Retries::AfterTokenRejection)
+            .timeout(TIMEOUT)
             .max_response_bytes(MAX_RESPONSE_BYTES)
             .send_raw()
             .await?;

@@ -8,7 +8,7 @@ async fn after_state_loss_new_logins_work_and_old_ones_can_be_revoked() {
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
     let old = begin(&here).await;
-    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
     let newer = begin(&here).await;
     read(&clock, &there).await;
 
@@ -18,7 +18,7 @@ async fn after_state_loss_new_logins_work_and_old_ones_can_be_revoked() {
     for one in [&here, &there] {
         assert!(one.is_revoked(&old) && !one.is_revoked(&newer) && !one.is_revoked(&newest));
     }
-    there.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    there.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
     read(&clock, &here).await;
     for one in [&here, &there] {
         assert!(one.is_revoked(&old) && one.is_revoked(&newer) && one.is_revoked(&newest));
@@ -32,7 +32,7 @@ async fn a_replica_that_starts_after_state_loss_reads_the_revocations_of_others(
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
     let old = begin(&here).await;
-    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
     let new = begin(&here).await;
     store.lose_state(&clock);
     let newest = begin(&there).await;
@@ -52,7 +52,7 @@ async fn ended_sessions_are_published_again_after_state_loss() {
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
     let ids: Vec<_> = (0..200).map(|number| format!("session {number}")).collect();
     for id in &ids {
-        here.revoke(Revoked::Session(id), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Session(id), HOUR).await.unwrap();
     }
     read(&clock, &there).await;
     for _ in 0..2 {
@@ -79,9 +79,9 @@ async fn requests_do_not_wait_for_the_publication_of_what_the_store_has_lost() {
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
     let old = begin(&here).await;
-    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
     for number in 0..200 {
-        here.revoke(Revoked::Session(&number.to_string()), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Session(&number.to_string()), HOUR).await.unwrap();
     }
     read(&clock, &there).await;
     store.lose_state(&clock);
@@ -110,7 +110,7 @@ async fn after_the_store_has_lost_its_state_revocations_are_published_once_and_n
     let all = [(); 3].map(|()| replica(&store, &clock));
     let users: Vec<_> = (0..100).map(|number| format!("usr_{number}")).collect();
     for user in &users {
-        all[0].revoke(Revoked::User(user), HOUR).await.unwrap();
+        all[0].revoke(RevocationTarget::User(user), HOUR).await.unwrap();
     }
     for one in &all {
         read(&clock, one).await;
@@ -137,7 +137,7 @@ async fn a_replica_that_reads_revocations_and_cannot_publish_is_not_stale() {
     let here = replica(&store, &clock);
     read(&clock, &here).await;
     store.set(Fails::Full);
-    assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
+    assert!(here.revoke(RevocationTarget::User("usr_1"), HOUR).await.is_err());
     for _ in 0..3 {
         clock.advance(STALENESS.after);
         read(&clock, &here).await;
@@ -153,7 +153,7 @@ async fn a_new_login_is_valid_on_every_replica_after_the_store_lost_the_last_rev
     drop(begin(&here).await);
     let counter = scope().key(KeyNamespace::Revocation, "counter");
     let before = store.get(&counter).await.unwrap().unwrap();
-    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
     store.put(&counter, before, HOUR).await.unwrap();
     read(&clock, &here).await;
     let new = begin(&there).await;
@@ -171,8 +171,8 @@ async fn entries_that_only_the_log_has_lost_are_published_again() {
         if !read_before {
             store.set(Fails::LosesEntries);
         }
-        here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
-        here.revoke(Revoked::Session("two"), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Session("two"), HOUR).await.unwrap();
         store.set(Fails::Not);
         if read_before {
             read(&clock, &here).await;
@@ -197,8 +197,8 @@ async fn expired_revocations_are_not_published_again() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);
     let here = replica(&store, &clock);
-    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
-    here.revoke(Revoked::Session("two"), HOUR).await.unwrap();
+    here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
+    here.revoke(RevocationTarget::Session("two"), HOUR).await.unwrap();
     read(&clock, &here).await;
     clock.advance(2 * HOUR);
     store.lose_log(&clock, None).await;
@@ -212,11 +212,11 @@ async fn an_old_revocation_that_a_replica_has_dropped_is_not_made_again() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
-    here.revoke(Revoked::User("usr_1"), 24 * HOUR).await.unwrap();
+    here.revoke(RevocationTarget::User("usr_1"), 24 * HOUR).await.unwrap();
     read(&clock, &there).await;
     clock.advance(HOUR);
     let session = begin(&there).await;
-    there.revoke(Revoked::User("other"), HOUR).await.unwrap();
+    there.revoke(RevocationTarget::User("other"), HOUR).await.unwrap();
     drop(std::mem::take(&mut there.0.known().entries));
     store.lose_log(&clock, None).await;
     read(&clock, &here).await;
@@ -234,14 +234,14 @@ async fn a_revocation_with_a_number_that_was_assigned_before_covers_earlier_sess
     let counter = scope().key(KeyNamespace::Revocation, "counter");
     let before = store.get(&counter).await.unwrap();
     for number in 0..100 {
-        here.revoke(Revoked::User(&format!("other {number}")), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::User(&format!("other {number}")), HOUR).await.unwrap();
     }
     let session = begin(&here).await;
     read(&clock, &here).await;
     // A replica without the last writes becomes the primary.
     store.lose_log(&clock, before).await;
     let elsewhere = replica(&store, &clock);
-    elsewhere.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    elsewhere.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
     for _ in 0..2 {
         read(&clock, &here).await;
         read(&clock, &elsewhere).await;

@@ -7,7 +7,7 @@ async fn a_replica_that_has_never_reached_the_store_begins_no_session() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);
     let here = replica(&store, &clock);
-    here.revoke(Revoked::User("usr_1"), HOUR).await.unwrap();
+    here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
     store.set(Fails::Unavailable);
     let late = replica(&store, &clock);
     // Its session would be older than each revocation that other replicas know.
@@ -28,7 +28,7 @@ async fn a_full_store_has_a_position_for_logins() {
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
     let old = begin(&there).await;
     store.set(Fails::Full);
-    assert!(here.revoke(Revoked::User("usr_1"), HOUR).await.is_err());
+    assert!(here.revoke(RevocationTarget::User("usr_1"), HOUR).await.is_err());
     let new = begin(&here).await;
     store.set(Fails::Not);
     for one in [&here, &there] {
@@ -49,7 +49,7 @@ async fn whatever_fails_a_login_after_a_revocation_lives_and_one_before_ends() {
             let all = [replica(&store, &clock), replica(&store, &clock)];
             let old = [begin(&all[0]).await, begin(&all[1]).await];
             store.set(Fails::Some { bits, have_effect });
-            let revoked = all[revoking].revoke(Revoked::User("usr_1"), HOUR).await;
+            let revoked = all[revoking].revoke(RevocationTarget::User("usr_1"), HOUR).await;
             let position = all[beginning].position().await.unwrap();
             store.set(Fails::Not);
             for one in all.iter().chain(&all) {

@@ -8,7 +8,7 @@ use url::Url;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::pages::{self, GmailPage};
 use crate::sandbox::parameters::Parameters;
-use crate::sandbox::redirects::is_loopback;
+use crate::sandbox::redirect_uri::is_loopback;
 use crate::sandbox::respond::redirect;
 use crate::sandbox::state::State;
 use crate::sandbox::state::connected_accounts::{

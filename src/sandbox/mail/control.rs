@@ -18,12 +18,12 @@ impl Mail<'_> {
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// use tower_scalekit::api::passwordless::NewMail;
+    /// use tower_scalekit::api::passwordless::NewEmail;
     /// use tower_scalekit::sandbox::{PasswordlessType, Sandbox};
     ///
     /// let sandbox = Sandbox::new();
     /// sandbox.mail().set_passwordless_type(PasswordlessType::Otp);
-    /// sandbox.scalekit().api().passwordless().send(&NewMail::new("ada@acme.test")).await?;
+    /// sandbox.scalekit().api().passwordless().send(&NewEmail::new("ada@acme.test")).await?;
     /// let mail = sandbox.mail().outbox().remove(0);
     /// assert_eq!((mail.email.as_str(), mail.link), ("ada@acme.test", None));
     /// assert_eq!(mail.code.map(|code| code.len()), Some(6));

@@ -15,7 +15,7 @@ use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::{
     AuthorizationError, AuthorizationRequest, OAuthClient, Reply, SCOPES, SignedIn,
 };
-use crate::sandbox::{pages, redirects};
+use crate::sandbox::{pages, redirect_uri};
 
 /// Starts a sign-in at the environment, or at a resource.
 pub(crate) fn authorize(
@@ -180,10 +180,12 @@ fn trusted(
     let client = client_auth::find(environment, state, resource_id, client_id)?;
     let uri = parameters.get("redirect_uri").ok_or("The application sent no redirect_uri.")?;
     let rejection = match &client.at {
-        None => {
-            redirects::rejection(uri, &state.redirect_uris, environment.settings.loopback_redirects)
-        }
-        Some(at) if redirects::is_registered(uri, &at.client.metadata.redirect_uris) => None,
+        None => redirect_uri::reason_to_reject(
+            uri,
+            &state.redirect_uris,
+            environment.settings.loopback_redirects,
+        ),
+        Some(at) if redirect_uri::is_registered(uri, &at.client.metadata.redirect_uris) => None,
         Some(_) => Some("The client did not register it."),
     };
     if let Some(reason) = rejection {

@@ -8,7 +8,7 @@ use crate::sandbox::parameters::{Parameters, SESSION_COOKIE, session_cookies, wi
 use crate::sandbox::respond::{redirect, set_cookie};
 use crate::sandbox::state::sessions::SessionEnd;
 use crate::sandbox::tokens::own_claims;
-use crate::sandbox::{pages, redirects};
+use crate::sandbox::{pages, redirect_uri};
 
 pub(crate) fn logout(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     match checked(environment, request) {
@@ -37,7 +37,8 @@ fn checked(environment: &Environment, request: &Request<Bytes>) -> Result<Respon
     let back_to = parameters.get("post_logout_redirect_uri");
     if let Some(uri) = back_to {
         let loopback = environment.settings.loopback_redirects;
-        if let Some(reason) = redirects::rejection(uri, &state.post_logout_redirect_uris, loopback)
+        if let Some(reason) =
+            redirect_uri::reason_to_reject(uri, &state.post_logout_redirect_uris, loopback)
         {
             return Err(format!("The post_logout_redirect_uri {uri} is not allowed. {reason}"));
         }

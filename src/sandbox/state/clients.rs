@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use url::Url;
 
 use crate::http_client::HttpClient;
-use crate::sandbox::redirects;
+use crate::sandbox::redirect_uri;
 use crate::sandbox::state::ids::{new_id, random_token};
 use crate::secret::SecretString;
 
@@ -254,7 +254,9 @@ impl ClientMetadata {
             Texts::Present(uris) if uris.len() <= MAX_REDIRECT_URIS => uris,
             _ => return Err(MetadataRejected::redirect_uri("redirect_uris is not a short list")),
         };
-        if let Some(reason) = redirect_uris.iter().find_map(|uri| redirects::not_registrable(uri)) {
+        if let Some(reason) =
+            redirect_uris.iter().find_map(|uri| redirect_uri::reason_not_to_register(uri))
+        {
             return Err(MetadataRejected::redirect_uri(reason));
         }
         Ok(Self {
@@ -311,6 +313,6 @@ fn known(names: &[&'static str], name: &str) -> Option<&'static str> {
 fn is_document_url(id: &str) -> bool {
     let Ok(url) = Url::parse(id) else { return false };
     let clean = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
-    let trusted = url.scheme() == "https" || redirects::is_loopback(id);
+    let trusted = url.scheme() == "https" || redirect_uri::is_loopback(id);
     url.as_str() == id && clean && trusted && url.path() != "/"
 }

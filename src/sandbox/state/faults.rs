@@ -78,7 +78,7 @@ pub(crate) enum FaultAction {
 pub(crate) struct EndpointFaults {
     requests: HashMap<Endpoint, usize>,
     pub(crate) refreshes: usize,
-    waiting: HashMap<Endpoint, VecDeque<(FaultAction, Option<usize>)>>,
+    queued: HashMap<Endpoint, VecDeque<(FaultAction, Option<usize>)>>,
 }
 
 impl EndpointFaults {
@@ -92,15 +92,15 @@ impl EndpointFaults {
         {
             self.refreshes += 1;
         }
-        let waiting = self.waiting.get_mut(&endpoint)?;
+        let queued = self.queued.get_mut(&endpoint)?;
         let released = |action: &FaultAction| matches!(action, FaultAction::Hold(held) if held.has_changed().is_err());
-        waiting.retain(|(action, _)| !released(action));
-        let (action, left) = waiting.front_mut()?;
+        queued.retain(|(action, _)| !released(action));
+        let (action, left) = queued.front_mut()?;
         let action = action.clone();
         if let Some(left) = left {
             *left -= 1;
             if *left == 0 {
-                waiting.pop_front();
+                queued.pop_front();
             }
         }
         Some(action)
@@ -108,12 +108,12 @@ impl EndpointFaults {
 
     pub(crate) fn add(&mut self, endpoint: Endpoint, action: FaultAction, times: Option<usize>) {
         if times != Some(0) {
-            self.waiting.entry(endpoint).or_default().push_back((action, times));
+            self.queued.entry(endpoint).or_default().push_back((action, times));
         }
     }
 
     pub(crate) fn clear(&mut self, endpoint: Endpoint) {
-        self.waiting.remove(&endpoint);
+        self.queued.remove(&endpoint);
     }
 
     pub(crate) fn requests(&self, endpoint: Endpoint) -> usize {

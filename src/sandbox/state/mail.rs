@@ -212,7 +212,7 @@ impl Passwordless {
                     .requests
                     .get_mut(auth_request_id)
                     .ok_or(PasswordlessError::UnknownRequest)?;
-                if !request.attempts.admits(ATTEMPTS, ATTEMPTS_WITHIN, now) {
+                if !request.attempts.try_count(ATTEMPTS, ATTEMPTS_WITHIN, now) {
                     return Err(PasswordlessError::TooManyAttempts);
                 }
                 if request.code.as_deref() != Some(code) {
@@ -259,7 +259,8 @@ impl Passwordless {
 
     fn count_mail(&mut self, email: &str, now: OffsetDateTime) -> Result<(), PasswordlessError> {
         self.sent.retain(|_, recent| recent.any(EMAILS_WITHIN, now));
-        if self.sent.entry(email.to_lowercase()).or_default().admits(EMAILS, EMAILS_WITHIN, now) {
+        if self.sent.entry(email.to_lowercase()).or_default().try_count(EMAILS, EMAILS_WITHIN, now)
+        {
             Ok(())
         } else {
             Err(PasswordlessError::TooManyEmails)
@@ -345,7 +346,7 @@ struct Recent(VecDeque<OffsetDateTime>);
 
 impl Recent {
     /// Counts an event, unless the limit within this time is reached.
-    fn admits(&mut self, times: usize, within: Duration, now: OffsetDateTime) -> bool {
+    fn try_count(&mut self, times: usize, within: Duration, now: OffsetDateTime) -> bool {
         // Later times were counted before the clock was set back.
         self.0.retain(|at| *at <= now && now < *at + within);
         let admitted = self.0.len() < times;

@@ -83,7 +83,7 @@ const PAUSES: [Duration; 5] = [
 ];
 
 /// Timeout of an attempt.
-const DEADLINE: std::time::Duration = std::time::Duration::from_secs(10);
+const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// Number of finished deliveries that are retained.
 const HISTORY: usize = 10_000;
@@ -131,8 +131,7 @@ impl Webhooks {
 
     pub(crate) fn remove_endpoint(&mut self, id: &str) {
         self.endpoints.retain(|endpoint| endpoint.id != id);
-        let is_over = |message: &Message| message.is_finished() || message.endpoint_id() != id;
-        self.messages.retain(|_, message| is_over(message));
+        self.messages.retain(|_, message| message.is_finished() || message.endpoint_id() != id);
     }
 
     /// Adds a message for each endpoint, all with the same ID.
@@ -165,8 +164,11 @@ impl Webhooks {
         let endpoints = &self.endpoints;
         let mut found = false;
         for message in self.messages.values_mut() {
-            let reaches = |endpoint: &EndpointData| endpoint.id == message.delivery.endpoint_id;
-            if message.delivery.message_id == message_id && endpoints.iter().any(reaches) {
+            if message.delivery.message_id == message_id
+                && endpoints
+                    .iter()
+                    .any(|endpoint: &EndpointData| endpoint.id == message.delivery.endpoint_id)
+            {
                 self.finished -= usize::from(message.is_finished());
                 message.delivery.state = DeliveryState::Pending { due: now };
                 message.tried = 0;
@@ -202,7 +204,7 @@ impl Webhooks {
             .header("webhook-id", message_id)
             .header("webhook-timestamp", now.unix_timestamp())
             .header("webhook-signature", endpoint.signatures(message_id, now, body))
-            .extension(SendLimits { deadline: DEADLINE, ..SendLimits::default() })
+            .extension(SendLimits { timeout: TIMEOUT, ..SendLimits::default() })
             .body(body.clone());
         Some((Attempt { number, round: message.round, at: now }, request))
     }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::cookie::names::{CookieStyle, check_cookie_name, default_cookie_name};
+use super::canonical_host::HostWarnings;
+use super::cookie::names::{CookieConfig, check_cookie_name, default_cookie_name};
 use super::cookie::seal::SealingContext;
 use super::end::{MAX_CHECKED_REVOCATIONS, retention};
 use super::lifetimes::Lifetimes;
 use super::login_error::LoginError;
-use super::own_host::HostWarnings;
 use super::paths::{PathSettings, Paths, check_origin};
 use super::refresh::Refreshes;
 use super::store::SessionCache;
@@ -493,7 +493,7 @@ impl SessionsBuilder {
         Inner {
             scalekit: self.scalekit,
             keys,
-            cookies: CookieStyle::new(&cookie_name, paths.redirect_uri.scheme() == "https"),
+            cookies: CookieConfig::new(&cookie_name, paths.redirect_uri.scheme() == "https"),
             paths,
             host_warnings: HostWarnings::default(),
             login_route: LoginRoute::default(),

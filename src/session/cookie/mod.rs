@@ -1,4 +1,4 @@
-//! The session cookie: names, pieces, sealing and content.
+//! The session cookie: names, chunks, sealing and content.
 
 pub(crate) mod names;
 pub(crate) mod record;

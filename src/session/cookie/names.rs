@@ -1,4 +1,4 @@
-//! Names, attributes and pieces of cookies.
+//! Names, attributes and chunks of cookies.
 
 use std::iter;
 
@@ -12,9 +12,9 @@ use crate::util::hash::hash_parts;
 
 /// Browsers reject a cookie of more than 4,096 bytes; this leaves some slack.
 const MAX_COOKIE_BYTES: usize = 3900;
-/// More than one piece already exceeds nginx's default header buffers. More than this indicates
+/// More than one chunk already exceeds nginx's default header buffers. More than this indicates
 /// that the session should hold less.
-const MAX_PIECES: usize = 3;
+const MAX_CHUNKS: usize = 3;
 /// How many cookies of one name are tried.
 const MAX_REPEATED: usize = 3;
 
@@ -24,19 +24,20 @@ const HOST_REDIRECT_LIFETIME: time::Duration = time::Duration::seconds(10);
 /// How much of a login attempt's `state` is in its cookie's name.
 pub(crate) const ATTEMPT_ID_BYTES: usize = 8;
 
-/// The names and attributes of this app's cookies.
+/// The configuration of this app's cookies: their names and attributes.
 #[derive(Clone, Debug)]
-pub(crate) struct CookieStyle {
+pub(crate) struct CookieConfig {
     secure: bool,
-    session_names: [String; MAX_PIECES],
+    session_names: [String; MAX_CHUNKS],
     host_redirect_name: String,
     /// The prefix of all other names.
     prefix: String,
 }
 
-/// The kinds of operations that a browser returns from, each with its own cookie.
+/// The kinds of short-lived cookies: of operations that are in progress in a browser, and of the last
+/// login.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum AttemptKind {
+pub(crate) enum ShortLivedCookieKind {
     ConnectAccount,
     Login,
     Logout,
@@ -46,7 +47,7 @@ pub(crate) enum AttemptKind {
     SwitchAccount,
 }
 
-impl AttemptKind {
+impl ShortLivedCookieKind {
     fn label(self) -> &'static str {
         match self {
             Self::ConnectAccount => "connect_",
@@ -70,7 +71,7 @@ impl AttemptKind {
     }
 }
 
-impl CookieStyle {
+impl CookieConfig {
     /// `secure` is `false` only if the app runs on http, which is allowed on loopback only.
     pub(in crate::session) fn new(base: &str, secure: bool) -> Self {
         let prefix = if secure { "__Host-" } else { "" };
@@ -91,39 +92,39 @@ impl CookieStyle {
         name
     }
 
-    pub(crate) fn attempt_name(&self, kind: AttemptKind, id: &str) -> String {
+    pub(crate) fn attempt_name(&self, kind: ShortLivedCookieKind, id: &str) -> String {
         format!("{}{}{id}", self.prefix, kind.label())
     }
 
-    /// Returns `Set-Cookie` values for the pieces of a session, and for the removal of leftover
-    /// pieces of a longer one. Returns `None` when the session does not fit.
+    /// Returns `Set-Cookie` values for the chunks of a session, and for the removal of leftover
+    /// chunks of a longer one. Returns `None` when the session does not fit.
     pub(in crate::session) fn set_session(
         &self,
         sealed: &str,
         max_age: time::Duration,
-        sent: PresentPieces,
+        sent: SentCookies,
     ) -> Option<Vec<HeaderValue>> {
         let mut rest = sealed;
         let mut values = Vec::new();
         for (index, name) in self.session_names.iter().enumerate() {
             if rest.is_empty() {
-                if sent.pieces.get(index).copied().unwrap_or_default() {
+                if sent.chunks.get(index).copied().unwrap_or_default() {
                     values.push(self.removal(name)?);
                 }
                 continue;
             }
             let overhead = self.cookie(name, "", max_age).to_string().len();
-            let piece = rest.len().min(MAX_COOKIE_BYTES.saturating_sub(overhead));
-            let (piece, later) = rest.split_at_checked(piece)?;
-            values.push(self.set(name, piece, max_age)?);
+            let chunk = rest.len().min(MAX_COOKIE_BYTES.saturating_sub(overhead));
+            let (chunk, later) = rest.split_at_checked(chunk)?;
+            values.push(self.set(name, chunk, max_age)?);
             rest = later;
         }
         rest.is_empty().then_some(values)
     }
 
-    /// Returns `Set-Cookie` values that remove every piece of a session that the browser sent.
-    pub(in crate::session) fn removals_of(&self, sent: PresentPieces) -> Vec<HeaderValue> {
-        let names = self.session_names.iter().zip(sent.pieces);
+    /// Returns `Set-Cookie` values that remove every chunk of a session that the browser sent.
+    pub(in crate::session) fn removals_of(&self, sent: SentCookies) -> Vec<HeaderValue> {
+        let names = self.session_names.iter().zip(sent.chunks);
         names.filter(|(_, sent)| *sent).filter_map(|(name, _)| self.removal(name)).collect()
     }
 
@@ -132,7 +133,7 @@ impl CookieStyle {
         self.set(name, "", time::Duration::ZERO)
     }
 
-    /// Returns the `Set-Cookie` value that counts redirects of a browser to the own host.
+    /// Returns the `Set-Cookie` value that counts redirects of a browser to the canonical host.
     pub(in crate::session) fn count_host_redirect(
         &self,
         headers: &HeaderMap,
@@ -141,7 +142,7 @@ impl CookieStyle {
         self.set(&self.host_redirect_name, &count, HOST_REDIRECT_LIFETIME)
     }
 
-    /// Returns how often the browser was redirected to the own host within the last seconds.
+    /// Returns how often the browser was redirected to the canonical host within the last seconds.
     pub(in crate::session) fn host_redirects(&self, headers: &HeaderMap) -> u8 {
         pairs(headers)
             .filter(|(name, _)| *name == self.host_redirect_name.as_bytes())
@@ -152,10 +153,10 @@ impl CookieStyle {
 
     /// Returns the session cookies of a request.
     pub(crate) fn read<'h>(&self, headers: &'h HeaderMap) -> RequestCookies<'h> {
-        let mut pieces = [[None; MAX_REPEATED]; MAX_PIECES];
+        let mut chunks = [[None; MAX_REPEATED]; MAX_CHUNKS];
         for (name, value) in pairs(headers) {
             let index = self.session_names.iter().position(|known| known.as_bytes() == name);
-            let Some(values) = index.and_then(|index| pieces.get_mut(index)) else { continue };
+            let Some(values) = index.and_then(|index| chunks.get_mut(index)) else { continue };
             if value.len() <= MAX_COOKIE_BYTES
                 && let Some(free) = values.iter_mut().find(|one| one.is_none())
                 && value.is_ascii()
@@ -163,13 +164,13 @@ impl CookieStyle {
                 *free = Some(value);
             }
         }
-        RequestCookies { pieces }
+        RequestCookies { chunks }
     }
 
     /// Returns the request's attempts of a kind: cookie name and sealed value.
     pub(crate) fn attempt_cookies<'h>(
         &'h self,
-        kind: AttemptKind,
+        kind: ShortLivedCookieKind,
         headers: &'h HeaderMap,
     ) -> impl Iterator<Item = (&'h str, &'h str)> {
         pairs(headers)
@@ -181,7 +182,11 @@ impl CookieStyle {
     }
 
     /// Returns the attempt's ID in a cookie's name, if the cookie is of this kind.
-    pub(crate) fn attempt_id<'n>(&self, kind: AttemptKind, name: &'n str) -> Option<&'n str> {
+    pub(crate) fn attempt_id<'n>(
+        &self,
+        kind: ShortLivedCookieKind,
+        name: &'n str,
+    ) -> Option<&'n str> {
         let id = name.strip_prefix(&*self.prefix)?.strip_prefix(kind.label())?;
         is_attempt_id(id).then_some(id)
     }
@@ -207,20 +212,20 @@ impl CookieStyle {
     }
 }
 
-/// The session cookies of a request: the first few values of each piece.
+/// The session cookies of a request: the first few values of each chunk.
 #[derive(Debug)]
 pub(crate) struct RequestCookies<'h> {
-    pieces: [[Option<&'h [u8]>; MAX_REPEATED]; MAX_PIECES],
+    chunks: [[Option<&'h [u8]>; MAX_REPEATED]; MAX_CHUNKS],
 }
 
 impl<'h> RequestCookies<'h> {
-    /// Returns the pieces that may form a sealed value; those that are not used are empty. Another
-    /// app on the same host, or a longer session before, may have left pieces of the same names: only
+    /// Returns the chunks that may form a sealed value; those that are not used are empty. Another
+    /// app on the same host, or a longer session before, may have left chunks of the same names: only
     /// the value that opens is the session. The longest come first, because most requests contain
-    /// only the session's own pieces.
-    pub(in crate::session) fn candidates(&self) -> impl Iterator<Item = [&'h [u8]; MAX_PIECES]> {
+    /// only the session's own chunks.
+    pub(in crate::session) fn candidates(&self) -> impl Iterator<Item = [&'h [u8]; MAX_CHUNKS]> {
         const NONE: &[u8] = &[];
-        let [firsts, seconds, thirds] = self.pieces.map(|values| values.into_iter().flatten());
+        let [firsts, seconds, thirds] = self.chunks.map(|values| values.into_iter().flatten());
         let pairs = {
             let seconds = seconds.clone();
             firsts.clone().flat_map(move |first| seconds.clone().map(move |next| [first, next]))
@@ -236,24 +241,24 @@ impl<'h> RequestCookies<'h> {
 
     #[cfg(test)]
     fn sealed(&self) -> impl Iterator<Item = String> {
-        self.candidates().map(|pieces| String::from_utf8(pieces.concat()).unwrap())
+        self.candidates().map(|chunks| String::from_utf8(chunks.concat()).unwrap())
     }
 
     /// Returns which cookies the browser sent, to be replaced or removed.
-    pub(crate) fn present(&self) -> PresentPieces {
-        PresentPieces { pieces: self.pieces.map(|values| values.iter().any(Option::is_some)) }
+    pub(crate) fn sent(&self) -> SentCookies {
+        SentCookies { chunks: self.chunks.map(|values| values.iter().any(Option::is_some)) }
     }
 }
 
-/// Which pieces of the session cookie a request sent.
+/// Which chunks of the session cookie a request sent.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct PresentPieces {
-    pieces: [bool; MAX_PIECES],
+pub(crate) struct SentCookies {
+    chunks: [bool; MAX_CHUNKS],
 }
 
-impl PresentPieces {
+impl SentCookies {
     pub(crate) fn is_empty(self) -> bool {
-        !self.pieces.contains(&true)
+        !self.chunks.contains(&true)
     }
 }
 
@@ -311,8 +316,8 @@ mod tests {
 
     const HOUR: time::Duration = time::Duration::HOUR;
 
-    fn style() -> CookieStyle {
-        CookieStyle::new("scalekit", true)
+    fn config() -> CookieConfig {
+        CookieConfig::new("scalekit", true)
     }
 
     fn headers(cookies: &[&str]) -> HeaderMap {
@@ -328,13 +333,13 @@ mod tests {
 
     #[test]
     fn attributes_are_strict() {
-        let value = &style().set_session("abc", HOUR, PresentPieces::default()).unwrap()[0];
+        let value = &config().set_session("abc", HOUR, SentCookies::default()).unwrap()[0];
         assert_eq!(
             value,
             "__Host-scalekit_session=abc; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=3600",
         );
-        let plain = CookieStyle::new("scalekit", false);
-        let value = &plain.set_session("abc", HOUR, PresentPieces::default()).unwrap()[0];
+        let plain = CookieConfig::new("scalekit", false);
+        let value = &plain.set_session("abc", HOUR, SentCookies::default()).unwrap()[0];
         assert_eq!(value, "scalekit_session=abc; HttpOnly; SameSite=Lax; Path=/; Max-Age=3600");
         assert_eq!(
             plain.removal("scalekit_session").unwrap(),
@@ -346,20 +351,20 @@ mod tests {
     fn pieces_are_small_few_and_are_joined_again() {
         for length in [1, 3800, 3900, 7000, 11_000] {
             let sealed: String = ('a'..='z').cycle().take(length).collect();
-            let values = style().set_session(&sealed, HOUR, PresentPieces::default()).unwrap();
+            let values = config().set_session(&sealed, HOUR, SentCookies::default()).unwrap();
             assert!(values.iter().all(|value| value.len() <= MAX_COOKIE_BYTES));
             let sent = headers(&[&format!("other=1; {}", pairs_of(&values))]);
-            assert_eq!(style().read(&sent).sealed().next().as_deref(), Some(sealed.as_str()));
+            assert_eq!(config().read(&sent).sealed().next().as_deref(), Some(sealed.as_str()));
         }
         let huge = "a".repeat(3 * MAX_COOKIE_BYTES);
-        assert!(style().set_session(&huge, HOUR, PresentPieces::default()).is_none());
+        assert!(config().set_session(&huge, HOUR, SentCookies::default()).is_none());
     }
 
     #[test]
     fn repeated_cookies_and_leftover_pieces_are_tried_and_gaps_are_not_bridged() {
         let sealed = |cookies: &[&str]| {
             let headers = headers(cookies);
-            style().read(&headers).sealed().collect::<Vec<_>>().join(" ")
+            config().read(&headers).sealed().collect::<Vec<_>>().join(" ")
         };
         let (a, b, c) = (
             "__Host-scalekit_session=a",
@@ -377,7 +382,7 @@ mod tests {
         }
         let all: Vec<_> = [a, b, c].into_iter().flat_map(|cookie| [cookie; 9]).collect();
         assert_eq!(sealed(&all).split(' ').count(), 27 + 9 + 3);
-        assert!(style().read(&headers(&["scalekit_session=a"])).present().is_empty());
+        assert!(config().read(&headers(&["scalekit_session=a"])).sent().is_empty());
     }
 
     #[test]
@@ -388,7 +393,7 @@ mod tests {
             "__Host-scalekit_session=mine",
             &format!("__Host-scalekit_session.1={long}"),
         ]);
-        assert_eq!(style().read(&sent).sealed().collect::<Vec<_>>(), ["mine"]);
+        assert_eq!(config().read(&sent).sealed().collect::<Vec<_>>(), ["mine"]);
     }
 
     #[test]
@@ -396,16 +401,16 @@ mod tests {
         let mut sent = HeaderMap::new();
         let value = b"a=\xff\xfe; __Host-scalekit_session=mine ;\xff";
         sent.insert(header::COOKIE, HeaderValue::from_bytes(value).unwrap());
-        assert_eq!(style().read(&sent).sealed().next().as_deref(), Some("mine"));
+        assert_eq!(config().read(&sent).sealed().next().as_deref(), Some("mine"));
     }
 
     #[test]
     fn a_shorter_session_removes_leftover_pieces() {
         let sent = headers(&["__Host-scalekit_session=a; __Host-scalekit_session.1=b"]);
-        let sent = style().read(&sent).present();
-        let values = style().set_session("new", HOUR, sent).unwrap();
+        let sent = config().read(&sent).sent();
+        let values = config().set_session("new", HOUR, sent).unwrap();
         assert_eq!(pairs_of(&values), "__Host-scalekit_session=new; __Host-scalekit_session.1=");
         assert!(values[1].to_str().unwrap().ends_with("Max-Age=0"));
-        assert_eq!(style().removals_of(sent).len(), 2);
+        assert_eq!(config().removals_of(sent).len(), 2);
     }
 }

@@ -29,7 +29,7 @@ pub(crate) enum Purpose {
     LoginAttempt,
     LogoutAttempt,
     PasswordlessAttempt,
-    /// A verified login in the shared store, until the user confirms it.
+    /// A verified login in the shared store, until the user confirms it or its callback is retried.
     PendingLogin,
     RecentLogin,
     /// A cookie: a session, or the ID of one in the shared store.

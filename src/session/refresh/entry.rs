@@ -32,8 +32,8 @@ pub(in crate::session) struct Sealed {
     pub(in crate::session) generation: u32,
     pub(in crate::session) sealed: String,
     /// Whether a browser has sent the cookie of this generation.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(in crate::session) presented: bool,
+    #[serde(rename = "presented", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::session) confirmed: bool,
 }
 
 impl Entry {

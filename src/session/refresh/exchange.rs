@@ -3,7 +3,7 @@
 use tokio::time::{Duration, sleep, timeout};
 
 use super::entry::Refreshed;
-use super::lease::{Exchanged, Verification};
+use super::lease::{ExchangeResult, Verification};
 use super::{POLL_INTERVAL, StoreBackend};
 use crate::oauth::{OAuthError, UnverifiedTokens};
 use crate::session::cookie::record::SessionRecord;
@@ -12,7 +12,7 @@ use crate::token::{Grant, TokenError};
 use crate::util::telemetry;
 
 /// Shorter than the rest of the lease after a token call.
-const VERIFICATION_DEADLINE: Duration = Duration::from_secs(5);
+const VERIFICATION_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Tries to store a refreshed session. Together they are shorter than the lease.
 const STORE_TRIES: usize = 3;
@@ -23,19 +23,21 @@ impl StoreBackend<'_> {
     pub(super) async fn exchange_tokens(
         &self,
         unverified: Option<&str>,
-    ) -> Option<Exchanged<Refreshed>> {
+    ) -> Option<ExchangeResult<Refreshed>> {
         let exchanged = match self.try_exchange(unverified).await {
             Ok(exchanged) => Some(exchanged),
-            Err(ExchangeError::OAuth(OAuthError::InvalidGrant)) => Some(Exchanged::InvalidGrant),
+            Err(ExchangeError::OAuth(OAuthError::InvalidGrant)) => {
+                Some(ExchangeResult::InvalidGrant)
+            }
             Err(error) => {
                 telemetry::internal_error("session_refresh", &error);
                 None
             }
         };
         telemetry::session_refreshed(match exchanged {
-            Some(Exchanged::Refreshed(_)) => "refreshed",
-            Some(Exchanged::InvalidGrant) => "ended",
-            None | Some(Exchanged::Unverified(_)) => "failed",
+            Some(ExchangeResult::Refreshed(_)) => "refreshed",
+            Some(ExchangeResult::InvalidGrant) => "ended",
+            None | Some(ExchangeResult::Unverified(_)) => "failed",
         });
         exchanged
     }
@@ -43,7 +45,7 @@ impl StoreBackend<'_> {
     async fn try_exchange(
         &self,
         unverified: Option<&str>,
-    ) -> Result<Exchanged<Refreshed>, ExchangeError> {
+    ) -> Result<ExchangeResult<Refreshed>, ExchangeError> {
         let record = self.session.record();
         let spent = unverified
             .and_then(|text| self.sessions.open_unverified(record, text))
@@ -52,14 +54,14 @@ impl StoreBackend<'_> {
             .ok_or(ExchangeError::NoRefreshToken)?;
         let mut tokens = self.sessions.scalekit().refresh(&spent).await?;
         tokens.refresh_token.get_or_insert(spent);
-        match self.verified(&tokens).await {
+        match self.verify_tokens(&tokens).await {
             Err(ExchangeError::Token(error))
-                if !matches!(verification(error), Verification::Rejected) =>
+                if !matches!(classify(error), Verification::Rejected) =>
             {
                 telemetry::internal_error("session_refresh", &error);
-                Ok(Exchanged::Unverified(self.sessions.seal_unverified(record, &tokens)?))
+                Ok(ExchangeResult::Unverified(self.sessions.seal_unverified(record, &tokens)?))
             }
-            verified => verified.map(Exchanged::Refreshed),
+            verified => verified.map(ExchangeResult::Refreshed),
         }
     }
 
@@ -68,12 +70,12 @@ impl StoreBackend<'_> {
         let Some(tokens) = self.sessions.open_unverified(self.session.record(), tokens) else {
             return Verification::Rejected;
         };
-        match self.verified(&tokens).await {
+        match self.verify_tokens(&tokens).await {
             Ok(refreshed) => Verification::Verified(refreshed),
             Err(error) => {
                 telemetry::internal_error("session_refresh", &error);
                 match error {
-                    ExchangeError::Token(error) => verification(error),
+                    ExchangeError::Token(error) => classify(error),
                     _ => Verification::Unavailable,
                 }
             }
@@ -81,11 +83,11 @@ impl StoreBackend<'_> {
     }
 
     /// Verifies tokens. Returns the session with them.
-    async fn verified(&self, tokens: &UnverifiedTokens) -> Result<Refreshed, ExchangeError> {
+    async fn verify_tokens(&self, tokens: &UnverifiedTokens) -> Result<Refreshed, ExchangeError> {
         let (sessions, record) = (self.sessions, self.session.record());
         let grant = Grant::RefreshToken { subject: self.session.principal().subject() };
         let verified = tokens.verify_for(sessions.scalekit(), grant);
-        let verified = timeout(VERIFICATION_DEADLINE, verified).await;
+        let verified = timeout(VERIFICATION_TIMEOUT, verified).await;
         let principal = verified.map_err(|_| TokenError::KeysUnavailable)??.principal;
         let (refresh_token, id_token) = (tokens.refresh_token.clone(), tokens.id_token.as_ref());
         let now = sessions.scalekit().clock().now();
@@ -108,24 +110,24 @@ impl StoreBackend<'_> {
     /// Puts the refreshed session into the store, whose older one has a token that is spent.
     async fn store(&self, record: &SessionRecord) {
         for _ in 0..STORE_TRIES {
-            match self.sessions.store_again(record).await {
+            match self.sessions.replace_older(record).await {
                 Ok(_) => return,
                 Err(error) => telemetry::internal_error("stored_session", &error),
             }
             sleep(POLL_INTERVAL).await;
         }
         // A reader of the older session uses the published result instead.
-        self.sessions.store_later(record.clone());
+        self.sessions.retry_replace_older(record.clone());
     }
 }
 
 /// Classifies an error in tokens that the token endpoint has issued.
-fn verification(error: TokenError) -> Verification<Refreshed> {
+fn classify(error: TokenError) -> Verification<Refreshed> {
     match error {
         TokenError::KeysUnavailable | TokenError::NotYetValid => Verification::Unavailable,
         // The key may be published later or never, or may have been replaced under the same `kid`.
         TokenError::Expired | TokenError::InvalidSignature | TokenError::NoMatchingKey => {
-            Verification::Outdated
+            Verification::AccessTokenUnusable
         }
         _ => Verification::Rejected,
     }

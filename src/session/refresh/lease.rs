@@ -8,8 +8,8 @@
 //!            ├──▶ Unverified{g} ──┘    the token of g is spent, the keys for the result are missing
 //!            └───────────────────┴──▶ Ended    invalid_grant, or the session was logged out
 //!
-//! lease   (none) ──acquire──▶ Held ──▶ Refreshed (on request; 10 s) | Failed (1 s)
-//!            ▲                  └── released, or the holder has died: 18 s
+//! lock    (none) ──acquire──▶ Held ──▶ ForcedRecently (10 s) | FailedRecently (1 s)
+//!            ▲                  └── the lease: released, or the holder has died: 18 s
 //! ```
 //!
 //! `g` is the generation of a session: the number of its refreshes. The holder of the lease calls
@@ -18,7 +18,7 @@
 //! verified yet are a result too: any replica verifies them later, and spends no token before that.
 //!
 //! A published result stays until the cookie of its generation was presented (see
-//! `record_presented`), so that a lost response ends no session: a request with an older cookie gets
+//! `record_confirmed`), so that a lost response ends no session: a request with an older cookie gets
 //! the newest result. This does not detect theft: a copied cookie is valid until the session is
 //! revoked.
 //!
@@ -44,28 +44,30 @@ use crate::shared_store::StoreError;
 
 /// For this time after a failure, no refresh is tried.
 pub(super) const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
-/// Within this time, a session is refreshed at most once on request.
-const REQUEST_INTERVAL: Duration = Duration::from_secs(10);
+/// Within this time, the app can force one refresh of a session.
+const FORCED_INTERVAL: Duration = Duration::from_secs(10);
 /// Longer than the sum of a token call (10 s), a verification (5 s) and an attempt to store the
 /// result (2 s).
 pub(super) const LEASE: Duration = Duration::from_secs(18);
 
-/// The state of a session's lease.
+/// The lease on a session's refresh, or why there is none for a short time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
-pub(super) enum Lease {
+pub(super) enum RefreshLock {
     Held {
         owner: String,
         /// The generation whose refresh token is spent.
         generation: u32,
     },
     /// The last refresh failed less than a second ago.
-    Failed,
-    /// A refresh on request succeeded less than ten seconds ago.
-    Refreshed,
+    #[serde(rename = "failed")]
+    FailedRecently,
+    /// A refresh that the app forced succeeded less than ten seconds ago.
+    #[serde(rename = "refreshed")]
+    ForcedRecently,
 }
 
-impl Lease {
+impl RefreshLock {
     fn encode(&self) -> Bytes {
         serde_json::to_vec(self).unwrap_or_default().into()
     }
@@ -95,7 +97,7 @@ pub(crate) enum Trigger {
 
 /// The result of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome<R = String> {
+pub(super) enum RefreshResult<R = String> {
     /// A newer generation exists, and its result is no longer kept: it was presented long ago.
     Superseded,
     /// Logged out or revoked.
@@ -105,7 +107,7 @@ pub(super) enum Outcome<R = String> {
     /// The environment rejected the refresh token with `invalid_grant`.
     InvalidGrant,
     /// The newest session, sealed for the store: the result of an earlier or another refresh.
-    Found(String),
+    Newer(String),
     /// The result of this refresh.
     Refreshed(R),
     /// Unknown: the environment or the store is unavailable.
@@ -114,7 +116,7 @@ pub(super) enum Outcome<R = String> {
 
 /// The result of the call to the token endpoint, if its response is definite.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Exchanged<R = String> {
+pub(super) enum ExchangeResult<R = String> {
     /// `invalid_grant`.
     InvalidGrant,
     /// The session with its new tokens.
@@ -128,8 +130,8 @@ pub(super) enum Exchanged<R = String> {
 pub(super) enum Verification<R = String> {
     /// The tokens belong to another session, or cannot be read.
     Rejected,
-    /// The tokens have expired, but their refresh token is valid.
-    Outdated,
+    /// The access token has expired, or its key is unknown; the refresh token may be exchanged.
+    AccessTokenUnusable,
     /// The keys are unreachable.
     Unavailable,
     /// The session with these tokens.
@@ -138,7 +140,7 @@ pub(super) enum Verification<R = String> {
 
 /// What the store has of the session besides its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stored {
+pub(super) enum StoredState {
     /// A newer generation was presented, and its result is no longer kept.
     Superseded,
     /// It has ended.
@@ -176,11 +178,11 @@ pub(super) trait RefreshBackend: Sync {
     /// Reads the lease.
     fn read_lease(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
-    /// Removes the lease if it is still `held`. Retried later if the store is unavailable.
-    fn release(&self, held: Bytes) -> impl Future<Output = ()> + Send;
+    /// Removes the lease if it is still this one. Retried later if the store is unavailable.
+    fn release(&self, lease: Bytes) -> impl Future<Output = ()> + Send;
 
     /// Searches further if the entry has no newer result.
-    fn stored(&self) -> impl Future<Output = Result<Stored, StoreError>> + Send;
+    fn stored(&self) -> impl Future<Output = Result<StoredState, StoreError>> + Send;
 
     /// Whether the result of an exchange could be verified. Otherwise no token is spent.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
@@ -193,7 +195,7 @@ pub(super) trait RefreshBackend: Sync {
     fn exchange(
         &self,
         unverified: Option<&str>,
-    ) -> impl Future<Output = Option<Exchanged<Self::Refreshed>>> + Send;
+    ) -> impl Future<Output = Option<ExchangeResult<Self::Refreshed>>> + Send;
 
     /// Verifies tokens that were received earlier.
     fn verify(&self, tokens: &str) -> impl Future<Output = Verification<Self::Refreshed>> + Send;
@@ -218,14 +220,14 @@ pub(super) trait RefreshBackend: Sync {
     /// Waits for as long as a failure is remembered. Other requests wait for the same task.
     fn pause(&self) -> impl Future<Output = ()> + Send;
 
-    /// Waits briefly for the result of another machine. Returns `false` at the time limit.
+    /// Waits briefly for the result of another refresh. Returns `false` at the time limit.
     fn wait(&self) -> impl Future<Output = bool> + Send;
 
     /// Waits briefly before the store is read again. Returns `false` after too many tries.
     fn retry(&self) -> impl Future<Output = bool> + Send;
 }
 
-/// The state of a [`RefreshMachine`].
+/// The state of a [`RefreshRun`].
 enum State<R> {
     /// Searches for a newer result.
     CheckEntry,
@@ -248,41 +250,41 @@ enum State<R> {
     /// Replaces the entry that was read by the result.
     Publish {
         seen: Option<Bytes>,
-        exchanged: Exchanged<R>,
+        exchanged: ExchangeResult<R>,
     },
     /// The entry has changed: the session was ended, its cookie was presented, or the lease had
-    /// expired and another machine was faster.
+    /// expired and another refresh was faster.
     Overtaken {
-        exchanged: Exchanged<R>,
+        exchanged: ExchangeResult<R>,
     },
     /// Waits for the holder of the lease.
     Wait,
     /// Releases the lease: no token was spent.
-    Release(Outcome<R>),
-    Done(Outcome<R>),
+    Release(RefreshResult<R>),
+    Done(RefreshResult<R>),
 }
 
-/// Refreshes a session of this generation, or returns the result of another machine.
+/// Refreshes a session of this generation, or returns the result of another refresh.
 pub(super) async fn refresh<B: RefreshBackend>(
     backend: &B,
     generation: u32,
     owner: &str,
     trigger: Trigger,
-) -> Outcome<B::Refreshed> {
-    let held = Lease::Held { owner: owner.to_owned(), generation }.encode();
-    let machine = RefreshMachine { backend, generation, held, trigger };
+) -> RefreshResult<B::Refreshed> {
+    let lease = RefreshLock::Held { owner: owner.to_owned(), generation }.encode();
+    let run = RefreshRun { backend, generation, lease, trigger };
     let mut state = State::CheckEntry;
     loop {
         state = match state {
             State::Done(outcome) => return outcome,
-            state => machine.step(state).await,
+            state => run.step(state).await,
         };
     }
 }
 
 /// Records that a browser has sent the cookie of this generation. From then on, the result of the
 /// refresh is kept for a limited time only, and the generation alone for the rest of the session.
-pub(super) async fn record_presented(
+pub(super) async fn record_confirmed(
     backend: &impl RefreshBackend,
     generation: u32,
 ) -> Result<(), StoreError> {
@@ -296,7 +298,7 @@ pub(super) async fn record_presented(
         Some(Entry::Unverified { .. }) | None => None,
     };
     let current = newest.filter(|newest| newest.generation == generation);
-    if current.as_ref().is_some_and(|current| current.presented) {
+    if current.as_ref().is_some_and(|current| current.confirmed) {
         return Ok(());
     }
     // First: when the result expires, the older tokens must be known to be spent.
@@ -309,41 +311,47 @@ pub(super) async fn record_presented(
         None => None,
     };
     if let Some(sealed) = sealed {
-        backend.set(seen, &Entry::Newest(Sealed { generation, sealed, presented: true })).await?;
+        backend.set(seen, &Entry::Newest(Sealed { generation, sealed, confirmed: true })).await?;
     }
     Ok(())
 }
 
-struct RefreshMachine<'a, B> {
+struct RefreshRun<'a, B> {
     backend: &'a B,
     generation: u32,
-    /// The lease, if this machine holds it.
-    held: Bytes,
+    /// The lease, if this run holds it.
+    lease: Bytes,
     trigger: Trigger,
 }
 
-impl<B: RefreshBackend> RefreshMachine<'_, B> {
+impl<B: RefreshBackend> RefreshRun<'_, B> {
     async fn step(&self, state: State<B::Refreshed>) -> State<B::Refreshed> {
         match state {
             State::CheckEntry => match self.backend.read().await {
-                Ok(seen) => self.check_entry(&seen).unwrap_or(State::Done(Outcome::Unavailable)),
+                Ok(seen) => {
+                    self.check_entry(&seen).unwrap_or(State::Done(RefreshResult::Unavailable))
+                }
                 Err(_) if self.trigger == Trigger::Due && self.backend.may_exchange_alone() => {
                     State::Alone
                 }
-                Err(_) => State::Done(Outcome::Unavailable),
+                Err(_) => State::Done(RefreshResult::Unavailable),
             },
             State::Alone => self.exchange_alone().await,
             // The store may have set the lease, and only its response was lost.
-            State::Acquire => self.acquire().await.unwrap_or(State::Release(Outcome::Unavailable)),
-            State::Confirm => self.confirm().await.unwrap_or(State::Release(Outcome::Unavailable)),
+            State::Acquire => {
+                self.acquire().await.unwrap_or(State::Release(RefreshResult::Unavailable))
+            }
+            State::Confirm => {
+                self.confirm().await.unwrap_or(State::Release(RefreshResult::Unavailable))
+            }
             State::Verify { seen, tokens } => self.verify(seen, tokens).await,
             State::Exchange { seen, unverified } => self.exchange(seen, unverified).await,
             State::Publish { seen, exchanged } => self.publish(seen, exchanged).await,
             State::Overtaken { exchanged } => self.overtaken(exchanged).await,
             State::Wait if self.backend.wait().await => State::CheckEntry,
-            State::Wait => State::Done(Outcome::Unavailable),
+            State::Wait => State::Done(RefreshResult::Unavailable),
             State::Release(outcome) => {
-                self.backend.release(self.held.clone()).await;
+                self.backend.release(self.lease.clone()).await;
                 State::Done(outcome)
             }
             State::Done(outcome) => State::Done(outcome),
@@ -353,45 +361,47 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
     fn check_entry(&self, seen: &Option<Bytes>) -> Result<State<B::Refreshed>, StoreError> {
         Ok(match self.newer(seen)? {
             Some(outcome) => State::Done(outcome),
-            None if self.trigger == Trigger::Idle => State::Done(Outcome::Idle),
+            None if self.trigger == Trigger::Idle => State::Done(RefreshResult::Idle),
             None => State::Acquire,
         })
     }
 
     async fn exchange_alone(&self) -> State<B::Refreshed> {
         if !self.backend.is_ready().await {
-            return State::Done(Outcome::Unavailable);
+            return State::Done(RefreshResult::Unavailable);
         }
         match self.backend.exchange(None).await {
             // The store may have a newer result, which cannot be read.
-            Some(Exchanged::InvalidGrant) | None => {
+            Some(ExchangeResult::InvalidGrant) | None => {
                 self.backend.pause().await;
-                State::Done(Outcome::Unavailable)
+                State::Done(RefreshResult::Unavailable)
             }
             Some(exchanged) => self.publish_later(exchanged).await,
         }
     }
 
     async fn acquire(&self) -> Result<State<B::Refreshed>, StoreError> {
-        if self.backend.set_lease(None, self.held.clone(), LEASE).await? {
+        if self.backend.set_lease(None, self.lease.clone(), LEASE).await? {
             return Ok(State::Confirm);
         }
         let seen = self.backend.read_lease().await?;
-        match seen.as_deref().and_then(Lease::decode) {
-            Some(Lease::Failed) => return Ok(State::Done(Outcome::Unavailable)),
-            Some(Lease::Refreshed) => {
+        match seen.as_deref().and_then(RefreshLock::decode) {
+            Some(RefreshLock::FailedRecently) => {
+                return Ok(State::Done(RefreshResult::Unavailable));
+            }
+            Some(RefreshLock::ForcedRecently) => {
                 // The result was published before the lease showed it.
                 if self.trigger == Trigger::Requested
                     && let Some(newest) = decode(&self.backend.read().await?)?.and_then(Entry::last)
                     && newest.generation >= self.generation
                 {
-                    return Ok(State::Done(Outcome::Found(newest.sealed)));
+                    return Ok(State::Done(RefreshResult::Newer(newest.sealed)));
                 }
             }
             Some(lease) if lease.is_superseded_by(self.generation) => {}
-            Some(Lease::Held { .. }) | None => return Ok(State::Wait),
+            Some(RefreshLock::Held { .. }) | None => return Ok(State::Wait),
         }
-        let acquired = self.backend.set_lease(seen, self.held.clone(), LEASE).await?;
+        let acquired = self.backend.set_lease(seen, self.lease.clone(), LEASE).await?;
         Ok(if acquired { State::Confirm } else { State::Wait })
     }
 
@@ -403,15 +413,15 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
         Ok(match self.backend.stored().await? {
             // The result was presented and is no longer kept; or it was published after the lease
             // had expired.
-            Stored::Superseded => State::Release(
-                self.newer(&self.backend.read().await?)?.unwrap_or(Outcome::Superseded),
+            StoredState::Superseded => State::Release(
+                self.newer(&self.backend.read().await?)?.unwrap_or(RefreshResult::Superseded),
             ),
-            Stored::Gone => State::Release(Outcome::Ended),
-            Stored::Newer(sealed) => State::Release(Outcome::Found(sealed)),
-            Stored::Same => match self.unverified(&seen)? {
+            StoredState::Gone => State::Release(RefreshResult::Ended),
+            StoredState::Newer(sealed) => State::Release(RefreshResult::Newer(sealed)),
+            StoredState::Same => match self.unverified(&seen)? {
                 Some(tokens) => State::Verify { seen, tokens },
                 None if self.backend.is_ready().await => State::Exchange { seen, unverified: None },
-                None => State::Release(Outcome::Unavailable),
+                None => State::Release(RefreshResult::Unavailable),
             },
         })
     }
@@ -419,10 +429,10 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
     async fn verify(&self, seen: Option<Bytes>, tokens: String) -> State<B::Refreshed> {
         match self.backend.verify(&tokens).await {
             Verification::Rejected => State::Exchange { seen, unverified: None },
-            Verification::Outdated => State::Exchange { seen, unverified: Some(tokens) },
+            Verification::AccessTokenUnusable => State::Exchange { seen, unverified: Some(tokens) },
             Verification::Unavailable => self.fail().await,
             Verification::Verified(refreshed) => {
-                State::Publish { seen, exchanged: Exchanged::Refreshed(refreshed) }
+                State::Publish { seen, exchanged: ExchangeResult::Refreshed(refreshed) }
             }
         }
     }
@@ -433,10 +443,11 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
         unverified: Option<String>,
     ) -> State<B::Refreshed> {
         if self.backend.is_lease_short() {
-            match self.backend.set_lease(Some(self.held.clone()), self.held.clone(), LEASE).await {
+            match self.backend.set_lease(Some(self.lease.clone()), self.lease.clone(), LEASE).await
+            {
                 Ok(true) => {}
                 Ok(false) => return State::Wait,
-                Err(_) => return State::Release(Outcome::Unavailable),
+                Err(_) => return State::Release(RefreshResult::Unavailable),
             }
         }
         match self.backend.exchange(unverified.as_deref()).await {
@@ -447,37 +458,37 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
 
     /// Records the failure for a second.
     async fn fail(&self) -> State<B::Refreshed> {
-        match self.end_lease(Lease::Failed, FAILURE_LIFETIME).await {
+        match self.end_lease(RefreshLock::FailedRecently, FAILURE_LIFETIME).await {
             Ok(false) => State::Wait,
-            Ok(true) => State::Done(Outcome::Unavailable),
-            Err(_) => State::Release(Outcome::Unavailable),
+            Ok(true) => State::Done(RefreshResult::Unavailable),
+            Err(_) => State::Release(RefreshResult::Unavailable),
         }
     }
 
     async fn publish(
         &self,
         seen: Option<Bytes>,
-        exchanged: Exchanged<B::Refreshed>,
+        exchanged: ExchangeResult<B::Refreshed>,
     ) -> State<B::Refreshed> {
         let (entry, outcome) = match &exchanged {
-            Exchanged::Refreshed(refreshed) => {
-                (self.newest(refreshed.as_ref()), Outcome::Refreshed(refreshed.clone()))
+            ExchangeResult::Refreshed(refreshed) => {
+                (self.newest(refreshed.as_ref()), RefreshResult::Refreshed(refreshed.clone()))
             }
-            Exchanged::Unverified(tokens) => match self.unverified_entry(&seen, tokens) {
-                Some(entry) => (entry, Outcome::Unavailable),
+            ExchangeResult::Unverified(tokens) => match self.unverified_entry(&seen, tokens) {
+                Some(entry) => (entry, RefreshResult::Unavailable),
                 None => return self.fail().await,
             },
-            Exchanged::InvalidGrant => (Entry::Ended, Outcome::InvalidGrant),
+            ExchangeResult::InvalidGrant => (Entry::Ended, RefreshResult::InvalidGrant),
         };
         // Another holder may have spent the token and have its result.
-        let is_rejected = matches!(outcome, Outcome::InvalidGrant);
+        let is_rejected = matches!(outcome, RefreshResult::InvalidGrant);
         if is_rejected && !self.holds_lease().await {
             return State::Wait;
         }
         match self.backend.set(seen.clone(), &entry).await {
-            Ok(true) if matches!(outcome, Outcome::Unavailable) => self.fail().await,
+            Ok(true) if matches!(outcome, RefreshResult::Unavailable) => self.fail().await,
             Ok(true) if !is_rejected && self.trigger == Trigger::Requested => {
-                drop(self.end_lease(Lease::Refreshed, REQUEST_INTERVAL).await);
+                drop(self.end_lease(RefreshLock::ForcedRecently, FORCED_INTERVAL).await);
                 State::Done(outcome)
             }
             Ok(true) => State::Release(outcome),
@@ -487,15 +498,15 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
         }
     }
 
-    async fn overtaken(&self, exchanged: Exchanged<B::Refreshed>) -> State<B::Refreshed> {
+    async fn overtaken(&self, exchanged: ExchangeResult<B::Refreshed>) -> State<B::Refreshed> {
         match self.backend.read().await.and_then(|seen| Ok((self.newer(&seen)?, seen))) {
             Ok((Some(outcome), _)) => State::Release(outcome),
             // Those are the newest tokens, whichever replica received them.
             Ok((None, seen))
                 if matches!(self.unverified(&seen), Ok(Some(_)))
-                    && !matches!(exchanged, Exchanged::Refreshed(_)) =>
+                    && !matches!(exchanged, ExchangeResult::Refreshed(_)) =>
             {
-                State::Release(Outcome::Unavailable)
+                State::Release(RefreshResult::Unavailable)
             }
             Ok((None, seen)) if self.backend.retry().await => State::Publish { seen, exchanged },
             Ok((None, _)) => self.publish_later(exchanged).await,
@@ -505,32 +516,35 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
     }
 
     /// Keeps a result that the store does not accept, and publishes it in the background.
-    async fn publish_later(&self, exchanged: Exchanged<B::Refreshed>) -> State<B::Refreshed> {
+    async fn publish_later(&self, exchanged: ExchangeResult<B::Refreshed>) -> State<B::Refreshed> {
         match exchanged {
             // These are the session's only valid tokens. Until they are published, the lease
             // prevents other replicas from spending the old one again.
-            Exchanged::Refreshed(refreshed) => {
-                self.backend.keep_unpublished(self.newest(refreshed.as_ref()), self.held.clone());
-                State::Done(Outcome::Refreshed(refreshed))
+            ExchangeResult::Refreshed(refreshed) => {
+                self.backend.keep_unpublished(self.newest(refreshed.as_ref()), self.lease.clone());
+                State::Done(RefreshResult::Refreshed(refreshed))
             }
-            Exchanged::Unverified(tokens) => {
+            ExchangeResult::Unverified(tokens) => {
                 if let Some(entry) = self.unverified_entry(&None, &tokens) {
-                    self.backend.keep_unpublished(entry, self.held.clone());
+                    self.backend.keep_unpublished(entry, self.lease.clone());
                 }
-                State::Done(Outcome::Unavailable)
+                State::Done(RefreshResult::Unavailable)
             }
             // The store may have a newer result that could not be read.
-            Exchanged::InvalidGrant => State::Release(Outcome::Unavailable),
+            ExchangeResult::InvalidGrant => State::Release(RefreshResult::Unavailable),
         }
     }
 
     /// Returns the outcome if the entry has a newer result.
-    fn newer(&self, seen: &Option<Bytes>) -> Result<Option<Outcome<B::Refreshed>>, StoreError> {
+    fn newer(
+        &self,
+        seen: &Option<Bytes>,
+    ) -> Result<Option<RefreshResult<B::Refreshed>>, StoreError> {
         let Some(entry) = decode(seen)? else { return Ok(None) };
         Ok(match entry.last() {
-            None => Some(Outcome::Ended),
+            None => Some(RefreshResult::Ended),
             Some(last) => {
-                (last.generation > self.generation).then_some(Outcome::Found(last.sealed))
+                (last.generation > self.generation).then_some(RefreshResult::Newer(last.sealed))
             }
         })
     }
@@ -547,7 +561,7 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
 
     fn newest(&self, sealed: &str) -> Entry {
         let generation = self.generation.saturating_add(1);
-        Entry::Newest(Sealed { generation, sealed: sealed.to_owned(), presented: false })
+        Entry::Newest(Sealed { generation, sealed: sealed.to_owned(), confirmed: false })
     }
 
     fn unverified_entry(&self, seen: &Option<Bytes>, tokens: &str) -> Option<Entry> {
@@ -555,18 +569,18 @@ impl<B: RefreshBackend> RefreshMachine<'_, B> {
         let last = decode(seen).ok()?.and_then(Entry::last);
         let base = match last.filter(|last| last.generation == generation) {
             Some(base) => base,
-            None => Sealed { generation, sealed: self.backend.sealed()?, presented: false },
+            None => Sealed { generation, sealed: self.backend.sealed()?, confirmed: false },
         };
         Some(Entry::Unverified { base, tokens: tokens.to_owned() })
     }
 
     async fn holds_lease(&self) -> bool {
-        matches!(self.backend.read_lease().await, Ok(lease) if lease.as_ref() == Some(&self.held))
+        matches!(self.backend.read_lease().await, Ok(lease) if lease.as_ref() == Some(&self.lease))
     }
 
     /// Replaces the lease by the result of the refresh. Returns `false` if the lease has expired.
-    async fn end_lease(&self, lease: Lease, ttl: Duration) -> Result<bool, StoreError> {
-        self.backend.set_lease(Some(self.held.clone()), lease.encode(), ttl).await
+    async fn end_lease(&self, lock: RefreshLock, ttl: Duration) -> Result<bool, StoreError> {
+        self.backend.set_lease(Some(self.lease.clone()), lock.encode(), ttl).await
     }
 }
 

@@ -11,7 +11,7 @@ pub(crate) mod generation;
 pub(crate) mod lease;
 #[cfg(test)]
 pub(crate) mod model_check;
-pub(crate) mod unverified;
+pub(crate) mod unpublished;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -26,9 +26,10 @@ pub(in crate::session) use self::entry::Entry;
 use self::entry::{REFRESH_GRACE, Refreshed, Sealed, StoredRecord};
 pub(crate) use self::lease::Trigger;
 use self::lease::{
-    Exchanged, FAILURE_LIFETIME, LEASE, Outcome, RefreshBackend, Stored, Verification,
+    ExchangeResult, FAILURE_LIFETIME, LEASE, RefreshBackend, RefreshResult, StoredState,
+    Verification,
 };
-use self::unverified::HeldResults;
+use self::unpublished::UnpublishedResults;
 use super::cookie::record::SessionRecord;
 use super::{Session, Sessions};
 use crate::shared_store::{KeyNamespace, StoreError, StoreKey, unique_owner};
@@ -72,7 +73,7 @@ pub(super) enum RefreshError {
 #[derive(Debug)]
 pub(super) struct Refreshes {
     flights: SingleFlight<(FlightId, Trigger), Result<Session, RefreshError>>,
-    held: HeldResults,
+    unpublished: UnpublishedResults,
     /// Limits the leases that are released in the background.
     releases: Arc<Semaphore>,
 }
@@ -84,7 +85,7 @@ impl Refreshes {
     pub(super) fn new(tasks: &Tasks) -> Self {
         let flights = SingleFlight::tracked(tasks, "session refresh");
         let releases = Arc::new(Semaphore::new(MAX_RELEASES));
-        Self { flights, held: HeldResults::new(), releases }
+        Self { flights, unpublished: UnpublishedResults::new(), releases }
     }
 }
 
@@ -124,7 +125,8 @@ impl Sessions {
         for _ in 0..MAX_ROUNDS {
             let outcome = self.refresh_generation(&session, trigger).await;
             // A requested refresh is not complete when an older result is found.
-            let is_done = trigger != Trigger::Requested || !matches!(outcome, Outcome::Found(_));
+            let is_done =
+                trigger != Trigger::Requested || !matches!(outcome, RefreshResult::Newer(_));
             let refreshed = self.refreshed_or_ended(&session, outcome).await?;
             let is_newer = refreshed.record().generation() > session.record().generation();
             session = refreshed;
@@ -137,17 +139,21 @@ impl Sessions {
         Ok(session)
     }
 
-    async fn refresh_generation(&self, session: &Session, trigger: Trigger) -> Outcome<Refreshed> {
+    async fn refresh_generation(
+        &self,
+        session: &Session,
+        trigger: Trigger,
+    ) -> RefreshResult<Refreshed> {
         // A task in this process has the lease.
-        match self.0.refreshes.held.get(&session.flight_id()) {
+        match self.0.refreshes.unpublished.get(&session.flight_id()) {
             Some(Entry::Newest(Sealed { sealed, .. })) => {
                 return self
-                    .unseal_stored(session.record().id(), &sealed)
-                    .map_or(Outcome::Unavailable, |stored| {
-                        Outcome::Refreshed(Refreshed { record: stored.record, sealed })
+                    .open_stored_or_none(session.record().id(), &sealed)
+                    .map_or(RefreshResult::Unavailable, |stored| {
+                        RefreshResult::Refreshed(Refreshed { record: stored.record, sealed })
                     });
             }
-            Some(Entry::Unverified { .. }) => return Outcome::Unavailable,
+            Some(Entry::Unverified { .. }) => return RefreshResult::Unavailable,
             Some(Entry::Ended) | None => {}
         }
         let backend = StoreBackend::new(self, session);
@@ -158,22 +164,24 @@ impl Sessions {
     async fn refreshed_or_ended(
         &self,
         session: &Session,
-        outcome: Outcome<Refreshed>,
+        outcome: RefreshResult<Refreshed>,
     ) -> Result<Session, RefreshError> {
         let record = match outcome {
             // An entry that was moved to another session's name does not open.
-            Outcome::Found(sealed) => self
-                .unseal_stored(session.record().id(), &sealed)
+            RefreshResult::Newer(sealed) => self
+                .open_stored_or_none(session.record().id(), &sealed)
                 .map(|stored| stored.record)
                 .ok_or(RefreshError::Unavailable)?,
-            Outcome::Refreshed(Refreshed { record, .. }) => record,
-            Outcome::Superseded | Outcome::Ended => return Err(RefreshError::Ended),
-            Outcome::Idle => return Err(RefreshError::Expired),
+            RefreshResult::Refreshed(Refreshed { record, .. }) => record,
+            RefreshResult::Superseded | RefreshResult::Ended => return Err(RefreshError::Ended),
+            RefreshResult::Idle => return Err(RefreshError::Expired),
             // A login has replaced it meanwhile, whose cookie the response must not remove.
-            Outcome::InvalidGrant if self.0.revocations.is_id_revoked(session.record().id()) => {
+            RefreshResult::InvalidGrant
+                if self.0.revocations.is_id_revoked(session.record().id()) =>
+            {
                 return Err(RefreshError::Ended);
             }
-            Outcome::InvalidGrant => {
+            RefreshResult::InvalidGrant => {
                 // A copy of the cookie must not be accepted until its token expires. In the
                 // background: until the response, a login could replace the session.
                 let (sessions, handle) = (self.clone(), session.clone().into());
@@ -184,7 +192,7 @@ impl Sessions {
                 });
                 return Err(RefreshError::InvalidGrant);
             }
-            Outcome::Unavailable => return Err(RefreshError::Unavailable),
+            RefreshResult::Unavailable => return Err(RefreshError::Unavailable),
         };
         let now = self.0.scalekit.clock().now();
         if record.is_past_limits(self.0.lifetimes, now) {
@@ -204,12 +212,12 @@ impl Sessions {
 
     /// Records in the background that a browser has sent a refreshed session's cookie: from now
     /// on the result of the refresh is kept for a limited time only.
-    pub(super) fn record_presented(&self, session: &Session) {
+    pub(super) fn record_confirmed(&self, session: &Session) {
         let (sessions, session) = (self.clone(), session.clone());
-        self.0.tasks.detach("session cookie presented", async move {
+        self.0.tasks.detach("session cookie confirmed", async move {
             let backend = StoreBackend::new(&sessions, &session);
             let generation = session.record().generation();
-            if let Err(error) = lease::record_presented(&backend, generation).await {
+            if let Err(error) = lease::record_confirmed(&backend, generation).await {
                 telemetry::internal_error("session_refresh", &error);
             }
         });
@@ -267,7 +275,7 @@ impl RefreshBackend for StoreBackend<'_> {
         let ttl = match entry {
             // Afterwards the revocations decide: they are retained for as long as the session.
             Entry::Ended => REFRESH_GRACE,
-            Entry::Newest(newest) if newest.presented => ttl.min(self.sessions.0.refresh_retention),
+            Entry::Newest(newest) if newest.confirmed => ttl.min(self.sessions.0.refresh_retention),
             Entry::Newest(_) | Entry::Unverified { .. } => ttl,
         };
         self.sessions.0.store.compare_and_set(&self.key, seen, entry.encode(), ttl).await
@@ -292,11 +300,11 @@ impl RefreshBackend for StoreBackend<'_> {
         self.sessions.0.store.get(&self.lease_key).await
     }
 
-    async fn release(&self, held: Bytes) {
+    async fn release(&self, lease: Bytes) {
         let (sessions, key) = (self.sessions.clone(), self.lease_key.clone());
         let release = move || {
-            let (sessions, key, held) = (sessions.clone(), key.clone(), held.clone());
-            async move { sessions.0.store.remove_if(&key, held).await }
+            let (sessions, key, lease) = (sessions.clone(), key.clone(), lease.clone());
+            async move { sessions.0.store.remove_if(&key, lease).await }
         };
         if let Err(error) = release().await {
             telemetry::internal_error("session_refresh", &error);
@@ -332,7 +340,7 @@ impl RefreshBackend for StoreBackend<'_> {
         self.sessions.seal_stored(self.session.record()).ok()
     }
 
-    async fn stored(&self) -> Result<Stored, StoreError> {
+    async fn stored(&self) -> Result<StoredState, StoreError> {
         let record = self.session.record();
         if record.is_stored() {
             let (id, began_at) = (record.id(), record.began_at().unix_timestamp());
@@ -341,18 +349,18 @@ impl RefreshBackend for StoreBackend<'_> {
                 return Err(StoreError::Unavailable("it may not have the session yet".into()));
             }
             match value.map_or(Ok(None), |value| self.sessions.open_stored(id, &value))? {
-                None => return Ok(Stored::Gone),
+                None => return Ok(StoredState::Gone),
                 Some(StoredRecord { record: there, .. })
                     if there.generation() > record.generation() =>
                 {
                     let sealed = self.sessions.seal_stored(&there);
-                    return Ok(sealed.map_or(Stored::Superseded, Stored::Newer));
+                    return Ok(sealed.map_or(StoredState::Superseded, StoredState::Newer));
                 }
                 Some(_) => {}
             }
         }
         let is_superseded = self.sessions.is_superseded(record.id(), record.generation()).await?;
-        Ok(if is_superseded { Stored::Superseded } else { Stored::Same })
+        Ok(if is_superseded { StoredState::Superseded } else { StoredState::Same })
     }
 
     async fn is_ready(&self) -> bool {
@@ -367,7 +375,7 @@ impl RefreshBackend for StoreBackend<'_> {
         self.leased_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > MAX_LEASE_AGE
     }
 
-    async fn exchange(&self, unverified: Option<&str>) -> Option<Exchanged<Refreshed>> {
+    async fn exchange(&self, unverified: Option<&str>) -> Option<ExchangeResult<Refreshed>> {
         self.exchange_tokens(unverified).await
     }
 

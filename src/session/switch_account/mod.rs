@@ -25,7 +25,10 @@ pub(crate) use self::pending::{EmailLogin, UnconfirmedIdentity, UnconfirmedLogin
 use super::cookie::seal::SealingFailed;
 use super::load::SessionUnavailable;
 use super::pending_cookies::{decode_time, encode_time};
-use super::{ATTEMPT_ID_BYTES, Attempt, AttemptKind, Purpose, Session, SessionCookies, Sessions};
+use super::{
+    ATTEMPT_ID_BYTES, Purpose, Session, SessionCookies, Sessions, ShortLivedCookie,
+    ShortLivedCookieKind,
+};
 use crate::api::ApiError;
 use crate::middleware::page;
 use crate::middleware::page::escaped;
@@ -66,8 +69,8 @@ impl SwitchAttempt {
     }
 }
 
-impl Attempt for SwitchAttempt {
-    const KIND: AttemptKind = AttemptKind::SwitchAccount;
+impl ShortLivedCookie for SwitchAttempt {
+    const KIND: ShortLivedCookieKind = ShortLivedCookieKind::SwitchAccount;
 
     fn id(&self) -> Option<String> {
         self.key.expose().get(..ATTEMPT_ID_BYTES).map(str::to_owned)
@@ -81,7 +84,7 @@ impl Attempt for SwitchAttempt {
         self.started_at.saturating_add(LIFETIME)
     }
 
-    fn kept_until(&self) -> OffsetDateTime {
+    fn cookie_expires_at(&self) -> OffsetDateTime {
         self.started_at.saturating_add(PENDING_TTL)
     }
 
@@ -164,7 +167,7 @@ impl Sessions {
         let attempt =
             SwitchAttempt::start(self.scalekit().clock().now()).map_err(|_| SealingFailed)?;
         let id = attempt.id().ok_or(SealingFailed)?;
-        let cookies = self.keep_attempt(&attempt, headers).ok_or(SwitchError::Misconfigured)?;
+        let cookies = self.store_attempt(&attempt, headers).ok_or(SwitchError::Misconfigured)?;
         let content = login.encode().ok_or(SealingFailed)?;
         let sealed =
             self.sealing_keys().seal(Purpose::PendingLogin, attempt.key.expose(), &content)?;
@@ -172,7 +175,7 @@ impl Sessions {
         let lifetime = PENDING_TTL.unsigned_abs();
         self.store().put(&attempt.store_key(self), sealed.into(), lifetime).await?;
         let replaced = self
-            .kept_attempts(headers)
+            .attempts_with_expired(headers)
             .filter(|other| self.end_attempt(other).is_some_and(|end| cookies.contains(&end)))
             .take(MAX_DROPPED)
             .chain(excess)
@@ -324,7 +327,7 @@ impl Sessions {
     ) -> Vec<HeaderValue> {
         let now = self.scalekit().clock().now();
         let expired: Vec<_> = self
-            .kept_attempts(headers)
+            .attempts_with_expired(headers)
             .filter(|attempt: &SwitchAttempt| now >= attempt.ends_at())
             .take(MAX_DROPPED)
             .collect();

@@ -13,7 +13,7 @@ use super::{PENDING_TTL, SwitchAttempt, SwitchError};
 use crate::api::passwordless::VerifiedEmail;
 use crate::revocation::RecordedPosition;
 use crate::session::cookie::record::SessionRecord;
-use crate::session::{Attempt as _, Purpose, Sessions};
+use crate::session::{Purpose, Sessions, ShortLivedCookie as _};
 use crate::shared_store::{Change, KeyNamespace, StoreError};
 use crate::util::email::{fold_email, fold_user_id};
 use crate::util::request_dedup::RESULT_TTL;
@@ -276,7 +276,7 @@ impl Sessions {
         pending: &PendingLogin,
         state: PendingState,
     ) -> Result<bool, StoreError> {
-        let left = attempt.kept_until() - self.scalekit().clock().now();
+        let left = attempt.cookie_expires_at() - self.scalekit().clock().now();
         let ttl = match state {
             PendingState::Completed => RESULT_TTL,
             PendingState::Waiting | PendingState::Claimed => left.try_into().unwrap_or_default(),

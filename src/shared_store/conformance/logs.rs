@@ -174,7 +174,7 @@ pub(super) async fn restore(
 }
 
 /// What a log has after a cursor.
-struct Found {
+struct WholeLog {
     entries: Vec<Vec<u8>>,
     end: LogCursor,
     cursor_lost: bool,
@@ -194,8 +194,8 @@ async fn read(
 /// Reads all pages after the cursor.
 ///
 /// Cursors are passed as text, as between two calls of a process that is written in another way.
-async fn read_from(subject: &Subject<'_>, log: &StoreKey, cursor: LogCursor) -> Checked<Found> {
-    let mut found = Found { entries: Vec::new(), end: cursor, cursor_lost: false };
+async fn read_from(subject: &Subject<'_>, log: &StoreKey, cursor: LogCursor) -> Checked<WholeLog> {
+    let mut found = WholeLog { entries: Vec::new(), end: cursor, cursor_lost: false };
     for _ in 0..MAX_PAGES {
         let page = subject.read_since(log, found.end).await?;
         found.end = LogCursor::from_text(page.next.as_text());

@@ -46,8 +46,8 @@ use crate::util::telemetry;
 ///
 /// Key names are keyed hashes (HMAC-SHA-256) of namespace and ID. All values are sealed
 /// (AES-256-GCM-SIV) and bound to their key name: sessions are sealed already, but other values have
-/// IDs of sessions or messages, and what is always sealed cannot be forgotten. The cost is 21 bytes and about a
-/// microsecond for each value. Comparisons run in Redis, so sealing is deterministic: Redis can see
+/// IDs of sessions or messages, and sealing all of them leaves no exception to forget. It costs 21
+/// bytes and about a microsecond for each value. Comparisons run in Redis, so sealing is deterministic: Redis can see
 /// that a key has the same value as before, but not that two keys have.
 ///
 /// # Requirements

@@ -354,8 +354,8 @@ impl Source {
         let mut request = Request::get(self.url.as_str())
             .header(header::ACCEPT, "application/json")
             .body(Bytes::new())?;
-        let (deadline, max_body_bytes) = LIMITS;
-        request.extensions_mut().insert(SendLimits { deadline, max_body_bytes });
+        let (timeout, max_body_bytes) = LIMITS;
+        request.extensions_mut().insert(SendLimits { timeout, max_body_bytes });
         let response = send_within_limits(self.client.as_ref(), request).await?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));

@@ -375,7 +375,7 @@ async fn an_response_that_is_no_key_set_leaves_the_old_keys_in_place() {
             settle().await;
             assert_eq!(server.count(), 2, "{response:?}");
             let after = known(&keys, &token).unwrap();
-            assert!(Arc::ptr_eq(&before, &after) && !after.is_withdrawn(), "{response:?}");
+            assert!(Arc::ptr_eq(&before, &after) && !after.is_removed(), "{response:?}");
         }
     }
 }
@@ -395,7 +395,7 @@ async fn an_unchanged_key_is_the_same_key_after_a_fetch() {
         time.advance(seconds(300));
         assert!(known(&keys, &token).is_ok());
         settle().await;
-        assert!(before.is_withdrawn());
+        assert!(before.is_removed());
     }
 }
 

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
+use crate::clock::ISSUER_SKEW;
 use crate::error::{ConfigError, ConfigProblem, Problems};
-use crate::token::claims::CLOCK_SKEW;
 
 /// Tolerances for clock differences.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +14,7 @@ pub(crate) struct Leeway {
 
 impl Default for Leeway {
     fn default() -> Self {
-        Self { expiry: Duration::from_secs(5), not_before: CLOCK_SKEW.unsigned_abs() }
+        Self { expiry: Duration::from_secs(5), not_before: ISSUER_SKEW.unsigned_abs() }
     }
 }
 

@@ -163,7 +163,7 @@ impl TokenVerifier {
     fn remembered(&self, token: &[u8]) -> Option<Principal> {
         let principal = self.0.verified.get_joined(&[token], |verified| {
             let is_valid =
-                !verified.key.is_withdrawn() && self.0.clock.unix_millis() < verified.valid_until;
+                !verified.key.is_removed() && self.0.clock.unix_millis() < verified.valid_until;
             is_valid.then(|| verified.principal.clone())
         })??;
         self.0.keys.are_usable_or_refresh().then_some(principal)

@@ -11,45 +11,46 @@ use serde_json::{Map, Value};
 pub struct InterceptorResponse {
     decision: Decision,
     #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Rejection>,
+    error: Option<DenyMessage>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    response: Option<Extras>,
+    #[serde(rename = "response")]
+    additions: Option<Additions>,
 }
 
 impl InterceptorResponse {
     /// Allows the action.
     pub fn allow() -> Self {
-        Self { decision: Decision::Allow, error: None, response: None }
+        Self { decision: Decision::Allow, error: None, additions: None }
     }
 
     /// Denies the action with a message for the user. Without text, Scalekit shows a general one.
     pub fn deny(message: impl Into<String>) -> Self {
         let message = message.into();
-        let error = (!message.is_empty()).then_some(Rejection { message });
-        Self { decision: Decision::Deny, error, response: None }
+        let error = (!message.is_empty()).then_some(DenyMessage { message });
+        Self { decision: Decision::Deny, error, additions: None }
     }
 
     /// Adds a claim to the token: when a session is created, to the `custom_claims` of its access
     /// tokens; when an application's token is issued, to that token, including `scope` and `aud`.
     pub fn claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.extras().claims.insert(name.into(), value.into());
+        self.additions().claims.insert(name.into(), value.into());
         self
     }
 
     /// Adds claims to the token, as [`claim`](Self::claim) does.
     pub fn claims(mut self, claims: Map<String, Value>) -> Self {
-        self.extras().claims.extend(claims);
+        self.additions().claims.extend(claims);
         self
     }
 
     /// Makes the user who signs up a member of an organization.
     pub fn create_organization_membership(mut self, membership: NewMembership) -> Self {
-        self.extras().create_organization_membership = Some(membership);
+        self.additions().create_organization_membership = Some(membership);
         self
     }
 
-    fn extras(&mut self) -> &mut Extras {
-        self.response.get_or_insert_default()
+    fn additions(&mut self) -> &mut Additions {
+        self.additions.get_or_insert_default()
     }
 }
 
@@ -109,12 +110,12 @@ enum Decision {
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize)]
-struct Rejection {
+struct DenyMessage {
     message: String,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-struct Extras {
+struct Additions {
     #[serde(skip_serializing_if = "Map::is_empty")]
     claims: Map<String, Value>,
     #[serde(skip_serializing_if = "Option::is_none")]

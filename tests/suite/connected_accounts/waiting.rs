@@ -27,21 +27,21 @@ async fn waiting_ends_when_the_account_is_active() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_has_a_deadline_and_can_be_cancelled() {
+async fn waiting_has_a_timeout_and_can_be_cancelled() {
     let (sandbox, _, accounts) = environment();
     ready(&accounts).await;
     let start = tokio::time::Instant::now();
-    let wait = accounts.wait_until_active(&user()).deadline(Duration::from_secs(30)).await;
+    let wait = accounts.wait_until_active(&user()).timeout(Duration::from_secs(30)).await;
     let last = Some(ConnectedAccountStatus::PendingAuth);
-    assert!(matches!(&wait, Err(WaitError::Deadline { last: known }) if *known == last));
+    assert!(matches!(&wait, Err(WaitError::Timeout { last: known }) if *known == last));
     assert_eq!(start.elapsed(), Duration::from_secs(30));
     assert!(wait.unwrap_err().to_string().ends_with("PENDING_AUTH"));
 
-    // Delayed by the environment for longer than the deadline: still in time.
+    // Delayed by the environment for longer than the timeout: still in time.
     sandbox.faults().add(Endpoint::Api, Fault::Delay(Duration::from_secs(15)));
     let start = tokio::time::Instant::now();
-    let wait = accounts.wait_until_active(&user()).deadline(Duration::from_secs(10)).await;
-    assert!(matches!(wait, Err(WaitError::Deadline { last: None })));
+    let wait = accounts.wait_until_active(&user()).timeout(Duration::from_secs(10)).await;
+    assert!(matches!(wait, Err(WaitError::Timeout { last: None })));
     assert_eq!(start.elapsed(), Duration::from_secs(10));
     sandbox.faults().clear(Endpoint::Api);
 

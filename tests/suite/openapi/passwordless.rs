@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tower_scalekit::Sandbox;
-use tower_scalekit::api::passwordless::{MailTemplate, NewMail, PasswordlessApi};
+use tower_scalekit::api::passwordless::{EmailTemplate, NewEmail, PasswordlessApi};
 
 use super::calls::{Calls, call};
 use crate::support::{JANE, JOHN, parameter};
@@ -11,8 +11,8 @@ use crate::support::{JANE, JOHN, parameter};
 impl Calls {
     pub(super) async fn passwordless(&mut self, passwordless: &PasswordlessApi, sandbox: &Sandbox) {
         let calls = self;
-        let mut mail = NewMail::new(JANE);
-        mail.template = Some(MailTemplate::SignUp);
+        let mut mail = NewEmail::new(JANE);
+        mail.template = Some(EmailTemplate::SignUp);
         mail.template_variables = [("team".to_owned(), "Alpha".to_owned())].into();
         mail.expires_in = Some(Duration::from_secs(100));
         mail.magiclink_auth_uri = Some("https://app.example.com/passwordless/verify".to_owned());
@@ -22,10 +22,10 @@ impl Calls {
         call!(calls, PasswordlessApi::resend(passwordless, id)).await.unwrap();
         let code = sandbox.mail().outbox()[0].code.clone().unwrap();
         let verified = call!(calls, PasswordlessApi::verify_code(passwordless, id, &code));
-        assert_eq!(verified.await.unwrap().template, Some(MailTemplate::SignUp));
+        assert_eq!(verified.await.unwrap().template, Some(EmailTemplate::SignUp));
 
         for with_id in [false, true] {
-            let mut mail = NewMail::new(JOHN);
+            let mut mail = NewEmail::new(JOHN);
             mail.magiclink_auth_uri = Some("https://app.example.com/in".to_owned());
             let sent = passwordless.send(&mail).await.unwrap();
             let token =
@@ -35,7 +35,7 @@ impl Calls {
             assert_eq!(verified.await.unwrap().email, JOHN);
         }
         passwordless.verify_code("h5Y8kT5RVwaea5WEgW4n", "123456").await.unwrap_err();
-        passwordless.send(&NewMail::new("nobody")).await.unwrap_err();
+        passwordless.send(&NewEmail::new("nobody")).await.unwrap_err();
         passwordless.send(&mail).await.unwrap_err();
     }
 }

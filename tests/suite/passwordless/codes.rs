@@ -7,7 +7,7 @@ use futures::future::join_all;
 use http::{Response, StatusCode};
 use serde_json::json;
 use tower_scalekit::PasswordlessLogin;
-use tower_scalekit::api::passwordless::{MailTemplate, PasswordlessType as Type};
+use tower_scalekit::api::passwordless::{EmailTemplate, PasswordlessType as Type};
 use tower_scalekit::clock::Clock;
 use tower_scalekit::passwordless_login::{PasswordlessLoginError as Failure, SendDenied};
 use tower_scalekit::sandbox::{Endpoint, Fault, PasswordlessType};
@@ -305,7 +305,7 @@ async fn a_login_ends_the_previous_one() {
 
 #[tokio::test]
 async fn the_configured_template_is_the_default() {
-    let mail = MailWorld::with(|login| login.template(MailTemplate::SignUp));
+    let mail = MailWorld::with(|login| login.template(EmailTemplate::SignUp));
     mail.waiting("/").await;
     assert_eq!(mail.newest_mail().template, "SIGNUP");
     submit(&mut mail.browser(), SEND, &[("email", ADA), ("template", "SIGNIN")]).await;

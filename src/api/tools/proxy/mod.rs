@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Extensions, Method, Request, Response, Version};
 
-use super::{DEADLINE, MAX_RESPONSE_BYTES};
+use super::{MAX_RESPONSE_BYTES, TIMEOUT};
 use crate::api::ApiError;
 use crate::api::client::request::api_url;
 use crate::api::connected_accounts::AccountKey;
@@ -66,7 +66,7 @@ pub(super) fn proxied(
     parts.headers.insert(IDENTIFIER, value(identifier)?);
     // The app's extensions are not passed to the HTTP client.
     parts.extensions = Extensions::new();
-    parts.extensions.insert(SendLimits { deadline: DEADLINE, max_body_bytes: MAX_RESPONSE_BYTES });
+    parts.extensions.insert(SendLimits { timeout: TIMEOUT, max_body_bytes: MAX_RESPONSE_BYTES });
     Ok(Request::from_parts(parts, body))
 }
 
@@ -106,7 +106,7 @@ mod tests {
         assert_eq!((&sent.headers()["x-goog"], sent.headers().len()), (&"1".parse().unwrap(), 4));
         assert_eq!(sent.headers()["connection_name"], "gmail");
         assert_eq!(sent.headers()["identifier"], "user_123");
-        assert_eq!(SendLimits::from_request(&sent).deadline, DEADLINE);
+        assert_eq!(SendLimits::from_request(&sent).timeout, TIMEOUT);
     }
 
     #[test]

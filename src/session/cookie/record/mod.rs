@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
 use crate::clock::{UnixMillis, unix_millis};
-use crate::revocation::{RecordedPosition, Revocable, Revoked};
+use crate::revocation::{RecordedPosition, RevocableSession, RevocationTarget};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{Authentication, Lifetimes, User, VerifiedIdentity, VerifiedLogin};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
@@ -321,7 +321,7 @@ impl SessionRecord {
     }
 
     /// Returns the session's principal, its user, and the names by which it can be revoked.
-    pub(in crate::session) fn identities(&self) -> Option<(Principal, User, Revocable)> {
+    pub(in crate::session) fn identities(&self) -> Option<(Principal, User, RevocableSession)> {
         let claims = self.body.access_claims.clone();
         let principal = Principal::from_claims(claims, &ORGANIZATION_CLAIMS).ok()?;
         let id_claims = Claims::new(serde_json::from_str(&self.body.id_token_claims).ok()?);
@@ -340,20 +340,28 @@ impl SessionRecord {
             .find_map(idp_user_id);
         let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
         let names = [
-            Some(Revoked::Session(self.id())),
-            Some(Revoked::User(principal.subject())),
-            self.body.login_subject.as_deref().map(Revoked::User),
-            principal.session_id().or_else(|| of_id_token("sid")).map(Revoked::EnvironmentSession),
-            organization.map(Revoked::Organization),
-            organization.map(|id| Revoked::OrganizationUser(id, principal.subject())),
-            organization.zip(idp_user).map(|(id, user)| Revoked::OrganizationIdpUser(id, user)),
+            Some(RevocationTarget::Session(self.id())),
+            Some(RevocationTarget::User(principal.subject())),
+            self.body.login_subject.as_deref().map(RevocationTarget::User),
+            principal
+                .session_id()
+                .or_else(|| of_id_token("sid"))
+                .map(RevocationTarget::EnvironmentSession),
+            organization.map(RevocationTarget::Organization),
+            organization.map(|id| RevocationTarget::OrganizationUser(id, principal.subject())),
+            organization
+                .zip(idp_user)
+                .map(|(id, user)| RevocationTarget::OrganizationIdpUser(id, user)),
             email.map(|email| match organization {
-                Some(id) => Revoked::OrganizationEmail(id, email),
-                None => Revoked::Email(email),
+                Some(id) => RevocationTarget::OrganizationEmail(id, email),
+                None => RevocationTarget::Email(email),
             }),
         ];
-        let revocable =
-            Revocable::new(names.into_iter().flatten(), self.body.position, self.body.issued_at);
+        let revocable = RevocableSession::new(
+            names.into_iter().flatten(),
+            self.body.position,
+            self.body.issued_at,
+        );
         Some((principal, user, revocable))
     }
 

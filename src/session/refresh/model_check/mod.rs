@@ -6,7 +6,7 @@
 //!
 //! A request with an older cookie is an actor of an older generation: the response with the newer
 //! one was lost, or has not arrived. While the session lives, such a request must get the newest
-//! session, or be unavailable for the moment; [`Outcome::Superseded`] is correct only if the newer
+//! session, or be unavailable for the moment; [`RefreshResult::Superseded`] is correct only if the newer
 //! cookie was presented and its result has expired since.
 
 mod outcomes;
@@ -21,11 +21,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use self::runs::{ends_nothing, explore, got};
+use self::runs::{check_all_orders, ends_nothing, got};
 use super::entry::{Entry, Sealed};
 use super::lease::{
-    Exchanged, Lease, Outcome, RefreshBackend, Stored, Trigger, Verification, record_presented,
-    refresh,
+    ExchangeResult, RefreshBackend, RefreshLock, RefreshResult, StoredState, Trigger, Verification,
+    record_confirmed, refresh,
 };
 use crate::shared_store::StoreError;
 
@@ -188,7 +188,7 @@ impl Shared {
 
     /// Publishes the results that the processes have held.
     fn publish_held(&mut self) {
-        for (result, lease) in std::mem::take(&mut self.held) {
+        for (result, lease) in std::mem::take(&mut self.lease) {
             let there = self.entry.as_deref().map(|entry| Entry::decode(entry).unwrap());
             if there.is_none_or(|there| there.progress() < result.progress()) {
                 self.note(&result);
@@ -234,12 +234,12 @@ fn sealed(generation: u32) -> String {
 
 /// The entry after the first token was spent.
 fn received(call: usize) -> Entry {
-    let base = Sealed { generation: 0, sealed: sealed(0), presented: false };
+    let base = Sealed { generation: 0, sealed: sealed(0), confirmed: false };
     Entry::Unverified { base, tokens: format!("tokens {call}") }
 }
 
 fn published(generation: u32) -> Bytes {
-    Entry::Newest(Sealed { generation, sealed: sealed(generation), presented: false }).encode()
+    Entry::Newest(Sealed { generation, sealed: sealed(generation), confirmed: false }).encode()
 }
 
 impl Replica {
@@ -265,12 +265,12 @@ impl Replica {
         generation
     }
 
-    async fn act(&self) -> Option<Outcome> {
+    async fn act(&self) -> Option<RefreshResult> {
         let trigger = match self.actor {
             Actor::Due(_) => Trigger::Due,
             Actor::Requested(_) => Trigger::Requested,
             Actor::Present(generation) => {
-                drop(record_presented(self, generation).await);
+                drop(record_confirmed(self, generation).await);
                 return None;
             }
         };
@@ -282,8 +282,8 @@ impl Replica {
     }
 
     fn holds_lease(&self, shared: &Shared) -> bool {
-        let lease = shared.lease.as_deref().and_then(Lease::decode);
-        lease == Some(Lease::Held { owner: self.owner(), generation: self.generation() })
+        let lease = shared.lease.as_deref().and_then(RefreshLock::decode);
+        lease == Some(RefreshLock::Held { owner: self.owner(), generation: self.generation() })
     }
 }
 
@@ -345,22 +345,22 @@ impl RefreshBackend for Replica {
         Ok(if self.setup.reads_are_stale { None } else { shared.lease.clone() })
     }
 
-    async fn release(&self, held: Bytes) {
+    async fn release(&self, lease: Bytes) {
         self.small_turn().await;
         let mut shared = self.shared.lock().unwrap();
-        if shared.fail().is_ok() && shared.lease.as_ref() == Some(&held) {
+        if shared.fail().is_ok() && shared.lease.as_ref() == Some(&lease) {
             shared.lease = None;
         }
     }
 
-    async fn stored(&self) -> Result<Stored, StoreError> {
+    async fn stored(&self) -> Result<StoredState, StoreError> {
         if self.setup.marks_are_steps {
             self.turn().await;
         }
         let mut shared = self.shared.lock().unwrap();
         shared.fail()?;
         let is_superseded = shared.spent_before > Some(self.generation());
-        Ok(if is_superseded { Stored::Superseded } else { Stored::Same })
+        Ok(if is_superseded { StoredState::Superseded } else { StoredState::Same })
     }
 
     async fn is_ready(&self) -> bool {
@@ -368,7 +368,7 @@ impl RefreshBackend for Replica {
     }
 
     /// Two steps: the request takes effect, and the response arrives.
-    async fn exchange(&self, unverified: Option<&str>) -> Option<Exchanged> {
+    async fn exchange(&self, unverified: Option<&str>) -> Option<ExchangeResult> {
         self.turn().await;
         let exchanged = {
             let mut shared = self.shared.lock().unwrap();
@@ -376,9 +376,9 @@ impl RefreshBackend for Replica {
             shared.calling += 1;
             shared.calls_at_once = shared.calls_at_once.max(shared.calling);
             let first = shared.calls == 1;
-            let refreshed = Some(Exchanged::Refreshed(sealed(self.generation() + 1)));
+            let refreshed = Some(ExchangeResult::Refreshed(sealed(self.generation() + 1)));
             match self.setup.environment {
-                Environment::Rejects => Some(Exchanged::InvalidGrant),
+                Environment::Rejects => Some(ExchangeResult::InvalidGrant),
                 Environment::FailsOnce if first => None,
                 environment => {
                     let is_new = match unverified {
@@ -387,7 +387,7 @@ impl RefreshBackend for Replica {
                     };
                     shared.spent_without_lease |= is_new && !self.holds_lease(&shared);
                     match environment {
-                        Environment::SpendsOnce if !is_new => Some(Exchanged::InvalidGrant),
+                        Environment::SpendsOnce if !is_new => Some(ExchangeResult::InvalidGrant),
                         Environment::LosesFirstResponse if first => None,
                         _ => refreshed,
                     }
@@ -398,8 +398,8 @@ impl RefreshBackend for Replica {
         let mut shared = self.shared.lock().unwrap();
         shared.calling -= 1;
         match exchanged {
-            Some(Exchanged::Refreshed(_)) if shared.keys_are_unreachable => {
-                Some(Exchanged::Unverified(format!("tokens {}", shared.calls)))
+            Some(ExchangeResult::Refreshed(_)) if shared.keys_are_unreachable => {
+                Some(ExchangeResult::Unverified(format!("tokens {}", shared.calls)))
             }
             exchanged => exchanged,
         }
@@ -412,7 +412,7 @@ impl RefreshBackend for Replica {
         if shared.keys_are_unreachable {
             Verification::Unavailable
         } else if call <= shared.expired {
-            Verification::Outdated
+            Verification::AccessTokenUnusable
         } else {
             Verification::Verified(sealed(self.generation() + 1))
         }
@@ -453,7 +453,10 @@ impl RefreshBackend for Replica {
         let lease = self.shared.lock().unwrap().lease.clone();
         // The lease may be free by now.
         if !self.setup.reads_are_stale
-            && matches!(lease.as_deref().and_then(Lease::decode), Some(Lease::Held { .. }))
+            && matches!(
+                lease.as_deref().and_then(RefreshLock::decode),
+                Some(RefreshLock::Held { .. })
+            )
         {
             self.gate.lock().unwrap().waits_on = Some(lease);
             self.turn().await;
@@ -466,4 +469,4 @@ impl RefreshBackend for Replica {
 }
 
 const OLD: Actor = Actor::Due(0);
-const UNAVAILABLE: Option<Outcome> = Some(Outcome::Unavailable);
+const UNAVAILABLE: Option<RefreshResult> = Some(RefreshResult::Unavailable);

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn any_number_of_requests_cause_one_call_and_get_one_result() {
     let setup = Setup::new(&[OLD; 3], Environment::SpendsOnce, &[]).coarse();
-    let runs = explore(&setup, |outcomes, shared| {
+    let runs = check_all_orders(&setup, |outcomes, shared| {
         assert!(outcomes.iter().all(|outcome| got(outcome, 1)));
         assert_eq!(shared.calls, 1);
     });
@@ -15,19 +15,20 @@ fn any_number_of_requests_cause_one_call_and_get_one_result() {
 #[test]
 fn a_failing_token_endpoint_ends_no_session() {
     for environment in [Environment::FailsOnce, Environment::LosesFirstResponse] {
-        explore(&Setup::new(&[OLD; 2], environment, &[Event::LeaseExpires]), ends_nothing);
+        check_all_orders(&Setup::new(&[OLD; 2], environment, &[Event::LeaseExpires]), ends_nothing);
     }
 }
 
 #[test]
 fn a_definite_rejection_ends_the_session_for_all() {
     let setup = Setup::new(&[OLD; 3], Environment::Rejects, &[]).coarse();
-    explore(&setup, |outcomes, shared| {
-        let ended = |outcome: &&Option<Outcome>| {
-            matches!(outcome, Some(Outcome::Ended | Outcome::InvalidGrant))
+    check_all_orders(&setup, |outcomes, shared| {
+        let ended = |outcome: &&Option<RefreshResult>| {
+            matches!(outcome, Some(RefreshResult::Ended | RefreshResult::InvalidGrant))
         };
         assert_eq!(outcomes.iter().filter(ended).count(), 3);
-        let rejected = outcomes.iter().filter(|outcome| **outcome == Some(Outcome::InvalidGrant));
+        let rejected =
+            outcomes.iter().filter(|outcome| **outcome == Some(RefreshResult::InvalidGrant));
         assert_eq!(rejected.count(), 1);
         assert_eq!((shared.calls, &shared.entry), (1, &Some(Entry::Ended.encode())));
     });
@@ -37,10 +38,10 @@ fn a_definite_rejection_ends_the_session_for_all() {
 fn a_replica_that_crashes_delays_others_for_no_longer_than_its_lease() {
     let events = [Event::Crash(0), Event::LeaseExpires];
     let setup = Setup::new(&[OLD; 2], Environment::AcceptsSpent, &events).coarse();
-    explore(&setup, |outcomes, shared| {
-        let is_held = shared.lease.as_deref().and_then(Lease::decode);
+    check_all_orders(&setup, |outcomes, shared| {
+        let is_held = shared.lease.as_deref().and_then(RefreshLock::decode);
         let waits_for_the_crashed =
-            outcomes[1].is_none() && matches!(is_held, Some(Lease::Held { .. }));
+            outcomes[1].is_none() && matches!(is_held, Some(RefreshLock::Held { .. }));
         assert!(got(&outcomes[1], 1) || waits_for_the_crashed);
         assert!(shared.calls <= 2);
     });
@@ -49,7 +50,7 @@ fn a_replica_that_crashes_delays_others_for_no_longer_than_its_lease() {
 #[test]
 fn a_lease_that_expires_early_loses_no_session() {
     let setup = Setup::new(&[OLD; 2], Environment::AcceptsSpent, &[Event::LeaseExpires]);
-    explore(&setup, |outcomes, shared| {
+    check_all_orders(&setup, |outcomes, shared| {
         assert!(outcomes.iter().all(|outcome| got(outcome, 1)));
         assert!(shared.calls_at_once <= 2 && shared.calls <= 2);
     });
@@ -59,7 +60,7 @@ fn a_lease_that_expires_early_loses_no_session() {
 fn a_rejection_ends_no_session_whose_token_was_spent_under_the_lease() {
     let events = [Event::LeaseExpires];
     let setup = Setup::new(&[OLD; 2], Environment::SpendsOnce, &events).coarse();
-    explore(&setup, |outcomes, shared| {
+    check_all_orders(&setup, |outcomes, shared| {
         if !shared.spent_without_lease {
             ends_nothing(outcomes, shared);
         }
@@ -68,16 +69,16 @@ fn a_rejection_ends_no_session_whose_token_was_spent_under_the_lease() {
 
 #[test]
 fn a_concurrent_refresh_does_not_restore_a_session_that_was_logged_out() {
-    let stays_ended = |_: &[Option<Outcome>], shared: &Shared| {
+    let stays_ended = |_: &[Option<RefreshResult>], shared: &Shared| {
         if shared.logged_out {
             assert_eq!(shared.entry, Some(Entry::Ended.encode()));
         }
     };
     for environment in [Environment::AcceptsSpent, Environment::FailsOnce, Environment::Rejects] {
-        explore(&Setup::new(&[OLD; 2], environment, &[Event::LogOut]), stays_ended);
+        check_all_orders(&Setup::new(&[OLD; 2], environment, &[Event::LogOut]), stays_ended);
     }
     let events = [Event::LogOut, Event::LeaseExpires];
-    explore(
+    check_all_orders(
         &Setup::new(&[OLD, Actor::Present(1)], Environment::AcceptsSpent, &events),
         stays_ended,
     );
@@ -95,7 +96,7 @@ fn an_older_cookie_gets_the_newest_session_in_every_order_of_events() {
         (&[OLD, OLD, Actor::Present(1)], &[]),
     ] {
         let setup = Setup::new(actors, Environment::SpendsOnce, events).published(1);
-        explore(&setup, |outcomes, shared| {
+        check_all_orders(&setup, |outcomes, shared| {
             ends_nothing(outcomes, shared);
             assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2));
             // The spent token was not spent again.
@@ -103,7 +104,7 @@ fn an_older_cookie_gets_the_newest_session_in_every_order_of_events() {
         });
     }
     let setup = Setup::new(&[OLD, newer], Environment::SpendsOnce, &[Event::StoreFails]);
-    explore(&setup.published(1), |outcomes, shared| {
+    check_all_orders(&setup.published(1), |outcomes, shared| {
         ends_nothing(outcomes, shared);
         assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2) || outcomes[0] == UNAVAILABLE);
     });
@@ -113,9 +114,9 @@ fn an_older_cookie_gets_the_newest_session_in_every_order_of_events() {
 fn the_result_expires_only_after_its_cookie_was_presented() {
     let actors = [OLD, Actor::Due(1), Actor::Present(1)];
     let setup = Setup::new(&actors, Environment::SpendsOnce, &[Event::ResultExpires]);
-    explore(&setup.clone().published(1), |outcomes, shared| {
+    check_all_orders(&setup.clone().published(1), |outcomes, shared| {
         assert!(got(&outcomes[1], 2));
-        let is_superseded = outcomes[0] == Some(Outcome::Superseded);
+        let is_superseded = outcomes[0] == Some(RefreshResult::Superseded);
         assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2) || is_superseded);
         assert!(!is_superseded || shared.result_expired);
         assert_ne!(shared.entry, Some(Entry::Ended.encode()));
@@ -123,17 +124,17 @@ fn the_result_expires_only_after_its_cookie_was_presented() {
     });
     // A cookie from before the newest one is presented late.
     let late = Setup { actors: vec![OLD, Actor::Present(1), Actor::Present(2)], ..setup.clone() };
-    explore(&late.published(2), |outcomes, shared| {
-        let is_superseded = outcomes[0] == Some(Outcome::Superseded) && shared.result_expired;
+    check_all_orders(&late.published(2), |outcomes, shared| {
+        let is_superseded = outcomes[0] == Some(RefreshResult::Superseded) && shared.result_expired;
         assert!(got(&outcomes[0], 2) || is_superseded);
         assert_eq!(shared.calls, 0);
     });
     // From the beginning, with a refresh that is still in progress when its cookie arrives.
     let setup = Setup { actors: vec![OLD, OLD, Actor::Present(1)], ..setup }.coarse();
-    explore(&setup, |outcomes, shared| {
+    check_all_orders(&setup, |outcomes, shared| {
         assert!(outcomes[..2].iter().any(|outcome| got(outcome, 1)));
         for outcome in &outcomes[..2] {
-            let is_superseded = *outcome == Some(Outcome::Superseded);
+            let is_superseded = *outcome == Some(RefreshResult::Superseded);
             assert!(got(outcome, 1) || (is_superseded && shared.result_expired));
         }
         assert_eq!(shared.calls, 1);
@@ -146,7 +147,7 @@ fn a_result_that_is_published_and_presented_during_a_refresh_is_found() {
     let events = [Event::RefreshedElsewhere];
     let mut setup = Setup::new(&actors, Environment::SpendsOnce, &events);
     setup.marks_are_steps = true;
-    explore(&setup, |outcomes, shared| {
+    check_all_orders(&setup, |outcomes, shared| {
         ends_nothing(outcomes, shared);
         assert!(got(&outcomes[0], 1));
     });
@@ -157,12 +158,12 @@ fn a_presented_cookie_publishes_the_result_that_the_store_had_not_accepted() {
     let actors = [OLD, OLD, Actor::Present(1)];
     let mut setup = Setup::new(&actors, Environment::SpendsOnce, &[]).coarse();
     setup.takes_no_results = true;
-    explore(&setup, |outcomes, shared| {
+    check_all_orders(&setup, |outcomes, shared| {
         assert!(outcomes[..2].iter().any(|outcome| got(outcome, 1)));
         // Until then, the lease prevents the other one from spending the token again.
         assert_eq!(shared.calls, 1);
         let newest = shared.newest().unwrap();
-        assert_eq!((newest.generation, newest.presented), (1, true));
+        assert_eq!((newest.generation, newest.confirmed), (1, true));
     });
 }
 
@@ -170,13 +171,13 @@ fn a_presented_cookie_publishes_the_result_that_the_store_had_not_accepted() {
 fn requests_for_a_refresh_share_its_result_for_a_while() {
     let actors = [Actor::Requested(0), Actor::Requested(0), Actor::Requested(1)];
     let setup = Setup::new(&actors[..2], Environment::SpendsOnce, &[]);
-    explore(&setup, |outcomes, shared| {
+    check_all_orders(&setup, |outcomes, shared| {
         assert!(outcomes.iter().all(|outcome| got(outcome, 1)));
         assert_eq!(shared.calls, 1);
     });
     // The newest cookie, before and after that time.
     let setup = Setup::new(&actors[1..], Environment::SpendsOnce, &[Event::LeaseExpires]);
-    explore(&setup.published(1), |outcomes, shared| {
+    check_all_orders(&setup.published(1), |outcomes, shared| {
         assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2));
         assert!(got(&outcomes[1], 2));
         assert_eq!(shared.calls, 1);
@@ -187,14 +188,14 @@ fn requests_for_a_refresh_share_its_result_for_a_while() {
 fn a_rejection_that_cannot_be_published_ends_no_session() {
     let mut setup = Setup::new(&[OLD], Environment::Rejects, &[]);
     setup.takes_no_results = true;
-    explore(&setup, |outcomes, _| assert_eq!(outcomes[0], UNAVAILABLE));
+    check_all_orders(&setup, |outcomes, _| assert_eq!(outcomes[0], UNAVAILABLE));
 }
 
 #[test]
 fn a_refresh_that_fails_before_the_exchange_leaves_no_lease() {
     for event in [Event::StoreFails, Event::ResponseLost] {
         let setup = Setup::new(&[OLD], Environment::AcceptsSpent, &[event]);
-        explore(&setup, |_, shared| assert!(shared.calls > 0 || shared.lease.is_none()));
+        check_all_orders(&setup, |_, shared| assert!(shared.calls > 0 || shared.lease.is_none()));
     }
 }
 
@@ -209,7 +210,7 @@ fn a_store_that_fails_once_ends_no_session() {
     ] {
         let mut setup = Setup::new(&[OLD; 2], environment, events);
         setup.is_coarse = events.len() > 1;
-        explore(&setup, |outcomes, shared| {
+        check_all_orders(&setup, |outcomes, shared| {
             ends_nothing(outcomes, shared);
             assert!(shared.calls <= 2);
         });
@@ -235,7 +236,7 @@ fn a_rejection_without_a_lease_is_not_definite() {
     let mut setup = Setup::new(&[OLD], Environment::Rejects, &[Event::StoreFails]);
     setup.exchanges_alone = true;
     explore(&setup, |outcomes, shared| {
-        let is_definite = outcomes[0] == Some(Outcome::InvalidGrant);
+        let is_definite = outcomes[0] == Some(RefreshResult::InvalidGrant);
         // It may wait for its own lease, which it could not read.
         assert!(is_definite || outcomes[0].is_none() || outcomes[0] == UNAVAILABLE);
         assert_eq!(is_definite, shared.entry == Some(Entry::Ended.encode()));
@@ -248,7 +249,7 @@ fn stale_reads_of_the_store_delay_a_request_and_end_no_session() {
     for environment in [Environment::SpendsOnce, Environment::AcceptsSpent] {
         let mut setup = Setup::new(&[OLD], environment, &[]).published(1);
         setup.reads_are_stale = true;
-        explore(&setup, |outcomes, shared| {
+        check_all_orders(&setup, |outcomes, shared| {
             ends_nothing(outcomes, shared);
             let graceful = environment == Environment::AcceptsSpent && got(&outcomes[0], 1);
             assert!(outcomes[0] == UNAVAILABLE || graceful);

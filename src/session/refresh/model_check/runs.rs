@@ -8,11 +8,11 @@ use std::task::{Context, Waker};
 
 use super::*;
 
-type Task = Pin<Box<dyn Future<Output = Option<Outcome>>>>;
+type Task = Pin<Box<dyn Future<Output = Option<RefreshResult>>>>;
 
 /// The outcomes of a run. `None`: crashed, or still waiting when no other actor can act.
 struct Run {
-    outcomes: Vec<Option<Outcome>>,
+    outcomes: Vec<Option<RefreshResult>>,
     shared: Shared,
     /// The number of options at each choice.
     widths: Vec<usize>,
@@ -56,7 +56,7 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
         if let Some(task) = &mut tasks[id]
             && let Poll::Ready(outcome) = task.as_mut().poll(&mut cx)
         {
-            if let Some(Outcome::Found(text) | Outcome::Refreshed(text)) = &outcome {
+            if let Some(RefreshResult::Newer(text) | RefreshResult::Refreshed(text)) = &outcome {
                 let generation = text.strip_prefix("session ").unwrap().parse().unwrap();
                 let mut shared = shared.lock().unwrap();
                 shared.delivered = shared.delivered.max(generation);
@@ -106,13 +106,13 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
                 if is_extended {
                     shared.lease = lease;
                 } else {
-                    let lease = lease.as_deref().and_then(Lease::decode);
-                    let is_held = matches!(lease, Some(Lease::Held { .. }));
+                    let lease = lease.as_deref().and_then(RefreshLock::decode);
+                    let is_held = matches!(lease, Some(RefreshLock::Held { .. }));
                     shared.spent_without_lease |= is_held && shared.calls > 0;
                 }
             }
             Event::ResultExpires => {
-                if shared.newest().is_some_and(|newest| newest.presented) {
+                if shared.newest().is_some_and(|newest| newest.confirmed) {
                     shared.entry = None;
                     shared.result_expired = true;
                 }
@@ -148,7 +148,7 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
 }
 
 /// Returns the outcome of a request after all outages have ended.
-fn recovered(setup: &Setup, shared: &Arc<Mutex<Shared>>) -> Outcome {
+fn recovered(setup: &Setup, shared: &Arc<Mutex<Shared>>) -> RefreshResult {
     {
         let mut shared = shared.lock().unwrap();
         (shared.keys_are_unreachable, shared.store_fails) = (false, false);
@@ -175,7 +175,10 @@ fn recovered(setup: &Setup, shared: &Arc<Mutex<Shared>>) -> Outcome {
 }
 
 /// Tries every run and passes each to `check`. Returns how many there were.
-pub(super) fn explore(setup: &Setup, check: impl Fn(&[Option<Outcome>], &Shared)) -> usize {
+pub(super) fn check_all_orders(
+    setup: &Setup,
+    check: impl Fn(&[Option<RefreshResult>], &Shared),
+) -> usize {
     let mut choices: Vec<usize> = Vec::new();
     let mut runs = 0;
     loop {
@@ -203,19 +206,24 @@ pub(super) fn explore(setup: &Setup, check: impl Fn(&[Option<Outcome>], &Shared)
 }
 
 /// Whether a request got the session of this generation.
-pub(super) fn got(outcome: &Option<Outcome>, generation: u32) -> bool {
+pub(super) fn got(outcome: &Option<RefreshResult>, generation: u32) -> bool {
     matches!(
         outcome,
-        Some(Outcome::Found(text) | Outcome::Refreshed(text)) if *text == sealed(generation)
+        Some(RefreshResult::Newer(text) | RefreshResult::Refreshed(text)) if *text == sealed(generation)
     )
 }
 
 /// Asserts that no request of a valid session is logged out.
-pub(super) fn ends_nothing(outcomes: &[Option<Outcome>], shared: &Shared) {
+pub(super) fn ends_nothing(outcomes: &[Option<RefreshResult>], shared: &Shared) {
     for outcome in outcomes {
         let ends = matches!(
             outcome,
-            Some(Outcome::Superseded | Outcome::Ended | Outcome::Idle | Outcome::InvalidGrant)
+            Some(
+                RefreshResult::Superseded
+                    | RefreshResult::Ended
+                    | RefreshResult::Idle
+                    | RefreshResult::InvalidGrant
+            )
         );
         assert!(!ends);
     }

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use url::{Host, Url};
 
 /// Why a URI is rejected, as a message for developers.
-pub(crate) fn rejection(
+pub(crate) fn reason_to_reject(
     uri: &str,
     registered: &BTreeSet<String>,
     loopback_allowed: bool,
 ) -> Option<&'static str> {
-    if let Some(reason) = malformed(uri) {
+    if let Some(reason) = reason_for_malformed(uri) {
         return Some(reason);
     }
     if registered.contains(uri) || (loopback_allowed && is_loopback(uri)) {
@@ -21,7 +21,7 @@ pub(crate) fn rejection(
 
 /// Why a client of a resource cannot register a URI. It may be `https`, `http` on loopback, or have
 /// a scheme of an application on the device, such as `cursor:`.
-pub(crate) fn not_registrable(uri: &str) -> Option<&'static str> {
+pub(crate) fn reason_not_to_register(uri: &str) -> Option<&'static str> {
     /// Schemes without a target, or that run the URI's content.
     const REJECTED: [&str; 12] = [
         "about",
@@ -37,7 +37,7 @@ pub(crate) fn not_registrable(uri: &str) -> Option<&'static str> {
         "ws",
         "wss",
     ];
-    if let Some(reason) = malformed(uri) {
+    if let Some(reason) = reason_for_malformed(uri) {
         return Some(reason);
     }
     let Some(url) = parsed(uri) else { return Some("It is not a valid URI.") };
@@ -57,11 +57,11 @@ pub(crate) fn not_registrable(uri: &str) -> Option<&'static str> {
 pub(crate) fn is_registered(uri: &str, registered: &[String]) -> bool {
     let same_but_for_port =
         |known: &String| without_port(known).is_some_and(|known| without_port(uri) == Some(known));
-    malformed(uri).is_none()
+    reason_for_malformed(uri).is_none()
         && registered.iter().any(|known| known == uri || same_but_for_port(known))
 }
 
-fn malformed(uri: &str) -> Option<&'static str> {
+fn reason_for_malformed(uri: &str) -> Option<&'static str> {
     if uri.chars().count() > 256 {
         return Some("It is longer than 256 characters.");
     }
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn registered_uris_are_compared_exactly() {
         let registered = BTreeSet::from(["https://app.example.com/cb".to_owned()]);
-        assert_eq!(rejection("https://app.example.com/cb", &registered, false), None);
+        assert_eq!(reason_to_reject("https://app.example.com/cb", &registered, false), None);
         for other in [
             "https://app.example.com/cb/",
             "https://app.example.com/CB",
@@ -124,11 +124,11 @@ mod tests {
             "http://app.example.com/cb",
             "",
         ] {
-            assert!(rejection(other, &registered, true).is_some(), "{other}");
+            assert!(reason_to_reject(other, &registered, true).is_some(), "{other}");
         }
         let long = format!("https://app.example.com/{}", "a".repeat(256));
         let registered = BTreeSet::from([long.clone()]);
-        assert!(rejection(&long, &registered, true).is_some());
+        assert!(reason_to_reject(&long, &registered, true).is_some());
     }
 
     #[test]
@@ -137,8 +137,8 @@ mod tests {
         for good in
             ["http://localhost:3000/cb", "http://127.0.0.1/cb", "http://[::1]:8080/auth/callback"]
         {
-            assert_eq!(rejection(good, &none, true), None, "{good}");
-            assert!(rejection(good, &none, false).is_some(), "{good}");
+            assert_eq!(reason_to_reject(good, &none, true), None, "{good}");
+            assert!(reason_to_reject(good, &none, false).is_some(), "{good}");
         }
         for bad in [
             "https://localhost/cb",
@@ -152,7 +152,7 @@ mod tests {
             "//localhost/cb",
             "http://192.168.0.1/cb",
         ] {
-            assert!(rejection(bad, &none, true).is_some(), "{bad}");
+            assert!(reason_to_reject(bad, &none, true).is_some(), "{bad}");
         }
     }
 
@@ -166,7 +166,7 @@ mod tests {
             "cursor://anysphere.cursor-mcp/oauth/callback",
             "com.example.app:/callback",
         ] {
-            assert_eq!(not_registrable(good), None, "{good}");
+            assert_eq!(reason_not_to_register(good), None, "{good}");
         }
         for bad in [
             "",
@@ -183,7 +183,7 @@ mod tests {
             "data:text/html,x",
             "file:///etc/passwd",
         ] {
-            assert!(not_registrable(bad).is_some(), "{bad}");
+            assert!(reason_not_to_register(bad).is_some(), "{bad}");
         }
     }
 

@@ -54,10 +54,10 @@ impl fmt::Debug for HostWarnings {
 }
 
 /// A redirect of a browser to the redirect URI's host.
-pub(crate) struct OwnHostRedirect {
+pub(crate) struct CanonicalHostRedirect {
     pub(crate) url: String,
     /// The `Set-Cookie` value that limits further redirects.
-    pub(crate) count: Option<HeaderValue>,
+    pub(crate) set_cookie: Option<HeaderValue>,
 }
 
 impl Sessions {
@@ -74,11 +74,11 @@ impl Sessions {
     /// Returns the redirect to the redirect URI's host of a navigation to another host, which would
     /// start a login here. A request that was redirected there is not redirected again: a proxy
     /// does not forward the host, and the login continues.
-    pub(crate) fn at_own_host<B>(
+    pub(crate) fn at_canonical_host<B>(
         &self,
         request: &Request<B>,
         target: Option<&str>,
-    ) -> Option<OwnHostRedirect> {
+    ) -> Option<CanonicalHostRedirect> {
         let (own, other) = self.other_host(request)?;
         if self.was_redirected(request) {
             if self.0.host_warnings.is_due(&other, self.scalekit().clock().monotonic()) {
@@ -87,15 +87,15 @@ impl Sessions {
             return None;
         }
         let target = target.filter(|target| target.starts_with('/'))?;
-        Some(OwnHostRedirect {
-            url: self.marked_at_own_host(target),
-            count: self.cookies().count_host_redirect(request.headers()),
+        Some(CanonicalHostRedirect {
+            url: self.marked_at_canonical_host(target),
+            set_cookie: self.cookies().count_host_redirect(request.headers()),
         })
     }
 
     /// Redirects a navigation that would start a login to the redirect URI's host. `path` is that of
     /// the route, if the requested one is not known.
-    pub(crate) fn redirect_to_own_host(
+    pub(crate) fn redirect_to_canonical_host(
         &self,
         request: &Request<()>,
         path: &str,
@@ -104,8 +104,9 @@ impl Sessions {
             let query = request.uri().query().map(|query| format!("?{query}"));
             format!("{path}{}", query.unwrap_or_default()).into()
         });
-        let OwnHostRedirect { url, count } = self.at_own_host(request, Some(&target))?;
-        Some(redirect(StatusCode::FOUND, &url, count))
+        let CanonicalHostRedirect { url, set_cookie } =
+            self.at_canonical_host(request, Some(&target))?;
+        Some(redirect(StatusCode::FOUND, &url, set_cookie))
     }
 
     /// Returns the response to a form that would start an attempt at another host: a page that
@@ -113,7 +114,7 @@ impl Sessions {
     /// has opened: if only the proxy names another one, the attempt starts.
     ///
     /// No redirect, which `form-action` in a content security policy of the form's page would block.
-    pub(crate) fn own_form(
+    pub(crate) fn form_at_canonical_host(
         &self,
         request: &Request<()>,
         form_page: &str,
@@ -126,7 +127,7 @@ impl Sessions {
         let is_forwarded = HostAndPort::from_request(request)? == opened;
         let own = HostAndPort::from_url(self.public_url()).filter(|own| *own != opened)?;
         is_forwarded.then(|| {
-            let url = self.marked_at_own_host(form_page);
+            let url = self.marked_at_canonical_host(form_page);
             let title = format!("Continue at {own}");
             let message =
                 format!("The form was not sent, because the address of this app is {own}");
@@ -162,14 +163,14 @@ impl Sessions {
         with_return_to(path, return_to.filter(|page| *page != self.start_page()))
     }
 
-    /// Whether a request was redirected to the own host. The count is for proxies that remove the
+    /// Whether a request was redirected to the canonical host. The count is for proxies that remove the
     /// mark; a user may open the other host more than once.
     fn was_redirected<B>(&self, request: &Request<B>) -> bool {
         is_host_redirected(request)
             || self.cookies().host_redirects(request.headers()) >= MAX_UNMARKED
     }
 
-    fn marked_at_own_host(&self, target: &str) -> String {
+    fn marked_at_canonical_host(&self, target: &str) -> String {
         format!(
             "{}{}",
             self.public_url().origin().ascii_serialization(),

@@ -10,7 +10,7 @@ use tokio::time::Duration;
 use zeroize::Zeroizing;
 
 use super::entry::{Entry, Refreshed, Sealed};
-use super::lease::{Exchanged, LEASE, Lease, RefreshBackend as _, Verification};
+use super::lease::{ExchangeResult, LEASE, RefreshBackend as _, RefreshLock, Verification};
 use super::{FlightId, StoreBackend};
 use crate::oauth::UnverifiedTokens;
 use crate::secret::SecretString;
@@ -21,43 +21,43 @@ use crate::shared_store::StoreError;
 use crate::util::telemetry;
 
 /// How many results are kept in this process, and for how long.
-const MAX_HELD: usize = 10_000;
-const MAX_HELD_TIME: Duration = Duration::from_secs(60 * 60);
+const MAX_UNPUBLISHED: usize = 10_000;
+const MAX_UNPUBLISHED_TIME: Duration = Duration::from_secs(60 * 60);
 
 /// A result that the store has not accepted yet.
-type Held = Arc<Mutex<Entry>>;
+type UnpublishedResult = Arc<Mutex<Entry>>;
 
 /// The results that the store has not accepted yet, by the generation that was refreshed.
 #[derive(Debug)]
-pub(super) struct HeldResults {
-    results: Mutex<HashMap<FlightId, Held>>,
+pub(super) struct UnpublishedResults {
+    results: Mutex<HashMap<FlightId, UnpublishedResult>>,
     permits: Arc<Semaphore>,
 }
 
-impl HeldResults {
+impl UnpublishedResults {
     pub(super) fn new() -> Self {
-        Self { results: Mutex::default(), permits: Arc::new(Semaphore::new(MAX_HELD)) }
+        Self { results: Mutex::default(), permits: Arc::new(Semaphore::new(MAX_UNPUBLISHED)) }
     }
 
     pub(super) fn get(&self, id: &FlightId) -> Option<Entry> {
         self.results.lock().unwrap_or_else(PoisonError::into_inner).get(id).map(current)
     }
 
-    fn insert(&self, id: FlightId, result: &Held) {
-        let mut held = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        held.insert(id, Arc::clone(result));
+    fn insert(&self, id: FlightId, result: &UnpublishedResult) {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        results.insert(id, Arc::clone(result));
     }
 
-    fn remove(&self, id: &FlightId, result: &Held) {
-        let mut held = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        if held.get(id).is_some_and(|known| Arc::ptr_eq(known, result)) {
-            held.remove(id);
+    fn remove(&self, id: &FlightId, result: &UnpublishedResult) {
+        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        if results.get(id).is_some_and(|known| Arc::ptr_eq(known, result)) {
+            results.remove(id);
         }
     }
 }
 
-fn current(held: &Held) -> Entry {
-    held.lock().unwrap_or_else(PoisonError::into_inner).clone()
+fn current(result: &UnpublishedResult) -> Entry {
+    result.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
 impl Sessions {
@@ -84,21 +84,22 @@ impl Sessions {
     /// replicas do not spend the refresh token again. Beyond the limit of results, the lease
     /// expires.
     pub(super) fn keep_until_published(&self, session: &Session, result: Entry, lease: Bytes) {
-        let Ok(permit) = Arc::clone(&self.0.refreshes.held.permits).try_acquire_owned() else {
-            return telemetry::internal_error("session_refresh", &TooManyHeld);
+        let Ok(permit) = Arc::clone(&self.0.refreshes.unpublished.permits).try_acquire_owned()
+        else {
+            return telemetry::internal_error("session_refresh", &TooManyUnpublished);
         };
         let (sessions, session) = (self.clone(), session.clone());
-        let (id, result) = (session.flight_id(), Held::new(Mutex::new(result)));
-        self.0.refreshes.held.insert(id.clone(), &result);
-        let (refreshing, held) = (sessions.clone(), Arc::clone(&result));
-        let published = self.0.tasks.repeat_for(MAX_HELD_TIME, move || {
-            let (sessions, session) = (refreshing.clone(), session.clone());
-            let (held, lease) = (Arc::clone(&held), lease.clone());
-            async move { StoreBackend::new(&sessions, &session).try_publish(&held, &lease).await }
+        let (id, result) = (session.flight_id(), UnpublishedResult::new(Mutex::new(result)));
+        self.0.refreshes.unpublished.insert(id.clone(), &result);
+        let (task_sessions, unpublished) = (sessions.clone(), Arc::clone(&result));
+        let published = self.0.tasks.repeat_for(MAX_UNPUBLISHED_TIME, move || {
+            let (sessions, session) = (task_sessions.clone(), session.clone());
+            let (result, lease) = (Arc::clone(&unpublished), lease.clone());
+            async move { StoreBackend::new(&sessions, &session).try_publish(&result, &lease).await }
         });
         self.0.tasks.detach("result of a session refresh", async move {
             published.await;
-            sessions.0.refreshes.held.remove(&id, &result);
+            sessions.0.refreshes.unpublished.remove(&id, &result);
             drop(permit);
         });
     }
@@ -107,32 +108,32 @@ impl Sessions {
 /// Returned when a result is not kept.
 #[derive(Debug, thiserror::Error)]
 #[error("too many results of refreshes wait for the shared store, so that one more is not kept")]
-struct TooManyHeld;
+struct TooManyUnpublished;
 
 impl StoreBackend<'_> {
     /// Publishes a result that the store did not accept before. Verifies its tokens first if
     /// necessary. Returns `false` if it must be retried.
-    async fn try_publish(&self, held: &Held, lease: &Bytes) -> bool {
-        if self.publish(&current(held), lease).await {
+    async fn try_publish(&self, unpublished: &UnpublishedResult, lease: &Bytes) -> bool {
+        if self.publish(&current(unpublished), lease).await {
             return true;
         }
         let is_leased = self.extend(lease).await;
-        let Entry::Unverified { base, tokens } = current(held) else { return false };
+        let Entry::Unverified { base, tokens } = current(unpublished) else { return false };
         let exchanged = match self.verify_received(&tokens).await {
-            Verification::Verified(refreshed) => Some(Exchanged::Refreshed(refreshed)),
-            Verification::Outdated if is_leased => self.exchange(Some(&tokens)).await,
+            Verification::Verified(refreshed) => Some(ExchangeResult::Refreshed(refreshed)),
+            Verification::AccessTokenUnusable if is_leased => self.exchange(Some(&tokens)).await,
             _ => None,
         };
         let result = match exchanged {
             None => return false,
-            Some(Exchanged::InvalidGrant) => return true,
-            Some(Exchanged::Refreshed(Refreshed { sealed, .. })) => {
+            Some(ExchangeResult::InvalidGrant) => return true,
+            Some(ExchangeResult::Refreshed(Refreshed { sealed, .. })) => {
                 let generation = base.generation.saturating_add(1);
-                Entry::Newest(Sealed { generation, sealed, presented: false })
+                Entry::Newest(Sealed { generation, sealed, confirmed: false })
             }
-            Some(Exchanged::Unverified(tokens)) => Entry::Unverified { base, tokens },
+            Some(ExchangeResult::Unverified(tokens)) => Entry::Unverified { base, tokens },
         };
-        held.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&result);
+        unpublished.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&result);
         let is_published = self.publish(&result, lease).await;
         if !is_published {
             self.extend(lease).await;
@@ -163,9 +164,9 @@ impl StoreBackend<'_> {
             }
         }
         let seen = self.read_lease().await?;
-        let held = seen.as_deref().and_then(Lease::decode);
+        let lock = seen.as_deref().and_then(RefreshLock::decode);
         let generation = self.session.record().generation();
-        if held.is_some_and(|held| held.is_superseded_by(generation)) {
+        if lock.is_some_and(|lock| lock.is_superseded_by(generation)) {
             return self.set_lease(seen, lease.clone(), LEASE).await;
         }
         Ok(false)
@@ -230,13 +231,13 @@ mod tests {
         let cookie = HeaderValue::from_str(cookie).unwrap();
         let loaded = sessions.load(&HeaderMap::from_iter([(header::COOKIE, cookie)]));
         let Load::Ready(LoadedSession::Active(active)) = loaded else { panic!("{loaded:?}") };
-        for _ in 0..MAX_HELD + 1 {
+        for _ in 0..MAX_UNPUBLISHED + 1 {
             sessions.keep_until_published(&active.session, Entry::Ended, Bytes::new());
         }
         let unfinished = sessions.shutdown(Duration::ZERO).await.unwrap_err();
         assert_eq!(
             unfinished.iter().collect::<Vec<_>>(),
-            [("result of a session refresh", MAX_HELD)]
+            [("result of a session refresh", MAX_UNPUBLISHED)]
         );
     }
 

@@ -22,8 +22,8 @@ const SPENT: Bytes = Bytes::from_static(b"spent");
 
 impl ConnectAccount {
     /// Records that a callback with this `state` is expected.
-    pub(super) async fn expect_return(&self, state: &str) -> Result<(), ConnectAccountError> {
-        let key = self.return_key("state", state);
+    pub(super) async fn expect_callback(&self, state: &str) -> Result<(), ConnectAccountError> {
+        let key = self.callback_key("state", state);
         self.0.sessions.store().put(&key, EXPECTED, EXPECTED_TTL).await.map_err(unavailable)
     }
 
@@ -32,18 +32,19 @@ impl ConnectAccount {
     ///
     /// # Errors
     /// [`ConnectAccountError::StateMismatch`] if either was used before or is not expected.
-    pub(super) async fn spend_return(
+    pub(super) async fn consume_callback(
         &self,
         state: &str,
         auth_request_id: Option<&str>,
     ) -> Result<(), ConnectAccountError> {
-        let (store, key) = (self.0.sessions.store(), self.return_key("state", state));
+        let (store, key) = (self.0.sessions.store(), self.callback_key("state", state));
         let is_expected = store.remove_if(&key, EXPECTED).await.map_err(unavailable)?;
         if !is_expected {
             return Err(ConnectAccountError::StateMismatch);
         }
         let Some(id) = auth_request_id else { return Ok(()) };
-        let is_first = store.put_if_absent(&self.return_key("request", id), SPENT, SPENT_TTL).await;
+        let is_first =
+            store.put_if_absent(&self.callback_key("request", id), SPENT, SPENT_TTL).await;
         match is_first.map_err(unavailable)? {
             true => Ok(()),
             false => Err(ConnectAccountError::StateMismatch),
@@ -51,16 +52,16 @@ impl ConnectAccount {
     }
 
     /// Allows a callback to be used again, because the environment did not respond.
-    pub(super) async fn restore_return(&self, state: &str, auth_request_id: &str) {
-        let (store, key) = (self.0.sessions.store(), self.return_key("request", auth_request_id));
+    pub(super) async fn restore_callback(&self, state: &str, auth_request_id: &str) {
+        let (store, key) = (self.0.sessions.store(), self.callback_key("request", auth_request_id));
         if store.remove_if(&key, SPENT).await.map_err(unavailable) == Ok(true) {
-            let _ = self.expect_return(state).await;
+            let _ = self.expect_callback(state).await;
         }
     }
 
-    fn return_key(&self, kind: &str, text: &str) -> StoreKey {
+    fn callback_key(&self, kind: &str, text: &str) -> StoreKey {
         let hash = URL_SAFE_NO_PAD.encode(hash_parts([kind, text]));
-        self.0.sessions.store_key(KeyNamespace::ConnectReturn, &hash)
+        self.0.sessions.store_key(KeyNamespace::ConnectCallback, &hash)
     }
 }
 
