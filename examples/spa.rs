@@ -76,7 +76,7 @@ const base = document.body.dataset.base;
 const element = (id) => document.getElementById(id);
 let timer;
 
-/** Asks who is logged in. This neither refreshes the session nor counts as use of it. */
+/** Loads the session. This neither refreshes it nor counts as use of it. */
 async function loadSession() {
   clearTimeout(timer);
   const response = await fetch(`${base}/auth/session`).catch(() => undefined);
@@ -89,7 +89,7 @@ function show(session) {
   element("status").textContent = `Logged in as ${session.user.email} (${session.roles.join(", ")})`;
   element("login").hidden = true;
   element("load").hidden = false;
-  // By the server's clock. Another tab may use the session meanwhile, so ask again before warning.
+  // By the server's clock. Another tab may extend the session: it is loaded again before the warning.
   const left = session.expires_at - session.now;
   element("warning").hidden = left > 60;
   const next = left > 60 ? Math.min(left - 60, 3600) : Math.min(left, 10);
@@ -106,7 +106,7 @@ function loggedOut() {
   element("login").hidden = false;
 }
 
-/** Calls the API. The session may have ended at any time, whatever the timer says. */
+/** Calls the API. The session may have ended earlier than expected, for instance by a logout. */
 async function api(path, options) {
   const response = await fetch(base + path, options);
   if (response.status === 401) loggedOut();
@@ -118,13 +118,13 @@ element("load").onclick = async () => {
   if (response.ok) element("report").textContent = JSON.stringify(await response.json(), null, 2);
 };
 
-// The answer describes the session as `/auth/session` does.
+// The response has the members of `/auth/session`.
 element("stay").onclick = async () => {
   const response = await api("/auth/refresh", { method: "POST" });
   if (response.ok) show(await response.json());
 };
 
-// A tab that was in the background: its timer may be late, and the user may have logged out.
+// In a background tab, the timer may be late, and the user may have logged out elsewhere.
 document.onvisibilitychange = () => document.hidden || loadSession();
 loadSession();
 "#;

@@ -91,7 +91,7 @@
 //! | `reqwest` | yes | [`ReqwestClient`](http_client::ReqwestClient), the default [`HttpClient`](http_client::HttpClient) |
 //! | `metrics` | no | counters and gauges through the `metrics` facade, all named `tower_scalekit_…` |
 //! | `redis` | no | [`RedisStore`](shared_store::RedisStore), the shared store of several replicas |
-//! | `sandbox` | no | [`Sandbox`](crate::sandbox) |
+//! | `sandbox` | no | [`Sandbox`](crate::sandbox), and [`Scalekit::from_env_or_sandbox`] for development |
 //!
 //! Scalekit's own documentation: <https://docs.scalekit.com>.
 #![cfg_attr(docsrs, feature(doc_cfg))]

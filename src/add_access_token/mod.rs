@@ -4,16 +4,15 @@
 //! reqwest client. The session is in the extensions of each request, so that one client serves all
 //! users. For each request:
 //!
-//! 1. A request to another origin than the configured ones is rejected: no other service
-//!    gets the token.
-//! 2. A request without a [`Session`] in its extensions is rejected. That of a request that has passed
-//!    [`RequireSession`](crate::RequireSession) is found too, so that a proxy can forward requests
-//!    with their extensions.
-//! 3. [`Session::access_token`] returns the token, and refreshes it if that is due.
-//! 4. `Authorization: Bearer …` is set, in place of one that the request has, and marked as
-//!    sensitive.
+//! 1. Rejects a request to an origin that is not configured, so that no other service gets the token.
+//! 2. Rejects a request without a [`Session`] in its extensions. A request that has passed
+//!    [`RequireSession`](crate::RequireSession) has one, so a proxy can forward requests with their
+//!    extensions.
+//! 3. Gets the token from [`Session::access_token`], which refreshes it if that is due.
+//! 4. Sets `Authorization: Bearer …`, marked as sensitive. Replaces an existing `Authorization`.
 //!
-//! Let the client follow no redirects, or only such that drop `Authorization` at another origin.
+//! The client must follow no redirects, or drop `Authorization` when a redirect leads to another
+//! origin, as reqwest does.
 //!
 //! # Example
 //!

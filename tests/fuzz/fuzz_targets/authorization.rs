@@ -1,5 +1,5 @@
-//! What a request may carry as `Authorization`: one good token gets in, and all else is context so in
-//! the words of RFC 6750.
+//! `Authorization` headers: one valid token authenticates, anything else is challenged as RFC 6750
+//! requires.
 #![no_main]
 
 use std::convert::Infallible;
@@ -24,7 +24,7 @@ thread_local! {
     static APPS: Apps = Apps::new();
 }
 
-/// The same app twice; one never gets at its keys.
+/// The same app twice, once without its keys.
 struct Apps {
     service: RequireTokenService<Inner>,
     keyless: RequireTokenService<Inner>,

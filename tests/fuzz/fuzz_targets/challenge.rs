@@ -1,4 +1,4 @@
-//! Challenges: whatever realm, scopes and address are configured, the header parses back to them.
+//! Challenges: the header parses back to any configured realm, scopes and URL.
 #![no_main]
 
 use std::sync::Arc;

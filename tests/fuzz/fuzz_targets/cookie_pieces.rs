@@ -1,5 +1,5 @@
-//! What a request may carry as cookies: the first session whose pieces are all there is the request's,
-//! and what is set or removed fits into the browser's jar.
+//! Session cookies: the first session whose chunks are complete is that of the request, and cookies that
+//! are set or removed fit into the limits of browsers.
 #![no_main]
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What is served as a key set: it decides which signatures count, and can do no more than that.
+//! Key sets: only signatures of keys in the served set are accepted.
 #![no_main]
 
 use std::time::Duration;

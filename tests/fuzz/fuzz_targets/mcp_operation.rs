@@ -1,6 +1,5 @@
-//! What a request to an MCP server asks for: no call of a tool that the token does not allow is
-//! forwarded, whether the official Rust SDK or serde_json reads the body, and the server gets the same
-//! bytes.
+//! Operations of MCP requests: no call of a tool that the token does not allow is forwarded, whether the
+//! official Rust SDK or serde_json reads the body, and the server gets the same bytes.
 #![no_main]
 
 use std::convert::Infallible;

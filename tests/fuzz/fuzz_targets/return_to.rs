@@ -1,4 +1,4 @@
-//! Where a person goes after the login: never to another origin, and always where they wanted to.
+//! The page after the login: never on another origin, and always the requested one.
 #![no_main]
 
 use std::cell::RefCell;

@@ -1,4 +1,4 @@
-//! Which tokens are accepted: those that say all the right things and were signed, no others.
+//! Tokens: accepted if and only if a published key has signed them and their claims are valid.
 #![no_main]
 
 use std::time::Duration;
