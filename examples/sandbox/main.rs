@@ -11,6 +11,7 @@
 //! | `WEBHOOK_URL` | endpoints that get webhooks |
 //! | `MCP_RESOURCE_URL` | the URL of the MCP server, for the `aud` of its tokens |
 //! | `MACHINE_AUDIENCE` | a machine client for each audience; `none` for one without |
+//! | `MACHINE_SCOPES` | the scopes of these clients |
 //! | `MODULAR_SSO` | any value: users only sign in through single sign-on |
 //!
 //! Several values are separated by commas.
@@ -53,6 +54,7 @@ async fn main() {
             "none" => NewMachineClient::new(),
             audience => NewMachineClient::new().audience(audience),
         })
+        .map(|client| client.scopes(values("MACHINE_SCOPES")))
         .map(|client| sandbox.organizations().add_machine_client(&acme, client))
         .collect();
 

@@ -28,7 +28,8 @@ impl ResourceId {
     ///
     /// # Errors
     /// When it is not `res_` followed by letters, digits, `-` or `_`.
-    pub fn new(id: &str) -> Result<Self, ConfigError> {
+    pub fn new(id: impl AsRef<str>) -> Result<Self, ConfigError> {
+        let id = id.as_ref();
         match id.strip_prefix("res_") {
             Some(rest)
                 if !rest.is_empty() && rest.len() <= 64 && rest.bytes().all(is_base64url) =>

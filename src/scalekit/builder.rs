@@ -19,7 +19,7 @@ pub struct ScalekitBuilder {
     http_client: Option<Arc<dyn HttpClient>>,
     clock: Clock,
     #[cfg(all(feature = "reqwest", feature = "sandbox"))]
-    started: Option<super::development::StartedSandbox>,
+    started: Option<crate::sandbox::Sandbox>,
 }
 
 impl ScalekitBuilder {
@@ -40,7 +40,7 @@ impl ScalekitBuilder {
     }
 
     #[cfg(all(feature = "reqwest", feature = "sandbox"))]
-    pub(super) fn started(mut self, sandbox: super::development::StartedSandbox) -> Self {
+    pub(super) fn started(mut self, sandbox: crate::sandbox::Sandbox) -> Self {
         self.started = Some(sandbox);
         self
     }

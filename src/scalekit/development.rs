@@ -4,16 +4,30 @@ use std::env;
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr};
 
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use http::{Request, Response};
+
 use super::Scalekit;
 use crate::error::{ConfigError, ConfigProblem, Problems};
-use crate::sandbox::{Sandbox, SandboxBuilder, SandboxServer};
+use crate::http_client::{HttpClient, HttpClientError};
+use crate::sandbox::{Sandbox, SandboxBuilder, SandboxClient, SandboxServer};
 use crate::util::telemetry;
 
-/// A sandbox that the handle has started. Its port is closed with the last clone of the handle.
-#[derive(Debug)]
-pub(super) struct StartedSandbox {
-    pub(super) sandbox: Sandbox,
+/// Reaches a sandbox in the process, without a socket, because a proxy in HTTP_PROXY would get loopback
+/// URLs, too. Keeps its port open for browsers: whatever uses the environment has this client.
+struct ServedClient {
+    client: SandboxClient,
     _server: SandboxServer,
+}
+
+impl HttpClient for ServedClient {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
+        self.client.send(request)
+    }
 }
 
 impl Scalekit {
@@ -24,7 +38,8 @@ impl Scalekit {
     /// assertions. In a release build, missing variables are an error. Users log in without a
     /// password in a sandbox, so the redirect URI, or the URL of a protected resource, must then be
     /// on loopback; `build()` rejects others. The sandbox is served on a free loopback port until
-    /// the last clone of this handle is dropped, and its URL is printed to standard error.
+    /// this handle, its clones and all that was built with them are dropped. Its URL is printed to
+    /// standard error: a browser finds the client's ID and secret there, the users and their e-mails.
     ///
     /// ```no_run
     /// # async fn configure() -> Result<(), tower_scalekit::ConfigError> {
@@ -73,15 +88,14 @@ impl Scalekit {
         let server = sandbox.serve(loopback).await.map_err(|error| {
             ConfigProblem::invalid("sandbox", format!("cannot be served on loopback: {error}"))
         })?;
-        let url = server.environment_url();
+        let url = server.environment_url().to_owned();
         // A new app has no subscriber for the log.
         eprintln!("sandbox on {url} (no SCALEKIT_ variable is set); log in as jane@acme.test");
-        telemetry::sandbox_started(url);
-        // Without a socket, because a proxy in HTTP_PROXY would get loopback URLs, too.
+        telemetry::sandbox_started(&url);
         Self::builder(url, sandbox.client_id(), sandbox.client_secret().clone())
-            .http_client(sandbox.client())
+            .http_client(ServedClient { client: sandbox.client(), _server: server })
             .clock(sandbox.clock().clock())
-            .started(StartedSandbox { sandbox, _server: server })
+            .started(sandbox)
             .build()
     }
 }
@@ -134,14 +148,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn dropping_the_last_handle_closes_the_sandbox() {
+    async fn the_sandbox_is_served_while_anything_uses_it() {
         let scalekit = Scalekit::start(Sandbox::builder()).await.unwrap();
         let address = scalekit.environment_url().strip_prefix("http://").unwrap().to_owned();
         assert!(scalekit.sandbox().is_some());
+        let verifier = scalekit.token_verifier().audience("https://api.test").build().unwrap();
         let clone = scalekit.clone();
         drop(scalekit);
         assert!(TcpStream::connect(&address).await.is_ok());
         drop(clone);
+        assert!(TcpStream::connect(&address).await.is_ok());
+        drop(verifier);
         // The listener is closed by its task.
         tokio::task::yield_now().await;
         assert!(TcpStream::connect(&address).await.is_err());

@@ -56,7 +56,7 @@ struct Environment {
     keys: RemoteKeys,
     application_token: TokenSlot,
     #[cfg(all(feature = "reqwest", feature = "sandbox"))]
-    started: Option<development::StartedSandbox>,
+    started: Option<crate::sandbox::Sandbox>,
 }
 
 impl Scalekit {
@@ -99,7 +99,7 @@ impl Scalekit {
     #[cfg_attr(docsrs, doc(cfg(all(feature = "reqwest", feature = "sandbox"))))]
     #[must_use]
     pub fn sandbox(&self) -> Option<&crate::sandbox::Sandbox> {
-        self.0.started.as_ref().map(|started| &started.sandbox)
+        self.0.started.as_ref()
     }
 
     /// Rejects a public URL of an app whose environment is a sandbox that this handle has started:

@@ -91,6 +91,7 @@ async fn every_setting_is_on_its_page() {
         ("WEBHOOK_URL", "http://127.0.0.1:1/webhooks"),
         ("MCP_RESOURCE_URL", "https://one.example.com/mcp"),
         ("MACHINE_AUDIENCE", "https://api.example.com,none"),
+        ("MACHINE_SCOPES", "read:items, write:items"),
         ("MODULAR_SSO", "1"),
     ];
     let sandbox = start("sandbox", &[], &settings);
@@ -120,15 +121,16 @@ async fn every_setting_is_on_its_page() {
             &[("grant_type", "client_credentials"), ("client_id", id), ("client_secret", secret)],
         )
         .await;
-        let token = token["access_token"].as_str().unwrap().to_owned();
-        audiences.push(claims(&token)["aud"].clone());
+        let token = claims(token["access_token"].as_str().unwrap());
+        assert_eq!(token["scopes"], json!(["read:items", "write:items"]), "{token}");
+        audiences.push(token["aud"].clone());
     }
     assert_eq!(audiences, [json!(["https://api.example.com"]), Value::Null]);
 
     let plain = start("sandbox", &[], &[("BIND", "127.0.0.1:0")]);
     let page = reqwest::get(plain.said("listening on ")).await.unwrap().text().await.unwrap();
     for (name, _) in &settings[1..] {
-        assert!(page.contains(&format!("Not set: <code>{name}=")), "{name}: {page}");
+        assert!(page.contains(&format!("{name}=")), "{name}: {page}");
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) fn rows(environment: &Environment, state: &State) -> Html {
                 .iter()
                 .map(|machine| format!("{} {}", machine.id, machine.secret.expose()))
                 .collect(),
-            line: "MACHINE_AUDIENCE=https://api.example.com",
+            line: "MACHINE_AUDIENCE=https://api.example.com MACHINE_SCOPES=read:items",
             code: "sandbox.organizations().add_machine_client(id, client)",
         },
         Setting {
