@@ -2,6 +2,7 @@ use bytes::Bytes;
 use http::Extensions;
 
 use super::signature::Kind;
+use crate::util::telemetry;
 use crate::webhook::interceptor::InterceptorRequest;
 use crate::webhook::{EventError, WebhookEvent};
 
@@ -17,6 +18,11 @@ fn body_of(extensions: &Extensions, kind: Kind) -> Option<&Bytes> {
     Some(&extensions.get::<SignedBody>().filter(|body| body.kind == kind)?.bytes)
 }
 
+/// Logs why a signed body was not parsed.
+fn logged<T>(parsed: Result<T, EventError>, expected: &'static str) -> Result<T, EventError> {
+    parsed.inspect_err(|error| telemetry::check_failed("malformed", "body", &expected, error))
+}
+
 impl WebhookEvent {
     /// Parses the event of a request that has passed [`WebhookVerify`](crate::WebhookVerify), for
     /// services that are not axum handlers. `None` without the layer.
@@ -25,7 +31,8 @@ impl WebhookEvent {
     /// When the signed body is not an event of Scalekit, as with other senders.
     #[must_use]
     pub fn from_extensions(extensions: &Extensions) -> Option<Result<Self, EventError>> {
-        body_of(extensions, Kind::Webhook).cloned().map(Self::parse_bytes)
+        let body = body_of(extensions, Kind::Webhook)?;
+        Some(logged(Self::parse_bytes(body.clone()), "an event of Scalekit"))
     }
 }
 
@@ -38,6 +45,7 @@ impl InterceptorRequest {
     /// When the signed body is not an interceptor request of Scalekit.
     #[must_use]
     pub fn from_extensions(extensions: &Extensions) -> Option<Result<Self, EventError>> {
-        body_of(extensions, Kind::Interceptor).map(|body| Self::parse(body))
+        let body = body_of(extensions, Kind::Interceptor)?;
+        Some(logged(Self::parse(body), "an interceptor request of Scalekit"))
     }
 }

@@ -45,7 +45,22 @@ impl WebhookSecret {
 
     /// Reads the secret from a variable, as [`from_env`](Self::from_env) does. If
     /// [`Scalekit::from_env_or_sandbox`](crate::Scalekit::from_env_or_sandbox) has started a
-    /// sandbox, registers `url` as an endpoint there instead, and starts delivery.
+    /// sandbox, registers `url` as an endpoint there instead, and starts delivery. The page
+    /// `/deliveries` of the sandbox lists the deliveries, and sends test events.
+    ///
+    /// ```no_run
+    /// # async fn configure() -> Result<(), tower_scalekit::ConfigError> {
+    /// use tower_scalekit::{Scalekit, WebhookVerify, webhook_verify::WebhookSecret};
+    ///
+    /// let scalekit = Scalekit::from_env_or_sandbox().await?;
+    /// let url = "http://localhost:3000/webhooks/scalekit";
+    /// let secret =
+    ///     WebhookSecret::from_env_or_sandbox("SCALEKIT_WEBHOOK_SECRET", &scalekit, url)?;
+    /// let layer = WebhookVerify::new(secret);
+    /// # let _ = layer;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Those of [`from_env`](Self::from_env).

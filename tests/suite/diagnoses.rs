@@ -7,6 +7,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::sandbox::{TokenFault, TokenKind};
+use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::{IdpInitiatedRedirect, RequireToken, Sandbox, WebhookVerify};
 
 use crate::secrets::Captured;
@@ -147,6 +148,9 @@ async fn each_check_of_a_webhook_is_logged() {
     };
     let webhooks = layer(WebhookVerify::new(secret(1)));
     let interceptors = layer(WebhookVerify::interceptor(secret(1)));
+    let events = Router::new()
+        .route("/webhook", post(async |_: WebhookEvent| ()))
+        .route_layer(WebhookVerify::new(secret(1)).clock(ManualClock::at(start).clock()));
     let good = || signed("webhook", "msg_1", NOW, "{}", 1);
     let with = |name: &'static str, value: &str| {
         let mut request = good();
@@ -205,6 +209,13 @@ async fn each_check_of_a_webhook_is_logged() {
             "body",
             &["wrong_kind", "WebhookVerify::interceptor"],
         ),
+        (
+            &events,
+            signed("webhook", "m", NOW, r#"{"type":"user.login","data":{}}"#, 1),
+            "body",
+            &["malformed", "an event of Scalekit", "the body has no id"],
+        ),
+        (&events, signed("webhook", "m", NOW, "hello", 1), "body", &["not a JSON object"]),
     ] {
         assert_eq!(send(app, request).await.status(), StatusCode::BAD_REQUEST, "{check}");
         assert_diagnosis(&log, check, parts);
