@@ -163,7 +163,8 @@ impl SessionsBuilder {
     }
 
     /// Sets the path where logins start. Register its URL as the initiate-login URL in the
-    /// dashboard. Default: `/login`.
+    /// dashboard. If it is a page of the app, do not merge [`Sessions::routes`], which has a route
+    /// with this path, but add the other services one by one. Default: `/login`.
     pub fn login_path(mut self, path: impl Into<String>) -> Self {
         self.paths.login = Some(path.into());
         self
