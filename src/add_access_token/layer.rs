@@ -6,7 +6,7 @@ use url::Url;
 
 use super::AddAccessTokenService;
 use crate::error::{ConfigError, ConfigProblem, Problems};
-use crate::util::fetch_metadata::check_address;
+use crate::util::url_policy::require_https_or_loopback;
 
 const SETTING: &str = "origins";
 
@@ -54,7 +54,7 @@ impl AddAccessToken {
 fn parse_origin(text: &str) -> Result<Url, ConfigProblem> {
     let url = Url::parse(text)
         .map_err(|error| ConfigProblem::invalid(SETTING, format!("{text}: not a URL: {error}")))?;
-    check_address(&url)
+    require_https_or_loopback(&url)
         .map_err(|reason| ConfigProblem::invalid(SETTING, format!("{text}: {reason}")))?;
     if url.origin().ascii_serialization() != text {
         let reason = "must be an origin such as https://api.example.com, without a path";

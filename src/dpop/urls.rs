@@ -4,7 +4,8 @@ use http::{Extensions, Uri};
 use url::Url;
 
 use crate::error::{ConfigError, ConfigProblem};
-use crate::util::fetch_metadata::{check_address, requested_target_of};
+use crate::util::fetch_metadata::requested_target_of;
+use crate::util::url_policy::require_https_or_loopback;
 
 /// A public URL of the app, below which its routes are.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ impl PublicUrl {
     pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
         let invalid = |reason: String| ConfigProblem::invalid("public URL", reason);
         let url = Url::parse(text).map_err(|error| invalid(format!("not a URL: {error}")))?;
-        check_address(&url).map_err(|reason| invalid(reason.to_owned()))?;
+        require_https_or_loopback(&url).map_err(|reason| invalid(reason.to_owned()))?;
         if url.query().is_some() || url.fragment().is_some() {
             return Err(invalid("must not have a query or fragment".to_owned()).into());
         }

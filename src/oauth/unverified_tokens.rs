@@ -5,7 +5,7 @@ use crate::scalekit::Scalekit;
 use crate::secret::SecretString;
 use crate::token::{
     Expectations, Grant, IdToken, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal, TokenError,
-    TokenSource,
+    TokenOrigin,
 };
 use crate::util::diagnosis::CheckError as _;
 
@@ -108,7 +108,7 @@ impl UnverifiedTokens {
     ) -> Result<VerifiedTokens, TokenError> {
         let now = scalekit.clock().now();
         let signed =
-            scalekit.remote_keys().verify(self.access_token.expose(), TokenSource::Issuer).await?;
+            scalekit.remote_keys().verify(self.access_token.expose(), TokenOrigin::Issuer).await?;
         let expectations = Expectations {
             issuers: vec![scalekit.environment_url().to_owned()],
             audiences: None,

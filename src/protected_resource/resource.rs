@@ -15,7 +15,7 @@ use crate::scalekit::Scalekit;
 use crate::token::Leeway;
 use crate::token::TokenVerifier;
 use crate::util::base64url::is_base64url;
-use crate::util::fetch_metadata::check_address;
+use crate::util::url_policy::require_https_or_loopback;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
@@ -300,7 +300,7 @@ struct Metadata<'a> {
 fn parse_resource_url(text: &str) -> Result<(Url, String), ConfigError> {
     let invalid = |reason: String| ConfigProblem::invalid("resource URL", reason);
     let url = Url::parse(text).map_err(|error| invalid(format!("not a URL: {error}")))?;
-    check_address(&url).map_err(|reason| invalid(reason.to_owned()))?;
+    require_https_or_loopback(&url).map_err(|reason| invalid(reason.to_owned()))?;
     if url.query().is_some() || url.fragment().is_some() {
         return Err(invalid("must not have a query or fragment".to_owned()).into());
     }

@@ -7,7 +7,7 @@ use url::Url;
 use super::{OriginRejection, RequireOriginService};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::rejection::{Renderer, on_rejection};
-use crate::util::fetch_metadata::is_loopback;
+use crate::util::url_policy::is_loopback;
 
 /// Middleware that rejects requests of pages of other origins. See the [module
 /// docs](crate::require_origin).

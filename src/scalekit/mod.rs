@@ -35,9 +35,9 @@ use crate::revocation::RevocationsBuilder;
 use crate::secret::SecretString;
 use crate::shared_store::{SharedStore, TimedStore};
 use crate::token::{RemoteKeys, ScalekitEnvironment, TokenVerifierBuilder};
-use crate::util::fetch_metadata::check_address;
 #[cfg(all(feature = "reqwest", feature = "sandbox"))]
-use crate::util::fetch_metadata::is_loopback;
+use crate::util::url_policy::is_loopback;
+use crate::util::url_policy::require_https_or_loopback;
 
 /// A Scalekit environment and this application's credentials. Cheap to clone; clones share
 /// connections, keys and the access token for the API.
@@ -183,7 +183,7 @@ impl EnvironmentUrl {
         let url =
             Url::parse(text).map_err(|_| vec!["not a URL, expected https://….scalekit.com"])?;
         let mut reasons = Vec::new();
-        if let Err(reason) = check_address(&url) {
+        if let Err(reason) = require_https_or_loopback(&url) {
             reasons.push(reason);
         }
         if !url.path().trim_matches('/').is_empty() {

@@ -4,9 +4,9 @@ use url::Url;
 
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::scalekit::Scalekit;
-use crate::util::fetch_metadata::check_address;
 use crate::util::return_to::ReturnTo;
 use crate::util::url_path::has_dot_segments;
+use crate::util::url_policy::require_https_or_loopback;
 
 /// Where the callback is below the base path, unless it is set.
 const CALLBACK_PATH: &str = "/auth/callback";
@@ -289,7 +289,7 @@ fn parse_redirect_uri(setting: &'static str, text: &str) -> Result<Url, ConfigEr
 fn parse_app_url(setting: &'static str, text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text)
         .map_err(|error| ConfigProblem::invalid(setting, format!("not a URL: {error}")))?;
-    check_address(&url).map_err(|reason| ConfigProblem::invalid(setting, reason))?;
+    require_https_or_loopback(&url).map_err(|reason| ConfigProblem::invalid(setting, reason))?;
     Ok(url)
 }
 

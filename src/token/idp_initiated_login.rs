@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use time::{Duration, OffsetDateTime};
 
 use super::claims::TokenKind;
-use super::{Claims, RemoteKeys, TokenError, TokenSource};
+use super::{Claims, RemoteKeys, TokenError, TokenOrigin};
 use crate::clock::{ISSUER_SKEW, REPLICA_SKEW};
 use crate::util::diagnosis::{CheckError as _, OneOf, Shown};
 
@@ -89,7 +89,7 @@ impl IdpInitiatedLoginExpectations<'_> {
         keys: &RemoteKeys,
         now: OffsetDateTime,
     ) -> Result<IdpInitiatedLogin, TokenError> {
-        let signed = keys.verify(token, TokenSource::IdpInitiatedLogin).await?;
+        let signed = keys.verify(token, TokenOrigin::IdpInitiatedLogin).await?;
         // Hash of the signed content: some algorithms have several signatures for the same content.
         let input = token.rsplit_once('.').map_or(token, |(input, _)| input);
         let fingerprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, input.as_bytes()));

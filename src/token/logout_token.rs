@@ -4,7 +4,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::claims::TokenKind;
-use super::{Claims, RemoteKeys, TokenError, TokenSource};
+use super::{Claims, RemoteKeys, TokenError, TokenOrigin};
 use crate::clock::ISSUER_SKEW;
 use crate::util::diagnosis::{CheckError as _, Shown};
 
@@ -40,7 +40,7 @@ impl LogoutExpectations<'_> {
         keys: &RemoteKeys,
         now: OffsetDateTime,
     ) -> Result<LoggedOut, TokenError> {
-        let signed = keys.verify(token, TokenSource::Logout).await?;
+        let signed = keys.verify(token, TokenOrigin::Logout).await?;
         self.check(&signed.claims, signed.typ.as_deref(), now)
     }
 

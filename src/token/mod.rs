@@ -83,7 +83,7 @@ pub(crate) use self::idp_initiated_login::IdpInitiatedLoginExpectations;
 pub(crate) use self::jws::CompactJws;
 pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::{Confirmation, ORGANIZATION_CLAIMS};
-pub(crate) use self::remote_keys::{RemoteKeys, TokenSource};
+pub(crate) use self::remote_keys::{RemoteKeys, TokenOrigin};
 pub(crate) use self::verifier::{Expectations, Leeway, TokenCheck};
 pub(crate) use self::verifying_key::VerifyingKey;
 

@@ -26,3 +26,4 @@ pub(crate) mod tasks;
 pub(crate) mod telemetry;
 pub(crate) mod token_cache;
 pub(crate) mod url_path;
+pub(crate) mod url_policy;

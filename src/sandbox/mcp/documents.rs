@@ -14,7 +14,7 @@ use crate::sandbox::parameters::Parameters;
 
 /// The draft recommends 5 KB.
 const MAX_BYTES: usize = 5 * 1024;
-const DEADLINE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 const CACHED: Duration = Duration::from_secs(5 * 60);
 
 /// Fetches the document of the client that a request to a resource names, if it is not known.
@@ -40,7 +40,7 @@ pub(crate) async fn fetch_if_named(environment: &Environment, request: &Request<
 async fn fetch(client: &Arc<dyn HttpClient>, url: &str) -> Result<Value, String> {
     let request = Request::get(url)
         .header(header::ACCEPT, "application/json")
-        .extension(SendLimits { deadline: DEADLINE, max_body_bytes: MAX_BYTES })
+        .extension(SendLimits { timeout: TIMEOUT, max_body_bytes: MAX_BYTES })
         .body(Bytes::new())
         .map_err(|error| error.to_string())?;
     let response =

@@ -5,7 +5,7 @@
 //!   and for up to a day if fetches fail.
 //! * A token with an unknown key ID causes a fetch within a budget, and so does an invalid signature
 //!   under a known key ID (another budget), so that clients cannot flood the issuer with
-//!   requests. No lock is held during a fetch. Each [`TokenSource`] has its own budgets: invalid
+//!   requests. No lock is held during a fetch. Each [`TokenOrigin`] has its own budgets: invalid
 //!   tokens of one do not limit the fetches of the others.
 //! * A key is reported as unknown only after a fetch. While the budget is empty, it is unknown
 //!   whether the issuer has that key, so the keys are unavailable. The same applies to an invalid
@@ -30,12 +30,12 @@ use crate::util::diagnosis::{CheckError as _, Shown};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
 
-const FRESH: Duration = Duration::from_secs(5 * 60);
-const USABLE_WHEN_STALE: Duration = Duration::from_secs(24 * 60 * 60);
+const FRESH_TTL: Duration = Duration::from_secs(5 * 60);
+const STALE_IF_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
 /// Interval between attempts to refresh a stale set.
 const STALE_RETRY: Duration = Duration::from_secs(10);
 /// How long the error of a failed startup fetch is returned before the next fetch.
-const FAILURE_MEMORY: Duration = Duration::from_secs(1);
+const NEGATIVE_TTL: Duration = Duration::from_secs(1);
 const LIMITS: (Duration, usize) = (Duration::from_secs(5), 256 * 1024);
 
 /// Result of a verification with the current keys.
@@ -46,9 +46,9 @@ pub(crate) enum TokenCheck<T> {
     Pending(Flight<bool>),
 }
 
-/// Source of a token.
+/// Where a token comes from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum TokenSource {
+pub(crate) enum TokenOrigin {
     /// An `Authorization` header, from any client.
     Bearer,
     /// The issuer's token endpoint.
@@ -59,7 +59,7 @@ pub(crate) enum TokenSource {
     Logout,
 }
 
-impl TokenSource {
+impl TokenOrigin {
     const COUNT: usize = 4;
 
     fn max_token_bytes(self) -> usize {
@@ -91,7 +91,7 @@ impl RemoteKeys {
         algorithms: Vec<Algorithm>,
     ) -> Self {
         Self(Arc::new(Shared {
-            source: Source { url, client, algorithms },
+            endpoint: JwksEndpoint { url, client, algorithms },
             clock,
             current: ArcSwapOption::empty(),
             known_header: ArcSwapOption::empty(),
@@ -99,7 +99,7 @@ impl RemoteKeys {
             usable_until: AtomicU64::new(0),
             unavailable_until: AtomicU64::new(0),
             is_failing: AtomicBool::new(false),
-            budgets: [const { FetchBudgets::full() }; TokenSource::COUNT],
+            budgets: [const { FetchBudgets::full() }; TokenOrigin::COUNT],
             flights: SingleFlight::new(),
         }))
     }
@@ -108,7 +108,7 @@ impl RemoteKeys {
     pub(crate) async fn verify(
         &self,
         token: &str,
-        source: TokenSource,
+        source: TokenOrigin,
     ) -> Result<VerifiedJws, TokenError> {
         match self.verify_now(token, source) {
             TokenCheck::Done(result) => result,
@@ -126,14 +126,14 @@ impl RemoteKeys {
     }
 
     /// Verifies a signature with the current keys.
-    pub(crate) fn verify_now(&self, token: &str, source: TokenSource) -> TokenCheck<VerifiedJws> {
+    pub(crate) fn verify_now(&self, token: &str, source: TokenOrigin) -> TokenCheck<VerifiedJws> {
         let known = self.0.known_header.load();
         let jws = match CompactJws::parse_up_to(source.max_token_bytes(), token, known.as_deref()) {
             Ok(jws) => jws,
             Err(error) => return TokenCheck::Done(Err(error)),
         };
         // Rejected before the token can cause a fetch (RFC 8725 section 3.1).
-        if !self.0.source.algorithms.contains(&jws.header.algorithm) {
+        if !self.0.endpoint.algorithms.contains(&jws.header.algorithm) {
             return TokenCheck::Done(Err(self.0.wrong_algorithm(&jws)));
         }
         let Some(keys) = self.0.usable() else {
@@ -152,7 +152,7 @@ impl RemoteKeys {
             }
             result => {
                 // Tokens from other sources have other headers.
-                if let (Ok(_), TokenSource::Bearer) = (&result, source)
+                if let (Ok(_), TokenOrigin::Bearer) = (&result, source)
                     && let Some(new) = jws.new_header(known.as_deref())
                 {
                     self.0.known_header.store(Some(Arc::new(new)));
@@ -217,7 +217,7 @@ fn check(keys: &KeySet, jws: &CompactJws<'_>) -> Result<VerifiedJws, TokenError>
 
 #[derive(Debug)]
 struct Shared {
-    source: Source,
+    endpoint: JwksEndpoint,
     clock: Clock,
     current: ArcSwapOption<KeySet>,
     /// That of the latest bearer token.
@@ -228,8 +228,8 @@ struct Shared {
     unavailable_until: AtomicU64,
     /// Whether the latest fetch failed.
     is_failing: AtomicBool,
-    /// By [`TokenSource`].
-    budgets: [FetchBudgets; TokenSource::COUNT],
+    /// By [`TokenOrigin`].
+    budgets: [FetchBudgets; TokenOrigin::COUNT],
     flights: SingleFlight<(), bool>,
 }
 
@@ -240,7 +240,7 @@ impl Shared {
         match error {
             TokenError::InvalidAlgorithm => self.wrong_algorithm(jws),
             TokenError::InvalidSignature => {
-                let expected = format_args!("one by the key of the `kid` at {}", self.source.url);
+                let expected = format_args!("one by the key of the `kid` at {}", self.endpoint.url);
                 let found = format_args!(
                     "another one: the token was changed, or is of another environment; it says \
                      that it is of {}",
@@ -249,7 +249,7 @@ impl Shared {
                 error.failed("signature", expected, found)
             }
             TokenError::NoMatchingKey => {
-                let expected = format_args!("the `kid` of a key at {}", self.source.url);
+                let expected = format_args!("the `kid` of a key at {}", self.endpoint.url);
                 let found = format_args!(
                     "none or another than those of its {} keys; it says that it is of {}",
                     keys.len(),
@@ -263,7 +263,7 @@ impl Shared {
     }
 
     fn wrong_algorithm(&self, jws: &CompactJws<'_>) -> TokenError {
-        let expected = format_args!("{:?}, and that of the key", self.source.algorithms);
+        let expected = format_args!("{:?}, and that of the key", self.endpoint.algorithms);
         TokenError::InvalidAlgorithm.failed(
             "alg",
             expected,
@@ -315,11 +315,11 @@ impl Shared {
     fn fetch(self: &Arc<Self>) -> Flight<bool> {
         self.flights.join((), || {
             let shared = Arc::clone(self);
-            async move { shared.arrived(shared.source.fetch().await) }
+            async move { shared.store_fetched(shared.endpoint.fetch().await) }
         })
     }
 
-    fn arrived(&self, fetched: Result<KeySet, FetchError>) -> bool {
+    fn store_fetched(&self, fetched: Result<KeySet, FetchError>) -> bool {
         let now = self.now();
         self.is_failing.store(fetched.is_err(), Ordering::Release);
         match fetched {
@@ -330,26 +330,26 @@ impl Shared {
                     None => keys,
                 };
                 self.current.store(Some(Arc::new(keys)));
-                self.usable_until.store(after(now, USABLE_WHEN_STALE), Ordering::Release);
-                self.refetch_at.store(after(now, FRESH), Ordering::Release);
+                self.usable_until.store(after(now, STALE_IF_ERROR), Ordering::Release);
+                self.refetch_at.store(after(now, FRESH_TTL), Ordering::Release);
                 true
             }
             Err(error) => {
                 telemetry::key_set_fetch_failed(&error);
-                self.unavailable_until.store(after(now, FAILURE_MEMORY), Ordering::Release);
+                self.unavailable_until.store(after(now, NEGATIVE_TTL), Ordering::Release);
                 false
             }
         }
     }
 }
 
-struct Source {
+struct JwksEndpoint {
     url: Url,
     client: Arc<dyn HttpClient>,
     algorithms: Vec<Algorithm>,
 }
 
-impl Source {
+impl JwksEndpoint {
     async fn fetch(&self) -> Result<KeySet, FetchError> {
         let mut request = Request::get(self.url.as_str())
             .header(header::ACCEPT, "application/json")
@@ -365,9 +365,9 @@ impl Source {
     }
 }
 
-impl std::fmt::Debug for Source {
+impl std::fmt::Debug for JwksEndpoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Source")
+        f.debug_struct("JwksEndpoint")
             .field("url", &self.url.as_str())
             .field("algorithms", &self.algorithms)
             .finish_non_exhaustive()

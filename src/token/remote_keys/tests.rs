@@ -23,12 +23,12 @@ async fn set_up(time: SteppedClock) -> (KeyServer, SteppedClock, RemoteKeys, Str
 }
 
 async fn verify(keys: &RemoteKeys, token: &str) -> Result<VerifiedJws, TokenError> {
-    keys.verify(token, TokenSource::Bearer).await
+    keys.verify(token, TokenOrigin::Bearer).await
 }
 
 /// The result without waiting.
 fn known(keys: &RemoteKeys, token: &str) -> Result<Arc<VerifyingKey>, TokenError> {
-    match keys.verify_now(token, TokenSource::Bearer) {
+    match keys.verify_now(token, TokenOrigin::Bearer) {
         TokenCheck::Done(result) => result.map(|signed| signed.key),
         TokenCheck::Pending(_) => panic!("it waits for a fetch"),
     }
@@ -134,7 +134,7 @@ async fn all_tokens_of_the_new_key_share_one_fetch() {
         server.hang();
         let new_token = TestKey::rsa(1).access_token("k2");
         let waiting: Vec<_> = (0..50)
-            .map(|_| match keys.verify_now(&new_token, TokenSource::Bearer) {
+            .map(|_| match keys.verify_now(&new_token, TokenOrigin::Bearer) {
                 TokenCheck::Pending(fetch) => fetch,
                 TokenCheck::Done(result) => panic!("it does not wait: {result:?}"),
             })
@@ -176,10 +176,10 @@ async fn a_thousand_unknown_key_ids_cause_two_fetches_and_one_every_ten_seconds(
 #[tokio::test]
 async fn invalid_tokens_of_one_source_do_not_limit_the_others() {
     let sources = [
-        TokenSource::Bearer,
-        TokenSource::Issuer,
-        TokenSource::IdpInitiatedLogin,
-        TokenSource::Logout,
+        TokenOrigin::Bearer,
+        TokenOrigin::Issuer,
+        TokenOrigin::IdpInitiatedLogin,
+        TokenOrigin::Logout,
     ];
     for clock in SteppedClock::each() {
         for (index, junk) in sources.into_iter().enumerate() {
@@ -216,7 +216,7 @@ async fn known_keys_never_wait_while_a_fetch_hangs() {
         for number in 0..1000 {
             let stranger = TestKey::rsa(1).token(&format!("kid-{number}"), "{}");
             assert!(matches!(
-                keys.verify_now(&stranger, TokenSource::Bearer),
+                keys.verify_now(&stranger, TokenOrigin::Bearer),
                 TokenCheck::Pending(_)
             ));
             assert!(known(&keys, &known_token).is_ok());
@@ -238,7 +238,7 @@ async fn a_fetch_continues_when_its_only_caller_leaves() {
         let (server, _, keys, _) = set_up(clock).await;
         server.response(KeyResponse::keys([TestKey::rsa(1).jwk("k2")]));
         let new_token = TestKey::rsa(1).access_token("k2");
-        assert!(matches!(keys.verify_now(&new_token, TokenSource::Bearer), TokenCheck::Pending(_)));
+        assert!(matches!(keys.verify_now(&new_token, TokenOrigin::Bearer), TokenCheck::Pending(_)));
         settle().await;
         assert!(known(&keys, &new_token).is_ok());
     }

@@ -16,15 +16,15 @@ use super::remote_keys::VerifiedJws;
 use super::verifying_key::VerifyingKey;
 use super::{
     Algorithm, Claims, Confirmation, DEFAULT_ALGORITHM, ORGANIZATION_CLAIMS, Principal, RemoteKeys,
-    TokenError, TokenSource,
+    TokenError, TokenOrigin,
 };
 use crate::clock::{Clock, UnixMillis};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
 use crate::util::diagnosis::{CheckError as _, OneOf, Shown};
-use crate::util::fetch_metadata::check_address;
 use crate::util::telemetry;
 use crate::util::token_cache::{TokenCache, check_cache_capacity};
+use crate::util::url_policy::require_https_or_loopback;
 
 /// Verifies access tokens and returns their [`Principal`].
 ///
@@ -39,7 +39,7 @@ struct Inner {
     keys: RemoteKeys,
     expectations: Expectations,
     clock: Clock,
-    verified: TokenCache<Verified>,
+    cache: TokenCache<Verified>,
 }
 
 /// Cached result of an accepted token.
@@ -133,14 +133,14 @@ impl TokenVerifier {
     /// Verifies a token with the current keys. A cached token takes one lookup. A token that is bound
     /// to a key is accepted, too: see [`Principal::confirmation`].
     pub(crate) fn verify_now(&self, token: &[u8]) -> TokenCheck<Principal> {
-        if let Some(principal) = self.remembered(token) {
+        if let Some(principal) = self.cached_principal(token) {
             telemetry::cached_token_verified();
             return TokenCheck::Done(Ok(principal));
         }
         let Ok(token) = std::str::from_utf8(token) else {
             return TokenCheck::Done(Err(malformed("bytes that are not text")));
         };
-        match self.0.keys.verify_now(token, TokenSource::Bearer) {
+        match self.0.keys.verify_now(token, TokenOrigin::Bearer) {
             TokenCheck::Done(signed) => TokenCheck::Done(self.accept(token, signed)),
             TokenCheck::Pending(fetch) => TokenCheck::Pending(fetch),
         }
@@ -160,8 +160,8 @@ impl TokenVerifier {
         &self.0.clock
     }
 
-    fn remembered(&self, token: &[u8]) -> Option<Principal> {
-        let principal = self.0.verified.get_joined(&[token], |verified| {
+    fn cached_principal(&self, token: &[u8]) -> Option<Principal> {
+        let principal = self.0.cache.get_joined(&[token], |verified| {
             let is_valid =
                 !verified.key.is_removed() && self.0.clock.unix_millis() < verified.valid_until;
             is_valid.then(|| verified.principal.clone())
@@ -184,7 +184,7 @@ impl TokenVerifier {
         match accepted {
             Ok(verified) => {
                 let principal = verified.principal.clone();
-                self.0.verified.insert(token, verified);
+                self.0.cache.insert(token, verified);
                 telemetry::token_verified();
                 Ok(principal)
             }
@@ -558,7 +558,7 @@ impl<I> TokenVerifierBuilder<I> {
                     not_before_leeway,
                 },
                 clock,
-                verified: TokenCache::new(self.cache_capacity),
+                cache: TokenCache::new(self.cache_capacity),
             }))
         });
         problems.finish(verifier)
@@ -576,7 +576,7 @@ fn check_algorithms(algorithms: &[Algorithm]) -> Result<(), ConfigError> {
 fn parse_jwks_uri(text: &str) -> Result<Url, ConfigError> {
     let url = Url::parse(text)
         .map_err(|error| ConfigProblem::invalid("jwks_uri", format!("not a URL: {error}")))?;
-    check_address(&url).map_err(|reason| ConfigProblem::invalid("jwks_uri", reason))?;
+    require_https_or_loopback(&url).map_err(|reason| ConfigProblem::invalid("jwks_uri", reason))?;
     Ok(url)
 }
 
