@@ -19,8 +19,8 @@ impl RequireAuth {
     /// unless both layers are optional. If only the session's layer requires a recent login
     /// ([`authenticated_within`](RequireSession::authenticated_within)), tokens must meet it, too.
     pub fn new(mut session: RequireSession, mut token: RequireToken) -> Self {
-        if token.authentication.max_age.is_none() {
-            token.authentication.max_age = session.authenticated_within;
+        if token.step_up.max_age.is_none() {
+            token.step_up.max_age = session.authenticated_within;
         }
         // With one of them optional, requests without a credential, or with an invalid session, would
         // be forwarded.

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::authentication::RequiredAuthentication;
+use super::step_up::StepUpRequirement;
 use super::{RequireTokenService, TokenRejection};
 use crate::challenge::{AcrValue, Challenge, DpopScheme, Realm, ScopeToken};
 use crate::dpop::Dpop;
@@ -21,7 +21,7 @@ pub struct RequireToken {
     pub(super) verifier: TokenVerifier,
     pub(super) challenge: Arc<Challenge>,
     pub(super) dpop: Option<AcceptedDpop>,
-    pub(crate) authentication: RequiredAuthentication,
+    pub(crate) step_up: StepUpRequirement,
     pub(crate) optional: bool,
     pub(super) revocations: Option<Revocations>,
     pub(super) renderer: Renderer<TokenRejection>,
@@ -42,7 +42,7 @@ impl RequireToken {
             verifier,
             challenge: Arc::default(),
             dpop: None,
-            authentication: RequiredAuthentication::default(),
+            step_up: StepUpRequirement::default(),
             optional: false,
             revocations: None,
             renderer: Renderer::default(),
@@ -101,7 +101,7 @@ impl RequireToken {
     /// A token without `auth_time` does not satisfy it. Scalekit's documented access tokens have none:
     /// look at a token of your environment, or add the claim there, before you require it.
     pub fn authenticated_within(mut self, duration: Duration) -> Self {
-        self.authentication.max_age = Some(duration);
+        self.step_up.max_age = Some(duration);
         self
     }
 
@@ -109,7 +109,7 @@ impl RequireToken {
     /// get 401 `insufficient_user_authentication` with `acr_values` (RFC 9470). Default: not
     /// required.
     pub fn acr_values(mut self, values: impl IntoIterator<Item = AcrValue>) -> Self {
-        self.authentication.acr_values = values.into_iter().collect();
+        self.step_up.acr_values = values.into_iter().collect();
         self
     }
 

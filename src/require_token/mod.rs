@@ -57,11 +57,11 @@
 //!
 //! [`Principal`]: crate::Principal
 
-mod authentication;
 mod credentials;
 mod layer;
 pub(crate) mod rejection;
 mod service;
+mod step_up;
 
 pub use self::layer::RequireToken;
 pub use self::rejection::TokenRejection;

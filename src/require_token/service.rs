@@ -186,7 +186,7 @@ impl RequireToken {
             (Credentials::Bearer(_), Some(dpop)) if dpop.proofs.is_required() => {
                 let error = TokenError::SenderConstrained;
                 let error = error.failed("Authorization", "Authorization: DPoP TOKEN", "Bearer");
-                Err(self.rejection(error, None))
+                Err(self.token_rejection(error, None))
             }
             (Credentials::Bearer(token), _) => Ok((token, None)),
             (Credentials::Dpop(token), Some(dpop)) => {
@@ -200,7 +200,7 @@ impl RequireToken {
                 })?;
                 Ok((token, Some(Box::new(proof))))
             }
-            (other, _) => Err(self.rejection_of(other)),
+            (other, _) => Err(self.credentials_rejection(other)),
         }
     }
 
@@ -218,7 +218,7 @@ impl RequireToken {
                 self.evaluate_verified(principal, proof, request)
             }
             Err(error) => {
-                let rejection = self.rejection(error, proof.as_deref());
+                let rejection = self.token_rejection(error, proof.as_deref());
                 Evaluation::Decided(self.reject(rejection, request))
             }
         }
@@ -265,13 +265,13 @@ impl RequireToken {
                     "a token whose user, session or organization was revoked after it was issued";
                 let error =
                     TokenError::Revoked.failed("revocation", "a token that is valid", found);
-                Err(self.rejection(error, proof))
+                Err(self.token_rejection(error, proof))
             }
             _ if !self
-                .authentication
+                .step_up
                 .is_met(principal.verified_claims(), || self.verifier.clock().now()) =>
             {
-                let challenge = self.authentication.challenge(self.challenge(proof));
+                let challenge = self.step_up.challenge(self.challenge(proof));
                 Err(TokenRejection::InsufficientUserAuthentication { challenge })
             }
             _ => Ok(principal),
@@ -329,7 +329,7 @@ impl RequireToken {
     }
 
     /// Rejection of an invalid token.
-    fn rejection(&self, error: TokenError, proof: Option<&Proof>) -> TokenRejection {
+    fn token_rejection(&self, error: TokenError, proof: Option<&Proof>) -> TokenRejection {
         match error {
             TokenError::KeysUnavailable => TokenRejection::KeysUnavailable,
             error => TokenRejection::InvalidToken { error, challenge: self.challenge(proof) },
@@ -337,7 +337,7 @@ impl RequireToken {
     }
 
     /// Rejection of credentials that are not a token.
-    fn rejection_of(&self, credentials: &Credentials<'_>) -> TokenRejection {
+    fn credentials_rejection(&self, credentials: &Credentials<'_>) -> TokenRejection {
         let challenge = self.challenge(None);
         match credentials {
             Credentials::Absent => TokenRejection::MissingToken { challenge },
@@ -354,7 +354,7 @@ impl RequireToken {
             Credentials::Bearer(_) | Credentials::Dpop(_) | Credentials::Malformed => {
                 let (expected, found) = ("Authorization: Bearer TOKEN", "no token");
                 let error = TokenError::Malformed.failed("Authorization", expected, found);
-                self.rejection(error, None)
+                self.token_rejection(error, None)
             }
         }
     }
@@ -386,7 +386,7 @@ impl RequireToken {
         let proof = proof.as_deref();
         let verified = self.verifier.verify_bytes(token).await;
         let verified = verified.and_then(|principal| check_binding(principal, proof));
-        let principal = verified.map_err(|error| self.rejection(error, proof))?;
+        let principal = verified.map_err(|error| self.token_rejection(error, proof))?;
         if let Some(revocations) = &self.revocations {
             revocations.read_if_stale().await;
         }

@@ -8,12 +8,12 @@ use crate::util::recency::is_recent;
 
 /// The authentication that is required of a token's user (RFC 9470).
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RequiredAuthentication {
+pub(crate) struct StepUpRequirement {
     pub(crate) max_age: Option<Duration>,
     pub(super) acr_values: Vec<AcrValue>,
 }
 
-impl RequiredAuthentication {
+impl StepUpRequirement {
     /// Whether the claims of a verified token meet it. An absent or invalid claim does not.
     pub(super) fn is_met(&self, claims: &Claims, now: impl FnOnce() -> OffsetDateTime) -> bool {
         let is_recent_enough = self.max_age.is_none_or(|max_age| {
