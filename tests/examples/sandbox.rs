@@ -49,7 +49,7 @@ async fn an_mcp_server_in_another_process_accepts_its_tokens() {
     let metadata = format!("{issuer}/.well-known/oauth-authorization-server");
     let metadata = reqwest::get(metadata).await.unwrap().bytes().await.unwrap();
     let metadata: Value = serde_json::from_slice(&metadata).unwrap();
-    assert_eq!(metadata["client_id_metadata_document_supported"], false);
+    assert_eq!(metadata["client_id_metadata_document_supported"], true);
     let registration = json!({"client_name": "test", "grant_types": ["client_credentials"]});
     let registered = reqwest::Client::new()
         .post(metadata["registration_endpoint"].as_str().unwrap())
