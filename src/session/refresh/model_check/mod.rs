@@ -188,7 +188,7 @@ impl Shared {
 
     /// Publishes the results that the processes have held.
     fn publish_held(&mut self) {
-        for (result, lease) in std::mem::take(&mut self.lease) {
+        for (result, lease) in std::mem::take(&mut self.held) {
             let there = self.entry.as_deref().map(|entry| Entry::decode(entry).unwrap());
             if there.is_none_or(|there| there.progress() < result.progress()) {
                 self.note(&result);

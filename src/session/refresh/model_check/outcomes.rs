@@ -223,7 +223,7 @@ fn a_refresh_without_a_lease_ends_no_session_within_the_grace_of_the_environment
     for events in [&[fails][..], &[fails, fails], &[fails, Event::HeldIsPublished]] {
         let mut setup = Setup::new(&[OLD; 2], Environment::AcceptsSpent, events).coarse();
         (setup.exchanges_alone, setup.recovers) = (true, true);
-        explore(&setup, |outcomes, shared| {
+        check_all_orders(&setup, |outcomes, shared| {
             ends_nothing(outcomes, shared);
             assert!(shared.calls <= 2);
             assert!(got(&outcomes[2], 1));
@@ -235,7 +235,7 @@ fn a_refresh_without_a_lease_ends_no_session_within_the_grace_of_the_environment
 fn a_rejection_without_a_lease_is_not_definite() {
     let mut setup = Setup::new(&[OLD], Environment::Rejects, &[Event::StoreFails]);
     setup.exchanges_alone = true;
-    explore(&setup, |outcomes, shared| {
+    check_all_orders(&setup, |outcomes, shared| {
         let is_definite = outcomes[0] == Some(RefreshResult::InvalidGrant);
         // It may wait for its own lease, which it could not read.
         assert!(is_definite || outcomes[0].is_none() || outcomes[0] == UNAVAILABLE);
