@@ -1,9 +1,9 @@
 //! Client of the environment's REST API, authenticated as the application.
 //!
 //! [`Scalekit::api`] returns the client. It has a module for each resource: [`organizations`],
-//! [`connections`], [`directories`], [`sessions`], [`auth_requests`], [`passwordless`],
-//! [`connected_accounts`], [`tools`]. Other endpoints are called by method and path through
-//! [`Api::request`].
+//! [`users`], [`memberships`], [`roles`], [`connections`], [`directories`], [`sessions`],
+//! [`auth_requests`], [`passwordless`], [`connected_accounts`], [`tools`]. Other endpoints are called
+//! by method and path through [`Api::request`].
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -65,10 +65,14 @@ pub mod connections;
 pub mod directories;
 mod enabled_state;
 mod error;
+mod list_request;
+pub mod memberships;
 pub mod organizations;
 pub mod passwordless;
+pub mod roles;
 pub mod sessions;
 pub mod tools;
+pub mod users;
 
 pub(crate) mod client;
 #[cfg(test)]
@@ -79,6 +83,7 @@ pub use self::client::pagination::ItemStream;
 pub use self::client::request::ApiRequest;
 pub use self::enabled_state::EnabledState;
 pub use self::error::{ApiError, ErrorResponse, Unavailable};
+pub use self::list_request::ListRequest;
 
 use http::Method;
 
@@ -86,10 +91,13 @@ use self::auth_requests::AuthRequestsApi;
 use self::connected_accounts::ConnectedAccountsApi;
 use self::connections::ConnectionsApi;
 use self::directories::DirectoriesApi;
+use self::memberships::MembershipsApi;
 use self::organizations::OrganizationsApi;
 use self::passwordless::PasswordlessApi;
+use self::roles::{OrganizationRolesApi, PermissionsApi, RolesApi};
 use self::sessions::SessionsApi;
 use self::tools::ToolsApi;
+use self::users::UsersApi;
 use crate::scalekit::Scalekit;
 
 impl Scalekit {
@@ -131,6 +139,18 @@ impl Api {
         DirectoriesApi::new(self.clone())
     }
 
+    /// Users in organizations: roles and invitations.
+    #[must_use]
+    pub fn memberships(&self) -> MembershipsApi {
+        MembershipsApi::new(self.clone())
+    }
+
+    /// Roles of an organization (`org_…`).
+    #[must_use]
+    pub fn organization_roles(&self, organization_id: &str) -> OrganizationRolesApi {
+        OrganizationRolesApi::new(self.clone(), organization_id)
+    }
+
     /// Your app's customers.
     #[must_use]
     pub fn organizations(&self) -> OrganizationsApi {
@@ -143,6 +163,18 @@ impl Api {
         PasswordlessApi::new(self.clone())
     }
 
+    /// Permissions of roles.
+    #[must_use]
+    pub fn permissions(&self) -> PermissionsApi {
+        PermissionsApi::new(self.clone())
+    }
+
+    /// Roles of the environment.
+    #[must_use]
+    pub fn roles(&self) -> RolesApi {
+        RolesApi::new(self.clone())
+    }
+
     /// Sessions of users.
     #[must_use]
     pub fn sessions(&self) -> SessionsApi {
@@ -153,6 +185,12 @@ impl Api {
     #[must_use]
     pub fn tools(&self) -> ToolsApi {
         ToolsApi::new(self.clone())
+    }
+
+    /// Users of your app.
+    #[must_use]
+    pub fn users(&self) -> UsersApi {
+        UsersApi::new(self.clone())
     }
 
     /// Builds any call from its method and its path, as in the API reference:

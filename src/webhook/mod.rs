@@ -64,5 +64,5 @@ pub use self::event::{EventError, WebhookEvent};
 pub use self::membership::OrganizationMembership;
 pub use self::organization::OrganizationData;
 pub use self::payload::EventPayload;
-pub use self::role::{Permission, Role};
-pub use self::user::{ExternalIdentity, UserData, UserProfile, UserSession, UserWithSession};
+pub use self::role::{PermissionData, RoleData};
+pub use self::user::{UserData, UserSession, UserWithSession};

@@ -11,7 +11,7 @@ use super::directory_user::DirectoryUserData;
 use super::domain::OrganizationDomain;
 use super::membership::OrganizationMembership;
 use super::organization::OrganizationData;
-use super::role::{Permission, Role};
+use super::role::{PermissionData, RoleData};
 use super::user::UserWithSession;
 use crate::model::lenient;
 
@@ -113,17 +113,17 @@ payloads! {
     "organization.domain_dns_verification_success" =>
         OrganizationDomainDnsVerificationSuccess(OrganizationDomain),
     /// a permission was created.
-    "permission.created" => PermissionCreated(Permission),
+    "permission.created" => PermissionCreated(PermissionData),
     /// a permission was deleted.
-    "permission.deleted" => PermissionDeleted(Permission),
+    "permission.deleted" => PermissionDeleted(PermissionData),
     /// a permission was changed.
-    "permission.updated" => PermissionUpdated(Permission),
+    "permission.updated" => PermissionUpdated(PermissionData),
     /// a role was created.
-    "role.created" => RoleCreated(Role),
+    "role.created" => RoleCreated(RoleData),
     /// a role was deleted.
-    "role.deleted" => RoleDeleted(Role),
+    "role.deleted" => RoleDeleted(RoleData),
     /// a role was changed.
-    "role.updated" => RoleUpdated(Role),
+    "role.updated" => RoleUpdated(RoleData),
     /// a connection of an organization was created.
     "organization.sso_created" => SsoCreated(ConnectionData),
     /// a connection of an organization was deleted.

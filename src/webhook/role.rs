@@ -6,7 +6,7 @@ use crate::model::lenient;
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct Role {
+pub struct RoleData {
     /// `role_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,
@@ -28,7 +28,7 @@ pub struct Role {
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(default)]
 #[non_exhaustive]
-pub struct Permission {
+pub struct PermissionData {
     /// `perm_…`
     #[serde(deserialize_with = "lenient::text")]
     pub id: Option<String>,

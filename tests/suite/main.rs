@@ -31,6 +31,7 @@ mod login_tokens;
 mod lost_writes;
 mod mcp;
 mod mcp_differential;
+mod members;
 mod mistakes;
 mod modular_sso;
 mod null_claims;

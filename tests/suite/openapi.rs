@@ -11,6 +11,7 @@ mod passwordless;
 mod planted;
 mod single_sign_on;
 mod source;
+mod users;
 
 use std::collections::BTreeSet;
 

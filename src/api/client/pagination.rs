@@ -10,34 +10,28 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{ApiError, ApiRequest};
 
-/// One page of a list.
-pub(in crate::api) trait Page: DeserializeOwned + Send + 'static {
-    type Item: Send + 'static;
-
-    /// The items, and the token of the next page, which is empty on the last page.
-    fn into_parts(self) -> (Vec<Self::Item>, String);
-}
-
 /// The items of a list. Fetches pages as needed, and ends after an error.
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct ItemStream<T>(BoxStream<'static, Result<T, ApiError>>);
 
-impl<T: Send + 'static> ItemStream<T> {
-    pub(in crate::api) fn new<P: Page<Item = T>>(request: ApiRequest) -> Self {
+impl<T: DeserializeOwned + Send + 'static> ItemStream<T> {
+    /// The items in this member of each page.
+    pub(in crate::api) fn new(request: ApiRequest, member: &'static str) -> Self {
         let start = Progress { items: VecDeque::new(), next: Some(String::new()) };
         let state = (start, CycleDetector::default(), request);
-        let items = stream::try_unfold(state, |(mut progress, mut cycles, request)| async {
-            loop {
-                if let Some(item) = progress.items.pop_front() {
-                    return Ok(Some((item, (progress, cycles, request))));
+        let items =
+            stream::try_unfold(state, move |(mut progress, mut cycles, request)| async move {
+                loop {
+                    if let Some(item) = progress.items.pop_front() {
+                        return Ok(Some((item, (progress, cycles, request))));
+                    }
+                    let Some(page) = progress.next.take() else { return Ok(None) };
+                    if cycles.is_repeated(&page) {
+                        return Err(ApiError::unexpected("pages that repeat"));
+                    }
+                    progress = Progress::after(&request, member, page).await?;
                 }
-                let Some(token) = progress.next.take() else { return Ok(None) };
-                if cycles.is_repeated(&token) {
-                    return Err(ApiError::unexpected("pages that repeat"));
-                }
-                progress = Progress::after::<P>(&request, token).await?;
-            }
-        });
+            });
         Self(items.boxed())
     }
 }
@@ -91,17 +85,18 @@ struct Progress<T> {
     next: Option<String>,
 }
 
-impl<T> Progress<T> {
-    async fn after<P: Page<Item = T>>(
+impl<T: DeserializeOwned> Progress<T> {
+    async fn after(
         request: &ApiRequest,
-        token: String,
+        member: &'static str,
+        page: String,
     ) -> Result<Self, ApiError> {
-        let mut request = request.clone();
-        if !token.is_empty() {
-            request = request.query("page_token", token.as_str());
-        }
-        let (items, next) = request.send::<P>().await?.into_parts();
-        Ok(Self { items: items.into(), next: (!next.is_empty()).then_some(next) })
+        let request = match page.as_str() {
+            "" => request.clone(),
+            page => request.clone().query("page_token", page),
+        };
+        let (items, token) = request.send_page(member).await?;
+        Ok(Self { items: items.into(), next: Some(token).filter(|token| !token.is_empty()) })
     }
 }
 

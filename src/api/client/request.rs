@@ -131,6 +131,43 @@ impl ApiRequest {
         response::read(&response, &scalekit)
     }
 
+    /// Sends the call and returns a member of the response.
+    pub(in crate::api) async fn send_member<T: DeserializeOwned>(
+        self,
+        member: &'static str,
+    ) -> Result<T, ApiError> {
+        let scalekit = self.scalekit.clone();
+        let response = self.send_raw().await?;
+        response::read_members(&response, &scalekit)?
+            .get(member)?
+            .ok_or(ApiError::unexpected("a response without the requested object"))
+    }
+
+    /// Sends the call and returns a list in the response.
+    pub(in crate::api) async fn send_list<T: DeserializeOwned>(
+        self,
+        member: &'static str,
+    ) -> Result<Vec<T>, ApiError> {
+        Ok(self.send_page(member).await?.0)
+    }
+
+    /// The same, with the token of the next page, which is empty on the last page.
+    pub(in crate::api) async fn send_page<T: DeserializeOwned>(
+        self,
+        member: &'static str,
+    ) -> Result<(Vec<T>, String), ApiError> {
+        let scalekit = self.scalekit.clone();
+        let response = self.send_raw().await?;
+        let mut members = response::read_members(&response, &scalekit)?;
+        let token = members.get("next_page_token")?.unwrap_or_default();
+        Ok((members.get(member)?.unwrap_or_default(), token))
+    }
+
+    /// Sends the call, whose response has no content.
+    pub(in crate::api) async fn send_empty(self) -> Result<(), ApiError> {
+        self.send::<serde::de::IgnoredAny>().await.map(drop)
+    }
+
     /// Sends the call and returns the raw response, whatever its status.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
@@ -22,8 +23,34 @@ pub(in crate::api) fn read<T: DeserializeOwned>(
         return Err(failure(response, scalekit));
     }
     let body: &[u8] = if response.body().is_empty() { b"null" } else { response.body() };
-    serde_json::from_slice(body)
-        .map_err(|_| unexpected(response, "its body is not the JSON of this call"))
+    serde_json::from_slice(body).map_err(|_| unexpected(response, OTHER_JSON))
+}
+
+const OTHER_JSON: &str = "its body is not the JSON of this call";
+
+/// The members of a successful response, or the error.
+pub(in crate::api) fn read_members<'a>(
+    response: &'a Response<Bytes>,
+    scalekit: &Scalekit,
+) -> Result<Members<'a>, ApiError> {
+    read(response, scalekit).map(|members| Members { members, response })
+}
+
+/// The members of a response.
+pub(in crate::api) struct Members<'a> {
+    members: Map<String, Value>,
+    response: &'a Response<Bytes>,
+}
+
+impl Members<'_> {
+    /// Deserializes a member. Null counts as absent.
+    pub(in crate::api) fn get<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+    ) -> Result<Option<T>, ApiError> {
+        serde_json::from_value(self.members.remove(name).unwrap_or_default())
+            .map_err(|_| unexpected(self.response, OTHER_JSON))
+    }
 }
 
 fn unexpected(response: &Response<Bytes>, otherwise: &'static str) -> ApiError {
@@ -79,8 +106,6 @@ pub(in crate::api) fn retry_after(
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Map, Value};
-
     use super::*;
     use crate::api::client::error_body::MAX_MESSAGE;
     use crate::http_client::UnreachableClient;

@@ -5,8 +5,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::{AccountKey, Credentials};
-use crate::api::ApiRequest;
-use crate::api::client::pagination::{ItemStream, Page};
+use crate::api::{ApiRequest, ItemStream};
 use crate::model::ConnectedAccountStatus;
 use crate::model::wire;
 use crate::util::open_enum::open_enum;
@@ -175,7 +174,7 @@ impl ConnectedAccounts {
 
     /// Streams the accounts, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<ConnectedAccount> {
-        ItemStream::new::<AccountsPage>(self.checked())
+        ItemStream::new(self.checked(), "connected_accounts")
     }
 
     fn checked(self) -> ApiRequest {
@@ -210,23 +209,6 @@ impl AccountSearch {
 
     /// Streams the accounts, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<ConnectedAccount> {
-        ItemStream::new::<AccountsPage>(self.0)
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct AccountsPage {
-    #[serde(deserialize_with = "wire::or_default")]
-    connected_accounts: Vec<ConnectedAccount>,
-    #[serde(deserialize_with = "wire::or_default")]
-    next_page_token: String,
-}
-
-impl Page for AccountsPage {
-    type Item = ConnectedAccount;
-
-    fn into_parts(self) -> (Vec<ConnectedAccount>, String) {
-        (self.connected_accounts, self.next_page_token)
+        ItemStream::new(self.0, "connected_accounts")
     }
 }

@@ -127,7 +127,7 @@ impl ConnectedAccountsApi {
     ))]
     pub async fn get(&self, account: &AccountKey) -> Result<ConnectedAccount, ApiError> {
         let path = "/api/v1/connected_accounts/details";
-        account.query(self.0.request(Method::GET, path)).send::<Response>().await?.account()
+        account.query(self.0.request(Method::GET, path)).send_member("connected_account").await
     }
 
     /// Returns the account's credentials, for services that neither a tool nor the
@@ -260,9 +260,8 @@ impl ConnectedAccountsApi {
         account
             .check(self.0.request(method, "/api/v1/connected_accounts"))
             .json(&AccountBody { account, connected_account })
-            .send::<Response>()
-            .await?
-            .account()
+            .send_member("connected_account")
+            .await
     }
 }
 
@@ -398,18 +397,6 @@ struct LinkBody<'a> {
 struct VerifyBody<'a> {
     auth_request_id: &'a str,
     identifier: &'a str,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Response {
-    connected_account: Option<ConnectedAccount>,
-}
-
-impl Response {
-    fn account(self) -> Result<ConnectedAccount, ApiError> {
-        self.connected_account.ok_or(ApiError::unexpected("a response without its account"))
-    }
 }
 
 #[derive(Default, Deserialize)]

@@ -34,13 +34,10 @@ mod details;
 mod domain;
 
 use http::Method;
-use serde::Deserialize;
-use serde_json::Value;
 
 pub use self::details::{Connection, ConnectionProvider, ConnectionStatus, ConnectionType};
 pub use self::domain::email_domain;
 use super::{Api, ApiError, ApiRequest, EnabledState};
-use crate::model::wire;
 
 /// API for connections. Returned by [`Api::connections`].
 #[derive(Clone, Debug)]
@@ -57,7 +54,7 @@ impl ConnectionsApi {
     /// See [`ApiError`].
     #[doc(alias("listAppConnections", "list_app_connections"))]
     pub async fn list(&self) -> Result<Vec<Connection>, ApiError> {
-        listed(self.all().query("include", "all")).await
+        self.all().query("include", "all").send_list("connections").await
     }
 
     /// Lists all connections of an organization (`org_…`), including disabled and unfinished ones.
@@ -69,7 +66,11 @@ impl ConnectionsApi {
         &self,
         organization_id: &str,
     ) -> Result<Vec<Connection>, ApiError> {
-        listed(self.all().filter("organization_id", organization_id).query("include", "all")).await
+        self.all()
+            .filter("organization_id", organization_id)
+            .query("include", "all")
+            .send_list("connections")
+            .await
     }
 
     /// Lists all connections of an e-mail domain, including disabled and unfinished ones.
@@ -77,7 +78,7 @@ impl ConnectionsApi {
     /// # Errors
     /// See [`ApiError`].
     pub async fn list_by_domain(&self, domain: &str) -> Result<Vec<Connection>, ApiError> {
-        listed(self.all().filter("domain", domain).query("include", "all")).await
+        self.all().filter("domain", domain).query("include", "all").send_list("connections").await
     }
 
     /// Returns the connections through which users of an e-mail domain can sign in now: completed
@@ -89,7 +90,8 @@ impl ConnectionsApi {
     #[doc(alias("listConnectionsByDomain", "list_connections_by_domain"))]
     pub async fn enabled_for_domain(&self, domain: &str) -> Result<Vec<Connection>, ApiError> {
         let Some(domain) = domain::host_name(domain) else { return Ok(Vec::new()) };
-        let mut connections = listed(self.all().query("domain", &domain)).await?;
+        let mut connections: Vec<Connection> =
+            self.all().query("domain", &domain).send_list("connections").await?;
         connections.retain(|connection| connection.signs_in(&domain));
         Ok(connections)
     }
@@ -112,9 +114,7 @@ impl ConnectionsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("getConnection", "get_connection"))]
     pub async fn get(&self, organization_id: &str, id: &str) -> Result<Connection, ApiError> {
-        let response: GetResponse =
-            self.one(Method::GET, "{id}", organization_id, id).send().await?;
-        response.connection.ok_or(ApiError::unexpected("a response without its connection"))
+        self.one(Method::GET, "{id}", organization_id, id).send_member("connection").await
     }
 
     /// Enables the connection.
@@ -142,7 +142,7 @@ impl ConnectionsApi {
     /// succeeded although its response was an error; see [`ApiError`].
     #[doc(alias("deleteConnection", "delete_connection"))]
     pub async fn delete(&self, organization_id: &str, id: &str) -> Result<(), ApiError> {
-        self.one(Method::DELETE, "{id}", organization_id, id).send::<Value>().await.map(drop)
+        self.one(Method::DELETE, "{id}", organization_id, id).send_empty().await
     }
 
     fn all(&self) -> ApiRequest {
@@ -156,21 +156,4 @@ impl ConnectionsApi {
             .path_parameter("organization_id", organization_id)
             .path_parameter("id", id)
     }
-}
-
-async fn listed(request: ApiRequest) -> Result<Vec<Connection>, ApiError> {
-    Ok(request.send::<ListResponse>().await?.connections)
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ListResponse {
-    #[serde(deserialize_with = "wire::or_default")]
-    connections: Vec<Connection>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct GetResponse {
-    connection: Option<Connection>,
 }

@@ -43,16 +43,13 @@
 mod details;
 
 use http::Method;
-use serde::Deserialize;
 use time::OffsetDateTime;
 
 pub use self::details::{
     AttributeMapping, AttributeMappings, Directory, DirectoryGroup, DirectorySecret,
     DirectoryStats, DirectoryUser, RoleAssignment, RoleAssignments,
 };
-use super::client::pagination::{ItemStream, Page};
-use super::{Api, ApiError, ApiRequest, EnabledState};
-use crate::model::wire;
+use super::{Api, ApiError, ApiRequest, EnabledState, ItemStream};
 
 /// API for directories. Returned by [`Api::directories`].
 #[derive(Clone, Debug)]
@@ -69,13 +66,11 @@ impl DirectoriesApi {
     /// See [`ApiError`].
     #[doc(alias("listDirectories", "list_directories"))]
     pub async fn list(&self, organization_id: &str) -> Result<Vec<Directory>, ApiError> {
-        Ok(self
-            .0
+        self.0
             .request(Method::GET, "/api/v1/organizations/{organization_id}/directories")
             .path_parameter("organization_id", organization_id)
-            .send::<ListResponse>()
-            .await?
-            .directories)
+            .send_list("directories")
+            .await
     }
 
     /// Returns the first directory of an organization (`org_…`). Most have at most one.
@@ -104,12 +99,10 @@ impl DirectoriesApi {
         organization_id: &str,
         directory_id: &str,
     ) -> Result<Directory, ApiError> {
-        let response: GetResponse = self
-            .one(Method::GET, "{id}", organization_id)
+        self.one(Method::GET, "{id}", organization_id)
             .path_parameter("id", directory_id)
-            .send()
-            .await?;
-        response.directory.ok_or(ApiError::unexpected("a response without its directory"))
+            .send_member("directory")
+            .await
     }
 
     /// Enables synchronization of a directory.
@@ -192,7 +185,7 @@ impl DirectoryUsers {
 
     /// Streams the users, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<DirectoryUser> {
-        ItemStream::new::<UsersPage>(self.0)
+        ItemStream::new(self.0, "users")
     }
 }
 
@@ -224,53 +217,6 @@ impl DirectoryGroups {
 
     /// Streams the groups, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<DirectoryGroup> {
-        ItemStream::new::<GroupsPage>(self.0)
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct ListResponse {
-    #[serde(deserialize_with = "wire::or_default")]
-    directories: Vec<Directory>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct GetResponse {
-    directory: Option<Directory>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct UsersPage {
-    #[serde(deserialize_with = "wire::or_default")]
-    users: Vec<DirectoryUser>,
-    #[serde(deserialize_with = "wire::or_default")]
-    next_page_token: String,
-}
-
-impl Page for UsersPage {
-    type Item = DirectoryUser;
-
-    fn into_parts(self) -> (Vec<DirectoryUser>, String) {
-        (self.users, self.next_page_token)
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct GroupsPage {
-    #[serde(deserialize_with = "wire::or_default")]
-    groups: Vec<DirectoryGroup>,
-    #[serde(deserialize_with = "wire::or_default")]
-    next_page_token: String,
-}
-
-impl Page for GroupsPage {
-    type Item = DirectoryGroup;
-
-    fn into_parts(self) -> (Vec<DirectoryGroup>, String) {
-        (self.groups, self.next_page_token)
+        ItemStream::new(self.0, "groups")
     }
 }

@@ -52,12 +52,10 @@ use std::collections::BTreeMap;
 
 use http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use time::OffsetDateTime;
 
 pub use self::portal_link::{PortalFeature, PortalLink};
-use super::client::pagination::{ItemStream, Page};
-use super::{Api, ApiError, ApiRequest};
+use super::{Api, ApiError, ApiRequest, ItemStream};
 use crate::model::wire;
 use crate::model::{OrganizationSettings, RegionCode};
 
@@ -82,7 +80,7 @@ impl OrganizationsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("getOrganization", "get_organization"))]
     pub async fn get(&self, id: &str) -> Result<Organization, ApiError> {
-        self.one(Method::GET, id).send::<Response>().await?.organization()
+        self.one(Method::GET, id).send_member("organization").await
     }
 
     /// Returns an organization by your app's ID.
@@ -94,9 +92,8 @@ impl OrganizationsApi {
         self.0
             .request(Method::GET, "/api/v1/organizations:external/{external_id}")
             .path_parameter("external_id", external_id)
-            .send::<Response>()
-            .await?
-            .organization()
+            .send_member("organization")
+            .await
     }
 
     /// Creates an organization. Never retried: after an error that leaves the result open, look for
@@ -109,9 +106,8 @@ impl OrganizationsApi {
         self.0
             .request(Method::POST, "/api/v1/organizations")
             .json(organization)
-            .send::<Response>()
-            .await?
-            .organization()
+            .send_member("organization")
+            .await
     }
 
     /// Changes the fields that `update` contains.
@@ -124,7 +120,7 @@ impl OrganizationsApi {
         id: &str,
         update: &OrganizationUpdate,
     ) -> Result<Organization, ApiError> {
-        self.one(Method::PATCH, id).json(update).send::<Response>().await?.organization()
+        self.one(Method::PATCH, id).json(update).send_member("organization").await
     }
 
     /// Deletes an organization permanently.
@@ -134,7 +130,7 @@ impl OrganizationsApi {
     /// succeeded although its response was an error; see [`ApiError`].
     #[doc(alias("deleteOrganization", "delete_organization"))]
     pub async fn delete(&self, id: &str) -> Result<(), ApiError> {
-        self.one(Method::DELETE, id).send::<Value>().await.map(drop)
+        self.one(Method::DELETE, id).send_empty().await
     }
 
     /// Creates a link to the admin portal of an organization, where its administrator sets up these
@@ -186,7 +182,7 @@ impl Organizations {
 
     /// Streams the organizations, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<Organization> {
-        ItemStream::new::<OrganizationsPage>(self.0)
+        ItemStream::new(self.0, "organizations")
     }
 }
 
@@ -274,33 +270,4 @@ pub struct OrganizationUpdate {
     /// Your app's metadata: at most ten pairs, keys of 3 to 25 characters, values of 1 to 256.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metadata: Option<BTreeMap<String, String>>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Response {
-    organization: Option<Organization>,
-}
-
-impl Response {
-    fn organization(self) -> Result<Organization, ApiError> {
-        self.organization.ok_or(ApiError::unexpected("a response without its organization"))
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct OrganizationsPage {
-    #[serde(deserialize_with = "wire::or_default")]
-    organizations: Vec<Organization>,
-    #[serde(deserialize_with = "wire::or_default")]
-    next_page_token: String,
-}
-
-impl Page for OrganizationsPage {
-    type Item = Organization;
-
-    fn into_parts(self) -> (Vec<Organization>, String) {
-        (self.organizations, self.next_page_token)
-    }
 }

@@ -34,9 +34,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 pub use self::details::{AuthenticatedClient, SessionDetails};
-use super::client::pagination::{ItemStream, Page};
 use super::client::retry::Retries;
-use super::{Api, ApiError, ApiRequest};
+use super::{Api, ApiError, ApiRequest, ItemStream};
 use crate::model::SessionStatus;
 use crate::model::wire;
 
@@ -68,14 +67,12 @@ impl SessionsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("revokeSession", "revoke_session"))]
     pub async fn revoke(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
-        let response: Revoked = self
-            .0
+        self.0
             .request(Method::POST, "/api/v1/sessions/{session_id}/revoke")
             .path_parameter("session_id", session_id)
             .retries(Retries::Unsent)
-            .send()
-            .await?;
-        response.revoked_session.ok_or(ApiError::unexpected("a revocation without its session"))
+            .send_member("revoked_session")
+            .await
     }
 
     /// Lists the sessions of a user (`usr_…`), including ended ones unless a
@@ -129,7 +126,7 @@ impl UserSessions {
 
     /// Streams the sessions, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<SessionDetails> {
-        ItemStream::new::<SessionsPage>(self.0)
+        ItemStream::new(self.0, "sessions")
     }
 }
 
@@ -144,26 +141,4 @@ pub struct RevokedSessions {
     /// Their number.
     #[serde(deserialize_with = "wire::count")]
     pub total_revoked: u64,
-}
-
-#[derive(Deserialize)]
-struct Revoked {
-    revoked_session: Option<SessionDetails>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct SessionsPage {
-    #[serde(deserialize_with = "wire::or_default")]
-    sessions: Vec<SessionDetails>,
-    #[serde(deserialize_with = "wire::or_default")]
-    next_page_token: String,
-}
-
-impl Page for SessionsPage {
-    type Item = SessionDetails;
-
-    fn into_parts(self) -> (Vec<SessionDetails>, String) {
-        (self.sessions, self.next_page_token)
-    }
 }

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::api::ApiRequest;
-use crate::api::client::pagination::{ItemStream, Page};
+use crate::api::{ApiRequest, ItemStream};
 use crate::model::wire;
 
 /// A tool with its definition for models.
@@ -120,12 +119,12 @@ impl Tools {
 
     /// Streams the tools, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<Tool> {
-        ItemStream::new::<ToolsPage<Tool>>(self.0)
+        ItemStream::new(self.0, "tools")
     }
 
     /// Streams only the names, fetching pages as needed. Ends after an error.
     pub fn names(self) -> ItemStream<String> {
-        ItemStream::new::<NamesPage>(self.0.query("filter.summary", "true"))
+        ItemStream::new(self.0.query("filter.summary", "true"), "tool_names")
     }
 }
 
@@ -165,7 +164,7 @@ impl ScopedTools {
 
     /// Streams the tools, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<ScopedTool> {
-        ItemStream::new::<ToolsPage<ScopedTool>>(self.0)
+        ItemStream::new(self.0, "tools")
     }
 }
 
@@ -187,46 +186,6 @@ impl AvailableTools {
 
     /// Streams the tools, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<Tool> {
-        ItemStream::new::<ToolsPage<Tool>>(self.0)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(default, bound = "T: Deserialize<'de>")]
-struct ToolsPage<T> {
-    #[serde(deserialize_with = "wire::or_default")]
-    tools: Vec<T>,
-    #[serde(deserialize_with = "wire::or_default")]
-    next_page_token: String,
-}
-
-impl<T> Default for ToolsPage<T> {
-    fn default() -> Self {
-        Self { tools: Vec::new(), next_page_token: String::new() }
-    }
-}
-
-impl<T: for<'de> Deserialize<'de> + Send + 'static> Page for ToolsPage<T> {
-    type Item = T;
-
-    fn into_parts(self) -> (Vec<T>, String) {
-        (self.tools, self.next_page_token)
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NamesPage {
-    #[serde(deserialize_with = "wire::or_default")]
-    tool_names: Vec<String>,
-    #[serde(deserialize_with = "wire::or_default")]
-    next_page_token: String,
-}
-
-impl Page for NamesPage {
-    type Item = String;
-
-    fn into_parts(self) -> (Vec<String>, String) {
-        (self.tool_names, self.next_page_token)
+        ItemStream::new(self.0, "tools")
     }
 }

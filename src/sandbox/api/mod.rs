@@ -3,12 +3,16 @@
 mod connected_accounts;
 mod connections;
 mod directories;
+mod memberships;
 mod organizations;
 mod paging;
 mod parse;
 mod passwordless;
+mod roles;
 mod sessions;
 mod tools;
+mod user_key;
+mod users;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
@@ -124,6 +128,9 @@ fn operation(
         ["users", id, "sessions"] => get(&|| sessions::list(environment, id, request)),
         ["users", id, "sessions", "revoke"] => post(&|| sessions::revoke_all(environment, id)),
         resource => connected_accounts::response(environment, request, resource)
+            .or_else(|| users::response(environment, request, resource))
+            .or_else(|| memberships::response(environment, request, resource))
+            .or_else(|| roles::response(environment, request, resource))
             .or_else(|| tools::response(environment, request, resource))?,
     })
 }
@@ -173,6 +180,16 @@ impl ApiErrorResponse {
 
     const fn not_found(message: &'static str) -> Self {
         Self { status: StatusCode::NOT_FOUND, code: 5, error_code: "NOT_FOUND", message }
+    }
+
+    /// The error as `errdetailsErrorInfo`, which the document has for some operations.
+    fn info_response(&self) -> Response<Bytes> {
+        let message = json!({ "locale": "en", "message": self.message });
+        let body = json!({
+            "error_code": self.error_code,
+            "localized_message_info": message,
+        });
+        respond::json(self.status, &body)
     }
 
     fn response(&self) -> Response<Bytes> {

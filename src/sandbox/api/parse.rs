@@ -1,5 +1,7 @@
 //! Query parameters as a gRPC gateway parses them.
 
+use std::collections::BTreeMap;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -23,4 +25,20 @@ pub(super) fn time(
         .map(|text| OffsetDateTime::parse(text, &Rfc3339))
         .transpose()
         .map_err(|_| ApiErrorResponse::invalid("a time is not RFC 3339"))
+}
+
+/// Checks the limits of the API's reference: at most ten pairs, keys of 3 to 25 characters, values of
+/// 1 to 256.
+pub(super) fn metadata(
+    metadata: Option<&BTreeMap<String, String>>,
+) -> Result<(), ApiErrorResponse> {
+    let fits = |(key, value): (&String, &String)| {
+        (3..=25).contains(&key.chars().count()) && (1..=256).contains(&value.chars().count())
+    };
+    match metadata {
+        Some(pairs) if pairs.len() > 10 || !pairs.iter().all(fits) => {
+            Err(ApiErrorResponse::invalid("metadata has too many or too long pairs"))
+        }
+        _ => Ok(()),
+    }
 }

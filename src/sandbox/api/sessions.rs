@@ -94,8 +94,10 @@ fn session_id(id: &str) -> Result<&str, ApiErrorResponse> {
 
 fn known_user<'a>(state: &State, id: &'a str) -> Result<&'a str, ApiErrorResponse> {
     let id = checked(id, "usr_", "user_id must start with usr_")?;
-    let is_known = state.users.all.iter().any(|user| user.id == id);
-    if is_known { Ok(id) } else { Err(ApiErrorResponse::not_found("user not found")) }
+    match state.users.with_id(id) {
+        Some(_) => Ok(id),
+        None => Err(ApiErrorResponse::not_found("user not found")),
+    }
 }
 
 #[derive(Debug)]
@@ -147,7 +149,7 @@ fn details(environment: &Environment, id: &str, session: &Session) -> Value {
     let organization_id = &session.organization_id;
     details.extend(without_nulls(json!({
         "organization_id": organization_id,
-        "authenticated_organizations": [organization_id],
+        "authenticated_organizations": session.authenticated_organizations,
         "authenticated_clients": [
             { "client_id": environment.client_id, "organization_id": organization_id },
         ],

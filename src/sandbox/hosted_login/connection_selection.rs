@@ -4,6 +4,7 @@ use crate::sandbox::parameters::Parameters;
 use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::AuthorizationError;
 use crate::sandbox::state::connections::SandboxConnection;
+use crate::sandbox::state::users::SandboxUser;
 
 const PROVIDERS: [&str; 6] = ["google", "microsoft", "github", "gitlab", "linkedin", "salesforce"];
 
@@ -61,6 +62,20 @@ impl ConnectionSelection {
             .or_else(|| domain_of(parameters.get("login_hint")?))
             .and_then(|domain| state.connections.enabled_for(domain))
             .map_or_else(Self::default, Self::from))
+    }
+}
+
+impl ConnectionSelection {
+    /// The organization of an invited user, and its connection if it is that of the address.
+    pub(crate) fn of_invited(user: &SandboxUser, state: &State) -> Self {
+        let connection =
+            domain_of(&user.email).and_then(|domain| state.connections.enabled_for(domain));
+        Self {
+            organization_id: Some(user.organization_id.clone()),
+            connection_id: connection
+                .filter(|connection| connection.organization_id == user.organization_id)
+                .map(|connection| connection.id.clone()),
+        }
     }
 }
 

@@ -19,7 +19,8 @@ pub(crate) fn page(
     email: &str,
     problem: Option<&str>,
 ) -> Response<Bytes> {
-    let users: Vec<_> = state.users.all.iter().filter(|user| authorization.allows(user)).collect();
+    let users: Vec<_> =
+        state.users.all.iter().filter_map(|user| authorization.member(user)).collect();
     let organization =
         authorization.organization_id.as_ref().and_then(|id| state.users.organization(id));
     pages::identity_provider(&IdentityProviderPage {

@@ -23,7 +23,7 @@ pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<B
         .users
         .all
         .iter()
-        .filter(|user| user.organization_id == connection.organization_id)
+        .filter_map(|user| user.active_at(&connection.organization_id))
         .collect();
     pages::idp_portal(&IdpPortalPage {
         connection,

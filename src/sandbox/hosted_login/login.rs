@@ -71,10 +71,17 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
             let location = with_query("/login", &[("transaction", Some(&id))]);
             return redirect(StatusCode::SEE_OTHER, &location);
         }
-        let user = state.find_or_add_user(new_user(email, &form, &authorization));
-        if !authorization.allows(&user) {
-            return rejected(&state, "This user belongs to another organization.");
+        if let Some(invited) = &authorization.invitation {
+            // Nobody else signs up with it.
+            let invitee = state.users.find(email).map(|user| user.id.clone());
+            if !invitee.is_some_and(|id| state.accept_invitation(&invited.token, &id, now)) {
+                return rejected(&state, "The invitation is for another address, or has expired.");
+            }
         }
+        let user = state.find_or_add_user(new_user(email, &form, &authorization));
+        let Some(user) = authorization.member(&user) else {
+            return rejected(&state, "This user is not a member of the organization.");
+        };
         state.close_transaction(id);
         let user_agent =
             request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
@@ -106,7 +113,8 @@ pub(crate) fn page(
     }
     let organization =
         authorization.organization_id.as_ref().and_then(|id| state.users.organization(id));
-    let users: Vec<_> = state.users.all.iter().filter(|user| authorization.allows(user)).collect();
+    let users: Vec<_> =
+        state.users.all.iter().filter_map(|user| authorization.member(user)).collect();
     pages::login(&LoginPage {
         screen,
         transaction,

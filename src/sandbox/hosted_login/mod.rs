@@ -6,4 +6,5 @@ pub(crate) mod control;
 pub(crate) mod idp;
 pub(crate) mod idp_initiated;
 pub(crate) mod idp_portal;
+pub(crate) mod invitation;
 pub(crate) mod login;

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use time::OffsetDateTime;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::hosted_login::connection_selection::ConnectionSelection;
@@ -13,7 +14,7 @@ use crate::sandbox::parameters::{Parameters, session_cookies};
 use crate::sandbox::respond::redirect;
 use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::{
-    AuthorizationError, AuthorizationRequest, OAuthClient, Reply, SCOPES, SignedIn,
+    AuthorizationError, AuthorizationRequest, Invited, OAuthClient, Reply, SCOPES, SignedIn,
 };
 use crate::sandbox::{pages, redirect_uri};
 
@@ -43,14 +44,20 @@ pub(crate) fn authorize(
         Err(rejected) => return back_with_error(rejected),
     };
     let only_sso = environment.settings.modular_sso && client.at.is_none();
-    let authorization = match parse(client, reply.clone(), &parameters, &state, only_sso) {
+    let now = environment.now();
+    let authorization = match parse(client, reply.clone(), &parameters, &state, only_sso, now) {
         Ok(authorization) => authorization,
         Err(rejected) => return back_with_error(rejected),
     };
-    let now = environment.now();
     let signed_in = state
         .session_of(session_cookies(request))
-        .filter(|(_, user)| !prompt.wants_page() && authorization.allows(user));
+        .filter(|_| !prompt.wants_page(&authorization))
+        .and_then(|(id, user)| Some((id, authorization.member(&user)?)))
+        .filter(|(id, user)| {
+            let may_switch = authorization.connection_id.is_none()
+                || state.has_authenticated(id, &user.organization_id);
+            may_switch && user.membership.is_active()
+        });
     match signed_in {
         Some((_, user))
             if prompt == Prompt::None && consent::is_needed(&state, &authorization, &user) =>
@@ -83,6 +90,7 @@ fn parse(
     parameters: &Parameters,
     state: &State,
     only_sso: bool,
+    now: OffsetDateTime,
 ) -> Result<AuthorizationRequest, AuthorizationError> {
     if let Some(name) = parameters.repeated() {
         return Err(AuthorizationError::invalid_request(format!("{name} is repeated")));
@@ -108,7 +116,13 @@ fn parse(
     let indicates_resource = client
         .indicates_resource(parameters)
         .map_err(|reason| AuthorizationError::new("invalid_target", reason))?;
-    let selection = ConnectionSelection::parse(parameters, state, only_sso)?;
+    let token = parameters.get("invitation_token").filter(|_| client.at.is_none() && !only_sso);
+    let invited =
+        token.map(|token| state.invited(token, now).ok_or_else(expired_invitation)).transpose()?;
+    let selection = match &invited {
+        Some(user) => ConnectionSelection::of_invited(user, state),
+        None => ConnectionSelection::parse(parameters, state, only_sso)?,
+    };
     let text = |name: &str| parameters.get(name).map(str::to_owned);
     let mut prompts = parameters.get("prompt").unwrap_or_default().split_ascii_whitespace();
     Ok(AuthorizationRequest {
@@ -116,15 +130,22 @@ fn parse(
         code_challenge,
         dpop_key: text("dpop_jkt"),
         nonce: text("nonce"),
-        login_hint: text("login_hint"),
+        login_hint: invited.as_ref().map(|user| user.email.clone()).or_else(|| text("login_hint")),
         organization_id: selection.organization_id,
         connection_id: selection.connection_id,
         only_sso,
         scopes: granted_scopes(&client, parameters.get("scope")),
         asks_again: prompts.any(|word| word == "consent"),
         indicates_resource,
+        invitation: token
+            .zip(invited)
+            .map(|(token, user)| Invited { token: token.to_owned(), user_id: user.id }),
         client,
     })
+}
+
+fn expired_invitation() -> AuthorizationError {
+    AuthorizationError::new("access_denied", "the invitation is unknown or has expired")
 }
 
 /// The value of `prompt`.
@@ -158,9 +179,14 @@ impl Prompt {
         Ok(prompt)
     }
 
-    /// Whether the user has to sign in even if the browser is signed in.
-    fn wants_page(self) -> bool {
-        matches!(self, Self::Create | Self::Login | Self::SelectAccount)
+    /// Whether the user has to sign in even if the browser is signed in. With an organization,
+    /// `select_account` switches to it.
+    fn wants_page(self, authorization: &AuthorizationRequest) -> bool {
+        match self {
+            Self::Create | Self::Login => true,
+            Self::SelectAccount => authorization.organization_id.is_none(),
+            Self::Absent | Self::None => false,
+        }
     }
 }
 

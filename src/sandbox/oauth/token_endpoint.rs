@@ -208,11 +208,10 @@ impl<'e> Issue<'e> {
         let grant = &redeemed.grant;
         let user = state
             .users
-            .all
-            .iter()
-            .find(|user| user.id == grant.user_id)
+            .with_id(&grant.user_id)
             .ok_or(TokenEndpointError::invalid_grant("the user does not exist"))?
-            .clone();
+            .active_at(&grant.organization_id)
+            .ok_or(TokenEndpointError::invalid_grant("the user is no member any more"))?;
         let indicated = indicated || grant.indicates_resource;
         let (session_id, scopes) = (grant.session_id.clone(), grant.scopes.clone());
         Ok(Self {

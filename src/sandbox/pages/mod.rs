@@ -57,7 +57,7 @@ pub(crate) struct LoginPage<'a> {
     pub(crate) redirect_uri: &'a str,
     /// The organization that the users are limited to.
     pub(crate) organization: Option<&'a str>,
-    pub(crate) users: &'a [&'a SandboxUser],
+    pub(crate) users: &'a [SandboxUser],
     pub(crate) email: &'a str,
     pub(crate) problem: Option<&'a str>,
 }

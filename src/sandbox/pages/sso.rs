@@ -45,7 +45,7 @@ pub(crate) struct IdentityProviderPage<'a> {
     pub(crate) connection: Option<&'a SandboxConnection>,
     pub(crate) organization: &'a str,
     pub(crate) redirect_uri: &'a str,
-    pub(crate) users: &'a [&'a SandboxUser],
+    pub(crate) users: &'a [SandboxUser],
     pub(crate) email: &'a str,
     pub(crate) problem: Option<&'a str>,
 }
@@ -91,7 +91,7 @@ pub(crate) struct IdpPortalPage<'a> {
     pub(crate) connection: &'a SandboxConnection,
     pub(crate) organization: &'a str,
     pub(crate) application: Option<&'a Url>,
-    pub(crate) users: &'a [&'a SandboxUser],
+    pub(crate) users: &'a [SandboxUser],
 }
 
 pub(crate) fn idp_portal(page: &IdpPortalPage<'_>) -> Response<Bytes> {

@@ -1,5 +1,7 @@
 //! Authorization requests and the clients that send them.
 
+use std::fmt;
+
 use crate::sandbox::parameters::{Parameters, with_query};
 use crate::sandbox::state::clients::Client;
 use crate::sandbox::state::machines::MachineClient;
@@ -30,12 +32,31 @@ pub(crate) struct AuthorizationRequest {
     pub(crate) asks_again: bool,
     /// Whether the request has a `resource` parameter (RFC 8707).
     pub(crate) indicates_resource: bool,
+    pub(crate) invitation: Option<Invited>,
+}
+
+/// The invitation that a request accepts.
+#[derive(Clone)]
+pub(crate) struct Invited {
+    pub(crate) token: String,
+    pub(crate) user_id: String,
+}
+
+// Manual impl: the token is a credential.
+impl fmt::Debug for Invited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Invited").field("user_id", &self.user_id).finish_non_exhaustive()
+    }
 }
 
 impl AuthorizationRequest {
-    /// Whether the user may sign in for the request.
-    pub(crate) fn allows(&self, user: &SandboxUser) -> bool {
-        self.organization_id.as_ref().is_none_or(|id| *id == user.organization_id)
+    /// The user as the member who may sign in for the request: an active one, or the invited one.
+    pub(crate) fn member(&self, user: &SandboxUser) -> Option<SandboxUser> {
+        match (&self.organization_id, &self.invitation) {
+            (Some(id), Some(invited)) => user.at(id).filter(|user| user.id == invited.user_id),
+            (Some(id), None) => user.active_at(id),
+            (None, _) => user.memberships().find(|user| user.membership.is_active()),
+        }
     }
 
     /// Whether a refresh token is issued.

@@ -160,6 +160,16 @@ impl Grants {
         }
     }
 
+    /// Revokes all grants of a user in an organization.
+    pub(crate) fn revoke_member(&mut self, user_id: &str, organization_id: &str) {
+        let is_meant =
+            |grant: &Grant| grant.user_id == user_id && grant.organization_id == organization_id;
+        self.codes.retain(|_, code| !is_meant(&code.grant));
+        for grant in self.grants.values_mut().filter(|grant| is_meant(grant)) {
+            grant.revoked = true;
+        }
+    }
+
     fn add_refresh_token(&mut self, grant_id: &str) -> String {
         let token = random_token();
         if let Some(grant) = self.grants.get_mut(grant_id) {
@@ -175,6 +185,8 @@ impl Grants {
 #[derive(Clone, Debug)]
 pub(crate) struct Grant {
     pub(crate) user_id: String,
+    /// Of which the tokens are.
+    pub(crate) organization_id: String,
     pub(crate) session_id: String,
     pub(crate) scopes: Vec<String>,
     /// Whether the client named the resource.
@@ -199,6 +211,7 @@ impl Grant {
     pub(crate) fn new(request: &AuthorizationRequest, signed_in: SignedIn) -> Self {
         Self {
             user_id: signed_in.user.id,
+            organization_id: signed_in.user.organization_id,
             session_id: signed_in.session_id,
             scopes: request.scopes.clone(),
             indicates_resource: request.indicates_resource,

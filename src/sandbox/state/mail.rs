@@ -50,9 +50,9 @@ pub struct OutboxMail {
     pub email: String,
     /// The code.
     pub code: Option<String>,
-    /// The magic link.
+    /// The magic link, or the link of an invitation.
     pub link: Option<String>,
-    /// `SIGNIN` or `SIGNUP`
+    /// `SIGNIN`, `SIGNUP` or `INVITATION`
     pub template: String,
     /// The template variables.
     pub template_variables: BTreeMap<String, String>,
@@ -267,9 +267,14 @@ impl Passwordless {
         }
     }
 
-    fn deliver(&mut self, id: String, request: Request, now: OffsetDateTime) -> Sent {
-        self.outbox.push_front(request.mail(now));
+    /// Adds an e-mail to the outbox.
+    pub(crate) fn keep(&mut self, mail: OutboxMail) {
+        self.outbox.push_front(mail);
         self.outbox.truncate(KEPT_EMAILS);
+    }
+
+    fn deliver(&mut self, id: String, request: Request, now: OffsetDateTime) -> Sent {
+        self.keep(request.mail(now));
         let sent = Sent {
             auth_request_id: id.clone(),
             expires_at: request.expires_at,

@@ -11,11 +11,14 @@ pub(crate) mod directory_records;
 pub(crate) mod faults;
 pub(crate) mod grants;
 pub(crate) mod ids;
+pub(crate) mod invitations;
 pub(crate) mod keys;
 pub(crate) mod machines;
 pub(crate) mod mail;
+pub(crate) mod memberships;
 pub(crate) mod portal;
 pub(crate) mod resources;
+pub(crate) mod roles;
 pub(crate) mod sessions;
 pub(crate) mod token_faults;
 pub(crate) mod users;
@@ -41,6 +44,7 @@ use crate::sandbox::state::machines::MachineClient;
 use crate::sandbox::state::mail::Passwordless;
 use crate::sandbox::state::portal::AdminPortal;
 use crate::sandbox::state::resources::Resources;
+use crate::sandbox::state::roles::Roles;
 use crate::sandbox::state::sessions::{Session, SessionEnd, Sessions};
 use crate::sandbox::state::token_faults::TokenEdits;
 use crate::sandbox::state::users::{NewUser, SandboxOrganization, SandboxUser, Users, capitalized};
@@ -63,6 +67,7 @@ pub(crate) struct State {
     pub(crate) mail: Passwordless,
     pub(crate) machines: Vec<MachineClient>,
     pub(crate) resources: Resources,
+    pub(crate) roles: Roles,
     pub(crate) consents: Consents,
     pub(crate) connected_accounts: SandboxConnectedAccounts,
     pub(crate) keys: KeyRing,
@@ -91,6 +96,7 @@ impl State {
             mail: Passwordless::default(),
             machines: Vec::new(),
             resources: Resources::seeded(),
+            roles: Roles::seeded(now),
             consents: Consents::default(),
             connected_accounts: SandboxConnectedAccounts::seeded(now),
             keys: KeyRing::new(SigningKey::first()),
@@ -194,6 +200,10 @@ impl State {
         now: OffsetDateTime,
     ) -> String {
         self.touch_session(&signed_in.session_id, now);
+        self.switch_session(&signed_in.session_id, &signed_in.user.organization_id);
+        if let Some(user) = self.users.with_id_mut(&signed_in.user.id) {
+            user.last_login_at = Some(now);
+        }
         let grant = Grant::new(&authorization, signed_in);
         authorization.reply.clone().code(&self.grants.issue_code(authorization, grant, now))
     }
@@ -238,6 +248,7 @@ impl State {
         let session = Session {
             user_id: user.id.clone(),
             organization_id: user.organization_id.clone(),
+            authenticated_organizations: vec![user.organization_id.clone()],
             user_agent: user_agent.map(str::to_owned),
             created_at: now,
             updated_at: now,
@@ -249,7 +260,8 @@ impl State {
         (id, cookie)
     }
 
-    /// The active session of a browser's cookies, and its user.
+    /// The active session of a browser's cookies, and its user as a member of the session's
+    /// organization.
     pub(crate) fn session_of<'a>(
         &self,
         mut cookies: impl Iterator<Item = &'a str>,
@@ -257,9 +269,26 @@ impl State {
         cookies.find_map(|cookie| {
             let known = |session: &Session| session.cookie == cookie && session.is_active();
             let (id, session) = self.sessions.iter().find(|(_, session)| known(session))?;
-            let user = self.users.all.iter().find(|user| user.id == session.user_id)?;
-            Some((id.clone(), user.clone()))
+            let user = self.users.with_id(&session.user_id)?.active_at(&session.organization_id)?;
+            Some((id.clone(), user))
         })
+    }
+
+    /// Whether the user of a session has signed in to the organization.
+    pub(crate) fn has_authenticated(&self, id: &str, organization_id: &str) -> bool {
+        let session = self.sessions.get(id);
+        session.is_some_and(|session| {
+            session.authenticated_organizations.iter().any(|known| known == organization_id)
+        })
+    }
+
+    /// Continues a session in another organization of its user.
+    pub(crate) fn switch_session(&mut self, id: &str, organization_id: &str) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        organization_id.clone_into(&mut session.organization_id);
+        if !session.authenticated_organizations.iter().any(|known| known == organization_id) {
+            session.authenticated_organizations.push(organization_id.to_owned());
+        }
     }
 
     /// Records an activity of the user.
@@ -289,10 +318,35 @@ impl State {
 
     /// Revokes the sessions of the user with this ID. Returns those that were active.
     pub(crate) fn revoke_sessions_of(&mut self, user_id: &str, now: OffsetDateTime) -> Vec<String> {
+        self.revoke_sessions(now, |session| session.user_id == user_id)
+    }
+
+    /// Revokes the sessions in which the user is active in this organization, and the tokens of the
+    /// user's other sessions for it.
+    pub(crate) fn revoke_sessions_at(
+        &mut self,
+        user_id: &str,
+        organization_id: &str,
+        now: OffsetDateTime,
+    ) {
+        self.grants.revoke_member(user_id, organization_id);
+        self.revoke_sessions(now, |session| {
+            session.user_id == user_id && session.organization_id == organization_id
+        });
+        for session in self.sessions.values_mut().filter(|session| session.user_id == user_id) {
+            session.authenticated_organizations.retain(|known| known != organization_id);
+        }
+    }
+
+    fn revoke_sessions(
+        &mut self,
+        now: OffsetDateTime,
+        is_meant: impl Fn(&Session) -> bool,
+    ) -> Vec<String> {
         let mut ids: Vec<_> = self
             .sessions
             .iter()
-            .filter(|(_, session)| session.user_id == user_id)
+            .filter(|(_, session)| is_meant(session))
             .map(|(id, _)| id.clone())
             .collect();
         ids.retain(|id| self.end_session(id, SessionEnd::Revoked, now));

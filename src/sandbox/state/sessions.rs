@@ -10,7 +10,10 @@ pub(crate) type Sessions = BTreeMap<String, Session>;
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) user_id: String,
+    /// Where the user was last active.
     pub(crate) organization_id: String,
+    /// Where the user has signed in.
+    pub(crate) authenticated_organizations: Vec<String>,
     /// The user agent of the sign-in.
     pub(crate) user_agent: Option<String>,
     pub(crate) created_at: OffsetDateTime,

@@ -1,11 +1,13 @@
 //! Organizations and users.
 
 use std::collections::BTreeMap;
+use std::{iter, mem};
 
 use serde_json::Value;
 use time::OffsetDateTime;
 
 use crate::sandbox::state::ids::new_id;
+use crate::sandbox::state::memberships::{Membership, MembershipDetails};
 
 /// An organization: a customer of the application.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +70,7 @@ pub struct SandboxUser {
     pub given_name: String,
     /// The family name.
     pub family_name: String,
-    /// The organization the user is a member of.
+    /// The first organization that the user is a member of; empty without one.
     pub organization_id: String,
     /// That organization's name.
     pub organization_name: String,
@@ -78,6 +80,89 @@ pub struct SandboxUser {
     pub permissions: Vec<String>,
     /// Additional claims of the access token, as with a dashboard's "Token claims".
     pub claims: BTreeMap<String, Value>,
+    /// The fields of the profile in the API that have no field here.
+    pub(crate) profile: BTreeMap<String, Value>,
+    /// The application's metadata.
+    pub(crate) metadata: BTreeMap<String, String>,
+    /// `None` for the time when the environment was created.
+    pub(crate) made_at: Option<OffsetDateTime>,
+    pub(crate) changed_at: Option<OffsetDateTime>,
+    pub(crate) last_login_at: Option<OffsetDateTime>,
+    /// Of the first organization.
+    pub(crate) membership: MembershipDetails,
+    /// Memberships of further organizations.
+    pub(crate) others: Vec<Membership>,
+}
+
+impl SandboxUser {
+    /// Changes the user as a member of this organization, which is the first one meanwhile.
+    pub(crate) fn change_at<T>(
+        &mut self,
+        organization_id: &str,
+        change: impl FnOnce(&mut Self) -> T,
+    ) -> Option<T> {
+        if organization_id.is_empty() {
+            return None;
+        }
+        if self.organization_id == organization_id {
+            return Some(change(self));
+        }
+        let is_meant = |other: &Membership| other.organization_id == organization_id;
+        let index = self.others.iter().position(is_meant)?;
+        self.swap(index);
+        let result = change(self);
+        self.swap(index);
+        Some(result)
+    }
+
+    fn swap(&mut self, index: usize) {
+        let Some(other) = self.others.get_mut(index) else { return };
+        mem::swap(&mut self.organization_id, &mut other.organization_id);
+        mem::swap(&mut self.organization_name, &mut other.organization_name);
+        mem::swap(&mut self.roles, &mut other.roles);
+        mem::swap(&mut self.permissions, &mut other.permissions);
+        mem::swap(&mut self.membership, &mut other.details);
+    }
+
+    /// The user as a member of this organization, invited or active.
+    pub(crate) fn at(&self, organization_id: &str) -> Option<Self> {
+        self.clone().change_at(organization_id, |user| user.clone())
+    }
+
+    /// The user as an active member of this organization.
+    pub(crate) fn active_at(&self, organization_id: &str) -> Option<Self> {
+        self.at(organization_id).filter(|user| user.membership.is_active())
+    }
+
+    /// The user as an invited or active member of each organization.
+    pub(crate) fn memberships(&self) -> impl Iterator<Item = Self> {
+        iter::once(&self.organization_id)
+            .chain(self.others.iter().map(|other| &other.organization_id))
+            .filter_map(|id| self.at(id))
+    }
+
+    pub(crate) fn join(&mut self, membership: Membership) {
+        self.others.push(membership);
+        if self.organization_id.is_empty() {
+            self.swap(0);
+            self.others.remove(0);
+        }
+    }
+
+    /// Returns whether the user was a member.
+    pub(crate) fn leave(&mut self, organization_id: &str) -> bool {
+        if organization_id.is_empty() || self.at(organization_id).is_none() {
+            return false;
+        }
+        if self.organization_id == organization_id {
+            if self.others.is_empty() {
+                self.others.push(Membership::default());
+            }
+            self.swap(0);
+        }
+        self.others.retain(|other| other.organization_id != organization_id);
+        true
+    }
 }
 
 /// A user to add. Defaults are derived from the address.
@@ -167,6 +252,14 @@ impl Users {
         self.all.iter().find(|user| user.email.eq_ignore_ascii_case(email))
     }
 
+    pub(crate) fn with_id(&self, id: &str) -> Option<&SandboxUser> {
+        self.all.iter().find(|user| user.id == id)
+    }
+
+    pub(crate) fn with_id_mut(&mut self, id: &str) -> Option<&mut SandboxUser> {
+        self.all.iter_mut().find(|user| user.id == id)
+    }
+
     pub(crate) fn organization(&self, id: &str) -> Option<&SandboxOrganization> {
         self.organizations.iter().find(|organization| organization.id == id)
     }
@@ -206,6 +299,13 @@ impl Users {
             permissions: new.permissions,
             claims: new.claims,
             email: new.email,
+            profile: BTreeMap::new(),
+            metadata: BTreeMap::new(),
+            made_at: None,
+            changed_at: None,
+            last_login_at: None,
+            membership: MembershipDetails::default(),
+            others: Vec::new(),
         };
         self.all.retain(|known| known.email != user.email);
         self.all.push(user.clone());

@@ -181,8 +181,8 @@ async fn an_operation_that_is_not_played_is_named() {
     let sandbox = Sandbox::new();
     let bearer = bearer(&sandbox).await;
     for (method, target) in [
-        (Method::GET, "/roles"),
-        (Method::DELETE, "/users/usr_1"),
+        (Method::GET, "/webauthn/credentials"),
+        (Method::DELETE, "/users"),
         (Method::PUT, "/organizations"),
         (Method::POST, "/organizations/org_1/connections"),
     ] {

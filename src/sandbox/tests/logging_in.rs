@@ -122,7 +122,7 @@ async fn the_page_shows_who_may_sign_in_and_nothing_unescaped() {
     assert!(text(&rejected).contains("&lt;b&gt;no address&lt;/b&gt;"));
     let stranger = [("transaction", &*transaction_of(&page)), ("email", "gita@globex.test")];
     let rejected = post_form(&sandbox, "/login", &stranger).await.unwrap();
-    assert!(text(&rejected).contains("belongs to another organization"));
+    assert!(text(&rejected).contains("is not a member of the organization"));
 }
 
 #[tokio::test]

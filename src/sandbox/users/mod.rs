@@ -1,3 +1,5 @@
 //! Users and organizations.
 
 pub(crate) mod control;
+pub(crate) mod details;
+mod events;

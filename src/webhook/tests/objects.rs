@@ -191,7 +191,7 @@ fn connection() {
 #[test]
 fn role_and_permission() {
     let role = payload!(example("role.created"), RoleCreated);
-    let expected = Role {
+    let expected = RoleData {
         id: some("role_1234567890"),
         name: some("viewer"),
         display_name: some("Viewer"),
@@ -200,7 +200,7 @@ fn role_and_permission() {
     };
     assert_eq!(*role, expected);
     let permission = payload!(example("permission.created"), PermissionCreated);
-    let expected = Permission {
+    let expected = PermissionData {
         id: some("perm_1234567890"),
         name: some("data:manage"),
         description: some("Permission to manage data"),

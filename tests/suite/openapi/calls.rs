@@ -50,6 +50,8 @@ impl Calls {
         calls.single_sign_on(api, sandbox).await;
         calls.connected_accounts(api, sandbox).await;
         calls.passwordless(&api.passwordless(), sandbox).await;
+        calls.users(api, sandbox).await;
+        calls.roles(api, sandbox).await;
         calls
     }
 

@@ -8,6 +8,13 @@ use serde_json::{Map, Value, json};
 
 use super::exchange::{Exchange, fits};
 
+/// Operations whose body has a schema that contradicts itself: it is the membership, and has a member
+/// `membership` that is required. The SDKs send the membership.
+const BODY_OF_MEMBERSHIP: [&str; 2] = [
+    "/api/v1/memberships/organizations/{organization_id}/users/{id}",
+    "/api/v1/memberships/organizations/{organization_id}/users:external/{external_id}",
+];
+
 /// Scalekit's OpenAPI document, taken strictly.
 pub(super) struct Document {
     paths: Value,
@@ -20,7 +27,13 @@ pub(super) struct Document {
 impl Document {
     pub(super) fn load() -> Self {
         let text = include_str!("../../data/openapi/scalekit.json");
-        let document: Value = serde_json::from_str(text).unwrap();
+        let mut document: Value = serde_json::from_str(text).unwrap();
+        for path in BODY_OF_MEMBERSHIP {
+            let schema = "requestBody/content/application~1json/schema";
+            let path = path.replace('/', "~1");
+            let schema = document.pointer_mut(&format!("/paths/{path}/post/{schema}")).unwrap();
+            assert!(schema.as_object_mut().unwrap().remove("required").is_some());
+        }
         let schemas = &document["components"]["schemas"];
         Self {
             paths: document["paths"].clone(),

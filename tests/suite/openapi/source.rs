@@ -34,7 +34,13 @@ fn functions_of(source: &str) -> BTreeSet<String> {
     });
     let mut found = BTreeSet::new();
     for caller in callers {
-        for block in source.split(&format!("\nimpl {caller} {{\n")).skip(1) {
+        let is_of_caller = |head: &str| {
+            let generic = format!(" {caller}<");
+            !head.contains(" for ")
+                && (head.ends_with(&format!(" {caller}")) || head.contains(&generic))
+        };
+        let blocks = source.split("\nimpl").skip(1).filter_map(|item| item.split_once(" {\n"));
+        for (_, block) in blocks.filter(|(head, _)| is_of_caller(head)) {
             let block = block.split("\n}\n").next().unwrap();
             for start in ["\n    pub fn ", "\n    pub async fn "] {
                 let functions = format!("\n{block}");
@@ -71,6 +77,21 @@ impl Things {
     }
 }
 
+pub struct Pages<T> {
+    request: ApiRequest,
+    item: PhantomData<T>,
+}
+
+impl<T: Send> Pages<T> {
+    pub fn stream(self) {
+    }
+}
+
+impl<T> Stream for Pages<T> {
+    pub fn poll_next(self) {
+    }
+}
+
 pub struct Thing {
     pub name: String,
 }
@@ -81,5 +102,5 @@ impl Thing {
 }
 ";
     let found: Vec<_> = functions_of(source).into_iter().collect();
-    assert_eq!(found, ["Things::page_size", "ThingsApi::get"]);
+    assert_eq!(found, ["Pages::stream", "Things::page_size", "ThingsApi::get"]);
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{details, known_organization};
-use crate::sandbox::api::{ApiErrorResponse, ApiResult};
+use crate::sandbox::api::{ApiErrorResponse, ApiResult, parse};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::State;
 use crate::sandbox::state::users::SandboxOrganization;
@@ -48,22 +48,24 @@ pub(in crate::sandbox::api) fn update(
     Ok(response)
 }
 
-/// Deletes its users, connections and directories too, and ends its users' sessions.
+/// Deletes its roles, connections and directories, and the users who have no other organization.
+/// Ends its users' sessions.
 pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> ApiResult {
     let now = environment.now();
     let mut state = environment.lock();
     let id = known_organization(&state, id)?.id.clone();
-    let users: Vec<_> = state
+    let members: Vec<_> = state
         .users
         .all
         .iter()
-        .filter(|user| user.organization_id == id)
+        .filter(|user| user.at(&id).is_some())
         .map(|user| user.id.clone())
         .collect();
-    for user in &users {
-        state.revoke_sessions_of(user, now);
+    for user in &members {
+        state.revoke_sessions_at(user, &id, now);
     }
-    state.users.all.retain(|user| user.organization_id != id);
+    state.users.all.retain_mut(|user| !user.leave(&id) || !user.organization_id.is_empty());
+    state.roles.all.retain(|role| role.organization_id.as_deref() != Some(&id));
     state.users.organizations.retain(|known| known.id != id);
     state.connections.0.retain(|known| known.organization_id != id);
     state.directories.remove_those_of(&id);
@@ -99,13 +101,7 @@ impl OrganizationFields {
         if slug.is_some_and(|slug| slug.len() > 253 || !slug.split('.').all(is_label)) {
             return Err(ApiErrorResponse::invalid("slug must be a label or host name"));
         }
-        let fits = |(key, value): (&String, &String)| {
-            (3..=25).contains(&key.chars().count()) && (1..=256).contains(&value.chars().count())
-        };
-        let mut metadata = self.metadata.iter().flatten();
-        if metadata.clone().count() > 10 || !metadata.all(fits) {
-            return Err(ApiErrorResponse::invalid("metadata has too many or too long pairs"));
-        }
+        parse::metadata(self.metadata.as_ref())?;
         let has = |own: &Option<String>, wanted: &Option<String>| {
             wanted.as_ref().is_some_and(|wanted| !wanted.is_empty() && own.as_ref() == Some(wanted))
         };

@@ -1,0 +1,105 @@
+//! Invitations of users to organizations, and the end of memberships.
+
+use time::OffsetDateTime;
+
+use crate::sandbox::state::State;
+use crate::sandbox::state::mail::OutboxMail;
+use crate::sandbox::state::users::SandboxUser;
+
+impl State {
+    /// The invited user of a link, as a member of the organization. Accepted invitations are
+    /// returned, too: they lead to a login.
+    pub(crate) fn invited(&self, token: &str, now: OffsetDateTime) -> Option<SandboxUser> {
+        self.users
+            .all
+            .iter()
+            .flat_map(SandboxUser::memberships)
+            .find(|user| user.membership.invitation_with(token).is_some())
+            .filter(|user| {
+                let invitation = user.membership.invitation.as_ref();
+                invitation.is_some_and(|invitation| {
+                    invitation.is_open(now) || invitation.accepted_at.is_some()
+                })
+            })
+    }
+
+    /// Makes the invited user a member. Returns whether the invitation is open and theirs.
+    pub(crate) fn accept_invitation(
+        &mut self,
+        token: &str,
+        user_id: &str,
+        now: OffsetDateTime,
+    ) -> bool {
+        let Some(invited) = self.invited(token, now).filter(|user| user.id == user_id) else {
+            return false;
+        };
+        if invited.membership.is_active() {
+            return true;
+        }
+        let accepted = self.users.with_id_mut(user_id).and_then(|user| {
+            user.change_at(&invited.organization_id, |user| {
+                user.membership.joined_at = Some(now);
+                if let Some(invitation) = &mut user.membership.invitation {
+                    invitation.accepted_at = Some(now);
+                }
+                user.clone()
+            })
+        });
+        if let Some(user) = &accepted {
+            self.emit_membership("user.organization_membership_created", user, now);
+        }
+        accepted.is_some()
+    }
+
+    /// Sends the e-mail of the user's invitation to this organization; `again` as a reminder.
+    pub(crate) fn send_invitation(
+        &mut self,
+        user_id: &str,
+        organization_id: &str,
+        again: bool,
+        now: OffsetDateTime,
+    ) -> Option<SandboxUser> {
+        let user = self.users.with_id_mut(user_id)?.change_at(organization_id, |user| {
+            let invitation = user.membership.invitation.as_mut()?;
+            if again {
+                invitation.resend(now);
+            }
+            Some(user.clone())
+        })??;
+        let invitation = user.membership.invitation.clone()?;
+        let named = [
+            ("organization", Some(user.organization_name.clone())),
+            ("inviter", invitation.inviter_email),
+        ];
+        self.mail.keep(OutboxMail {
+            email: user.email.clone(),
+            code: None,
+            link: Some(format!("{}/invitations/{}", self.environment_url, invitation.token)),
+            template: "INVITATION".to_owned(),
+            template_variables: named
+                .into_iter()
+                .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+                .collect(),
+            sent_at: now,
+            expires_at: invitation.expires_at,
+        });
+        Some(user)
+    }
+
+    /// Removes a user from an organization and ends the user's sessions there. Returns the user as
+    /// the member, if there is one.
+    pub(crate) fn remove_member(
+        &mut self,
+        user_id: &str,
+        organization_id: &str,
+        now: OffsetDateTime,
+    ) -> Option<SandboxUser> {
+        let user = self.users.with_id_mut(user_id)?;
+        let removed = user.at(organization_id)?;
+        user.leave(organization_id);
+        user.changed_at = Some(now);
+        self.revoke_sessions_at(user_id, organization_id, now);
+        self.emit_membership("user.organization_membership_deleted", &removed, now);
+        Some(removed)
+    }
+}
