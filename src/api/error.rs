@@ -90,6 +90,23 @@ impl ApiError {
         }
     }
 
+    /// The same without text that may repeat this secret.
+    pub(super) fn without(mut self, secret: &str) -> Self {
+        if let Self::Conflict(response)
+        | Self::Forbidden(response)
+        | Self::InvalidRequest(response)
+        | Self::NotFound(response)
+        | Self::RateLimited { response, .. }
+        | Self::Unauthorized(response)
+        | Self::Unavailable(Unavailable::Failing(response)) = &mut self
+        {
+            // It may be cut, so that the secret is not found in it.
+            response.message = None;
+            response.error_code.take_if(|code| code.contains(secret) || secret.contains(&**code));
+        }
+        self
+    }
+
     pub(super) fn unexpected(what: &'static str) -> Self {
         Self::UnexpectedResponse { what, status: None }
     }

@@ -1,7 +1,7 @@
 //! Client of the environment's REST API, authenticated as the application.
 //!
 //! [`Scalekit::api`] returns the client. It has a module for each resource: [`organizations`],
-//! [`users`], [`memberships`], [`roles`], [`connections`], [`directories`], [`sessions`],
+//! [`users`], [`memberships`], [`roles`], [`api_keys`], [`connections`], [`directories`], [`sessions`],
 //! [`auth_requests`], [`passwordless`], [`connected_accounts`], [`tools`]. Other endpoints are called
 //! by method and path through [`Api::request`].
 //!
@@ -59,6 +59,7 @@
 //! * Each attempt has a timeout of 20 s, and each response is limited to 1 MiB; for [`tools`] 60 s
 //!   and 8 MiB.
 
+pub mod api_keys;
 pub mod auth_requests;
 pub mod connected_accounts;
 pub mod connections;
@@ -87,6 +88,7 @@ pub use self::list_request::ListRequest;
 
 use http::Method;
 
+use self::api_keys::ApiKeysApi;
 use self::auth_requests::AuthRequestsApi;
 use self::connected_accounts::ConnectedAccountsApi;
 use self::connections::ConnectionsApi;
@@ -115,6 +117,12 @@ pub struct Api {
 }
 
 impl Api {
+    /// Opaque tokens of organizations and users.
+    #[must_use]
+    pub fn api_keys(&self) -> ApiKeysApi {
+        ApiKeysApi::new(self.clone())
+    }
+
     /// Logins at your own login page.
     #[must_use]
     pub fn auth_requests(&self) -> AuthRequestsApi {

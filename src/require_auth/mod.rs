@@ -7,10 +7,12 @@
 //!    accepted](crate::RequireToken::dpop), is the credential, even beside a session cookie. Credentials of another scheme, such as those of a proxy with Basic authentication,
 //!    count as none (RFC 6750, section 3.1).
 //! 2. Without it, a session cookie is the credential.
-//! 3. The credential is accepted or rejected by the rules of its layer,
+//! 3. A bearer token without dots is an API key, if `RequireToken` accepts
+//!    [them](crate::RequireToken::api_keys).
+//! 4. The credential is accepted or rejected by the rules of its layer,
 //!    [`RequireToken`](crate::RequireToken) or [`RequireSession`](crate::RequireSession). If it is
 //!    invalid, the request is rejected: the other one is never tried.
-//! 4. A request without a credential gets the response of `RequireSession` if a browser is going to
+//! 5. A request without a credential gets the response of `RequireSession` if a browser is going to
 //!    show it (a navigation is redirected to the login), and otherwise 401 with the challenge of
 //!    `RequireToken`.
 //!

@@ -4,7 +4,7 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::step_up::StepUpRequirement;
-use super::{RequireTokenService, TokenRejection};
+use super::{ApiKeyVerifier, RequireTokenService, TokenRejection};
 use crate::challenge::{AcrValue, Challenge, DpopScheme, Realm, ScopeToken};
 use crate::dpop::Dpop;
 use crate::error::ConfigError;
@@ -19,6 +19,7 @@ use crate::token::TokenVerifier;
 #[must_use]
 pub struct RequireToken {
     pub(super) verifier: TokenVerifier,
+    pub(super) api_keys: Option<ApiKeyVerifier>,
     pub(super) challenge: Arc<Challenge>,
     pub(super) dpop: Option<AcceptedDpop>,
     pub(crate) step_up: StepUpRequirement,
@@ -40,6 +41,7 @@ impl RequireToken {
     pub fn new(verifier: TokenVerifier) -> Self {
         Self {
             verifier,
+            api_keys: None,
             challenge: Arc::default(),
             dpop: None,
             step_up: StepUpRequirement::default(),
@@ -91,6 +93,38 @@ impl RequireToken {
         let accepted = AcceptedDpop { proofs: dpop.clone(), challenge: challenge(true) };
         self.challenge = challenge(false);
         self.dpop = Some(accepted);
+        self
+    }
+
+    /// Accepts API keys, too, as bearer tokens. Default: not accepted.
+    ///
+    /// The environment validates a key at most once in two seconds
+    /// ([`cache_ttl`](ApiKeyVerifier::cache_ttl)), and once for concurrent requests; if it cannot,
+    /// the response is 503. The [`Principal`](crate::Principal) has the organization, the user and
+    /// the user's roles, which [`RequireScope`](crate::RequireScope) can require
+    /// ([`any_role`](crate::RequireScope::any_role)); it has no scopes or permissions. Invalidate a
+    /// key to revoke it: [`reject_revoked`](Self::reject_revoked) is for tokens only. A key never
+    /// satisfies [`authenticated_within`](Self::authenticated_within) and
+    /// [`acr_values`](Self::acr_values), and none is accepted where tokens
+    /// [must be bound](crate::dpop::DpopBuilder::required).
+    ///
+    /// A key has no audience: each service that accepts keys of the environment accepts it.
+    ///
+    /// Each unknown text costs a call of the API: limit the rate of clients outside of this layer.
+    ///
+    /// ```
+    /// # #[cfg(feature = "sandbox")] {
+    /// # use tower_scalekit::require_token::ApiKeyVerifier;
+    /// # use tower_scalekit::{ConfigError, RequireToken, Sandbox, Scalekit};
+    /// fn guard(scalekit: &Scalekit) -> Result<RequireToken, ConfigError> {
+    ///     let guard = RequireToken::for_audience(scalekit, scalekit.client_id())?;
+    ///     Ok(guard.api_keys(&ApiKeyVerifier::new(scalekit)))
+    /// }
+    /// # assert!(guard(&Sandbox::new().scalekit()).is_ok());
+    /// # }
+    /// ```
+    pub fn api_keys(mut self, verifier: &ApiKeyVerifier) -> Self {
+        self.api_keys = Some(verifier.clone());
         self
     }
 

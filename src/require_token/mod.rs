@@ -12,6 +12,10 @@
 //! 4. Any other request gets 401 with a challenge, 400 if it has several `Authorization` headers,
 //!    and 503 if the keys to verify the token are unavailable.
 //!
+//! With [`api_keys`](crate::RequireToken::api_keys), a token without dots is an API key, which the
+//! environment validates; see [`ApiKeyVerifier`]. A signed token is never validated as a key, nor a
+//! key as a token.
+//!
 //! Responses get `Cache-Control: no-store`. If the handler sets its own, they get `Vary:
 //! Authorization`.
 //!
@@ -57,12 +61,14 @@
 //!
 //! [`Principal`]: crate::Principal
 
+mod api_keys;
 mod credentials;
 mod layer;
 pub(crate) mod rejection;
 mod service;
 mod step_up;
 
+pub use self::api_keys::ApiKeyVerifier;
 pub use self::layer::RequireToken;
 pub use self::rejection::TokenRejection;
 pub use self::service::RequireTokenService;

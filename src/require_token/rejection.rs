@@ -64,6 +64,8 @@ pub enum TokenRejection {
         /// The challenge, without the error code that the default response adds.
         challenge: Challenge,
     },
+    /// The environment cannot be asked whether an API key is valid.
+    ValidationUnavailable,
 }
 
 /// Header of a nonce for proofs of possession (RFC 9449, section 8.1).
@@ -81,6 +83,7 @@ impl Rejection for TokenRejection {
             Self::ReplayCheckUnavailable => "replay_check_unavailable",
             Self::RevocationsStale => "revocations_stale",
             Self::UseDpopNonce { .. } => "use_dpop_nonce",
+            Self::ValidationUnavailable => "validation_unavailable",
         }
     }
 
@@ -100,7 +103,10 @@ impl Rejection for TokenRejection {
             Self::InvalidToken { challenge, .. } => {
                 error(StatusCode::UNAUTHORIZED, BearerError::InvalidToken, challenge)
             }
-            Self::KeysUnavailable | Self::ReplayCheckUnavailable | Self::RevocationsStale => {
+            Self::KeysUnavailable
+            | Self::ReplayCheckUnavailable
+            | Self::RevocationsStale
+            | Self::ValidationUnavailable => {
                 unavailable_response("The token cannot be verified at the moment")
             }
             Self::MissingToken { challenge } => missing_token_response(challenge),

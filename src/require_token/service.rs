@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use http::{Extensions, HeaderMap, Request, Response, StatusCode};
 use tower_service::Service;
 
+use super::api_keys::{ApiKeyVerifier, KeyCheck, checked};
 use super::credentials::Credentials;
 use super::layer::AcceptedDpop;
 use super::rejection::set_nonce;
@@ -73,6 +74,10 @@ impl<B> Middleware<B> for RequireToken {
                     };
                     self.evaluate(verified, proof, request)
                 }
+                Waiting::ApiKey(validation) => {
+                    let result = checked(ready!(Pin::new(validation).poll(cx)));
+                    Evaluation::Decided(self.decide(self.check_key(result), None, request))
+                }
                 Waiting::Revocations(read, principal, proof) => {
                     ready!(Pin::new(read).poll(cx));
                     let (principal, proof) = (principal.clone(), proof.take());
@@ -98,6 +103,8 @@ type MaybeProof = Option<Box<Proof>>;
 
 /// What a request waits for.
 pub(crate) enum Waiting {
+    /// The validation of an API key.
+    ApiKey(Flight<Result<Principal, TokenError>>),
     /// The fetch of the token's key.
     Key(Flight<bool>, MaybeProof),
     /// The read of the revocations, for a verified token.
@@ -109,6 +116,7 @@ pub(crate) enum Waiting {
 impl fmt::Debug for Waiting {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::ApiKey(..) => "ApiKey",
             Self::Key(..) => "Key",
             Self::Revocations(..) => "Revocations",
             Self::Use(..) => "Use",
@@ -160,6 +168,16 @@ impl RequireToken {
             let anonymous = Anonymous::Token(Arc::clone(&self.challenge));
             request.extensions_mut().insert(anonymous);
             return Evaluation::Decided(Decision::Forward(CacheHeaders::default()));
+        }
+        if let Credentials::Bearer(key) = credentials
+            && let Some(verifier) = self.key_verifier(key)
+        {
+            return match verifier.check(key) {
+                KeyCheck::Done(result) => {
+                    Evaluation::Decided(self.decide(self.check_key(result), None, request))
+                }
+                KeyCheck::Pending(validation) => Evaluation::Pending(Waiting::ApiKey(validation)),
+            };
         }
         let proven = ProvenRequest {
             method: request.method(),
@@ -249,6 +267,18 @@ impl RequireToken {
         }
     }
 
+    /// The verifier of a credential that is an API key, if keys are accepted. They are not bound.
+    fn key_verifier(&self, credential: &[u8]) -> Option<&ApiKeyVerifier> {
+        let must_be_bound = self.dpop.as_ref().is_some_and(|dpop| dpop.proofs.is_required());
+        self.api_keys.as_ref().filter(|_| !must_be_bound && ApiKeyVerifier::is_key(credential))
+    }
+
+    /// Whether a valid key satisfies what is required beside it.
+    fn check_key(&self, key: Result<Principal, TokenError>) -> Result<Principal, TokenRejection> {
+        key.map_err(|error| self.token_rejection(error, None))
+            .and_then(|principal| self.check_step_up(principal, None))
+    }
+
     /// Whether a verified token is revoked, by the revocations that this replica knows, and whether
     /// its user has authenticated as required.
     fn check_verified(
@@ -267,15 +297,20 @@ impl RequireToken {
                     TokenError::Revoked.failed("revocation", "a token that is valid", found);
                 Err(self.token_rejection(error, proof))
             }
-            _ if !self
-                .step_up
-                .is_met(principal.verified_claims(), || self.verifier.clock().now()) =>
-            {
-                let challenge = self.step_up.challenge(self.challenge(proof));
-                Err(TokenRejection::InsufficientUserAuthentication { challenge })
-            }
-            _ => Ok(principal),
+            _ => self.check_step_up(principal, proof),
         }
+    }
+
+    fn check_step_up(
+        &self,
+        principal: Principal,
+        proof: Option<&Proof>,
+    ) -> Result<Principal, TokenRejection> {
+        if self.step_up.is_met(principal.verified_claims(), || self.verifier.clock().now()) {
+            return Ok(principal);
+        }
+        let challenge = self.step_up.challenge(self.challenge(proof));
+        Err(TokenRejection::InsufficientUserAuthentication { challenge })
     }
 
     /// Uses the proof of an accepted token. Returns what is pending, if other replicas know more.
@@ -332,6 +367,7 @@ impl RequireToken {
     fn token_rejection(&self, error: TokenError, proof: Option<&Proof>) -> TokenRejection {
         match error {
             TokenError::KeysUnavailable => TokenRejection::KeysUnavailable,
+            TokenError::ValidationUnavailable => TokenRejection::ValidationUnavailable,
             error => TokenRejection::InvalidToken { error, challenge: self.challenge(proof) },
         }
     }
@@ -376,13 +412,23 @@ impl RequireToken {
         &self,
         parts: &mut http::request::Parts,
     ) -> Result<Principal, TokenRejection> {
+        let credentials = self.credentials(&parts.headers);
+        if let Credentials::Bearer(key) = credentials
+            && let Some(verifier) = self.key_verifier(key)
+        {
+            let result = match verifier.check(key) {
+                KeyCheck::Done(result) => result,
+                KeyCheck::Pending(validation) => checked(validation.await),
+            };
+            return self.check_key(result);
+        }
         let proven = ProvenRequest {
             method: &parts.method,
             uri: &parts.uri,
             headers: &parts.headers,
             extensions: &parts.extensions,
         };
-        let (token, proof) = self.presented(&self.credentials(&parts.headers), proven)?;
+        let (token, proof) = self.presented(&credentials, proven)?;
         let proof = proof.as_deref();
         let verified = self.verifier.verify_bytes(token).await;
         let verified = verified.and_then(|principal| check_binding(principal, proof));

@@ -101,6 +101,9 @@ pub enum TokenError {
     /// `aud` does not contain an expected audience, or the client is not one of those allowed.
     #[error("the token is for another audience or client")]
     InvalidAudience,
+    /// An API key is unknown, expired or invalidated.
+    #[error("the API key is not valid")]
+    InvalidApiKey,
     /// A required claim is missing, or a claim has the wrong type or an invalid value.
     #[error("claim {0} is missing or invalid")]
     InvalidClaim(&'static str),
@@ -138,6 +141,9 @@ pub enum TokenError {
     /// The key set has no matching key.
     #[error("no key of the issuer matches the token")]
     NoMatchingKey,
+    /// The environment cannot be asked whether an API key is valid. Respond with 503.
+    #[error("the API key cannot be validated")]
+    ValidationUnavailable,
 }
 
 impl TokenError {
@@ -146,6 +152,7 @@ impl TokenError {
     pub fn name(self) -> &'static str {
         match self {
             Self::InvalidAlgorithm => "invalid_algorithm",
+            Self::InvalidApiKey => "invalid_api_key",
             Self::InvalidAudience => "invalid_audience",
             Self::InvalidClaim(_) => "invalid_claim",
             Self::Expired => "expired",
@@ -159,6 +166,7 @@ impl TokenError {
             Self::NotYetValid => "not_yet_valid",
             Self::InvalidSignature => "invalid_signature",
             Self::NoMatchingKey => "no_matching_key",
+            Self::ValidationUnavailable => "validation_unavailable",
         }
     }
 

@@ -34,6 +34,8 @@ pub struct Principal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Credential {
+    /// An API key in the `Authorization` header, for an organization or a user in it.
+    ApiKey,
     /// An access token in the `Authorization` header (RFC 6750).
     BearerToken,
     /// The session cookie of a browser.
@@ -67,6 +69,7 @@ struct Identity {
     /// On cookie routes, the content of the `Session`: always a `session::extension::Content`.
     /// `dyn Any`, because this module must not depend on `session`.
     session: Option<Arc<dyn Any + Send + Sync>>,
+    is_api_key: bool,
     /// On bearer routes that check revocations.
     revocable: OnceLock<Arc<RevocableToken>>,
 }
@@ -101,9 +104,17 @@ impl Principal {
             is_sender_constrained: claims.has("cnf"),
             claims,
             session: None,
+            is_api_key: false,
             revocable: OnceLock::new(),
         };
         Ok(Self { identity: Arc::new(identity), challenge: None })
+    }
+
+    /// Reads the details of a valid API key, written as claims.
+    pub(crate) fn of_api_key(claims: Claims) -> Result<Self, TokenError> {
+        let mut principal = Self::from_claims(claims, &ORGANIZATION_CLAIMS)?;
+        Arc::make_mut(&mut principal.identity).is_api_key = true;
+        Ok(principal)
     }
 
     /// The principal of a session with this content.
@@ -154,12 +165,13 @@ impl Principal {
     pub fn credential(&self) -> Credential {
         match self.identity.session {
             Some(_) => Credential::Session,
+            None if self.identity.is_api_key => Credential::ApiKey,
             None => Credential::BearerToken,
         }
     }
 
-    /// The user (`usr_…`, or `conn_…;…` after single sign-on without user management) or the
-    /// machine client.
+    /// The user (`usr_…`, or `conn_…;…` after single sign-on without user management), the machine
+    /// client, or the API key of an organization (`apit_…`).
     #[must_use]
     pub fn subject(&self) -> &str {
         self.text(self.identity.subject_claim).unwrap_or_default()
@@ -214,13 +226,14 @@ impl Principal {
         &self.identity.permissions
     }
 
-    /// Expiry of the access token (UTC). A session outlives it.
+    /// Expiry of the access token (UTC). A session outlives it. An API key without an expiry has the
+    /// end of the year 9999.
     #[must_use]
     pub fn expires_at(&self) -> OffsetDateTime {
         self.identity.expires_at
     }
 
-    /// All claims of the token.
+    /// All claims of the token. Those that your app has given an API key are in `custom_claims`.
     #[must_use]
     pub fn raw_claims(&self) -> &Map<String, Value> {
         self.identity.claims.members()

@@ -84,6 +84,13 @@ pub(crate) fn token_rejected(outcome: &'static str, claim: Option<&'static str>)
     count!("tower_scalekit_token_verifications_total", "outcome" => outcome);
 }
 
+/// The environment could not be asked whether an API key is valid.
+pub(crate) fn api_key_not_validated(reason: &'static str) {
+    if should_log(("api_key_not_validated", reason), Duration::from_secs(60)) {
+        tracing::warn!(target: TARGET, reason, "api_key_not_validated");
+    }
+}
+
 /// The key set was fetched.
 pub(crate) fn key_set_fetched(usable_keys: usize) {
     tracing::info!(target: TARGET, usable_keys, "key_set_fetched");

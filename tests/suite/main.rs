@@ -1,5 +1,6 @@
 //! Tests of the public API, with a sandbox as the environment.
 
+mod api_keys;
 mod architecture;
 mod backchannel;
 mod boundaries;

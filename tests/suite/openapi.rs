@@ -4,6 +4,7 @@
 //! New calls are added to [`calls`].
 
 mod agents;
+mod api_keys;
 mod calls;
 mod document;
 mod exchange;
@@ -22,10 +23,19 @@ use self::document::Document;
 use self::exchange::{Exchange, Recorder};
 
 /// Calls that the document does not contain, with their source.
-const UNDOCUMENTED: [(&str, &str); 1] = [(
-    "POST /api/v1/connections/{connection_id}/auth-requests/{login_request_id}/user",
-    "described in the guide to MCP servers with a login of their own",
-)];
+const UNDOCUMENTED: [(&str, &str); 6] = [
+    (
+        "POST /api/v1/connections/{connection_id}/auth-requests/{login_request_id}/user",
+        "described in the guide to MCP servers with a login of their own",
+    ),
+    ("GET /api/v1/tokens", API_KEYS),
+    ("POST /api/v1/tokens", API_KEYS),
+    ("POST /api/v1/tokens:invalidate", API_KEYS),
+    ("POST /api/v1/tokens:update", API_KEYS),
+    ("POST /api/v1/tokens:validate", API_KEYS),
+];
+
+const API_KEYS: &str = "scalekit/v1/tokens/tokens.proto in @scalekit-sdk/node 2.11";
 
 #[tokio::test]
 async fn every_call_and_every_response_is_as_documented() {

@@ -1,5 +1,6 @@
 //! `/api/v1`: authorization, and helpers of its resources.
 
+mod api_keys;
 mod connected_accounts;
 mod connections;
 mod directories;
@@ -131,6 +132,7 @@ fn operation(
             .or_else(|| users::response(environment, request, resource))
             .or_else(|| memberships::response(environment, request, resource))
             .or_else(|| roles::response(environment, request, resource))
+            .or_else(|| api_keys::response(environment, request, resource))
             .or_else(|| tools::response(environment, request, resource))?,
     })
 }

@@ -1,5 +1,6 @@
 //! The data of an environment, and the rules that keep its parts consistent.
 
+pub(crate) mod api_keys;
 pub(crate) mod authorization;
 pub(crate) mod clients;
 pub(crate) mod connected_accounts;
@@ -31,6 +32,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use crate::sandbox::state::api_keys::ApiKey;
 use crate::sandbox::state::authorization::{AuthorizationRequest, SignedIn};
 use crate::sandbox::state::connected_accounts::SandboxConnectedAccounts;
 use crate::sandbox::state::connections::{Connections, SandboxConnection};
@@ -61,6 +63,7 @@ pub(crate) struct State {
     pub(crate) initiate_login_url: Option<String>,
     pub(crate) admin_portal: AdminPortal,
     pub(crate) users: Users,
+    pub(crate) api_keys: Vec<ApiKey>,
     pub(crate) connections: Connections,
     pub(crate) directories: Directories,
     pub(crate) webhooks: Webhooks,
@@ -91,6 +94,7 @@ impl State {
             admin_portal: AdminPortal::default(),
             directories: Directories::new(now),
             users: Users::default(),
+            api_keys: Vec::new(),
             connections: Connections::default(),
             webhooks: Webhooks::default(),
             mail: Passwordless::default(),

@@ -52,6 +52,7 @@ impl Calls {
         calls.passwordless(&api.passwordless(), sandbox).await;
         calls.users(api, sandbox).await;
         calls.roles(api, sandbox).await;
+        calls.api_keys(&api.api_keys(), sandbox).await;
         calls
     }
 

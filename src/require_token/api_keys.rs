@@ -1,0 +1,294 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use time::OffsetDateTime;
+
+use crate::api::ApiError;
+use crate::api::api_keys::ApiKey;
+use crate::scalekit::Scalekit;
+use crate::secret::SecretString;
+use crate::token::{Claims, Principal, TokenError};
+use crate::util::hash::hash_parts;
+use crate::util::single_flight::{Flight, SingleFlight};
+use crate::util::telemetry;
+use crate::util::token_cache::TokenCache;
+
+/// How late an invalidated key is noticed.
+const DEFAULT_TTL: Duration = Duration::from_secs(2);
+
+/// How long a failed validation is returned to later requests, so that they do not queue up.
+const FAILURE_TTL: Duration = Duration::from_secs(1);
+
+/// A request waits for it.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Valid keys, and as many invalid ones.
+const CACHED_KEYS: usize = 1024;
+
+/// The prefix of a key's ID, which the API accepts in place of the key, although it is no secret.
+const ID_PREFIX: &str = "apit_";
+
+/// `exp` of a key that does not expire: the last second of 9999.
+const NO_EXPIRY: i64 = 253_402_300_799;
+
+/// Verifies [API keys](crate::api::api_keys) with the environment. Cheap to clone; clones share
+/// their cache. See [`RequireToken::api_keys`](crate::RequireToken::api_keys).
+///
+/// ```
+/// # #[cfg(feature = "sandbox")]
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use tower_scalekit::api::api_keys::NewApiKey;
+/// use tower_scalekit::require_token::ApiKeyVerifier;
+/// use tower_scalekit::token::Credential;
+/// # use tower_scalekit::Sandbox;
+///
+/// # let sandbox = Sandbox::new();
+/// # let acme = sandbox.organizations().list().remove(0).id;
+/// let scalekit = sandbox.scalekit();
+/// let created = scalekit.api().api_keys().create(&NewApiKey::new(&acme)).await?;
+/// let verifier = ApiKeyVerifier::new(&scalekit);
+/// let principal = verifier.verify(created.token.expose()).await?;
+/// assert_eq!(principal.credential(), Credential::ApiKey);
+/// assert_eq!(principal.organization_id(), Some(acme.as_str()));
+/// assert!(verifier.verify(&created.token_id).await.is_err(), "an ID is no secret");
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "sandbox"))]
+/// # fn main() {}
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct ApiKeyVerifier {
+    scalekit: Scalekit,
+    ttl: Duration,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    valid: TokenCache<Checked>,
+    /// Apart from valid keys, which invalid ones must not evict.
+    invalid: TokenCache<Checked>,
+    /// By the hash of the key.
+    flights: SingleFlight<[u8; 32], Result<Principal, TokenError>>,
+}
+
+/// The result of a validation.
+struct Checked {
+    result: Result<Principal, TokenError>,
+    /// Monotonic time.
+    until: Duration,
+}
+
+/// The result for a key, or the validation to wait for.
+pub(super) enum KeyCheck {
+    Done(Result<Principal, TokenError>),
+    Pending(Flight<Result<Principal, TokenError>>),
+}
+
+impl ApiKeyVerifier {
+    /// Verifies the keys of an environment.
+    pub fn new(scalekit: &Scalekit) -> Self {
+        Self {
+            scalekit: scalekit.clone(),
+            ttl: DEFAULT_TTL,
+            shared: Arc::new(Shared {
+                valid: TokenCache::new(CACHED_KEYS),
+                invalid: TokenCache::new(CACHED_KEYS),
+                flights: SingleFlight::new(),
+            }),
+        }
+    }
+
+    /// Sets how long a result is used without asking the environment again, and therefore how late
+    /// an invalidated key is rejected. Default: 2 s.
+    pub fn cache_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// Verifies a key.
+    ///
+    /// # Errors
+    /// [`TokenError::ValidationUnavailable`] if the environment cannot be asked: the key may be
+    /// valid. Any other error if the key is invalid.
+    pub async fn verify(&self, key: &str) -> Result<Principal, TokenError> {
+        match self.check(key.as_bytes()) {
+            KeyCheck::Done(result) => result,
+            KeyCheck::Pending(flight) => checked(flight.await),
+        }
+    }
+
+    /// Whether a bearer credential is an API key. Every signed token has dots, and no key has one.
+    pub(super) fn is_key(credential: &[u8]) -> bool {
+        !credential.contains(&b'.')
+    }
+
+    /// Verifies a key with the cache; starts a validation if it is not there.
+    pub(super) fn check(&self, key: &[u8]) -> KeyCheck {
+        let Some(key) = std::str::from_utf8(key).ok().filter(|key| is_well_formed(key)) else {
+            telemetry::token_rejected(TokenError::Malformed.name(), None);
+            return KeyCheck::Done(Err(TokenError::Malformed));
+        };
+        if let Some(result) = self.cached(key) {
+            return KeyCheck::Done(result);
+        }
+        KeyCheck::Pending(self.shared.flights.join(hash_parts([key]), || {
+            let (verifier, key) = (self.clone(), SecretString::from(key));
+            async move { verifier.validate(key.expose()).await }
+        }))
+    }
+
+    fn cached(&self, key: &str) -> Option<Result<Principal, TokenError>> {
+        let clock = self.scalekit.clock();
+        let usable =
+            |checked: &Checked| (clock.monotonic() < checked.until).then(|| checked.result.clone());
+        let known = |cache: &TokenCache<Checked>| cache.get(key, usable).flatten();
+        match known(&self.shared.valid).or_else(|| known(&self.shared.invalid))? {
+            Ok(principal) if principal.expires_at() <= clock.now() => {
+                Some(Err(TokenError::Expired))
+            }
+            result => Some(result),
+        }
+    }
+
+    async fn validate(&self, key: &str) -> Result<Principal, TokenError> {
+        // Another request's validation may have ended since the cache was read.
+        if let Some(result) = self.cached(key) {
+            return result;
+        }
+        let asked_at = self.scalekit.clock().monotonic();
+        let validated = self.scalekit.api().api_keys().validate_within(key, TIMEOUT).await;
+        let result = match validated {
+            Ok(details) if is_of_key(&details, key) => principal(&details),
+            Ok(_) | Err(ApiError::InvalidRequest(_) | ApiError::NotFound(_)) => {
+                Err(TokenError::InvalidApiKey)
+            }
+            Err(error) => {
+                telemetry::api_key_not_validated(reason(&error));
+                Err(TokenError::ValidationUnavailable)
+            }
+        };
+        match &result {
+            Ok(_) => telemetry::token_verified(),
+            Err(error) => telemetry::token_rejected(error.name(), error.claim()),
+        }
+        let (cache, ttl) = match &result {
+            Ok(_) => (&self.shared.valid, self.ttl),
+            Err(TokenError::ValidationUnavailable) => {
+                (&self.shared.invalid, self.ttl.min(FAILURE_TTL))
+            }
+            Err(_) => (&self.shared.invalid, self.ttl),
+        };
+        let until = asked_at.saturating_add(ttl);
+        if !ttl.is_zero() {
+            cache.insert(key, Checked { result: result.clone(), until });
+        }
+        result
+    }
+}
+
+/// The result of a validation, which may have been aborted.
+pub(super) fn checked(
+    result: Option<Result<Principal, TokenError>>,
+) -> Result<Principal, TokenError> {
+    result.unwrap_or(Err(TokenError::ValidationUnavailable))
+}
+
+fn is_well_formed(key: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let begins_like_id =
+        key.get(..ID_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(ID_PREFIX));
+    (16..=512).contains(&key.len()) && key.bytes().all(fits) && !begins_like_id
+}
+
+/// Whether the details are those of this key, and not of a key with this ID.
+fn is_of_key(details: &ApiKey, key: &str) -> bool {
+    details.token_id != key
+        && details.token_suffix.as_ref().is_none_or(|suffix| key.ends_with(suffix.as_str()))
+}
+
+/// For logs, without text of the environment.
+fn reason(error: &ApiError) -> &'static str {
+    match error {
+        ApiError::Credentials { .. } | ApiError::Forbidden(_) | ApiError::Unauthorized(_) => {
+            "rejected_credentials"
+        }
+        ApiError::RateLimited { .. } => "rate_limited",
+        ApiError::Unavailable(_) => "unavailable",
+        _ => "unexpected_response",
+    }
+}
+
+/// The subject is the user, or else the key.
+fn principal(details: &ApiKey) -> Result<Principal, TokenError> {
+    let ApiKey { token_id, organization_id, user_id, email, roles, custom_claims, .. } = details;
+    let expiry = details.expiry.map_or(NO_EXPIRY, OffsetDateTime::unix_timestamp);
+    let claims = json!({
+        "sub": user_id.as_ref().unwrap_or(token_id),
+        "oid": organization_id,
+        "xoid": details.organization_external_id,
+        "xuid": details.user_external_id,
+        "email": email,
+        "jti": token_id,
+        "roles": roles,
+        // Not at the top level, where they could replace others.
+        "custom_claims": custom_claims,
+        "iat": details.created_at.map(OffsetDateTime::unix_timestamp),
+        "exp": expiry,
+    });
+    let mut claims = match claims {
+        serde_json::Value::Object(claims) => claims,
+        _ => serde_json::Map::new(),
+    };
+    claims.retain(|_, value| !value.is_null());
+    Principal::of_api_key(Claims::new(claims))
+}
+
+// Manual impl: the cache contains keys.
+impl fmt::Debug for ApiKeyVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiKeyVerifier").field("ttl", &self.ttl).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_told_apart_from_tokens_and_ids() {
+        let key = "a1B2".repeat(8);
+        assert!(ApiKeyVerifier::is_key(key.as_bytes()) && is_well_formed(&key));
+        for token in ["a.b.c", "..", "eyJhbGciOiJub25lIn0.e30."] {
+            assert!(!ApiKeyVerifier::is_key(token.as_bytes()), "{token}");
+        }
+        for other in [
+            "",
+            "a1B2a1B2a1B2a1B",
+            "apit_123456789012345",
+            "APIT_123456789012345",
+            "a1B2a1B2a1B2a1B2%",
+            "a1B2a1B2 a1B2a1B2",
+            "a1B2a1B2a1B2a1B2\u{e4}",
+            &"a".repeat(513),
+        ] {
+            assert!(!is_well_formed(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn details_are_those_of_the_key_itself() {
+        let details = |suffix: Option<&str>| ApiKey {
+            token_id: "a1B2a1B2a1B2a1B2".to_owned(),
+            token_suffix: suffix.map(str::to_owned),
+            ..ApiKey::default()
+        };
+        assert!(is_of_key(&details(Some("wxyz")), "a1B2a1B2a1B2wxyz"));
+        assert!(is_of_key(&details(None), "a1B2a1B2a1B2wxyz"));
+        assert!(!is_of_key(&details(Some("abcd")), "a1B2a1B2a1B2wxyz"));
+        assert!(!is_of_key(&details(None), "a1B2a1B2a1B2a1B2"));
+    }
+}

@@ -1,0 +1,258 @@
+//! API keys on routes.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::routing::get;
+use bytes::Bytes;
+use futures::future::join_all;
+use http::{Method, Response, StatusCode};
+use tower_scalekit::api::api_keys::{CreatedApiKey, NewApiKey};
+use tower_scalekit::require_token::{ApiKeyVerifier, TokenRejection};
+use tower_scalekit::sandbox::{Endpoint, Fault, SandboxUser};
+use tower_scalekit::token::TokenError;
+use tower_scalekit::{Principal, RequireAuth, RequireScope, RequireSession, RequireToken};
+
+use crate::support::{JANE, JOHN, Reading as _, World, request, send, set_cookies, settle};
+
+struct Api {
+    world: World,
+    app: Router,
+    verifier: ApiKeyVerifier,
+}
+
+impl Api {
+    fn new() -> Self {
+        Self::with(|token| token)
+    }
+
+    fn with(change: impl FnOnce(RequireToken) -> RequireToken) -> Self {
+        let world = World::new();
+        let scalekit = world.sandbox.scalekit();
+        let verifier = ApiKeyVerifier::new(&scalekit);
+        let token = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
+        let token = change(token.api_keys(&verifier));
+        let layer = RequireAuth::new(RequireSession::new(&world.sessions), token);
+        let admin = get(identity).layer(RequireScope::any_role(["admin"]));
+        let app = Router::new().route("/", get(identity)).route("/admin", admin).route_layer(layer);
+        Self { world, app, verifier }
+    }
+
+    fn user(&self, email: &str) -> SandboxUser {
+        self.world.sandbox.users().get(email).unwrap()
+    }
+
+    /// A key of this user.
+    async fn key(&self, email: &str) -> CreatedApiKey {
+        let user = self.user(email);
+        let mut new = NewApiKey::new(&user.organization_id);
+        new.user_id = Some(user.id);
+        self.created(&new).await
+    }
+
+    async fn created(&self, new: &NewApiKey) -> CreatedApiKey {
+        self.world.sandbox.scalekit().api().api_keys().create(new).await.unwrap()
+    }
+
+    async fn invalidate(&self, key: &CreatedApiKey) {
+        let api_keys = self.world.sandbox.scalekit().api().api_keys();
+        api_keys.invalidate(&key.token_id).await.unwrap();
+    }
+
+    async fn call(&self, target: &str, credential: &str) -> Response<Bytes> {
+        let credential = format!("Bearer {credential}");
+        send(&self.app, request(Method::GET, target, &[("authorization", &credential)])).await
+    }
+
+    async fn status(&self, key: &CreatedApiKey) -> StatusCode {
+        self.call("/", key.token.expose()).await.status()
+    }
+
+    /// Calls of the API.
+    fn calls(&self) -> usize {
+        self.world.sandbox.requests().count(Endpoint::Api)
+    }
+}
+
+async fn identity(principal: Principal) -> String {
+    let organization = principal.organization_id().unwrap_or_default();
+    format!("{:?} {} {organization}", principal.credential(), principal.subject())
+}
+
+#[tokio::test]
+async fn a_key_has_the_organization_the_user_and_the_users_roles() {
+    let api = Api::new();
+    let jane = api.user(JANE);
+    let key = api.key(JANE).await;
+    let response = api.call("/admin", key.token.expose()).await;
+    assert_eq!(response.text(), format!("ApiKey {} {}", jane.id, jane.organization_id));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+    let of_john = api.key(JOHN).await;
+    let response = api.call("/admin", of_john.token.expose()).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+
+    let mut new = NewApiKey::new(&jane.organization_id);
+    // Claims of the app do not become roles or another subject.
+    new.custom_claims = ["sub", "oid", "roles", "permissions", "scope"]
+        .map(|name| (name.to_owned(), "admin".to_owned()))
+        .into();
+    let of_acme = api.created(&new).await;
+    let response = api.call("/", of_acme.token.expose()).await;
+    let expected = format!("ApiKey {} {}", of_acme.token_id, jane.organization_id);
+    assert_eq!(response.text(), expected);
+    let response = api.call("/admin", of_acme.token.expose()).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
+    let principal = api.verifier.verify(of_acme.token.expose()).await.unwrap();
+    assert_eq!(principal.raw_claims()["custom_claims"]["sub"], "admin");
+    assert_eq!((principal.scopes().len(), principal.permissions().len()), (0, 0));
+    assert_eq!(principal.expires_at().year(), 9999);
+}
+
+#[tokio::test]
+async fn an_invalidated_key_is_rejected_within_two_seconds() {
+    let api = Api::new();
+    let key = api.key(JANE).await;
+    assert_eq!(api.status(&key).await, StatusCode::OK);
+    let calls = api.calls();
+    assert_eq!(api.status(&key).await, StatusCode::OK);
+    assert_eq!(api.calls(), calls, "cached");
+    api.invalidate(&key).await;
+    api.world.advance(2);
+    let response = api.call("/", key.token.expose()).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert!(response.header("www-authenticate").unwrap().contains("invalid_token"));
+    let rejection = response.extensions().get::<TokenRejection>();
+    let expected = TokenError::InvalidApiKey;
+    assert!(
+        matches!(rejection, Some(TokenRejection::InvalidToken { error, .. }) if *error == expected)
+    );
+
+    // A user who is removed from the organization has no keys there.
+    let john = api.user(JOHN);
+    let key = api.key(JOHN).await;
+    assert_eq!(api.status(&key).await, StatusCode::OK);
+    let memberships = api.world.sandbox.scalekit().api().memberships();
+    memberships.delete(&john.organization_id, &john.id).await.unwrap();
+    api.world.advance(2);
+    assert_eq!(api.status(&key).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn a_key_expires_although_it_is_cached() {
+    let api = Api::new();
+    let mut new = NewApiKey::new(api.user(JANE).organization_id);
+    new.expiry = Some(api.world.sandbox.clock().clock().now() + Duration::from_secs(1));
+    let key = api.created(&new).await;
+    assert_eq!(api.status(&key).await, StatusCode::OK);
+    api.world.advance(1);
+    assert_eq!(api.status(&key).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn concurrent_requests_with_a_key_are_one_call() {
+    let api = Api::new();
+    let (key, other) = (api.key(JANE).await, api.key(JOHN).await);
+    let calls = api.calls();
+    let held = api.world.sandbox.faults().hold(Endpoint::Api);
+    let requests = (0..20).map(|_| api.status(&key)).chain([api.status(&other)]);
+    let responses = async {
+        let release = async {
+            settle().await;
+            drop(held);
+        };
+        futures::join!(join_all(requests), release).0
+    };
+    assert!(responses.await.iter().all(|status| *status == StatusCode::OK));
+    assert_eq!(api.calls() - calls, 2, "one of each key");
+
+    api.invalidate(&key).await;
+    api.world.advance(2);
+    let calls = api.calls();
+    for _ in 0..3 {
+        assert_eq!(api.status(&key).await, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(api.calls() - calls, 1, "an invalid key is cached, too");
+}
+
+#[tokio::test]
+async fn while_the_environment_is_unavailable_the_response_is_503() {
+    let api = Api::new();
+    let key = api.key(JANE).await;
+    for fault in [
+        Fault::Unreachable,
+        Fault::Html,
+        Fault::Status(StatusCode::BAD_GATEWAY),
+        Fault::Status(StatusCode::TOO_MANY_REQUESTS),
+        Fault::Status(StatusCode::FORBIDDEN),
+    ] {
+        api.world.advance(2);
+        api.world.sandbox.faults().add(Endpoint::Api, fault.clone());
+        let response = api.call("/", key.token.expose()).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE, "{fault:?}");
+        assert!(response.header("retry-after").is_some());
+        assert_eq!(response.header("www-authenticate"), None);
+        let calls = api.calls();
+        assert_eq!(api.status(&key).await, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(api.calls(), calls, "remembered for a second");
+        api.world.sandbox.faults().clear(Endpoint::Api);
+        api.world.advance(1);
+        assert_eq!(api.status(&key).await, StatusCode::OK, "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_credential_is_verified_as_what_it_is() {
+    let api = Api::new();
+    let key = api.key(JANE).await;
+    let mut jane = api.world.logged_in(JANE).await.at(&api.app);
+    let calls = api.calls();
+    let token = api.world.sandbox.tokens().access_token(JANE);
+    assert!(api.call("/", &token).await.text().starts_with("BearerToken"));
+    let cut = &key.token.expose()[..15];
+    let dotted = format!("{}.a.b", key.token.expose());
+    for wrong in [&key.token_id, &key.token_id.to_uppercase(), cut, &dotted, "a.b.c", "%"] {
+        let credential = format!("Bearer {wrong}");
+        let response = jane.send(Method::GET, "/", &[("authorization", &credential)]).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{wrong}");
+        assert_eq!(response.json()["error"], "invalid_token");
+        assert!(set_cookies(response.headers()).is_empty());
+    }
+    assert_eq!(api.calls(), calls, "the API is not asked");
+    let unknown = "a1B2".repeat(16);
+    assert_eq!(api.call("/", &unknown).await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(api.calls(), calls + 1);
+
+    // Without the setting, a key is a malformed token.
+    let scalekit = api.world.sandbox.scalekit();
+    let layer = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
+    let app: Router = Router::new().route("/", get(identity)).route_layer(layer);
+    let credential = format!("Bearer {}", key.token.expose());
+    let response = send(&app, request(Method::GET, "/", &[("authorization", &credential)])).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(api.calls(), calls + 1);
+}
+
+#[tokio::test]
+async fn a_key_is_no_recent_authentication() {
+    let api = Api::with(|token| token.authenticated_within(Duration::from_secs(3600)));
+    let key = api.key(JANE).await;
+    let response = api.call("/", key.token.expose()).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(response.json()["error"], "insufficient_user_authentication");
+}
+
+#[tokio::test]
+async fn errors_and_debug_output_do_not_contain_the_key() {
+    let api = Api::new();
+    let key = api.key(JANE).await;
+    let token = key.token.expose();
+    let echo = format!(r#"{{"code":5,"message":"token {token} is bad","error_code":"{token}"}}"#);
+    let response = Response::builder().status(404).body(Bytes::from(echo)).unwrap();
+    api.world.sandbox.faults().add(Endpoint::Api, Fault::Response(response));
+    let api_keys = api.world.sandbox.scalekit().api().api_keys();
+    let error = api_keys.validate(token).await.unwrap_err();
+    assert_eq!(error.response().unwrap().status, StatusCode::NOT_FOUND);
+    for shown in [format!("{error} {error:?}"), format!("{key:?} {:?}", api.verifier)] {
+        assert!(!shown.contains(&token[..20]), "{shown}");
+    }
+}
