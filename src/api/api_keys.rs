@@ -140,6 +140,7 @@ impl ApiKeysApi {
     }
 
     /// Lists the valid keys of a user (`usr_…`) in an organization.
+    #[doc(alias("listTokens", "list_tokens"))]
     pub fn list_for_user(&self, organization_id: &str, user_id: &str) -> ListRequest<ApiKey> {
         ListRequest::new(self.all(organization_id).filter("user_id", user_id), "tokens")
     }

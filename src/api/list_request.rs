@@ -2,7 +2,7 @@ use std::marker::PhantomData;
 
 use serde::de::DeserializeOwned;
 
-use super::client::pagination::ItemStream;
+use super::client::pagination::{ItemStream, Paging};
 use super::client::request::ApiRequest;
 
 /// A request for a list, which is fetched page by page. Returned by the methods of the API that
@@ -13,21 +13,31 @@ pub struct ListRequest<T> {
     request: ApiRequest,
     /// The member of a page that has the items.
     member: &'static str,
+    paging: Paging,
     item: PhantomData<fn() -> T>,
 }
 
 impl<T: DeserializeOwned + Send + 'static> ListRequest<T> {
     pub(super) fn new(request: ApiRequest, member: &'static str) -> Self {
-        Self { request, member, item: PhantomData }
+        Self { request, member, paging: Paging::Token, item: PhantomData }
+    }
+
+    /// A list whose pages have numbers.
+    pub(super) fn numbered(request: ApiRequest, member: &'static str, size: u16) -> Self {
+        let paging = Paging::Number { size: 0 };
+        Self { request, member, paging, item: PhantomData }.page_size(size)
     }
 
     /// Sets the page size, which the environment limits. Default: the environment's.
-    pub fn page_size(self, size: u16) -> Self {
-        Self { request: self.request.query("page_size", size.to_string()), ..self }
+    pub fn page_size(mut self, size: u16) -> Self {
+        if let Paging::Number { size: expected } = &mut self.paging {
+            *expected = size.into();
+        }
+        Self { request: self.request.with_query("page_size", size.to_string()), ..self }
     }
 
     /// Streams the items, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<T> {
-        ItemStream::new(self.request, self.member)
+        ItemStream::paged(self.request, self.member, self.paging)
     }
 }

@@ -61,7 +61,12 @@ impl MembershipsApi {
     /// # Errors
     /// [`ApiError::NotFound`] if either does not exist, [`ApiError::Conflict`] if the user is a
     /// member; see [`ApiError`].
-    #[doc(alias("createMembership", "create_membership", "createMembershipByExternalId"))]
+    #[doc(alias(
+        "createMembership",
+        "create_membership",
+        "createMembershipByExternalId",
+        "create_membership_by_external_id"
+    ))]
     pub async fn create(
         &self,
         organization_id: &str,
@@ -76,7 +81,7 @@ impl MembershipsApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if the user is not a member; see [`ApiError`].
-    #[doc(alias("updateMembership", "update_membership", "assignUserRoles"))]
+    #[doc(alias("updateMembership", "update_membership", "assignUserRoles", "assign_user_roles"))]
     pub async fn update(
         &self,
         organization_id: &str,
@@ -92,7 +97,12 @@ impl MembershipsApi {
     /// # Errors
     /// [`ApiError::NotFound`] if the user is not a member, and if an earlier attempt of this call
     /// succeeded although its response was an error; see [`ApiError`].
-    #[doc(alias("deleteMembership", "delete_membership", "deleteMembershipByExternalId"))]
+    #[doc(alias(
+        "deleteMembership",
+        "delete_membership",
+        "deleteMembershipByExternalId",
+        "delete_membership_by_external_id"
+    ))]
     pub async fn delete(
         &self,
         organization_id: &str,

@@ -2,7 +2,8 @@
 //!
 //! [`Scalekit::api`] returns the client. It has a module for each resource: [`organizations`],
 //! [`users`], [`memberships`], [`roles`], [`api_keys`], [`connections`], [`directories`], [`sessions`],
-//! [`auth_requests`], [`passwordless`], [`connected_accounts`], [`tools`]. Other endpoints are called
+//! [`auth_requests`], [`passwordless`], [`connected_accounts`], [`tools`], [`domains`],
+//! [`organization_clients`]. Other endpoints are called
 //! by method and path through [`Api::request`].
 //!
 //! ```
@@ -64,10 +65,12 @@ pub mod auth_requests;
 pub mod connected_accounts;
 pub mod connections;
 pub mod directories;
+pub mod domains;
 mod enabled_state;
 mod error;
 mod list_request;
 pub mod memberships;
+pub mod organization_clients;
 pub mod organizations;
 pub mod passwordless;
 pub mod roles;
@@ -93,7 +96,9 @@ use self::auth_requests::AuthRequestsApi;
 use self::connected_accounts::ConnectedAccountsApi;
 use self::connections::ConnectionsApi;
 use self::directories::DirectoriesApi;
+use self::domains::DomainsApi;
 use self::memberships::MembershipsApi;
+use self::organization_clients::OrganizationClientsApi;
 use self::organizations::OrganizationsApi;
 use self::passwordless::PasswordlessApi;
 use self::roles::{OrganizationRolesApi, PermissionsApi, RolesApi};
@@ -147,10 +152,22 @@ impl Api {
         DirectoriesApi::new(self.clone())
     }
 
+    /// Domains of organizations.
+    #[must_use]
+    pub fn domains(&self) -> DomainsApi {
+        DomainsApi::new(self.clone())
+    }
+
     /// Users in organizations: roles and invitations.
     #[must_use]
     pub fn memberships(&self) -> MembershipsApi {
         MembershipsApi::new(self.clone())
+    }
+
+    /// Machine clients of an organization (`org_…`).
+    #[must_use]
+    pub fn organization_clients(&self, organization_id: &str) -> OrganizationClientsApi {
+        OrganizationClientsApi::new(self.clone(), organization_id)
     }
 
     /// Roles of an organization (`org_…`).

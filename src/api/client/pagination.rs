@@ -10,6 +10,15 @@ use serde::de::DeserializeOwned;
 
 use crate::api::{ApiError, ApiRequest};
 
+/// How the pages of a list are requested.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::api) enum Paging {
+    /// By their number, from 0. A page with fewer items than this is the last.
+    Number { size: usize },
+    /// By the token of the page before, which is empty on the last page.
+    Token,
+}
+
 /// The items of a list. Fetches pages as needed, and ends after an error.
 #[must_use = "nothing is fetched until the stream is read"]
 pub struct ItemStream<T>(BoxStream<'static, Result<T, ApiError>>);
@@ -17,6 +26,10 @@ pub struct ItemStream<T>(BoxStream<'static, Result<T, ApiError>>);
 impl<T: DeserializeOwned + Send + 'static> ItemStream<T> {
     /// The items in this member of each page.
     pub(in crate::api) fn new(request: ApiRequest, member: &'static str) -> Self {
+        Self::paged(request, member, Paging::Token)
+    }
+
+    pub(in crate::api) fn paged(request: ApiRequest, member: &'static str, paging: Paging) -> Self {
         let start = Progress { items: VecDeque::new(), next: Some(String::new()) };
         let state = (start, CycleDetector::default(), request);
         let items =
@@ -29,7 +42,7 @@ impl<T: DeserializeOwned + Send + 'static> ItemStream<T> {
                     if cycles.is_repeated(&page) {
                         return Err(ApiError::unexpected("pages that repeat"));
                     }
-                    progress = Progress::after(&request, member, page).await?;
+                    progress = Progress::after(&request, member, paging, page).await?;
                 }
             });
         Self(items.boxed())
@@ -81,7 +94,7 @@ impl CycleDetector {
 
 struct Progress<T> {
     items: VecDeque<T>,
-    /// The token of the next page to fetch; empty for the first.
+    /// The token or number of the next page to fetch; empty for the first.
     next: Option<String>,
 }
 
@@ -89,14 +102,24 @@ impl<T: DeserializeOwned> Progress<T> {
     async fn after(
         request: &ApiRequest,
         member: &'static str,
+        paging: Paging,
         page: String,
     ) -> Result<Self, ApiError> {
+        let parameter = match paging {
+            Paging::Number { .. } => "page_number",
+            Paging::Token => "page_token",
+        };
         let request = match page.as_str() {
             "" => request.clone(),
-            page => request.clone().query("page_token", page),
+            page => request.clone().query(parameter, page),
         };
         let (items, token) = request.send_page(member).await?;
-        Ok(Self { items: items.into(), next: Some(token).filter(|token| !token.is_empty()) })
+        let next = match paging {
+            Paging::Number { size } if items.len() < size => None,
+            Paging::Number { .. } => Some((page.parse().unwrap_or(0_u32) + 1).to_string()),
+            Paging::Token => Some(token).filter(|token| !token.is_empty()),
+        };
+        Ok(Self { items: items.into(), next })
     }
 }
 

@@ -64,6 +64,12 @@ impl ApiRequest {
         self
     }
 
+    /// Sets a pair of the query.
+    pub(in crate::api) fn with_query(mut self, name: &'static str, value: String) -> Self {
+        self.query.retain(|(known, _)| *known != name);
+        self.query(name, value)
+    }
+
     /// Adds a filter. The API ignores empty filters and would list everything.
     pub(in crate::api) fn filter(self, name: &'static str, value: &str) -> Self {
         match value {

@@ -47,14 +47,17 @@
 //! ```
 
 mod portal_link;
+mod session_policy;
 
 use std::collections::BTreeMap;
 
 use http::Method;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use time::OffsetDateTime;
 
 pub use self::portal_link::{PortalFeature, PortalLink};
+pub use self::session_policy::SessionPolicy;
 use super::{Api, ApiError, ApiRequest, ItemStream};
 use crate::model::wire;
 use crate::model::{OrganizationSettings, RegionCode};
@@ -159,8 +162,76 @@ impl OrganizationsApi {
         response.link(&self.0.scalekit.endpoint(""))
     }
 
+    /// Enables or disables a feature of an organization, such as `sso` or `dir_sync`. Others are
+    /// kept.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("updateOrganizationSettings", "update_organization_settings"))]
+    pub async fn set_feature(
+        &self,
+        id: &str,
+        name: &str,
+        enabled: bool,
+    ) -> Result<Organization, ApiError> {
+        self.below(Method::PATCH, "{id}/settings", "id", id)
+            .json(&json!({ "features": [{ "name": name, "enabled": enabled }] }))
+            .send_member("organization")
+            .await
+    }
+
+    /// Returns how long sessions of an organization's users last.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("getOrganizationSessionPolicy", "get_organization_session_policy"))]
+    pub async fn session_policy(&self, id: &str) -> Result<SessionPolicy, ApiError> {
+        self.session_policy_request(Method::GET, id)
+            .send_member::<session_policy::Settings>("policy")
+            .await
+            .map(SessionPolicy::from)
+    }
+
+    /// Sets how long sessions of an organization's users last, and returns the new policy.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("updateOrganizationSessionPolicy", "update_organization_session_policy"))]
+    pub async fn set_session_policy(
+        &self,
+        id: &str,
+        policy: &SessionPolicy,
+    ) -> Result<SessionPolicy, ApiError> {
+        self.session_policy_request(Method::PATCH, id)
+            .json(&session_policy::Settings::from(policy))
+            .send_member::<session_policy::Settings>("policy")
+            .await
+            .map(SessionPolicy::from)
+    }
+
+    /// Sets the maximum number of users of an organization.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
+    #[doc(alias("upsertUserManagementSettings", "upsert_user_management_settings"))]
+    pub async fn set_max_users(&self, id: &str, users: u32) -> Result<(), ApiError> {
+        let place = "{organization_id}/settings/usermanagement";
+        self.below(Method::PATCH, place, "organization_id", id)
+            .json(&json!({ "settings": { "max_allowed_users": users } }))
+            .send_empty()
+            .await
+    }
+
+    fn session_policy_request(&self, method: Method, id: &str) -> ApiRequest {
+        self.below(method, "{organization_id}/session-policy", "organization_id", id)
+    }
+
     fn one(&self, method: Method, id: &str) -> ApiRequest {
-        self.0.request(method, "/api/v1/organizations/{id}").path_parameter("id", id)
+        self.below(method, "{id}", "id", id)
+    }
+
+    fn below(&self, method: Method, rest: &str, name: &'static str, id: &str) -> ApiRequest {
+        self.0.request(method, format!("/api/v1/organizations/{rest}")).path_parameter(name, id)
     }
 }
 

@@ -94,7 +94,7 @@ impl RolesApi {
     /// # Errors
     /// [`ApiError::NotFound`] if it does not exist, [`ApiError::InvalidRequest`] if another role
     /// extends it; see [`ApiError`].
-    #[doc(alias("deleteRole", "delete_role", "deleteRoleBase"))]
+    #[doc(alias("deleteRole", "delete_role", "deleteRoleBase", "delete_role_base"))]
     pub async fn delete(&self, name: &str, reassign_to: Option<&str>) -> Result<(), ApiError> {
         reassigning(self.one(Method::DELETE, name, ""), reassign_to).send_empty().await
     }

@@ -115,7 +115,12 @@ impl UsersApi {
     ///
     /// # Errors
     /// [`ApiError::NotFound`] if the user does not exist; see [`ApiError`].
-    #[doc(alias("updateUser", "update_user", "updateUserByExternalId"))]
+    #[doc(alias(
+        "updateUser",
+        "update_user",
+        "updateUserByExternalId",
+        "update_user_by_external_id"
+    ))]
     pub async fn update(
         &self,
         user: impl Into<UserKey<'_>>,
@@ -131,7 +136,12 @@ impl UsersApi {
     /// # Errors
     /// [`ApiError::NotFound`] if the user does not exist, and if an earlier attempt of this call
     /// succeeded although its response was an error; see [`ApiError`].
-    #[doc(alias("deleteUser", "delete_user", "deleteUserByExternalId"))]
+    #[doc(alias(
+        "deleteUser",
+        "delete_user",
+        "deleteUserByExternalId",
+        "delete_user_by_external_id"
+    ))]
     pub async fn delete(&self, user: impl Into<UserKey<'_>>) -> Result<(), ApiError> {
         self.one(Method::DELETE, user.into()).send_empty().await
     }

@@ -28,13 +28,17 @@ impl State {
         PortalLink { id: new_id("lnk"), location, expires_at }
     }
 
-    /// Enables or disables a connection or a directory of the organization. Returns whether it
-    /// exists.
+    /// Enables or disables a connection or a directory of the organization, or verifies a domain.
+    /// Returns whether it exists.
     fn switch(&mut self, visit: &Visit, id: &str, enabled: bool, now: OffsetDateTime) -> bool {
         let own = |organization_id: &str| organization_id == visit.organization_id;
         let connection = self.connections.get(id);
         if visit.features.sso && connection.is_some_and(|known| own(&known.organization_id)) {
             return self.set_connection_enabled(id, enabled, now).is_some();
+        }
+        let domain = self.domains_of(&visit.organization_id).any(|domain| domain.id == id);
+        if visit.features.sso && domain {
+            return enabled && self.verify_domain(id, now);
         }
         let directory = self.directories.get(id);
         if visit.features.dir_sync && directory.is_some_and(|known| own(&known.organization_id)) {
@@ -71,6 +75,10 @@ pub(crate) fn show(environment: &Environment, session: &str) -> Response<Bytes> 
         session,
         organization: organization.map_or("", |organization| &organization.display_name),
         connections: visit.features.sso.then(|| connections.collect()),
+        domains: match visit.features.sso {
+            true => state.domains_of(&visit.organization_id).collect(),
+            false => Vec::new(),
+        },
         directories: visit.features.dir_sync.then(|| directories.collect()),
     })
 }

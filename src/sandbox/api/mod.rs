@@ -4,7 +4,9 @@ mod api_keys;
 mod connected_accounts;
 mod connections;
 mod directories;
+mod domains;
 mod memberships;
+mod organization_clients;
 mod organizations;
 mod paging;
 mod parse;
@@ -105,6 +107,18 @@ fn operation(
         ["organizations", id, "portal_links"] => {
             put(&|| organizations::portal_link(environment, id, request))
         }
+        ["organizations", id, "settings"] => {
+            patch(&|| organizations::update_settings(environment, id, request))
+        }
+        ["organizations", id, "settings", "usermanagement"] => {
+            patch(&|| organizations::update_user_management(environment, id, request))
+        }
+        ["organizations", id, "session-policy"] if method == Method::GET => {
+            respond(organizations::session_policy(environment, id))
+        }
+        ["organizations", id, "session-policy"] => {
+            patch(&|| organizations::update_session_policy(environment, id, request))
+        }
         ["organizations", organization, "directories"] => {
             get(&|| directories::list(environment, organization))
         }
@@ -133,6 +147,8 @@ fn operation(
             .or_else(|| memberships::response(environment, request, resource))
             .or_else(|| roles::response(environment, request, resource))
             .or_else(|| api_keys::response(environment, request, resource))
+            .or_else(|| domains::response(environment, request, resource))
+            .or_else(|| organization_clients::response(environment, request, resource))
             .or_else(|| tools::response(environment, request, resource))?,
     })
 }

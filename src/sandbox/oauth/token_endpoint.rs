@@ -117,15 +117,15 @@ fn authenticate_client(
             }
         }
     };
-    let expected = match (&client.at, &client.machine) {
-        (Some(at), _) => at.client.secret.as_ref(),
-        (None, Some(machine)) => Some(&machine.secret),
-        (None, None) => Some(&environment.client_secret),
+    let expected: Vec<_> = match (&client.at, &client.machine) {
+        (Some(at), _) => at.client.secret.iter().collect(),
+        (None, Some(machine)) => machine.secrets.iter().map(|secret| &secret.text).collect(),
+        (None, None) => vec![&environment.client_secret],
     };
-    let secret_fits = match (secret, expected) {
-        (None, None) => true,
-        (Some(secret), Some(expected)) => SecretString::from(secret) == *expected,
-        _ => false,
+    let is_public = client.machine.is_none() && expected.is_empty();
+    let secret_fits = match secret.map(SecretString::from) {
+        None => is_public,
+        Some(secret) => expected.contains(&&secret),
     };
     if secret_fits { Ok(client) } else { Err(rejected()) }
 }
@@ -283,11 +283,17 @@ fn organization_machine_token<'e, 'f>(
     let scopes: Vec<_> = machine.scopes.iter().map(String::as_str).filter(is_granted).collect();
     let mint = Mint::new(environment, &environment.lock());
     let mut draft = mint.m2m_token(&machine.id, &scopes);
+    for (name, value) in &machine.claims {
+        draft.claims.entry(name.clone()).or_insert_with(|| json!(value));
+    }
+    let lifetime = machine.lifetime.unwrap_or(M2M_TOKEN_LIFETIME);
+    let issued_at = draft.claims.get("iat").and_then(Value::as_i64).unwrap_or_default();
+    draft.claims.insert("exp".to_owned(), json!(issued_at.saturating_add(lifetime)));
     draft.claims.insert("oid".to_owned(), json!(machine.organization_id));
     if !machine.audience.is_empty() {
         draft.claims.insert("aud".to_owned(), json!(machine.audience));
     }
-    (mint, draft, M2M_TOKEN_LIFETIME, scopes)
+    (mint, draft, lifetime, scopes)
 }
 
 /// The client-credentials grant of a resource: tokens for a machine, without a user.

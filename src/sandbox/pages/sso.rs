@@ -7,6 +7,7 @@ use url::Url;
 use super::{Html, application_name, notice, shell, status_with, user_values};
 use crate::sandbox::state::connections::SandboxConnection;
 use crate::sandbox::state::directories::Directory;
+use crate::sandbox::state::domains::Domain;
 use crate::sandbox::state::users::{SandboxUser, Users};
 
 /// Failures between an identity provider and the environment: error code and description.
@@ -124,6 +125,7 @@ pub(crate) struct AdminPortalPage<'a> {
     pub(crate) session: &'a str,
     pub(crate) organization: &'a str,
     pub(crate) connections: Option<Vec<&'a SandboxConnection>>,
+    pub(crate) domains: Vec<&'a Domain>,
     pub(crate) directories: Option<Vec<&'a Directory>>,
 }
 
@@ -134,7 +136,8 @@ pub(crate) fn admin_portal(page: &AdminPortalPage<'_>) -> Response<Bytes> {
             let detail = connection.domains.join(", ");
             switch(page.session, &connection.id, &name, &detail, connection.enabled)
         });
-        section("Single sign-on", Html::all(rows))
+        let domains = page.domains.iter().map(|domain| domain_row(page.session, domain));
+        section("Single sign-on", Html::all(rows.chain(domains)))
     });
     let directories = page.directories.as_ref().map(|directories| {
         let rows = directories.iter().map(|directory| {
@@ -191,6 +194,27 @@ fn switch(session: &str, id: &str, name: &str, detail: &str, enabled: bool) -> H
         ("state", state),
     ];
     Html::fill(include_str!("switch_row.html"), &values)
+}
+
+/// A domain, with a button that verifies it.
+fn domain_row(session: &str, domain: &Domain) -> Html {
+    if !domain.is_verified() {
+        let values = [
+            ("action", Html::text("enable")),
+            ("detail", Html::text("Users of the domain sign in here once it is verified.")),
+            ("id", Html::text(&domain.id)),
+            ("label", Html::text("Verify")),
+            ("name", Html::text(&domain.domain)),
+            ("session", Html::text(session)),
+            ("state", badge("bad", "Pending")),
+        ];
+        return Html::fill(include_str!("switch_row.html"), &values);
+    }
+    let values = [("domain", Html::text(&domain.domain)), ("state", badge("good", "Verified"))];
+    Html::fill(
+        r#"<li class="row"><p class="wrap">{{state}} <strong>{{domain}}</strong></p></li>"#,
+        &values,
+    )
 }
 
 fn badge(tone: &'static str, text: &str) -> Html {

@@ -1,6 +1,9 @@
 //! Machine clients of organizations, for the client-credentials grant.
 
+use std::collections::BTreeMap;
 use std::fmt;
+
+use time::OffsetDateTime;
 
 use crate::sandbox::state::ids::{new_id, random_token};
 use crate::secret::SecretString;
@@ -44,17 +47,47 @@ pub struct MachineClient {
     pub(crate) organization_id: String,
     pub(crate) audience: Vec<String>,
     pub(crate) scopes: Vec<String>,
+    pub(crate) name: Option<String>,
+    pub(crate) description: Option<String>,
+    pub(crate) claims: BTreeMap<String, String>,
+    /// Of its tokens, in seconds.
+    pub(crate) lifetime: Option<i64>,
+    /// Those that authenticate it.
+    pub(crate) secrets: Vec<MachineSecret>,
+    pub(crate) made_at: Option<OffsetDateTime>,
+}
+
+/// A secret of a machine client.
+#[derive(Clone)]
+pub(crate) struct MachineSecret {
+    pub(crate) id: String,
+    pub(crate) text: SecretString,
+    pub(crate) made_at: OffsetDateTime,
+}
+
+impl MachineSecret {
+    pub(crate) fn new(now: OffsetDateTime) -> Self {
+        let text = format!("test_{}", random_token()).into();
+        Self { id: new_id("sks"), text, made_at: now }
+    }
 }
 
 impl MachineClient {
-    pub(crate) fn new(organization_id: &str, new: NewMachineClient) -> Self {
+    pub(crate) fn new(organization_id: &str, new: NewMachineClient, now: OffsetDateTime) -> Self {
         let NewMachineClient { audience, scopes } = new;
+        let secret = MachineSecret::new(now);
         Self {
             id: new_id("m2morg"),
-            secret: format!("test_{}", random_token()).into(),
+            secret: secret.text.clone(),
             organization_id: organization_id.to_owned(),
             audience,
             scopes,
+            name: None,
+            description: None,
+            claims: BTreeMap::new(),
+            lifetime: None,
+            secrets: vec![secret],
+            made_at: Some(now),
         }
     }
 }

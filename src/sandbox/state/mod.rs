@@ -9,6 +9,7 @@ pub(crate) mod consents;
 pub(crate) mod digest;
 pub(crate) mod directories;
 pub(crate) mod directory_records;
+pub(crate) mod domains;
 pub(crate) mod faults;
 pub(crate) mod grants;
 pub(crate) mod ids;
@@ -38,6 +39,7 @@ use crate::sandbox::state::connected_accounts::SandboxConnectedAccounts;
 use crate::sandbox::state::connections::{Connections, SandboxConnection};
 use crate::sandbox::state::consents::Consents;
 use crate::sandbox::state::directories::Directories;
+use crate::sandbox::state::domains::Domain;
 use crate::sandbox::state::faults::EndpointFaults;
 use crate::sandbox::state::grants::{Grant, Grants};
 use crate::sandbox::state::ids::{new_id, random_token};
@@ -65,6 +67,7 @@ pub(crate) struct State {
     pub(crate) users: Users,
     pub(crate) api_keys: Vec<ApiKey>,
     pub(crate) connections: Connections,
+    pub(crate) domains: Vec<Domain>,
     pub(crate) directories: Directories,
     pub(crate) webhooks: Webhooks,
     pub(crate) mail: Passwordless,
@@ -96,6 +99,7 @@ impl State {
             users: Users::default(),
             api_keys: Vec::new(),
             connections: Connections::default(),
+            domains: Vec::new(),
             webhooks: Webhooks::default(),
             mail: Passwordless::default(),
             machines: Vec::new(),
@@ -162,6 +166,8 @@ impl State {
         organization: SandboxOrganization,
         [provider, connection_type]: [&str; 2],
     ) -> SandboxOrganization {
+        let since = organization.made_at.unwrap_or(self.directories.since);
+        self.domains.extend(Domain::of(&organization, since));
         self.connections.0.push(SandboxConnection::new(&organization, provider, connection_type));
         self.users.add_organization(organization)
     }

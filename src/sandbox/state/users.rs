@@ -34,6 +34,8 @@ pub struct SandboxOrganization {
     /// `None` for the time when the environment was created.
     pub(crate) made_at: Option<OffsetDateTime>,
     pub(crate) changed_at: Option<OffsetDateTime>,
+    /// Its own policy, as in the API.
+    pub(crate) session_policy: Option<Value>,
 }
 
 impl SandboxOrganization {
@@ -50,6 +52,7 @@ impl SandboxOrganization {
             number: 0,
             made_at: None,
             changed_at: None,
+            session_policy: None,
         }
     }
 }

@@ -124,7 +124,7 @@ impl SandboxOrganizations<'_> {
         organization_id: &str,
         client: NewMachineClient,
     ) -> MachineClient {
-        let client = MachineClient::new(organization_id, client);
+        let client = MachineClient::new(organization_id, client, self.environment.now());
         self.environment.lock().machines.push(client.clone());
         client
     }

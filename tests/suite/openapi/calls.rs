@@ -53,6 +53,7 @@ impl Calls {
         calls.users(api, sandbox).await;
         calls.roles(api, sandbox).await;
         calls.api_keys(&api.api_keys(), sandbox).await;
+        calls.organization_details(api, sandbox).await;
         calls
     }
 

@@ -68,6 +68,8 @@ pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> Ap
     state.roles.all.retain(|role| role.organization_id.as_deref() != Some(&id));
     state.users.organizations.retain(|known| known.id != id);
     state.connections.0.retain(|known| known.organization_id != id);
+    state.domains.retain(|known| known.organization_id != id);
+    state.machines.retain(|known| known.organization_id != id);
     state.directories.remove_those_of(&id);
     Ok(json!({}))
 }

@@ -4,6 +4,7 @@
 //! additions and removals between two requests shift nothing.
 
 mod changes;
+mod settings;
 
 use bytes::Bytes;
 use http::Request;
@@ -18,6 +19,9 @@ use crate::sandbox::state::portal::Features;
 use crate::sandbox::state::users::SandboxOrganization;
 
 pub(super) use self::changes::{create, delete, update};
+pub(super) use self::settings::{
+    session_policy, update as update_settings, update_session_policy, update_user_management,
+};
 
 pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
     let query = Parameters::from_query(request);
