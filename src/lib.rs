@@ -40,6 +40,7 @@
 //! | connect to an environment, or to none | [environment setup](guides::environment_setup) |
 //! | log users in, keep sessions, log out | [add login](guides::add_login) |
 //! | sign-up, social login, organizations, invitations | [login parameters](guides::login_initiation) |
+//! | invite users, assign roles, switch organizations | [members](guides::members) |
 //! | single sign-on for an app with its own users | [Modular SSO](guides::modular_sso), [beside Auth0, Firebase or Cognito](guides::sso_beside_another_provider) |
 //! | codes and magic links by e-mail | [passwordless](guides::passwordless_email) |
 //! | require a recent login | [recent login](guides::recent_login) |
@@ -63,7 +64,8 @@
 //! How it works: [a login](guides::login_flow), [sessions](guides::sessions),
 //! [refresh](guides::refresh), [responses](guides::responses), [a webhook](guides::webhook_delivery),
 //! [MCP step-up](guides::mcp_step_up), [boundaries between apps](guides::boundaries),
-//! [security](guides::security). Reference: [settings](guides::settings).
+//! [security](guides::security). Reference: [settings](guides::settings),
+//! [operations of the API](guides::api_operations).
 //!
 //! # Layers
 //!
@@ -179,6 +181,8 @@ pub mod guides {
     pub mod add_login {}
     #[doc = include_str!("docs/how_to/agents.md")]
     pub mod agents {}
+    #[doc = include_str!("docs/reference/api.md")]
+    pub mod api_operations {}
     #[doc = include_str!("docs/how_to/aws_lambda.md")]
     pub mod aws_lambda {}
     #[doc = include_str!("docs/how_to/back_after_logout.md")]
@@ -211,6 +215,8 @@ pub mod guides {
     pub mod mcp_servers {}
     #[doc = include_str!("docs/explanation/mcp_step_up.md")]
     pub mod mcp_step_up {}
+    #[doc = include_str!("docs/how_to/members.md")]
+    pub mod members {}
     #[doc = include_str!("docs/how_to/modular_sso.md")]
     pub mod modular_sso {}
     #[doc = include_str!("docs/how_to/observability.md")]

@@ -57,6 +57,7 @@ mod router;
 pub(crate) mod sandbox;
 mod session_info;
 mod switch_account;
+mod switch_organization;
 
 pub use self::backchannel_logout::BackchannelLogout;
 pub use self::callback::{Callback, CallbackRejection, CompletedLogin};

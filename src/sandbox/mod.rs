@@ -60,15 +60,24 @@
 //!
 //! # API
 //!
-//! Below `/api/v1`, for tokens of the client-credentials grant: sessions, organizations,
-//! connections, directories with their users and groups, passwordless e-mail, connected accounts
-//! and tools. Any other operation responds with 501 and names itself. Clients of the gRPC API, such
+//! Below `/api/v1`, for tokens of the client-credentials grant: the operations that
+//! [this page](crate::guides::api_operations) lists. Any other operation responds with 501 and names
+//! itself. Clients of the gRPC API, such
 //! as the typed clients of the official SDKs, are rejected with a message.
 //! [`SandboxOrganizations::add_machine_client`] adds clients of the client-credentials grant.
 //!
+//! # Members and roles
+//!
+//! The API creates users, memberships and roles, with effect on logins and tokens. An invitation is
+//! an e-mail in the outbox, whose link opens the application at the URL of
+//! [`Idp::set_initiate_login_url`]; the user is a member after the login that follows. A user with
+//! several organizations logs in to the first, or to the one that the request names. Administrators
+//! verify domains in the admin portal; users of a verified domain log in through the connection of
+//! its organization.
+//!
 //! # Webhooks
 //!
-//! Each change of a directory or a connection is an event, and [`Webhooks::emit`] adds any other.
+//! Each change of a directory, a connection or a membership by the API is an event, and [`Webhooks::emit`] adds any other.
 //! Events go as signed webhooks to each [endpoint](Webhooks::add_endpoint), through the client of
 //! [`Webhooks::set_client`]: on [`Webhooks::deliver_due`], or in the background after
 //! [`Webhooks::start_delivery`]. A response other than 2xx is followed by five more attempts over
@@ -77,7 +86,7 @@
 //!
 //! # E-mail
 //!
-//! Codes and magic links go to an outbox: [`Mail::outbox`], and the page at `/outbox`.
+//! Codes, magic links and invitations go to an outbox: [`Mail::outbox`], and the page at `/outbox`.
 //! [`Mail::set_passwordless_type`], [`Mail::enforce_same_browser`] and
 //! [`Mail::issue_new_credentials_on_resend`] are the dashboard's settings.
 //!

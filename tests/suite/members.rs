@@ -1,6 +1,8 @@
 //! Members of organizations: an administrator invites a user, who accepts, logs in with a role, is
 //! given another one and is removed.
 
+use axum::routing::get;
+use axum::{Json, Router};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use tower_scalekit::api::Api;
@@ -10,6 +12,7 @@ use tower_scalekit::api::users::{NewMember, UserDetails};
 use tower_scalekit::http_client::HttpClient as _;
 use tower_scalekit::model::MembershipStatus;
 use tower_scalekit::session::Deprovisioning;
+use tower_scalekit::{RequireSession, Session};
 
 use crate::deprovisioning::{deliver, listen, organization_id, status};
 use crate::support::{Browser, JOHN, ORIGIN, Reading as _, World, parameter};
@@ -170,17 +173,104 @@ async fn a_changed_role_changes_the_permissions_of_its_members() {
     assert_eq!(browser.fetch("/admin").await.status(), StatusCode::FORBIDDEN);
 }
 
+/// A member of two organizations: the second one is Globex.
+async fn with_two_organizations(world: &World, role: &str) -> (String, String) {
+    let globex = organization_id(world, "Globex");
+    let john = world.sandbox.users().get(JOHN).unwrap();
+    let mut member = InitialMembership::default();
+    member.roles = vec![role.to_owned()];
+    member.send_invitation_email = Some(false);
+    api(world).memberships().create(&globex, &john.id, &member).await.unwrap();
+    (john.organization_id, globex)
+}
+
+/// Opens a page of the environment with its session cookie.
+async fn open_signed_in(world: &World, url: &str, cookie: &str) -> Response<Bytes> {
+    let request = Request::get(url).header("cookie", cookie).body(Bytes::new()).unwrap();
+    world.sandbox.client().send(request).await.unwrap()
+}
+
+/// Signs John in at the environment, and returns its session cookie and the callback.
+async fn signed_in(world: &World, authorization: &str) -> (String, String) {
+    let page = visit(world, authorization).await.text();
+    let transaction = page.split(r#"name="transaction" value=""#).nth(1).unwrap();
+    let transaction = transaction.split('"').next().unwrap();
+    let request = Request::post(format!("{}/login", world.sandbox.environment_url()))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Bytes::from(format!("transaction={transaction}&email={JOHN}")))
+        .unwrap();
+    let response = world.sandbox.client().send(request).await.unwrap();
+    let cookie = response.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    (cookie, response.location().to_owned())
+}
+
+#[tokio::test]
+async fn a_session_moves_to_another_organization_of_its_user() {
+    let world = world();
+    let (acme, globex) = with_two_organizations(&world, "admin").await;
+    let mut browser = world.browser();
+    let authorization = browser.start_login("/login?return_to=/me").await;
+    let (cookie, callback) = signed_in(&world, &authorization).await;
+    assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
+    assert_eq!(browser.fetch("/me").await.json()["oid"], acme.as_str());
+
+    // The identity provider of the other organization has not authenticated the user yet.
+    let switch = world.sessions.switch_organization_url(&globex).to_string();
+    let authorization = browser.start_login(&switch).await;
+    let asked = open_signed_in(&world, &authorization, &cookie).await;
+    assert_eq!(asked.status(), StatusCode::OK, "a page of the identity provider");
+
+    let connection = world.sandbox.connections().list().remove(1);
+    api(&world).connections().disable(&globex, &connection.id).await.unwrap();
+    for (organization, role) in [(&globex, "admin"), (&acme, "member"), (&globex, "admin")] {
+        let switch = world.sessions.switch_organization_url(organization.as_str()).to_string();
+        let authorization = browser.start_login(&switch).await;
+        let switched = open_signed_in(&world, &authorization, &cookie).await;
+        assert_eq!(switched.status(), StatusCode::FOUND, "{}", switched.text());
+        let done = browser.open(switched.location()).await;
+        assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
+        let me = browser.fetch("/me").await.json();
+        assert_eq!((&me["oid"], &me["roles"][0]), (&organization.as_str().into(), &role.into()));
+        world.advance(300);
+        assert_eq!(browser.fetch("/me").await.json()["oid"], organization.as_str(), "refreshed");
+    }
+    let foreign = world.sandbox.organizations().list()[2].id.clone();
+    let switch = world.sessions.switch_organization_url(foreign).to_string();
+    let authorization = browser.start_login(&switch).await;
+    let asked = open_signed_in(&world, &authorization, &cookie).await;
+    assert_eq!(asked.status(), StatusCode::OK, "not a member");
+}
+
+#[tokio::test]
+async fn a_session_lists_the_organizations_of_its_user() {
+    let world = world();
+    let (acme, globex) = with_two_organizations(&world, "member").await;
+    let test = world.sandbox.organizations().list()[2].id.clone();
+    let john = world.sandbox.users().get(JOHN).unwrap();
+    let invited = InitialMembership::default();
+    api(&world).memberships().create(&test, &john.id, &invited).await.unwrap();
+
+    let sessions = world.sessions.clone();
+    let list = move |session: Session| {
+        let sessions = sessions.clone();
+        async move {
+            let organizations = sessions.organizations(&session).await.unwrap();
+            let ids = organizations.into_iter().map(|membership| membership.organization_id);
+            Json(ids.collect::<Vec<_>>())
+        }
+    };
+    let layer = RequireSession::new(&world.sessions);
+    let app = Router::new().route("/organizations", get(list)).route_layer(layer);
+    let mut browser = world.logged_in(JOHN).await.at(&app);
+    let listed = browser.fetch("/organizations").await.json();
+    assert_eq!(listed, serde_json::json!([acme, globex]), "an invitation is no membership");
+}
+
 #[tokio::test]
 async fn a_member_of_two_organizations_has_the_role_of_the_selected_one() {
     let world = world();
-    let globex = organization_id(&world, "Globex");
-    let john = world.sandbox.users().get(JOHN).unwrap();
-    let mut member = InitialMembership::default();
-    member.roles = vec!["admin".to_owned()];
-    member.send_invitation_email = Some(false);
-    api(&world).memberships().create(&globex, &john.id, &member).await.unwrap();
-
-    for (organization, role) in [(&john.organization_id, "member"), (&globex, "admin")] {
+    let (acme, globex) = with_two_organizations(&world, "admin").await;
+    for (organization, role) in [(&acme, "member"), (&globex, "admin")] {
         let mut browser = world.browser();
         let login = format!("/login?organization_id={organization}");
         let authorization = browser.start_login(&login).await;

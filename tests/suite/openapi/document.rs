@@ -54,6 +54,27 @@ impl Document {
         faults.iter().map(|fault| format!("{called}: {fault}")).collect()
     }
 
+    /// Path and method of each operation.
+    pub(super) fn operations(&self) -> impl Iterator<Item = (String, String)> {
+        const METHODS: [&str; 5] = ["delete", "get", "patch", "post", "put"];
+        self.paths.as_object().unwrap().iter().flat_map(|(path, operations)| {
+            let methods = METHODS.iter().filter(|method| operations.get(**method).is_some());
+            methods.map(|method| (path.clone(), method.to_ascii_uppercase()))
+        })
+    }
+
+    /// Path and method of the operation of an exchange.
+    pub(super) fn operation_of(&self, exchange: &Exchange) -> Option<(String, String)> {
+        let method = exchange.method.as_str().to_ascii_lowercase();
+        let paths = self.paths.as_object().unwrap().iter();
+        let fitting = paths.filter_map(|(template, operations)| {
+            operations.get(&method)?;
+            Some((template, fits(template, &exchange.path)?.len()))
+        });
+        let (template, _) = fitting.min_by_key(|(_, parameters)| *parameters)?;
+        Some((template.clone(), exchange.method.to_string()))
+    }
+
     /// The operation with the most literal path, and its path parameters.
     fn operation(&self, exchange: &Exchange) -> Option<(&Value, Vec<(&str, String)>)> {
         let method = exchange.method.as_str().to_ascii_lowercase();
