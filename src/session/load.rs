@@ -10,12 +10,12 @@ use http::{HeaderMap, HeaderValue};
 use time::OffsetDateTime;
 use tokio::time::Sleep;
 
-use super::cookie::names::{RequestCookies, SentCookies};
-use super::cookie::record::{SessionRecord, SessionTooLarge};
-use super::cookie::seal::SealingFailed;
+use super::cookie::names::SentCookies;
+use super::cookie::record::SessionTooLarge;
+use super::open_cookie::{CookieContent, OpenCookie};
 use super::refresh::{Entry, RefreshError, Trigger};
 use super::store::{Reference, StoreUnavailable};
-use super::{Lifetimes, Purpose, RecentLogin, Session, Sessions};
+use super::{Lifetimes, Session, Sessions};
 use crate::clock::UnixMillis;
 use crate::shared_store::StoreError;
 use crate::util::single_flight::Flight;
@@ -124,23 +124,6 @@ enum Step {
         refresh: Flight<Result<Session, RefreshError>>,
         deadline: Option<Pin<Box<Sleep>>>,
     },
-}
-
-/// A session cookie that a key of this app has opened.
-#[derive(Clone, Debug)]
-pub(super) struct OpenCookie {
-    content: CookieContent,
-    /// It is sealed with an older secret.
-    outdated_key: bool,
-}
-
-#[derive(Clone, Debug)]
-enum CookieContent {
-    Session(Session),
-    /// A session in the shared store.
-    Reference(Reference),
-    /// Sealed by this app, in a format that it does not know: by another version of it.
-    Unreadable,
 }
 
 /// The session of a request, whether or not it may still be used.
@@ -513,26 +496,6 @@ impl Sessions {
         }
     }
 
-    /// Seals a session, or its ID if it is in the store, for a cookie.
-    pub(super) fn seal(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
-        let content = if record.is_stored() {
-            Reference::new(record, self.0.scalekit.clock().now()).encode()
-        } else {
-            record.encode().ok_or(SealingFailed)?
-        };
-        self.0.keys.seal(Purpose::Session, self.0.cookies.session_name(), &content)
-    }
-
-    /// Caches the content of a cookie.
-    pub(super) fn remember(&self, cookie: &str, session: &Session) {
-        if session.record().is_stored() {
-            self.0.stored.remember(session.clone());
-        } else {
-            let content = CookieContent::Session(session.clone());
-            self.0.opened.insert(cookie, OpenCookie { content, outdated_key: false });
-        }
-    }
-
     /// Whether the session's own limits are reached.
     pub(crate) fn is_past_limits(&self, session: &Session) -> bool {
         session.record().is_past_limits(self.0.lifetimes, self.0.scalekit.clock().unix_millis())
@@ -555,57 +518,5 @@ impl Sessions {
             session.checked_revocations().store(change_count, Ordering::Release);
         }
         is_revoked
-    }
-
-    /// Returns `Set-Cookie` values that remove the cookies of a session that has ended, and those of
-    /// its login.
-    pub(crate) fn removals(&self, clear: SentCookies, headers: &HeaderMap) -> Vec<HeaderValue> {
-        if clear.is_empty() {
-            return Vec::new();
-        }
-        // First: behind nginx, four are sent.
-        let mut values = self.0.cookies.removals_of(clear);
-        values.extend(RecentLogin::removals(self, headers));
-        values
-    }
-
-    /// Returns `Set-Cookie` values that remove the session's cookies, if they belong to this app.
-    pub(crate) fn session_removals(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
-        let cookies = self.0.cookies.read(headers);
-        let clear = self.open(&cookies).map(|_| cookies.sent()).unwrap_or_default();
-        let mut values = self.0.cookies.removals_of(clear);
-        values.extend(RecentLogin::removals(self, headers));
-        values
-    }
-
-    /// Whether the request has a session cookie that a key of this app opens.
-    pub(crate) fn has_own_cookie(&self, headers: &HeaderMap) -> bool {
-        self.open(&self.0.cookies.read(headers)).is_some()
-    }
-
-    /// Opens the session's cookie: the first of several that opens.
-    fn open(&self, cookies: &RequestCookies<'_>) -> Option<OpenCookie> {
-        cookies.candidates().find_map(|chunks| self.open_chunks(chunks))
-    }
-
-    fn open_chunks(&self, chunks: [&[u8]; 3]) -> Option<OpenCookie> {
-        if let Some(cookie) = self.0.opened.get_joined(&chunks, OpenCookie::clone) {
-            return Some(cookie);
-        }
-        let sealed = String::from_utf8(chunks.concat()).ok()?;
-        if !self.0.keys.may_open(&sealed) {
-            return None;
-        }
-        let unsealed =
-            self.0.keys.open(Purpose::Session, self.0.cookies.session_name(), &sealed)?;
-        let content = match Reference::decode(&unsealed.content) {
-            Some(reference) => CookieContent::Reference(reference),
-            None => SessionRecord::decode(&unsealed.content)
-                .and_then(|record| record.into_session(self))
-                .map_or(CookieContent::Unreadable, CookieContent::Session),
-        };
-        let cookie = OpenCookie { content, outdated_key: unsealed.outdated_key };
-        self.0.opened.insert(&sealed, cookie.clone());
-        Some(cookie)
     }
 }

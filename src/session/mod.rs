@@ -50,6 +50,7 @@ mod lifetimes;
 pub(crate) mod load;
 pub(crate) mod login_error;
 pub(crate) mod login_hook;
+mod open_cookie;
 mod paths;
 pub(crate) mod pending_cookies;
 mod recent_login;
@@ -109,8 +110,8 @@ pub(crate) use self::switch_account::{
 
 use self::canonical_host::HostWarnings;
 use self::lifetimes::Lifetimes;
-use self::load::OpenCookie;
 use self::login_error::LoginError;
+use self::open_cookie::OpenCookie;
 use self::paths::Paths;
 use self::refresh::Refreshes;
 use self::store::SessionCache;
