@@ -25,7 +25,7 @@ const AUDIO: &str = "UklGRiQAAABXQVZFZm10IBAAAAABAAEARKwAAIhYAQACABAAZGF0YQAAAAA
 /// Requires the scope that the app's second tool has.
 pub(crate) const RESTRICTED_TOOL: &str = "add_todo";
 
-const TOOLS: [&str; 23] = [
+const TOOLS: [&str; 28] = [
     RESTRICTED_TOOL,
     "list_todos",
     "test_simple_text",
@@ -35,6 +35,11 @@ const TOOLS: [&str; 23] = [
     "test_multiple_content_types",
     "test_error_handling",
     "test_tool_with_progress",
+    "test_tool_with_logging",
+    "test_sampling",
+    "test_elicitation",
+    "test_elicitation_sep1034_defaults",
+    "test_elicitation_sep1330_enums",
     "test_missing_capability",
     "test_streaming_elicitation",
     "test_logging_tool",
@@ -79,11 +84,23 @@ fn text(text: &str) -> Value {
     json!({"content": [{"type": "text", "text": text}]})
 }
 
-fn elicitation(name: &str, kind: &str) -> Value {
-    let schema =
-        json!({"type": "object", "properties": {name: {"type": kind}}, "required": [name]});
+fn form(properties: Value) -> Value {
+    let schema = json!({"type": "object", "properties": properties});
     let params = json!({"mode": "form", "message": "Required input", "requestedSchema": schema});
     json!({"method": "elicitation/create", "params": params})
+}
+
+fn elicitation(name: &str, kind: &str) -> Value {
+    form(json!({name: {"type": kind}}))
+}
+
+/// Sends a request to the client, which earlier revisions allow. Its response is a request of its
+/// own.
+async fn ask(context: &RequestContext<RoleServer>, request: Value) -> Result<Value, ErrorData> {
+    let response = context.peer.send_request(parsed(request)?).await;
+    let failed = |error: String| ErrorData::internal_error(error, None);
+    let response = response.map_err(|error| failed(error.to_string()))?;
+    serde_json::to_value(response).map_err(|error| failed(error.to_string()))
 }
 
 fn sampling(prompt: &str) -> Value {
@@ -272,6 +289,51 @@ impl ServerHandler for DiagnosticServer {
                     }
                 }
                 text("Progress test completed")
+            }
+            "test_tool_with_logging" => {
+                for step in ["started", "processing data", "completed"] {
+                    let message = json!({"level": "info", "data": format!("Tool {step}")});
+                    let _ = context.peer.notify_logging_message(parsed(message)?).await;
+                }
+                text("Logging test completed")
+            }
+            "test_sampling" => {
+                let prompt = request.arguments.as_ref().and_then(|all| all.get("prompt"));
+                let prompt = prompt.and_then(Value::as_str).unwrap_or_default();
+                let result = ask(&context, sampling(prompt)).await?;
+                text(&format!("LLM response: {}", result["content"]["text"]))
+            }
+            "test_elicitation" => {
+                let user = json!({"username": {"type": "string"}, "email": {"type": "string"}});
+                text(&format!("User response: {}", ask(&context, form(user)).await?))
+            }
+            "test_elicitation_sep1034_defaults" => {
+                let statuses = ["active", "inactive", "pending"];
+                let defaults = json!({
+                    "name": {"type": "string", "default": "John Doe"},
+                    "age": {"type": "integer", "default": 30},
+                    "score": {"type": "number", "default": 95.5},
+                    "status": {"type": "string", "enum": statuses, "default": "active"},
+                    "verified": {"type": "boolean", "default": true},
+                });
+                text(&format!("Elicitation completed: {}", ask(&context, form(defaults)).await?))
+            }
+            "test_elicitation_sep1330_enums" => {
+                let options = ["option1", "option2", "option3"];
+                let titled = [1, 2, 3].map(|number| {
+                    json!({"const": format!("value{number}"), "title": format!("Option {number}")})
+                });
+                let enums = json!({
+                    "untitledSingle": {"type": "string", "enum": options},
+                    "titledSingle": {"type": "string", "oneOf": titled},
+                    "legacyEnum": {
+                        "type": "string", "enum": ["opt1", "opt2", "opt3"],
+                        "enumNames": ["Option One", "Option Two", "Option Three"],
+                    },
+                    "untitledMulti": {"type": "array", "items": {"type": "string", "enum": options}},
+                    "titledMulti": {"type": "array", "items": {"anyOf": titled}},
+                });
+                text(&format!("Elicitation completed: {}", ask(&context, form(enums)).await?))
             }
             "test_custom_header" => {
                 let value = request.arguments.as_ref().and_then(|all| all.get("value"));
