@@ -126,5 +126,7 @@ element("stay").onclick = async () => {
 
 // In a background tab, the timer may be late, and the user may have logged out elsewhere.
 document.onvisibilitychange = () => document.hidden || loadSession();
+// Back after a logout: a page that the browser has kept shows nothing of the former user.
+onpageshow = (event) => event.persisted && location.reload();
 loadSession();
 "#;

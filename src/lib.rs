@@ -38,7 +38,7 @@
 //! | task | page |
 //! |---|---|
 //! | connect to an environment, or to none | [environment setup](guides::environment_setup) |
-//! | log users in, keep sessions, log out | [add login](guides::add_login) |
+//! | log users in, keep sessions, log out | [add login](guides::add_login), [Back after a logout](guides::back_after_logout) |
 //! | sign-up, social login, organizations, invitations | [login parameters](guides::login_initiation) |
 //! | invite users, assign roles, switch organizations | [members](guides::members) |
 //! | single sign-on for an app with its own users | [Modular SSO](guides::modular_sso), [beside Auth0, Firebase or Cognito](guides::sso_beside_another_provider) |
@@ -56,7 +56,7 @@
 //! | log, trace and count | [observability](guides::observability) |
 //! | rotate secrets | [secret rotation](guides::secret_rotation) |
 //! | show error pages of the app | [rejections](guides::rejections) |
-//! | find out why a request was rejected | [troubleshooting](guides::troubleshooting) |
+//! | find out why a request was rejected | [troubleshooting](guides::troubleshooting), [frequent questions](guides::questions) |
 //! | use another HTTP client, or another axum | [HTTP clients](guides::http_clients), [upgrading axum](guides::upgrading_axum) |
 //! | come from something else | [Scalekit's SDKs](guides::from_the_sdks), [axum-login, axum-oidc, jsonwebtoken](guides::from_other_crates) |
 //! | work with a coding agent | [coding agents](guides::coding_agents) |
@@ -223,6 +223,8 @@ pub mod guides {
     pub mod observability {}
     #[doc = include_str!("docs/how_to/passwordless_email.md")]
     pub mod passwordless_email {}
+    #[doc = include_str!("docs/how_to/questions.md")]
+    pub mod questions {}
     #[doc = include_str!("docs/how_to/recent_login.md")]
     pub mod recent_login {}
     #[doc = include_str!("docs/explanation/refresh.md")]

@@ -6,7 +6,7 @@ use tower_scalekit::model::ConnectedAccountStatus;
 
 use crate::common::at;
 use crate::mails::Mails;
-use crate::page::logged_in;
+use crate::page::{logged_in, to_try};
 
 pub fn welcome() -> String {
     page(
@@ -18,6 +18,11 @@ pub fn welcome() -> String {
                 p.lead { "It acts in your name, with tokens that it never sees." }
                 a.button href=(at("/login")) { "Log in" }
             }
+            (to_try([
+                html! { "Log in, connect Gmail, and read five unread e-mails." },
+                html! { "Deny the access, and connect again." },
+                html! { "Copy the link of the consent page to another user: the account stays unconnected." },
+            ]))
         },
     )
 }

@@ -9,7 +9,7 @@ use tower_scalekit::api::ApiError;
 use tower_scalekit::{ConnectAccount, RequireSession, Scalekit, Session, Sessions};
 
 use crate::mails::Mails;
-use crate::{common, pages};
+use crate::{common, page, pages};
 
 #[derive(Clone)]
 struct App {
@@ -38,6 +38,7 @@ pub async fn run(connection: &str) {
         .route_layer(RequireSession::new(&sessions).optional())
         .merge(sessions.routes())
         .merge(gmail.routes())
+        .fallback(page::not_found)
         .with_state(App { scalekit: setup.scalekit.clone(), gmail });
     setup.serve(app).await;
     common::finish(sessions.shutdown(common::SHUTDOWN)).await;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Uri, header};
+use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -106,6 +107,8 @@ impl Setup {
     /// If `PUBLIC_URL` has a path, the app is below it, and also at the root, for a proxy that
     /// removes the path.
     pub async fn serve(self, app: Router) {
+        let script = ([(header::CONTENT_TYPE, "text/javascript")], include_str!("pageshow.js"));
+        let app = app.route("/pageshow.js", get(script));
         let app = match &**BASE_PATH {
             "" => app,
             base => Router::new().nest_service(base, app.clone()).fallback_service(app),
@@ -143,8 +146,8 @@ pub async fn finish(work: impl Future<Output = Result<(), UnfinishedTasks>>) {
 /// Timeout of that wait: a refresh takes up to 15 s if the environment does not respond.
 pub const SHUTDOWN: Duration = Duration::from_secs(15);
 
-/// Sets security headers on every response that does not set them itself: no scripts, no frames, no
-/// framing by other sites, no content sniffing, no `Referer` for other sites.
+/// Sets security headers on every response that does not set them itself: no scripts but the app's
+/// own files, no frames, no framing by other sites, no content sniffing, no `Referer` for other sites.
 ///
 /// `same-origin`, not `no-referrer`: with the latter, browsers send `Origin: null` with forms,
 /// which then count as cross-site.
@@ -165,7 +168,7 @@ pub fn with_security_headers(app: Router, form_targets: &str) -> Router {
 /// follow, too.
 pub fn content_security_policy(form_targets: &str, frames: &str) -> String {
     format!(
-        "default-src 'none'; style-src 'unsafe-inline'; img-src 'self'; connect-src 'self'; \
+        "default-src 'none'; script-src 'self'; style-src 'unsafe-inline'; img-src 'self'; connect-src 'self'; \
          frame-src {frames}; form-action 'self' {form_targets} https:; base-uri 'none'; frame-ancestors 'none'"
     )
 }

@@ -1,7 +1,11 @@
 //! The layout of the examples' pages. `maud` escapes all values.
 
+use axum::body::Bytes;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use axum::response::Html;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use tower_scalekit::Session;
+use tower_scalekit::middleware::RejectionContext;
 
 use crate::common::at;
 
@@ -15,6 +19,7 @@ pub fn page(app: &str, title: &str, navigation: Markup, content: Markup) -> Stri
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (title) }
                 style { (PreEscaped(include_str!("style.css"))) }
+                script src=(at("/pageshow.js")) defer {}
             }
             body {
                 header { a.brand href=(at("/")) { (app) } nav { (navigation) } }
@@ -32,6 +37,50 @@ pub fn logged_in(session: Option<&Session>) -> Markup {
         @if let Some(session) = session {
             span.muted { (session.user().email) }
             form method="post" action=(at("/logout")) { button.link { "Log out" } }
+        }
+    }
+}
+
+/// The response to unknown paths.
+#[allow(dead_code, reason = "each example uses its part")]
+pub async fn not_found() -> (StatusCode, Html<String>) {
+    let text = "There is no such page. The link may be old, or the address has a typing error.";
+    (StatusCode::NOT_FOUND, Html(message("Page not found", text)))
+}
+
+/// A rejection: browsers get a page of this app, scripts the default JSON.
+#[allow(dead_code, reason = "each example uses its part")]
+pub fn forbidden<R>(rejected: RejectionContext<'_, R>) -> Response<Bytes> {
+    let accept = rejected.headers().get(header::ACCEPT);
+    let is_page = accept.is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+    let mut response = rejected.into_default_response();
+    if is_page && response.status() == StatusCode::FORBIDDEN {
+        let text = "Your account lacks a role or permission for this page. Ask an administrator.";
+        *response.body_mut() = message("This page is not for you", text).into();
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        response.headers_mut().insert(header::CONTENT_TYPE, html);
+    }
+    response
+}
+
+fn message(title: &str, text: &str) -> String {
+    let content = html! {
+        section.hero {
+            h1 { (title) }
+            p.lead { (text) }
+            a.button href=(at("/")) { "Go to the start page" }
+        }
+    };
+    page("Start", title, html! {}, content)
+}
+
+/// What a visitor can try, below the rest of a start page.
+#[allow(dead_code, reason = "each example uses its part")]
+pub fn to_try(items: impl IntoIterator<Item = Markup>) -> Markup {
+    html! {
+        section {
+            h2 { "What to try" }
+            ul.card.to-try { @for item in items { li { (item) } } }
         }
     }
 }

@@ -50,7 +50,8 @@ async fn main() {
                 .route_layer(RequireSession::new(&sessions).optional()),
         )
         .route("/signup", get(|| async { Redirect::to(&at("/login?prompt=create")) }))
-        .merge(sessions.routes());
+        .merge(sessions.routes())
+        .fallback(page::not_found);
     setup.serve(app).await;
     common::finish(sessions.shutdown(common::SHUTDOWN)).await;
 }

@@ -71,6 +71,7 @@ async fn main() {
             sessions.strip_base_path(sessions.logout_callback_path()),
             sessions.logout_callback(),
         )
+        .fallback(page::not_found)
         .with_state(App { login, outbox });
     setup.serve(app).await;
     common::finish(sessions.shutdown(common::SHUTDOWN)).await;

@@ -6,6 +6,7 @@ use tower_scalekit::api::passwordless::PasswordlessType;
 use tower_scalekit::passwordless_login::{LinkConfirmation, PendingLogin};
 
 use crate::common::at;
+use crate::page::to_try;
 
 /// `gone`: the pending login does not exist.
 pub fn address(return_to: Option<&str>, gone: bool) -> String {
@@ -23,6 +24,11 @@ pub fn address(return_to: Option<&str>, gone: bool) -> String {
                 @if let Some(page) = return_to { input type="hidden" name="return_to" value=(page); }
                 button.button { "Send e-mail" }
             }
+            (to_try([
+                html! { "Enter any address. In the sandbox, its outbox page has the e-mail." },
+                html! { "Enter a wrong code, or the right one in another browser." },
+                html! { "Open the link in another browser: it asks first, so that mail scanners do not use it up." },
+            ]))
         },
     )
 }

@@ -49,7 +49,8 @@ async fn main() {
     let token = RequireToken::for_audience(&setup.scalekit, setup.scalekit.client_id());
     let token = common::or_exit(2, token).reject_revoked(&sessions.revocations());
     let session_or_token = RequireAuth::new(RequireSession::new(&sessions), token);
-    let admin = get(admin).layer(RequireScope::all_permissions(["workspace_data:write"]));
+    let may_write = RequireScope::all_permissions(["workspace_data:write"]);
+    let admin = get(admin).layer(may_write.on_rejection(page::forbidden));
     let app = Router::new()
         .route("/dashboard", get(dashboard))
         .route("/api/me", get(me::me))
@@ -66,7 +67,8 @@ async fn main() {
                 .route_layer(RequireSession::new(&sessions).optional()),
         )
         .merge(sessions.routes())
-        .merge(verified.clone().map(|layer| webhooks(layer, &sessions)).unwrap_or_default());
+        .merge(verified.clone().map(|layer| webhooks(layer, &sessions)).unwrap_or_default())
+        .fallback(page::not_found);
     setup.serve(app).await;
     common::finish(sessions.shutdown(common::SHUTDOWN)).await;
     if let Some(verified) = verified {

@@ -5,7 +5,7 @@ use time::format_description::well_known::Rfc3339;
 use tower_scalekit::Session;
 
 use crate::common::at;
-use crate::page::logged_in;
+use crate::page::{logged_in, to_try};
 
 pub fn home(session: Option<&Session>) -> String {
     page(
@@ -26,6 +26,13 @@ pub fn home(session: Option<&Session>) -> String {
                     }
                 }
             }
+            (to_try([
+                html! { "Open the " a href=(at("/dashboard")) { "dashboard" } ": without a session, the login comes first." },
+                html! { "Open " a href=(at("/api/admin")) { "admins only" } " as Jane, then as John, who lacks the permission." },
+                html! { "Open the " a href=(at("/settings")) { "settings" } " more than five minutes after a login." },
+                html! { "Request " code { (at("/api/me")) } " with " code { "curl" } ": 401 instead of a redirect." },
+                html! { "Log out, and press " em { "Back" } "." },
+            ]))
         },
     )
 }

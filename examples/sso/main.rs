@@ -52,7 +52,7 @@ async fn main() {
 
     let app = Router::new()
         .route("/admin-portal", get(admin_portal))
-        .route_layer(RequireScope::all_permissions(["sso:manage"]))
+        .route_layer(RequireScope::all_permissions(["sso:manage"]).on_rejection(page::forbidden))
         .route("/api/me", get(me::me))
         .route_layer(RequireSession::new(&sessions))
         .merge(
@@ -62,6 +62,7 @@ async fn main() {
         )
         .route("/sso", get(sso))
         .merge(sessions.routes().route_layer(IdpInitiatedRedirect::new(&sessions)))
+        .fallback(page::not_found)
         .with_state(sessions.clone());
     setup.serve(app).await;
     common::finish(sessions.shutdown(common::SHUTDOWN)).await;

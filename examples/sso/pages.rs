@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use tower_scalekit::Session;
 
 use crate::common::at;
-use crate::page::logged_in;
+use crate::page::{logged_in, to_try};
 
 pub fn home(session: Option<&Session>, problem: Option<&str>) -> String {
     let content = html! {
@@ -28,6 +28,12 @@ pub fn home(session: Option<&Session>, problem: Option<&str>) -> String {
                         button.button { "Continue" }
                     }
                     p { a href=(at("/login")) { "Log in another way" } }
+                    (to_try([
+                        html! { "Enter " code { "jane@acme.test" } ", and cancel or fail at the identity provider." },
+                        html! { "Enter an address of a domain without single sign-on." },
+                        html! { "Start in the portal of an identity provider: the sandbox's page links to each." },
+                        html! { "As Jane, set up single sign-on. John may not." },
+                    ]))
                 }
             }
         }

@@ -39,6 +39,7 @@ const ARGUMENTS: [&str; 9] = [
 pub enum Kind {
     Dark,
     Narrow,
+    NarrowDark,
     Plain,
     WithoutScripts,
 }
@@ -234,6 +235,21 @@ impl Browser {
         self.click("#made-up").await;
     }
 
+    /// Asserts that axe finds no fault in the page, and that it does not scroll sideways.
+    pub async fn is_accessible(&self, name: &str, axe: &str) {
+        self.picture(name).await;
+        self.client.execute(axe, vec![]).await.unwrap();
+        let script = "
+            const [done] = arguments;
+            const fault = ({ id, help, nodes }) => `${id}: ${help}: ${nodes.map((node) => node.html)}`;
+            axe.run().then(({ violations }) => done(violations.map(fault)), (error) => done([String(error)]));
+        ";
+        let faults = self.client.execute_async(script, vec![]).await.unwrap();
+        assert_eq!(faults, json!([]), "{name}: {}", self.describe().await);
+        let width = self.evaluate("[innerWidth, document.documentElement.scrollWidth]").await;
+        assert!(width[1].as_u64() <= width[0].as_u64(), "{name}: {width}");
+    }
+
     /// Asserts that the page does not scroll sideways.
     pub async fn fits(&self, name: &str) {
         self.picture(name).await;
@@ -296,17 +312,16 @@ fn capabilities(kind: Kind, chromium: &Path, folder: &Path) -> Capabilities {
     let mut arguments: Vec<String> = ARGUMENTS.map(str::to_owned).into();
     arguments.push(format!("--user-data-dir={}", folder.join("profile").display()));
     let mut options = json!({ "binary": chromium });
-    match kind {
-        Kind::Dark => arguments.push("--blink-settings=preferredColorScheme=0".to_owned()),
-        // A window cannot be this narrow; an emulated phone can.
-        Kind::Narrow => {
-            let screen = json!({ "width": 390, "height": 844, "pixelRatio": 2.0 });
-            options["mobileEmulation"] = json!({ "deviceMetrics": screen });
-        }
-        Kind::Plain => {}
-        Kind::WithoutScripts => {
-            options["prefs"] = json!({ "profile.managed_default_content_settings.javascript": 2 });
-        }
+    if matches!(kind, Kind::Dark | Kind::NarrowDark) {
+        arguments.push("--blink-settings=preferredColorScheme=0".to_owned());
+    }
+    // A window cannot be this narrow; an emulated phone can.
+    if matches!(kind, Kind::Narrow | Kind::NarrowDark) {
+        let screen = json!({ "width": 390, "height": 844, "pixelRatio": 2.0 });
+        options["mobileEmulation"] = json!({ "deviceMetrics": screen });
+    }
+    if kind == Kind::WithoutScripts {
+        options["prefs"] = json!({ "profile.managed_default_content_settings.javascript": 2 });
     }
     options["args"] = json!(arguments);
     let Value::Object(capabilities) = json!({ "goog:chromeOptions": options }) else {

@@ -71,6 +71,39 @@ async fn logging_out_ends_both_sessions_and_returns_to_the_start_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn back_after_a_logout_leads_to_the_login() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let app = App::with(&environment);
+    browser.go(&app.address("/dashboard")).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+    browser.click("main form[action='/logout'] button").await;
+    browser.arrives_at(&app.address("/")).await;
+    browser.back().await;
+    browser.sees_login_page().await;
+}
+
+/// Restores the page as a browser does that has kept it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_page_is_hidden_and_requested_again() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let app = App::with(&environment);
+    browser.go(&app.address("/dashboard")).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+    environment.sandbox.users().revoke_sessions("jane@acme.test");
+    for cookie in browser.cookies_named("saaskit_").await {
+        browser.forget(cookie.name()).await;
+    }
+    let restored = "dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true })) \
+                    && document.documentElement.hidden";
+    assert_eq!(browser.evaluate(restored).await, true);
+    browser.sees_login_page().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_in_the_environment_alone_needs_no_second_login() {
     let Some(browser) = Browser::open().await else { return };
     let environment = Environment::serve(Sandbox::new()).await;

@@ -3,6 +3,7 @@
 //! Requires `chromium` and `chromedriver`; without them the scenarios are skipped, and fail with
 //! `CI=true`. With `SCREENSHOTS=folder` they save screenshots there.
 
+mod accessibility;
 mod agentkit;
 mod app;
 mod browser;

@@ -15,9 +15,8 @@ fn assert_secure<B>(response: &Response<B>, what: &str) {
     for directive in ["default-src 'none'", "frame-ancestors 'none'"] {
         assert!(policy.contains(directive), "{what}: {policy}");
     }
-    // Only the page of `spa` has scripts, in files of its own.
-    let scripts = if what.starts_with("spa ") { "script-src 'self'; " } else { "" };
-    assert!(!policy.replace(scripts, "").contains("script"), "{what}: {policy}");
+    // Scripts are files of the app.
+    assert!(!policy.replace("script-src 'self'; ", "").contains("script"), "{what}: {policy}");
     assert_eq!(header("x-content-type-options"), "nosniff", "{what}");
     assert_eq!(header("x-frame-options"), "DENY", "{what}");
     assert!(["same-origin", "no-referrer"].contains(&header("referrer-policy")), "{what}");

@@ -77,8 +77,7 @@ fn every_page_is_a_guide_and_every_guide_is_in_the_indexes() {
     }
     let (front, _) = library.split_once("\npub mod ").unwrap();
     for (name, _) in guides {
-        let is_linked = front.contains(&format!("(guides::{name})")) || name == "back_after_logout";
-        assert!(is_linked, "{name} is not on the front page");
+        assert!(front.contains(&format!("(guides::{name})")), "{name} is not on the front page");
         assert!(index.contains(&format!("/guides/{name}/)")), "{name} is not in llms.txt");
     }
 }
@@ -123,6 +122,34 @@ fn links_between_files_exist() {
         }
     }
     assert!(links > 50, "{links}");
+}
+
+/// rustdoc checks that the page exists, not that it has the heading.
+#[test]
+fn linked_headings_exist() {
+    let anchor = |heading: &str| {
+        let letters = heading.trim_matches(['#', ' ']).to_lowercase();
+        let letters = letters.chars().map(|c| if c.is_whitespace() { '-' } else { c });
+        letters.filter(|c| c.is_alphanumeric() || "-_".contains(*c)).collect::<String>()
+    };
+    let anchors = guides().into_iter().flat_map(|(name, file)| {
+        let page = read(&file);
+        let headings = page.lines().filter(|line| line.starts_with('#'));
+        headings.map(|heading| format!("{name}#{}", anchor(heading))).collect::<Vec<_>>()
+    });
+    let anchors: BTreeSet<_> = anchors.collect();
+    let mut links = 0;
+    for file in files(&["src"], "md").into_iter().chain(files(&["src"], "rs")) {
+        let text = fs::read_to_string(&file).unwrap();
+        for link in text.split("guides::").skip(1) {
+            let link = link.split([')', ']', '`', ' ', '\n', '{', ';']).next().unwrap();
+            if link.contains('#') {
+                links += 1;
+                assert!(anchors.contains(link), "{} links to {link}", file.display());
+            }
+        }
+    }
+    assert!(links > 20, "{links}");
 }
 
 #[test]
