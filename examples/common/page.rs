@@ -78,7 +78,7 @@ fn message(title: &str, text: &str) -> String {
 #[allow(dead_code, reason = "each example uses its part")]
 pub fn to_try(items: impl IntoIterator<Item = Markup>) -> Markup {
     html! {
-        section {
+        section.try {
             h2 { "What to try" }
             ul.card.to-try { @for item in items { li { (item) } } }
         }
