@@ -75,6 +75,7 @@
 //! | [`RequireToken`] | without a valid bearer token |
 //! | [`RequireAuth`] | without either |
 //! | [`RequireScope`], [`RequireMcpScope`](require_scope::mcp::RequireMcpScope) | without a scope, role or permission |
+//! | [`RequireOrigin`] | of pages of other origins, such as of browsers at an MCP server |
 //! | [`WebhookVerify`] | without a valid signature; handles each webhook once |
 //! | [`IdpInitiatedRedirect`] | with an invalid IdP-initiated login; restarts valid ones in the app |
 //!
