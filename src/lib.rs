@@ -45,7 +45,7 @@
 //! | codes and magic links by e-mail | [passwordless](guides::passwordless_email) |
 //! | require a recent login | [recent login](guides::recent_login) |
 //! | protect an API, for users and machines | [bearer tokens](guides::bearer_tokens) |
-//! | accept tokens that are bound to a key (DPoP) | [`dpop`](crate::dpop) |
+//! | accept tokens that are bound to a key (DPoP) | [`dpop`] |
 //! | protect an MCP server | [MCP servers](guides::mcp_servers) |
 //! | provision users, log out removed ones | [directory sync](guides::directory_sync) |
 //! | act for users at other services | [agents](guides::agents) |
