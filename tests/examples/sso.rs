@@ -47,7 +47,7 @@ async fn the_admin_portal_requires_permission_to_manage_single_sign_on() {
     let asked = sso.sandbox.requests().count(Endpoint::Api);
     let rejected = john.get(&portal).await;
     assert_eq!(rejected.status(), StatusCode::FORBIDDEN);
-    assert!(text(&rejected).contains("insufficient_scope"), "{}", text(&rejected));
+    assert!(text(&rejected).contains("This page is not for you"), "{}", text(&rejected));
     assert_eq!(sso.sandbox.requests().count(Endpoint::Api), asked, "no link is made for him");
 
     let nobody = Visitor::new(sso.secrets.clone()).get(&portal).await;
