@@ -6,6 +6,7 @@ use axum::response::Html;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 use tower_scalekit::Session;
 use tower_scalekit::middleware::RejectionContext;
+use tower_scalekit::require_scope::ScopeRejection;
 
 use crate::common::at;
 
@@ -48,15 +49,21 @@ pub async fn not_found() -> (StatusCode, Html<String>) {
     (StatusCode::NOT_FOUND, Html(message("Page not found", text)))
 }
 
-/// A rejection: browsers get a page of this app, scripts the default JSON.
+/// A missing permission or role: browsers get a page of this app, scripts the default JSON.
 #[allow(dead_code, reason = "each example uses its part")]
-pub fn forbidden<R>(rejected: RejectionContext<'_, R>) -> Response<Bytes> {
+pub fn forbidden(rejected: RejectionContext<'_, ScopeRejection>) -> Response<Bytes> {
     let accept = rejected.headers().get(header::ACCEPT);
     let is_page = accept.is_some_and(|value| value.as_bytes().starts_with(b"text/html"));
+    let page = match rejected.rejection() {
+        ScopeRejection::Insufficient { description, .. } if is_page => {
+            let text = format!("Your account lacks the {description}. Ask an administrator.");
+            Some(message("This page is not for you", &text))
+        }
+        _ => None,
+    };
     let mut response = rejected.into_default_response();
-    if is_page && response.status() == StatusCode::FORBIDDEN {
-        let text = "Your account lacks a role or permission for this page. Ask an administrator.";
-        *response.body_mut() = message("This page is not for you", text).into();
+    if let Some(page) = page {
+        *response.body_mut() = page.into();
         let html = HeaderValue::from_static("text/html; charset=utf-8");
         response.headers_mut().insert(header::CONTENT_TYPE, html);
     }

@@ -149,7 +149,7 @@ async fn a_page_for_admins_names_the_missing_permission() {
     browser.pick("john@acme.test").await;
     browser.arrives_at(&app.address("/api/admin")).await;
     assert_eq!(browser.status().await, 403);
-    browser.shows(&["insufficient_scope", "workspace_data:write"]).await;
+    browser.shows(&["This page is not for you", "workspace_data:write"]).await;
 
     browser.go(&app.address("/dashboard")).await;
     browser.click("header form[action='/logout'] button").await;
