@@ -30,6 +30,7 @@ async fn every_response_of_every_web_example_has_the_security_headers() {
     let settings = [("DATABASE_URL", &*database), ("MCP_RESOURCE_ID", &*resource)];
     for (example, arguments) in [
         ("agentkit", &["--serve"][..]),
+        ("call_api", &[]),
         ("forward_auth", &[]),
         ("login", &[]),
         ("mcp_server", &[]),

@@ -2,6 +2,7 @@
 
 mod agentkit;
 mod aws_lambda;
+mod call_api;
 mod grpc_service;
 mod headers;
 mod hyper_service;

@@ -46,7 +46,7 @@ async fn an_outage_is_logged_once_and_ends_no_session() {
     }
     let errors = one.program.errors();
     assert_eq!(errors.matches("shared_store_unavailable").count(), 1, "{errors}");
-    assert!(errors.matches("internal_error").count() <= 2, "{errors}");
+    assert!(!errors.contains("internal_error"), "{errors}");
     redis.start_again().await;
     eventually("the end is logged", async || {
         request().await;
@@ -63,6 +63,7 @@ async fn each_web_example_uses_the_store() {
     let settings =
         [SECRET, ("REDIS_URL", &url), ("BIND", "127.0.0.1:0"), ("DATABASE_URL", &database)];
     for example in [
+        "call_api",
         "saaskit",
         "forward_auth",
         "login",
