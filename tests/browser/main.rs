@@ -12,6 +12,7 @@ mod logging_in;
 mod logging_out;
 mod login_hook;
 mod looks;
+mod members;
 mod other_hosts;
 mod passwordless;
 mod processes;
