@@ -121,7 +121,7 @@ impl UnverifiedTokens {
             expiry_leeway: Duration::ZERO,
             not_before_leeway: ISSUER_SKEW,
         };
-        let principal = expectations.check(signed.claims, signed.typ.as_deref(), now)?;
+        let principal = expectations.check(signed.claims, signed.header.typ.as_deref(), now)?;
         let expected_subject = match &grant {
             Grant::RefreshToken { subject } => Some((*subject).to_owned()),
             Grant::AuthorizationCode { .. } => None,

@@ -248,8 +248,9 @@ impl Sessions {
     /// Whether a session that has not begun yet has been revoked.
     pub(crate) async fn is_record_revoked(&self, record: &SessionRecord) -> bool {
         self.0.revocations.read_if_stale().await;
-        let identities = record.identities();
-        identities.is_none_or(|(.., revocable)| self.0.revocations.is_revoked(&revocable))
+        record
+            .principal()
+            .is_none_or(|principal| self.0.revocations.is_revoked(&record.revocable(&principal)))
     }
 
     /// Begins the session of a login at the environment, or the one that the app's hook decides on.

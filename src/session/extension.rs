@@ -27,9 +27,10 @@ pub struct Session {
 struct Content {
     /// Weak, because the cache of the sessions contains this.
     sessions: Weak<Inner>,
-    user: User,
-    revocable: RevocableSession,
     record: SessionRecord,
+    /// Read from the record when they are first used.
+    user: OnceLock<User>,
+    revocable: OnceLock<RevocableSession>,
     /// Whether a request has sent this session's own cookie.
     confirmed: AtomicBool,
     /// The version of the revocations up to which it is known not to be revoked.
@@ -62,7 +63,12 @@ impl Session {
     /// Returns the user's profile, from the ID token of the login.
     #[must_use]
     pub fn user(&self) -> &User {
-        &self.content.user
+        self.content.user.get_or_init(|| self.record().user())
+    }
+
+    /// Returns what the request's extensions contain.
+    pub(crate) fn into_principal(self) -> Principal {
+        self.principal
     }
 
     /// Returns the user's identity and permissions, from the access token.
@@ -176,7 +182,7 @@ impl Session {
 
     /// The names by which it can be revoked.
     pub(super) fn revocable(&self) -> &RevocableSession {
-        &self.content.revocable
+        self.content.revocable.get_or_init(|| self.record().revocable(&self.principal))
     }
 }
 
@@ -184,12 +190,12 @@ impl SessionRecord {
     /// Converts the record to the session that handlers use; `None` where its claims are not those
     /// of a principal.
     pub(super) fn into_session(self, sessions: &Sessions) -> Option<Session> {
-        let (principal, user, revocable) = self.identities()?;
+        let principal = self.principal()?;
         let content = Arc::new(Content {
             sessions: Arc::downgrade(&sessions.0),
-            user,
-            revocable,
             record: self,
+            user: OnceLock::new(),
+            revocable: OnceLock::new(),
             confirmed: AtomicBool::new(false),
             checked_revocations: AtomicU64::new(0),
             sealed: OnceLock::new(),

@@ -63,9 +63,9 @@ impl User {
     /// Reads the profile. A claim of an unexpected type is left out, because a profile authorizes
     /// nothing.
     pub(super) fn from_claims(claims: &Claims) -> Self {
-        let text = |name| claims.text(name).ok().flatten().map(str::to_owned);
+        let text = |name| claims.text_or_none(name).map(str::to_owned);
         // Some identity providers send a string.
-        let verified = claims.members().get("email_verified").and_then(flag_of);
+        let verified = claims.value("email_verified").as_ref().and_then(flag_of);
         Self {
             id: text("sub").unwrap_or_default(),
             email: text("email").unwrap_or_default(),

@@ -107,7 +107,7 @@ impl VerifiedIdentity {
     }
 
     fn text(&self, name: &str) -> Option<&str> {
-        self.0.claims.members().get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+        self.0.claims.text_or_none(name).filter(|text| !text.is_empty())
     }
 }
 

@@ -8,19 +8,25 @@ use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
 use super::TokenError;
+use crate::util::compact_object::{CompactObject, Member, Texts};
 use crate::util::diagnosis::{CheckError as _, ShownClaim};
 
 /// The claims of a token whose signature was verified. Cloning increments a reference count.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Claims(Arc<Map<String, Value>>);
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Claims(Arc<CompactObject>);
 
 impl Claims {
     pub(crate) fn new(members: Map<String, Value>) -> Self {
-        Self(Arc::new(members))
+        Self(Arc::new(members.into()))
+    }
+
+    /// Parses the payload of a token; see [`parse_object`](crate::util::json::parse_object).
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        CompactObject::parse(json).map(|members| Self(Arc::new(members)))
     }
 
     pub(crate) fn members(&self) -> &Map<String, Value> {
-        &self.0
+        self.0.map()
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -28,34 +34,51 @@ impl Claims {
     }
 
     /// A claim that is present.
-    pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name).filter(|value| !value.is_null())
+    fn get(&self, name: &str) -> Option<Member<'_>> {
+        self.0.get(name).filter(|claim| !matches!(claim, Member::Other(Value::Null)))
+    }
+
+    /// A claim of any type that is present.
+    pub(crate) fn value(&self, name: &str) -> Option<Value> {
+        self.get(name).map(Member::to_value)
     }
 
     /// A claim, for the log.
-    pub(super) fn shown(&self, name: &str) -> ShownClaim<'_> {
-        ShownClaim(self.get(name))
+    pub(super) fn shown(&self, name: &str) -> ShownClaim {
+        ShownClaim(self.value(name))
     }
 
     /// The error of a claim that is absent, or not as `expected`.
     pub(super) fn invalid(&self, name: &'static str, expected: &str) -> TokenError {
-        TokenError::invalid_claim(name, expected, self.get(name))
+        TokenError::invalid_claim(name, expected, self.value(name).as_ref())
     }
 
     /// A string claim, if present.
     pub(crate) fn text(&self, name: &'static str) -> Result<Option<&str>, TokenError> {
         match self.get(name) {
             None => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text)),
+            Some(Member::Text(text)) => Ok(Some(text)),
             Some(_) => Err(self.invalid(name, "a string")),
+        }
+    }
+
+    /// A string claim; none if it is another type.
+    pub(crate) fn text_or_none(&self, name: &str) -> Option<&str> {
+        match self.0.get(name) {
+            Some(Member::Text(text)) => Some(text),
+            _ => None,
         }
     }
 
     /// A NumericDate claim (RFC 7519 section 2), if present: a number of seconds, possibly with a
     /// fraction, within the range of dates.
     pub(crate) fn date(&self, name: &'static str) -> Result<Option<OffsetDateTime>, TokenError> {
-        let Some(value) = self.get(name) else { return Ok(None) };
-        let seconds = value.as_f64().ok_or_else(|| self.invalid(name, "a number"))?;
+        let seconds = match self.get(name) {
+            None => return Ok(None),
+            Some(Member::Other(value)) => value.as_f64(),
+            Some(_) => None,
+        };
+        let seconds = seconds.ok_or_else(|| self.invalid(name, "a number"))?;
         const YEAR_10000: f64 = 253_402_300_800.0;
         if !(0.0..YEAR_10000).contains(&seconds) {
             return Err(self.invalid(name, "a number of seconds since 1970"));
@@ -65,16 +88,16 @@ impl Claims {
     }
 
     /// The audiences: a string or an array of strings; none if absent (RFC 7519 section 4.1.3).
-    pub(crate) fn audiences(&self) -> Result<Vec<&str>, TokenError> {
-        let not_texts = || self.invalid("aud", "a string or an array of strings");
-        match self.get("aud") {
-            None => Ok(Vec::new()),
-            Some(Value::String(one)) => Ok(vec![one]),
-            Some(Value::Array(several)) => {
-                several.iter().map(|audience| audience.as_str().ok_or_else(not_texts)).collect()
+    pub(crate) fn audiences(&self) -> Result<impl Iterator<Item = &str> + Clone, TokenError> {
+        let (one, several) = match self.get("aud") {
+            None => (None, None),
+            Some(Member::Text(one)) => (Some(one), None),
+            Some(Member::Texts(several)) => (None, Some(several)),
+            Some(Member::Other(_)) => {
+                return Err(self.invalid("aud", "a string or an array of strings"));
             }
-            Some(_) => Err(not_texts()),
-        }
+        };
+        Ok(one.into_iter().chain(several.into_iter().flat_map(Texts::iter)))
     }
 
     /// Rejects a token that is not valid yet. `iat` and `nbf` are optional, and may be ahead by
@@ -117,7 +140,10 @@ impl Claims {
     /// The strings of an array; none if it is absent or another type.
     pub(crate) fn strings(&self, name: &str) -> Vec<String> {
         match self.0.get(name) {
-            Some(Value::Array(items)) => items.iter().filter_map(as_owned_text).collect(),
+            Some(Member::Texts(texts)) => texts.iter().map(str::to_owned).collect(),
+            Some(Member::Other(Value::Array(items))) => {
+                items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -128,7 +154,7 @@ impl Claims {
         let mut scopes = Vec::new();
         for name in ["scope", "scopes", "scp"] {
             let found = match self.0.get(name) {
-                Some(Value::String(text)) => {
+                Some(Member::Text(text)) => {
                     text.split_ascii_whitespace().map(str::to_owned).collect()
                 }
                 _ => self.strings(name),
@@ -143,15 +169,19 @@ impl Claims {
     }
 
     fn says(&self, name: &str, word: &str) -> bool {
-        self.0.get(name).and_then(Value::as_str).is_some_and(|text| text.eq_ignore_ascii_case(word))
+        self.text_or_none(name).is_some_and(|text| text.eq_ignore_ascii_case(word))
     }
 
     /// The token type, by the claims and the header's `typ`; [`TokenKind::Other`] if they contradict
     /// each other. `email` is not considered, because dashboards add it to access tokens. Cognito has
     /// the type in the claim `token_use`, Keycloak in the claim `typ`.
     pub(crate) fn kind(&self, typ: Option<&str>) -> TokenKind {
-        let typ = typ.map(str::to_ascii_lowercase);
-        let typ = typ.as_deref().map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
+        const PREFIX: &str = "application/";
+        let typ = typ.map(|typ| match typ.split_at_checked(PREFIX.len()) {
+            Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
+            _ => typ,
+        });
+        let is = |name: &str| typ.is_some_and(|typ| typ.eq_ignore_ascii_case(name));
         let marked = if self.has("events") {
             TokenKind::Logout
         } else if ["at_hash", "c_hash", "nonce"].iter().any(|mark| self.has(mark))
@@ -166,10 +196,10 @@ impl Claims {
         } else {
             TokenKind::Access
         };
-        match (typ, marked) {
-            (None | Some("jwt"), marked) => marked,
-            (Some("at+jwt"), TokenKind::Access) => TokenKind::Access,
-            (Some("logout+jwt"), TokenKind::Logout) => TokenKind::Logout,
+        match marked {
+            marked if typ.is_none() || is("jwt") => marked,
+            TokenKind::Access if is("at+jwt") => TokenKind::Access,
+            TokenKind::Logout if is("logout+jwt") => TokenKind::Logout,
             _ => TokenKind::Other,
         }
     }
@@ -183,7 +213,7 @@ impl Serialize for Claims {
 
 impl<'de> Deserialize<'de> for Claims {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        Map::deserialize(from).map(Self::new)
+        CompactObject::deserialize(from).map(|members| Self(Arc::new(members)))
     }
 }
 
@@ -191,10 +221,6 @@ impl<'de> Deserialize<'de> for Claims {
 pub(super) fn expired(expires_at: OffsetDateTime, now: OffsetDateTime) -> TokenError {
     let expected = format_args!("later than {now}, by the clock of this server");
     TokenError::Expired.failed("exp", expected, expires_at)
-}
-
-fn as_owned_text(value: &Value) -> Option<String> {
-    value.as_str().map(str::to_owned)
 }
 
 /// Token types, which exclude each other.
@@ -239,7 +265,7 @@ mod tests {
             "nonce": null, "at_hash": null, "token_use": null, "organization_id": "org_1",
         }));
         assert_eq!((claims.date("exp"), claims.text("sub")), (Ok(None), Ok(None)));
-        assert_eq!(claims.audiences(), Ok(vec![]));
+        assert_eq!(claims.audiences().unwrap().count(), 0);
         assert!(claims.scopes().is_empty() && claims.strings("roles").is_empty());
         assert_eq!(claims.kind(None), TokenKind::IdpInitiatedLogin);
     }
@@ -248,14 +274,14 @@ mod tests {
     fn audiences_are_strings() {
         let read = |value: Value| {
             let claims = claims(json!({"aud": value}));
-            claims.audiences().map(|found| found.join(","))
+            claims.audiences().map(|found| found.collect::<Vec<_>>().join(","))
         };
         assert_eq!(read(json!("a")), Ok("a".into()));
         assert_eq!(read(json!(["a", "b"])), Ok("a,b".into()));
         for value in [json!(7), json!(["a", 7]), json!({"a": 1})] {
             assert_eq!(read(value.clone()), Err(TokenError::InvalidClaim("aud")), "{value}");
         }
-        assert_eq!(claims(json!({})).audiences(), Ok(vec![]));
+        assert_eq!(claims(json!({})).audiences().unwrap().count(), 0);
     }
 
     #[test]

@@ -92,7 +92,7 @@ impl IdTokenExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<IdToken, TokenError> {
         let signed = keys.verify(token, TokenOrigin::Issuer).await?;
-        let subject = self.check(&signed.claims, signed.typ.as_deref(), signed.algorithm, now)?;
+        let subject = self.check(&signed.claims, signed.typ(), signed.header.algorithm, now)?;
         Ok(IdToken { subject: subject.into(), claims: signed.claims })
     }
 
@@ -120,7 +120,7 @@ impl IdTokenExpectations<'_> {
             let expected = format_args!("only {}", Shown(self.client_id));
             TokenError::InvalidAudience.failed(name, expected, claims.shown(name))
         };
-        if claims.audiences()? != [self.client_id] {
+        if !claims.audiences()?.eq([self.client_id]) {
             return Err(for_another("aud"));
         }
         if claims.text("azp")?.is_some_and(|azp| azp != self.client_id) {

@@ -93,7 +93,7 @@ impl IdpInitiatedLoginExpectations<'_> {
         // Hash of the signed content: some algorithms have several signatures for the same content.
         let input = token.rsplit_once('.').map_or(token, |(input, _)| input);
         let fingerprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, input.as_bytes()));
-        self.check(&signed.claims, signed.typ.as_deref(), fingerprint, now)
+        self.check(&signed.claims, signed.typ(), fingerprint, now)
     }
 
     /// Validates type, expiry and target of the login.
@@ -114,8 +114,8 @@ impl IdpInitiatedLoginExpectations<'_> {
             let (expected, found) = (OneOf(self.issuers), claims.shown("iss"));
             return Err(TokenError::InvalidIssuer.failed("iss", expected, found));
         }
-        let audiences = claims.audiences()?;
-        if !audiences.is_empty() && !audiences.contains(&self.client_id) {
+        let mut audiences = claims.audiences()?.peekable();
+        if audiences.peek().is_some() && !audiences.any(|found| found == self.client_id) {
             let (expected, found) = (Shown(self.client_id), claims.shown("aud"));
             return Err(TokenError::InvalidAudience.failed("aud", expected, found));
         }

@@ -1,6 +1,7 @@
 //! The compact serialization of a signed token (RFC 7515 section 7.1), parsed strictly.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -20,7 +21,7 @@ const MAX_KID_BYTES: usize = 256;
 #[derive(Debug)]
 pub(crate) struct CompactJws<'a> {
     header_text: &'a str,
-    pub(crate) header: JoseHeader,
+    pub(crate) header: Arc<JoseHeader>,
     pub(crate) signing_input: &'a [u8],
     pub(crate) signature: Vec<u8>,
     payload: &'a str,
@@ -60,8 +61,8 @@ impl<'a> CompactJws<'a> {
         Ok(Self {
             header_text: header,
             header: match known {
-                Some(known) => known.header.clone(),
-                None => JoseHeader::parse(&decode(header)?)?,
+                Some(known) => Arc::clone(&known.header),
+                None => Arc::new(JoseHeader::parse(&decode(header)?)?),
             },
             signing_input: signing_input.as_bytes(),
             signature: decode(signature)?,
@@ -77,14 +78,15 @@ impl<'a> CompactJws<'a> {
     /// The header, where it is not the `known` one. Call it after the signature was verified.
     pub(super) fn new_header(&self, known: Option<&KnownHeader>) -> Option<KnownHeader> {
         let is_new = known.is_none_or(|known| known.text != self.header_text);
-        is_new
-            .then(|| KnownHeader { text: self.header_text.to_owned(), header: self.header.clone() })
+        is_new.then(|| KnownHeader {
+            text: self.header_text.to_owned(),
+            header: Arc::clone(&self.header),
+        })
     }
 
     /// The claims. Call it after the signature was verified.
     pub(crate) fn claims(&self) -> Result<Claims, TokenError> {
-        parse_object(&decode(self.payload)?)
-            .map(Claims::new)
+        Claims::parse(&decode(self.payload)?)
             .map_err(|_| malformed("a payload that is no JSON object, or repeats a member"))
     }
 
@@ -99,11 +101,11 @@ impl<'a> CompactJws<'a> {
 #[derive(Debug)]
 pub(super) struct KnownHeader {
     text: String,
-    header: JoseHeader,
+    header: Arc<JoseHeader>,
 }
 
 /// The JOSE header parameters that are read. `jku`, `jwk`, `x5u` and `x5c` are ignored.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct JoseHeader {
     pub(crate) algorithm: Algorithm,
     pub(crate) key_id: Option<String>,
@@ -161,7 +163,7 @@ fn decode(segment: &str) -> Result<Vec<u8>, TokenError> {
 mod tests {
     use super::*;
 
-    fn parse(header: &str) -> Result<JoseHeader, TokenError> {
+    fn parse(header: &str) -> Result<Arc<JoseHeader>, TokenError> {
         let token = format!("{}.e30.AA", URL_SAFE_NO_PAD.encode(header));
         CompactJws::parse(&token).map(|jws| jws.header)
     }

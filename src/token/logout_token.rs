@@ -41,7 +41,7 @@ impl LogoutExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<LoggedOut, TokenError> {
         let signed = keys.verify(token, TokenOrigin::Logout).await?;
-        self.check(&signed.claims, signed.typ.as_deref(), now)
+        self.check(&signed.claims, signed.typ(), now)
     }
 
     /// Validates the claims (OpenID Connect Back-Channel Logout 1.0, section 2.6).
@@ -59,7 +59,7 @@ impl LogoutExpectations<'_> {
         if claims.kind(typ) != TokenKind::Logout || claims.has("nonce") {
             return Err(claims.wrong_type(typ, "a logout token, without `nonce`"));
         }
-        if claims.audiences()? != [self.client_id] {
+        if !claims.audiences()?.eq([self.client_id]) {
             let expected = format_args!("only {}", Shown(self.client_id));
             return Err(TokenError::InvalidAudience.failed("aud", expected, claims.shown("aud")));
         }

@@ -59,9 +59,10 @@ struct Identity {
     subject_claim: &'static str,
     organization_claim: Option<&'static str>,
     client_claim: Option<&'static str>,
-    scopes: Vec<String>,
-    roles: Vec<String>,
-    permissions: Vec<String>,
+    /// Read from the claims when they are first used.
+    scopes: OnceLock<Vec<String>>,
+    roles: OnceLock<Vec<String>>,
+    permissions: OnceLock<Vec<String>>,
     expires_at: OffsetDateTime,
     /// Whether the token has the claim `cnf`.
     is_sender_constrained: bool,
@@ -97,9 +98,9 @@ impl Principal {
             subject_claim,
             organization_claim,
             client_claim,
-            scopes: claims.scopes(),
-            roles: claims.strings("roles"),
-            permissions: claims.strings("permissions"),
+            scopes: OnceLock::new(),
+            roles: OnceLock::new(),
+            permissions: OnceLock::new(),
             expires_at: claims.date("exp")?.ok_or_else(|| claims.invalid("exp", "a number"))?,
             is_sender_constrained: claims.has("cnf"),
             claims,
@@ -211,19 +212,20 @@ impl Principal {
     /// OAuth scopes: the union of the claims `scope`, `scopes` and `scp`.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
-        &self.identity.scopes
+        self.identity.scopes.get_or_init(|| self.identity.claims.scopes())
     }
 
     /// Roles in the organization.
     #[must_use]
     pub fn roles(&self) -> &[String] {
-        &self.identity.roles
+        self.identity.roles.get_or_init(|| self.identity.claims.strings("roles"))
     }
 
     /// Permissions, as `resource:action`.
     #[must_use]
     pub fn permissions(&self) -> &[String] {
-        &self.identity.permissions
+        let claims = &self.identity.claims;
+        self.identity.permissions.get_or_init(|| claims.strings("permissions"))
     }
 
     /// Expiry of the access token (UTC). A session outlives it. An API key without an expiry has the
@@ -240,7 +242,7 @@ impl Principal {
     }
 
     fn text(&self, claim: &str) -> Option<&str> {
-        self.raw_claims().get(claim).and_then(Value::as_str)
+        self.identity.claims.text_or_none(claim)
     }
 
     /// What the token's sender must prove. `jkt` is the only member of `cnf` that is supported: with
@@ -316,9 +318,9 @@ impl fmt::Debug for Principal {
             .field("organization_id", &self.organization_id())
             .field("session_id", &self.session_id())
             .field("client_id", &self.client_id())
-            .field("scopes", &self.identity.scopes)
-            .field("roles", &self.identity.roles)
-            .field("permissions", &self.identity.permissions)
+            .field("scopes", &self.scopes())
+            .field("roles", &self.roles())
+            .field("permissions", &self.permissions())
             .field("expires_at", &self.identity.expires_at)
             .finish_non_exhaustive()
     }

@@ -65,11 +65,11 @@ impl Display for OneOf<'_> {
 }
 
 /// The value of a claim of a token whose signature was verified.
-pub(crate) struct ShownClaim<'a>(pub(crate) Option<&'a Value>);
+pub(crate) struct ShownClaim(pub(crate) Option<Value>);
 
-impl Display for ShownClaim<'_> {
+impl Display for ShownClaim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match &self.0 {
             Some(Value::String(text)) => Shown(text).fmt(f),
             Some(Value::Number(number)) => number.fmt(f),
             Some(Value::Array(items)) if items.len() <= 10 => {
@@ -77,7 +77,7 @@ impl Display for ShownClaim<'_> {
                     items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
                 write!(f, "[{}]", OneOf(&texts).to_string().replace(" or ", ", "))
             }
-            other => ClaimType(other).fmt(f),
+            other => ClaimType(other.as_ref()).fmt(f),
         }
     }
 }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn claims_are_shown_by_value_or_type() {
-        let shown = |value: Value| ShownClaim(Some(&value)).to_string();
+        let shown = |value: Value| ShownClaim(Some(value)).to_string();
         assert_eq!(shown(json!(["a", "b"])), r#"["a", "b"]"#);
         assert_eq!((shown(json!(7)), shown(json!({}))), ("7".to_owned(), "an object".to_owned()));
         assert_eq!(

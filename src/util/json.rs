@@ -8,7 +8,7 @@ use serde::de::{SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// Maximum number of values in one text: they are parsed in less than a millisecond.
-const MAX_VALUES: usize = 16 * 1024;
+pub(super) const MAX_VALUES: usize = 16 * 1024;
 /// Maximum number of values in an event that are deeper than the members of its data's objects. The
 /// largest event that is read by default has fewer, if they are the groups of a user.
 const MAX_DEEP_VALUES: usize = 24 * 1024;
@@ -19,6 +19,11 @@ const MAX_DEPTH: usize = 100;
 /// Names with a special meaning in serde_json if a crate in the tree enables `arbitrary_precision`
 /// or `raw_value`.
 const PRIVATE_PREFIX: &str = "$serde_json::private::";
+
+/// Whether a member's name is one of those.
+pub(super) fn is_private(name: &str) -> bool {
+    name.starts_with(PRIVATE_PREFIX)
+}
 
 /// Parses one object, in one pass. Duplicate members and serde_json's private names are errors at any
 /// depth, as are more than [`MAX_VALUES`] values.
@@ -51,7 +56,7 @@ pub(crate) fn parse_event(bytes: &[u8]) -> Result<Event, serde_json::Error> {
 }
 
 /// Limits of a text.
-struct JsonLimits {
+pub(super) struct JsonLimits {
     /// Members of objects up to this depth are read without a limit. Deeper values that break a
     /// rule are omitted. `None`: they are errors, at any depth.
     lenient_below: Option<usize>,
@@ -60,7 +65,7 @@ struct JsonLimits {
 }
 
 impl JsonLimits {
-    fn new(lenient_below: Option<usize>, max_values: usize) -> Self {
+    pub(super) fn new(lenient_below: Option<usize>, max_values: usize) -> Self {
         Self { lenient_below, values_left: max_values, is_complete: true }
     }
 
@@ -77,7 +82,7 @@ impl JsonLimits {
 }
 
 /// Builds a value, unless it is omitted.
-struct LimitedValue<'a> {
+pub(super) struct LimitedValue<'a> {
     limits: &'a mut JsonLimits,
     /// Number of objects and arrays around it.
     depth: usize,
@@ -85,20 +90,27 @@ struct LimitedValue<'a> {
     is_counted: bool,
 }
 
+impl<'a> LimitedValue<'a> {
+    /// A value at this depth, whose number is limited.
+    pub(super) fn counted(limits: &'a mut JsonLimits, depth: usize) -> Self {
+        Self { limits, depth, is_counted: true }
+    }
+}
+
 impl LimitedValue<'_> {
     fn item(&mut self) -> LimitedValue<'_> {
-        LimitedValue { limits: self.limits, depth: self.depth + 1, is_counted: true }
+        LimitedValue::counted(self.limits, self.depth + 1)
     }
 
     fn member(&mut self, name: &str) -> LimitedValue<'_> {
         let depth = self.depth + 1;
         let is_deep = self.limits.lenient_below.is_none_or(|lenient_below| depth > lenient_below);
-        let is_counted = is_deep && !name.starts_with(PRIVATE_PREFIX);
+        let is_counted = is_deep && !is_private(name);
         LimitedValue { limits: self.limits, depth, is_counted }
     }
 
     /// Whether the limits allow the value.
-    fn fits(&mut self) -> bool {
+    pub(super) fn fits(&mut self) -> bool {
         let is_too_deep = self.depth > MAX_DEPTH + usize::from(!self.is_counted);
         if is_too_deep && self.limits.lenient_below.is_some() {
             return false;
@@ -177,7 +189,7 @@ impl<'de> Visitor<'de> for LimitedValue<'_> {
         while let Some(name) = entries.next_key::<String>()? {
             let is_first = members.is_empty() && number.is_none();
             let value = entries.next_value_seed(self.member(&name))?;
-            if name.starts_with(PRIVATE_PREFIX) {
+            if is_private(&name) {
                 number = value.filter(|_| is_first).and_then(|text| number_of(&text));
                 if number.is_none() && is_strict {
                     return Err(de::Error::custom("private member name"));

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use url::Url;
 
-use super::jws::{CompactJws, KnownHeader, MAX_ISSUED_TOKEN_BYTES, MAX_TOKEN_BYTES};
+use super::jws::{CompactJws, JoseHeader, KnownHeader, MAX_ISSUED_TOKEN_BYTES, MAX_TOKEN_BYTES};
 use super::key_set::KeySet;
 use super::verifying_key::VerifyingKey;
 use super::{Algorithm, Claims, TokenError};
@@ -74,9 +74,14 @@ impl TokenOrigin {
 #[derive(Debug)]
 pub(crate) struct VerifiedJws {
     pub(crate) claims: Claims,
-    pub(crate) typ: Option<String>,
-    pub(crate) algorithm: Algorithm,
+    pub(crate) header: Arc<JoseHeader>,
     pub(crate) key: Arc<VerifyingKey>,
+}
+
+impl VerifiedJws {
+    pub(crate) fn typ(&self) -> Option<&str> {
+        self.header.typ.as_deref()
+    }
 }
 
 /// Cheap to clone; clones share the set.
@@ -207,12 +212,7 @@ impl RemoteKeys {
 
 fn check(keys: &KeySet, jws: &CompactJws<'_>) -> Result<VerifiedJws, TokenError> {
     let key = Arc::clone(keys.verify(jws)?);
-    Ok(VerifiedJws {
-        claims: jws.claims()?,
-        typ: jws.header.typ.clone(),
-        algorithm: jws.header.algorithm,
-        key,
-    })
+    Ok(VerifiedJws { claims: jws.claims()?, header: Arc::clone(&jws.header), key })
 }
 
 #[derive(Debug)]

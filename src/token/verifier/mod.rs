@@ -175,9 +175,9 @@ impl TokenVerifier {
         token: &str,
         signed: Result<VerifiedJws, TokenError>,
     ) -> Result<Principal, TokenError> {
-        let accepted = signed.and_then(|VerifiedJws { claims, typ, key, .. }| {
-            let principal =
-                self.0.expectations.check(claims, typ.as_deref(), self.0.clock.now())?;
+        let accepted = signed.and_then(|VerifiedJws { claims, header, key }| {
+            let (typ, now) = (header.typ.as_deref(), self.0.clock.now());
+            let principal = self.0.expectations.check(claims, typ, now)?;
             let valid_until = self.0.expectations.valid_until(&principal).into();
             Ok(Verified { principal, valid_until, key })
         });
@@ -237,12 +237,11 @@ impl Expectations {
         if claims.kind(typ) != TokenKind::Access {
             return Err(claims.wrong_type(typ, "an access token"));
         }
-        let audiences = claims.audiences()?;
         // The audience of an ID token is its client, and it need not have a hash or a nonce. Its
         // `jti`, if any, has no token prefix.
         if let Some(own) = &self.id_token_audience {
             let clients = [Some(own.as_str()), claims.text("azp")?, claims.text("client_id")?];
-            if audiences.iter().any(|found| clients.contains(&Some(*found)))
+            if claims.audiences()?.any(|found| clients.contains(&Some(found)))
                 && !claims.text("jti")?.is_some_and(|id| id.starts_with(TOKEN_ID_PREFIX))
             {
                 let expected = "an access token: its `jti` begins with tkn_";
@@ -250,8 +249,9 @@ impl Expectations {
                 return Err(TokenError::WrongTokenType.failed("token type", expected, found));
             }
         }
-        if let Some(expected) = &self.audiences
-            && !audiences.iter().any(|found| expected.iter().any(|allowed| allowed == found))
+        let is_allowed = |found| self.audiences.iter().flatten().any(|allowed| *allowed == found);
+        if !claims.audiences()?.any(is_allowed)
+            && let Some(expected) = &self.audiences
         {
             let is_of_machine = is_machine_token_without_audience(&claims)?;
             if !(self.machine_tokens && is_of_machine) {

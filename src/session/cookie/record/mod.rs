@@ -10,8 +10,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use miniz_oxide::deflate::compress_to_vec;
-use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
@@ -21,6 +19,7 @@ use crate::revocation::{RecordedPosition, RevocableSession, RevocationTarget};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{Authentication, Lifetimes, User, VerifiedIdentity, VerifiedLogin};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
+use crate::util::deflate::{compress, inflate};
 use crate::util::jitter::jitter;
 
 const VERSION: u8 = 1;
@@ -29,8 +28,6 @@ const PADDING_BLOCK: usize = 64;
 /// No session that fits into cookies inflates to more.
 const MAX_INFLATED_BYTES: usize = 256 * 1024;
 const MAX_APP_CLAIMS_BYTES: usize = 2048;
-/// From 0 to 10. Higher levels take several times as long for one percent.
-const COMPRESSION_LEVEL: u8 = 6;
 
 /// The sealed form of a session.
 #[derive(Clone)]
@@ -165,7 +162,7 @@ impl SessionRecord {
                     split(&id_token).ok_or(NewRecordError::InvalidClaims)?;
                 body.refresh_at = unix_millis(refresh_at(&principal, now));
                 body.access_claims = principal.verified_claims().clone();
-                body.issued_at = issued_at(body.access_claims.members());
+                body.issued_at = issued_at(&body.access_claims);
                 body.id_token_header = header;
                 body.id_token_claims = claims;
                 let record = Self {
@@ -178,8 +175,8 @@ impl SessionRecord {
             }
             NewSession::Local { mut claims, profile, id_token, login_subject } => {
                 claims.insert("exp".to_owned(), ends_at.unix_timestamp().into());
-                body.issued_at = issued_at(&claims);
                 body.access_claims = Claims::new(claims);
+                body.issued_at = issued_at(&body.access_claims);
                 body.login_subject = login_subject;
                 let profile =
                     serde_json::to_string(&profile).map_err(|_| NewRecordError::InvalidClaims)?;
@@ -293,7 +290,7 @@ impl SessionRecord {
             bytes.extend(u16::try_from(part.len()).ok()?.to_be_bytes());
             bytes.extend(part);
         }
-        bytes.extend(compress_to_vec(&serde_json::to_vec(&self.body).ok()?, COMPRESSION_LEVEL));
+        bytes.extend(compress(&serde_json::to_vec(&self.body).ok()?));
         bytes.resize(bytes.len().next_multiple_of(PADDING_BLOCK), 0);
         Some(bytes)
     }
@@ -310,28 +307,39 @@ impl SessionRecord {
             VERSION_WITH_ACCESS_TOKEN => split_part(rest)?,
             _ => return None,
         };
-        let json = decompress_to_vec_with_limit(deflated, MAX_INFLATED_BYTES).ok()?;
+        let json = inflate(deflated, MAX_INFLATED_BYTES)?;
+        let json = std::str::from_utf8(&json).ok()?;
         let refresh_token = std::str::from_utf8(refresh_token).ok()?;
         Some(Self {
             refresh_token: (!refresh_token.is_empty()).then(|| refresh_token.into()),
             id_token_signature: id_token_signature.to_vec(),
             access_token_signature: access_token_signature.to_vec(),
-            body: serde_json::from_slice(&json).ok()?,
+            body: serde_json::from_str(json).ok()?,
         })
     }
 
-    /// Returns the session's principal, its user, and the names by which it can be revoked.
-    pub(in crate::session) fn identities(&self) -> Option<(Principal, User, RevocableSession)> {
-        let claims = self.body.access_claims.clone();
-        let principal = Principal::from_claims(claims, &ORGANIZATION_CLAIMS).ok()?;
-        let id_claims = Claims::new(serde_json::from_str(&self.body.id_token_claims).ok()?);
-        let user = match &self.body.profile {
-            Some(profile) => User::from_claims(&Claims::new(serde_json::from_str(profile).ok()?)),
-            None => User::from_claims(&id_claims),
-        };
+    /// Returns the session's principal.
+    pub(in crate::session) fn principal(&self) -> Option<Principal> {
+        Principal::from_claims(self.body.access_claims.clone(), &ORGANIZATION_CLAIMS).ok()
+    }
+
+    /// Returns the session's user.
+    pub(in crate::session) fn user(&self) -> User {
+        let profile = self.body.profile.as_ref().unwrap_or(&self.body.id_token_claims);
+        User::from_claims(&parsed(profile))
+    }
+
+    /// Returns the claims of the ID token; of a local session without one, its profile.
+    fn id_claims(&self) -> Claims {
+        parsed(&self.body.id_token_claims)
+    }
+
+    /// Returns the names by which the session of this principal can be revoked.
+    pub(in crate::session) fn revocable(&self, principal: &Principal) -> RevocableSession {
+        let (id_claims, user) = (self.id_claims(), self.user());
         // Logouts refer to the session by the `sid` of the ID token. With modular single sign-on,
         // only the ID token names the organization.
-        let of_id_token = |name| id_claims.text(name).ok().flatten();
+        let of_id_token = |name| id_claims.text_or_none(name);
         let mut of_login = ORGANIZATION_CLAIMS.into_iter().filter(|_| !self.is_local());
         let organization = principal.organization_id().or_else(|| of_login.find_map(of_id_token));
         let idp_user = [self.body.login_subject.as_deref(), Some(principal.subject())]
@@ -357,12 +365,7 @@ impl SessionRecord {
                 None => RevocationTarget::Email(email),
             }),
         ];
-        let revocable = RevocableSession::new(
-            names.into_iter().flatten(),
-            self.body.position,
-            self.body.issued_at,
-        );
-        Some((principal, user, revocable))
+        RevocableSession::new(names.into_iter().flatten(), self.body.position, self.body.issued_at)
     }
 
     /// Returns this crate's own ID of the session: random, constant for its life.
@@ -400,31 +403,27 @@ impl SessionRecord {
     }
 
     /// Returns the identity from the ID token's claims.
-    pub(in crate::session) fn identity(&self) -> Option<VerifiedIdentity> {
-        let claims = serde_json::from_str(&self.body.id_token_claims).ok()?;
-        Some(VerifiedIdentity::new(Claims::new(claims), self.position()))
+    pub(in crate::session) fn identity(&self) -> VerifiedIdentity {
+        VerifiedIdentity::new(self.id_claims(), self.position())
     }
 
     /// Returns the login, for the app's hook.
     pub(in crate::session) fn verified_login(&self) -> Option<VerifiedLogin> {
-        let (principal, ..) = self.identities()?;
-        Some(VerifiedLogin::new(self.identity()?, principal))
+        Some(VerifiedLogin::new(self.identity(), self.principal()?))
     }
 
     /// Returns the environment's session (`ses_…`) that it began with.
     pub(crate) fn environment_session(&self) -> Option<String> {
-        let of_access_token = self.body.access_claims.members().get("sid").and_then(Value::as_str);
-        of_access_token
+        self.body
+            .access_claims
+            .text_or_none("sid")
             .map(str::to_owned)
-            .or_else(|| Some(self.identity()?.session_id()?.to_owned()))
+            .or_else(|| self.identity().session_id().map(str::to_owned))
     }
 
     /// Returns the subject of the login that it began with.
     pub(crate) fn login_subject(&self) -> Option<&str> {
-        self.body
-            .login_subject
-            .as_deref()
-            .or_else(|| self.body.access_claims.members().get("sub").and_then(Value::as_str))
+        self.body.login_subject.as_deref().or_else(|| self.body.access_claims.text_or_none("sub"))
     }
 
     /// Returns the ID token of the login that it began with, as it was issued, for the
@@ -548,8 +547,8 @@ fn refresh_at(principal: &Principal, now: OffsetDateTime) -> OffsetDateTime {
 }
 
 /// Returns the claim `iat`, in whole seconds.
-fn issued_at(claims: &Map<String, Value>) -> Option<i64> {
-    let issued_at = claims.get("iat")?;
+fn issued_at(claims: &Claims) -> Option<i64> {
+    let issued_at = claims.value("iat")?;
     #[expect(
         clippy::cast_possible_truncation,
         reason = "whole seconds are meant, and it saturates"
@@ -577,6 +576,11 @@ fn split(token: &SecretString) -> Option<(String, String, Vec<u8>)> {
         String::from_utf8(claims.ok()?).ok()?,
         signature.ok()?,
     ))
+}
+
+/// Claims that were verified when the record was created.
+fn parsed(json: &str) -> Claims {
+    serde_json::from_str(json).unwrap_or_default()
 }
 
 /// The token of these parts.

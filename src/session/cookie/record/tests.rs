@@ -37,7 +37,7 @@ fn a_record_round_trips_through_the_cookie() {
     assert_eq!(decoded.id_token(), Some(id_token("Jane")));
     assert_eq!(decoded.refresh_token, Some("rt_1".into()));
     assert_eq!(decoded.access_token(), None);
-    let (principal, user, _) = decoded.identities().unwrap();
+    let (principal, user) = (decoded.principal().unwrap(), decoded.user());
     assert_eq!((user.display_name(), user.email.as_str()), ("Jane", "jane@acme.test"));
     assert_eq!(principal.raw_claims()["plan"], "gold");
     assert_eq!(principal.expires_at(), at(300));
