@@ -58,11 +58,8 @@ impl Clock {
     /// verification.
     pub(crate) fn unix_millis(&self) -> UnixMillis {
         match &self.0 {
-            None => UnixMillis(match UNIX_EPOCH.elapsed() {
-                Ok(elapsed) => i64::try_from(millis(elapsed)).unwrap_or(i64::MAX),
-                Err(before) => -i64::try_from(millis(before.duration())).unwrap_or(i64::MAX),
-            }),
-            Some(time) => time.now().into(),
+            None => system_millis(),
+            Some(time) => time.unix_millis(),
         }
     }
 
@@ -75,6 +72,13 @@ impl Clock {
             Some(time) => time.monotonic(),
         }
     }
+}
+
+fn system_millis() -> UnixMillis {
+    UnixMillis(match UNIX_EPOCH.elapsed() {
+        Ok(elapsed) => i64::try_from(millis(elapsed)).unwrap_or(i64::MAX),
+        Err(before) => -i64::try_from(millis(before.duration())).unwrap_or(i64::MAX),
+    })
 }
 
 fn process_time() -> Duration {
@@ -154,6 +158,16 @@ impl ManualTime {
             .unwrap_or_else(OffsetDateTime::now_utc)
             .saturating_add(self.advanced().try_into().unwrap_or(time::Duration::MAX))
             .saturating_add(stepped)
+    }
+
+    fn unix_millis(&self) -> UnixMillis {
+        if self.start.is_some() {
+            return self.now().into();
+        }
+        let advanced = self.advanced_millis.load(Ordering::SeqCst);
+        let stepped = self.stepped_millis.load(Ordering::SeqCst);
+        let millis = system_millis().0.saturating_add_unsigned(advanced).saturating_add(stepped);
+        UnixMillis(millis)
     }
 
     fn monotonic(&self) -> Duration {

@@ -19,14 +19,15 @@ impl RequireAuth {
     /// unless both layers are optional. If only the session's layer requires a recent login
     /// ([`authenticated_within`](RequireSession::authenticated_within)), tokens must meet it, too.
     pub fn new(mut session: RequireSession, mut token: RequireToken) -> Self {
-        if token.step_up.max_age.is_none() {
-            token.step_up.max_age = session.authenticated_within;
+        let settings = token.settings_mut();
+        if settings.step_up.max_age.is_none() {
+            settings.step_up.max_age = session.authenticated_within;
         }
         // With one of them optional, requests without a credential, or with an invalid session, would
         // be forwarded.
-        let is_optional = session.optional && token.optional;
+        let is_optional = session.optional && settings.optional;
         session.optional = is_optional;
-        token.optional = is_optional;
+        settings.optional = is_optional;
         Self { session, token }
     }
 

@@ -16,7 +16,7 @@ use crate::middleware::rejection::{Renderer, on_rejection};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RequireScope {
-    pub(super) requirement: Result<Requirement, Arc<ConfigError>>,
+    pub(super) requirement: Result<Arc<Requirement>, Arc<ConfigError>>,
     pub(super) renderer: Renderer<ScopeRejection>,
 }
 
@@ -54,7 +54,7 @@ impl RequireScope {
     /// Sets the names that include others. Default: none.
     pub fn scope_hierarchy(mut self, scope_hierarchy: &ScopeHierarchy) -> Self {
         if let Ok(requirement) = &mut self.requirement {
-            requirement.scope_hierarchy = scope_hierarchy.clone();
+            Arc::make_mut(requirement).scope_hierarchy = scope_hierarchy.clone();
         }
         self
     }
@@ -68,7 +68,8 @@ impl RequireScope {
     }
 
     fn new(requirement: Result<Requirement, ConfigError>) -> Self {
-        Self { requirement: requirement.map_err(Arc::new), renderer: Renderer::default() }
+        let requirement = requirement.map(Arc::new).map_err(Arc::new);
+        Self { requirement, renderer: Renderer::default() }
     }
 }
 

@@ -141,10 +141,11 @@ impl RequireSession {
         active: RequestSession,
         request: &mut Request<B>,
     ) -> Decision<SessionResponse> {
-        request.extensions_mut().insert(active.session.principal().clone());
         if !active.has_effects() || is_speculative(request) {
+            request.extensions_mut().insert(active.session.into_principal());
             return Decision::Forward(SessionResponse::Unchanged);
         }
+        request.extensions_mut().insert(active.session.principal().clone());
         self.sessions.record_use(&active);
         Decision::Forward(match active.set_cookie {
             None => SessionResponse::Unchanged,

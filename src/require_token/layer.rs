@@ -18,6 +18,12 @@ use crate::token::TokenVerifier;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RequireToken {
+    /// Shared, because routers clone their layers and their state for each request.
+    pub(crate) settings: Arc<Settings>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
     pub(super) verifier: TokenVerifier,
     pub(super) api_keys: Option<ApiKeyVerifier>,
     pub(super) challenge: Arc<Challenge>,
@@ -39,7 +45,7 @@ pub(super) struct AcceptedDpop {
 impl RequireToken {
     /// Requires a token that this verifier accepts, of this environment or of another issuer.
     pub fn new(verifier: TokenVerifier) -> Self {
-        Self {
+        let settings = Settings {
             verifier,
             api_keys: None,
             challenge: Arc::default(),
@@ -48,7 +54,8 @@ impl RequireToken {
             optional: false,
             revocations: None,
             renderer: Renderer::default(),
-        }
+        };
+        Self { settings: Arc::new(settings) }
     }
 
     /// Requires a token of the environment whose `aud` contains `audience`. See
@@ -88,11 +95,13 @@ impl RequireToken {
                 accepts_bearer: !dpop.is_required(),
                 is_used,
             };
-            Arc::new(Challenge::clone(&self.challenge).dpop(scheme))
+            Arc::new(Challenge::clone(&self.settings.challenge).dpop(scheme))
         };
         let accepted = AcceptedDpop { proofs: dpop.clone(), challenge: challenge(true) };
-        self.challenge = challenge(false);
-        self.dpop = Some(accepted);
+        let challenge = challenge(false);
+        let settings = self.settings_mut();
+        settings.challenge = challenge;
+        settings.dpop = Some(accepted);
         self
     }
 
@@ -124,7 +133,7 @@ impl RequireToken {
     /// # }
     /// ```
     pub fn api_keys(mut self, verifier: &ApiKeyVerifier) -> Self {
-        self.api_keys = Some(verifier.clone());
+        self.settings_mut().api_keys = Some(verifier.clone());
         self
     }
 
@@ -135,7 +144,7 @@ impl RequireToken {
     /// A token without `auth_time` does not satisfy it. Scalekit's documented access tokens have none:
     /// look at a token of your environment, or add the claim there, before you require it.
     pub fn authenticated_within(mut self, duration: Duration) -> Self {
-        self.step_up.max_age = Some(duration);
+        self.settings_mut().step_up.max_age = Some(duration);
         self
     }
 
@@ -143,7 +152,7 @@ impl RequireToken {
     /// get 401 `insufficient_user_authentication` with `acr_values` (RFC 9470). Default: not
     /// required.
     pub fn acr_values(mut self, values: impl IntoIterator<Item = AcrValue>) -> Self {
-        self.step_up.acr_values = values.into_iter().collect();
+        self.settings_mut().step_up.acr_values = values.into_iter().collect();
         self
     }
 
@@ -154,7 +163,7 @@ impl RequireToken {
     /// For routes that a browser's session may authenticate instead, see
     /// [`RequireAuth`](crate::RequireAuth).
     pub fn optional(mut self) -> Self {
-        self.optional = true;
+        self.settings_mut().optional = true;
         self
     }
 
@@ -189,20 +198,25 @@ impl RequireToken {
     /// # }
     /// ```
     pub fn reject_revoked(mut self, revocations: &Revocations) -> Self {
-        self.revocations = Some(revocations.clone());
+        self.settings_mut().revocations = Some(revocations.clone());
         self
     }
 
     fn with_challenge(mut self, change: impl Fn(Challenge) -> Challenge) -> Self {
-        let dpop = self.dpop.as_mut().map(|dpop| &mut dpop.challenge);
-        for challenge in [&mut self.challenge].into_iter().chain(dpop) {
+        let Settings { challenge, dpop, .. } = self.settings_mut();
+        let dpop = dpop.as_mut().map(|dpop| &mut dpop.challenge);
+        for challenge in [challenge].into_iter().chain(dpop) {
             *challenge = Arc::new(change(Challenge::clone(challenge)));
         }
         self
     }
+
+    pub(crate) fn settings_mut(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
+    }
 }
 
-on_rejection!(RequireToken, TokenRejection, renderer);
+on_rejection!(RequireToken, TokenRejection, settings_mut().renderer);
 
 impl<S> Layer<S> for RequireToken {
     type Service = RequireTokenService<S>;

@@ -68,7 +68,7 @@ impl<B> Middleware<B> for RequireToken {
                     let proof = proof.take();
                     let verified = match self.credentials(request.headers()) {
                         Credentials::Bearer(token) | Credentials::Dpop(token) => {
-                            self.verifier.verify_after_fetch(token, fetched)
+                            self.settings.verifier.verify_after_fetch(token, fetched)
                         }
                         _ => Err(TokenError::Malformed),
                     };
@@ -148,7 +148,7 @@ impl OnResponse for CacheHeaders {
 
 impl RequireToken {
     fn credentials<'h>(&self, headers: &'h HeaderMap) -> Credentials<'h> {
-        Credentials::of(headers, self.dpop.is_some())
+        Credentials::of(headers, self.settings.dpop.is_some())
     }
 
     /// Whether the request presents a token, well-formed or not. Credentials of another scheme count as
@@ -164,8 +164,10 @@ impl RequireToken {
     ) -> Evaluation<Waiting, CacheHeaders> {
         strip_identity(request.extensions_mut());
         let credentials = self.credentials(request.headers());
-        if self.optional && matches!(credentials, Credentials::Absent | Credentials::OtherScheme) {
-            let anonymous = Anonymous::Token(Arc::clone(&self.challenge));
+        if self.settings.optional
+            && matches!(credentials, Credentials::Absent | Credentials::OtherScheme)
+        {
+            let anonymous = Anonymous::Token(Arc::clone(&self.settings.challenge));
             request.extensions_mut().insert(anonymous);
             return Evaluation::Decided(Decision::Forward(CacheHeaders::default()));
         }
@@ -186,7 +188,7 @@ impl RequireToken {
             extensions: request.extensions(),
         };
         match self.presented(&credentials, proven) {
-            Ok((token, proof)) => match self.verifier.verify_now(token) {
+            Ok((token, proof)) => match self.settings.verifier.verify_now(token) {
                 TokenCheck::Done(verified) => self.evaluate(verified, proof, request),
                 TokenCheck::Pending(fetch) => Evaluation::Pending(Waiting::Key(fetch, proof)),
             },
@@ -200,7 +202,7 @@ impl RequireToken {
         credentials: &Credentials<'h>,
         request: ProvenRequest<'_>,
     ) -> Result<(&'h [u8], MaybeProof), TokenRejection> {
-        match (credentials, &self.dpop) {
+        match (credentials, &self.settings.dpop) {
             (Credentials::Bearer(_), Some(dpop)) if dpop.proofs.is_required() => {
                 let error = TokenError::SenderConstrained;
                 let error = error.failed("Authorization", "Authorization: DPoP TOKEN", "Bearer");
@@ -208,7 +210,7 @@ impl RequireToken {
             }
             (Credentials::Bearer(token), _) => Ok((token, None)),
             (Credentials::Dpop(token), Some(dpop)) => {
-                let proof = dpop.proofs.verify(request, token, self.verifier.clock());
+                let proof = dpop.proofs.verify(request, token, self.settings.verifier.clock());
                 let proof = proof.map_err(|rejected| match rejected {
                     ProofRejected::Invalid(error) => invalid_proof(error, dpop),
                     ProofRejected::UseNonce(nonce) => {
@@ -230,7 +232,9 @@ impl RequireToken {
     ) -> Evaluation<Waiting, CacheHeaders> {
         match verified.and_then(|principal| check_binding(principal, proof.as_deref())) {
             Ok(principal) => {
-                if let Some(read) = self.revocations.as_ref().and_then(Revocations::pending_read) {
+                if let Some(read) =
+                    self.settings.revocations.as_ref().and_then(Revocations::pending_read)
+                {
                     return Evaluation::Pending(Waiting::Revocations(read, principal, proof));
                 }
                 self.evaluate_verified(principal, proof, request)
@@ -269,8 +273,12 @@ impl RequireToken {
 
     /// The verifier of a credential that is an API key, if keys are accepted. They are not bound.
     fn key_verifier(&self, credential: &[u8]) -> Option<&ApiKeyVerifier> {
-        let must_be_bound = self.dpop.as_ref().is_some_and(|dpop| dpop.proofs.is_required());
-        self.api_keys.as_ref().filter(|_| !must_be_bound && ApiKeyVerifier::is_key(credential))
+        let must_be_bound =
+            self.settings.dpop.as_ref().is_some_and(|dpop| dpop.proofs.is_required());
+        self.settings
+            .api_keys
+            .as_ref()
+            .filter(|_| !must_be_bound && ApiKeyVerifier::is_key(credential))
     }
 
     /// Whether a valid key satisfies what is required beside it.
@@ -286,7 +294,7 @@ impl RequireToken {
         principal: Principal,
         proof: Option<&Proof>,
     ) -> Result<Principal, TokenRejection> {
-        match &self.revocations {
+        match &self.settings.revocations {
             Some(revocations) if revocations.rejects_requests() => {
                 Err(TokenRejection::RevocationsStale)
             }
@@ -306,10 +314,14 @@ impl RequireToken {
         principal: Principal,
         proof: Option<&Proof>,
     ) -> Result<Principal, TokenRejection> {
-        if self.step_up.is_met(principal.verified_claims(), || self.verifier.clock().now()) {
+        if self
+            .settings
+            .step_up
+            .is_met(principal.verified_claims(), || self.settings.verifier.clock().now())
+        {
             return Ok(principal);
         }
-        let challenge = self.step_up.challenge(self.challenge(proof));
+        let challenge = self.settings.step_up.challenge(self.challenge(proof));
         Err(TokenRejection::InsufficientUserAuthentication { challenge })
     }
 
@@ -320,8 +332,8 @@ impl RequireToken {
         proof: Option<&Proof>,
         extensions: &Extensions,
     ) -> Result<Option<PendingUse>, TokenRejection> {
-        let (Some(proof), Some(dpop)) = (proof, &self.dpop) else { return Ok(None) };
-        match dpop.proofs.use_once(proof, subject, extensions, self.verifier.clock()) {
+        let (Some(proof), Some(dpop)) = (proof, &self.settings.dpop) else { return Ok(None) };
+        match dpop.proofs.use_once(proof, subject, extensions, self.settings.verifier.clock()) {
             ProofUse::First => Ok(None),
             ProofUse::Pending(write) => Ok(Some(write)),
             ProofUse::Replayed => Err(replayed(dpop)),
@@ -331,7 +343,7 @@ impl RequireToken {
 
     /// Whether no other replica has accepted the proof.
     fn is_first_use(&self, written: Result<bool, StoreError>) -> Result<(), TokenRejection> {
-        match (written, &self.dpop) {
+        match (written, &self.settings.dpop) {
             (Ok(true), _) => Ok(()),
             (Ok(false), Some(dpop)) => Err(replayed(dpop)),
             _ => Err(TokenRejection::ReplayCheckUnavailable),
@@ -360,7 +372,7 @@ impl RequireToken {
     }
 
     fn reject<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<CacheHeaders> {
-        Decision::Respond(self.renderer.render(reason, request))
+        Decision::Respond(self.settings.renderer.render(reason, request))
     }
 
     /// Rejection of an invalid token.
@@ -397,9 +409,9 @@ impl RequireToken {
 
     /// The challenge for the scheme of a request.
     fn shared_challenge(&self, proof: Option<&Proof>) -> &Arc<Challenge> {
-        match (proof, &self.dpop) {
+        match (proof, &self.settings.dpop) {
             (Some(_), Some(dpop)) => &dpop.challenge,
-            _ => &self.challenge,
+            _ => &self.settings.challenge,
         }
     }
 
@@ -430,10 +442,10 @@ impl RequireToken {
         };
         let (token, proof) = self.presented(&credentials, proven)?;
         let proof = proof.as_deref();
-        let verified = self.verifier.verify_bytes(token).await;
+        let verified = self.settings.verifier.verify_bytes(token).await;
         let verified = verified.and_then(|principal| check_binding(principal, proof));
         let principal = verified.map_err(|error| self.token_rejection(error, proof))?;
-        if let Some(revocations) = &self.revocations {
+        if let Some(revocations) = &self.settings.revocations {
             revocations.read_if_stale().await;
         }
         let principal = self.check_verified(principal, proof)?;
@@ -453,7 +465,7 @@ impl RequireToken {
         parts: &mut http::request::Parts,
     ) -> Result<Principal, Response<bytes::Bytes>> {
         self.verify_parts(parts).await.map_err(|reason| {
-            self.renderer.render_for(reason, &parts.method, &parts.uri, &parts.headers)
+            self.settings.renderer.render_for(reason, &parts.method, &parts.uri, &parts.headers)
         })
     }
 }

@@ -66,6 +66,11 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many entries of the log are checked to be there after they were appended.
 const MAX_APPENDED: usize = 10_000;
 
+/// Bits of a change count that are those of one instance.
+const CHANGE_COUNT_BITS: u32 = 40;
+/// Before any change.
+const FIRST_CHANGE_COUNT: u64 = 1;
+
 /// Number of instances in this process, which have versions of their own.
 static INSTANCES: AtomicU64 = AtomicU64::new(0);
 
@@ -232,7 +237,10 @@ impl Revocations {
             staleness,
             process,
             known: Mutex::new(known),
-            change_count: AtomicU64::new((INSTANCES.fetch_add(1, Ordering::Relaxed) << 40) + 1),
+            change_count: AtomicU64::new(
+                (INSTANCES.fetch_add(1, Ordering::Relaxed) << CHANGE_COUNT_BITS)
+                    + FIRST_CHANGE_COUNT,
+            ),
             cursor: Mutex::default(),
             last_read_at: AtomicU64::new(0),
             is_stale: AtomicBool::new(false),
@@ -303,6 +311,11 @@ impl Revocations {
     /// Changes with each revocation.
     pub(crate) fn change_count(&self) -> u64 {
         self.0.change_count.load(Ordering::Acquire)
+    }
+
+    /// Whether a revocation was known at this change count.
+    pub(crate) fn has_any(change_count: u64) -> bool {
+        change_count % (1 << CHANGE_COUNT_BITS) != FIRST_CHANGE_COUNT
     }
 
     /// Whether a session was ended, by its own ID.

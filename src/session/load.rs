@@ -17,6 +17,7 @@ use super::refresh::{Entry, RefreshError, Trigger};
 use super::store::{Reference, StoreUnavailable};
 use super::{Lifetimes, Session, Sessions};
 use crate::clock::UnixMillis;
+use crate::revocation::Revocations;
 use crate::shared_store::StoreError;
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
@@ -513,7 +514,9 @@ impl Sessions {
         if session.checked_revocations().load(Ordering::Acquire) == change_count {
             return false;
         }
-        let is_revoked = self.0.revocations.is_revoked(session.revocable());
+        // Without any revocation, the session's names need not be hashed.
+        let is_revoked =
+            Revocations::has_any(version) && self.0.revocations.is_revoked(session.revocable());
         if !is_revoked {
             session.checked_revocations().store(change_count, Ordering::Release);
         }

@@ -1,5 +1,6 @@
 //! `Cache-Control` and `Vary` of responses for one user.
 
+use http::header::Entry;
 use http::{HeaderMap, HeaderValue, header};
 
 pub(crate) const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -23,10 +24,11 @@ pub(crate) fn vary_on_cookie(headers: &mut HeaderMap) {
 /// Forbids caches to store the response to a token. If the handler set `Cache-Control`, `Vary`
 /// limits what they store to requests with the same token.
 pub(crate) fn no_store_or_vary_on_authorization(headers: &mut HeaderMap) {
-    if headers.contains_key(header::CACHE_CONTROL) {
-        vary_on("authorization", headers);
-    } else {
-        headers.insert(header::CACHE_CONTROL, NO_STORE);
+    match headers.entry(header::CACHE_CONTROL) {
+        Entry::Occupied(_) => vary_on("authorization", headers),
+        Entry::Vacant(free) => {
+            free.insert(NO_STORE);
+        }
     }
 }
 

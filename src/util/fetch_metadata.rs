@@ -3,8 +3,21 @@
 use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, Method, Request, Uri, header};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, header};
 use url::Url;
+
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+static SEC_FETCH_USER: HeaderName = HeaderName::from_static("sec-fetch-user");
+static NEXT_ROUTER_PREFETCH: HeaderName = HeaderName::from_static("next-router-prefetch");
+/// Headers that name the purpose of a request.
+static PURPOSES: [HeaderName; 5] = [
+    HeaderName::from_static("sec-purpose"),
+    HeaderName::from_static("purpose"),
+    HeaderName::from_static("x-purpose"),
+    HeaderName::from_static("x-moz"),
+    HeaderName::from_static("x-sec-purpose"),
+];
 
 /// The initiator of a browser's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +35,7 @@ pub(crate) enum Initiator {
 pub(crate) fn initiator(headers: &HeaderMap, ours: &Url, trusted: &[String]) -> Initiator {
     let origin = headers.get(header::ORIGIN);
     let is_trusted = |origin: &[u8]| trusted.iter().any(|trusted| origin == trusted.as_bytes());
-    let is_own = if let Some(site) = headers.get("sec-fetch-site") {
+    let is_own = if let Some(site) = headers.get(&SEC_FETCH_SITE) {
         site == "same-origin"
             || site == "none"
             || origin.is_some_and(|origin| is_trusted(origin.as_bytes()))
@@ -46,7 +59,7 @@ pub(crate) fn is_state_changing<B>(request: &Request<B>) -> bool {
         matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
     !is_read
         || request.headers().contains_key(header::UPGRADE)
-        || request.headers().get("sec-fetch-mode").is_some_and(|mode| mode == "websocket")
+        || request.headers().get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "websocket")
 }
 
 /// Whether a browser or framework makes the request before the user follows the link, and may never
@@ -57,13 +70,12 @@ pub(crate) fn is_state_changing<B>(request: &Request<B>) -> bool {
 pub(crate) fn is_speculative<B>(request: &Request<B>) -> bool {
     let headers = request.headers();
     if !matches!(*request.method(), Method::GET | Method::HEAD)
-        || headers.get("sec-fetch-user").is_some_and(|user| user == "?1")
+        || headers.get(&SEC_FETCH_USER).is_some_and(|user| user == "?1")
     {
         return false;
     }
-    let purposes = ["sec-purpose", "purpose", "x-purpose", "x-moz", "x-sec-purpose"];
-    headers.contains_key("next-router-prefetch")
-        || purposes.iter().flat_map(|name| headers.get_all(*name)).any(|value| {
+    headers.contains_key(&NEXT_ROUTER_PREFETCH)
+        || PURPOSES.iter().flat_map(|name| headers.get_all(name)).any(|value| {
             let value = value.as_bytes().to_ascii_lowercase();
             let value = String::from_utf8_lossy(&value);
             ["prefetch", "prerender", "preview"].iter().any(|purpose| value.contains(purpose))
@@ -72,7 +84,7 @@ pub(crate) fn is_speculative<B>(request: &Request<B>) -> bool {
 
 /// Whether a browser is going to show the response, as a page instead of JSON.
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
-    match headers.get("sec-fetch-mode") {
+    match headers.get(&SEC_FETCH_MODE) {
         Some(mode) => mode == "navigate",
         None => headers.get_all(header::ACCEPT).iter().any(|accept| {
             accept.to_str().is_ok_and(|accept| accept.to_ascii_lowercase().contains("text/html"))

@@ -159,7 +159,6 @@ impl CookieConfig {
             let Some(values) = index.and_then(|index| chunks.get_mut(index)) else { continue };
             if value.len() <= MAX_COOKIE_BYTES
                 && let Some(free) = values.iter_mut().find(|one| one.is_none())
-                && value.is_ascii()
             {
                 *free = Some(value);
             }
