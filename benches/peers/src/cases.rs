@@ -23,6 +23,7 @@ use serde_json::{Map, Value};
 use tokio::runtime::Runtime;
 use tower::Service as _;
 use tower::util::MapRequestLayer;
+use tower_scalekit::clock::Clock;
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::sandbox::{NewUser, SandboxClient};
@@ -167,18 +168,19 @@ pub struct App {
 }
 
 impl App {
+    /// An app with the system's clock.
     pub fn new(cache_capacity: usize, stored: bool) -> Self {
-        let sandbox = Sandbox::new();
+        Self::with_clock(Sandbox::new(), Clock::system(), cache_capacity, stored)
+    }
+
+    fn with_clock(sandbox: Sandbox, clock: Clock, cache_capacity: usize, stored: bool) -> Self {
         let scalekit = Scalekit::builder(
             sandbox.environment_url(),
             sandbox.client_id(),
             sandbox.client_secret().clone(),
         );
-        let scalekit = scalekit
-            .http_client(LeftOut(sandbox.client()))
-            .clock(sandbox.clock().clock())
-            .build()
-            .unwrap();
+        let scalekit =
+            scalekit.http_client(LeftOut(sandbox.client())).clock(clock).build().unwrap();
         let sessions = Sessions::builder(scalekit)
             .secret(SessionSecret::new(*b"0123456789abcdefghijklmnopqrstuv").unwrap())
             .redirect_uri("https://app.example.com/auth/callback")
@@ -278,7 +280,7 @@ fn warm(runtime: &Rc<Runtime>, issuer: &Issuer) -> Group {
     for (name, app) in runtime.block_on(crate::others::routes(issuer)) {
         cases.push(route(runtime, name, COLD, app, usual.clone()));
     }
-    Group { title: "a route, warm", cases }
+    Group { title: "a route, warm", cases, explanation: "" }
 }
 
 /// Apps to send requests to over sockets, with their credentials.
@@ -331,6 +333,7 @@ fn cold_tokens(runtime: &Rc<Runtime>, issuer: &Issuer) -> Group {
     };
     Group {
         title: "first sight of a token",
+        explanation: "The signature is nine tenths of it.",
         cases: vec![
             Case::of_call("raw signature, parsed key", COLD, move || {
                 key.verify_sig(message.as_bytes(), &sent).unwrap();
@@ -346,14 +349,15 @@ fn cold_sessions(runtime: &Rc<Runtime>) -> Group {
     let app = App::new(1, false);
     let case = |name: &str, permissions| {
         let requests = Requests::get(header::COOKIE, app.cookies(runtime, permissions, COLD));
-        let size = requests.values[0].len();
+        let size = requests.values[0].len() / 1000;
         let layer = RequireSession::new(&app.sessions);
-        let name = format!("RequireSession, {name} of {size} bytes");
+        let name = format!("RequireSession, {name} of {size} KB");
         route(runtime, name, COLD, bare().layer(layer), requests)
     };
     let sealed = sealed_bytes(1600);
     Group {
         title: "a session that is not cached",
+        explanation: "Inflating and parsing the record; of text in base64url, its decoding.",
         cases: vec![
             Case::of_call("bare AEAD of 1.6 KB", COLD, move || sealed()),
             case("a cookie", 10),
@@ -378,7 +382,9 @@ fn sealed_bytes(bytes: usize) -> impl Fn() + Clone + 'static {
 
 fn logins(runtime: &Rc<Runtime>) -> Group {
     const CALLS: usize = 8;
-    let app = App::new(4096, false);
+    let sandbox = Sandbox::new();
+    let clock = sandbox.clock().clock();
+    let app = App::with_clock(sandbox, clock, 4096, false);
     let refreshed = {
         let layer = RequireSession::new(&app.sessions);
         let app = App { sandbox: app.sandbox.clone(), sessions: app.sessions.clone() };
@@ -410,7 +416,8 @@ fn logins(runtime: &Rc<Runtime>) -> Group {
             })
             .collect()
     });
-    Group { title: "CPU of the app, without the environment", cases: vec![refreshed, logged_in] }
+    let cases = vec![refreshed, logged_in];
+    Group { title: "CPU of the app, without the environment", cases, explanation: "" }
 }
 
 /// Arguments of a tool call, by shape.
@@ -449,7 +456,7 @@ fn mcp(runtime: &Rc<Runtime>, issuer: &Issuer) -> Group {
     for (shape, item) in SHAPES {
         cases.push(case(format!("RequireMcpScope, {shape}"), &guarded, item));
     }
-    Group { title: "an MCP message of 64 KB", cases }
+    Group { title: "an MCP message of 64 KB", cases, explanation: "" }
 }
 
 fn webhooks(runtime: &Rc<Runtime>) -> Group {
@@ -496,5 +503,5 @@ fn webhooks(runtime: &Rc<Runtime>) -> Group {
         let svix = Case::of_call("svix", CALLS, move || webhook.verify(&body, &headers).unwrap());
         cases.into_iter().chain([svix]).collect()
     };
-    Group { title: "a webhook of 64 KB", cases }
+    Group { title: "a webhook of 64 KB", cases, explanation: "" }
 }

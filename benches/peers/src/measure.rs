@@ -43,6 +43,8 @@ impl Case {
 pub struct Group {
     pub title: &'static str,
     pub cases: Vec<Case>,
+    /// Why the cases differ.
+    pub explanation: &'static str,
 }
 
 #[derive(Clone, Copy, Default)]
