@@ -301,8 +301,9 @@ pub fn served(
         token("an empty layer", bare().layer(no_op)),
         token("RequireToken", bare().layer(guard)),
         token("Bearer, extractor", extracting),
-        ("RequireSession", session, header::COOKIE, cookie),
         token("hand-written, jsonwebtoken", hand_written(issuer)),
+        ("bare axum, with the cookie of a session", bare(), header::COOKIE, cookie.clone()),
+        ("RequireSession", session, header::COOKIE, cookie),
     ]
 }
 
