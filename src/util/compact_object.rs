@@ -90,7 +90,9 @@ impl Content {
 impl CompactObject {
     /// Parses an object in one pass, with the limits of [`parse_object`](super::json::parse_object).
     pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        // Validated at once, not by each text.
+        let text = std::str::from_utf8(json).map_err(de::Error::custom)?;
+        let mut deserializer = serde_json::Deserializer::from_str(text);
         let visitor = ObjectVisitor { max_values: MAX_VALUES, capacity: json.len() };
         let object = deserializer.deserialize_map(visitor)?;
         deserializer.end()?;
@@ -99,8 +101,15 @@ impl CompactObject {
 
     /// A member; a null is a value like others.
     pub(crate) fn get(&self, name: &str) -> Option<Member<'_>> {
-        let found = self.members.binary_search_by(|(own, _)| self.content.text(own).cmp(name));
-        let (_, slot) = self.members.get(found.ok()?)?;
+        // Of the few members of a token, only those with names of this length are compared.
+        const FEW: usize = 32;
+        let text = |own: &Span| self.content.text(own);
+        let (_, slot) = if self.members.len() <= FEW {
+            self.members.iter().find(|(own, _)| own.len() == name.len() && text(own) == name)?
+        } else {
+            let found = self.members.binary_search_by(|(own, _)| text(own).cmp(name));
+            self.members.get(found.ok()?)?
+        };
         Some(self.member(slot))
     }
 
@@ -396,5 +405,19 @@ mod tests {
         assert!(serde_json::from_str::<CompactObject>(&more).is_ok());
         let deep = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
         assert!(CompactObject::parse(deep.as_bytes()).is_err());
+        assert!(CompactObject::parse(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn a_member_is_found_among_few_and_many() {
+        for count in [1, 32, 33, 500] {
+            let map: Map<_, _> = (0..count).map(|n| (format!("name {n}"), json!(n))).collect();
+            let object = CompactObject::from(map.clone());
+            for (name, value) in &map {
+                let found = object.get(name).map(Member::to_value);
+                assert_eq!(found.as_ref(), Some(value), "{name} of {count}");
+            }
+            assert!(object.get("name").is_none() && object.get("name 501").is_none());
+        }
     }
 }

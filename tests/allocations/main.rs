@@ -1,4 +1,4 @@
-//! What the layers allocate on the way of a request that they have seen before. A binary of its
+//! What the layers allocate on the way of a request, mostly one that they have seen before. A binary of its
 //! own, because it counts every allocation of its process.
 
 use allocation_counter::measure;
@@ -111,4 +111,37 @@ fn a_warm_request_costs_few_allocations() {
     // The labels of the metric, and nothing else.
     assert!(by_extractor - extracting <= 1, "Bearer: {by_extractor} against {extracting}");
     assert!(scoped - with_token <= 6, "RequireScope: {scoped} against {with_token}");
+}
+
+#[test]
+fn a_credential_that_is_not_cached_costs_few_allocations() {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let sandbox = Sandbox::new();
+    let scalekit = sandbox.scalekit();
+    let verifier = scalekit.token_verifier().audience(sandbox.client_id()).build().unwrap();
+    let verify = |email: &str| {
+        let token = sandbox.tokens().access_token(email);
+        measure(|| drop(runtime.block_on(verifier.verify(&token)).unwrap())).count_total
+    };
+    // The first one fetches the keys.
+    verify("jane@acme.test");
+    let token = verify("jane@acme.test");
+
+    let sessions = Sessions::builder(scalekit)
+        .secret(SessionSecret::generate().unwrap())
+        .redirect_uri("https://app.example.com/auth/callback")
+        .build()
+        .unwrap();
+    let mut app = route().layer(RequireSession::new(&sessions)).into_service::<Body>();
+    let mut request = |cookie: &HeaderValue| {
+        let request = Request::get("/").header(header::COOKIE, cookie).body(Body::empty()).unwrap();
+        measure(|| drop(runtime.block_on(app.call(request)).unwrap())).count_total
+    };
+    let cookie = || runtime.block_on(sandbox.session_cookie(&sessions, "jane@acme.test"));
+    request(&cookie());
+    let cookie = cookie();
+    let session = request(&cookie) - request(&cookie);
+    println!("not cached: token {token}, session {session} more");
+    assert!(token <= 16, "TokenVerifier::verify: {token}");
+    assert!(session <= 60, "RequireSession: {session} more than cached");
 }
