@@ -33,12 +33,20 @@ pub(crate) fn no_store_or_vary_on_authorization(headers: &mut HeaderMap) {
 }
 
 fn vary_on(name: &'static str, headers: &mut HeaderMap) {
-    let mut items = headers
-        .get_all(header::VARY)
-        .iter()
-        .flat_map(|value| value.to_str().unwrap_or_default().split(','));
-    if !items.any(|item| item.trim() == "*" || item.trim().eq_ignore_ascii_case(name)) {
-        headers.append(header::VARY, HeaderValue::from_static(name));
+    let value = HeaderValue::from_static(name);
+    match headers.entry(header::VARY) {
+        Entry::Vacant(free) => {
+            free.insert(value);
+        }
+        Entry::Occupied(mut present) => {
+            let mut items = present
+                .iter()
+                .flat_map(|value| value.to_str().unwrap_or_default().split(','))
+                .map(str::trim);
+            if !items.any(|item| item == "*" || item.eq_ignore_ascii_case(name)) {
+                present.append(value);
+            }
+        }
     }
 }
 
