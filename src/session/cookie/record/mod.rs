@@ -184,6 +184,9 @@ impl SessionRecord {
                 if let Some(id_token) = id_token {
                     let (header, claims, signature) =
                         split(&id_token).ok_or(NewRecordError::InvalidClaims)?;
+                    if serde_json::from_str::<Claims>(&claims).is_err() {
+                        return Err(NewRecordError::InvalidClaims);
+                    }
                     body.profile = Some(profile);
                     body.id_token_header = header;
                     body.id_token_claims = claims;
