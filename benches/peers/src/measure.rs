@@ -98,8 +98,13 @@ thread_local! {
 pub fn left_out<R>(work: impl FnOnce() -> R) -> R {
     let started = Instant::now();
     let result = if IS_COUNTING.get() { uncounted(work) } else { work() };
-    LEFT_OUT.set(LEFT_OUT.get() + started.elapsed());
+    leave_out(started.elapsed());
     result
+}
+
+/// Subtracts time from that of the current call.
+pub fn leave_out(time: Duration) {
+    LEFT_OUT.set(LEFT_OUT.get() + time);
 }
 
 /// Callgrind stops counting here.

@@ -104,7 +104,8 @@ fn read_response(stream: &mut TcpStream) {
     }
 }
 
-fn thread_cpu_nanos() -> u64 {
+/// Processor time of this thread.
+pub fn thread_cpu_nanos() -> u64 {
     let times = fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     times.split(' ').next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
 }
