@@ -117,7 +117,8 @@ pin_project! {
         S: Service<Request<B>>,
         L: Middleware<B>,
     {
-        Pending { pending: L::Pending, parked: Option<Parked<S, B, L>> },
+        // In a box, because a future is moved several times, and few are pending.
+        Pending { pending: L::Pending, parked: Option<Box<Parked<S, B, L>>> },
         Inner { #[pin] future: S::Future, on_response: Option<L::OnResponse> },
         Completing { completing: Option<(S::Response, L::OnResponse)> },
         Responding { future: BoxFuture<'static, Response<Bytes>> },
@@ -161,7 +162,7 @@ where
     {
         let clone = inner.clone();
         let inner = mem::replace(inner, clone);
-        let parked = Some(Parked { layer: layer.clone(), inner, request });
+        let parked = Some(Box::new(Parked { layer: layer.clone(), inner, request }));
         Self { state: State::Pending { pending, parked } }
     }
 
@@ -219,11 +220,12 @@ where
         loop {
             let next = match state.as_mut().project() {
                 StateProjection::Pending { pending, parked } => {
-                    let Some(Parked { layer, request, .. }) = parked.as_mut() else {
+                    let Some(Parked { layer, request, .. }) = parked.as_deref_mut() else {
                         return Poll::Pending;
                     };
                     let decision = ready!(layer.poll_decision(pending, cx, request));
-                    let Some(Parked { mut inner, request, .. }) = parked.take() else {
+                    let Some(Parked { mut inner, request, .. }) = parked.take().map(|it| *it)
+                    else {
                         return Poll::Pending;
                     };
                     State::decided(decision, request, &mut inner)
