@@ -87,7 +87,8 @@ pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     match headers.get(&SEC_FETCH_MODE) {
         Some(mode) => mode == "navigate",
         None => headers.get_all(header::ACCEPT).iter().any(|accept| {
-            accept.to_str().is_ok_and(|accept| accept.to_ascii_lowercase().contains("text/html"))
+            let html = b"text/html";
+            accept.as_bytes().windows(html.len()).any(|part| part.eq_ignore_ascii_case(html))
         }),
     }
 }

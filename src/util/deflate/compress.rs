@@ -8,7 +8,7 @@ use super::{
 
 const WINDOW: usize = 32 * 1024;
 const HASH_BITS: u32 = 12;
-/// How many earlier occurrences are compared.
+/// How many earlier occurrences are compared. So few, that hashes need no random key.
 const MAX_TRIES: usize = 8;
 /// From further away, a match of the shortest length takes more bits than its literals.
 const FAR: usize = 256;
