@@ -515,8 +515,8 @@ impl Sessions {
             return false;
         }
         // Without any revocation, the session's names need not be hashed.
-        let is_revoked =
-            Revocations::has_any(version) && self.0.revocations.is_revoked(session.revocable());
+        let is_revoked = Revocations::has_any(change_count)
+            && self.0.revocations.is_revoked(session.revocable());
         if !is_revoked {
             session.checked_revocations().store(change_count, Ordering::Release);
         }
