@@ -100,6 +100,7 @@ async fn a_wrong_setting_is_exit_code_2_in_every_example() {
         ("agentkit", &["--serve"], &[of_login]),
         ("agentkit", &["--unknown"], &[&[]]),
         ("aws_lambda", &[], &[&[], half, &environment]),
+        ("call_api", &[], &[of_login]),
         ("forward_auth", &[], &[of_login]),
         ("grpc_service", &[], &[&[port, ("API_AUDIENCE_FILE", "/no/such/file")]]),
         (
