@@ -5,6 +5,7 @@
 //! `tests/interop/install` installs them. Tests of missing software are skipped, and fail with
 //! `CI=true`. Run them with `cargo test --test interop --examples`: the tests start an example.
 
+mod clients;
 mod conformance;
 mod diagnostic_server;
 mod forward_auth;

@@ -7,30 +7,27 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use tower_scalekit::Sandbox;
 use tower_scalekit::sandbox::{Endpoint, SandboxServer};
+use url::Url;
 
 use super::support::{App, Browser, Program, installed, serve};
 
 const CALLBACK: &str = "http://127.0.0.1:9/callback";
 const JANE: &str = "jane@acme.test";
 /// The server accepts tokens for five more seconds.
-const ACCESS_TOKEN_SECONDS: u64 = 1;
+pub(crate) const ACCESS_TOKEN_SECONDS: u64 = 1;
 
-/// An environment, the server, a client, and the browser of its user.
-struct World {
-    sandbox: Sandbox,
+/// An environment, the server, and the browser of its user.
+pub(crate) struct Server {
+    pub(crate) sandbox: Sandbox,
     _environment: SandboxServer,
     _app: App,
-    client: Program,
-    browser: Browser,
-    consents: usize,
+    pub(crate) url: String,
+    pub(crate) browser: Browser,
+    pub(crate) consents: usize,
 }
 
-impl World {
-    async fn start(client: Command) -> Option<Self> {
-        Self::with_tokens_of(Duration::from_secs(300), client).await
-    }
-
-    async fn with_tokens_of(lifetime: Duration, mut client: Command) -> Option<Self> {
+impl Server {
+    pub(crate) async fn with_tokens_of(lifetime: Duration) -> Option<Self> {
         let sandbox = Sandbox::builder().access_token_lifetime(lifetime).build();
         let environment = serve(&sandbox).await;
         let resource = sandbox.mcp().resource_id();
@@ -46,37 +43,20 @@ impl World {
         .await?;
         let url = format!("{}/mcp", app.address);
         assert!(sandbox.mcp().set_resource_url(&resource, &url));
-        let client = Program::start(&mut client)?;
         let browser = Browser::new();
-        let mut world =
-            Self { sandbox, _environment: environment, _app: app, client, browser, consents: 0 };
-        let ready = world.ask(&json!({ "url": url, "redirectUri": CALLBACK })).await;
-        assert_eq!(ready["ready"], true, "{ready}");
-        assert!(ready["client_id"].as_str().unwrap().starts_with("m2m_"), "{ready}");
-        Some(world)
-    }
-
-    /// Sends a line, and acts as the user if the client requires one before it responds.
-    async fn ask(&mut self, question: &Value) -> Value {
-        let mut response = self.client.ask(question).await;
-        while let Some(address) = response["authorize"].as_str() {
-            let callback = self.allow(address).await;
-            response = self.client.ask(&json!({ "callback": callback })).await;
-        }
-        response
-    }
-
-    async fn call(&mut self, tool: &str) -> Value {
-        self.ask(&json!({ "tool": tool, "title": "Buy milk" })).await
+        Some(Self { sandbox, _environment: environment, _app: app, url, browser, consents: 0 })
     }
 
     /// Logs in and consents if required, and returns the redirect to the client.
-    async fn allow(&mut self, address: &str) -> String {
+    pub(crate) async fn allow(&mut self, address: &str) -> String {
+        let redirect_uri = Url::parse(address).unwrap();
+        let redirect_uri = redirect_uri.query_pairs().find(|(name, _)| name == "redirect_uri");
+        let redirect_uri = redirect_uri.expect("a redirect URI").1.into_owned();
         let mut page = self.browser.get(address).await;
         for _ in 0..10 {
             if page.status.is_redirection() {
                 let next = page.location();
-                if next.as_str().starts_with(CALLBACK) {
+                if next.as_str().starts_with(&redirect_uri) {
                     return next.into();
                 }
                 page = self.browser.get(next.as_str()).await;
@@ -91,7 +71,43 @@ impl World {
     }
 }
 
-fn text(response: &Value) -> &str {
+/// A client that speaks the lines of `mcp_client.mjs`, with its server.
+pub(crate) struct World {
+    pub(crate) server: Server,
+    client: Program,
+}
+
+impl World {
+    pub(crate) async fn start(client: Command) -> Option<Self> {
+        Self::with_tokens_of(Duration::from_secs(300), client).await
+    }
+
+    pub(crate) async fn with_tokens_of(lifetime: Duration, mut client: Command) -> Option<Self> {
+        let server = Server::with_tokens_of(lifetime).await?;
+        let url = server.url.clone();
+        let mut world = Self { server, client: Program::start(&mut client)? };
+        let ready = world.ask(&json!({ "url": url, "redirectUri": CALLBACK })).await;
+        assert_eq!(ready["ready"], true, "{ready}");
+        assert!(ready["client_id"].as_str().unwrap().starts_with("m2m_"), "{ready}");
+        Some(world)
+    }
+
+    /// Sends a line, and acts as the user if the client requires one before it responds.
+    async fn ask(&mut self, question: &Value) -> Value {
+        let mut response = self.client.ask(question).await;
+        while let Some(address) = response["authorize"].as_str() {
+            let callback = self.server.allow(address).await;
+            response = self.client.ask(&json!({ "callback": callback })).await;
+        }
+        response
+    }
+
+    async fn call(&mut self, tool: &str) -> Value {
+        self.ask(&json!({ "tool": tool, "title": "Buy milk" })).await
+    }
+}
+
+pub(crate) fn text(response: &Value) -> &str {
     response["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{response}"))
 }
 
@@ -112,8 +128,8 @@ fn python() -> Option<Command> {
 }
 
 /// Connects without a token, lists the tools and calls the one that was allowed.
-async fn connects_and_calls(world: &mut World) {
-    assert_eq!(world.consents, 1);
+pub(crate) async fn connects_and_calls(world: &mut World) {
+    assert_eq!(world.server.consents, 1);
     let listed = world.ask(&json!({})).await;
     let tools = listed["tools"].as_array().unwrap_or_else(|| panic!("{listed}"));
     let mut names: Vec<_> = tools.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
@@ -125,25 +141,25 @@ async fn connects_and_calls(world: &mut World) {
     assert_eq!(text(&response), "Nothing to do");
 }
 
-async fn steps_up(world: &mut World) {
+pub(crate) async fn steps_up(world: &mut World) {
     let added = world.call("add_todo").await;
     assert!(text(&added).starts_with("Added by usr_"), "{added}");
     assert!(added["scope"].as_str().unwrap().contains("todo:write"), "{added}");
-    assert_eq!(world.consents, 2);
+    assert_eq!(world.server.consents, 2);
     assert_eq!(text(&world.call("list_todos").await), "Buy milk");
-    assert_eq!(world.consents, 2);
+    assert_eq!(world.server.consents, 2);
 }
 
 /// Repeats calls until the client had to refresh its token.
-async fn outlives_its_token(world: &mut World) {
-    let before = world.sandbox.requests().count(Endpoint::Token);
+pub(crate) async fn outlives_its_token(world: &mut World) {
+    let before = world.server.sandbox.requests().count(Endpoint::Token);
     let started = Instant::now();
-    while world.sandbox.requests().count(Endpoint::Token) == before {
+    while world.server.sandbox.requests().count(Endpoint::Token) == before {
         assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
         assert!(started.elapsed() < Duration::from_secs(60), "the token never expires");
     }
     assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
-    assert_eq!(world.consents, 1, "no further consent");
+    assert_eq!(world.server.consents, 1, "no further consent");
 }
 
 #[tokio::test]

@@ -75,8 +75,13 @@ impl Program {
 
     /// Sends a line of JSON and reads one.
     pub(crate) async fn ask(&mut self, question: &Value) -> Value {
-        self.stdin.write_all(format!("{question}\n").as_bytes()).await.unwrap();
+        self.tell(question).await;
         self.response().await
+    }
+
+    /// Sends a line of JSON.
+    pub(crate) async fn tell(&mut self, message: &Value) {
+        self.stdin.write_all(format!("{message}\n").as_bytes()).await.unwrap();
     }
 
     /// Reads a line of JSON.
@@ -116,7 +121,7 @@ impl Lines {
         Self(receiver)
     }
 
-    async fn next(&mut self) -> String {
+    pub(crate) async fn next(&mut self) -> String {
         let line = timeout(PATIENCE, self.0.recv()).await.expect("the program says nothing");
         line.expect("the program has ended")
     }
@@ -202,6 +207,13 @@ impl Browser {
     pub(crate) async fn post(&self, url: &str, fields: &[(&str, &str)]) -> Page {
         let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         self.request(Method::POST, Url::parse(url).unwrap(), form).await
+    }
+
+    /// Sends JSON and reads JSON.
+    pub(crate) async fn post_json(&self, url: &str, body: &Value) -> Value {
+        let request = self.client.post(url).header(CONTENT_TYPE, "application/json");
+        let response = request.body(body.to_string()).send().await.unwrap();
+        serde_json::from_str(&response.text().await.unwrap()).unwrap()
     }
 
     /// Follows redirects.
