@@ -8,7 +8,6 @@
 pub(crate) mod base64url;
 pub(crate) mod cache_control;
 pub(crate) mod compact_object;
-pub(crate) mod deflate;
 pub(crate) mod diagnosis;
 pub(crate) mod email;
 pub(crate) mod fetch_metadata;

@@ -10,6 +10,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use miniz_oxide::deflate::compress_to_vec;
+use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
@@ -19,12 +21,13 @@ use crate::revocation::{RecordedPosition, RevocableSession, RevocationTarget};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{Authentication, Lifetimes, User, VerifiedIdentity, VerifiedLogin};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
-use crate::util::deflate::{compress, inflate};
 use crate::util::jitter::jitter;
 
 const VERSION: u8 = 1;
 const VERSION_WITH_ACCESS_TOKEN: u8 = 2;
 const PADDING_BLOCK: usize = 64;
+/// From 0 to 10. Higher levels take several times as long for one percent.
+const COMPRESSION_LEVEL: u8 = 6;
 /// No session that fits into cookies inflates to more.
 const MAX_INFLATED_BYTES: usize = 256 * 1024;
 const MAX_APP_CLAIMS_BYTES: usize = 2048;
@@ -293,7 +296,7 @@ impl SessionRecord {
             bytes.extend(u16::try_from(part.len()).ok()?.to_be_bytes());
             bytes.extend(part);
         }
-        bytes.extend(compress(&serde_json::to_vec(&self.body).ok()?));
+        bytes.extend(compress_to_vec(&serde_json::to_vec(&self.body).ok()?, COMPRESSION_LEVEL));
         bytes.resize(bytes.len().next_multiple_of(PADDING_BLOCK), 0);
         Some(bytes)
     }
@@ -310,7 +313,7 @@ impl SessionRecord {
             VERSION_WITH_ACCESS_TOKEN => split_part(rest)?,
             _ => return None,
         };
-        let json = inflate(deflated, MAX_INFLATED_BYTES)?;
+        let json = decompress_to_vec_with_limit(deflated, MAX_INFLATED_BYTES).ok()?;
         let json = std::str::from_utf8(&json).ok()?;
         let refresh_token = std::str::from_utf8(refresh_token).ok()?;
         Some(Self {
