@@ -47,5 +47,5 @@ pub fn write(group: &Group, figures: &[Figures]) {
     svg.push_str("</svg>\n");
     let directory =
         env::var_os("CARGO_MANIFEST_DIR").map_or_else(Default::default, path::PathBuf::from);
-    fs::write(directory.join("chart.svg"), svg).unwrap();
+    fs::write(directory.join("../../src/docs/chart.svg"), svg).unwrap();
 }

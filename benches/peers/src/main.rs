@@ -1,6 +1,6 @@
 //! What a protected route costs, beside an unprotected one and beside other crates.
 //!
-//! `cargo run --release` prints the table and writes `chart.svg`. Arguments:
+//! `cargo run --release` prints the table and writes `src/docs/chart.svg`. Arguments:
 //!
 //! - `--group=WORD`: only groups with this word in their title
 //! - `--case=WORD`: of each group, only the first case and those with this word in their name

@@ -1,6 +1,7 @@
 use axum::Router;
 use rmcp::ServerHandler;
 use rmcp::transport::streamable_http_server::{SessionManager, StreamableHttpService};
+use tower_scalekit::challenge::ScopeToken;
 use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::{ConfigError, RequireToken, Scalekit};
@@ -25,6 +26,6 @@ where
                 .tool("list_todos", ["todo:read"])
                 .tool("add_todo", ["todo:write"]),
         )
-        .route_layer(RequireToken::for_resource(&resource))
+        .route_layer(RequireToken::for_resource(&resource).scope_hint([ScopeToken::new("todo:read")?]))
         .merge(resource.routes())) // the metadata, at two well-known paths
 }
