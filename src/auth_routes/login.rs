@@ -6,7 +6,7 @@ use url::form_urlencoded;
 
 use super::LoginError;
 use super::attempt::LoginTrigger;
-use super::initiate::{LoginStart, allowed_return_to};
+use super::initiate::{IDP_INITIATED_LOGIN, LoginStart, allowed_return_to};
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
@@ -14,7 +14,9 @@ use crate::middleware::route::route;
 use crate::oauth::SsoError;
 use crate::util::diagnosis::{CheckError as _, Shown};
 use crate::util::host_redirect::REDIRECT_PARAM;
+use crate::util::query::QueryParam;
 use crate::util::return_to::ReturnTo;
+use crate::util::telemetry;
 
 /// Starts logins: `GET /login`. Returned by [`Sessions::login`](crate::Sessions::login).
 ///
@@ -47,7 +49,7 @@ const NOT_FORWARDED: [&str; 23] = [
     "dpop_jkt",
     "error_description",
     "id_token_hint",
-    "idp_initiated_login",
+    IDP_INITIATED_LOGIN,
     "max_age",
     "nonce",
     "redirect_uri",
@@ -103,6 +105,10 @@ impl Login {
         if let Some(redirect) = sessions.redirect_to_canonical_host(request, sessions.login_path())
         {
             return Ok(redirect);
+        }
+        let encoded = request.uri().query().unwrap_or_default();
+        if QueryParam::find(encoded, IDP_INITIATED_LOGIN).first.is_some() {
+            telemetry::idp_initiated_login_ignored();
         }
         LoginStart {
             sessions,

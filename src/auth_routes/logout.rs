@@ -12,6 +12,7 @@ use crate::middleware::route::route;
 use crate::middleware::route_rejection::redirect;
 use crate::util::cache_control::{set_no_store, vary_on_cookie};
 use crate::util::fetch_metadata::{Initiator, wants_html};
+use crate::util::host_redirect::is_host_redirected;
 use crate::util::telemetry;
 
 /// Ends a session: `GET` or `POST /logout`. Returned by
@@ -21,7 +22,8 @@ use crate::util::telemetry;
 /// redirects back to the [`LogoutCallback`](super::LogoutCallback). A local session that did not
 /// begin with a Scalekit login ends here only. Works while the environment is unavailable, and for
 /// an expired session. Rejects requests that a page of another site caused, by `Sec-Fetch-Site`,
-/// `Origin` or `Referer`; a `GET` without these headers shows a page with a button.
+/// `Origin` or `Referer`; a `GET` without these headers shows a page with a button. A link or form at
+/// another host of the app continues with that page at the redirect URI's host, where the session is.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Logout(pub(super) Route);
@@ -44,7 +46,23 @@ impl Logout {
             // Even old browsers send `Origin` or `Referer` with a form of the app.
             Initiator::Unknown if request.method() == Method::POST => {}
             Initiator::Unknown if wants_html(request.headers()) => return Ok(self.confirmation()),
+            // To the browser, a redirect from another host of the app is one from another site.
+            Initiator::Other
+                if request.method() == Method::GET
+                    && is_host_redirected(request)
+                    && wants_html(request.headers()) =>
+            {
+                return Ok(self.confirmation());
+            }
             Initiator::Unknown | Initiator::Other => return Err(LoginError::CrossSite),
+        }
+        // The session is at the redirect URI's host.
+        let path = sessions.logout_path();
+        if let Some(continues) = sessions
+            .redirect_to_canonical_host(request, path)
+            .or_else(|| sessions.form_at_canonical_host(request, path))
+        {
+            return Ok(continues);
         }
         let handle = sessions.session_handle(request.headers()).await;
         if let Some(handle) = &handle

@@ -87,6 +87,7 @@ impl Sessions {
             return None;
         }
         let target = target.filter(|target| target.starts_with('/'))?;
+        telemetry::host_redirect(&own, &other);
         Some(CanonicalHostRedirect {
             url: self.marked_at_canonical_host(target),
             set_cookie: self.cookies().count_host_redirect(request.headers()),

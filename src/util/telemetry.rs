@@ -405,6 +405,28 @@ pub(crate) fn other_host(own: impl Display, other: impl Display) {
     );
 }
 
+/// A navigation is redirected to the redirect URI's host, where its login begins.
+pub(crate) fn host_redirect(own: impl Display, other: impl Display) {
+    tracing::debug!(
+        target: TARGET,
+        redirect_uri_host = %own,
+        request_host = %other,
+        "host_redirect: logins begin at the host and port of the redirect URI"
+    );
+}
+
+/// The routes received an IdP-initiated login, and start an ordinary login. Any client can send the
+/// parameter.
+pub(crate) fn idp_initiated_login_ignored() {
+    const MESSAGE: &str = "idp_initiated_login_ignored: an IdP-initiated login has reached the login \
+        route, which starts an ordinary login; add IdpInitiatedRedirect around sessions.routes()";
+    if should_log(("idp_initiated_login_ignored", ""), LOG_INTERVAL) {
+        tracing::warn!(target: TARGET, "{MESSAGE}");
+    } else {
+        tracing::debug!(target: TARGET, "{MESSAGE}");
+    }
+}
+
 /// An extractor or a layer did not find the layer that must be around it.
 pub(crate) fn layer_missing(found_by: &'static str, missing: &'static str) {
     tracing::error!(

@@ -384,6 +384,50 @@ async fn an_idp_initiated_login_is_not_used_up_at_another_host() {
 }
 
 #[tokio::test]
+async fn a_logout_at_another_host_asks_at_the_redirect_uris_host() {
+    let world = World::new();
+    let mut jane = world.logged_in(JANE).await;
+    let redirected = open_at(&world.app, OTHER, "/logout").await;
+    assert_eq!(redirected.status(), StatusCode::FOUND);
+    assert_eq!(redirected.location(), format!("{ORIGIN}/logout?{MARK}"));
+    // To the browser, this is a redirect from another site.
+    let headers = [
+        NAVIGATION[0],
+        NAVIGATION[1],
+        ("sec-fetch-site", "cross-site"),
+        ("host", "app.example.com"),
+    ];
+    let asked = jane.send(Method::GET, redirected.location(), &headers).await;
+    assert_eq!(asked.status(), StatusCode::OK);
+    assert!(asked.text().contains("Confirm that you want to log out"), "{}", asked.text());
+    assert!(set_cookies(asked.headers()).is_empty());
+    assert_eq!(jane.open("/me").await.status(), StatusCode::OK);
+    // Not for links of other sites, and only as a page.
+    let image = [("accept", "image/*"), ("sec-fetch-mode", "no-cors"), headers[2], headers[3]];
+    for (method, target, headers) in [
+        (Method::GET, "/logout".to_owned(), headers),
+        (Method::GET, format!("/logout?{MARK}"), image),
+        (Method::POST, format!("/logout?{MARK}"), headers),
+    ] {
+        let rejected = jane.send(method.clone(), &target, &headers).await;
+        assert_eq!(rejected.status(), StatusCode::FORBIDDEN, "{method} {target}");
+    }
+    // A form at another host continues there too.
+    let origin = ("origin", "https://www.example.com");
+    assert_continues_at(
+        &submit(&mut jane, OTHER, origin, "/logout", "").await,
+        &format!("/logout?{MARK}"),
+    );
+    assert_eq!(jane.open("/me").await.status(), StatusCode::OK);
+    // Behind a proxy that changes the host, the redirect is of the same site.
+    let own =
+        [NAVIGATION[0], NAVIGATION[1], ("sec-fetch-site", "same-origin"), ("host", "upstream")];
+    let done = jane.send(Method::GET, redirected.location(), &own).await;
+    assert!(done.location().contains("/oidc/logout"), "{}", done.location());
+    assert_ne!(jane.open("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn connecting_an_account_starts_at_the_redirect_uris_host() {
     let world = World::new();
     let connect = ConnectAccount::builder(&world.sessions, "gmail").build().unwrap();

@@ -348,3 +348,12 @@ async fn a_session_cookie_that_is_lost_right_after_a_login_is_explained() {
         log.text()
     );
 }
+
+#[tokio::test]
+async fn an_idp_initiated_login_without_its_layer_is_named() {
+    let world = World::new();
+    let target = "/login?idp_initiated_login=ey.ey.sig";
+    let (status, log) = log_of(&world.app, request(Method::GET, target, &NAVIGATION)).await;
+    assert_eq!(status, StatusCode::FOUND);
+    assert_explained("`IdpInitiatedRedirect` is missing", &log);
+}

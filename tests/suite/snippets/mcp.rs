@@ -26,6 +26,8 @@ where
                 .tool("list_todos", ["todo:read"])
                 .tool("add_todo", ["todo:write"]),
         )
-        .route_layer(RequireToken::for_resource(&resource).scope_hint([ScopeToken::new("todo:read")?]))
+        .route_layer(
+            RequireToken::for_resource(&resource).scope_hint([ScopeToken::new("todo:read")?]),
+        )
         .merge(resource.routes())) // the metadata, at two well-known paths
 }
