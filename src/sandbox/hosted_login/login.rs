@@ -72,7 +72,7 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
             return redirect(StatusCode::SEE_OTHER, &location);
         }
         if let Some(invited) = &authorization.invitation {
-            // Nobody else signs up with it.
+            // Only the invited user can accept it.
             let invitee = state.users.find(email).map(|user| user.id.clone());
             if !invitee.is_some_and(|id| state.accept_invitation(&invited.token, &id, now)) {
                 return rejected(&state, "The invitation is for another address, or has expired.");

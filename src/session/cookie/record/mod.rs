@@ -8,14 +8,15 @@
 //! multiple of [`PADDING_BLOCK`], so that its size reveals little about the other claims (as it does
 //! in CRIME).
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+mod token_parts;
+
 use miniz_oxide::deflate::compress_to_vec;
 use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
+use self::token_parts::{join, split};
 use crate::clock::{UnixMillis, unix_millis};
 use crate::revocation::{RecordedPosition, RevocableSession, RevocationTarget};
 use crate::secret::{RandomSourceFailed, SecretString};
@@ -573,26 +574,9 @@ fn idle_until(lifetimes: Lifetimes, now: OffsetDateTime) -> Option<i64> {
     lifetimes.idle.map(|idle| unix_millis(now.saturating_add(idle)))
 }
 
-/// Header, claims and signature of a verified token, decoded.
-fn split(token: &SecretString) -> Option<(String, String, Vec<u8>)> {
-    let mut parts = token.expose().split('.').map(|part| URL_SAFE_NO_PAD.decode(part));
-    let (header, claims, signature) = (parts.next()?, parts.next()?, parts.next()?);
-    Some((
-        String::from_utf8(header.ok()?).ok()?,
-        String::from_utf8(claims.ok()?).ok()?,
-        signature.ok()?,
-    ))
-}
-
 /// Claims that were verified when the record was created.
 fn parsed(json: &str) -> Claims {
     serde_json::from_str(json).unwrap_or_default()
-}
-
-/// The token of these parts.
-fn join(header: &str, claims: &str, signature: &[u8]) -> SecretString {
-    let parts = [header.as_bytes(), claims.as_bytes(), signature];
-    parts.map(|part| URL_SAFE_NO_PAD.encode(part)).join(".").into()
 }
 
 fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
