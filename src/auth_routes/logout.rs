@@ -41,6 +41,14 @@ impl Logout {
             return Err(LoginError::MethodNotAllowed { allow: "GET, POST" });
         }
         let sessions = &self.0.sessions;
+        // The session is at the redirect URI's host.
+        let path = sessions.logout_path();
+        if let Some(continues) = sessions
+            .redirect_to_canonical_host(request, path)
+            .or_else(|| sessions.form_at_canonical_host(request, path))
+        {
+            return Ok(continues);
+        }
         match sessions.initiator(request.headers()) {
             Initiator::Own => {}
             // Even old browsers send `Origin` or `Referer` with a form of the app.
@@ -55,14 +63,6 @@ impl Logout {
                 return Ok(self.confirmation());
             }
             Initiator::Unknown | Initiator::Other => return Err(LoginError::CrossSite),
-        }
-        // The session is at the redirect URI's host.
-        let path = sessions.logout_path();
-        if let Some(continues) = sessions
-            .redirect_to_canonical_host(request, path)
-            .or_else(|| sessions.form_at_canonical_host(request, path))
-        {
-            return Ok(continues);
         }
         let handle = sessions.session_handle(request.headers()).await;
         if let Some(handle) = &handle

@@ -117,8 +117,8 @@ impl DpopBuilder {
             problems.push(ConfigProblem::invalid("replay_capacity", reason));
         }
         let names: Vec<_> = self.algorithms.iter().map(|algorithm| algorithm.name()).collect();
-        let scope =
-            StoreScope::new(["dpop"].into_iter().chain(self.urls.iter().map(String::as_str)));
+        // The same for replicas whose URLs differ, as during a deployment.
+        let scope = StoreScope::new(["dpop"]);
         let inner = Inner {
             urls,
             algorithm_names: Arc::from(names.join(" ")),

@@ -75,6 +75,16 @@ struct Shared {
     flights: SingleFlight<[u8; 32], Result<Principal, TokenError>>,
 }
 
+impl Shared {
+    fn new() -> Self {
+        Self {
+            valid: TokenCache::new(CACHED_KEYS),
+            invalid: TokenCache::new(CACHED_KEYS),
+            flights: SingleFlight::new(),
+        }
+    }
+}
+
 /// The result of a validation.
 struct Checked {
     result: Result<Principal, TokenError>,
@@ -91,21 +101,14 @@ pub(super) enum KeyCheck {
 impl ApiKeyVerifier {
     /// Verifies the keys of an environment.
     pub fn new(scalekit: &Scalekit) -> Self {
-        Self {
-            scalekit: scalekit.clone(),
-            ttl: DEFAULT_TTL,
-            shared: Arc::new(Shared {
-                valid: TokenCache::new(CACHED_KEYS),
-                invalid: TokenCache::new(CACHED_KEYS),
-                flights: SingleFlight::new(),
-            }),
-        }
+        Self { scalekit: scalekit.clone(), ttl: DEFAULT_TTL, shared: Arc::new(Shared::new()) }
     }
 
     /// Sets how long a result is used without asking the environment again, and therefore how late
-    /// an invalidated key is rejected. Default: 2 s.
+    /// an invalidated key is rejected. Default: 2 s. The verifier gets a cache of its own.
     pub fn cache_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
+        self.shared = Arc::new(Shared::new());
         self
     }
 
@@ -175,15 +178,16 @@ impl ApiKeyVerifier {
             Ok(_) => telemetry::token_verified(),
             Err(error) => telemetry::token_rejected(error.name(), error.claim()),
         }
-        let (cache, ttl) = match &result {
-            Ok(_) => (&self.shared.valid, self.ttl),
+        let (cache, until) = match &result {
+            Ok(_) => (&self.shared.valid, asked_at.saturating_add(self.ttl)),
+            // A call that timed out has taken longer than that.
             Err(TokenError::ValidationUnavailable) => {
-                (&self.shared.invalid, self.ttl.min(FAILURE_TTL))
+                let now = self.scalekit.clock().monotonic();
+                (&self.shared.invalid, now.saturating_add(self.ttl.min(FAILURE_TTL)))
             }
-            Err(_) => (&self.shared.invalid, self.ttl),
+            Err(_) => (&self.shared.invalid, asked_at.saturating_add(self.ttl)),
         };
-        let until = asked_at.saturating_add(ttl);
-        if !ttl.is_zero() {
+        if !self.ttl.is_zero() {
             cache.insert(key, Checked { result: result.clone(), until });
         }
         result

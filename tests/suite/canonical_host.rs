@@ -412,6 +412,12 @@ async fn a_logout_at_another_host_asks_at_the_redirect_uris_host() {
         let rejected = jane.send(method.clone(), &target, &headers).await;
         assert_eq!(rejected.status(), StatusCode::FORBIDDEN, "{method} {target}");
     }
+    // A browser that does not send where a link is from names the page only.
+    for headers in [&[][..], &[("referer", "https://www.example.com/page")]] {
+        let headers = [&[("accept", "text/html"), ("host", OTHER)][..], headers].concat();
+        let redirected = send(&world.app, request(Method::GET, "/logout", &headers)).await;
+        assert_eq!(redirected.location(), format!("{ORIGIN}/logout?{MARK}"));
+    }
     // A form at another host continues there too.
     let origin = ("origin", "https://www.example.com");
     assert_continues_at(

@@ -155,12 +155,11 @@ impl RequireMcpScope {
             return Ok(None);
         }
         let filter = match &message.operation {
+            // Whatever its body says: servers ignore that.
+            _ if request.method() == Method::GET => Some(ListFilter::of_stream(rules, principal)),
             Operation::Call { method, .. } => {
                 let id = || message.id.and_then(|id| id.json(body));
                 ListFilter::of_call(method, id, rules, principal)
-            }
-            Operation::Nothing if request.method() == Method::GET => {
-                Some(ListFilter::of_stream(rules, principal))
             }
             Operation::Nothing | Operation::Any => None,
         };

@@ -182,10 +182,25 @@ async fn a_resumed_stream_is_filtered() {
     let world = events(&text, text.len());
     let authorization = format!("Bearer {}", world.token("todo:read", |_| {}));
     let headers = [("authorization", authorization.as_str()), ("last-event-id", "1")];
-    let response = send(&world.app, request(Method::GET, "/mcp", &headers)).await;
     let batch = format!("[{other},{TOOLS_OF_A_READER}]");
     let expected = format!("data: {TOOLS_OF_A_READER}\n\ndata: {other}\n\ndata: {batch}\n\n");
-    assert_eq!(response.text(), expected);
+    // Servers ignore the body of a GET.
+    for body in ["", r#"{"jsonrpc":"2.0","method":"ping"}"#] {
+        let mut request = request(Method::GET, "/mcp", &headers);
+        *request.body_mut() = Body::from(body);
+        assert_eq!(send(&world.app, request).await.text(), expected, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_without_a_message_does_not_end_a_stream() {
+    let text = format!("event: endpoint\ndata: /messages?session=1\n\ndata: {TOOLS}\n\n");
+    let world = events(&text, text.len());
+    let authorization = format!("Bearer {}", world.token("todo:read", |_| {}));
+    let request = request(Method::GET, "/mcp", &[("authorization", &authorization)]);
+    let expected =
+        format!("event: endpoint\ndata: /messages?session=1\n\ndata: {TOOLS_OF_A_READER}\n\n");
+    assert_eq!(send(&world.app, request).await.text(), expected);
 }
 
 #[tokio::test]

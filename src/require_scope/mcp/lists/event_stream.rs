@@ -73,7 +73,10 @@ impl Events {
             event.drain(..BYTE_ORDER_MARK.len());
         }
         let data = data_lines(&event).collect::<Vec<_>>().join(&b'\n');
-        let changed = if data.is_empty() { None } else { access.filter(&data)? };
+        // Older servers begin a stream with an address.
+        let is_json = data.trim_ascii_start().first().is_some_and(|byte| b"{[".contains(byte));
+        let is_message = is_json || (!data.is_empty() && access.expected.is_some());
+        let changed = if is_message { access.filter(&data)? } else { None };
         let Some(changed) = changed else {
             filtered.extend(event);
             return Ok(());
