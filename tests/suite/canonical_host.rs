@@ -29,16 +29,18 @@ const OTHER: &str = "www.example.com";
 const FIRST_REDIRECT: &str =
     "__Host-scalekit_host_redirect=1; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=10";
 
+fn navigation<'a>(site: &'a str, host: &'a str) -> [(&'a str, &'a str); 4] {
+    [NAVIGATION[0], NAVIGATION[1], ("sec-fetch-site", site), ("host", host)]
+}
+
 /// Opens a page at this host as a browser does.
 async fn open_at(app: &Router, host: &str, target: &str) -> Response<Bytes> {
-    let headers = [&NAVIGATION[..], &[("host", host)]].concat();
-    send(app, request(Method::GET, target, &headers)).await
+    send(app, request(Method::GET, target, &navigation("none", host))).await
 }
 
 /// The same with the cookies of a browser, which keeps those of the response.
 async fn browse_at(browser: &mut Browser, host: &str, target: &str) -> Response<Bytes> {
-    let headers = [&NAVIGATION[..], &[("host", host)]].concat();
-    browser.send(Method::GET, target, &headers).await
+    browser.send(Method::GET, target, &navigation("none", host)).await
 }
 
 #[tokio::test]
@@ -391,12 +393,7 @@ async fn a_logout_at_another_host_asks_at_the_redirect_uris_host() {
     assert_eq!(redirected.status(), StatusCode::FOUND);
     assert_eq!(redirected.location(), format!("{ORIGIN}/logout?{MARK}"));
     // To the browser, this is a redirect from another site.
-    let headers = [
-        NAVIGATION[0],
-        NAVIGATION[1],
-        ("sec-fetch-site", "cross-site"),
-        ("host", "app.example.com"),
-    ];
+    let headers = navigation("cross-site", "app.example.com");
     let asked = jane.send(Method::GET, redirected.location(), &headers).await;
     assert_eq!(asked.status(), StatusCode::OK);
     assert!(asked.text().contains("Confirm that you want to log out"), "{}", asked.text());
@@ -420,14 +417,11 @@ async fn a_logout_at_another_host_asks_at_the_redirect_uris_host() {
     }
     // A form at another host continues there too.
     let origin = ("origin", "https://www.example.com");
-    assert_continues_at(
-        &submit(&mut jane, OTHER, origin, "/logout", "").await,
-        &format!("/logout?{MARK}"),
-    );
+    let form = submit(&mut jane, OTHER, origin, "/logout", "").await;
+    assert_continues_at(&form, &format!("/logout?{MARK}"));
     assert_eq!(jane.open("/me").await.status(), StatusCode::OK);
     // Behind a proxy that changes the host, the redirect is of the same site.
-    let own =
-        [NAVIGATION[0], NAVIGATION[1], ("sec-fetch-site", "same-origin"), ("host", "upstream")];
+    let own = navigation("same-origin", "upstream");
     let done = jane.send(Method::GET, redirected.location(), &own).await;
     assert!(done.location().contains("/oidc/logout"), "{}", done.location());
     assert_ne!(jane.open("/me").await.status(), StatusCode::OK);
@@ -551,8 +545,7 @@ async fn a_form_at_another_host_continues_at_its_page_at_the_redirect_uris_host(
         assert!(!location.contains(MARK), "{target}: {location}");
         // Another site is rejected as at the own host.
         let mut foreign = jane.clone();
-        let headers =
-            [NAVIGATION[0], NAVIGATION[1], ("sec-fetch-site", "cross-site"), ("host", port)];
+        let headers = navigation("cross-site", port);
         let evil = [&headers[..], &[("origin", "https://evil.test")]].concat();
         let response = foreign.send(Method::POST, target, &evil).await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN, "{target}");
