@@ -24,7 +24,7 @@
 //! | [`webhooks`](Sandbox::webhooks) | endpoints, events and deliveries |
 //! | [`mail`](Sandbox::mail) | the e-mail outbox and passwordless settings |
 //! | [`mcp`](Sandbox::mcp) | MCP resources and their clients |
-//! | [`connected_accounts`](Sandbox::connected_accounts) | accounts at a simulated Gmail |
+//! | [`connected_accounts`](Sandbox::connected_accounts) | accounts at simulated services |
 //! | [`log_in`](Sandbox::log_in), [`consent`](Sandbox::consent) | a user at a browser |
 //! | [`clock`](Sandbox::clock) | the environment's time |
 //!
@@ -100,10 +100,13 @@
 //!
 //! # Connected accounts
 //!
-//! Behind the connection `gmail` is a simulated Gmail: accounts are created, authorized by their
-//! users and used through `/api/v1` and `/proxy`. An authorization link shows a page to browsers; a
-//! program that opens it authorizes the application at once. [`Sandbox::consent`] does so for
-//! tests, [`SandboxConnectedAccounts::expire`] and [`SandboxConnectedAccounts::disconnect`] end it.
+//! Behind the connections `gmail`, `slack`, `salesforce` and `exa` are simulated services, the last
+//! one with API keys: accounts are created, authorized by their users and used through `/api/v1`, and
+//! Gmail's API through `/proxy`. An authorization link shows a page to browsers; a program that opens
+//! it authorizes the application at once. [`Sandbox::consent`] does so for tests,
+//! [`SandboxConnectedAccounts::expire`] and [`SandboxConnectedAccounts::disconnect`] end it.
+//! [`SandboxConnectedAccounts::tool_runs`] lists the tools that were executed: nothing else is sent
+//! or deleted. The names of tools follow Scalekit's catalog, the data is invented.
 //!
 //! # Access
 //!
@@ -202,7 +205,7 @@ pub use self::hosted_login::idp_initiated::NewIdpInitiatedLogin;
 pub use self::mail::control::Mail;
 pub use self::mcp::control::Mcp;
 pub use self::server::SandboxServer;
-pub use self::state::connected_accounts::SandboxConnectedAccount;
+pub use self::state::connected_accounts::{SandboxConnectedAccount, SandboxToolRun};
 pub use self::state::connections::SandboxConnection;
 pub use self::state::directory_records::{
     NewDirectoryGroup, NewDirectoryUser, SandboxDirectoryGroup, SandboxDirectoryUser,

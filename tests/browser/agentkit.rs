@@ -134,7 +134,7 @@ async fn a_forged_state_connects_nothing() {
 
     // The true one still counts; from the sandbox's last page a link leads back.
     browser.go(&back).await;
-    browser.shows(&["Gmail is connected"]).await;
+    browser.shows(&["The account is connected"]).await;
     browser.click("main a").await;
     browser.shows(&["5 unread mails"]).await;
     assert_eq!(status(&environment, "jane@acme.test"), "ACTIVE");
@@ -184,7 +184,7 @@ async fn pages_fit_a_phone() {
     browser.shows(&["Connect Gmail?"]).await;
     browser.fits("agentkit-consent").await;
     browser.click("button[value=allow]").await;
-    browser.shows(&["Gmail is connected"]).await;
+    browser.shows(&["The account is connected"]).await;
     browser.fits("agentkit-connected").await;
     browser.click("main a").await;
     browser.shows(&["5 unread mails"]).await;

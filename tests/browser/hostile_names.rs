@@ -98,7 +98,7 @@ async fn names_of_users_and_organizations_are_text_on_every_page() {
         browser.shows(&["Connect Gmail?"]).await;
         browser.is_unharmed("connected account").await;
         browser.click("button[value=allow]").await;
-        browser.shows(&["Gmail is connected"]).await;
+        browser.shows(&["The account is connected"]).await;
         browser.is_unharmed("connected").await;
         browser.opens_unharmed(&agentkit.address("/")).await;
         browser.opens_unharmed(sandbox_url).await;

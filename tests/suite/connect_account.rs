@@ -483,7 +483,7 @@ async fn a_disconnected_account_can_be_connected_again_in_any_status() {
 #[tokio::test]
 async fn an_attempt_for_one_connection_is_rejected_for_another() {
     let scene = Scene::new();
-    scene.sandbox().connected_accounts().add_gmail_connection("second");
+    scene.sandbox().connected_accounts().add_connection("second", "GMAIL");
     let second = ConnectAccount::builder(&scene.world.sessions, "second").build().unwrap();
     let app = scene.app.clone().merge(second.routes());
     let mut jane = scene.logged_in(JANE).await.at(&app);

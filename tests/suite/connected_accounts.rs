@@ -1,6 +1,7 @@
 //! Connected accounts and tools, as agents use them.
 
 mod lists;
+mod services;
 mod tools;
 mod waiting;
 

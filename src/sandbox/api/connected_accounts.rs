@@ -101,7 +101,9 @@ fn list(environment: &Environment, request: &Request<Bytes>) -> Outcome {
             && is(query.get("identifier"), Some(&account.identifier))
             && is(query.get("organization_id"), account.organization_id.as_deref())
             && is(query.get("user_id"), account.user_id.as_deref())
-            && query.get("provider").is_none_or(|wanted| wanted.eq_ignore_ascii_case("GMAIL"))
+            && query.get("provider").is_none_or(|wanted| {
+                wanted.eq_ignore_ascii_case(account.connection.connector.provider)
+            })
             && (names.is_empty() || names.contains(&account.connection.name.as_str()))
             && text.as_ref().is_none_or(|text| account.identifier.to_lowercase().contains(text))
     })
@@ -261,7 +263,7 @@ fn verify(environment: &Environment, request: &Request<Bytes>) -> Outcome {
         return Err(RejectedRequest::new(StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED", message));
     }
     state.connected_accounts.verified(id);
-    state.connect_account(&flow.account_id, now);
+    state.connect_account(&flow.account_id, flow.api_key.as_deref(), now);
     let application = flow.user_verify_url.and_then(|url| Url::parse(&url).ok());
     let redirect = state.connected_accounts.verified_redirect.clone().or_else(|| {
         let mut url = Url::parse(&format!("{}/connected", state.environment_url)).ok()?;
@@ -358,12 +360,12 @@ fn details(account: &Account) -> Map<String, Value> {
 /// `connected_accountsConnectedAccountForList`
 fn summary(account: &Account) -> Map<String, Value> {
     without_nulls(json!({
-        "authorization_type": "OAUTH",
+        "authorization_type": account.connection.connector.authorization_type(),
         "connection_id": account.connection.id,
         "connector": account.connection.name,
         "id": account.id,
         "identifier": account.identifier,
-        "provider": "GMAIL",
+        "provider": account.connection.connector.provider,
         "status": account.status.as_str(),
         "updated_at": timestamp(account.updated_at),
         "token_expires_at": account.token_expires_at.map(timestamp),

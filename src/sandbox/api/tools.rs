@@ -7,8 +7,10 @@ use serde_json::{Map, Value, json};
 use super::connected_accounts::{RejectedRequest, body, known, text};
 use super::paging::PageRequest;
 use super::{ApiErrorResponse, is_from_the_client, parse, timestamp};
-use crate::sandbox::connected_accounts::gmail::{google_error, proxied};
-use crate::sandbox::connected_accounts::tools::{TOOLS, Tool, ToolFailure, ToolRun, execute};
+use crate::sandbox::connected_accounts::services::{
+    Tool, ToolFailure, all_tools, failing, proxied,
+};
+use crate::sandbox::connected_accounts::tools::{ToolRun, execute};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::respond;
@@ -35,7 +37,7 @@ pub(super) fn response(
     })
 }
 
-/// `/proxy/{path}`: Gmail's own API, for the account in the headers.
+/// `/proxy/{path}`: the service's own API, for the account in the headers.
 pub(crate) fn proxy(
     environment: &Environment,
     request: &Request<Bytes>,
@@ -58,8 +60,11 @@ pub(crate) fn proxy(
     let now = environment.now();
     let mut state = environment.lock();
     match state.use_account(&which, now) {
-        Ok(None) => proxied(request, path, identifier, state.connected_accounts.since),
-        Ok(Some(fault)) => google_error(fault, "The sandbox is configured to fail."),
+        Ok((connection, None)) => {
+            let since = state.connected_accounts.since;
+            proxied(connection.connector, request, path, identifier, since)
+        }
+        Ok((_, Some(fault))) => failing(fault),
         Err(unusable) => rejection(&state, &which, &unusable, "").response(),
     }
 }
@@ -91,7 +96,8 @@ fn run(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let now = environment.now();
     let mut state = environment.lock();
     let execution_id = new_id("exec");
-    match execute(&mut state, tool_name, &which, &params, now) {
+    let run_id = text(&body, "agent_run_id");
+    match execute(&mut state, tool_name, &which, &params, run_id, now) {
         ToolRun::Done(data) => {
             respond::json(StatusCode::OK, &json!({ "data": data, "execution_id": execution_id }))
         }
@@ -116,7 +122,7 @@ fn rejection(
         }
         _ => match known(state, which) {
             Err(rejected) => rejected,
-            Ok(_) => RejectedRequest::invalid("the tool cannot be executed"),
+            Ok(_) => RejectedRequest::invalid("the connected account is of another service"),
         },
     }
 }
@@ -144,12 +150,11 @@ fn tool_error(failed: &ToolFailure, execution_id: &str) -> Response<Bytes> {
 fn list(environment: &Environment, request: &Request<Bytes>) -> Result<Value, RejectedRequest> {
     let query = Parameters::from_query(request);
     let names: Vec<_> = query.all("filter.tool_name").collect();
-    let is_gmail = |name: &str| query.get(name).is_none_or(|own| own.eq_ignore_ascii_case("GMAIL"));
-    let found: Vec<_> = TOOLS
-        .iter()
+    let provider = query.get("filter.provider");
+    let found: Vec<_> = all_tools()
         .filter(|tool| {
             (names.is_empty() || names.contains(&tool.name))
-                && is_gmail("filter.provider")
+                && provider.is_none_or(|wanted| wanted.eq_ignore_ascii_case(tool.provider))
                 && query.get("filter.query").is_none_or(|text| tool.has(text))
         })
         .collect();
@@ -168,7 +173,7 @@ fn available(
     let query = Parameters::from_query(request);
     query.get("identifier").ok_or(RejectedRequest::invalid("identifier is required"))?;
     let since = environment.lock().connected_accounts.since;
-    let found: Vec<_> = TOOLS.iter().collect();
+    let found: Vec<_> = all_tools().collect();
     page(&query, &found, "tools", |tool| details(tool, timestamp(since)), |tool| tool.id.into())
 }
 
@@ -178,9 +183,7 @@ fn scoped(environment: &Environment, request: &Request<Bytes>) -> Result<Value, 
         query.get("identifier").ok_or(RejectedRequest::invalid("identifier is required"))?;
     let names: Vec<_> = query.all("filter.tool_names").collect();
     let connections: Vec<_> = query.all("filter.connection_names").collect();
-    let mut providers = query.all("filter.providers").peekable();
-    let is_gmail =
-        providers.peek().is_none() || providers.any(|name| name.eq_ignore_ascii_case("GMAIL"));
+    let providers: Vec<_> = query.all("filter.providers").collect();
     let state = environment.lock();
     let found: Vec<(&Account, &Tool)> = state
         .connected_accounts
@@ -190,8 +193,16 @@ fn scoped(environment: &Environment, request: &Request<Bytes>) -> Result<Value, 
                 && (connections.is_empty()
                     || connections.contains(&account.connection.name.as_str()))
         })
-        .flat_map(|account| TOOLS.iter().map(move |tool| (account, tool)))
-        .filter(|(_, tool)| is_gmail && (names.is_empty() || names.contains(&tool.name)))
+        .flat_map(|account| {
+            let provider = account.connection.connector.provider;
+            let own = all_tools().filter(move |tool| tool.provider == provider);
+            own.map(move |tool| (account, tool))
+        })
+        .filter(|(_, tool)| {
+            (providers.is_empty()
+                || providers.iter().any(|name| name.eq_ignore_ascii_case(tool.provider)))
+                && (names.is_empty() || names.contains(&tool.name))
+        })
         .collect();
     let since = timestamp(state.connected_accounts.since);
     let one = |(account, tool): &(&Account, &Tool)| {
@@ -226,10 +237,10 @@ fn page<T>(
 fn details(tool: &Tool, updated_at: Value) -> Value {
     json!({
         "id": tool.id,
-        "provider": "GMAIL",
+        "provider": tool.provider,
         "definition": tool.definition(),
         "metadata": {},
-        "tags": ["email"],
+        "tags": [tool.tag],
         "is_default": true,
         "updated_at": updated_at,
     })

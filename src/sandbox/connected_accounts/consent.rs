@@ -1,4 +1,4 @@
-//! `/magicLink/{token}`: where a user authorizes the application for Gmail.
+//! `/magicLink/{token}`: where a user authorizes the application at a service.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -6,14 +6,12 @@ use time::OffsetDateTime;
 use url::Url;
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::pages::{self, GmailPage};
+use crate::sandbox::pages::{self, ConnectPage};
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::redirect_uri::is_loopback;
 use crate::sandbox::respond::redirect;
 use crate::sandbox::state::State;
-use crate::sandbox::state::connected_accounts::{
-    AccountSelector, AccountStatus, ConsentFlow, GMAIL_SCOPE,
-};
+use crate::sandbox::state::connected_accounts::{AccountSelector, AccountStatus, ConsentFlow};
 
 /// `GET`: the page. A request that does not accept HTML, as of a program, authorizes the
 /// application at once.
@@ -34,12 +32,15 @@ pub(crate) fn show(
     else {
         return expired();
     };
-    pages::gmail(&GmailPage {
+    let connector = account.connection.connector;
+    pages::connect(&ConnectPage {
         token,
+        service: connector.service,
+        purpose: connector.purpose,
         connection: &account.connection.name,
         identifier: &account.identifier,
         user_verify_url: flow.user_verify_url.as_deref(),
-        scopes: &[GMAIL_SCOPE],
+        scopes: connector.scopes(),
     })
 }
 
@@ -52,11 +53,14 @@ pub(crate) fn submit(
     pages::handle_form(request, NOT_CONNECTED, |form| {
         let now = environment.now();
         let mut state = environment.lock();
-        let Some(flow) = state.connected_accounts.link(token, now).cloned() else {
+        let Some(mut flow) = state.connected_accounts.link(token, now).cloned() else {
             return expired();
         };
         match form.get("action") {
-            Some("allow") => allow(&mut state, token, flow, StatusCode::SEE_OTHER, now),
+            Some("allow") => {
+                flow.api_key = form.get("api_key").map(str::to_owned);
+                allow(&mut state, token, flow, StatusCode::SEE_OTHER, now)
+            }
             _ => {
                 state.connected_accounts.close_link(token);
                 let reason = "You denied access. Go back to the application to try again.";
@@ -74,7 +78,7 @@ pub(crate) fn connected(request: &Request<Bytes>) -> Response<Bytes> {
     pages::connected(query.get("application").filter(|url| is_loopback(url)))
 }
 
-const NOT_CONNECTED: &str = "Gmail is not connected";
+const NOT_CONNECTED: &str = "The account is not connected";
 
 fn expired() -> Response<Bytes> {
     let reason = "The link has been used or has expired. Go back to the application for a new one.";
@@ -99,7 +103,7 @@ fn allow(
         return pages::problem(StatusCode::BAD_REQUEST, NOT_CONNECTED, reason);
     }
     let Some(mut verify_url) = verify_url else {
-        state.connect_account(&id, now);
+        state.connect_account(&id, flow.api_key.as_deref(), now);
         return redirect(status, "/connected");
     };
     let given_state = flow.state.clone();

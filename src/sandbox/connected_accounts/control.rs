@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-use crate::sandbox::connected_accounts::events::AccountEvent;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::connected_accounts::{
-    AccountSelector, AccountStatus, ProviderFault, SandboxConnectedAccount,
+    AccountSelector, AccountStatus, ProviderFault, SandboxConnectedAccount, SandboxToolRun,
 };
 
 /// Connected accounts. Returned by
@@ -18,16 +17,17 @@ pub struct SandboxConnectedAccounts<'s> {
 }
 
 impl SandboxConnectedAccounts<'_> {
-    /// Adds a connection to Gmail with this name, and returns its ID (`conn_…`). The sandbox starts
-    /// with one named `gmail`.
+    /// Adds a connection with this name, and returns its ID (`conn_…`). Providers are `GMAIL`,
+    /// `SLACK`, `SALESFORCE` and `EXA`; the sandbox starts with a connection of each, named like it
+    /// in lower case.
     ///
     /// # Panics
     ///
-    /// When there is one with this name.
-    pub fn add_gmail_connection(&self, name: &str) -> String {
-        let added = self.environment.lock().connected_accounts.add_connection(name);
-        #[expect(clippy::panic, reason = "adding a connection twice is a bug of the test")]
-        added.unwrap_or_else(|| panic!("there is a connection {name}"))
+    /// When there is one with this name, or no such provider.
+    pub fn add_connection(&self, name: &str, provider: &str) -> String {
+        let added = self.environment.lock().connected_accounts.add_connection(name, provider);
+        #[expect(clippy::panic, reason = "adding an invalid connection is a bug of the test")]
+        added.unwrap_or_else(|| panic!("cannot add a connection {name} of {provider}"))
     }
 
     /// Adds an active account without an event, and returns its ID (`ca_…`).
@@ -51,7 +51,8 @@ impl SandboxConnectedAccounts<'_> {
         let account = accounts.add(connection_name, identifier, now).unwrap_or_else(|_| {
             panic!("cannot add an account of {identifier} at {connection_name}")
         });
-        account.activate(now);
+        account.status = AccountStatus::Active;
+        account.take_credentials(None, now);
         account.id.clone()
     }
 
@@ -75,6 +76,43 @@ impl SandboxConnectedAccounts<'_> {
     /// active.
     pub fn expire(&self, id: &str) -> bool {
         self.end_connected_account(id, AccountStatus::Expired)
+    }
+
+    /// Denies the account new tokens from now on: it expires when it is used after
+    /// `token_expires_at`, an hour after the consent. Returns whether it has tokens that expire, which
+    /// API keys do not.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// use std::time::Duration;
+    ///
+    /// use tower_scalekit::Sandbox;
+    /// use tower_scalekit::api::connected_accounts::AccountKey;
+    /// use tower_scalekit::api::tools::ToolCall;
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let id = sandbox.connected_accounts().add("salesforce", "user_123");
+    /// assert!(sandbox.connected_accounts().deny_refresh(&id));
+    /// sandbox.clock().advance(Duration::from_secs(60 * 60));
+    /// let list = ToolCall::new("salesforce_accounts_list", &AccountKey::id(&id));
+    /// sandbox.scalekit().api().tools().execute(&list).await.unwrap_err();
+    /// assert_eq!(sandbox.connected_accounts().list()[0].status, "EXPIRED");
+    /// # }
+    /// ```
+    pub fn deny_refresh(&self, id: &str) -> bool {
+        let mut state = self.environment.lock();
+        let account = state.connected_accounts.get_mut(&AccountSelector::Id(id.to_owned()));
+        account.is_some_and(|account| {
+            account.is_refreshable = false;
+            account.token_expires_at.is_some()
+        })
+    }
+
+    /// The tools that were executed with success, oldest first.
+    #[must_use]
+    pub fn tool_runs(&self) -> Vec<SandboxToolRun> {
+        self.environment.lock().connected_accounts.tool_runs.clone()
     }
 
     /// Disconnects an account, and returns whether that changed its status.
@@ -120,10 +158,10 @@ impl SandboxConnectedAccounts<'_> {
         if !account.is_some_and(|account| may_end(account.status)) {
             return false;
         }
-        if status == AccountStatus::Expired {
-            state.emit_account_event(AccountEvent::TokenRefreshFailed, id, now);
+        match status {
+            AccountStatus::Expired => state.expire_account(id, now),
+            _ => state.set_account_status(id, status, now),
         }
-        state.set_account_status(id, status, now);
         true
     }
 }

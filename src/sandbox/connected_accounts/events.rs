@@ -79,24 +79,35 @@ impl State {
 
 fn common_data(account: &Account) -> Map<String, Value> {
     without_nulls(json!({
-        "authorization_type": "OAUTH",
+        "authorization_type": account.connection.connector.authorization_type(),
         "connection_id": account.connection.id,
         "connection_name": account.connection.name,
         "id": account.id,
         "identifier": account.identifier,
-        "provider": "GMAIL",
+        "provider": account.connection.connector.provider,
         "status": account.status.as_str(),
     }))
 }
 
 impl State {
-    /// Stores the account's tokens and makes it active.
-    pub(crate) fn connect_account(&mut self, id: &str, now: OffsetDateTime) {
+    /// Stores the account's credentials and makes it active.
+    pub(crate) fn connect_account(&mut self, id: &str, api_key: Option<&str>, now: OffsetDateTime) {
         let which = AccountSelector::Id(id.to_owned());
         let Some(account) = self.connected_accounts.get_mut(&which) else { return };
-        account.take_tokens(now);
-        self.emit_account_event(AccountEvent::OauthTokensFetched, id, now);
+        account.take_credentials(api_key, now);
+        let is_oauth = !account.connection.connector.scopes().is_empty();
+        if is_oauth {
+            self.emit_account_event(AccountEvent::OauthTokensFetched, id, now);
+        }
         self.set_account_status(id, AccountStatus::Active, now);
-        self.emit_account_event(AccountEvent::OauthSucceeded, id, now);
+        if is_oauth {
+            self.emit_account_event(AccountEvent::OauthSucceeded, id, now);
+        }
+    }
+
+    /// Expires an account whose tokens cannot be refreshed.
+    pub(crate) fn expire_account(&mut self, id: &str, now: OffsetDateTime) {
+        self.emit_account_event(AccountEvent::TokenRefreshFailed, id, now);
+        self.set_account_status(id, AccountStatus::Expired, now);
     }
 }

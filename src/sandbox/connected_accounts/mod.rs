@@ -1,7 +1,7 @@
-//! Connected accounts at a simulated Gmail.
+//! Connected accounts at simulated services.
 
 pub(crate) mod consent;
 pub(crate) mod control;
 pub(crate) mod events;
-pub(crate) mod gmail;
+pub(crate) mod services;
 pub(crate) mod tools;

@@ -1,7 +1,7 @@
 //! The sandbox's HTML pages. They work without scripts, and escape every value.
 
+mod connect;
 mod deliveries;
-mod gmail;
 mod outbox;
 mod settings;
 mod sso;
@@ -17,8 +17,8 @@ use crate::sandbox::parameters::{Parameters, session_cookies, with_query};
 use crate::sandbox::respond;
 use crate::sandbox::state::users::SandboxUser;
 
+pub(crate) use self::connect::{ConnectPage, connect, connected};
 pub(crate) use self::deliveries::deliveries;
-pub(crate) use self::gmail::{GmailPage, connected, gmail};
 pub(crate) use self::outbox::outbox;
 pub(crate) use self::sso::{
     AdminPortalPage, Embeddable, FAILURES, IdentityProviderPage, IdpPortalPage, admin_portal,

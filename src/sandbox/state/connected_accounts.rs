@@ -1,18 +1,20 @@
 //! Connections, accounts, and pending consents.
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
+use crate::sandbox::state::connectors::Connector;
 use crate::sandbox::state::ids::{new_id, random_token};
 
 /// Lifetime of a link and of its pending verification.
 const FLOW_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
-/// Lifetime of Gmail's tokens, which are refreshed when they are used later.
+/// Lifetime of OAuth tokens, which are refreshed when they are used later.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug)]
@@ -28,7 +30,9 @@ pub(crate) struct SandboxConnectedAccounts {
     pub(crate) over_until_consent: bool,
     pub(crate) verified_redirect: Option<String>,
     pub(crate) provider_faults: VecDeque<ProviderFault>,
-    /// Reference time of the e-mails.
+    /// The tools that were executed, oldest first.
+    pub(crate) tool_runs: Vec<SandboxToolRun>,
+    /// Reference time of the e-mails and messages.
     pub(crate) since: OffsetDateTime,
 }
 
@@ -37,15 +41,25 @@ pub(crate) struct SandboxConnectedAccounts {
 pub(crate) struct AccountConnection {
     pub(crate) id: String,
     pub(crate) name: String,
+    pub(crate) connector: &'static Connector,
 }
 
 /// A pending or given consent.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct ConsentFlow {
     pub(crate) account_id: String,
     pub(crate) user_verify_url: Option<String>,
     pub(crate) state: Option<String>,
+    /// What the user has entered, at a service with API keys.
+    pub(crate) api_key: Option<String>,
     pub(crate) expires_at: OffsetDateTime,
+}
+
+// Manual impl: contains the key.
+impl fmt::Debug for ConsentFlow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsentFlow").field("account_id", &self.account_id).finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -59,6 +73,8 @@ pub(crate) struct Account {
     pub(crate) authorization_details: Value,
     pub(crate) api_config: Map<String, Value>,
     pub(crate) token_expires_at: Option<OffsetDateTime>,
+    /// Whether new tokens replace expired ones.
+    pub(crate) is_refreshable: bool,
     pub(crate) last_used_at: Option<OffsetDateTime>,
     pub(crate) updated_at: OffsetDateTime,
 }
@@ -118,25 +134,14 @@ impl Account {
         self.connection.name == connection_name && self.identifier == identifier
     }
 
-    /// Sets new tokens.
-    pub(crate) fn activate(&mut self, now: OffsetDateTime) {
-        self.status = AccountStatus::Active;
-        self.take_tokens(now);
-    }
-
-    /// Sets the tokens of a consent, or refreshed ones.
-    pub(crate) fn take_tokens(&mut self, now: OffsetDateTime) {
-        self.token_expires_at = Some(now + TOKEN_LIFETIME);
+    /// Sets the credentials of a consent, or refreshed ones.
+    pub(crate) fn take_credentials(&mut self, api_key: Option<&str>, now: OffsetDateTime) {
+        let connector = self.connection.connector;
+        self.authorization_details = connector.issue(api_key);
+        self.token_expires_at = (!connector.scopes().is_empty()).then(|| now + TOKEN_LIFETIME);
         self.updated_at = now;
-        self.authorization_details = json!({ "oauth_token": {
-            "access_token": format!("ya29.{}", random_token()),
-            "refresh_token": format!("1//{}", random_token()),
-            "scopes": [GMAIL_SCOPE],
-        }});
     }
 }
-
-pub(crate) const GMAIL_SCOPE: &str = "https://www.googleapis.com/auth/gmail.readonly";
 
 /// Why an account cannot be added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +153,13 @@ pub(crate) enum AddAccountError {
 impl SandboxConnectedAccounts {
     pub(crate) fn seeded(now: OffsetDateTime) -> Self {
         Self {
-            connections: vec![AccountConnection { id: new_id("conn"), name: "gmail".to_owned() }],
+            connections: Connector::all()
+                .map(|connector| AccountConnection {
+                    id: new_id("conn"),
+                    name: connector.provider.to_ascii_lowercase(),
+                    connector,
+                })
+                .collect(),
             accounts: Vec::new(),
             links: HashMap::new(),
             unverified: HashMap::new(),
@@ -156,17 +167,21 @@ impl SandboxConnectedAccounts {
             over_until_consent: false,
             verified_redirect: None,
             provider_faults: VecDeque::new(),
+            tool_runs: Vec::new(),
             since: now.replace_nanosecond(0).unwrap_or(now),
         }
     }
 
-    pub(crate) fn add_connection(&mut self, name: &str) -> Option<String> {
-        if self.connection(name).is_some() {
-            return None;
-        }
-        let connection = AccountConnection { id: new_id("conn"), name: name.to_owned() };
-        self.connections.push(connection.clone());
-        Some(connection.id)
+    /// `None` if there is a connection with this name, or no such provider.
+    pub(crate) fn add_connection(&mut self, name: &str, provider: &str) -> Option<String> {
+        let connector = Connector::of(provider).filter(|_| self.connection(name).is_none())?;
+        let id = new_id("conn");
+        self.connections.push(AccountConnection {
+            id: id.clone(),
+            name: name.to_owned(),
+            connector,
+        });
+        Some(id)
     }
 
     pub(crate) fn connection(&self, name: &str) -> Option<&AccountConnection> {
@@ -195,6 +210,7 @@ impl SandboxConnectedAccounts {
             authorization_details: json!({}),
             api_config: Map::new(),
             token_expires_at: None,
+            is_refreshable: true,
             last_used_at: None,
             updated_at: now,
         });
@@ -231,8 +247,8 @@ impl SandboxConnectedAccounts {
     ) -> (String, OffsetDateTime) {
         self.links.retain(|_, flow| now < flow.expires_at);
         let (token, expires_at) = (random_token(), now + FLOW_LIFETIME);
-        let flow =
-            ConsentFlow { account_id: account_id.to_owned(), user_verify_url, state, expires_at };
+        let account_id = account_id.to_owned();
+        let flow = ConsentFlow { account_id, user_verify_url, state, api_key: None, expires_at };
         self.links.insert(token.clone(), flow);
         (token, expires_at)
     }
@@ -285,6 +301,22 @@ impl SandboxConnectedAccount {
             status: account.status.as_str(),
         }
     }
+}
+
+/// A tool that was executed, for tests.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct SandboxToolRun {
+    /// For instance `slack_send_message`.
+    pub tool_name: &'static str,
+    /// The connection's name.
+    pub connection_name: String,
+    /// The application's identifier of the user.
+    pub identifier: String,
+    /// The input.
+    pub params: Map<String, Value>,
+    /// The run of the agent, if the call names one.
+    pub agent_run_id: Option<String>,
 }
 
 /// A service that responds to the next calls with an error.

@@ -5,6 +5,7 @@ pub(crate) mod authorization;
 pub(crate) mod clients;
 pub(crate) mod connected_accounts;
 pub(crate) mod connections;
+pub(crate) mod connectors;
 pub(crate) mod consents;
 pub(crate) mod digest;
 pub(crate) mod directories;

@@ -1,17 +1,21 @@
-//! The pages where a user connects a Gmail account.
+//! The pages where a user connects an account.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
 
 use super::Sandbox;
-use crate::api::connected_accounts::{AccountKey, NewConnectedAccount};
+use crate::api::connected_accounts::{AccountKey, Credentials, NewConnectedAccount};
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
-/// A new account and the path of a link to it.
+/// The path of a link to a new account at Gmail.
 async fn linked(sandbox: &Sandbox, user_verify_url: Option<&str>) -> String {
+    linked_at(sandbox, "gmail", user_verify_url).await
+}
+
+async fn linked_at(sandbox: &Sandbox, connection: &str, user_verify_url: Option<&str>) -> String {
     let accounts = sandbox.scalekit().api().connected_accounts();
-    let user = AccountKey::new("gmail", "<b>user");
+    let user = AccountKey::new(connection, "<b>user");
     accounts.get_or_create(&NewConnectedAccount::new(&user)).await.unwrap();
     let link = match user_verify_url {
         None => accounts.authorization_link(&user).await,
@@ -71,6 +75,33 @@ async fn only_the_pages_own_form_is_accepted() {
     assert_eq!((denied.status(), status(&sandbox)), (StatusCode::OK, "PENDING_AUTH"));
     let late = send(&sandbox, Method::POST, &link, &[FORM], "action=allow");
     assert_eq!((late.status(), status(&sandbox)), (StatusCode::NOT_FOUND, "PENDING_AUTH"));
+}
+
+#[tokio::test]
+async fn the_page_of_a_service_with_api_keys_asks_for_one() {
+    let sandbox = Sandbox::new();
+    let link = linked_at(&sandbox, "exa", Some("https://app.test/verify")).await;
+    let page = send(&sandbox, Method::GET, &link, &[("accept", "text/html")], "");
+    let html = std::str::from_utf8(page.body()).unwrap();
+    assert!(html.contains("Connect Exa?") && html.contains("name=\"api_key\""), "{html}");
+    assert!(!html.contains("<ul"), "no scopes");
+    let back = send(&sandbox, Method::POST, &link, &[FORM], "action=allow&api_key=k-1");
+    let back = location(&back).to_owned();
+    let accounts = sandbox.scalekit().api().connected_accounts();
+    let user = AccountKey::new("exa", "<b>user");
+    assert!(accounts.credentials(&user).await.unwrap().is_none(), "not before the verification");
+    let id = back.split(['=', '&']).nth(1).unwrap();
+    accounts.verify_user(id, "<b>user").await.unwrap();
+    let Some(Credentials::Static(key)) = accounts.credentials(&user).await.unwrap() else {
+        panic!("no key")
+    };
+    assert_eq!(key.expose()["api_key"], "k-1");
+
+    let slack = linked_at(&sandbox, "slack", None).await;
+    let page = send(&sandbox, Method::GET, &slack, &[("accept", "text/html")], "");
+    let html = std::str::from_utf8(page.body()).unwrap();
+    assert!(html.contains("Connect Slack?") && html.contains("chat:write"), "{html}");
+    assert!(!html.contains("api_key"), "{html}");
 }
 
 #[tokio::test]

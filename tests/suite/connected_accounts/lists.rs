@@ -10,7 +10,7 @@ use super::environment;
 #[tokio::test]
 async fn lists_and_searches_are_paginated() {
     let (sandbox, _, accounts) = environment();
-    sandbox.connected_accounts().add_gmail_connection("Gmail of Acme");
+    sandbox.connected_accounts().add_connection("Gmail of Acme", "GMAIL");
     for number in 0..5 {
         sandbox.connected_accounts().add("gmail", &format!("user_{number}"));
     }
@@ -24,6 +24,7 @@ async fn lists_and_searches_are_paginated() {
     let both = accounts.list().connection_name("Gmail of Acme").connection_name("gmail");
     assert_eq!(count(both).await, 6);
     assert_eq!(count(accounts.list().connector("gmail").matching("_3")).await, 1);
+    assert_eq!(count(accounts.list().provider("gmail")).await, 6);
     assert_eq!(count(accounts.list().provider("SLACK")).await, 0);
     assert_eq!(count(accounts.list().organization_id("org_1")).await, 0);
     assert_eq!(count(accounts.list().user_id("usr_1")).await, 0);
@@ -80,7 +81,7 @@ async fn empty_filters_are_not_sent() {
     assert_eq!(sandbox.requests().count(Endpoint::Api), 0);
     // Every item matches an empty text.
     assert_eq!(count(list().matching("").stream()).await.unwrap(), 1);
-    assert_eq!(count(tools.list().matching("").stream()).await.unwrap(), 2);
+    assert_eq!(count(tools.list().matching("").stream()).await.unwrap(), 8);
 }
 
 #[tokio::test]

@@ -81,9 +81,9 @@ impl Calls {
         let all = call!(calls, ToolsApi::list(tools));
         let all = call!(calls, Tools::page_size(all, 1));
         let all: Vec<_> = call!(calls, Tools::stream(all)).try_collect().await.unwrap();
-        assert_eq!(all.len(), 2);
+        assert_eq!(all.len(), 8);
         let names = call!(calls, Tools::names(tools.list()));
-        assert_eq!(names.try_collect::<Vec<_>>().await.unwrap().len(), 2);
+        assert_eq!(names.try_collect::<Vec<_>>().await.unwrap().len(), 8);
         let some = call!(calls, Tools::provider(tools.list(), "GMAIL"));
         let some = call!(calls, Tools::tool_name(some, "gmail_fetch_mails"));
         let some = call!(calls, Tools::matching(some, "emails"));
@@ -105,7 +105,7 @@ impl Calls {
         let available = call!(calls, ToolsApi::available(tools, "user_123"));
         let available = call!(calls, AvailableTools::page_size(available, 1));
         let available = call!(calls, AvailableTools::stream(available));
-        assert_eq!(available.try_collect::<Vec<_>>().await.unwrap().len(), 2);
+        assert_eq!(available.try_collect::<Vec<_>>().await.unwrap().len(), 8);
 
         let fetch = ToolCall::new("gmail_fetch_mails", account).parameter("max_results", 1);
         let fetch = fetch.agent_run_id("run_1");

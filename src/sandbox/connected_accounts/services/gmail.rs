@@ -1,4 +1,4 @@
-//! The simulated Gmail: a mailbox shared by all accounts, its search, and the API behind the proxy.
+//! The simulated Gmail: a mailbox shared by all accounts, its tools, and the API behind the proxy.
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -6,12 +6,57 @@ use serde_json::{Value, json};
 use time::format_description::well_known::Rfc2822;
 use time::{Duration, OffsetDateTime};
 
+use super::{Effect, Tool, ToolFailure};
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::respond::{self, timestamp};
 
+pub(super) static TOOLS: [Tool; 2] = [
+    Tool {
+        id: "tol_58327482062864392",
+        name: "gmail_fetch_mails",
+        provider: "GMAIL",
+        tag: "email",
+        title: "Fetch e-mails",
+        description: "Fetch emails from a connected Gmail account, newest first.",
+        effect: Effect::Reads,
+        input: r#"{
+            "type": "object",
+            "properties": {
+                "query": { "type": "string", "description": "A search as in Gmail, such as is:unread" },
+                "max_results": { "type": "integer", "minimum": 1, "maximum": 500 }
+            }
+        }"#,
+        run: |input| {
+            let found = search(input.text("query")?.unwrap_or_default(), input.since);
+            let count = input.count("max_results", 10, 500)?;
+            let mails: Vec<_> = found.iter().take(count).map(Mail::structured).collect();
+            Ok(json!({ "messages": mails }))
+        },
+    },
+    Tool {
+        id: "tol_58327482062864393",
+        name: "gmail_get_message_by_id",
+        provider: "GMAIL",
+        tag: "email",
+        title: "Get an e-mail",
+        description: "Get an email of a connected Gmail account by its id.",
+        effect: Effect::Reads,
+        input: r#"{
+            "type": "object",
+            "required": ["message_id"],
+            "properties": { "message_id": { "type": "string" } }
+        }"#,
+        run: |input| {
+            let mail = find(input.required("message_id")?, input.since);
+            let missing = || ToolFailure::not_found("Requested entity was not found.");
+            mail.map(|mail| mail.structured()).ok_or_else(missing)
+        },
+    },
+];
+
 /// An e-mail of the mailbox.
 #[derive(Clone, Debug)]
-pub(crate) struct Mail {
+struct Mail {
     id: &'static str,
     sender: &'static str,
     subject: &'static str,
@@ -123,7 +168,7 @@ const MAILBOX: [Row; 12] = [
 ];
 
 /// Search results, newest first.
-pub(crate) fn search(query: &str, since: OffsetDateTime) -> Vec<Mail> {
+fn search(query: &str, since: OffsetDateTime) -> Vec<Mail> {
     MAILBOX
         .iter()
         .map(|(id, sender, subject, snippet, unread, minutes)| {
@@ -134,7 +179,7 @@ pub(crate) fn search(query: &str, since: OffsetDateTime) -> Vec<Mail> {
         .collect()
 }
 
-pub(crate) fn find(id: &str, since: OffsetDateTime) -> Option<Mail> {
+fn find(id: &str, since: OffsetDateTime) -> Option<Mail> {
     search("", since).into_iter().find(|mail| mail.id == id)
 }
 
@@ -154,7 +199,7 @@ impl Mail {
     }
 
     /// The format of the tools.
-    pub(crate) fn structured(&self) -> Value {
+    fn structured(&self) -> Value {
         json!({
             "id": self.id,
             "subject": self.subject,
@@ -184,7 +229,7 @@ impl Mail {
 }
 
 /// Gmail's own API, for an authorized user.
-pub(crate) fn proxied(
+pub(super) fn proxied(
     request: &Request<Bytes>,
     path: &[&str],
     identifier: &str,
@@ -218,13 +263,13 @@ pub(crate) fn proxied(
 }
 
 /// An error in Google's format.
-pub(crate) fn google_error(status: StatusCode, message: &str) -> Response<Bytes> {
+pub(super) fn google_error(status: StatusCode, message: &str) -> Response<Bytes> {
     let error =
         json!({ "code": status.as_u16(), "message": message, "status": google_status(status) });
     respond::json(status, &json!({ "error": error }))
 }
 
-pub(crate) fn google_status(status: StatusCode) -> &'static str {
+pub(super) fn google_status(status: StatusCode) -> &'static str {
     match status {
         StatusCode::BAD_REQUEST => "INVALID_ARGUMENT",
         StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",

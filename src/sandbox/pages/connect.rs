@@ -1,4 +1,4 @@
-//! The pages where a user connects their Gmail.
+//! The pages where a user connects an account.
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
@@ -7,33 +7,53 @@ use super::{Html, application_name, shell};
 
 /// Content of the consent page.
 #[derive(Debug)]
-pub(crate) struct GmailPage<'a> {
+pub(crate) struct ConnectPage<'a> {
     pub(crate) token: &'a str,
+    pub(crate) service: &'a str,
+    pub(crate) purpose: &'a str,
     pub(crate) connection: &'a str,
     pub(crate) identifier: &'a str,
     /// Where the user is verified afterwards.
     pub(crate) user_verify_url: Option<&'a str>,
+    /// Empty at a service with API keys.
     pub(crate) scopes: &'a [&'a str],
 }
 
-pub(crate) fn gmail(page: &GmailPage<'_>) -> Response<Bytes> {
+pub(crate) fn connect(page: &ConnectPage<'_>) -> Response<Bytes> {
     let scopes = page.scopes.iter().map(|scope| {
         Html::fill("<li><code>{{scope}}</code></li>", &[("scope", Html::text(scope))])
     });
+    let asked = match page.scopes {
+        [] => Html::fill(include_str!("api_key.html"), &[]),
+        _ => Html::empty(),
+    };
     let application = page.user_verify_url.map(application_name);
     let verification = match page.user_verify_url {
         None => Html::empty(),
         Some(_) => Html::text(" The application will check that it is you."),
     };
     let values = [
+        ("api_key", asked),
         ("application", Html::text(application.as_deref().unwrap_or("An application"))),
         ("connection", Html::text(page.connection)),
         ("identifier", Html::text(page.identifier)),
-        ("scopes", Html::all(scopes)),
+        ("purpose", Html::text(page.purpose)),
+        (
+            "scopes",
+            match page.scopes {
+                [] => Html::empty(),
+                _ => Html::fill(
+                    r#"<ul class="plain-list asked wrap">{{scopes}}</ul>"#,
+                    &[("scopes", Html::all(scopes))],
+                ),
+            },
+        ),
+        ("service", Html::text(page.service)),
         ("token", Html::text(page.token)),
         ("verification", verification),
     ];
-    shell(StatusCode::OK, "Connect Gmail", Html::fill(include_str!("gmail.html"), &values))
+    let title = format!("Connect {}", page.service);
+    shell(StatusCode::OK, &title, Html::fill(include_str!("connect.html"), &values))
 }
 
 /// The last page, with a link back to the application if that is known.
@@ -46,5 +66,5 @@ pub(crate) fn connected(application: Option<&str>) -> Response<Bytes> {
         ),
     };
     let main = Html::fill(include_str!("connected.html"), &[("back", back)]);
-    shell(StatusCode::OK, "Gmail is connected", main)
+    shell(StatusCode::OK, "The account is connected", main)
 }
