@@ -50,7 +50,7 @@ pub fn groups(runtime: &Rc<Runtime>, issuer: &Issuer) -> Vec<Group> {
         route(runtime, format!("{count} permissions"), CALLS, app, requests)
     });
     let bodies = cases::SHAPES.into_iter().flat_map(|(shape, item)| {
-        [1024, 64 * 1024, 1024 * 1024].map(|bytes| {
+        [1000, 64_000, 1_000_000].map(|bytes| {
             let app = mcp_routes(issuer)[1].clone();
             let body = mcp_call(item, bytes);
             let requests = Requests::post(header::AUTHORIZATION, issuer.bearer(939, 0), body);
