@@ -136,8 +136,12 @@ impl RequireMcpScope {
     /// users should be able to add scopes later.
     ///
     /// Responses are filtered as JSON and as event streams, also those that a client resumes with
-    /// `GET`. A list that cannot be filtered is replaced by error `-32603`, and the log says why: it
-    /// has a `Content-Encoding`, is larger than 4 MiB, or is malformed. A layer that compresses
+    /// `GET`, and those of all other methods: some servers send a result to the latest request with
+    /// its ID. JSON is therefore buffered. A message larger than 4 MiB passes if it does not begin like
+    /// a list.
+    ///
+    /// A response that cannot be filtered is replaced by error `-32603`, and the log says why: it has a
+    /// `Content-Encoding`, is malformed, or is a list larger than 4 MiB. A layer that compresses
     /// responses belongs outside of this one.
     pub fn filter_lists(mut self) -> Self {
         self.filters_lists = true;

@@ -151,17 +151,21 @@ impl RequireMcpScope {
             rule.evaluate(request)?;
         }
         let principal = principal(request)?;
-        if !self.filters_lists {
-            return Ok(None);
-        }
+        let is_get = request.method() == Method::GET;
         let filter = match &message.operation {
-            // Whatever its body says: servers ignore that.
-            _ if request.method() == Method::GET => Some(ListFilter::of_stream(rules, principal)),
-            Operation::Call { method, .. } => {
-                let id = || message.id.and_then(|id| id.json(body));
-                ListFilter::of_call(method, id, rules, principal)
+            _ if !self.filters_lists => None,
+            // The principal may use everything.
+            Operation::Any => None,
+            // Only a response to the server, or the end of a session.
+            Operation::Nothing if !is_get => None,
+            Operation::Call { method, .. } if !is_get => {
+                let id = message.id.and_then(|id| id.json(body));
+                Some(ListFilter::new(Some(method.as_str()), id, rules, principal))
             }
-            Operation::Nothing | Operation::Any => None,
+            // Whatever its body says: servers ignore that.
+            Operation::Call { .. } | Operation::Nothing => {
+                Some(ListFilter::new(None, None, rules, principal))
+            }
         };
         Ok(filter.map(Box::new))
     }

@@ -81,10 +81,109 @@ async fn a_list_shows_what_the_token_may_call_and_is_private() {
         let response = world.post(&token, method("tools/list"), &[]).await;
         assert_eq!(names(&response, "tools"), expected, "{scope}");
     }
-    // Other methods, and the same list without the setting, pass unchanged.
-    let response = world.post(&reader, call("list"), &[]).await;
-    assert_eq!(response.text(), TOOLS);
-    assert_eq!(response.header("content-length"), Some("7"));
+}
+
+#[tokio::test]
+async fn other_results_pass_byte_for_byte() {
+    for body in [
+        r#"{ "jsonrpc":"2.0","id":1, "result":{"content":[{"tools":[{}]}],"tools":{}} }"#,
+        r#"{"id":1,"result":{"resources":"none","structuredContent":{"tools":[{"name":"add"}]}}}"#,
+        r#"{"id":1,"result":[]}"#,
+        r#"{"id":1,"error":{"code":-32602,"message":"unknown"}}"#,
+        "null",
+        "",
+    ] {
+        for status in [StatusCode::OK, StatusCode::ACCEPTED] {
+            let world = World::with(|_| {
+                let respond =
+                    move || async move { (status, [("content-type", "application/json")], body) };
+                Router::new().route("/mcp", any(respond)).layer(layer())
+            });
+            let reader = world.token("todo:read", |_| {});
+            let response = world.post(&reader, call("list"), &[]).await;
+            assert_eq!((response.status(), response.text().as_str()), (status, body));
+        }
+    }
+    let text = "Accepted";
+    let world = World::with(|_| {
+        let respond = move || async move { (StatusCode::ACCEPTED, text) };
+        Router::new().route("/mcp", any(respond)).layer(layer())
+    });
+    let reader = world.token("todo:read", |_| {});
+    assert_eq!(world.post(&reader, method("tools/list"), &[]).await.text(), text);
+    // Other types have no messages, compressed or not.
+    let world = server(
+        &[("content-type", "text/html"), ("content-encoding", "gzip")],
+        vec![TOOLS.to_owned().into()],
+    );
+    let authorization = format!("Bearer {}", world.token("todo:read", |_| {}));
+    let get = request(Method::GET, "/mcp", &[("authorization", &authorization)]);
+    let response = send(&world.app, get).await;
+    assert_eq!(
+        (response.text().as_str(), response.header("content-encoding")),
+        (TOOLS, Some("gzip"))
+    );
+}
+
+#[tokio::test]
+async fn a_list_in_the_response_to_another_request_is_filtered() {
+    let other = r#"{"method":"notifications/progress","params":{}}"#;
+    let stream = format!("data: {other}\n\ndata: {TOOLS}\n\n");
+    let filtered = format!("data: {other}\n\ndata: {TOOLS_OF_A_READER}\n\n");
+    for (world, expected) in [
+        (json_server(TOOLS), TOOLS_OF_A_READER.to_owned()),
+        (events(&stream, stream.len()), filtered),
+    ] {
+        let reader = world.token("todo:read", |_| {});
+        for body in [call("list"), method("ping"), method("tools/List")] {
+            assert_eq!(world.post(&reader, body, &[]).await.text(), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn large_results_pass_unless_they_begin_like_a_list() {
+    let filler = "a".repeat(4 << 20);
+    let result = |members: &str| format!(r#"{{"id":1,"result":{{{members}}},"jsonrpc":"2.0"}}"#);
+    for (message, passes) in [
+        (result(&format!(r#""content":["{filler}"],"isError":false"#)), true),
+        (result(&format!(r#""_meta":{{"tools":[1]}},"content":["{filler}"]"#)), true),
+        (format!(r#"{{"id":1,"method":"sampling/createMessage","params":["{filler}"]}}"#), true),
+        (result(&format!(r#""nextCursor":"","tools":[],"_meta":"{filler}""#)), false),
+        (result(&format!(r#""_meta":{{}},"tools":[{{"name":"{filler}"}}]"#)), false),
+        (format!(r#"{{"id":"{filler}","result":{{"tools":[]}}}}"#), false),
+        (format!(r#"{{"result":{{}},"result":{{"content":"{filler}"}}}}"#), false),
+        (format!(r#"[{{"id":1,"result":{{"content":"{filler}"}}}}]"#), false),
+    ] {
+        let world = json_server(&message);
+        let reader = world.token("todo:read", |_| {});
+        let response = world.post(&reader, call("list"), &[]).await;
+        assert_eq!(response.text() == message, passes, "{message:.80}");
+        assert_eq!(response.text().contains("-32603"), !passes, "{message:.80}");
+        let list = world.post(&reader, method("tools/list"), &[]).await;
+        assert!(list.text().contains("-32603"), "{message:.80}");
+
+        // The end of the event is recognized in any parts.
+        let head = format!("id: 1\ndata: {}", &message[..message.len() - 30]);
+        let is_first = message.contains("isError");
+        for end in if is_first { &["\n", "\r\n", "\r"][..] } else { &["\n"] } {
+            let tail = format!(
+                "{}{end}event: message{end}{end}data: {TOOLS}{end}{end}",
+                &message[message.len() - 30..],
+            );
+            let parts = tail.as_bytes().chunks(1).map(Bytes::copy_from_slice);
+            let pieces = [head.clone().into()].into_iter().chain(parts).collect();
+            let world = server(&[("content-type", "text/event-stream")], pieces);
+            let reader = world.token("todo:read", |_| {});
+            let response = world.post(&reader, call("list"), &[]).await;
+            let passed = format!(
+                "{head}{}{end}event: message{end}{end}data: {TOOLS_OF_A_READER}\n\n",
+                &message[message.len() - 30..],
+            );
+            assert_eq!(response.text() == passed, passes, "{end:?} {message:.80}");
+            assert_eq!(response.text().contains("-32603"), !passes, "{end:?} {message:.80}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -226,7 +325,7 @@ async fn events_pass_as_soon_as_they_are_complete() {
 
 #[tokio::test]
 async fn a_list_that_cannot_be_filtered_is_an_error() {
-    let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The list could not be filtered. See the server's log"}}"#;
+    let error = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"The response could not be filtered. See the server's log"}}"#;
     let json = ("content-type", "application/json");
     let large = format!(r#"{{"id":1,"result":{{"tools":[],"a":"{}"}}}}"#, "a".repeat(5 << 20));
     for (headers, body) in [
@@ -252,6 +351,14 @@ async fn a_list_that_cannot_be_filtered_is_an_error() {
         assert_eq!(response.text(), error, "{headers:?} {body:.80}");
         assert_eq!(response.header("content-type"), Some("application/json"));
         assert_eq!(response.header("content-encoding"), None);
+    }
+    // Long IDs are not repeated in errors.
+    let world = server(&[("content-type", "text/html")], vec![TOOLS.to_owned().into()]);
+    let reader = world.token("todo:read", |_| {});
+    let long = format!(r#"{{"jsonrpc":"2.0","id":"{}","method":"tools/list"}}"#, "a".repeat(300));
+    for body in [long.as_str(), r#"{"jsonrpc":"2.0","id":null,"method":"tools/list"}"#] {
+        let response = world.post(&reader, body.to_owned(), &[]).await;
+        assert_eq!(response.text(), error.replace("\"id\":1,", ""), "{body:.80}");
     }
     for text in [
         format!("data: {large}\n\n"),

@@ -14,12 +14,15 @@ use tokio::sync::Semaphore;
 
 use super::*;
 
-/// A server whose calls complete when the test allows it.
+/// A server whose calls complete when the test allows it, and its lists until the test stops them.
 #[derive(Clone)]
 struct Slow {
     started: Arc<Semaphore>,
     calls: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
 }
+
+const MANY: usize = 1000;
 
 impl ServerHandler for Slow {
     fn get_info(&self) -> ServerConfig {
@@ -31,6 +34,8 @@ impl ServerHandler for Slow {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
+        self.started.add_permits(1);
+        self.lists.acquire().await.unwrap().forget();
         let tools =
             ["list", "add"].map(|name| json!({"name": name, "inputSchema": {"type": "object"}}));
         Ok(serde_json::from_value(json!({"tools": tools})).unwrap())
@@ -56,8 +61,8 @@ struct Streams {
 
 impl Streams {
     fn new() -> Self {
-        let [started, calls] = [0, 0].map(|permits| Arc::new(Semaphore::new(permits)));
-        let server = Slow { started, calls };
+        let [started, calls, lists] = [0, 0, MANY].map(|permits| Arc::new(Semaphore::new(permits)));
+        let server = Slow { started, calls, lists };
         let served = server.clone();
         let world = World::with(move |_| {
             let config = StreamableHttpServerConfig::default();
@@ -70,6 +75,23 @@ impl Streams {
             Router::new().route_service("/mcp", service).layer(layer)
         });
         Self { world, server }
+    }
+
+    /// Starts a session, and returns the headers of its requests.
+    async fn session(&self, token: &str, revision: &str) -> Vec<(&'static str, String)> {
+        let info = json!({"name": "test", "version": "1"});
+        let params = json!({"protocolVersion": revision, "capabilities": {}, "clientInfo": info});
+        let initialize =
+            json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+        let response = self.send(Method::POST, token, &[], initialize.to_string()).await;
+        let session = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+        assert_eq!(first_message(response).await["result"]["protocolVersion"], revision);
+        let mut headers = vec![("mcp-session-id", session)];
+        // It came with 2025-06-18.
+        if revision != "2025-03-26" {
+            headers.push(("mcp-protocol-version", revision.to_owned()));
+        }
+        headers
     }
 
     async fn send(
@@ -130,17 +152,8 @@ async fn sessions_and_resumed_streams_of_earlier_revisions_pass_all_layers() {
     for revision in ["2025-03-26", "2025-06-18", "2025-11-25"] {
         let streams = Streams::new();
         let token = streams.world.token("todo:read", |_| {});
-        let info = json!({"name": "test", "version": "1"});
-        let params = json!({"protocolVersion": revision, "capabilities": {}, "clientInfo": info});
-        let initialize =
-            json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
-        let response = streams.send(Method::POST, &token, &[], initialize.to_string()).await;
-        let session = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
-        assert_eq!(first_message(response).await["result"]["protocolVersion"], revision);
-        // The header came with 2025-06-18.
-        let version = ("mcp-protocol-version", revision);
-        let version: &[_] = if revision == "2025-03-26" { &[] } else { &[version] };
-        let headers = [version, &[("mcp-session-id", session.as_str())]].concat();
+        let session = streams.session(&token, revision).await;
+        let headers: Vec<_> = session.iter().map(|(name, value)| (*name, value.as_str())).collect();
 
         let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         let response = streams.send(Method::POST, &token, &headers, initialized.to_string()).await;
@@ -176,6 +189,28 @@ async fn sessions_and_resumed_streams_of_earlier_revisions_pass_all_layers() {
         let response = streams.send(Method::POST, &token, &headers, call("list")).await;
         assert_eq!(response.status(), StatusCode::NOT_FOUND);
     }
+}
+
+#[tokio::test]
+async fn a_list_is_filtered_on_the_stream_of_another_request_with_its_id() {
+    let streams = Streams::new();
+    streams.server.lists.forget_permits(MANY);
+    let token = streams.world.token("todo:read", |_| {});
+    let session = streams.session(&token, "2025-11-25").await;
+    let headers: Vec<_> = session.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    streams.send(Method::POST, &token, &headers, initialized.to_string()).await;
+
+    let list = streams.send(Method::POST, &token, &headers, method("tools/list")).await;
+    streams.server.started.acquire().await.unwrap().forget();
+    // The server sends a result to the latest request with its ID.
+    let call = streams.send(Method::POST, &token, &headers, call("list")).await;
+    streams.server.started.acquire().await.unwrap().forget();
+    streams.server.lists.add_permits(1);
+    let result = first_message(call).await;
+    assert_eq!(result["result"]["tools"].as_array().map(Vec::len), Some(1), "{result}");
+    assert_eq!(result["result"]["tools"][0]["name"], "list");
+    drop(list);
 }
 
 /// A message of the current revision, and its headers.

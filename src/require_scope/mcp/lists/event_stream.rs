@@ -16,6 +16,8 @@ pub(super) struct Events {
     /// The bytes before it contain no end of that line.
     searched: usize,
     has_started: bool,
+    /// The event is too large to filter, and its beginning has passed.
+    is_passing: bool,
 }
 
 impl Events {
@@ -35,7 +37,21 @@ impl Events {
                 self.event = rest;
             }
         }
-        if self.event.len() > MAX_BYTES { Err(ListError::TooLarge) } else { Ok(()) }
+        if self.event.len() > MAX_BYTES && !self.is_passing {
+            self.is_passing = access.is_other_message(&data_of(&self.event));
+            if !self.is_passing {
+                return Err(ListError::TooLarge);
+            }
+        }
+        if self.is_passing {
+            // They show whether the current line ends, and whether it is blank.
+            let kept = (self.event.len() - self.line).min(2);
+            let rest = self.event.split_off(self.event.len() - kept);
+            filtered.append(&mut self.event);
+            self.event = rest;
+            (self.line, self.searched) = (0, 0);
+        }
+        Ok(())
     }
 
     /// Clients may read an event that no blank line completes.
@@ -66,13 +82,22 @@ impl Events {
     fn complete(&mut self, access: &Access, filtered: &mut Vec<u8>) -> Result<(), ListError> {
         let mut event = std::mem::take(&mut self.event);
         (self.line, self.searched) = (0, 0);
-        if event.len() > MAX_BYTES {
-            return Err(ListError::TooLarge);
+        let is_first = !std::mem::replace(&mut self.has_started, true);
+        if std::mem::take(&mut self.is_passing) {
+            filtered.extend(event);
+            return Ok(());
         }
-        if !std::mem::replace(&mut self.has_started, true) && event.starts_with(BYTE_ORDER_MARK) {
+        if is_first && event.starts_with(BYTE_ORDER_MARK) {
             event.drain(..BYTE_ORDER_MARK.len());
         }
-        let data = data_lines(&event).collect::<Vec<_>>().join(&b'\n');
+        let data = data_of(&event);
+        if event.len() > MAX_BYTES {
+            if !access.is_other_message(&data) {
+                return Err(ListError::TooLarge);
+            }
+            filtered.extend(event);
+            return Ok(());
+        }
         // Older servers begin a stream with an address.
         let is_json = data.trim_ascii_start().first().is_some_and(|byte| b"{[".contains(byte));
         let is_message = is_json || (!data.is_empty() && access.expected.is_some());
@@ -81,7 +106,7 @@ impl Events {
             filtered.extend(event);
             return Ok(());
         };
-        for line in lines(&event).filter(|line| !line.is_empty() && data_of(line).is_none()) {
+        for line in lines(&event).filter(|line| !line.is_empty() && value_of(line).is_none()) {
             filtered.extend([line, b"\n"].concat());
         }
         filtered.extend_from_slice(b"data: ");
@@ -100,12 +125,13 @@ fn lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
     event.split(|byte| matches!(byte, b'\n' | b'\r'))
 }
 
-fn data_lines(event: &[u8]) -> impl Iterator<Item = &[u8]> {
-    lines(event).filter_map(data_of)
+/// The message of an event.
+fn data_of(event: &[u8]) -> Vec<u8> {
+    lines(event).filter_map(value_of).collect::<Vec<_>>().join(&b'\n')
 }
 
 /// The value of a line with the field `data`.
-fn data_of(line: &[u8]) -> Option<&[u8]> {
+fn value_of(line: &[u8]) -> Option<&[u8]> {
     match line.strip_prefix(b"data")? {
         [] => Some(&[]),
         [b':', b' ', value @ ..] | [b':', value @ ..] => Some(value),

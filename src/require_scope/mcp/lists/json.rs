@@ -30,6 +30,25 @@ impl<'a> Json<'a> {
         })
     }
 
+    /// The names of the members of an object, and where their values start. The text may end within
+    /// the object.
+    pub(super) fn begun_members(self, object: usize) -> Vec<(String, usize)> {
+        let mut begun = Vec::new();
+        let mut next = self.expect(b'{', object);
+        while let Some(at) = next {
+            let name = self.value(self.skip_spaces(at));
+            let Some((name, start)) = name.and_then(|(name, end)| {
+                let start = self.skip_spaces(self.expect(b':', end)?);
+                Some((name, start))
+            }) else {
+                break;
+            };
+            begun.push((name, start));
+            next = self.value(start).and_then(|(IgnoredAny, end)| self.expect(b',', end));
+        }
+        begun
+    }
+
     /// The values of an array.
     pub(super) fn items(self, array: &Range<usize>) -> Option<Vec<Range<usize>>> {
         self.sequence(array, [b'[', b']'], |at| {
@@ -100,6 +119,15 @@ mod tests {
         assert_eq!(items, [&b"1"[..], b"\"]\"", b"{\"b\":[]}", b"-1.5e3"]);
         assert_eq!(json.members(&members[1].1), Some(Vec::new()));
         assert_eq!(json.items(&root), None);
+        let begun = |text: &str| {
+            let members = Json(text.as_bytes()).begun_members(0);
+            members.into_iter().map(|(name, start)| format!("{name} {start}")).collect::<Vec<_>>()
+        };
+        assert_eq!(begun(r#" {"a":{"b":1}, "c" : [2"#), ["a 6", "c 21"]);
+        assert_eq!(begun(r#"{"a":1} "#), ["a 5"]);
+        for text in ["", "{", "{}", "[1", r#"{"a"#, r#"{"a""#] {
+            assert_eq!(begun(text), [""; 0], "{text}");
+        }
         for broken in ["", "{", "{}x", "{\"a\":1,}", "[1,]", "[1 2]", "\u{feff}{}", "{a:1}"] {
             assert_eq!(Json(broken.as_bytes()).root(), None, "{broken}");
         }

@@ -15,6 +15,24 @@ impl Access {
         Ok((!edits.is_empty()).then(|| apply(text, edits)))
     }
 
+    /// Whether the rest of a message may pass that is too large to filter, by its beginning: it is a
+    /// request of the server, or it has a result that begins with other members than a list.
+    pub(super) fn is_other_message(&self, start: &[u8]) -> bool {
+        let json = Json(start);
+        let members = json.begun_members(0);
+        let mut results = members.iter().filter(|(name, _)| name == "result");
+        self.expected.is_none()
+            && match (results.next(), results.next()) {
+                (None, _) => members.iter().any(|(name, _)| name == "method"),
+                (Some((_, result)), None) => {
+                    let begun = json.begun_members(*result);
+                    let is_list = |name: &str| LISTS.iter().any(|list| list.member == name);
+                    !begun.is_empty() && !begun.iter().any(|(name, _)| is_list(name))
+                }
+                (Some(_), Some(_)) => false,
+            }
+    }
+
     fn edits(&self, json: Json<'_>) -> Option<Vec<Edit>> {
         let root = json.root()?;
         let messages = match json.get(&root).first() {
@@ -23,6 +41,9 @@ impl Access {
         };
         let mut edits = Vec::new();
         for message in messages {
+            if self.expected.is_none() && json.get(&message).first() != Some(&b'{') {
+                continue;
+            }
             let members = json.members(&message)?;
             if let Some(result) = only(&members, "result")? {
                 self.edit_result(json, result, &mut edits)?;
@@ -43,7 +64,8 @@ impl Access {
         let members = json.members(result)?;
         let mut is_list = false;
         for list in &LISTS {
-            let array = only(&members, list.member)?;
+            let array = only(&members, list.member)?
+                .filter(|value| self.expected.is_some() || json.get(value).first() == Some(&b'['));
             if let Some(array) = array {
                 is_list = true;
                 edits.push((array.clone(), self.permitted(json, array, list)?));

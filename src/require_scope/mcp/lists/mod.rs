@@ -52,13 +52,13 @@ const LISTS: [List; 4] = [
 /// Why a list cannot be filtered.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 enum ListError {
-    #[error("the list is compressed: put the layer that compresses outside of RequireMcpScope")]
+    #[error("the response is compressed: put the layer that compresses outside of RequireMcpScope")]
     Compressed,
     #[error("the list is neither application/json nor text/event-stream")]
     ContentType,
-    #[error("the list is malformed")]
+    #[error("the response is malformed")]
     Malformed,
-    #[error("the list is larger than {MAX_BYTES} bytes")]
+    #[error("the response is larger than {MAX_BYTES} bytes")]
     TooLarge,
 }
 
@@ -82,32 +82,28 @@ struct Access {
 enum Format {
     Json(Vec<u8>),
     EventStream(Events),
+    /// The rest of a large result, which is not a list.
+    Other,
 }
 
 impl ListFilter {
-    /// For a call of a method that returns a list.
-    pub(super) fn of_call(
-        method: &str,
-        id: impl FnOnce() -> Option<Box<str>>,
+    /// For a call of `method`, or for a stream, whose client may resume that of a call. Results of
+    /// other methods are filtered, too: a server may send a list there, if a client uses its ID for
+    /// another request while it is pending.
+    pub(super) fn new(
+        method: Option<&str>,
+        id: Option<Box<str>>,
         rules: &Arc<Rules>,
         principal: &Principal,
-    ) -> Option<Self> {
-        let expected = LISTS.iter().find(|list| list.method == method)?;
-        let filter = Self::of_stream(rules, principal);
-        let access = Access { expected: Some(expected), ..filter.access };
-        Some(Self { access, id: id(), ..filter })
-    }
-
-    /// For a stream, whose client may resume that of a call.
-    pub(super) fn of_stream(rules: &Arc<Rules>, principal: &Principal) -> Self {
-        let (rules, principal) = (Arc::clone(rules), principal.clone());
-        let access = Access { rules, principal, expected: None };
-        Self { access, id: None, format: None, error: None }
+    ) -> Self {
+        let expected = LISTS.iter().find(|list| method == Some(list.method));
+        let access = Access { rules: Arc::clone(rules), principal: principal.clone(), expected };
+        Self { access, id, format: None, error: None }
     }
 
     /// The format of a successful response. `None`: it is not filtered.
     fn format_of(
-        &self,
+        &mut self,
         status: StatusCode,
         headers: &HeaderMap,
     ) -> Result<Option<Format>, ListError> {
@@ -115,26 +111,31 @@ impl ListFilter {
         if !status.is_success() {
             return Ok(None);
         }
-        if headers.contains_key(header::CONTENT_ENCODING) {
-            return Err(ListError::Compressed);
+        // That of a notification; or the result follows on a stream, which the first revision had.
+        if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
+            self.access.expected = None;
         }
         let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-        if essence.trim().eq_ignore_ascii_case("application/json") {
-            Ok(Some(Format::Json(Vec::new())))
+        let format = if essence.trim().eq_ignore_ascii_case("application/json") {
+            Format::Json(Vec::new())
         } else if essence.trim().eq_ignore_ascii_case("text/event-stream") {
-            Ok(Some(Format::EventStream(Events::default())))
-        } else if self.access.expected.is_some() && self.id.is_some() {
-            Err(ListError::ContentType)
+            Format::EventStream(Events::default())
+        } else if self.access.expected.is_some() {
+            return Err(ListError::ContentType);
         } else {
-            Ok(None)
+            return Ok(None);
+        };
+        match headers.contains_key(header::CONTENT_ENCODING) {
+            true => Err(ListError::Compressed),
+            false => Ok(Some(format)),
         }
     }
 
     /// The error that replaces the rest of the response.
     fn error(&self, error: ListError) -> Bytes {
         telemetry::internal_error("filter_lists", &error);
-        let message = "The list could not be filtered. See the server's log";
+        let message = "The response could not be filtered. See the server's log";
         error_body(self.id.as_deref(), INTERNAL_ERROR, message, None)
     }
 }
@@ -188,11 +189,20 @@ impl BodyFilter for ListFilter {
     fn push(&mut self, data: &[u8], filtered: &mut Vec<u8>) -> ControlFlow<()> {
         let result = match &mut self.format {
             None => Err(ListError::Malformed),
-            Some(Format::Json(body)) if data.len() > MAX_BYTES - body.len() => {
-                Err(ListError::TooLarge)
-            }
             Some(Format::Json(body)) => {
                 body.extend_from_slice(data);
+                if body.len() <= MAX_BYTES {
+                    Ok(())
+                } else if self.access.is_other_message(body) {
+                    filtered.append(body);
+                    self.format = Some(Format::Other);
+                    Ok(())
+                } else {
+                    Err(ListError::TooLarge)
+                }
+            }
+            Some(Format::Other) => {
+                filtered.extend_from_slice(data);
                 Ok(())
             }
             Some(Format::EventStream(events)) => events.push(data, &self.access, filtered),
@@ -203,6 +213,8 @@ impl BodyFilter for ListFilter {
     fn finish(&mut self, filtered: &mut Vec<u8>) {
         let result = match &mut self.format {
             None => Err(ListError::Malformed),
+            Some(Format::Other) => Ok(()),
+            Some(Format::Json(body)) if body.is_empty() && self.access.expected.is_none() => Ok(()),
             Some(Format::Json(body)) => self.access.filter(body).map(|changed| {
                 filtered.extend_from_slice(changed.as_deref().unwrap_or(body));
             }),
