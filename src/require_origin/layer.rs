@@ -7,6 +7,7 @@ use url::Url;
 use super::{OriginRejection, RequireOriginService};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::rejection::{Renderer, on_rejection};
+use crate::util::fetch_metadata::is_of_other_origin;
 use crate::util::url_policy::is_loopback;
 
 /// Middleware that rejects requests of pages of other origins. See the [module
@@ -48,7 +49,12 @@ impl RequireOrigin {
 
     pub(super) fn evaluate(&self, headers: &HeaderMap) -> Result<(), OriginRejection> {
         let mut values = headers.get_all(header::ORIGIN).iter();
-        let Some(origin) = values.next() else { return Ok(()) };
+        let Some(origin) = values.next() else {
+            return match is_of_other_origin(headers) {
+                false => Ok(()),
+                true => Err(OriginRejection::OriginNotAllowed),
+            };
+        };
         let is_allowed = |origin: &str| {
             self.origins.iter().any(|allowed| allowed == origin)
                 || self.allows_loopback && is_loopback_origin(origin)
@@ -132,6 +138,27 @@ mod tests {
         ] {
             assert!(!allows(&layer, other), "{other:?}");
         }
+    }
+
+    #[test]
+    fn without_an_origin_the_metadata_of_the_request_decides() {
+        let layer = RequireOrigin::new(["https://app.test"]).unwrap();
+        let allows = |sites: &[&'static str], origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            for site in sites {
+                headers.append("sec-fetch-site", HeaderValue::from_static(site));
+            }
+            headers.extend(origin.map(|origin| (header::ORIGIN, HeaderValue::from_static(origin))));
+            layer.evaluate(&headers).is_ok()
+        };
+        for own in [&[][..], &["same-origin"], &["none"]] {
+            assert!(allows(own, None), "{own:?}");
+        }
+        for other in [&["cross-site"][..], &["same-site"], &[""], &["none", "cross-site"]] {
+            assert!(!allows(other, None), "{other:?}");
+            assert!(allows(other, Some("https://app.test")), "{other:?}");
+        }
+        assert!(!allows(&["same-origin"], Some("https://rebound.test")));
     }
 
     #[test]

@@ -4,8 +4,19 @@
 //! host name (DNS rebinding). An MCP server must therefore check `Origin` ([MCP, Transports]). Use
 //! this layer around a server that does not; the official Rust SDK does, by its allowed origins.
 //!
-//! Requests without `Origin`, which no page sent or only one of the server's own origin, pass. All
-//! others require one of the configured origins: 403 if it is another one, `null`, or repeated.
+//! 1. A request with `Origin` requires that it is one of the configured origins: 403 if it is another
+//!    one, `null`, or repeated. Browsers send it with all requests of scripts to other origins, and
+//!    with all methods but `GET` and `HEAD`.
+//! 2. Without `Origin`, the response is 403 if `Sec-Fetch-Site` names another site or origin: the
+//!    request is for an image, a frame or a link of a page there. Browsers send that header to servers
+//!    with `https` or on the same machine.
+//! 3. All other requests pass: those of clients that are no browsers, which send neither, those of
+//!    pages of the server's own origin, and those that a user enters in the address bar.
+//!
+//! A page under a host name that was rebound has the server's own origin, so `GET` and `HEAD` of its
+//! scripts have no `Origin`. They require a token like all others: put
+//! [`RequireToken`](crate::RequireToken) around the server, too, or check `Host`.
+//!
 //! The layer does not authenticate, and sends no CORS headers. Put the CORS layer outside of it, so
 //! that pages of allowed origins can read responses.
 //!

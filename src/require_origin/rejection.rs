@@ -7,7 +7,8 @@ use crate::middleware::rejection::{Rejection, json_response};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OriginRejection {
-    /// `Origin` is not one of the allowed origins. Responds with 403.
+    /// `Origin` is not one of the allowed origins, or the request has none and `Sec-Fetch-Site` names
+    /// another site or origin. Responds with 403.
     OriginNotAllowed,
 }
 

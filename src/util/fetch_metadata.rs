@@ -51,6 +51,12 @@ pub(crate) fn initiator(headers: &HeaderMap, ours: &Url, trusted: &[String]) -> 
     if is_own { Initiator::Own } else { Initiator::Other }
 }
 
+/// Whether a browser says that a page of another origin has caused the request: a script, or an image,
+/// a frame, a link.
+pub(crate) fn is_of_other_origin(headers: &HeaderMap) -> bool {
+    headers.get_all(&SEC_FETCH_SITE).iter().any(|site| site != "same-origin" && site != "none")
+}
+
 /// Whether a request may change state, so that its initiator is checked. WebSocket handshakes may:
 /// browsers open one to any site, with its cookies, and its messages carry no `Origin`. Over
 /// HTTP/1.1 it is a `GET` with `Upgrade`, over HTTP/2 an extended `CONNECT`.
