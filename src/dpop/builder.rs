@@ -11,6 +11,8 @@ use crate::shared_store::{SharedStore, StoreScope, TimedStore};
 use crate::token::Algorithm;
 
 const MAX_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// How much the clocks of replicas may differ, and how far a clock may be set back.
+const CLOCK_MARGIN: Duration = Duration::from_secs(60);
 /// More would be gigabytes of used proofs.
 const MAX_CAPACITY: usize = 50_000_000;
 
@@ -80,7 +82,8 @@ impl DpopBuilder {
     /// Sets how many used proofs are remembered in this process. Default: a million, at about 50 bytes
     /// each; at most 50 million.
     ///
-    /// A proof is remembered for two to four times the [window](Self::window). Only proofs of valid
+    /// A proof is remembered for at least twice the [window](Self::window) and a minute, at most for twice
+    /// as long as that. Only proofs of valid
     /// tokens are, and those of one subject are at most a quarter of them, so that a client cannot
     /// exclude the others. Beyond that, requests get 503 until older proofs are forgotten.
     pub fn replay_capacity(mut self, proofs: usize) -> Self {
@@ -89,7 +92,8 @@ impl DpopBuilder {
     }
 
     /// Sets the store that all replicas of this app share. Each request with a proof writes to it once.
-    /// Default: a replica accepts a proof that another one has accepted before, within the window.
+    /// Default: a replica accepts a proof that another one has accepted before, within the window. The
+    /// clocks of replicas may differ by a minute.
     ///
     /// While the store is unavailable or full, these requests get 503.
     pub fn shared_store(mut self, store: impl SharedStore) -> Self {
@@ -129,7 +133,7 @@ impl DpopBuilder {
             // From the earliest `iat` that is accepted to the latest time at which it is.
             replays: Replays::new(
                 self.replay_capacity,
-                self.window.saturating_mul(2),
+                self.window.saturating_mul(2).saturating_add(CLOCK_MARGIN),
                 self.store.map(|store| (store, scope)),
             ),
         };

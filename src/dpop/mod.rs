@@ -8,7 +8,10 @@
 //! 1. Exactly one header `DPoP` has the proof: a JWS of at most 8 KiB with `typ` `dpop+jwt`, an
 //!    [accepted algorithm](DpopBuilder::algorithms), and a public key in `jwk` that has signed it.
 //! 2. `htm` is the request's method, and `htu` its URL without query and fragment, below a
-//!    [configured URL](Dpop::builder). `Host` and forwarding headers are not read.
+//!    [configured URL](Dpop::builder). URLs are compared after normalization (RFC 3986, sections 6.2.2
+//!    and 6.2.3), except that dot segments of the request's path are not removed. `Host` and forwarding
+//!    headers are not read: apps that share a server or a [`ForwardAuth`](crate::ForwardAuth) service
+//!    have settings of their own.
 //! 3. `iat` is at most a minute from this server's clock, `ath` is the hash of the token, and the proof
 //!    has a `nonce` of this server if one is [required](DpopBuilder::require_nonce).
 //! 4. The token is valid, and its claim `cnf` has the thumbprint of that key as `jkt` (RFC 7638), and

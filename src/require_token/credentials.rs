@@ -9,8 +9,11 @@ pub(super) enum Credentials<'h> {
     Bearer(&'h [u8]),
     /// Of the scheme `DPoP`, where it is accepted.
     Dpop(&'h [u8]),
-    /// The scheme is accepted, but there is no token.
-    Malformed,
+    /// The scheme is accepted, but there is no token. That is no missing credential, but an invalid one
+    /// (RFC 6750, section 3.1): clients get a new token after 401.
+    Malformed {
+        is_dpop: bool,
+    },
     /// Another scheme, or none.
     OtherScheme,
     /// More than one header (RFC 6750 section 2).
@@ -35,7 +38,7 @@ impl<'h> Credentials<'h> {
         // Spaces only between scheme and token (RFC 9110 section 11.4), and nothing after it.
         let token = rest.trim_ascii_end();
         match token.iter().position(|byte| *byte != b' ').and_then(|start| token.get(start..)) {
-            None | Some([] | [b'\t', ..]) => Self::Malformed,
+            None | Some([] | [b'\t', ..]) => Self::Malformed { is_dpop },
             Some(token) if is_dpop => Self::Dpop(token),
             Some(token) => Self::Bearer(token),
         }
@@ -71,12 +74,12 @@ mod tests {
         for value in
             ["Bearer", "Bearer ", "Bearer \t ", "Bearer\ta.b", "Bearer \ta.b", "bearer\t a"]
         {
-            assert_eq!(read(&[value]), "Malformed", "{value}");
+            assert_eq!(read(&[value]), "Malformed { is_dpop: false }", "{value}");
         }
         assert_eq!(read(&[]), "Absent");
         assert_eq!(read_with(true, &["dpop a.b.c "]), "bound token a.b.c");
-        assert_eq!(read_with(true, &["DPoP"]), "Malformed");
-        assert_eq!(read_with(true, &["DPoP\ta.b.c"]), "Malformed");
+        assert_eq!(read_with(true, &["DPoP"]), "Malformed { is_dpop: true }");
+        assert_eq!(read_with(true, &["DPoP\ta.b.c"]), "Malformed { is_dpop: true }");
         assert_eq!(read_with(true, &["Bearer a.b.c"]), "token a.b.c");
         assert_eq!(read_with(true, &["DPoP a", "Bearer a"]), "Repeated");
         assert_eq!(read(&["Bearer a", "Bearer a"]), "Repeated");

@@ -399,10 +399,16 @@ impl RequireToken {
                 "one header",
                 "several",
             ),
-            Credentials::Bearer(_) | Credentials::Dpop(_) | Credentials::Malformed => {
+            Credentials::Bearer(_) | Credentials::Dpop(_) | Credentials::Malformed { .. } => {
                 let (expected, found) = ("Authorization: Bearer TOKEN", "no token");
                 let error = TokenError::Malformed.failed("Authorization", expected, found);
-                self.token_rejection(error, None)
+                let challenge = match (credentials, &self.settings.dpop) {
+                    (Credentials::Malformed { is_dpop: true }, Some(dpop)) => {
+                        Challenge::clone(&dpop.challenge)
+                    }
+                    _ => challenge,
+                };
+                TokenRejection::InvalidToken { error, challenge }
             }
         }
     }

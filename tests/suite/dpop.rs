@@ -380,6 +380,32 @@ async fn replicas_share_used_proofs_through_a_store() {
 }
 
 #[tokio::test]
+async fn a_used_proof_is_remembered_although_the_clocks_of_replicas_differ() {
+    let start = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
+    let sandbox = Sandbox::builder().clock(ManualClock::at(start)).build();
+    let store = std::sync::Arc::new(MemoryStore::new(sandbox.clock().clock()));
+    let clocks = [30, -30].map(|seconds| ManualClock::at(start + time::Duration::seconds(seconds)));
+    let [ahead, behind] = clocks.each_ref().map(|clock| {
+        let scalekit = crate::clocks::scalekit(&sandbox, clock);
+        let guard = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
+        let dpop = builder().shared_store(std::sync::Arc::clone(&store)).build().unwrap();
+        routes().route_layer(guard.dpop(&dpop))
+    });
+    let key = sandbox.tokens().dpop_key();
+    let token = bound(&sandbox, &key);
+    // The latest that one replica accepts, and almost the earliest that the other does.
+    let proof = key.proof_with("GET", TODOS, Some(&token), |_, claims| {
+        claims["iat"] = json!(start.unix_timestamp() + 90);
+    });
+    assert_eq!(call(&ahead, "DPoP", &token, &[&proof]).await.status(), StatusCode::OK);
+    for clock in clocks.iter().chain([sandbox.clock()]) {
+        clock.advance(std::time::Duration::from_secs(179));
+    }
+    let response = call(&behind, "DPoP", &token, &[&proof]).await;
+    assert_eq!(proof_error(&response), DpopError::Replayed);
+}
+
+#[tokio::test]
 async fn a_required_nonce_is_offered_accepted_and_renewed() {
     // At the begin of a period.
     let start = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
@@ -446,6 +472,13 @@ async fn challenges_name_the_scheme_beside_bearer() {
         "{unproven}"
     );
     assert!(unproven.ends_with(&format!(", {algorithms}, Bearer realm=\"todo\"")), "{unproven}");
+
+    // Without a token, too.
+    for (value, scheme) in [("Bearer", "Bearer"), ("Bearer ", "Bearer"), ("DPoP ", "DPoP")] {
+        let empty = challenge("/todos", &[("authorization", value)]).await;
+        let expected = format!("{scheme} realm=\"todo\", error=\"invalid_token\"");
+        assert!(empty.starts_with(&expected), "{empty}");
+    }
 
     // A layer further in continues with the scheme of the request.
     let key = sandbox.tokens().dpop_key();
