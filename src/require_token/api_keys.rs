@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 
 use crate::api::ApiError;
 use crate::api::api_keys::ApiKey;
@@ -23,6 +24,12 @@ const FAILURE_TTL: Duration = Duration::from_secs(1);
 
 /// A request waits for it.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Calls of the API at once: for keys that were valid before, and as many for all others.
+const MAX_VALIDATIONS: usize = 64;
+
+/// How long a validation waits until fewer are in progress.
+const MAX_WAIT: Duration = Duration::from_secs(1);
 
 /// Valid keys, and as many invalid ones.
 const CACHED_KEYS: usize = 1024;
@@ -71,8 +78,12 @@ struct Shared {
     valid: TokenCache<Checked>,
     /// Apart from valid keys, which invalid ones must not evict.
     invalid: TokenCache<Checked>,
-    /// By the hash of the key.
-    flights: SingleFlight<[u8; 32], Result<Principal, TokenError>>,
+    /// By the hash of the key, and the time in units of the lifetime of results: a request joins no
+    /// validation that began too long before it.
+    flights: SingleFlight<([u8; 32], u128), Result<Principal, TokenError>>,
+    /// For keys that were valid before, which made-up ones must not delay.
+    known: Semaphore,
+    unknown: Semaphore,
 }
 
 impl Shared {
@@ -81,6 +92,8 @@ impl Shared {
             valid: TokenCache::new(CACHED_KEYS),
             invalid: TokenCache::new(CACHED_KEYS),
             flights: SingleFlight::new(),
+            known: Semaphore::new(MAX_VALIDATIONS),
+            unknown: Semaphore::new(MAX_VALIDATIONS),
         }
     }
 }
@@ -105,7 +118,8 @@ impl ApiKeyVerifier {
     }
 
     /// Sets how long a result is used without asking the environment again, and therefore how late
-    /// an invalidated key is rejected. Default: 2 s. The verifier gets a cache of its own.
+    /// an invalidated key is rejected, however slow the environment is. Default: 2 s. The verifier gets
+    /// a cache of its own.
     pub fn cache_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
         self.shared = Arc::new(Shared::new());
@@ -138,7 +152,9 @@ impl ApiKeyVerifier {
         if let Some(result) = self.cached(key) {
             return KeyCheck::Done(result);
         }
-        KeyCheck::Pending(self.shared.flights.join(hash_parts([key]), || {
+        let now = self.scalekit.clock().monotonic().as_nanos();
+        let flight = (hash_parts([key]), now / self.ttl.as_nanos().max(1));
+        KeyCheck::Pending(self.shared.flights.join(flight, || {
             let (verifier, key) = (self.clone(), SecretString::from(key));
             async move { verifier.validate(key.expose()).await }
         }))
@@ -158,6 +174,16 @@ impl ApiKeyVerifier {
     }
 
     async fn validate(&self, key: &str) -> Result<Principal, TokenError> {
+        let permits = match self.shared.valid.get(key, |_| ()) {
+            Some(()) => &self.shared.known,
+            None => &self.shared.unknown,
+        };
+        let Ok(Ok(_permit)) = tokio::time::timeout(MAX_WAIT, permits.acquire()).await else {
+            // Not cached: the key itself is not the reason.
+            telemetry::api_key_not_validated("too_many_validations");
+            telemetry::token_rejected(TokenError::ValidationUnavailable.name(), None);
+            return Err(TokenError::ValidationUnavailable);
+        };
         // Another request's validation may have ended since the cache was read.
         if let Some(result) = self.cached(key) {
             return result;

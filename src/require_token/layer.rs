@@ -107,7 +107,7 @@ impl RequireToken {
 
     /// Accepts API keys, too, as bearer tokens. Default: not accepted.
     ///
-    /// The environment validates a key at most once in two seconds
+    /// The environment validates a key about once in two seconds
     /// ([`cache_ttl`](ApiKeyVerifier::cache_ttl)), and once for concurrent requests; if it cannot,
     /// the response is 503. The [`Principal`](crate::Principal) has the organization, the user and
     /// the user's roles, which [`RequireScope`](crate::RequireScope) can require
@@ -119,7 +119,9 @@ impl RequireToken {
     ///
     /// A key has no audience: each service that accepts keys of the environment accepts it.
     ///
-    /// Each unknown text costs a call of the API: limit the rate of clients outside of this layer.
+    /// Each unknown text costs a call of the API, of which 64 are made at once. Beyond that, requests wait
+    /// for a second and then get 503. Keys that were valid before have as many calls of their own. Limit
+    /// the rate of clients outside of this layer.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {

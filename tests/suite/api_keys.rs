@@ -175,6 +175,57 @@ async fn concurrent_requests_with_a_key_are_one_call() {
 }
 
 #[tokio::test]
+async fn a_request_does_not_join_a_validation_that_began_before_the_key_was_invalidated() {
+    let api = Api::new();
+    let key = api.key(JANE).await;
+    let calls = api.calls();
+    let held = api.world.sandbox.faults().hold(Endpoint::Api);
+    let later = async {
+        settle().await;
+        // Longer than a result is used.
+        api.world.advance(2);
+        let later = api.status(&key);
+        let release = async {
+            settle().await;
+            assert_eq!(api.calls() - calls, 2, "it asks again");
+            drop(held);
+        };
+        futures::join!(later, release).0
+    };
+    let (earlier, later) = futures::join!(api.status(&key), later);
+    assert_eq!((earlier, later), (StatusCode::OK, StatusCode::OK));
+}
+
+#[tokio::test(start_paused = true)]
+async fn made_up_keys_have_a_limit_and_do_not_delay_known_ones() {
+    let api = Api::new();
+    let known = api.key(JANE).await;
+    assert_eq!(api.status(&known).await, StatusCode::OK);
+    api.world.advance(2);
+    let calls = api.calls();
+    let held = api.world.sandbox.faults().hold(Endpoint::Api);
+    let texts: Vec<_> = (0..70).map(|number| format!("{number:032}")).collect();
+    let made_up = join_all(texts.iter().map(|text| api.call("/", text)));
+    let release = async {
+        // The clock advances when everything else waits.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(api.calls() - calls, 64 + 1);
+        drop(held);
+    };
+    let (made_up, known, ()) = futures::join!(made_up, api.status(&known), release);
+    assert_eq!(known, StatusCode::OK);
+    let (rejected, beyond): (Vec<_>, Vec<_>) =
+        made_up.iter().partition(|response| response.status() == StatusCode::UNAUTHORIZED);
+    assert_eq!((rejected.len(), beyond.len()), (64, 6));
+    for response in beyond {
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.header("retry-after").is_some());
+    }
+    // Such a result is not cached.
+    assert_eq!(api.call("/", &texts[69]).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn while_the_environment_is_unavailable_the_response_is_503() {
     let api = Api::new();
     let key = api.key(JANE).await;
