@@ -65,7 +65,7 @@
 //! [refresh](guides::refresh), [responses](guides::responses), [a webhook](guides::webhook_delivery),
 //! [MCP step-up](guides::mcp_step_up), [boundaries between apps](guides::boundaries),
 //! [security](guides::security). Reference: [settings](guides::settings),
-//! [operations of the API](guides::api_operations).
+//! [operations of the API](guides::api_operations), [OpenID conformance](guides::openid_modules).
 //!
 //! # Layers
 //!
@@ -222,6 +222,8 @@ pub mod guides {
     pub mod modular_sso {}
     #[doc = include_str!("docs/how_to/observability.md")]
     pub mod observability {}
+    #[doc = include_str!("docs/reference/openid_modules.md")]
+    pub mod openid_modules {}
     #[doc = include_str!("docs/how_to/passwordless_email.md")]
     pub mod passwordless_email {}
     #[doc = include_str!("docs/how_to/questions.md")]

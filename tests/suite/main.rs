@@ -37,6 +37,7 @@ mod mistakes;
 mod modular_sso;
 mod null_claims;
 mod openapi;
+mod openid_rp;
 mod organization_details;
 mod package;
 mod passwordless;

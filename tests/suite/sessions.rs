@@ -462,7 +462,7 @@ async fn logout_removes_every_cookie_and_ends_the_session_at_the_environment() {
     }
 }
 
-async fn follow(world: &World, url: &str) -> http::Response<bytes::Bytes> {
+pub(crate) async fn follow(world: &World, url: &str) -> http::Response<bytes::Bytes> {
     use tower_scalekit::http_client::HttpClient as _;
     let request = http::Request::get(url).body(bytes::Bytes::new()).unwrap();
     world.sandbox.client().send(request).await.unwrap()

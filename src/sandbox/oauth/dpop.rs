@@ -9,7 +9,7 @@ use http::Request;
 use serde_json::Value;
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::tokens::dpop::thumbprint;
+use crate::sandbox::state::ec_key::thumbprint;
 
 /// The algorithms of proofs.
 pub(crate) const ALGORITHMS: [&str; 1] = ["ES256"];

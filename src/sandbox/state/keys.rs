@@ -11,6 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::sandbox::state::digest::sha256;
+use crate::sandbox::state::ec_key::EcKey;
 use crate::sandbox::state::ids::surely;
 
 /// An RSA key that signs tokens with RS256.
@@ -82,11 +83,12 @@ pub(crate) struct KeyRing {
     current: Arc<SigningKey>,
     /// Newest last; contains the current key.
     published: Vec<Arc<SigningKey>>,
+    pub(crate) publishes_es256: bool,
 }
 
 impl KeyRing {
     pub(crate) fn new(first: Arc<SigningKey>) -> Self {
-        Self { published: vec![Arc::clone(&first)], current: first }
+        Self { published: vec![Arc::clone(&first)], current: first, publishes_es256: false }
     }
 
     pub(crate) fn current(&self) -> &Arc<SigningKey> {
@@ -113,7 +115,11 @@ impl KeyRing {
     }
 
     pub(crate) fn jwks(&self) -> Value {
-        json!({ "keys": self.published.iter().map(|key| key.jwk()).collect::<Vec<_>>() })
+        let mut keys: Vec<_> = self.published.iter().map(|key| key.jwk()).collect();
+        if self.publishes_es256 {
+            keys.push(EcKey::of_environments().signing_jwk());
+        }
+        json!({ "keys": keys })
     }
 }
 

@@ -11,6 +11,7 @@ pub(crate) mod digest;
 pub(crate) mod directories;
 pub(crate) mod directory_records;
 pub(crate) mod domains;
+pub(crate) mod ec_key;
 pub(crate) mod faults;
 pub(crate) mod grants;
 pub(crate) mod ids;

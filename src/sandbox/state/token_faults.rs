@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::sandbox::state::ec_key::EcKey;
 use crate::sandbox::state::keys::SigningKey;
 
 /// A kind of token.
@@ -49,6 +50,8 @@ pub enum Signing {
     /// RS256 with the environment's current key.
     #[default]
     CurrentKey,
+    /// ES256 with the key of [`Keys::publish_es256`](crate::sandbox::Keys::publish_es256).
+    Es256,
     /// An empty signature.
     Nothing,
     /// RS256 with a key that is not published.
@@ -110,6 +113,9 @@ pub enum TokenFault {
     NotYetValid,
     /// HS256 with the client secret (invalid-sig-hs256).
     SignedWithClientSecret,
+    /// ES256 with the key of [`Keys::publish_es256`](crate::sandbox::Keys::publish_es256), in place of
+    /// RS256 (wrong-alg).
+    SignedWithEs256,
     /// HS256 with the public key as the secret.
     SignedWithPublicKey,
     /// `kid` is that of a key which was never published.
@@ -163,6 +169,11 @@ impl TokenFault {
             Self::MissingSubject => drop(draft.claims.remove("sub")),
             Self::NotYetValid => set("nbf", json!(now + HOUR)),
             Self::SignedWithClientSecret => draft.forge("HS256", Signing::ClientSecret),
+            Self::SignedWithEs256 => {
+                let kid = EcKey::of_environments().thumbprint();
+                draft.header.insert("kid".to_owned(), kid.into());
+                draft.forge("ES256", Signing::Es256);
+            }
             Self::SignedWithPublicKey => draft.forge("HS256", Signing::PublicKey),
             Self::UnknownKeyId => {
                 let kid = SigningKey::stranger().kid().to_owned();

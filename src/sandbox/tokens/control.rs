@@ -50,6 +50,32 @@ impl Tokens<'_> {
         mint.fresh_id_token(&subject, nonce)
     }
 
+    /// A token of a back-channel logout, for the user and the session with this ID (`ses_…`, the
+    /// claim `sid` of its tokens). The sandbox sends none itself.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::{Sandbox, TokenFault};
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let session = sandbox.tokens().access_token_draft("jane@acme.test").claims["sid"].clone();
+    /// let mut draft = sandbox.tokens().logout_token_draft(session.as_str().unwrap());
+    /// TokenFault::WithClaim("nonce".into(), "n".into()).apply(&mut draft);
+    /// let invalid = format!("logout_token={}", sandbox.tokens().sign_draft(&draft));
+    /// assert!(invalid.len() > 100);
+    /// ```
+    #[must_use]
+    pub fn logout_token(&self, session_id: &str) -> String {
+        self.sign_draft(&self.logout_token_draft(session_id))
+    }
+
+    /// The same token before it is signed, for [`sign_draft`](Self::sign_draft).
+    #[must_use]
+    pub fn logout_token_draft(&self, session_id: &str) -> TokenDraft {
+        let state = self.environment.lock();
+        let subject = state.sessions.get(session_id).map(|session| session.user_id.clone());
+        Mint::new(self.environment, &state).logout_token(session_id, subject)
+    }
+
     /// A token for a machine of organization Acme (`m2morg_…`) with these scopes. It has no `aud`,
     /// like those of clients created without an audience.
     #[must_use]

@@ -2,15 +2,14 @@
 
 use std::sync::Arc;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::digest::sha256;
-use crate::sandbox::state::ids::{random_token, surely};
+use crate::sandbox::state::ec_key::EcKey;
+use crate::sandbox::state::ids::random_token;
 use crate::sandbox::tokens::signing::signing_input;
 
 /// A client's key for DPoP (RFC 9449), on P-256. Returned by
@@ -38,27 +37,24 @@ use crate::sandbox::tokens::signing::signing_input;
 #[derive(Debug)]
 pub struct DpopKey {
     environment: Arc<Environment>,
-    pair: EcdsaKeyPair,
+    key: EcKey,
 }
 
 impl DpopKey {
     pub(crate) fn generate(environment: &Arc<Environment>) -> Self {
-        let pair = surely(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING));
-        Self { environment: Arc::clone(environment), pair }
+        Self { environment: Arc::clone(environment), key: EcKey::generate() }
     }
 
     /// The public key.
     #[must_use]
     pub fn public_jwk(&self) -> Value {
-        let (x, y) = self.coordinates();
-        json!({ "kty": "EC", "crv": "P-256", "x": x, "y": y })
+        self.key.public_jwk()
     }
 
     /// Its thumbprint (RFC 7638).
     #[must_use]
     pub fn thumbprint(&self) -> String {
-        let (x, y) = self.coordinates();
-        thumbprint(&x, &y)
+        self.key.thumbprint()
     }
 
     /// The claim `cnf` of a token that is bound to the key.
@@ -98,20 +94,7 @@ impl DpopKey {
         }
         edit(&mut header, &mut claims);
         let input = signing_input(&header, &claims);
-        let signature = surely(self.pair.sign(&SystemRandom::new(), input.as_bytes()));
+        let signature = self.key.sign(input.as_bytes());
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
     }
-
-    fn coordinates(&self) -> (String, String) {
-        // An uncompressed point: the byte 4, and two coordinates of 32 bytes.
-        let point = self.pair.public_key().as_ref();
-        let (x, y) = point.get(1..).and_then(|both| both.split_at_checked(32)).unwrap_or_default();
-        (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y))
-    }
-}
-
-/// RFC 7638: the members of a key on P-256 in alphabetical order, without white space, hashed.
-pub(crate) fn thumbprint(x: &str, y: &str) -> String {
-    let members = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
-    URL_SAFE_NO_PAD.encode(sha256(members.as_bytes()))
 }

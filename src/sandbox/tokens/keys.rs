@@ -33,7 +33,13 @@ impl Keys<'_> {
         self.environment.lock().keys.replace(key);
     }
 
-    /// Removes all keys except the current one from `/keys`.
+    /// Publishes another key at `/keys`, for ES256. Tokens are still signed with RS256, except with
+    /// [`TokenFault::SignedWithEs256`](crate::sandbox::TokenFault::SignedWithEs256).
+    pub fn publish_es256(&self) {
+        self.environment.lock().keys.publishes_es256 = true;
+    }
+
+    /// Removes all former keys from `/keys`.
     pub fn remove_old(&self) {
         self.environment.lock().keys.drop_old();
     }

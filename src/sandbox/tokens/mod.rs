@@ -49,6 +49,9 @@ const ID_TOKEN_LIFETIME: i64 = 1800;
 /// Lifetime of ID tokens with Modular SSO.
 const SSO_ID_TOKEN_LIFETIME: i64 = 3 * 24 * 3600;
 
+/// Lifetime of logout tokens: preferably at most two minutes (Back-Channel Logout 1.0, section 4).
+const LOGOUT_TOKEN_LIFETIME: i64 = 120;
+
 /// Lifetime of tokens of the client-credentials grant.
 pub(crate) const M2M_TOKEN_LIFETIME: i64 = 86_399;
 
@@ -206,6 +209,22 @@ impl<'e> Mint<'e> {
             set("locale", json!("en"));
         }
         TokenDraft::new(self.key.kid(), claims)
+    }
+
+    /// OpenID Connect Back-Channel Logout 1.0, section 2.4.
+    pub(crate) fn logout_token(&self, session_id: &str, subject: Option<String>) -> TokenDraft {
+        let mut claims = self.claims(subject.as_deref().unwrap_or_default(), LOGOUT_TOKEN_LIFETIME);
+        if subject.is_none() {
+            claims.remove("sub");
+        }
+        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        set("aud", json!(self.environment.client_id));
+        set("jti", json!(random_token()));
+        set("sid", json!(session_id));
+        set("events", json!({ "http://schemas.openid.net/event/backchannel-logout": {} }));
+        let mut draft = TokenDraft::new(self.key.kid(), claims);
+        draft.header.insert("typ".to_owned(), "logout+jwt".into());
+        draft
     }
 
     pub(crate) fn m2m_token(&self, client_id: &str, scopes: &[&str]) -> TokenDraft {

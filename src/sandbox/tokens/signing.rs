@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::digest::hmac_sha256;
+use crate::sandbox::state::ec_key::EcKey;
 use crate::sandbox::state::keys::SigningKey;
 use crate::sandbox::state::token_faults::{Signing, TokenDraft};
 
@@ -17,6 +18,7 @@ impl TokenDraft {
                 hmac_sha256(environment.client_secret.expose().as_bytes(), input.as_bytes())
             }
             Signing::CurrentKey => key.sign(input.as_bytes()),
+            Signing::Es256 => EcKey::of_environments().sign(input.as_bytes()),
             Signing::Nothing => Vec::new(),
             Signing::OtherKey => SigningKey::stranger().sign(input.as_bytes()),
             Signing::PublicKey => hmac_sha256(key.public_pem().as_bytes(), input.as_bytes()),
