@@ -14,7 +14,8 @@ use crate::token::{LogoutExpectations, TokenError};
 use crate::util::telemetry;
 
 /// How long the end of a session is kept in the revocation log if its record is gone from the
-/// shared store. Longer than replicas use their cached copies (`store::MAX_AGE`).
+/// shared store. Longer than replicas use their cached copies (`store::MAX_AGE`), which they refresh
+/// for the rest of the session if they may do so during an outage.
 const STORED_END_LIFETIME: Duration = Duration::from_secs(60 * 60);
 /// How often a revocation is published again while the store fails.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(250);
@@ -183,6 +184,7 @@ impl Sessions {
         let is_new = !self.0.revocations.is_id_revoked(id);
         if is_stored {
             match self.end_stored(id).await {
+                Ok(()) if self.0.refresh_during_outages => {}
                 Ok(()) => retention = retention.min(STORED_END_LIFETIME),
                 Err(error) => telemetry::internal_error("session_end", &error),
             }

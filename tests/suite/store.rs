@@ -15,7 +15,7 @@ use tower_scalekit::shared_store::{
 
 /// Clones share values and failures. The second field has what reads return if they never catch up.
 #[derive(Clone)]
-pub(crate) struct FlakyStore(Arc<Inner>, Option<Arc<HashMap<StoreKey, Bytes>>>);
+pub(crate) struct FlakyStore(Arc<Inner>, Option<Arc<HashMap<StoreKey, Bytes>>>, Arc<AtomicBool>);
 
 struct Inner {
     store: MemoryStore,
@@ -80,11 +80,21 @@ impl FlakyStore {
             endless: AtomicBool::default(),
             latency: Mutex::default(),
         };
-        Self(Arc::new(inner), None)
+        Self(Arc::new(inner), None, Arc::default())
     }
 
     pub(crate) fn set_down(&self, down: bool) {
         self.0.down.store(down, Ordering::SeqCst);
+    }
+
+    /// The same store by a connection of its own, see [`set_cut_off`](Self::set_cut_off).
+    pub(crate) fn other_connection(&self) -> Self {
+        Self(Arc::clone(&self.0), None, Arc::default())
+    }
+
+    /// Makes the store unavailable to this connection and its clones.
+    pub(crate) fn set_cut_off(&self, cut_off: bool) {
+        self.2.store(cut_off, Ordering::SeqCst);
     }
 
     /// Makes the next operations fail.
@@ -159,7 +169,7 @@ impl FlakyStore {
 
     /// The same store, whose reads come from a replica of it that never catches up.
     pub(crate) fn stale(&self) -> Self {
-        Self(Arc::clone(&self.0), Some(Arc::new(self.seen())))
+        Self(Arc::clone(&self.0), Some(Arc::new(self.seen())), Arc::clone(&self.2))
     }
 
     fn is_rejected(&self, key: &StoreKey) -> bool {
@@ -201,7 +211,8 @@ impl FlakyStore {
     ) -> StoreFuture<'a, T> {
         let one_less = |left: usize| left.checked_sub(1);
         let fails = self.0.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
-        if fails.is_ok() || self.0.down.load(Ordering::SeqCst) {
+        let is_down = [&self.0.down, &self.2].into_iter().any(|down| down.load(Ordering::SeqCst));
+        if fails.is_ok() || is_down {
             let rejected = Err(StoreError::Unavailable("disabled by the test".into()));
             return std::future::ready(rejected).boxed();
         }
@@ -236,7 +247,7 @@ impl FlakyStore {
 
 impl SharedStore for FlakyStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
-        if let Self(_, Some(stale)) = self {
+        if let Some(stale) = &self.1 {
             return std::future::ready(Ok(stale.get(key).cloned())).boxed();
         }
         self.0.reads.fetch_add(1, Ordering::SeqCst);

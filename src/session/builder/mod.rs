@@ -425,7 +425,8 @@ impl SessionsBuilder {
     /// [`reject_on_stale_revocations`](Self::reject_on_stale_revocations) is set, which ends this after
     /// [`max_revocation_staleness`](Self::max_revocation_staleness). A session that was ended at the
     /// environment is not refreshed. A [stored](Self::store_backed) session is refreshed by a replica
-    /// that has read it before.
+    /// that has read it before. Its logout is therefore in the log for as long as the session could
+    /// last, rather than for an hour: set this on all replicas alike.
     pub fn refresh_during_outages(mut self) -> Self {
         self.refresh_during_outages = true;
         self

@@ -164,6 +164,32 @@ async fn without_the_store_a_rejected_refresh_ends_no_session() {
 }
 
 #[tokio::test]
+async fn a_session_that_ended_during_a_long_outage_of_one_replica_ends_there_as_soon_as_it_is_over()
+{
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let connection = store.other_connection();
+    let [here, there] = [&store, &connection].map(|store| {
+        app(&world
+            .replica(|one| one.shared_store(store.clone()).store_backed().refresh_during_outages()))
+    });
+    let mut browser = Browser::new(&here, &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    let mut copy = browser.at(&there);
+    assert_eq!(copy.fetch("/me").await.status(), StatusCode::OK);
+    connection.set_cut_off(true);
+    // It lives on at the environment, because the browser does not follow the redirect.
+    assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
+    for _ in 0..15 {
+        world.advance(301);
+        assert_eq!(copy.fetch("/me").await.status(), StatusCode::OK);
+    }
+    connection.set_cut_off(false);
+    world.advance(2);
+    assert_eq!(copy.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn a_login_that_cannot_be_stored_sets_no_cookie() {
     let replicas = Replicas::new();
     replicas.logged_in().await;
