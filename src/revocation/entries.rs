@@ -1,6 +1,6 @@
 //! Known revocations, and which of them are not in the log.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use super::{Entry, EntryKind, Key};
@@ -12,6 +12,8 @@ pub(super) struct Entries {
     /// Those that are not in the log. Kept apart because each login publishes them, without a scan of
     /// the others.
     unpublished: BTreeSet<(Key, EntryKind)>,
+    /// Those that the log had and may have lost: it is read from its start.
+    unconfirmed: HashSet<(Key, EntryKind)>,
 }
 
 impl Entries {
@@ -35,6 +37,7 @@ impl Entries {
     pub(super) fn remove(&mut self, key: &(Key, EntryKind)) {
         self.all.remove(key);
         self.unpublished.remove(key);
+        self.unconfirmed.remove(key);
     }
 
     pub(super) fn remove_expired(&mut self, now: Duration) {
@@ -59,10 +62,24 @@ impl Entries {
         }
     }
 
-    /// Records that the log lacks all of them.
-    pub(super) fn mark_all_missing_in_log(&mut self) {
-        self.all.values_mut().for_each(|entry| entry.is_published = false);
-        self.unpublished = self.all.keys().copied().collect();
+    /// Records that the log may lack any of them.
+    pub(super) fn mark_all_unconfirmed(&mut self) {
+        let published = self.all.iter().filter(|(_, entry)| entry.is_published);
+        self.unconfirmed = published.map(|(key, _)| *key).collect();
+    }
+
+    /// Records that the log has one of them.
+    pub(super) fn confirm(&mut self, key: &(Key, EntryKind)) {
+        self.unconfirmed.remove(key);
+    }
+
+    /// Records that the log lacks those which are unconfirmed, if `is_lost` returns true.
+    pub(super) fn mark_unconfirmed_missing(&mut self, is_lost: impl Fn(&(Key, EntryKind)) -> bool) {
+        for key in std::mem::take(&mut self.unconfirmed) {
+            if is_lost(&key) {
+                self.mark_missing_in_log(key);
+            }
+        }
     }
 
     /// Returns those that must be published.
@@ -116,9 +133,16 @@ mod tests {
         check(&entries, 10, &["b"]);
         entries.remove_expired(second(10));
         check(&entries, 10, &["b"]);
-        entries.insert(key("e"), entry(true, 30));
-        entries.mark_all_missing_in_log();
+        for id in ["e", "f", "g"] {
+            entries.insert(key(id), entry(true, 30));
+        }
+        entries.mark_all_unconfirmed();
+        check(&entries, 10, &["b"]);
+        entries.confirm(&key("f"));
+        entries.mark_unconfirmed_missing(|one| *one != key("g"));
         check(&entries, 10, &["b", "e"]);
-        assert_eq!(entries.len(), 2);
+        entries.mark_unconfirmed_missing(|_| true);
+        check(&entries, 10, &["b", "e"]);
+        assert_eq!(entries.len(), 4);
     }
 }

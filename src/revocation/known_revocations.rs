@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use super::log::ReadStart;
 use super::order::{Coverage, Position};
 use super::{
-    Entry, EntryKind, Key, KnownRevocations, MAX_WITH_POSITION, RevocableSession, SWEEP_INTERVAL,
-    token,
+    APPEND_LAG, Entry, EntryKind, Key, KnownRevocations, MAX_WITH_POSITION, RevocableSession,
+    SWEEP_INTERVAL, token,
 };
+use crate::shared_store::LogCursor;
 
 impl KnownRevocations {
     /// Whether a single session was ended.
@@ -43,11 +45,14 @@ impl KnownRevocations {
             || covers(EntryKind::ByIssueTime)
     }
 
-    /// Records that the store has lost revocations: all must be published again that its log lacks.
+    /// Records that the store may have lost entries of the log: it is read from its start, and what
+    /// it lacks is published again. Replicas that start meanwhile do not know it.
     pub(super) fn note_loss(&mut self) {
-        self.entries.mark_all_missing_in_log();
+        self.cursor = LogCursor::start();
+        self.losses += 1;
+        self.is_rereading = true;
+        self.entries.mark_all_unconfirmed();
         self.lost.extend(std::mem::take(&mut self.ended));
-        self.appended.clear();
         self.before_loss = self.position.max(self.before_loss);
     }
 
@@ -63,11 +68,16 @@ impl KnownRevocations {
     }
 
     /// Records the end of a read of the log: entries that were appended before it and that it did
-    /// not return are lost.
-    pub(super) fn confirm(&mut self, read: u64, now: Duration) {
+    /// not return are lost, except those that the store may be late to show.
+    pub(super) fn confirm(&mut self, started: ReadStart, now: Duration) {
         self.before_loss = None;
-        for ((key, kind), append) in std::mem::take(&mut self.appended) {
-            if append.after_read >= read {
+        self.is_rereading = false;
+        let appended = std::mem::take(&mut self.appended);
+        self.entries.mark_unconfirmed_missing(|key| !appended.contains_key(key));
+        for ((key, kind), append) in appended {
+            let may_be_late =
+                started.at < append.at.saturating_add(APPEND_LAG) && append.at > self.checked_until;
+            if append.after_read >= started.number || may_be_late {
                 self.appended.insert((key, kind), append);
             } else if let Some(ended) = append.entry.single_session(key) {
                 self.ended.forget(&key);
@@ -102,6 +112,9 @@ impl KnownRevocations {
             || (new.is_published && is_same);
         let covers_more = is_newer || merged.issued_until > known.issued_until;
         self.entries.insert(key, merged);
+        if new.is_published && is_same {
+            self.entries.confirm(&key);
+        }
         covers_more
     }
 

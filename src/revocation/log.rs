@@ -1,7 +1,7 @@
 //! The log of revocations in the shared store, from which replicas learn each other's revocations.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -79,12 +79,14 @@ impl State {
         Ok(())
     }
 
-    /// Records that an entry was appended: the next read must return it.
+    /// Records that an entry was appended: a read that begins later must return it.
     fn note_appended(&self, key: (Key, EntryKind), entry: Entry) {
         let after_read = self.reads_begun.load(Ordering::Acquire);
+        let at = self.clock.monotonic();
         let mut known = self.known();
+        known.entries.confirm(&key);
         if known.appended.len() < MAX_APPENDED {
-            known.appended.insert(key, Appended { entry, after_read });
+            known.appended.insert(key, Appended { entry, after_read, at });
         }
     }
 
@@ -161,10 +163,14 @@ impl State {
             let now = self.clock.monotonic();
             let (batch, missing) = {
                 let known = self.known();
+                if known.is_rereading {
+                    return Ok(());
+                }
                 let batch = known.lost.first(LOST_PER_BATCH);
                 let mut missing = batch.clone();
                 missing.retain(|one| {
-                    let is_known = known.ended.covers(&one.key, Some(one.issued_until));
+                    let is_known = known.ended.covers(&one.key, Some(one.issued_until))
+                        || known.appended.contains_key(&one.log_key());
                     now < one.forget_at && !is_known
                 });
                 (batch, missing)
@@ -189,7 +195,7 @@ impl State {
     }
 
     /// Reads the log, and publishes what it lacks. Returns `false` if the store was unavailable for
-    /// either.
+    /// either, or did not show yet what was published.
     pub(super) async fn check_log(self: &Arc<Self>) -> bool {
         let before = self.reads_begun.load(Ordering::Acquire);
         self.join_read().await;
@@ -197,7 +203,10 @@ impl State {
             write.await;
         }
         let (now, known) = (self.clock.monotonic(), self.known());
-        let is_complete = known.lost.is_empty() && known.entries.unpublished(now).next().is_none();
+        let is_complete = !known.is_rereading
+            && known.lost.is_empty()
+            && known.entries.unpublished(now).next().is_none()
+            && known.appended.values().all(|append| append.at > known.checked_until);
         is_complete && self.read_to_end.load(Ordering::Acquire) > before
     }
 
@@ -213,10 +222,10 @@ impl State {
     async fn read(self: &Arc<Self>) {
         let started = self.clock.monotonic();
         let number = self.reads_begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let read = self.read_log(Instant::now() + READ_TIMEOUT).await;
+        let deadline = Instant::now() + READ_TIMEOUT;
+        let read = self.read_log(ReadStart { number, at: started }, deadline).await;
         match &read {
             Ok(()) => {
-                self.known().confirm(number, self.clock.monotonic());
                 self.read_to_end.store(number, Ordering::Release);
                 self.has_more.store(false, Ordering::Release);
                 self.catching_up_since.store(0, Ordering::Release);
@@ -281,33 +290,12 @@ impl State {
         if is_read { self.read_counter().await } else { Ok(()) }
     }
 
-    /// Reads the log from the end of the last read.
-    async fn read_log(&self, deadline: Instant) -> Result<(), ReadError> {
+    /// Reads the log from the end of the last read, or from its start after a loss.
+    async fn read_log(&self, started: ReadStart, deadline: Instant) -> Result<(), ReadError> {
         for _ in 0..MAX_PAGES {
-            let cursor = self.cursor.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let page = self.store.read_since(&self.log, cursor.clone()).await?;
-            let now = self.clock.monotonic();
-            if page.cursor_lost {
-                self.known().note_loss();
+            if self.read_page(started).await? {
+                return Ok(());
             }
-            let mut unreadable = page.unreadable;
-            for text in &page.entries {
-                match serde_json::from_slice::<Logged>(text) {
-                    Ok(logged) => self.merge_logged(&logged, now),
-                    Err(_) => unreadable += 1,
-                }
-            }
-            if unreadable > 0 {
-                telemetry::revocations_unreadable(unreadable);
-                // A revocation covers no session that begins later.
-                let until = millis(now.saturating_add(self.longest_session));
-                self.unreadable_until.fetch_max(until, Ordering::AcqRel);
-            }
-            if page.next == cursor {
-                let is_end = page.entries.is_empty();
-                return if is_end { Ok(()) } else { Err(ReadError::NoProgress) };
-            }
-            *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = page.next;
             if Instant::now() >= deadline {
                 break;
             }
@@ -317,7 +305,52 @@ impl State {
         Err(ReadError::TooLong)
     }
 
-    fn merge_logged(&self, logged: &Logged, now: Duration) {
+    /// Reads a page of the log. Returns whether it is the end. A page that was requested before the
+    /// last loss was noted has no effect.
+    async fn read_page(&self, started: ReadStart) -> Result<bool, ReadError> {
+        let (cursor, mut losses) = {
+            let known = self.known();
+            (known.cursor.clone(), known.losses)
+        };
+        let page = self.store.read_since(&self.log, cursor.clone()).await?;
+        let now = self.clock.monotonic();
+        if page.cursor_lost {
+            let mut known = self.known();
+            if known.losses == losses {
+                known.note_loss();
+                losses = known.losses;
+            }
+        }
+        let mut unreadable = page.unreadable;
+        for text in &page.entries {
+            match serde_json::from_slice::<Logged>(text) {
+                Ok(logged) => self.merge_logged(&logged, losses, now),
+                Err(_) => unreadable += 1,
+            }
+        }
+        if unreadable > 0 {
+            telemetry::revocations_unreadable(unreadable);
+            // A revocation covers no session that begins later.
+            let until = millis(now.saturating_add(self.longest_session));
+            self.unreadable_until.fetch_max(until, Ordering::AcqRel);
+        }
+        let mut known = self.known();
+        if known.losses != losses {
+            return Ok(false);
+        }
+        if page.next != cursor {
+            known.cursor = page.next;
+            return Ok(false);
+        }
+        if !page.entries.is_empty() {
+            return Err(ReadError::NoProgress);
+        }
+        known.confirm(started, now);
+        Ok(true)
+    }
+
+    /// Adds an entry of the log, unless a loss was noted since its page was requested.
+    fn merge_logged(&self, logged: &Logged, losses: u64, now: Duration) {
         let kind = if logged.issued_until.is_some() {
             EntryKind::ByIssueTime
         } else {
@@ -325,6 +358,9 @@ impl State {
         };
         let key = (logged.key, kind);
         let mut known = self.known();
+        if known.losses != losses {
+            return;
+        }
         let mut entry = Entry {
             coverage: logged.position.map_or(Coverage::Always, Coverage::At),
             issued_until: logged.issued_until.unwrap_or(i64::MAX),
@@ -353,6 +389,13 @@ impl State {
         }
         self.merge(&mut known, key, entry, now);
     }
+}
+
+/// A read of the log, and the monotonic time when it began.
+#[derive(Clone, Copy)]
+pub(super) struct ReadStart {
+    pub(super) number: u64,
+    pub(super) at: Duration,
 }
 
 /// Returned when the log could not be read to its end.

@@ -10,7 +10,8 @@
 //! nothing: a revocation covers those that were issued before it.
 //!
 //! The store can lose its last writes. Each replica notices if the log lacks what it has read or
-//! written, or if the counter has a lower number than before, and publishes what the log lacks.
+//! written, or if the counter could be set from a lower number than before, which an outdated read
+//! alone does not show. It then reads the log from its start, and publishes what is missing.
 
 mod builder;
 mod ended;
@@ -65,6 +66,9 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How many entries of the log are checked to be there after they were appended.
 const MAX_APPENDED: usize = 10_000;
+/// A read of the log that began so soon after an append may lack the entry, which is not lost: the
+/// store may be late to show it.
+const APPEND_LAG: Duration = Duration::from_secs(1);
 
 /// Bits of a change count that are those of one instance.
 const CHANGE_COUNT_BITS: u32 = 40;
@@ -119,7 +123,6 @@ struct State {
     /// Increases with each revocation, so that an unchanged state costs a single load. Differs from
     /// that of other instances.
     change_count: AtomicU64,
-    cursor: Mutex<LogCursor>,
     /// When a read of the log last ended, also without success; the next one is due some time later.
     /// One more than milliseconds of the monotonic clock; zero is never.
     last_read_at: AtomicU64,
@@ -158,10 +161,19 @@ struct KnownRevocations {
     entries: Entries,
     /// Single sessions that were ended, once other replicas can read the revocation.
     ended: EndedSessions,
-    /// Those that the store has lost, to be published again.
+    /// Those that the store has lost, to be published again. While the log is read from its start,
+    /// those that it may have lost.
     lost: EndedSessions,
     /// Entries that were appended to the log and not read yet.
     appended: HashMap<(Key, EntryKind), Appended>,
+    /// Monotonic time of appends that the store is not late to show.
+    checked_until: Duration,
+    /// Where the next read of the log continues.
+    cursor: LogCursor,
+    /// How often the store has lost entries of the log, or may have.
+    losses: u64,
+    /// Whether the log has not been read from its start to its end since then.
+    is_rereading: bool,
     /// The highest position before the store lost its last changes, until the log is read again.
     before_loss: Option<Position>,
     epochs: Epochs,
@@ -189,6 +201,8 @@ struct Appended {
     entry: Entry,
     /// The number of reads that had begun when it was there.
     after_read: u64,
+    /// Monotonic time.
+    at: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -241,7 +255,6 @@ impl Revocations {
                 (INSTANCES.fetch_add(1, Ordering::Relaxed) << CHANGE_COUNT_BITS)
                     + FIRST_CHANGE_COUNT,
             ),
-            cursor: Mutex::default(),
             last_read_at: AtomicU64::new(0),
             is_stale: AtomicBool::new(false),
             longest_session,
@@ -284,8 +297,13 @@ impl Revocations {
         self.0.publish_again().await.is_ok()
     }
 
-    /// Reads the log, and publishes what it lacks. Returns `false` if the store was unavailable.
-    pub(crate) async fn check_log(&self) -> bool {
+    /// Reads the log, and publishes what it lacks. An entry that was appended up to this monotonic time
+    /// is lost if the log does not show it. Returns `false` if the log does not have all yet.
+    pub(crate) async fn check_log(&self, appended_until: Duration) -> bool {
+        {
+            let mut known = self.0.known();
+            known.checked_until = appended_until.max(known.checked_until);
+        }
         let state = Arc::clone(&self.0);
         let check = self.0.checks.join((), || async move { state.check_log().await });
         check.await.unwrap_or(false)
@@ -440,56 +458,53 @@ impl State {
 
     /// Returns a new position, after all that sessions have recorded so far.
     async fn advance_shared_counter(&self) -> Result<Position, StoreError> {
-        let mut before = self.known().position;
-        let advance = |seen: Option<&[u8]>| {
-            let next = match seen.and_then(Position::decode) {
-                Some(position) => self.observe_counter(position, before).next_shared(),
-                None => Position { epoch: random_id(), number: 1 },
-            };
-            before = self.known().position;
-            Ok(Change::Set(next.encode(), next))
-        };
-        let next = self.store.update(&self.counter, COUNTER_LIFETIME, MAX_TRIES, advance).await?;
-        let next = next.ok_or_else(|| StoreError::Unavailable(CONTENDED.into()))?;
-        self.observe_counter(next, None);
-        Ok(next)
+        let first = || Position { epoch: random_id(), number: 1 };
+        let next = |highest: Option<Position>| highest.map_or_else(first, Position::next_shared);
+        let next = self.update_counter(MAX_TRIES, next).await?;
+        next.ok_or_else(|| StoreError::Unavailable(CONTENDED.into()))
     }
 
     /// Reads the counter's position. Creates the counter if there is none, and advances it if the
     /// store has lost its last changes.
     async fn read_counter(&self) -> Result<(), StoreError> {
-        let mut before = self.known().position;
-        let correct = |seen: Option<&[u8]>| {
-            let stored = seen.and_then(Position::decode);
-            let position = match stored {
-                Some(stored) => self.observe_counter(stored, before),
-                None => Position { epoch: random_id(), number: 0 },
-            };
-            before = self.known().position;
-            Ok::<_, StoreError>(if stored == Some(position) {
-                Change::Keep(None)
-            } else {
-                Change::Set(position.encode(), Some(position))
-            })
-        };
+        let first = || Position { epoch: random_id(), number: 0 };
         // Tried again if another replica changes it first.
-        let written = self.store.update(&self.counter, COUNTER_LIFETIME, 2, correct).await?;
-        if let Some(position) = written.flatten() {
-            self.observe_counter(position, None);
-        }
-        Ok(())
+        self.update_counter(2, |highest| highest.unwrap_or_else(first)).await.map(drop)
     }
 
-    /// Records the counter's position, which was read after `before` was known. Returns the highest
-    /// known one.
-    fn observe_counter(&self, position: Position, before: Option<Position>) -> Position {
+    /// Sets the counter to what `next` returns for the highest known position, which is `None` if the
+    /// store has no counter. Returns the position, or `None` after too many concurrent changes.
+    async fn update_counter(
+        &self,
+        tries: usize,
+        next: impl Fn(Option<Position>) -> Position,
+    ) -> Result<Option<Position>, StoreError> {
+        let mut behind = CounterBehind { state: self, is_behind: false };
+        let update = |seen: Option<&[u8]>| {
+            let stored = seen.and_then(Position::decode);
+            let highest = stored.map(|stored| self.observe_counter(stored));
+            behind.is_behind = stored < highest;
+            let next = next(highest);
+            Ok(if stored == Some(next) {
+                Change::Keep(next)
+            } else {
+                Change::Set(next.encode(), next)
+            })
+        };
+        let updated = self.store.update(&self.counter, COUNTER_LIFETIME, tries, update).await;
+        behind.is_behind &= !matches!(updated, Ok(None));
+        drop(behind);
+        if let Ok(Some(position)) = updated {
+            self.observe_counter(position);
+        }
+        updated
+    }
+
+    /// Records the counter's position. Returns the highest known one.
+    fn observe_counter(&self, position: Position) -> Position {
         let mut known = self.known();
-        let is_other = known.position.is_some_and(|known| known.epoch != position.epoch);
-        let is_older = before.filter(|before| before.epoch == position.epoch) > Some(position);
-        if is_other || is_older {
-            // The store has lost its state or its last changes, including those of the log: replicas
-            // that start now have not read what was lost.
-            *self.cursor.lock().unwrap_or_else(PoisonError::into_inner) = LogCursor::start();
+        // The store has lost its state, and another replica has created the counter again.
+        if known.position.is_some_and(|known| known.epoch != position.epoch) {
             known.note_loss();
         }
         known.observe_counter(position)
@@ -518,6 +533,21 @@ impl State {
             telemetry::revocations_capacity_restored();
         }
         known.is_nearly_full = len >= MAX_WITH_POSITION / if known.is_nearly_full { 4 } else { 2 };
+    }
+}
+
+/// A counter whose number is lower than a known one. If it was replaced, or may have been because
+/// there was no response, the store has lost its last changes. Otherwise the read was outdated.
+struct CounterBehind<'a> {
+    state: &'a State,
+    is_behind: bool,
+}
+
+impl Drop for CounterBehind<'_> {
+    fn drop(&mut self) {
+        if self.is_behind {
+            self.state.known().note_loss();
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicUsize;
 
 use bytes::Bytes;
+use futures::FutureExt as _;
 
 use super::*;
 use crate::clock::testing::SteppedClock;
@@ -34,6 +35,8 @@ pub(super) enum Fails {
     ReadsSlowly,
     /// The first page has no entries, because they cannot be read.
     SkipsFirstPage,
+    /// Reads show no writes until [`TestStore::catch_up`].
+    Lags,
 }
 
 /// A store that fails in one way at a time.
@@ -44,6 +47,15 @@ struct TestState {
     store: Mutex<Arc<MemoryStore>>,
     fails: Mutex<Fails>,
     reads: AtomicUsize,
+    late: Mutex<Late>,
+}
+
+/// What reads of a lagging store do not show.
+#[derive(Default)]
+struct Late {
+    /// The values before the writes.
+    before: HashMap<StoreKey, Option<Bytes>>,
+    appended: Vec<(StoreKey, Bytes, Duration)>,
 }
 
 impl TestStore {
@@ -52,6 +64,7 @@ impl TestStore {
             store: Mutex::new(Arc::new(MemoryStore::new(clock.clock()))),
             fails: Mutex::new(Fails::Not),
             reads: AtomicUsize::new(0),
+            late: Mutex::default(),
         }))
     }
 
@@ -62,6 +75,27 @@ impl TestStore {
     /// Returns how often a log was read since the last call.
     pub(super) fn take_reads(&self) -> usize {
         self.0.reads.swap(0, Ordering::SeqCst)
+    }
+
+    /// Shows what was written while the store lagged.
+    pub(super) async fn catch_up(&self) {
+        let late = std::mem::take(&mut *self.0.late.lock().unwrap());
+        let store = Arc::clone(&self.0.store.lock().unwrap());
+        for (log, entry, ttl) in late.appended {
+            store.append(&log, entry, ttl).await.unwrap();
+        }
+    }
+
+    fn lags(&self) -> bool {
+        *self.0.fails.lock().unwrap() == Fails::Lags
+    }
+
+    fn retain_before_write(&self, key: &StoreKey) {
+        if self.lags() {
+            let store = Arc::clone(&self.0.store.lock().unwrap());
+            let before = || store.get(key).now_or_never().unwrap().unwrap();
+            self.0.late.lock().unwrap().before.entry(key.clone()).or_insert_with(before);
+        }
     }
 
     /// Returns the number of entries of a log.
@@ -125,11 +159,15 @@ impl TestStore {
 
 impl SharedStore for TestStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
+        if let Some(before) = self.0.late.lock().unwrap().before.get(key).cloned() {
+            return Box::pin(async move { Ok(before) });
+        }
         let key = key.clone();
         self.call(|store| Box::pin(async move { store.get(&key).await }))
     }
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
+        self.retain_before_write(key);
         let key = key.clone();
         self.call(|store| Box::pin(async move { store.put(&key, value, ttl).await }))
     }
@@ -140,6 +178,7 @@ impl SharedStore for TestStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
+        self.retain_before_write(key);
         let key = key.clone();
         self.call(|store| Box::pin(async move { store.put_if_absent(&key, value, ttl).await }))
     }
@@ -151,6 +190,7 @@ impl SharedStore for TestStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
+        self.retain_before_write(key);
         let key = key.clone();
         self.call(|store| {
             Box::pin(async move { store.replace_if(&key, expected, value, ttl).await })
@@ -172,6 +212,10 @@ impl SharedStore for TestStore {
         }
         if *self.0.fails.lock().unwrap() == Fails::AppendsHang {
             return Box::pin(std::future::pending());
+        }
+        if self.lags() {
+            self.0.late.lock().unwrap().appended.push((log.clone(), entry, ttl));
+            return Box::pin(async { Ok(()) });
         }
         let log = log.clone();
         self.call(|store| Box::pin(async move { store.append(&log, entry, ttl).await }))

@@ -140,6 +140,7 @@ impl Sessions {
             return;
         };
         let (sessions, tasks) = (self.clone(), self.0.tasks.clone());
+        let appended_until = self.0.scalekit.clock().monotonic();
         self.0.tasks.detach("check of a revocation", async move {
             tasks.pause(REPLICATION_LAG).await;
             tasks
@@ -150,7 +151,7 @@ impl Sessions {
                             Some(id) => ignore_full_store(sessions.end_stored(&id).await).is_ok(),
                             None => true,
                         };
-                        sessions.0.revocations.check_log().await && ended
+                        sessions.0.revocations.check_log(appended_until).await && ended
                     }
                 })
                 .await;

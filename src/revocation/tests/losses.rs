@@ -131,6 +131,69 @@ async fn after_the_store_has_lost_its_state_revocations_are_published_once_and_n
 }
 
 #[tokio::test]
+async fn a_store_that_is_late_to_show_writes_has_lost_nothing() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let all = [(); 3].map(|()| replica(&store, &clock));
+    for one in &all {
+        drop(begin(one).await);
+        read(&clock, one).await;
+    }
+    store.set(Fails::Lags);
+    for number in 0..30 {
+        let id = number.to_string();
+        let here = &all[number % 3];
+        for revoked in [RevocationTarget::User(&id), RevocationTarget::Session(&id)] {
+            here.revoke(revoked, HOUR).await.unwrap();
+            store.catch_up().await;
+        }
+        here.revoke(RevocationTarget::Organization(&id), HOUR).await.unwrap();
+        for _ in 0..2 {
+            for one in &all {
+                drop(begin(one).await);
+                read_now(one).await;
+            }
+            clock.advance(Duration::from_millis(400));
+        }
+        store.catch_up().await;
+        for one in &all {
+            read_now(one).await;
+        }
+    }
+    let log = scope().key(KeyNamespace::Revocation, "log");
+    assert_eq!(store.entries(&log).await, 90);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_loss_that_a_login_notices_during_a_read_is_repaired_once() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    for number in 0..50 {
+        let id = number.to_string();
+        here.revoke(RevocationTarget::User(&id), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Session(&id), HOUR).await.unwrap();
+    }
+    for one in [&here, &there] {
+        read(&clock, one).await;
+    }
+    store.set(Fails::ReadsSlowly);
+    clock.advance(Duration::from_millis(2000));
+    let reading = here.pending_read().unwrap();
+    tokio::task::yield_now().await;
+    store.set(Fails::Not);
+    store.lose_state(&clock);
+    // Once to notice, once to publish.
+    read(&clock, &there).await;
+    read(&clock, &there).await;
+    drop(begin(&here).await);
+    reading.await;
+    read(&clock, &here).await;
+    let log = scope().key(KeyNamespace::Revocation, "log");
+    assert_eq!(store.entries(&log).await, 100);
+}
+
+#[tokio::test]
 async fn a_replica_that_reads_revocations_and_cannot_publish_is_not_stale() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);

@@ -53,7 +53,12 @@ async fn begin(revocations: &Revocations) -> RevocableSession {
 
 async fn read(clock: &SteppedClock, revocations: &Revocations) {
     clock.advance(Duration::from_millis(2000));
-    revocations.pending_read().expect("the last reading is too old").await;
+    assert!(revocations.pending_read().is_some(), "the last reading is too old");
+    read_now(revocations).await;
+}
+
+async fn read_now(revocations: &Revocations) {
+    revocations.0.join_read().await;
     if let Some(write) = revocations.0.writes.get(&()) {
         write.await;
     }
