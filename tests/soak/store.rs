@@ -15,8 +15,15 @@ use tower_scalekit::shared_store::{
     KeyNamespace, LogCursor, LogPage, MemoryStore, SharedStore, StoreError, StoreFuture, StoreKey,
 };
 
+use crate::app::SESSION_LIFETIME;
+
 /// How far reads of a lagging store are behind its writes.
 pub(crate) const LAG: Duration = Duration::from_millis(300);
+
+/// Revocations are kept for a day longer than sessions, in case a wall clock is wrong. Here they
+/// expire when no cookie is presented any more, so that the memory in use reaches a plateau.
+const MAX_RETENTION: Duration = Duration::from_secs(2 * SESSION_LIFETIME.as_secs());
+const DAYS: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum StoreFault {
@@ -116,6 +123,11 @@ impl Store {
     }
 }
 
+/// How long a value is kept. The revocation counter outlives all sessions.
+fn retention(ttl: Duration) -> Duration {
+    if ttl < DAYS { ttl.min(MAX_RETENTION) } else { ttl }
+}
+
 fn failure() -> StoreError {
     StoreError::Unavailable("disturbance".into())
 }
@@ -143,7 +155,7 @@ impl SharedStore for Store {
     }
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        let written = key.clone();
+        let (written, ttl) = (key.clone(), retention(ttl));
         self.write(key, move |state| now(state.memory.put(&written, value, ttl)))
     }
 
@@ -153,7 +165,7 @@ impl SharedStore for Store {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
-        let written = key.clone();
+        let (written, ttl) = (key.clone(), retention(ttl));
         self.write(key, move |state| now(state.memory.put_if_absent(&written, value, ttl)))
     }
 
@@ -164,7 +176,7 @@ impl SharedStore for Store {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
-        let written = key.clone();
+        let (written, ttl) = (key.clone(), retention(ttl));
         self.write(key, move |state| now(state.memory.replace_if(&written, expected, value, ttl)))
     }
 
@@ -174,7 +186,7 @@ impl SharedStore for Store {
     }
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        let log = log.clone();
+        let (log, ttl) = (log.clone(), retention(ttl));
         if *self.0.fault.lock().unwrap() == Some(StoreFault::Lags) {
             let state = Arc::clone(&self.0);
             drop(self.0.runtime.spawn(async move {
