@@ -269,6 +269,21 @@ async fn the_inspector_connects_and_calls() {
 }
 
 #[tokio::test]
+async fn the_inspector_refreshes_its_expired_token() {
+    let lifetime = Duration::from_secs(ACCESS_TOKEN_SECONDS);
+    let Some(mut inspector) = Inspector::new(lifetime).await else { return };
+    inspector.call("list_todos", &[]).await.unwrap();
+    let before = inspector.server.sandbox.requests().count(Endpoint::Token);
+    let started = Instant::now();
+    while inspector.server.sandbox.requests().count(Endpoint::Token) == before {
+        let called = inspector.call("list_todos", &[]).await.unwrap();
+        assert_eq!(text(&called["result"]), "Nothing to do");
+        assert!(started.elapsed() < Duration::from_secs(60), "the token never expires");
+    }
+    assert_eq!(inspector.server.consents, 1, "no further consent");
+}
+
+#[tokio::test]
 async fn the_sandbox_passes_the_tests_of_an_authorization_server() {
     let home = TempDir::new().unwrap();
     let Some(mut command) = node("@modelcontextprotocol/conformance/dist/index.js", &home) else {
