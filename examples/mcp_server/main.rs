@@ -23,7 +23,7 @@ use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, Stream
 use rmcp::{ErrorData, ServerHandler, schemars, tool, tool_handler, tool_router};
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use tower_scalekit::challenge::ScopeToken;
-use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
+use tower_scalekit::protected_resource::{ProtectedResource, ProtectedResourceBuilder, ResourceId};
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::{ConfigError, Principal, RequireToken};
 use url::Url;
@@ -65,10 +65,20 @@ fn protected_resource(setup: &common::Setup) -> Result<ProtectedResource, Config
     let of_sandbox = || setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.mcp().resource_id());
     let id = common::setting("MCP_RESOURCE_ID").or_else(of_sandbox);
     let id = common::or_exit(2, id.ok_or("MCP_RESOURCE_ID is not set"));
+    // On this machine, clients may use either name of it.
+    let other_name = [("//127.0.0.1:", "//localhost:"), ("//localhost:", "//127.0.0.1:")]
+        .into_iter()
+        .find(|(name, _)| url.contains(name))
+        .map(|(name, other)| url.replacen(name, other, 1));
     if let Some((sandbox, _)) = &setup.sandbox {
-        sandbox.mcp().set_resource_url(&id, &url);
+        for url in [&url].into_iter().chain(&other_name) {
+            sandbox.mcp().add_resource_url(&id, url);
+        }
     }
-    ProtectedResource::builder(&setup.scalekit, url, ResourceId::new(&id)?)
+    let resource = ProtectedResource::builder(&setup.scalekit, url, ResourceId::new(&id)?);
+    other_name
+        .into_iter()
+        .fold(resource, ProtectedResourceBuilder::additional_url)
         .name("Todo list")
         .scopes(["todo:read", "todo:write"])
         .build()

@@ -43,7 +43,7 @@ async fn main() {
     let sandbox = settings.build();
     let resource_id = sandbox.mcp().resource_id();
     for url in urls("MCP_RESOURCE_URL") {
-        sandbox.mcp().set_resource_url(&resource_id, &url);
+        sandbox.mcp().add_resource_url(&resource_id, &url);
     }
     let endpoints: Vec<_> =
         urls("WEBHOOK_URL").iter().map(|url| sandbox.webhooks().add_endpoint(url)).collect();

@@ -5,8 +5,8 @@
 //!    the CORS permissions for scripts of any origin. Other methods get 405.
 //! 2. Every other request passes through unchanged.
 //!
-//! The document is built once, from the configuration: neither `Host` nor a forwarding header of a
-//! request changes it. It requires no token, so this layer belongs *around*
+//! The document is built from the configuration. `Host` selects one of several
+//! [configured URLs](ProtectedResourceBuilder::additional_url), and a forwarding header nothing. It requires no token, so this layer belongs *around*
 //! [`RequireToken`](crate::RequireToken), whose challenges refer to it.
 //!
 //! In axum, merge [`ProtectedResource::routes`]. The layer is for servers without a router, around

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::{HeaderMap, Uri};
 use serde::Serialize;
 use url::Url;
 
@@ -15,6 +16,7 @@ use crate::scalekit::Scalekit;
 use crate::token::Leeway;
 use crate::token::TokenVerifier;
 use crate::util::base64url::is_base64url;
+use crate::util::host_redirect::HostAndPort;
 use crate::util::url_policy::require_https_or_loopback;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -52,20 +54,26 @@ impl ResourceId {
 
 /// Configuration of a protected resource, for layers and clients (RFC 9728). Cheap to clone.
 ///
-/// A token is accepted if `aud` contains the resource's ID or URL, `iss` is the environment or its
-/// issuer for this resource, and the claim `resource`, if present, is the resource's URL. A
+/// A token is accepted if `aud` contains the resource's ID or a URL of it, `iss` is the environment or
+/// its issuer for this resource, and the claim `resource`, if present, is a URL of it. A
 /// trailing slash is ignored if the URL has no path, or if it was configured with one.
 #[derive(Clone)]
 pub struct ProtectedResource(Arc<Inner>);
 
 struct Inner {
-    url: String,
     id: ResourceId,
-    metadata_url: Arc<Url>,
+    address: Address,
+    additional: Vec<(HostAndPort, Address)>,
     metadata_path: String,
-    metadata: Bytes,
     verifier: TokenVerifier,
     dpop: Option<Dpop>,
+}
+
+/// A URL of a resource, and its metadata.
+struct Address {
+    url: String,
+    metadata_url: Arc<Url>,
+    metadata: Bytes,
 }
 
 impl ProtectedResource {
@@ -79,6 +87,7 @@ impl ProtectedResource {
         ProtectedResourceBuilder {
             scalekit: scalekit.clone(),
             url: url.into(),
+            additional_urls: Vec::new(),
             id,
             name: None,
             scopes: Vec::new(),
@@ -91,7 +100,7 @@ impl ProtectedResource {
     /// The resource's public URL, without a trailing slash.
     #[must_use]
     pub fn url(&self) -> &str {
-        &self.0.url
+        &self.0.address.url
     }
 
     /// The resource's ID in the dashboard.
@@ -100,10 +109,11 @@ impl ProtectedResource {
         &self.0.id
     }
 
-    /// The URL of its metadata, which challenges contain.
+    /// The URL of its metadata, which challenges contain. Those for an
+    /// [additional URL](ProtectedResourceBuilder::additional_url) differ in the host.
     #[must_use]
     pub fn metadata_url(&self) -> &Url {
-        &self.0.metadata_url
+        &self.0.address.metadata_url
     }
 
     /// A verifier of tokens for this resource, for use without a layer.
@@ -117,12 +127,29 @@ impl ProtectedResource {
     }
 
     pub(crate) fn shared_metadata_url(&self) -> Arc<Url> {
-        Arc::clone(&self.0.metadata_url)
+        Arc::clone(&self.0.address.metadata_url)
     }
 
-    /// The metadata document (RFC 9728 section 2).
-    pub(crate) fn metadata(&self) -> Bytes {
-        self.0.metadata.clone()
+    /// The URL of the metadata of an additional URL, if the request names its host.
+    pub(crate) fn additional_metadata_url(
+        &self,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> Option<&Arc<Url>> {
+        self.additional(uri, headers).map(|address| &address.metadata_url)
+    }
+
+    /// The metadata document (RFC 9728 section 2) for the host of a request.
+    pub(super) fn metadata(&self, uri: &Uri, headers: &HeaderMap) -> Bytes {
+        self.additional(uri, headers).unwrap_or(&self.0.address).metadata.clone()
+    }
+
+    fn additional(&self, uri: &Uri, headers: &HeaderMap) -> Option<&Address> {
+        if self.0.additional.is_empty() {
+            return None;
+        }
+        let host = HostAndPort::from_parts(uri, headers)?;
+        self.0.additional.iter().find(|(known, _)| *known == host).map(|(_, address)| address)
     }
 
     /// Whether this path serves the metadata: the one that ends in the resource's path (RFC 9728
@@ -144,7 +171,7 @@ impl ProtectedResource {
 impl fmt::Debug for ProtectedResource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProtectedResource")
-            .field("url", &self.0.url)
+            .field("url", &self.0.address.url)
             .field("id", &self.0.id)
             .finish_non_exhaustive()
     }
@@ -156,6 +183,7 @@ impl fmt::Debug for ProtectedResource {
 pub struct ProtectedResourceBuilder {
     scalekit: Scalekit,
     url: String,
+    additional_urls: Vec<String>,
     id: ResourceId,
     name: Option<String>,
     scopes: Vec<String>,
@@ -165,6 +193,19 @@ pub struct ProtectedResourceBuilder {
 }
 
 impl ProtectedResourceBuilder {
+    /// Adds a URL of the same server under another host or port, such as `http://localhost:3000/mcp`
+    /// beside `http://127.0.0.1:3000/mcp`. Default: none.
+    ///
+    /// A client compares the URL that it calls with that of the metadata, character by character (RFC
+    /// 9728, section 3.3). A request whose `Host` is the one of an additional URL therefore gets the
+    /// metadata, and the challenge, of that URL. Any other `Host` gets those of the first. Tokens for
+    /// each of the URLs are accepted. The dashboard has one URL for each resource: its tokens contain
+    /// that one, or the ID, whichever URL the client calls.
+    pub fn additional_url(mut self, url: impl Into<String>) -> Self {
+        self.additional_urls.push(url.into());
+        self
+    }
+
     /// Sets the resource's display name.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
@@ -212,12 +253,28 @@ impl ProtectedResourceBuilder {
         let mut problems = Problems::default();
         let leeway = problems.collect(self.leeway.checked()).unwrap_or_default();
         let url = problems.collect(parse_resource_url(&self.url));
-        if let Some((url, _)) = &url {
-            problems.collect(self.scalekit.check_app_url("resource URL", url));
-            if self.dpop.as_ref().is_some_and(|dpop| !dpop.covers(url)) {
+        let additional: Vec<_> = self
+            .additional_urls
+            .iter()
+            .filter_map(|url| problems.collect(parse_resource_url(url)))
+            .collect();
+        let mut hosts = Vec::new();
+        for (one, text) in url.iter().chain(&additional) {
+            problems.collect(self.scalekit.check_app_url("resource URL", one));
+            if self.dpop.as_ref().is_some_and(|dpop| !dpop.covers(one)) {
                 let reason = "must have a public URL with the origin of the resource";
                 problems.push(ConfigProblem::invalid("dpop", reason));
             }
+            let host = HostAndPort::from_url(one);
+            let is_same_path = url
+                .iter()
+                .all(|(first, first_text)| path_of(first_text, first) == path_of(text, one));
+            if hosts.contains(&host) || !is_same_path {
+                let reason =
+                    format!("{text:?} must have a host or port of its own, and the same path");
+                problems.push(ConfigProblem::invalid("additional URL", reason));
+            }
+            hosts.push(host);
         }
         let documentation = self.documentation.as_deref().map(parse_documentation).transpose();
         let documentation = problems.collect(documentation);
@@ -233,38 +290,45 @@ impl ProtectedResourceBuilder {
         let issuer = format!("{environment}/resources/{}", self.id.as_str());
         let resource = url.zip(documentation).map(|((url, text), documentation)| {
             let metadata_path = format!("{WELL_KNOWN}{}", path_of(&text, &url));
-            let mut metadata_url = url;
-            metadata_url.set_path(&metadata_path);
-            let metadata = serde_json::to_vec(&Metadata {
-                resource: &text,
-                authorization_servers: [&issuer],
-                bearer_methods_supported: ["header"],
-                scopes_supported: &self.scopes,
-                resource_name: self.name.as_deref(),
-                resource_documentation: documentation.as_ref().map(Url::as_str),
-                dpop_signing_alg_values_supported: dpop
-                    .iter()
-                    .flat_map(|dpop| dpop.algorithms().split(' '))
-                    .collect(),
-                dpop_bound_access_tokens_required: dpop.as_ref().is_some_and(Dpop::is_required),
-            });
+            let address = |mut url: Url, text: String| {
+                let metadata = serde_json::to_vec(&Metadata {
+                    resource: &text,
+                    authorization_servers: [&issuer],
+                    bearer_methods_supported: ["header"],
+                    scopes_supported: &self.scopes,
+                    resource_name: self.name.as_deref(),
+                    resource_documentation: documentation.as_ref().map(Url::as_str),
+                    dpop_signing_alg_values_supported: dpop
+                        .iter()
+                        .flat_map(|dpop| dpop.algorithms().split(' '))
+                        .collect(),
+                    dpop_bound_access_tokens_required: dpop.as_ref().is_some_and(Dpop::is_required),
+                });
+                url.set_path(&metadata_path);
+                let metadata = metadata.unwrap_or_default().into();
+                Address { url: text, metadata_url: Arc::new(url), metadata }
+            };
             let verifier = self.scalekit.token_verifier().issuer(&issuer).leeways(leeway);
-            // The dashboard may have the URL with a trailing slash.
-            let with_slash = self.url != text || metadata_path == WELL_KNOWN;
-            let with_slash = with_slash.then(|| format!("{text}/"));
-            let verifier = [text.clone()]
+            let verifier = [(&url, &text)]
                 .into_iter()
-                .chain(with_slash)
+                .chain(additional.iter().map(|(url, text)| (url, text)))
+                .flat_map(|(url, text)| {
+                    // The dashboard may have the URL with a trailing slash.
+                    let with_slash = url.path().ends_with('/').then(|| format!("{text}/"));
+                    [text.clone()].into_iter().chain(with_slash)
+                })
                 .fold(verifier.audience(self.id.as_str()), |verifier, url| {
                     verifier.audience(&url).resource(url)
                 });
+            let additional = additional
+                .into_iter()
+                .filter_map(|(url, text)| Some((HostAndPort::from_url(&url)?, address(url, text))));
             Ok::<_, ConfigError>(ProtectedResource(Arc::new(Inner {
-                metadata_url: Arc::new(metadata_url),
+                additional: additional.collect(),
+                address: address(url, text),
                 metadata_path,
-                metadata: metadata.unwrap_or_default().into(),
                 verifier: verifier.build()?,
-                dpop,
-                url: text,
+                dpop: dpop.clone(),
                 id: self.id,
             })))
         });
@@ -272,7 +336,11 @@ impl ProtectedResourceBuilder {
         let resource = problems.finish(resource)?;
         #[cfg(all(feature = "reqwest", feature = "sandbox"))]
         if let Some(sandbox) = self.scalekit.sandbox() {
-            sandbox.mcp().set_resource_url(resource.id().as_str(), resource.url());
+            let id = resource.id().as_str();
+            sandbox.mcp().set_resource_url(id, resource.url());
+            for (_, address) in &resource.0.additional {
+                sandbox.mcp().add_resource_url(id, &address.url);
+            }
         }
         Ok(resource)
     }
@@ -337,7 +405,7 @@ mod tests {
     }
 
     fn metadata(resource: &ProtectedResource) -> Value {
-        serde_json::from_slice(&resource.metadata()).unwrap()
+        serde_json::from_slice(&resource.0.address.metadata).unwrap()
     }
 
     #[test]
@@ -412,6 +480,59 @@ mod tests {
         ] {
             let resource = builder(url).build().unwrap();
             assert_eq!(resource.verifier().resources(), accepted, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_a_request_selects_one_of_the_configured_urls() {
+        let resource = builder("http://127.0.0.1:3000/mcp")
+            .additional_url("http://localhost:3000/mcp/")
+            .additional_url("https://mcp.example.com/mcp")
+            .build()
+            .unwrap();
+        let metadata = |uri: &str, hosts: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                headers.append("host", host.parse().unwrap());
+            }
+            let metadata = resource.metadata(&uri.parse().unwrap(), &headers);
+            let metadata: Value = serde_json::from_slice(&metadata).unwrap();
+            metadata["resource"].as_str().unwrap().to_owned()
+        };
+        let first = "http://127.0.0.1:3000/mcp";
+        for (hosts, expected) in [
+            (&["localhost:3000"][..], "http://localhost:3000/mcp"),
+            (&["LOCALHOST:3000"], "http://localhost:3000/mcp"),
+            (&["mcp.example.com"], "https://mcp.example.com/mcp"),
+            (&["mcp.example.com:443"], "https://mcp.example.com/mcp"),
+            (&["127.0.0.1:3000"], first),
+            (&["localhost"], first),
+            (&["localhost:3001"], first),
+            (&["mcp.example.com.evil.test"], first),
+            (&["me@localhost:3000"], first),
+            (&["localhost:3000", "localhost:3000"], first),
+            (&[], first),
+        ] {
+            assert_eq!(metadata("/", hosts), expected, "{hosts:?}");
+        }
+        // HTTP/2 names it in the URI.
+        assert_eq!(metadata("http://localhost:3000/", &["a.test"]), "http://localhost:3000/mcp");
+        let accepted = [
+            first,
+            "http://localhost:3000/mcp",
+            "http://localhost:3000/mcp/",
+            "https://mcp.example.com/mcp",
+        ];
+        assert_eq!(resource.verifier().resources(), accepted);
+
+        for other in [
+            "http://127.0.0.1:3000/mcp",
+            "https://mcp.example.com/other",
+            "http://mcp.example.com/mcp",
+            "https://mcp.example.com/mcp?x",
+        ] {
+            let error = builder("http://127.0.0.1:3000/mcp").additional_url(other).build();
+            assert_eq!(error.unwrap_err().problems().len(), 1, "{other}");
         }
     }
 

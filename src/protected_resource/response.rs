@@ -1,7 +1,7 @@
 //! The responses of the well-known URLs.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 
 use super::resource::ProtectedResource;
 use crate::middleware::rejection::json_response;
@@ -11,9 +11,13 @@ const ANY: HeaderValue = HeaderValue::from_static("*");
 /// Clients request it with each connection; configuration changes take effect within minutes.
 const CACHED: HeaderValue = HeaderValue::from_static("public, max-age=300");
 
-pub(super) fn response(method: &Method, resource: &ProtectedResource) -> Response<Bytes> {
+pub(super) fn response<B>(request: &Request<B>, resource: &ProtectedResource) -> Response<Bytes> {
+    let method = request.method();
     let mut response = match *method {
-        Method::GET | Method::HEAD => document(resource.metadata(), method == Method::HEAD),
+        Method::GET | Method::HEAD => {
+            let metadata = resource.metadata(request.uri(), request.headers());
+            document(metadata, method == Method::HEAD)
+        }
         Method::OPTIONS => permission(),
         _ => {
             let message = "Only GET, HEAD and OPTIONS are allowed";

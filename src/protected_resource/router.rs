@@ -1,7 +1,7 @@
 use axum::Router;
 use axum::body::Body;
+use axum::extract::Request;
 use axum::routing::any;
-use http::Method;
 
 use super::resource::ProtectedResource;
 use super::response::response;
@@ -38,8 +38,9 @@ impl ProtectedResource {
         S: Clone + Send + Sync + 'static,
     {
         let resource = self.clone();
-        let route =
-            any(move |method: Method| async move { response(&method, &resource).map(Body::from) });
+        let route = any(move |request: Request| async move {
+            response(&request, &resource).map(Body::from)
+        });
         // A path of a resource may begin with `:` or `*`, which are plain text here.
         self.metadata_paths().fold(Router::new().without_v07_checks(), |routes, path| {
             routes.route(&path, route.clone())

@@ -30,7 +30,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let resource = &self.config.resource;
         let decision = if resource.is_metadata_path(request.uri().path()) {
-            Decision::Respond(response(request.method(), resource))
+            Decision::Respond(response(&request, resource))
         } else {
             Decision::Forward(())
         };

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     pub(super) verifier: TokenVerifier,
     pub(super) api_keys: Option<ApiKeyVerifier>,
     pub(super) challenge: Arc<Challenge>,
+    /// Its metadata has a URL for each host.
+    pub(super) resource: Option<ProtectedResource>,
     pub(super) dpop: Option<AcceptedDpop>,
     pub(crate) step_up: StepUpRequirement,
     pub(crate) optional: bool,
@@ -49,6 +51,7 @@ impl RequireToken {
             verifier,
             api_keys: None,
             challenge: Arc::default(),
+            resource: None,
             dpop: None,
             step_up: StepUpRequirement::default(),
             optional: false,
@@ -77,8 +80,9 @@ impl RequireToken {
     /// [`ProtectedResourceMetadata`](crate::ProtectedResourceMetadata) serves.
     pub fn for_resource(resource: &ProtectedResource) -> Self {
         let metadata_url = resource.shared_metadata_url();
-        let layer = Self::new(resource.verifier().clone())
+        let mut layer = Self::new(resource.verifier().clone())
             .with_challenge(|challenge| challenge.resource_metadata(Arc::clone(&metadata_url)));
+        layer.settings_mut().resource = Some(resource.clone());
         match resource.dpop() {
             Some(dpop) => layer.dpop(dpop),
             None => layer,

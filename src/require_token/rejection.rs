@@ -120,6 +120,23 @@ impl Rejection for TokenRejection {
     }
 }
 
+impl TokenRejection {
+    pub(super) fn challenge_mut(&mut self) -> Option<&mut Challenge> {
+        match self {
+            Self::InsufficientUserAuthentication { challenge }
+            | Self::InvalidDpopProof { challenge, .. }
+            | Self::InvalidRequest { challenge }
+            | Self::InvalidToken { challenge, .. }
+            | Self::MissingToken { challenge }
+            | Self::UseDpopNonce { challenge, .. } => Some(challenge),
+            Self::KeysUnavailable
+            | Self::ReplayCheckUnavailable
+            | Self::RevocationsStale
+            | Self::ValidationUnavailable => None,
+        }
+    }
+}
+
 impl CheckError for TokenRejection {
     fn code(&self) -> &'static str {
         Rejection::code(self)

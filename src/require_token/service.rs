@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::{Extensions, HeaderMap, Request, Response, StatusCode};
+use http::{Extensions, HeaderMap, Request, Response, StatusCode, Uri};
 use tower_service::Service;
 
 use super::api_keys::{ApiKeyVerifier, KeyCheck, checked};
@@ -167,7 +167,10 @@ impl RequireToken {
         if self.settings.optional
             && matches!(credentials, Credentials::Absent | Credentials::OtherScheme)
         {
-            let anonymous = Anonymous::Token(Arc::clone(&self.settings.challenge));
+            let challenge = &self.settings.challenge;
+            let at_host = self.at_host(challenge, request.uri(), request.headers());
+            let challenge = at_host.map_or_else(|| Arc::clone(challenge), Arc::new);
+            let anonymous = Anonymous::Token(challenge);
             request.extensions_mut().insert(anonymous);
             return Evaluation::Decided(Decision::Forward(CacheHeaders::default()));
         }
@@ -359,8 +362,13 @@ impl RequireToken {
         match checked {
             Ok(principal) => {
                 let challenge = self.shared_challenge(proof.as_deref());
+                let at_host = self.at_host(challenge, request.uri(), request.headers());
+                let principal = match at_host.map(Arc::new) {
+                    Some(challenge) => principal.with_challenge(&challenge),
+                    None => principal.with_challenge(challenge),
+                };
                 let extensions = request.extensions_mut();
-                extensions.insert(principal.with_challenge(challenge));
+                extensions.insert(principal);
                 if let Some(proof) = &proof {
                     dpop::mark_used(extensions, proof);
                 }
@@ -372,7 +380,28 @@ impl RequireToken {
     }
 
     fn reject<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<CacheHeaders> {
+        let reason = self.rejection_at_host(reason, request.uri(), request.headers());
         Decision::Respond(self.settings.renderer.render(reason, request))
+    }
+
+    fn rejection_at_host(
+        &self,
+        mut reason: TokenRejection,
+        uri: &Uri,
+        headers: &HeaderMap,
+    ) -> TokenRejection {
+        if let Some(challenge) = reason.challenge_mut()
+            && let Some(other) = self.at_host(challenge, uri, headers)
+        {
+            *challenge = other;
+        }
+        reason
+    }
+
+    /// The challenge for a request whose host is that of an additional URL of the resource.
+    fn at_host(&self, challenge: &Challenge, uri: &Uri, headers: &HeaderMap) -> Option<Challenge> {
+        let url = self.settings.resource.as_ref()?.additional_metadata_url(uri, headers)?;
+        Some(challenge.clone().resource_metadata(Arc::clone(url)))
     }
 
     /// Rejection of an invalid token.
@@ -471,6 +500,7 @@ impl RequireToken {
         parts: &mut http::request::Parts,
     ) -> Result<Principal, Response<bytes::Bytes>> {
         self.verify_parts(parts).await.map_err(|reason| {
+            let reason = self.rejection_at_host(reason, &parts.uri, &parts.headers);
             self.settings.renderer.render_for(reason, &parts.method, &parts.uri, &parts.headers)
         })
     }

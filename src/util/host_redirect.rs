@@ -22,10 +22,14 @@ impl HostAndPort {
     /// Returns the host of a request: its `:authority` (RFC 9113, section 8.3.1), or else its one
     /// `Host` header (RFC 9110, section 7.2).
     pub(crate) fn from_request<B>(request: &Request<B>) -> Option<Self> {
-        if let Some(authority) = request.uri().authority() {
+        Self::from_parts(request.uri(), request.headers())
+    }
+
+    pub(crate) fn from_parts(uri: &Uri, headers: &HeaderMap) -> Option<Self> {
+        if let Some(authority) = uri.authority() {
             return Self::parse(authority.as_str());
         }
-        let mut hosts = request.headers().get_all(header::HOST).iter();
+        let mut hosts = headers.get_all(header::HOST).iter();
         match (hosts.next(), hosts.next()) {
             (Some(host), None) => Self::parse(host.to_str().ok()?),
             _ => None,

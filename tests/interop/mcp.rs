@@ -82,9 +82,13 @@ impl World {
         Self::with_tokens_of(Duration::from_secs(300), client).await
     }
 
-    pub(crate) async fn with_tokens_of(lifetime: Duration, mut client: Command) -> Option<Self> {
+    pub(crate) async fn with_tokens_of(lifetime: Duration, client: Command) -> Option<Self> {
         let server = Server::with_tokens_of(lifetime).await?;
         let url = server.url.clone();
+        Self::at(&url, server, client).await
+    }
+
+    async fn at(url: &str, server: Server, mut client: Command) -> Option<Self> {
         let mut world = Self { server, client: Program::start(&mut client)? };
         let ready = world.ask(&json!({ "url": url, "redirectUri": CALLBACK })).await;
         assert_eq!(ready["ready"], true, "{ready}");
@@ -177,6 +181,17 @@ async fn the_typescript_sdk_connects_and_calls() {
 async fn the_typescript_client_of_version_2_connects_calls_and_steps_up() {
     let Some(client) = typescript("@modelcontextprotocol/client") else { return };
     let Some(mut world) = World::start(client).await else { return };
+    connects_and_calls(&mut world).await;
+    steps_up(&mut world).await;
+}
+
+#[tokio::test]
+async fn a_server_is_reached_under_each_name_of_this_machine() {
+    let Some(client) = typescript("@modelcontextprotocol/client") else { return };
+    let Some(server) = Server::with_tokens_of(Duration::from_secs(300)).await else { return };
+    let url = server.url.replace("127.0.0.1", "localhost");
+    assert!(server.sandbox.mcp().add_resource_url(&server.sandbox.mcp().resource_id(), &url));
+    let Some(mut world) = World::at(&url, server, client).await else { return };
     connects_and_calls(&mut world).await;
     steps_up(&mut world).await;
 }

@@ -289,6 +289,49 @@ async fn a_challenge_leads_to_the_metadata() {
 }
 
 #[tokio::test]
+async fn a_server_with_several_hosts_has_metadata_and_challenges_for_each() {
+    let other = "http://localhost:3000/mcp";
+    let sandbox = sandbox_builder().build();
+    let id = ResourceId::new(ID).unwrap();
+    let resource = ProtectedResource::builder(&sandbox.scalekit(), URL, id).additional_url(other);
+    let resource = resource.build().unwrap();
+    let app = app_of(&resource, |app| app.layer(RequireScope::all(["todo:write"])));
+    let optional = Router::new()
+        .route("/mcp", any(async || "anonymous"))
+        .layer(RequireScope::all(["todo:write"]))
+        .layer(RequireToken::for_resource(&resource).optional())
+        .merge(resource.routes());
+    let world = World { sandbox, resource, app };
+    let of_other = "http://localhost:3000/.well-known/oauth-protected-resource/mcp";
+    for (host, url, metadata_url) in [
+        ("mcp.example.com", URL, METADATA),
+        ("localhost:3000", other, of_other),
+        ("evil.test", URL, METADATA),
+    ] {
+        let hosts = [("host", host), ("x-forwarded-host", "localhost:3000")];
+        for app in [&world.app, &optional] {
+            let path = "/.well-known/oauth-protected-resource/mcp";
+            let metadata = send(app, request(Method::GET, path, &hosts)).await;
+            assert_eq!(metadata.json()["resource"], url);
+            let challenged = send(app, request(Method::POST, "/mcp", &hosts)).await;
+            assert_eq!(challenged.status(), StatusCode::UNAUTHORIZED);
+            let challenge = challenged.header("www-authenticate").unwrap();
+            assert!(challenge.contains(&format!("\"{metadata_url}\"")), "{challenge}");
+            let token = world.token("todo:read", |draft| {
+                draft.claims.insert("aud".into(), url.into());
+                draft.claims.insert("resource".into(), url.into());
+            });
+            let token = format!("Bearer {token}");
+            let headers = [&hosts[..], &[("authorization", token.as_str())]].concat();
+            let response = send(app, request(Method::POST, "/mcp", &headers)).await;
+            assert_eq!(response.status(), StatusCode::FORBIDDEN);
+            let challenge = response.header("www-authenticate").unwrap();
+            assert!(challenge.contains(&format!("\"{metadata_url}\"")), "{challenge}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn tokens_of_both_issuers_for_users_and_machines_are_accepted() {
     let world = World::new();
     let environment = world.sandbox.environment_url();

@@ -40,7 +40,14 @@ impl Mcp<'_> {
     /// character by character. Returns whether the resource exists.
     pub fn set_resource_url(&self, id: &str, url: &str) -> bool {
         let mut state = self.environment.lock();
-        state.resources.get_mut(id).map(|resource| resource.url = Some(url.to_owned())).is_some()
+        state.resources.get_mut(id).map(|resource| resource.urls = vec![url.to_owned()]).is_some()
+    }
+
+    /// Adds a URL of the resource's server: clients may name it as `resource` (RFC 8707), too. Tokens
+    /// contain the first URL. Returns whether the resource exists.
+    pub fn add_resource_url(&self, id: &str, url: &str) -> bool {
+        let mut state = self.environment.lock();
+        state.resources.get_mut(id).map(|resource| resource.urls.push(url.to_owned())).is_some()
     }
 
     /// Sets the `iss` of the tokens of resources. Default: [`ResourceIssuer::Resource`].

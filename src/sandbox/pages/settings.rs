@@ -47,8 +47,8 @@ pub(super) fn rows(environment: &Environment, state: &State) -> Html {
         Setting {
             name: "URL of the MCP server",
             values: resources
-                .filter_map(|resource| {
-                    resource.url.as_ref().map(|url| format!("{url} ({})", resource.id))
+                .flat_map(|resource| {
+                    resource.urls.iter().map(|url| format!("{url} ({})", resource.id))
                 })
                 .collect(),
             line: "MCP_RESOURCE_URL=http://localhost:3000/mcp",

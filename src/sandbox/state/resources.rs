@@ -62,16 +62,19 @@ pub(crate) struct Resource {
     pub(crate) id: String,
     pub(crate) name: String,
     pub(crate) scopes: Vec<String>,
-    pub(crate) url: Option<String>,
+    /// Of its server. Tokens contain the first one.
+    pub(crate) urls: Vec<String>,
 }
 
 impl Resource {
     /// Whether a `resource` parameter (RFC 8707) matches. URLs are compared as URLs: clients write
     /// `https://mcp.test` and `https://mcp.test/` for the same server.
     pub(crate) fn is_meant_by(&self, indicator: &str) -> bool {
-        let same_url =
-            || Some(Url::parse(indicator).ok()? == Url::parse(self.url.as_deref()?).ok()?);
-        indicator == self.id || same_url() == Some(true)
+        let indicated = Url::parse(indicator).ok();
+        indicator == self.id
+            || indicated.is_some_and(|indicated| {
+                self.urls.iter().any(|url| Url::parse(url).is_ok_and(|url| url == indicated))
+            })
     }
 }
 
@@ -89,7 +92,7 @@ impl Resources {
             id: SEEDED_ID.to_owned(),
             name: "Todo list".to_owned(),
             scopes: ["todo:read", "todo:write"].map(str::to_owned).to_vec(),
-            url: None,
+            urls: Vec::new(),
         };
         Self {
             all: BTreeMap::from([(todo_list.id.clone(), todo_list)]),
@@ -101,7 +104,8 @@ impl Resources {
     /// Adds a resource and returns its ID.
     pub(crate) fn add(&mut self, new: NewResource) -> String {
         let NewResource { name, scopes, url } = new;
-        let resource = Resource { id: new_id("res"), name, scopes, url };
+        let urls = url.into_iter().collect();
+        let resource = Resource { id: new_id("res"), name, scopes, urls };
         let id = resource.id.clone();
         self.all.insert(id.clone(), resource);
         id

@@ -27,7 +27,7 @@ impl State {
         let audience: Vec<_> = self
             .resources
             .get(resource_id)
-            .and_then(|resource| resource.url.clone())
+            .and_then(|resource| resource.urls.first().cloned())
             .into_iter()
             .chain([resource_id.to_owned()])
             .collect();
