@@ -66,11 +66,7 @@ async fn main() {
                 .route_layer(RequireSession::new(&sessions).optional()),
         )
         .merge(login.routes())
-        .route_service("/logout", sessions.logout())
-        .route_service(
-            sessions.strip_base_path(sessions.logout_callback_path()),
-            sessions.logout_callback(),
-        )
+        .merge(sessions.routes_without_login())
         .fallback(page::not_found)
         .with_state(App { login, outbox });
     setup.serve(app).await;

@@ -14,6 +14,28 @@
 //! `attempt` in its query, or after the login to the page where it began (`return_to`). A script
 //! gets JSON. Pages show the state of a login with [`PasswordlessLogin::pending`].
 //!
+//! The pages are the app's, with these forms; the [guide](crate::guides::passwordless_email) has the
+//! handlers:
+//!
+//! ```html
+//! <form method="post" action="/passwordless/send">
+//!   <input name="email" type="email" required>
+//!   <input name="return_to" type="hidden" value="/plans"> <!-- optional -->
+//!   <button>Send e-mail</button>
+//! </form>
+//!
+//! <!-- the page for the code: `attempt` is in its query -->
+//! <form method="post" action="/passwordless/verify">
+//!   <input name="attempt" type="hidden" value="…">
+//!   <input name="code" inputmode="numeric" autocomplete="one-time-code" required>
+//!   <button>Log in</button>
+//! </form>
+//! <form method="post" action="/passwordless/resend">
+//!   <input name="attempt" type="hidden" value="…">
+//!   <button>Send it again</button>
+//! </form>
+//! ```
+//!
 //! 1. The request at Scalekit is bound to the browser that requested the e-mail: its ID and a
 //!    random `state` are sealed in a cookie, which lives ten minutes longer than the code. A code
 //!    is valid only there. Each tab can have its own attempt; the form field `attempt` selects one.
