@@ -67,10 +67,11 @@ impl Rejection for ScopeRejection {
 
 const ERROR: BearerError = BearerError::InsufficientScope;
 
-/// The body that Scalekit's MCP guide specifies.
+/// The body that Scalekit's MCP guide specifies, with the `message` of all rejections.
 #[derive(Serialize)]
 struct StepUp<'a> {
     error: &'a str,
+    message: &'a str,
     error_description: &'a str,
     #[serde(skip_serializing_if = "str::is_empty")]
     scope: &'a str,
@@ -79,7 +80,8 @@ struct StepUp<'a> {
 /// The challenge for a token with more scopes.
 fn step_up(description: &str, challenge: &Challenge) -> Response<Bytes> {
     let (error, scope) = (ERROR.code(), challenge.scope_text());
-    let body = StepUp { error, error_description: description, scope: &scope };
+    let (message, error_description) = (description, description);
+    let body = StepUp { error, message, error_description, scope: &scope };
     let mut response = json_response(StatusCode::FORBIDDEN, error, description);
     *response.body_mut() = serde_json::to_vec(&body).unwrap_or_default().into();
     challenged(response, &challenge.clone().error(ERROR))

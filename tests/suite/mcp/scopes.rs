@@ -19,8 +19,8 @@ async fn a_step_up_names_all_scopes_in_header_and_body() {
         )
     );
     let body = json!({
-        "error": "insufficient_scope", "error_description": "Required scope todo:write",
-        "scope": "todo:read todo:write",
+        "error": "insufficient_scope", "message": "Required scope todo:write",
+        "error_description": "Required scope todo:write", "scope": "todo:read todo:write",
     });
     assert_eq!(response.json(), body);
     let broader = world.ask(&world.token("todo:admin", |_| {})).await;
