@@ -29,6 +29,13 @@ impl ConfigError {
     pub fn problems(&self) -> &[ConfigProblem] {
         &self.problems
     }
+
+    /// The same with one more problem.
+    #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+    pub(crate) fn and(mut self, problem: ConfigProblem) -> Self {
+        self.problems.push(problem);
+        self
+    }
 }
 
 impl fmt::Display for ConfigError {

@@ -40,9 +40,16 @@ impl MissingLayer {
         Self { extractor: "InterceptorRequest", layer: "WebhookVerify::interceptor" };
 }
 
+impl MissingLayer {
+    /// Logs that the layer of a request is missing.
+    fn logged(self, parts: &Parts) -> Self {
+        telemetry::layer_missing(self.extractor, self.layer, &parts.extensions);
+        self
+    }
+}
+
 impl IntoResponse for MissingLayer {
     fn into_response(self) -> Response {
-        telemetry::layer_missing(self.extractor, self.layer);
         misconfigured_response().map(Body::from)
     }
 }
@@ -57,7 +64,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
-        Self::from_extensions(&parts.extensions).ok_or(MissingLayer::SESSION)
+        Self::from_extensions(&parts.extensions).ok_or_else(|| MissingLayer::SESSION.logged(parts))
     }
 }
 
@@ -75,7 +82,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
-        identity::principal(&parts.extensions).cloned().map_err(|_| MissingLayer::PRINCIPAL)
+        let principal = identity::principal(&parts.extensions).cloned();
+        principal.map_err(|_| MissingLayer::PRINCIPAL.logged(parts))
     }
 }
 
@@ -91,7 +99,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookEvent {
     type Rejection = WebhookPayloadRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
-        payload(Self::from_extensions(&parts.extensions), MissingLayer::WEBHOOK_EVENT)
+        payload(Self::from_extensions(&parts.extensions), MissingLayer::WEBHOOK_EVENT, parts)
     }
 }
 
@@ -99,7 +107,7 @@ impl<S: Send + Sync> FromRequestParts<S> for InterceptorRequest {
     type Rejection = WebhookPayloadRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
-        payload(Self::from_extensions(&parts.extensions), MissingLayer::INTERCEPTOR_REQUEST)
+        payload(Self::from_extensions(&parts.extensions), MissingLayer::INTERCEPTOR_REQUEST, parts)
     }
 }
 
@@ -129,9 +137,10 @@ impl IntoResponse for WebhookPayloadRejection {
 fn payload<T>(
     parsed: Option<Result<T, EventError>>,
     missing: MissingLayer,
+    parts: &Parts,
 ) -> Result<T, WebhookPayloadRejection> {
     parsed
-        .ok_or(WebhookPayloadRejection::MissingLayer(missing))?
+        .ok_or_else(|| WebhookPayloadRejection::MissingLayer(missing.logged(parts)))?
         .map_err(WebhookPayloadRejection::Malformed)
 }
 
@@ -220,6 +229,6 @@ fn optional(parts: &Parts, missing: MissingLayer) -> Result<Option<&Principal>, 
     match identity::principal(&parts.extensions) {
         Ok(principal) => Ok(Some(principal)),
         Err(NoPrincipal::Anonymous(_)) => Ok(None),
-        Err(NoPrincipal::MissingLayer) => Err(missing),
+        Err(NoPrincipal::MissingLayer) => Err(missing.logged(parts)),
     }
 }

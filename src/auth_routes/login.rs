@@ -67,6 +67,7 @@ const MAX_FORWARDED_BYTES: usize = 2048;
 
 impl Login {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
+        self.0.sessions.login_route().record_request();
         let query = Query::parse(request.uri().query().unwrap_or_default());
         let page = self.return_to(&query);
         self.start(&request, query, page.clone()).unwrap_or_else(|failure| {

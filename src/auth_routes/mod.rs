@@ -82,6 +82,7 @@ use crate::session::Sessions;
 impl Sessions {
     /// Returns the service that starts logins.
     pub fn login(&self) -> Login {
+        self.login_route().register();
         Login(Route::new(self))
     }
 

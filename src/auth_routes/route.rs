@@ -26,7 +26,7 @@ impl RouteState for Route {
 
 impl Route {
     pub(crate) fn new(sessions: &Sessions) -> Self {
-        sessions.register_login_route();
+        sessions.login_routes().register();
         Self { sessions: sessions.clone(), renderer: Renderer::default() }
     }
 

@@ -69,10 +69,8 @@ impl<B> Service<Request<B>> for IdentityService {
             }
             Err(NoPrincipal::Anonymous(_)) => insert(response.headers_mut(), None, None),
             Err(NoPrincipal::MissingLayer) => {
-                telemetry::layer_missing(
-                    "ForwardAuth",
-                    "RequireSession, RequireToken or RequireAuth",
-                );
+                let layers = "RequireSession, RequireToken or RequireAuth";
+                telemetry::layer_missing("ForwardAuth", layers, extensions);
                 response = misconfigured_response().map(Full::new);
             }
         }

@@ -52,7 +52,7 @@ pub struct PasswordlessLoginBuilder {
 
 impl PasswordlessLoginBuilder {
     pub(super) fn new(sessions: &Sessions) -> Self {
-        sessions.register_login_route();
+        sessions.login_routes().register();
         Self {
             sessions: sessions.clone(),
             path: None,

@@ -18,6 +18,7 @@ pub struct ProtectedResourceMetadata {
 impl ProtectedResourceMetadata {
     /// Creates a layer that serves the metadata of this resource.
     pub fn new(resource: &ProtectedResource) -> Self {
+        resource.metadata_route().register();
         Self { resource: resource.clone() }
     }
 }

@@ -17,6 +17,8 @@ use crate::token::Leeway;
 use crate::token::TokenVerifier;
 use crate::util::base64url::is_base64url;
 use crate::util::host_redirect::HostAndPort;
+use crate::util::route_check::RouteCheck;
+use crate::util::telemetry;
 use crate::util::url_policy::require_https_or_loopback;
 
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -67,6 +69,7 @@ struct Inner {
     metadata_path: String,
     verifier: TokenVerifier,
     dpop: Option<Dpop>,
+    metadata_route: RouteCheck,
 }
 
 /// A URL of a resource, and its metadata.
@@ -124,6 +127,18 @@ impl ProtectedResource {
 
     pub(crate) fn dpop(&self) -> Option<&Dpop> {
         self.0.dpop.as_ref()
+    }
+
+    /// The routes or the layer of the metadata.
+    pub(super) fn metadata_route(&self) -> &RouteCheck {
+        &self.0.metadata_route
+    }
+
+    /// Logs once, when a client is referred to the metadata, that nothing serves it.
+    pub(crate) fn report_missing_metadata(&self) {
+        if self.metadata_route().report_missing() {
+            telemetry::metadata_route_missing(self.metadata_url().as_str());
+        }
     }
 
     pub(crate) fn shared_metadata_url(&self) -> Arc<Url> {
@@ -329,6 +344,7 @@ impl ProtectedResourceBuilder {
                 metadata_path,
                 verifier: verifier.build()?,
                 dpop: dpop.clone(),
+                metadata_route: RouteCheck::default(),
                 id: self.id,
             })))
         });
@@ -337,7 +353,7 @@ impl ProtectedResourceBuilder {
         #[cfg(all(feature = "reqwest", feature = "sandbox"))]
         if let Some(sandbox) = self.scalekit.sandbox() {
             let id = resource.id().as_str();
-            sandbox.mcp().set_resource_url(id, resource.url());
+            sandbox.mcp().register_resource(id, resource.url(), &self.scopes);
             for (_, address) in &resource.0.additional {
                 sandbox.mcp().add_resource_url(id, &address.url);
             }

@@ -37,6 +37,7 @@ impl ProtectedResource {
     where
         S: Clone + Send + Sync + 'static,
     {
+        self.metadata_route().register();
         let resource = self.clone();
         let route = any(move |request: Request| async move {
             response(&request, &resource).map(Body::from)

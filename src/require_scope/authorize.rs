@@ -39,7 +39,8 @@ pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeReje
             ScopeRejection::MissingToken { challenge: Challenge::clone(challenge) }
         }
         NoPrincipal::MissingLayer => {
-            telemetry::layer_missing("RequireScope", "RequireSession, RequireToken or RequireAuth");
+            let layers = "RequireSession, RequireToken or RequireAuth";
+            telemetry::layer_missing("RequireScope", layers, request.extensions());
             ScopeRejection::Misconfigured
         }
     })

@@ -451,6 +451,9 @@ impl RequireToken {
     }
 
     fn challenge(&self, proof: Option<&Proof>) -> Challenge {
+        if let Some(resource) = &self.settings.resource {
+            resource.report_missing_metadata();
+        }
         Challenge::clone(self.shared_challenge(proof))
     }
 

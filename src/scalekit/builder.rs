@@ -10,6 +10,9 @@ use crate::http_client::HttpClient;
 use crate::secret::SecretString;
 use crate::token::{DEFAULT_ALGORITHM, RemoteKeys};
 
+/// What the client IDs of environments begin with. No secret does.
+const CLIENT_ID_PREFIX: &str = "skc_";
+
 /// Builds a [`Scalekit`] handle.
 #[must_use]
 pub struct ScalekitBuilder {
@@ -118,6 +121,10 @@ impl ScalekitBuilder {
             if value.is_empty() {
                 problems.push(ConfigProblem::Missing { setting });
             }
+        }
+        if self.client_secret.expose().starts_with(CLIENT_ID_PREFIX) {
+            let reason = "is a client ID (skc_…): the ID and the secret are swapped";
+            problems.push(ConfigProblem::invalid("client_secret", reason));
         }
         let http_client = match self.http_client {
             Some(client) => Some(client),

@@ -70,7 +70,9 @@ impl Scalekit {
     #[doc(alias = "feature sandbox")]
     pub async fn from_env_or(sandbox: SandboxBuilder) -> Result<Self, ConfigError> {
         match Source::of(env::vars_os(), cfg!(debug_assertions)) {
-            Source::Environment => Self::from_env(),
+            Source::Environment(names) => {
+                Self::from_env().map_err(|error| explained(error, &names))
+            }
             Source::Sandbox => Self::start(sandbox).await,
             Source::Missing => {
                 let mut problems = Problems::default();
@@ -90,7 +92,15 @@ impl Scalekit {
         })?;
         let url = server.environment_url().to_owned();
         // A new app has no subscriber for the log.
-        eprintln!("sandbox on {url} (no SCALEKIT_ variable is set); log in as jane@acme.test");
+        eprintln!(
+            "sandbox on {url} (no SCALEKIT_ variable is set): open it for the client's ID and \
+             secret, users and e-mails; log in as jane@acme.test"
+        );
+        if !tracing::dispatcher::has_been_set() {
+            eprintln!(
+                "no log: call tracing_subscriber::fmt::init() first, to see why requests fail"
+            );
+        }
         telemetry::sandbox_started(&url);
         Self::builder(url, sandbox.client_id(), sandbox.client_secret().clone())
             .http_client(ServedClient { client: sandbox.client(), _server: server })
@@ -100,10 +110,22 @@ impl Scalekit {
     }
 }
 
+/// Adds why no sandbox was started instead, if settings are missing.
+fn explained(error: ConfigError, names: &[String]) -> ConfigError {
+    let is_missing = |problem: &ConfigProblem| matches!(problem, ConfigProblem::Missing { .. });
+    if !error.problems().iter().any(is_missing) {
+        return error;
+    }
+    let names = names.join(", ");
+    let reason = format!("is not started, because a SCALEKIT_ variable is set: {names}");
+    error.and(ConfigProblem::invalid("sandbox", reason))
+}
+
 /// Where the environment comes from.
 #[derive(Debug, PartialEq)]
 enum Source {
-    Environment,
+    /// Of the variables with these names.
+    Environment(Vec<String>),
     Sandbox,
     /// Neither is configured nor may be started.
     Missing,
@@ -111,11 +133,14 @@ enum Source {
 
 impl Source {
     fn of(variables: impl Iterator<Item = (OsString, OsString)>, debug_assertions: bool) -> Self {
-        let mut names = variables
+        let mut names: Vec<_> = variables
             .filter(|(_, value)| !value.to_string_lossy().trim().is_empty())
-            .map(|(name, _)| name);
-        if names.any(|name| name.to_string_lossy().starts_with("SCALEKIT_")) {
-            Self::Environment
+            .map(|(name, _)| name.to_string_lossy().into_owned())
+            .filter(|name| name.starts_with("SCALEKIT_"))
+            .collect();
+        names.sort_unstable();
+        if !names.is_empty() {
+            Self::Environment(names)
         } else if debug_assertions {
             Self::Sandbox
         } else {
@@ -136,14 +161,22 @@ mod tests {
             (&[][..], Source::Sandbox, Source::Missing),
             (&[("PATH", "/bin"), ("MY_SCALEKIT_URL", "x")], Source::Sandbox, Source::Missing),
             (&[("SCALEKIT_CLIENT_ID", " \n")], Source::Sandbox, Source::Missing),
-            (&[("SCALEKIT_CLIENT_ID", "skc_1")], Source::Environment, Source::Environment),
-            (&[("SCALEKIT_ENV_URL", "x")], Source::Environment, Source::Environment),
-            (&[("SCALEKIT_WEBHOOK_SECRET", "x")], Source::Environment, Source::Environment),
-            (&[("SCALEKIT_CLIENT_SECRET_FILE", "/x")], Source::Environment, Source::Environment),
         ] {
             let owned = || variables.iter().map(|(name, value)| (name.into(), value.into()));
             assert_eq!(Source::of(owned(), true), debug, "{variables:?}");
             assert_eq!(Source::of(owned(), false), release, "{variables:?}");
+        }
+        for name in [
+            "SCALEKIT_CLIENT_ID",
+            "SCALEKIT_ENV_URL",
+            "SCALEKIT_WEBHOOK_SECRET",
+            "SCALEKIT_CLIENT_SECRET_FILE",
+        ] {
+            for debug_assertions in [true, false] {
+                let variables = [(name.into(), "x".into())].into_iter();
+                let environment = Source::Environment(vec![name.to_owned()]);
+                assert_eq!(Source::of(variables, debug_assertions), environment);
+            }
         }
     }
 

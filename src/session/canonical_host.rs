@@ -128,6 +128,7 @@ impl Sessions {
         let is_forwarded = HostAndPort::from_request(request)? == opened;
         let own = HostAndPort::from_url(self.public_url()).filter(|own| *own != opened)?;
         is_forwarded.then(|| {
+            telemetry::host_redirect(&own, &opened);
             let url = self.marked_at_canonical_host(form_page);
             let title = format!("Continue at {own}");
             let message =

@@ -2,9 +2,9 @@
 //!
 //! * A session is sealed with AES-256-GCM-SIV under a key derived from the
 //!   [`SessionSecret`](crate::SessionSecret). Its associated data contains the cookie's name, its
-//!   purpose, the format version, and the environment, client ID, redirect URI, [base
-//!   path](SessionsBuilder::base_path) and [name](SessionsBuilder::name) of the sessions: a cookie
-//!   opens only in the context that it was sealed for. Secrets rotate: the newest one seals, and
+//!   purpose, the format version, and the environment, client ID, redirect URI and
+//!   [name](SessionsBuilder::name) of the sessions: a cookie opens only in the context that it was
+//!   sealed for. Secrets rotate: the newest one seals, and
 //!   older ones still open.
 //! * The cookie is `__Host-scalekit_session`: `Secure`, `HttpOnly`, `SameSite=Lax`, `Path=/`. If
 //!   the redirect URI is `http` on loopback, it is `scalekit_session` without `Secure`, because
@@ -67,9 +67,8 @@ mod verified_login;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use tokio::sync::Semaphore;
 use url::Url;
 
@@ -120,9 +119,10 @@ use crate::middleware::body_limits::BodyLimits;
 use crate::revocation::Revocations;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, StoreKey, StoreScope, TimedStore};
-use crate::util::fetch_metadata::{Initiator, initiator};
+use crate::util::fetch_metadata::{Initiator, initiator, nested_path};
 use crate::util::request_dedup::SharedResults;
 use crate::util::return_to::ReturnTo;
+use crate::util::route_check::RouteCheck;
 use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::{Tasks, UnfinishedTasks};
 use crate::util::telemetry;
@@ -141,7 +141,10 @@ struct Inner {
     cookies: CookieConfig,
     paths: Paths,
     host_warnings: HostWarnings,
-    login_route: LoginRoute,
+    /// Any route where users log in.
+    login_routes: RouteCheck,
+    /// The route of [`login`](crate::auth_routes::Login).
+    login_route: RouteCheck,
     trusted_origins: Vec<String>,
     scopes: Vec<String>,
     lifetimes: Lifetimes,
@@ -173,13 +176,6 @@ struct Inner {
     /// Limits the revocations that are checked later.
     checked_revocations: Arc<Semaphore>,
     tasks: Tasks,
-}
-
-/// Whether this process has a route where users log in.
-#[derive(Default)]
-struct LoginRoute {
-    exists: AtomicBool,
-    is_reported: AtomicBool,
 }
 
 type SwitchAccountPage = dyn Fn(&SwitchConfirmation) -> String + Send + Sync;
@@ -285,16 +281,28 @@ impl Sessions {
         ]
     }
 
-    /// Records that users can log in at a route of this process.
-    pub(crate) fn register_login_route(&self) {
-        self.0.login_route.exists.store(true, Ordering::Relaxed);
+    /// Any route where users log in.
+    pub(crate) fn login_routes(&self) -> &RouteCheck {
+        &self.0.login_routes
     }
 
-    /// Logs once, when a browser is redirected to the login, that no route of these sessions exists.
-    pub(crate) fn report_missing_login_route(&self) {
-        let LoginRoute { exists, is_reported } = &self.0.login_route;
-        if !exists.load(Ordering::Relaxed) && !is_reported.swap(true, Ordering::Relaxed) {
+    /// The route that starts logins at the environment.
+    pub(crate) fn login_route(&self) -> &RouteCheck {
+        &self.0.login_route
+    }
+
+    /// Logs once, when a browser is redirected to the login, that no route of these sessions exists,
+    /// or that redirects do not arrive there.
+    pub(crate) fn report_unreachable_login(&self, extensions: &Extensions) {
+        if self.login_routes().report_missing() {
             telemetry::login_route_missing(self.login_path());
+        }
+        // Pages may be nested, and the routes not: then logins arrive.
+        if let Some(nested) = nested_path(extensions)
+            && nested != self.0.paths.base.prefix()
+            && self.login_route().report_unreached()
+        {
+            telemetry::login_route_unreached(self.login_path(), nested);
         }
     }
 

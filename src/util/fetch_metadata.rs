@@ -157,6 +157,29 @@ fn original_uri(_: &Extensions) -> Option<&Uri> {
     None
 }
 
+/// The path where an axum router is nested that the request has passed, without a slash at its end.
+#[cfg(feature = "axum")]
+pub(crate) fn nested_path(extensions: &Extensions) -> Option<&str> {
+    let nested = extensions.get::<axum::extract::NestedPath>()?;
+    Some(nested.as_str().trim_end_matches('/'))
+}
+
+#[cfg(not(feature = "axum"))]
+pub(crate) fn nested_path(_: &Extensions) -> Option<&str> {
+    None
+}
+
+/// The path of a route in an axum router: that of the code, without values of the request.
+#[cfg(feature = "axum")]
+pub(crate) fn matched_path(extensions: &Extensions) -> Option<&str> {
+    Some(extensions.get::<axum::extract::MatchedPath>()?.as_str())
+}
+
+#[cfg(not(feature = "axum"))]
+pub(crate) fn matched_path(_: &Extensions) -> Option<&str> {
+    None
+}
+
 #[cfg(test)]
 mod tests {
     use http::HeaderValue;

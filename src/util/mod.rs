@@ -22,6 +22,7 @@ pub(crate) mod query;
 pub(crate) mod recency;
 pub(crate) mod request_dedup;
 pub(crate) mod return_to;
+pub(crate) mod route_check;
 pub(crate) mod single_flight;
 pub(crate) mod tasks;
 pub(crate) mod telemetry;

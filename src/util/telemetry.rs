@@ -6,6 +6,9 @@ use std::fmt::{Debug, Display};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::Extensions;
+
+use super::fetch_metadata::matched_path;
 use super::logged_outage::LoggedOutage;
 
 macro_rules! count {
@@ -32,6 +35,19 @@ macro_rules! gauge {
 
 const TARGET: &str = "tower_scalekit";
 
+/// Emits an event that requests cause, at this level once in a period for each `(event, reason)`, and
+/// otherwise at `DEBUG`.
+macro_rules! limited {
+    ($level:ident, $event:expr, $period:expr, $($fields:tt)+) => {
+        let is_enabled = tracing::enabled!(target: TARGET, tracing::Level::ERROR);
+        if is_enabled && should_log($event, $period) {
+            tracing::$level!(target: TARGET, $($fields)+);
+        } else {
+            tracing::debug!(target: TARGET, $($fields)+);
+        }
+    };
+}
+
 /// A layer rejected a request.
 pub(crate) fn rejected(reason: &'static str) {
     tracing::debug!(target: TARGET, reason, "request_rejected");
@@ -46,20 +62,16 @@ pub(crate) fn check_failed(
     expected: &dyn Display,
     found: &dyn Display,
 ) {
-    if tracing::enabled!(target: TARGET, tracing::Level::WARN)
-        && should_log((reason, check), Duration::from_secs(60))
-    {
-        tracing::warn!(target: TARGET, reason, check, %expected, %found, "check_failed");
-    } else {
-        tracing::debug!(target: TARGET, reason, check, %expected, %found, "check_failed");
-    }
+    limited!(warn, (reason, check), MINUTE, reason, check, %expected, %found, "check_failed");
 }
 
 /// A CORS preflight was rejected. It carries no credentials, so a CORS layer must respond to it
-/// outside of the layers that require them.
+/// outside of the layers that require them. Logged as a warning once a minute.
 pub(crate) fn preflight_rejected() {
-    tracing::debug!(
-        target: TARGET,
+    limited!(
+        warn,
+        ("preflight_rejected", ""),
+        MINUTE,
         "preflight_rejected: a CORS preflight carries no credentials; \
          put the CORS layer outside of this layer"
     );
@@ -86,7 +98,7 @@ pub(crate) fn token_rejected(outcome: &'static str, claim: Option<&'static str>)
 
 /// The environment could not be asked whether an API key is valid.
 pub(crate) fn api_key_not_validated(reason: &'static str) {
-    if should_log(("api_key_not_validated", reason), Duration::from_secs(60)) {
+    if should_log(("api_key_not_validated", reason), MINUTE) {
         tracing::warn!(target: TARGET, reason, "api_key_not_validated");
     }
 }
@@ -136,11 +148,7 @@ pub(crate) fn login_completed() {
 ///
 /// Anyone can cause it: of each reason, the level of all but one in a while is `DEBUG`.
 pub(crate) fn login_failed(reason: &'static str, detail: Option<&str>) {
-    if should_log(("login_failed", reason), LOG_INTERVAL) {
-        tracing::warn!(target: TARGET, reason, detail, "login_failed");
-    } else {
-        tracing::debug!(target: TARGET, reason, detail, "login_failed");
-    }
+    limited!(warn, ("login_failed", reason), LOG_INTERVAL, reason, detail, "login_failed");
     count!("tower_scalekit_logins_total", "outcome" => reason);
 }
 
@@ -152,21 +160,15 @@ pub(crate) fn account_connected() {
 
 /// An account was not connected; `detail` is an error code of the environment, never its free text.
 pub(crate) fn account_not_connected(reason: &'static str, detail: Option<&str>) {
-    if should_log(("account_not_connected", reason), LOG_INTERVAL) {
-        tracing::warn!(target: TARGET, reason, detail, "account_not_connected");
-    } else {
-        tracing::debug!(target: TARGET, reason, detail, "account_not_connected");
-    }
+    let event = ("account_not_connected", reason);
+    limited!(warn, event, LOG_INTERVAL, reason, detail, "account_not_connected");
     count!("tower_scalekit_connected_accounts_total", "outcome" => reason);
 }
 
 /// A logout token was rejected.
 pub(crate) fn logout_token_rejected(reason: &'static str, claim: Option<&'static str>) {
-    if should_log(("invalid_logout_token", reason), LOG_INTERVAL) {
-        tracing::warn!(target: TARGET, reason, claim, "invalid_logout_token");
-    } else {
-        tracing::debug!(target: TARGET, reason, claim, "invalid_logout_token");
-    }
+    let event = ("invalid_logout_token", reason);
+    limited!(warn, event, LOG_INTERVAL, reason, claim, "invalid_logout_token");
     count!("tower_scalekit_logout_tokens_total", "outcome" => reason);
 }
 
@@ -303,11 +305,8 @@ pub(crate) fn webhook_ids_dropped(count: usize) {
 /// A webhook is handled although the store has no room for its ID, so that it may be handled again.
 pub(crate) fn webhook_not_deduplicated(error: &(dyn std::error::Error + 'static)) {
     count!("tower_scalekit_webhooks_not_deduplicated_total");
-    if should_log(("webhook_not_deduplicated", ""), LOG_INTERVAL) {
-        tracing::error!(target: TARGET, error, "webhook_not_deduplicated");
-    } else {
-        tracing::debug!(target: TARGET, error, "webhook_not_deduplicated");
-    }
+    let event = ("webhook_not_deduplicated", "");
+    limited!(error, event, LOG_INTERVAL, error, "webhook_not_deduplicated");
 }
 
 /// A webhook was accepted (`accepted`), or was a duplicate (`duplicate`).
@@ -372,17 +371,16 @@ pub(crate) fn cookie_of_several_sessions(cookie: &str) {
 
 /// No secret of the app opens the session cookie of a request. Logged as a warning once a minute.
 pub(crate) fn session_cookie_unopened() {
-    if should_log(("session_cookie_unopened", ""), Duration::from_secs(60)) {
-        tracing::warn!(target: TARGET, "{COOKIE_UNOPENED}");
-    } else {
-        tracing::debug!(target: TARGET, "{COOKIE_UNOPENED}");
-    }
+    limited!(
+        warn,
+        ("session_cookie_unopened", ""),
+        MINUTE,
+        "session_cookie_unopened: no secret of this app opens the session cookie; it was sealed with \
+         another secret (set previous_secret when rotating), for another environment, client or \
+         redirect URI, or by another app on this host (give each its own cookie_name). Expected \
+         after a restart with a generated secret or a sandbox"
+    );
 }
-
-const COOKIE_UNOPENED: &str = "session_cookie_unopened: no secret of this app opens the session \
-    cookie; it was sealed with another secret (set previous_secret when rotating), for another \
-    environment, client or redirect URI, or by another app on this host (give each its own \
-    cookie_name). Expected after a restart with a generated secret or a sandbox";
 
 /// Session cookies without `Secure` are in use. Logged once, at build time.
 pub(crate) fn development_cookies() {
@@ -418,22 +416,53 @@ pub(crate) fn host_redirect(own: impl Display, other: impl Display) {
 /// The routes received an IdP-initiated login, and start an ordinary login. Any client can send the
 /// parameter.
 pub(crate) fn idp_initiated_login_ignored() {
-    const MESSAGE: &str = "idp_initiated_login_ignored: an IdP-initiated login has reached the login \
-        route, which starts an ordinary login; add IdpInitiatedRedirect around sessions.routes()";
-    if should_log(("idp_initiated_login_ignored", ""), LOG_INTERVAL) {
-        tracing::warn!(target: TARGET, "{MESSAGE}");
-    } else {
-        tracing::debug!(target: TARGET, "{MESSAGE}");
-    }
+    limited!(
+        warn,
+        ("idp_initiated_login_ignored", ""),
+        LOG_INTERVAL,
+        "idp_initiated_login_ignored: an IdP-initiated login has reached the login route, which \
+         starts an ordinary login; add IdpInitiatedRedirect around sessions.routes()"
+    );
 }
 
 /// An extractor or a layer did not find the layer that must be around it.
-pub(crate) fn layer_missing(found_by: &'static str, missing: &'static str) {
+pub(crate) fn layer_missing(
+    found_by: &'static str,
+    missing: &'static str,
+    request_extensions: &Extensions,
+) {
     tracing::error!(
         target: TARGET,
         found_by,
         missing,
-        "layer_missing: add {missing} around this route; responding with 500"
+        route = matched_path(request_extensions),
+        "layer_missing: add {missing} around this route; a .route_layer(..) call wraps the routes and \
+         layers of the calls before it, so it comes after them; responding with 500"
+    );
+}
+
+/// Challenges refer to the metadata of a resource, but neither its routes nor its layer exist in this
+/// process. Logged once.
+pub(crate) fn metadata_route_missing(url: &str) {
+    tracing::warn!(
+        target: TARGET,
+        url,
+        "metadata_route_missing: RequireToken refers clients to the metadata of the resource, but \
+         no route of it was created in this process; call .merge(resource.routes()), unless \
+         something else serves the URL"
+    );
+}
+
+/// `RequireSession` is in a nested router and redirects to a login that no request reaches. Logged
+/// once.
+pub(crate) fn login_route_unreached(path: &str, nested_at: &str) {
+    tracing::warn!(
+        target: TARGET,
+        path,
+        nested_at,
+        "login_route_unreached: RequireSession redirects to the login, and no login has reached this \
+         process; if sessions.routes() is nested, too, the redirect URI must be below that path: \
+         {nested_at}/auth/callback. Or merge sessions.routes() into the outermost router"
     );
 }
 
@@ -465,15 +494,16 @@ pub(crate) fn no_shared_store() {
 /// has a line of its own.
 pub(crate) fn internal_error(what: &'static str, error: &(dyn std::error::Error + 'static)) {
     count!("tower_scalekit_internal_errors_total", "what" => what);
-    if !LoggedOutage::is_cause_of(error) && should_log(("internal_error", what), LOG_INTERVAL) {
-        tracing::error!(target: TARGET, what, error, "internal_error");
-    } else {
+    if LoggedOutage::is_cause_of(error) {
         tracing::debug!(target: TARGET, what, error, "internal_error");
+    } else {
+        limited!(error, ("internal_error", what), LOG_INTERVAL, what, error, "internal_error");
     }
 }
 
 /// The interval in which an event that many requests cause is logged once for each reason.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Whether this event was not logged at its own level for this reason in the last period.
 fn should_log(event: (&'static str, &'static str), period: Duration) -> bool {
@@ -489,7 +519,28 @@ fn should_log(event: (&'static str, &'static str), period: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+
+    #[test]
+    fn an_event_that_requests_cause_has_its_level_once_in_a_while() {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_ansi(false)
+            .with_writer(Arc::clone(&log))
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            for count in 0..3 {
+                limited!(warn, ("event", "of this test"), MINUTE, count, "event_of_this_test");
+            }
+        });
+        let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+        let levels: Vec<_> =
+            log.lines().filter_map(|line| line.split_whitespace().nth(1)).collect();
+        assert_eq!(levels, ["WARN", "DEBUG", "DEBUG"], "{log}");
+    }
 
     #[test]
     fn each_cause_is_logged_once_in_a_while() {

@@ -3,6 +3,7 @@
 use axum::Router;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
+use tower_scalekit::http_client::HttpClient as _;
 use tower_scalekit::protected_resource::{ProtectedResource, ResourceId};
 use tower_scalekit::webhook_verify::WebhookSecret;
 use tower_scalekit::{Scalekit, SessionSecret, Sessions};
@@ -83,6 +84,35 @@ async fn a_public_resource_url_is_rejected_with_a_started_sandbox() {
     let verifier = build("http://localhost:3000/mcp").unwrap();
     let principal = verifier.verifier().verify(&token).await.unwrap();
     assert!(principal.raw_claims()["aud"].to_string().contains("http://localhost:3000/mcp"));
+}
+
+#[tokio::test]
+async fn a_started_sandbox_has_the_resource_of_the_app() {
+    let scalekit = Scalekit::from_env_or_sandbox().await.unwrap();
+    let sandbox = scalekit.sandbox().unwrap();
+    // The ID of the app's own environment, and scopes of its own.
+    let id = ResourceId::new("res_999").unwrap();
+    let resource = ProtectedResource::builder(&scalekit, "http://localhost:3000/mcp", id)
+        .scopes(["notes:read"])
+        .build()
+        .unwrap();
+    let client = scalekit.sandbox().unwrap().client();
+    let metadata = async |id: &str| {
+        let path = format!("/.well-known/oauth-authorization-server/resources/{id}");
+        let url = format!("{}{path}", scalekit.environment_url());
+        client.send(http::Request::get(url).body(Bytes::new()).unwrap()).await.unwrap()
+    };
+    let document: serde_json::Value =
+        serde_json::from_slice(metadata("res_999").await.body()).unwrap();
+    assert!(document["scopes_supported"].to_string().contains("notes:read"), "{document}");
+    let token = sandbox.tokens().resource_token(JANE, "res_999", &["notes:read"]);
+    let principal = resource.verifier().verify(&token).await.unwrap();
+    assert!(principal.organization_id().is_some_and(|id| id.starts_with("org_")));
+
+    let unknown = metadata("res_1").await;
+    assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+    let message = String::from_utf8_lossy(unknown.body()).into_owned();
+    assert!(message.contains("The resources of this sandbox are: res_123456789, res_999"));
 }
 
 #[tokio::test]

@@ -5,6 +5,9 @@ use axum::Router;
 use axum::routing::{get, post};
 use http::{Method, StatusCode};
 use tower_scalekit::clock::ManualClock;
+use tower_scalekit::protected_resource::{
+    ProtectedResource, ProtectedResourceMetadata, ResourceId,
+};
 use tower_scalekit::require_session::SessionRejection;
 use tower_scalekit::sandbox::{LoginFailed, TokenFault};
 use tower_scalekit::{
@@ -64,6 +67,18 @@ async fn layers_that_are_missing_or_in_the_wrong_order_are_named() {
     assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
     assert_explained("`RequireScope` without a layer that identifies the user", &log);
 
+    // The one that is added last is the outermost.
+    let token = RequireToken::for_audience(&world.sandbox.scalekit(), "https://api.example.com");
+    let swapped = Router::new()
+        .route("/items/{id}", get(async || ""))
+        .route_layer(token.unwrap())
+        .route_layer(RequireScope::all(["read"]));
+    let nested = Router::new().nest("/api", swapped);
+    let (status, log) = log_of(&nested, request(Method::GET, "/api/items/secret", &[])).await;
+    assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+    assert_explained("`RequireScope` is added after the layer that identifies the user", &log);
+    assert!(log.contains(r#"route="/api/items/{id}""#) && !log.contains("secret"), "{log}");
+
     let preflight = [("origin", "https://a.test"), ("access-control-request-method", "GET")];
     let guarded = bearer(&world.sandbox);
     let (status, log) = log_of(&guarded, request(Method::OPTIONS, "/", &preflight)).await;
@@ -82,6 +97,9 @@ fn settings_say_what_is_expected() {
     let scalekit = Scalekit::builder("https://acme.scalekit.dev/api", "skc_1", "s3cret");
     let error = scalekit.http_client(sandbox.client()).build().unwrap_err().to_string();
     assert_explained("The environment URL has a path", &error);
+    let swapped = Scalekit::builder("https://acme.scalekit.dev", "test_s3cret", "skc_1");
+    let error = swapped.http_client(sandbox.client()).build().unwrap_err().to_string();
+    assert_explained("The client ID and the secret are swapped", &error);
     let error = sandbox.scalekit().token_verifier().build().unwrap_err().to_string();
     assert_explained("A verifier has no audience", &error);
 }
@@ -272,6 +290,90 @@ async fn a_login_without_routes_is_named_in_the_log_once() {
     let log = log.text();
     assert_eq!(log.matches("login_route_missing").count(), 1, "{log}");
     assert_explained("The routes are not merged: the login is 404", &log);
+}
+
+#[tokio::test]
+async fn a_nested_login_that_is_not_below_its_redirect_uri_is_named_in_the_log_once() {
+    let world = World::new();
+    let app = |sessions: &Sessions| {
+        let pages = Router::new()
+            .route("/dashboard", get(async || "dashboard"))
+            .route_layer(RequireSession::new(sessions));
+        Router::new().nest("/app", pages.merge(sessions.routes()))
+    };
+    let visits = async |app: &Router, login: &str| {
+        let log = Captured::default();
+        let _guard = log.subscribe();
+        for _ in 0..9 {
+            let page = send(app, request(Method::GET, "/app/dashboard", &NAVIGATION)).await;
+            assert!(page.location().starts_with(login), "{}", page.location());
+            send(app, request(Method::GET, page.location(), &NAVIGATION)).await;
+        }
+        log.text()
+    };
+    let log = visits(&app(&world.sessions), "/login?").await;
+    assert_eq!(log.matches("login_route_unreached").count(), 1, "{log}");
+    assert_explained("The routes are nested, and the redirect URI is not below that path", &log);
+
+    // The redirect URI is below the path; or the routes are not nested.
+    let redirect_uri = "https://app.example.com/app/auth/callback";
+    let below = world.replica(|sessions| sessions.redirect_uri(redirect_uri));
+    let log = visits(&app(&below), "/app/login?").await;
+    assert!(!log.contains("login_route"), "{log}");
+    let merged = world.replica(|sessions| sessions.cookie_name("merged"));
+    let log = visits(&app(&merged).merge(merged.routes()), "/login?").await;
+    assert!(!log.contains("login_route"), "{log}");
+}
+
+#[tokio::test]
+async fn metadata_without_routes_is_named_in_the_log_once() {
+    let world = World::new();
+    let resource = || {
+        let id = ResourceId::new(world.sandbox.mcp().resource_id()).unwrap();
+        let url = "https://mcp.example.com/mcp";
+        ProtectedResource::builder(&world.sandbox.scalekit(), url, id).build().unwrap()
+    };
+    let rejections = async |resource: &ProtectedResource, app: Router| {
+        let log = Captured::default();
+        let _guard = log.subscribe();
+        let app = Router::new()
+            .route("/mcp", post(async || ()))
+            .route_layer(RequireToken::for_resource(resource))
+            .merge(app);
+        for _ in 0..2 {
+            let response = send(&app, request(Method::POST, "/mcp", &[])).await;
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        }
+        log.text()
+    };
+    let log = rejections(&resource(), Router::new()).await;
+    assert_eq!(log.matches("metadata_route_missing").count(), 1, "{log}");
+    assert_explained("The routes of the metadata are not merged: discovery is 404", &log);
+    let merged = resource();
+    let log = rejections(&merged, merged.routes()).await;
+    assert!(!log.contains("metadata_route_missing"), "{log}");
+    let layered = resource();
+    let _layer = ProtectedResourceMetadata::new(&layered);
+    let log = rejections(&layered, Router::new()).await;
+    assert!(!log.contains("metadata_route_missing"), "{log}");
+}
+
+#[tokio::test]
+async fn a_login_page_of_the_app_is_beside_the_other_routes() {
+    let world = World::new();
+    let sessions = world.replica(|sessions| sessions.login_path("/signin"));
+    let app = Router::new()
+        .route("/dashboard", get(async || "dashboard"))
+        .route_layer(RequireSession::new(&sessions))
+        .route("/signin", get(async || "a form"))
+        .merge(sessions.routes_without_login());
+    let page = send(&app, request(Method::GET, "/dashboard", &NAVIGATION)).await;
+    assert!(page.location().starts_with("/signin?return_to="), "{}", page.location());
+    assert_eq!(send(&app, request(Method::GET, "/signin", &[])).await.text(), "a form");
+    for path in ["/auth/callback", "/auth/session", "/logout", "/auth/logout/callback"] {
+        let response = send(&app, request(Method::GET, path, &NAVIGATION)).await;
+        assert_ne!(response.status(), StatusCode::NOT_FOUND, "{path}");
+    }
 }
 
 #[tokio::test]

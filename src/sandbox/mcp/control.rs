@@ -50,6 +50,13 @@ impl Mcp<'_> {
         state.resources.get_mut(id).map(|resource| resource.urls.push(url.to_owned())).is_some()
     }
 
+    /// Registers the resource of the app that has started this sandbox, as its developer would in the
+    /// dashboard.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn register_resource(&self, id: &str, url: &str, scopes: &[String]) {
+        self.environment.lock().resources.register(id, url, scopes);
+    }
+
     /// Sets the `iss` of the tokens of resources. Default: [`ResourceIssuer::Resource`].
     pub fn set_resource_issuer(&self, form: ResourceIssuer) {
         self.environment.lock().resources.issuer_form = form;

@@ -41,7 +41,7 @@ pub(crate) fn open(
     endpoint: impl FnOnce() -> Response<Bytes>,
 ) -> Response<Bytes> {
     respond::readable_everywhere(match request.method() {
-        _ if !is_known(environment, id) => not_found(),
+        _ if !is_known(environment, id) => not_found(environment),
         &Method::OPTIONS => respond::preflight(allowed),
         method => allow_methods(&[allowed.clone(), Method::OPTIONS], method, endpoint),
     })
@@ -51,6 +51,10 @@ pub(crate) fn is_known(environment: &Environment, id: &str) -> bool {
     environment.lock().resources.get(id).is_some()
 }
 
-fn not_found() -> Response<Bytes> {
-    respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found")
+/// Names the resources that exist: the ID is in the code of the app that is developed.
+fn not_found(environment: &Environment) -> Response<Bytes> {
+    let state = environment.lock();
+    let known: Vec<_> = state.resources.iter().map(|resource| resource.id.as_str()).collect();
+    let message = format!("Not Found. The resources of this sandbox are: {}", known.join(", "));
+    respond::api_error(StatusCode::NOT_FOUND, 5, &message)
 }

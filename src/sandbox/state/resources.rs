@@ -111,6 +111,21 @@ impl Resources {
         id
     }
 
+    /// Registers the resource with this ID and URL, and adds these scopes to it.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn register(&mut self, id: &str, url: &str, scopes: &[String]) {
+        let resource = self.all.entry(id.to_owned()).or_insert_with(|| Resource {
+            id: id.to_owned(),
+            name: "MCP server".to_owned(),
+            scopes: Vec::new(),
+            urls: Vec::new(),
+        });
+        resource.urls = vec![url.to_owned()];
+        let new = scopes.iter().filter(|scope| !resource.scopes.contains(scope));
+        let new: Vec<_> = new.cloned().collect();
+        resource.scopes.extend(new);
+    }
+
     pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut Resource> {
         self.all.get_mut(id)
     }

@@ -242,6 +242,7 @@ impl<'e> Mint<'e> {
         let Subject { user, session_id, scopes, .. } = subject;
         let mut claims = self.claims(&user.id, self.access_token_lifetime());
         claims.extend(user.claims.clone());
+        claims.insert("oid".to_owned(), json!(user.organization_id));
         claims.insert("sid".to_owned(), json!(session_id));
         claims.insert("scope".to_owned(), json!(scopes.join(" ")));
         self.bound(claims, binding)

@@ -15,8 +15,8 @@ use super::paths::{PathSettings, Paths, check_origin};
 use super::refresh::Refreshes;
 use super::store::SessionCache;
 use super::{
-    Inner, KeyRing, LoginDecision, LoginHook, LoginHookError, LoginRoute, Sessions,
-    SwitchAccountPage, SwitchConfirmation, VerifiedLogin,
+    Inner, KeyRing, LoginDecision, LoginHook, LoginHookError, Sessions, SwitchAccountPage,
+    SwitchConfirmation, VerifiedLogin,
 };
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::body_limits::BodyLimits;
@@ -26,6 +26,7 @@ use crate::scalekit::Scalekit;
 use crate::session_secret::SessionSecret;
 use crate::shared_store::{MemoryStore, SharedStore, TimedStore};
 use crate::util::request_dedup::{RESULT_TTL, SharedResults};
+use crate::util::route_check::RouteCheck;
 use crate::util::single_flight::SingleFlight;
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
@@ -163,8 +164,7 @@ impl SessionsBuilder {
     }
 
     /// Sets the path where logins start. Register its URL as the initiate-login URL in the
-    /// dashboard. If it is a page of the app, do not merge [`Sessions::routes`], which has a route
-    /// with this path, but add the other services one by one. Default: `/login`.
+    /// dashboard. If it is a page of the app, merge `Sessions::routes_without_login`. Default: `/login`.
     pub fn login_path(mut self, path: impl Into<String>) -> Self {
         self.paths.login = Some(path.into());
         self
@@ -498,7 +498,8 @@ impl SessionsBuilder {
             cookies: CookieConfig::new(&cookie_name, paths.redirect_uri.scheme() == "https"),
             paths,
             host_warnings: HostWarnings::default(),
-            login_route: LoginRoute::default(),
+            login_routes: RouteCheck::default(),
+            login_route: RouteCheck::default(),
             trusted_origins: self.trusted_origins,
             scopes: self.scopes,
             lifetimes,
