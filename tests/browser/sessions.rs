@@ -84,6 +84,13 @@ async fn a_user_removed_from_the_directory_is_logged_out() {
     browser.pick("jane@acme.test").await;
     browser.arrives_at(&app.address("/dashboard")).await;
 
+    remove_jane(&environment).await;
+    browser.reload().await;
+    browser.sees_login_page().await;
+}
+
+/// Removes Jane from her directory, which ends her sessions of the app and of the environment.
+async fn remove_jane(environment: &Environment) {
     let sandbox = &environment.sandbox;
     let acme = sandbox.organizations().list().remove(0);
     let users = sandbox.directories().users(&sandbox.directories().first_id(&acme.id).unwrap());
@@ -93,8 +100,28 @@ async fn a_user_removed_from_the_directory_is_logged_out() {
     assert_eq!(sandbox.webhooks().deliveries()[0].state, DeliveryState::Delivered);
     // Otherwise the environment would log the user in again without a prompt.
     assert_eq!(sandbox.users().revoke_sessions("jane@acme.test"), 1);
-    browser.reload().await;
+}
+
+/// Chromium keeps a page with `no-store` unless a cookie changes. Here none does: the session is
+/// ended by the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_that_the_browser_has_kept_is_requested_again_after_its_session_has_ended() {
+    let Some(browser) = Browser::open().await else { return };
+    let environment = Environment::serve(Sandbox::new()).await;
+    let app = App::with_webhooks(&environment);
+    browser.go(&app.address("/dashboard")).await;
+    browser.pick("jane@acme.test").await;
+    browser.arrives_at(&app.address("/dashboard")).await;
+    let note = "addEventListener('pageshow', (event) => sessionStorage.restored = event.persisted)";
+    browser.evaluate(note).await;
+    browser.follow_made_up_link(&app.address("/")).await;
+    browser.arrives_at(&app.address("/")).await;
+
+    remove_jane(&environment).await;
+    browser.back().await;
     browser.sees_login_page().await;
+    browser.go(&app.address("/")).await;
+    assert_eq!(browser.evaluate("sessionStorage.restored").await, "true");
 }
 
 #[tokio::test(flavor = "multi_thread")]
