@@ -303,7 +303,7 @@ mod tests {
                 Renderer::default().render(Closed, &request);
             });
             let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-            text.contains("DEBUG") && text.contains("put the CORS layer outside")
+            text.contains("put the CORS layer outside")
         };
         let both = ["origin", "access-control-request-method"];
         assert!(logged(Method::OPTIONS, &both));

@@ -158,10 +158,12 @@ fn original_uri(_: &Extensions) -> Option<&Uri> {
 }
 
 /// The path where an axum router is nested that the request has passed, without a slash at its end.
+/// `None` if a proxy names the browser's target, which has passed no router.
 #[cfg(feature = "axum")]
 pub(crate) fn nested_path(extensions: &Extensions) -> Option<&str> {
     let nested = extensions.get::<axum::extract::NestedPath>()?;
-    Some(nested.as_str().trim_end_matches('/'))
+    let is_named = extensions.get::<BrowserTarget>().is_some();
+    (!is_named).then(|| nested.as_str().trim_end_matches('/'))
 }
 
 #[cfg(not(feature = "axum"))]
