@@ -69,10 +69,11 @@ async fn a_user_allows_a_client_and_its_token_is_for_the_resource_only() {
     ] {
         assert_eq!(claims[name], expected, "{name}");
     }
-    // Exactly the claims of the documented sample.
+    // The claims of the documented sample, and `oid`, which the documentation of claims names.
     let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
-    let sample = ["aud", "client_id", "exp", "iat", "iss", "jti", "nbf", "scope", "sid", "sub"];
+    let sample =
+        ["aud", "client_id", "exp", "iat", "iss", "jti", "nbf", "oid", "scope", "sid", "sub"];
     assert_eq!(names, sample);
     assert!(
         string(&claims, "jti").starts_with("tkn_") && string(&claims, "sid").starts_with("ses_")
