@@ -22,10 +22,7 @@ async fn organizations_do_not_see_each_others_todos() {
     }
     let call = async |email: &str, call: &'static str| {
         let scopes = ["todo:read", "todo:write"];
-        let mut draft = sandbox.tokens().resource_token_draft(email, &id, &scopes);
-        let organization = sandbox.users().get(email).unwrap().organization_id;
-        draft.claims.insert("oid".to_owned(), organization.into());
-        let token = sandbox.tokens().sign_draft(&draft);
+        let token = sandbox.tokens().resource_token(email, &id, &scopes);
         let response = server.visitor.call(Method::POST, &url, &token, call).await;
         assert_eq!(response.status(), StatusCode::OK);
         let result: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
