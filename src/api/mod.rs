@@ -2,8 +2,8 @@
 //!
 //! [`Scalekit::api`] returns the client. It has a module for each resource: [`organizations`],
 //! [`users`], [`memberships`], [`roles`], [`api_keys`], [`connections`], [`directories`], [`sessions`],
-//! [`auth_requests`], [`passwordless`], [`connected_accounts`], [`tools`], [`domains`],
-//! [`organization_clients`]. Other endpoints are called
+//! [`auth_requests`], [`passwordless`], [`connected_accounts`], [`tools`], [`mcp_configs`],
+//! [`domains`], [`organization_clients`]. Other endpoints are called
 //! by method and path through [`Api::request`].
 //!
 //! ```
@@ -69,6 +69,7 @@ pub mod domains;
 mod enabled_state;
 mod error;
 mod list_request;
+pub mod mcp_configs;
 pub mod memberships;
 pub mod organization_clients;
 pub mod organizations;
@@ -97,6 +98,7 @@ use self::connected_accounts::ConnectedAccountsApi;
 use self::connections::ConnectionsApi;
 use self::directories::DirectoriesApi;
 use self::domains::DomainsApi;
+use self::mcp_configs::McpConfigsApi;
 use self::memberships::MembershipsApi;
 use self::organization_clients::OrganizationClientsApi;
 use self::organizations::OrganizationsApi;
@@ -156,6 +158,12 @@ impl Api {
     #[must_use]
     pub fn domains(&self) -> DomainsApi {
         DomainsApi::new(self.clone())
+    }
+
+    /// MCP servers with tools of connected accounts.
+    #[must_use]
+    pub fn mcp_configs(&self) -> McpConfigsApi {
+        McpConfigsApi::new(self.clone())
     }
 
     /// Users in organizations: roles and invitations.

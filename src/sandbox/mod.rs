@@ -105,6 +105,7 @@
 //! Gmail's API through `/proxy`. An authorization link shows a page to browsers; a program that opens
 //! it authorizes the application at once. [`Sandbox::consent`] does so for tests,
 //! [`SandboxConnectedAccounts::expire`] and [`SandboxConnectedAccounts::disconnect`] end it.
+//! MCP configurations have servers at `/mcp/v3/servers/`, for clients with a session token.
 //! [`SandboxConnectedAccounts::tool_runs`] lists the tools that were executed: nothing else is sent
 //! or deleted. The names of tools follow Scalekit's catalog, the data is invented.
 //!

@@ -155,6 +155,7 @@ impl Environment {
             ["connected"] => {
                 allow_methods(&read, method, || connected_accounts::consent::connected(request))
             }
+            ["mcp", "v3", "servers", id] => mcp::gateway::respond(self, request, id),
             ["proxy", path @ ..] => api::proxy(self, request, path),
             ["consent"] if method == Method::POST => consent::submit(self, request),
             ["consent"] => {

@@ -1,5 +1,6 @@
 //! The examples as programs, with a sandbox of the test.
 
+mod agent;
 mod agentkit;
 mod aws_lambda;
 mod call_api;

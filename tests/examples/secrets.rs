@@ -28,6 +28,7 @@ fn every_example_is_tested() {
             let name = folder.file_name().into_string().unwrap();
             // `postgres_store` calls no environment, `aws_lambda` and `quick_start` have no log.
             let sources = [
+                include_str!("agent.rs"),
                 include_str!("aws_lambda.rs"),
                 include_str!("grpc_service.rs"),
                 include_str!("secrets.rs"),

@@ -3,6 +3,7 @@
 mod lists;
 mod services;
 mod tools;
+mod toolsets;
 mod waiting;
 
 use std::collections::BTreeSet;

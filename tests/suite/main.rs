@@ -31,6 +31,7 @@ mod login_races;
 mod login_tokens;
 mod lost_writes;
 mod mcp;
+mod mcp_configs;
 mod mcp_differential;
 mod members;
 mod mistakes;

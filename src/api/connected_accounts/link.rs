@@ -18,6 +18,11 @@ pub struct AuthorizationLink {
 }
 
 impl AuthorizationLink {
+    /// `None` if it is not a web page.
+    pub(in crate::api) fn new(url: &str, expires_at: Option<OffsetDateTime>) -> Option<Self> {
+        Some(Self { url: web_address(url)?, expires_at })
+    }
+
     /// The URL, always http or https.
     #[must_use]
     pub fn url(&self) -> &Url {
@@ -51,9 +56,8 @@ pub(super) struct LinkResponse {
 
 impl LinkResponse {
     pub(super) fn link(self) -> Result<AuthorizationLink, ApiError> {
-        let url = web_address(&self.link)
-            .ok_or(ApiError::unexpected("a link that is not an http or https URL"))?;
-        Ok(AuthorizationLink { url, expires_at: self.expiry })
+        AuthorizationLink::new(&self.link, self.expiry)
+            .ok_or(ApiError::unexpected("a link that is not an http or https URL"))
     }
 }
 

@@ -106,6 +106,32 @@ pub struct ToolResult {
     pub execution_id: Option<String>,
 }
 
+impl ToolResult {
+    /// The data as JSON, for a model. Text that exceeds this number of bytes is cut, and a note says
+    /// how much of it is left.
+    #[must_use]
+    pub fn to_text(&self, max_bytes: usize) -> String {
+        // A map with text as keys can always be serialized.
+        cut(serde_json::to_string(&self.data).unwrap_or_default(), max_bytes)
+    }
+}
+
+/// At most this many bytes, of which the last are a note if there were more.
+pub(super) fn cut(text: String, max_bytes: usize) -> String {
+    if text.len() <= max_bytes {
+        return text;
+    }
+    let note = |kept: usize| format!("\n[cut: the first {kept} of {} bytes]", text.len());
+    let mut kept = max_bytes.saturating_sub(note(text.len()).len());
+    while !text.is_char_boundary(kept) {
+        kept -= 1;
+    }
+    let mut cut = text.get(..kept).unwrap_or_default().to_owned();
+    cut.push_str(&note(kept));
+    cut.truncate(max_bytes);
+    cut
+}
+
 impl fmt::Debug for ToolResult {
     /// Omits the data, which is the user's.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -125,4 +151,29 @@ pub enum ExecuteError {
     /// The service of the tool returned an error.
     #[error(transparent)]
     Tool(#[from] ToolError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_result_is_cut_and_says_so() {
+        let mut result = ToolResult::default();
+        assert_eq!(result.to_text(2), "{}");
+        result.data.insert("text".to_owned(), "é".repeat(100).into());
+        let whole = result.to_text(usize::MAX);
+        assert_eq!((result.to_text(whole.len()), whole.len()), (whole.clone(), 211));
+        for max_bytes in 0..whole.len() {
+            let text = result.to_text(max_bytes);
+            assert!(text.len() <= max_bytes, "{max_bytes}: {text}");
+            if let Some((kept, note)) = text.split_once('\n').filter(|_| text.ends_with(']')) {
+                assert!(whole.starts_with(kept), "{max_bytes}: {text}");
+                let expected = format!("[cut: the first {} of 211 bytes]", kept.len());
+                assert_eq!(note, expected, "{max_bytes}");
+            } else {
+                assert!(max_bytes < 40, "{max_bytes}: {text}");
+            }
+        }
+    }
 }

@@ -1,63 +1,11 @@
 //! Lists of tools.
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-use time::OffsetDateTime;
+use futures::TryStreamExt as _;
 
-use crate::api::{ApiRequest, ItemStream};
-use crate::model::wire;
-
-/// A tool with its definition for models.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct Tool {
-    /// Its ID.
-    #[serde(deserialize_with = "wire::text")]
-    pub id: Option<String>,
-    /// The service, for instance `GMAIL`.
-    #[serde(deserialize_with = "wire::text")]
-    pub provider: Option<String>,
-    /// Its `name`, `description` and `input_schema`.
-    #[serde(deserialize_with = "wire::or_default")]
-    pub definition: Map<String, Value>,
-    /// Further metadata.
-    #[serde(deserialize_with = "wire::or_default")]
-    pub metadata: Map<String, Value>,
-    /// Tags.
-    #[serde(deserialize_with = "wire::or_default")]
-    pub tags: Vec<String>,
-    /// Whether it is the default version.
-    #[serde(deserialize_with = "wire::or_default")]
-    pub is_default: bool,
-    /// Time of the last change.
-    #[serde(with = "wire::timestamp")]
-    pub updated_at: Option<OffsetDateTime>,
-}
-
-impl Tool {
-    /// The name for [`execute`](super::ToolsApi::execute).
-    #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        self.definition.get("name").and_then(Value::as_str)
-    }
-}
-
-/// A tool for one of a user's accounts.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
-#[serde(default)]
-#[non_exhaustive]
-pub struct ScopedTool {
-    /// The account (`ca_…`).
-    #[serde(deserialize_with = "wire::text")]
-    pub connected_account_id: Option<String>,
-    /// Your app's identifier of the user.
-    #[serde(deserialize_with = "wire::text")]
-    pub identifier: Option<String>,
-    /// The tool.
-    #[serde(deserialize_with = "wire::or_default")]
-    pub tool: Tool,
-}
+use super::ToolsApi;
+use super::tool::{ScopedTool, Tool};
+use super::toolset::Toolset;
+use crate::api::{ApiError, ApiRequest, ItemStream};
 
 /// A request for a list of all tools. Returned by [`ToolsApi::list`](super::ToolsApi::list).
 ///
@@ -135,36 +83,53 @@ impl Tools {
 /// API would ignore it.
 #[derive(Clone, Debug)]
 #[must_use = "nothing is fetched until the stream is read"]
-pub struct ScopedTools(ApiRequest);
+pub struct ScopedTools {
+    api: ToolsApi,
+    request: ApiRequest,
+}
 
 impl ScopedTools {
-    pub(super) fn new(request: ApiRequest) -> Self {
-        Self(request)
+    pub(super) fn new(api: &ToolsApi, request: ApiRequest) -> Self {
+        Self { api: api.clone(), request }
     }
 
     /// Filters by connection. Can be called again, for several connections.
     pub fn connection_name(self, name: &str) -> Self {
-        Self(self.0.filter("filter.connection_names", name))
+        self.with(|request| request.filter("filter.connection_names", name))
     }
 
     /// Filters by provider, for instance `GMAIL`. Can be called again, for several providers.
     pub fn provider(self, provider: &str) -> Self {
-        Self(self.0.filter("filter.providers", provider))
+        self.with(|request| request.filter("filter.providers", provider))
     }
 
     /// Filters by name. Can be called again, for several names.
     pub fn tool_name(self, name: &str) -> Self {
-        Self(self.0.filter("filter.tool_names", name))
+        self.with(|request| request.filter("filter.tool_names", name))
     }
 
     /// Sets the page size. Default: the environment's.
     pub fn page_size(self, size: u32) -> Self {
-        Self(self.0.query("page_size", size.to_string()))
+        self.with(|request| request.query("page_size", size.to_string()))
     }
 
     /// Streams the tools, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<ScopedTool> {
-        ItemStream::new(self.0, "tools")
+        ItemStream::new(self.request, "tools")
+    }
+
+    /// Fetches the tools, for a model.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn toolset(self) -> Result<Toolset, ApiError> {
+        let api = self.api.clone();
+        let tools: Vec<_> = self.stream().try_collect().await?;
+        Ok(Toolset::new(&api, tools))
+    }
+
+    fn with(self, change: impl FnOnce(ApiRequest) -> ApiRequest) -> Self {
+        Self { request: change(self.request), ..self }
     }
 }
 

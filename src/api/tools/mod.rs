@@ -1,4 +1,5 @@
-//! Tools, which your app uses with a [connected account](super::connected_accounts).
+//! Tools, which your app uses with a [connected account](super::connected_accounts). A [`Toolset`]
+//! lets a model use them.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")]
@@ -40,6 +41,8 @@ mod error;
 mod execute;
 mod lists;
 mod proxy;
+mod tool;
+mod toolset;
 
 use std::time::Duration;
 
@@ -53,8 +56,10 @@ use super::{Api, ApiError};
 
 pub use self::error::ToolError;
 pub use self::execute::{ExecuteError, ToolCall, ToolResult};
-pub use self::lists::{AvailableTools, ScopedTool, ScopedTools, Tool, Tools};
+pub use self::lists::{AvailableTools, ScopedTools, Tools};
 pub use self::proxy::ServiceLocation;
+pub use self::tool::{ScopedTool, Tool, ToolAnnotations, ToolFormat};
+pub use self::toolset::{Next, RequestedCall, ToolCallError, Toolset};
 
 /// Services may be slow and send large responses.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -82,7 +87,7 @@ impl ToolsApi {
     #[doc(alias("listScopedTools", "list_scoped_tools"))]
     pub fn scoped(&self, identifier: &str) -> ScopedTools {
         let request = self.api.request(Method::GET, "/api/v1/tools/scoped");
-        ScopedTools::new(request.filter("identifier", identifier))
+        ScopedTools::new(self, request.filter("identifier", identifier))
     }
 
     /// Lists the tools that a user could use, for connected accounts and those that can be

@@ -5,6 +5,7 @@ mod connected_accounts;
 mod connections;
 mod directories;
 mod domains;
+mod mcp_configs;
 mod memberships;
 mod organization_clients;
 mod organizations;
@@ -149,6 +150,7 @@ fn operation(
             .or_else(|| api_keys::response(environment, request, resource))
             .or_else(|| domains::response(environment, request, resource))
             .or_else(|| organization_clients::response(environment, request, resource))
+            .or_else(|| mcp_configs::response(environment, request, resource))
             .or_else(|| tools::response(environment, request, resource))?,
     })
 }

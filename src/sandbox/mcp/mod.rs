@@ -1,8 +1,9 @@
 //! MCP resources: each is an authorization server with dynamic client registration and tokens of
-//! its own.
+//! its own. Also the MCP servers of configurations.
 
 pub(crate) mod control;
 pub(crate) mod documents;
+pub(crate) mod gateway;
 mod metadata;
 mod registration;
 

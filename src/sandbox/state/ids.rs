@@ -32,3 +32,24 @@ pub(crate) fn surely<T>(result: Result<T, aws_lc_rs::error::Unspecified>) -> T {
 pub(crate) fn new_id(prefix: &str) -> String {
     format!("{prefix}_{}", random_digits())
 }
+
+/// A random UUID, of version 4.
+pub(crate) fn random_uuid() -> String {
+    let mut bytes = [0; 16];
+    surely(rand::fill(&mut bytes));
+    uuid(u128::from_be_bytes(bytes), 4)
+}
+
+/// A number as a UUID of this version (RFC 9562).
+pub(crate) fn uuid(number: u128, version: u128) -> String {
+    let number = (number & !(0xf << 76) & !(0b11 << 62)) | (version << 76) | (0b10 << 62);
+    let digits = format!("{number:032x}");
+    let mut uuid = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if matches!(place, 8 | 12 | 16 | 20) {
+            uuid.push('-');
+        }
+        uuid.push(digit);
+    }
+    uuid
+}

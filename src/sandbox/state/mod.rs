@@ -19,6 +19,7 @@ pub(crate) mod invitations;
 pub(crate) mod keys;
 pub(crate) mod machines;
 pub(crate) mod mail;
+pub(crate) mod mcp_configs;
 pub(crate) mod memberships;
 pub(crate) mod portal;
 pub(crate) mod resources;
@@ -48,6 +49,7 @@ use crate::sandbox::state::ids::{new_id, random_token};
 use crate::sandbox::state::keys::{KeyRing, SigningKey};
 use crate::sandbox::state::machines::MachineClient;
 use crate::sandbox::state::mail::Passwordless;
+use crate::sandbox::state::mcp_configs::McpConfig;
 use crate::sandbox::state::portal::AdminPortal;
 use crate::sandbox::state::resources::Resources;
 use crate::sandbox::state::roles::Roles;
@@ -74,6 +76,7 @@ pub(crate) struct State {
     pub(crate) webhooks: Webhooks,
     pub(crate) mail: Passwordless,
     pub(crate) machines: Vec<MachineClient>,
+    pub(crate) mcp_configs: Vec<McpConfig>,
     pub(crate) resources: Resources,
     pub(crate) roles: Roles,
     pub(crate) consents: Consents,
@@ -105,6 +108,7 @@ impl State {
             webhooks: Webhooks::default(),
             mail: Passwordless::default(),
             machines: Vec::new(),
+            mcp_configs: Vec::new(),
             resources: Resources::seeded(),
             roles: Roles::seeded(now),
             consents: Consents::default(),

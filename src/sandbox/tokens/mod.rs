@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::State;
 use crate::sandbox::state::digest::sha256;
-use crate::sandbox::state::ids::{new_id, random_token};
+use crate::sandbox::state::ids::{new_id, random_token, uuid};
 use crate::sandbox::state::keys::SigningKey;
 use crate::sandbox::state::resources::ResourceIssuer;
 use crate::sandbox::state::token_faults::{TokenDraft, TokenEdits, TokenKind};
@@ -237,6 +237,25 @@ impl<'e> Mint<'e> {
         TokenDraft::new(self.key.kid(), claims)
     }
 
+    /// A token for the MCP server of a configuration.
+    pub(crate) fn mcp_session_token(
+        &self,
+        identifier: &str,
+        server_url: &str,
+        config_id: &str,
+        account_ids: &[String],
+        lifetime: i64,
+    ) -> TokenDraft {
+        let mut claims = self.claims(identifier, lifetime);
+        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
+        set("aud", json!([server_url]));
+        set("ca_ids", json!(account_ids));
+        set("jti", json!(new_id("tkn")));
+        set("mcp_cfg", json!(config_id));
+        set("token_type", json!("mcp_session"));
+        TokenDraft::new(self.key.kid(), claims)
+    }
+
     /// An access token for a resource only.
     pub(crate) fn resource_token(&self, subject: &Subject, binding: &Binding) -> TokenDraft {
         let Subject { user, session_id, scopes, .. } = subject;
@@ -285,7 +304,7 @@ impl<'e> Mint<'e> {
         self.sign(&draft)
     }
 
-    fn sign(&self, draft: &TokenDraft) -> String {
+    pub(crate) fn sign(&self, draft: &TokenDraft) -> String {
         draft.sign(self.environment, &self.key)
     }
 
@@ -327,17 +346,7 @@ fn identity_provider_id(user_id: &str) -> String {
         .first_chunk::<16>()
         .copied()
         .map_or(0, u128::from_be_bytes);
-    // Version 8 and the variant of RFC 9562: a custom UUID.
-    let number = (number & !(0xf << 76) & !(0b11 << 62)) | (0x8 << 76) | (0b10 << 62);
-    let digits = format!("{number:032x}");
-    let mut uuid = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if matches!(place, 8 | 12 | 16 | 20) {
-            uuid.push('-');
-        }
-        uuid.push(digit);
-    }
-    uuid
+    uuid(number, 8)
 }
 
 /// `at_hash` and `c_hash` of OpenID Connect Core: the left half of the SHA-256.

@@ -1,5 +1,7 @@
 //! Connected accounts and tools.
 
+use std::time::Duration;
+
 use futures::TryStreamExt as _;
 use http::{HeaderName, Request};
 use serde_json::json;
@@ -9,7 +11,10 @@ use tower_scalekit::api::connected_accounts::{
     AccountKey, AccountSearch, ConnectedAccounts, ConnectedAccountsApi, NewConnectedAccount,
     OAuthCredentials, StaticCredentials,
 };
-use tower_scalekit::api::tools::{AvailableTools, ScopedTools, ToolCall, Tools, ToolsApi};
+use tower_scalekit::api::mcp_configs::{McpConfigSettings, McpConfigs, McpConfigsApi};
+use tower_scalekit::api::tools::{
+    AvailableTools, ScopedTools, ToolCall, ToolFormat, Tools, ToolsApi,
+};
 
 use super::calls::{Calls, call};
 use crate::support::parameter;
@@ -102,6 +107,8 @@ impl Calls {
         let scoped = call!(calls, ScopedTools::page_size(scoped, 1));
         let scoped = call!(calls, ScopedTools::stream(scoped));
         assert_eq!(scoped.try_collect::<Vec<_>>().await.unwrap().len(), 1);
+        let toolset = call!(calls, ScopedTools::toolset(tools.scoped("user_123"))).await.unwrap();
+        assert_eq!(toolset.definitions(ToolFormat::Mcp).len(), 2);
         let available = call!(calls, ToolsApi::available(tools, "user_123"));
         let available = call!(calls, AvailableTools::page_size(available, 1));
         let available = call!(calls, AvailableTools::stream(available));
@@ -117,5 +124,41 @@ impl Calls {
         let named = HeaderName::from_static("x-goog-user-project");
         let tools = &call!(calls, ToolsApi::forward_header(tools.clone(), named));
         call!(calls, ToolsApi::proxy(tools, &user, profile)).await.unwrap();
+    }
+
+    pub(super) async fn mcp_configs(&mut self, configs: &McpConfigsApi, sandbox: &Sandbox) {
+        let calls = self;
+        let settings = McpConfigSettings::new().tools("slack", ["slack_list_channels"]);
+        let settings = settings.all_tools("exa").description("Searches and posts");
+        let created = call!(calls, McpConfigsApi::create(configs, "a-config", &settings));
+        let config = created.await.unwrap();
+        let id = &config.id;
+        configs.create("a-config", &settings).await.unwrap_err();
+        call!(calls, McpConfigsApi::get(configs, id)).await.unwrap();
+        call!(calls, McpConfigsApi::update(configs, id, &settings)).await.unwrap();
+        let list = call!(calls, McpConfigsApi::list(configs));
+        let list = call!(calls, McpConfigs::id(list, id));
+        let list = call!(calls, McpConfigs::name(list, "a-config"));
+        let list = call!(calls, McpConfigs::provider(list, "SLACK"));
+        let url = config.mcp_server_url.as_deref().unwrap();
+        let list = call!(calls, McpConfigs::mcp_server_url(list, url));
+        let list = call!(calls, McpConfigs::matching(list, "a-"));
+        let list = call!(calls, McpConfigs::page_size(list, 1));
+        let list = call!(calls, McpConfigs::stream(list));
+        assert_eq!(list.try_collect::<Vec<_>>().await.unwrap().len(), 1);
+
+        let accounts = call!(calls, McpConfigsApi::connected_accounts(configs, id, "user_789"));
+        assert_eq!(accounts.await.unwrap().len(), 2);
+        configs.create_session_token(id, "user_789", None).await.unwrap_err();
+        let accounts = call!(calls, McpConfigsApi::connect_accounts(configs, id, "user_789"));
+        for account in accounts.await.unwrap() {
+            sandbox.consent(account.authentication_link.unwrap().url().as_str()).unwrap();
+        }
+        let lifetime = Some(Duration::from_secs(60));
+        let created =
+            call!(calls, McpConfigsApi::create_session_token(configs, id, "user_789", lifetime));
+        assert!(created.await.unwrap().expires_at.is_some());
+        call!(calls, McpConfigsApi::delete(configs, id)).await.unwrap();
+        configs.get(id).await.unwrap_err();
     }
 }

@@ -49,6 +49,7 @@ impl Calls {
         calls.auth_requests(&api.auth_requests()).await;
         calls.single_sign_on(api, sandbox).await;
         calls.connected_accounts(api, sandbox).await;
+        calls.mcp_configs(&api.mcp_configs(), sandbox).await;
         calls.passwordless(&api.passwordless(), sandbox).await;
         calls.users(api, sandbox).await;
         calls.roles(api, sandbox).await;

@@ -43,18 +43,31 @@ pub(crate) fn all_tools() -> impl Iterator<Item = &'static Tool> {
 }
 
 impl Tool {
+    /// `toolsTool.definition`
     pub(crate) fn definition(&self) -> Value {
+        let hints = ["read_only_hint", "destructive_hint", "idempotent_hint", "open_world_hint"];
+        self.described("input_schema", hints)
+    }
+
+    /// As a tool of the Model Context Protocol.
+    pub(crate) fn to_mcp(&self) -> Value {
+        let hints = ["readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"];
+        self.described("inputSchema", hints)
+    }
+
+    fn described(&self, schema: &str, hints: [&str; 4]) -> Value {
+        let [read_only, destructive, idempotent, open_world] = hints;
         let input: Value = serde_json::from_str(self.input).unwrap_or_default();
         json!({
             "name": self.name,
             "description": self.description,
-            "input_schema": input,
+            schema: input,
             "annotations": {
                 "title": self.title,
-                "read_only_hint": self.effect == Effect::Reads,
-                "destructive_hint": self.effect == Effect::Deletes,
-                "idempotent_hint": self.effect != Effect::Adds,
-                "open_world_hint": true,
+                read_only: self.effect == Effect::Reads,
+                destructive: self.effect == Effect::Deletes,
+                idempotent: self.effect != Effect::Adds,
+                open_world: true,
             },
         })
     }
