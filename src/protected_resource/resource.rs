@@ -550,6 +550,11 @@ mod tests {
             let error = builder("http://127.0.0.1:3000/mcp").additional_url(other).build();
             assert_eq!(error.unwrap_err().problems().len(), 1, "{other}");
         }
+        // Proofs name the URL that the client calls.
+        let dpop = Dpop::builder("https://one.example.com").build().unwrap();
+        let two =
+            builder("https://one.example.com/mcp").additional_url("https://two.example.com/mcp");
+        assert!(two.dpop(&dpop).build().is_err());
     }
 
     #[test]

@@ -16,7 +16,8 @@ use tower_scalekit::sandbox::Endpoint;
 use url::Url;
 
 use super::mcp::{
-    ACCESS_TOKEN_SECONDS, Server, World, connects_and_calls, outlives_its_token, steps_up, text,
+    ACCESS_TOKEN_SECONDS, Server, World, connects_and_calls, gives_up, outlives_its_token,
+    steps_up, text,
 };
 use super::support::{Program, installed};
 
@@ -101,18 +102,24 @@ struct McpRemote {
     server: Server,
     program: Program,
     requests: u64,
+    /// How often the user logs in.
+    logins: usize,
     _home: TempDir,
 }
 
 impl McpRemote {
     async fn start(lifetime: Duration) -> Option<Self> {
+        clients()?;
+        Self::of(Server::with_tokens_of(lifetime).await?, usize::MAX).await
+    }
+
+    async fn of(server: Server, logins: usize) -> Option<Self> {
         let home = TempDir::new().unwrap();
         let mut command = node("mcp-remote/dist/proxy.js", &home)?;
-        let server = Server::with_tokens_of(lifetime).await?;
         command.args([&server.url, &free_port().to_string(), "--host", "127.0.0.1"]);
         command.env("MCP_REMOTE_CONFIG_DIR", home.path());
         let program = Program::start(&mut command)?;
-        let mut remote = Self { server, program, requests: 0, _home: home };
+        let mut remote = Self { server, program, requests: 0, logins, _home: home };
         let client = json!({
             "protocolVersion": "2025-06-18",
             "capabilities": {},
@@ -143,7 +150,9 @@ impl McpRemote {
                 }
                 _ = self.program.log.after(asked) => {
                     let address = self.program.log.next().await;
-                    return_to_client(&mut self.server, address.trim()).await;
+                    if self.server.requests < self.logins {
+                        return_to_client(&mut self.server, address.trim()).await;
+                    }
                 }
             }
         }
@@ -167,6 +176,20 @@ async fn mcp_remote_connects_calls_and_steps_up() {
     assert_eq!(remote.server.consents, 2);
     assert_eq!(text(&remote.call("list_todos").await["result"]), "Buy milk");
     assert_eq!(remote.server.consents, 2);
+}
+
+#[tokio::test]
+async fn no_client_requests_scopes_again_and_again() {
+    for client in [fastmcp(), rmcp()] {
+        let Some(client) = client else { return };
+        gives_up(client).await;
+    }
+    let Some(server) = Server::without_write_access().await else { return };
+    // Once it has failed, it opens a page whose result it does not wait for.
+    let Some(mut remote) = McpRemote::of(server, 2).await else { return };
+    let rejected = remote.call("add_todo").await;
+    assert!(rejected["error"].is_object(), "{rejected}");
+    assert_eq!(text(&remote.call("list_todos").await["result"]), "Nothing to do");
 }
 
 #[tokio::test]

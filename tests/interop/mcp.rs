@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tower_scalekit::Sandbox;
-use tower_scalekit::sandbox::{Endpoint, SandboxServer};
+use tower_scalekit::sandbox::{Endpoint, NewResource, SandboxServer};
 use url::Url;
 
 use super::support::{App, Browser, Program, installed, serve};
@@ -24,31 +24,55 @@ pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) browser: Browser,
     pub(crate) consents: usize,
+    /// Authorization requests of the client.
+    pub(crate) requests: usize,
 }
 
 impl Server {
     pub(crate) async fn with_tokens_of(lifetime: Duration) -> Option<Self> {
         let sandbox = Sandbox::builder().access_token_lifetime(lifetime).build();
-        let environment = serve(&sandbox).await;
         let resource = sandbox.mcp().resource_id();
+        Self::of_resource(sandbox, &resource).await
+    }
+
+    /// An environment that grants the scope of `list_todos` alone, whatever a client requests.
+    pub(crate) async fn without_write_access() -> Option<Self> {
+        let sandbox = Sandbox::new();
+        let resource = NewResource::new("Read only").scopes(["todo:read"]);
+        let resource = sandbox.mcp().add_resource(resource);
+        Self::of_resource(sandbox, &resource).await
+    }
+
+    async fn of_resource(sandbox: Sandbox, resource: &str) -> Option<Self> {
+        let environment = serve(&sandbox).await;
         let app = App::start_example(
             "mcp_server",
             &[
                 ("SCALEKIT_ENVIRONMENT_URL", environment.environment_url()),
                 ("SCALEKIT_CLIENT_ID", sandbox.client_id()),
                 ("SCALEKIT_CLIENT_SECRET", sandbox.client_secret().expose()),
-                ("MCP_RESOURCE_ID", &resource),
+                ("MCP_RESOURCE_ID", resource),
             ],
         )
         .await?;
         let url = format!("{}/mcp", app.address);
-        assert!(sandbox.mcp().set_resource_url(&resource, &url));
-        let browser = Browser::new();
-        Some(Self { sandbox, _environment: environment, _app: app, url, browser, consents: 0 })
+        assert!(sandbox.mcp().set_resource_url(resource, &url));
+        let (browser, consents, requests) = (Browser::new(), 0, 0);
+        Some(Self {
+            sandbox,
+            _environment: environment,
+            _app: app,
+            url,
+            browser,
+            consents,
+            requests,
+        })
     }
 
     /// Logs in and consents if required, and returns the redirect to the client.
     pub(crate) async fn allow(&mut self, address: &str) -> String {
+        self.requests += 1;
+        assert!(self.requests <= 4, "the client requests scopes again and again");
         let redirect_uri = Url::parse(address).unwrap();
         let redirect_uri = redirect_uri.query_pairs().find(|(name, _)| name == "redirect_uri");
         let redirect_uri = redirect_uri.expect("a redirect URI").1.into_owned();
@@ -88,7 +112,7 @@ impl World {
         Self::at(&url, server, client).await
     }
 
-    async fn at(url: &str, server: Server, mut client: Command) -> Option<Self> {
+    pub(crate) async fn at(url: &str, server: Server, mut client: Command) -> Option<Self> {
         let mut world = Self { server, client: Program::start(&mut client)? };
         let ready = world.ask(&json!({ "url": url, "redirectUri": CALLBACK })).await;
         assert_eq!(ready["ready"], true, "{ready}");
@@ -154,6 +178,16 @@ pub(crate) async fn steps_up(world: &mut World) {
     assert_eq!(world.server.consents, 2);
 }
 
+/// Fails if the user's token does not get the scopes, and goes on with what it has.
+pub(crate) async fn gives_up(client: Command) {
+    let Some(server) = Server::without_write_access().await else { return };
+    let url = server.url.clone();
+    let Some(mut world) = World::at(&url, server, client).await else { return };
+    let rejected = world.call("add_todo").await;
+    assert!(rejected["failed"].is_string(), "{rejected}");
+    assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
+}
+
 /// Repeats calls until the client had to refresh its token.
 pub(crate) async fn outlives_its_token(world: &mut World) {
     let before = world.server.sandbox.requests().count(Endpoint::Token);
@@ -164,6 +198,36 @@ pub(crate) async fn outlives_its_token(world: &mut World) {
     }
     assert_eq!(text(&world.call("list_todos").await), "Nothing to do");
     assert_eq!(world.server.consents, 1, "no further consent");
+}
+
+#[test]
+fn the_matrix_of_the_guide_names_the_tested_versions() {
+    let guide = include_str!("../../src/docs/how_to/mcp_servers.md");
+    let node: Value = serde_json::from_str(include_str!("package.json")).unwrap();
+    let more_node: Value = serde_json::from_str(include_str!("clients/package.json")).unwrap();
+    let of_node = |list: &Value, package: &str| {
+        let version = list["dependencies"][package].as_str();
+        version.unwrap_or_else(|| panic!("{package} is not installed")).to_owned()
+    };
+    let of_python = |list: &str, package: &str| {
+        let versions = list.lines().filter_map(|line| line.split_once("=="));
+        let mut versions = versions.filter(|(name, _)| *name == package);
+        versions.next().expect("it is installed").1.to_owned()
+    };
+    let rmcp = include_str!("clients/rmcp/Cargo.toml").split_once("rmcp = { version = \"").unwrap();
+    for (client, version) in [
+        ("TypeScript SDK", of_node(&node, "@modelcontextprotocol/sdk")),
+        ("TypeScript client", of_node(&node, "@modelcontextprotocol/client")),
+        ("Python SDK", of_python(include_str!("requirements.txt"), "mcp")),
+        ("FastMCP", of_python(include_str!("clients/requirements.txt"), "fastmcp")),
+        ("rmcp", rmcp.1.split('"').next().unwrap().to_owned()),
+        ("mcp-remote", of_node(&more_node, "mcp-remote")),
+        ("MCP Inspector", of_node(&more_node, "@modelcontextprotocol/inspector")),
+    ] {
+        let minor = version.split('.').take(2).collect::<Vec<_>>().join(".");
+        let row = [" |", ","].map(|end| format!("\n| {client} {minor}{end}"));
+        assert!(row.iter().any(|row| guide.contains(row)), "{client} {minor}");
+    }
 }
 
 #[tokio::test]
@@ -202,6 +266,15 @@ async fn the_python_sdk_connects_calls_and_steps_up() {
     let Some(mut world) = World::start(client).await else { return };
     connects_and_calls(&mut world).await;
     steps_up(&mut world).await;
+}
+
+#[tokio::test]
+async fn no_client_requests_scopes_again_and_again() {
+    let packages = ["@modelcontextprotocol/sdk", "@modelcontextprotocol/client"];
+    for client in packages.map(typescript).into_iter().chain([python()]) {
+        let Some(client) = client else { return };
+        gives_up(client).await;
+    }
 }
 
 #[tokio::test]
