@@ -4,13 +4,15 @@ use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::{hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Request};
 use time::{Duration, OffsetDateTime};
+use url::Url;
 use zeroize::Zeroizing;
 
 use crate::clock::REPLICA_SKEW;
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
 use crate::secret::{RandomSourceFailed, SecretString};
+use crate::session::origins::AppOrigin;
 use crate::session::pending_cookies::{decode_time, encode_time};
 use crate::session::{
     ATTEMPT_ID_BYTES, Sessions, ShortLivedCookie, ShortLivedCookieKind, SingleUse,
@@ -24,6 +26,8 @@ const LIFETIME: Duration = Duration::minutes(10);
 #[derive(Clone)]
 pub(super) struct LoginAttempt {
     seed: Zeroizing<[u8; SEED_BYTES]>,
+    /// The origin where it began; `None` for the first of the app.
+    origin: Option<String>,
     pub(super) return_to: ReturnTo,
     pub(super) trigger: LoginTrigger,
     started_at: OffsetDateTime,
@@ -59,13 +63,19 @@ const SEED_BYTES: usize = 32;
 
 impl LoginAttempt {
     pub(super) fn start(
+        origin: Option<String>,
         return_to: ReturnTo,
         trigger: LoginTrigger,
         now: OffsetDateTime,
     ) -> Result<Self, RandomSourceFailed> {
         let mut seed = Zeroizing::new([0; SEED_BYTES]);
         rand::fill(seed.as_mut_slice()).map_err(|_| RandomSourceFailed)?;
-        Ok(Self { seed, return_to, trigger, started_at: now })
+        Ok(Self { seed, origin, return_to, trigger, started_at: now })
+    }
+
+    /// Returns the origin where it began, unless the app no longer has it.
+    pub(super) fn origin<'s>(&self, sessions: &'s Sessions) -> Option<&'s AppOrigin> {
+        sessions.origins().by_label(self.origin.as_deref())
     }
 
     pub(super) fn state(&self) -> SecretString {
@@ -93,17 +103,24 @@ impl LoginAttempt {
         request.state(state.expose()).nonce(nonce.expose()).code_challenge(&self.verifier())
     }
 
-    /// Returns the attempt that a callback's `state` belongs to, if this browser made it and it has
-    /// not expired; and the `Set-Cookie` value that removes the cookie named by the first characters
-    /// of `state`, if the request has one.
+    /// Returns the attempt that a callback's `state` belongs to, if this browser made it, it has not
+    /// expired, and the request does not name another host of the app; and the `Set-Cookie` value
+    /// that removes the cookie named by the first characters of `state`, if the request has one.
     pub(super) fn find(
         sessions: &Sessions,
-        headers: &HeaderMap,
+        request: &Request<()>,
         state: &str,
     ) -> (Option<Self>, Option<HeaderValue>) {
-        let (attempt, end) = sessions.attempt(state, headers);
+        let (attempt, end) = sessions.attempt(state, request.headers());
+        let here = sessions.origins().named_by(request).map(AppOrigin::host);
+        // Cookies are valid for all ports of a host.
+        let began_here = |attempt: &Self| {
+            let began = attempt.origin(sessions).map(AppOrigin::host);
+            began.is_some_and(|began| here.is_none_or(|here| here == began))
+        };
         let attempt = attempt.filter(|attempt: &Self| {
             verify_slices_are_equal(attempt.state().expose().as_bytes(), state.as_bytes()).is_ok()
+                && began_here(attempt)
         });
         (attempt, end)
     }
@@ -157,22 +174,29 @@ impl ShortLivedCookie for LoginAttempt {
         self.started_at.saturating_add(LIFETIME)
     }
 
-    /// `trigger ‖ start, Unix seconds ‖ seed ‖ return_to`
+    /// `trigger ‖ start, Unix seconds ‖ seed ‖ origin, unless it is the first ‖ return_to`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let trigger = [self.trigger as u8];
         let started_at = encode_time(self.started_at);
+        let origin = self.origin.as_deref().unwrap_or_default().as_bytes();
         let return_to = self.return_to.as_str().as_bytes();
-        let content = [&trigger[..], &started_at, self.seed.as_slice(), return_to].concat();
+        let content = [&trigger[..], &started_at, self.seed.as_slice(), origin, return_to].concat();
         Some(Zeroizing::new(content))
     }
 
     fn decode(_: &str, content: &[u8]) -> Option<Self> {
         let ([trigger], rest) = content.split_first_chunk()?;
         let (started_at, rest) = decode_time(rest)?;
-        let (seed, return_to) = rest.split_first_chunk()?;
+        let (seed, page) = rest.split_first_chunk()?;
+        let page = std::str::from_utf8(page).ok()?;
+        let origin = match page.starts_with('/') {
+            true => None,
+            false => Some(Url::parse(page).ok()?.origin().ascii_serialization()),
+        };
         Some(Self {
             seed: Zeroizing::new(*seed),
-            return_to: ReturnTo::parse(std::str::from_utf8(return_to).ok()?)?,
+            return_to: ReturnTo::parse(page.strip_prefix(origin.as_deref().unwrap_or_default())?)?,
+            origin,
             trigger: LoginTrigger::decode(*trigger),
             started_at,
         })

@@ -190,7 +190,8 @@ impl Callback {
             let found = match (&attempt, &attempt_removal) {
                 (Some(_), _) => "a login that another request has completed",
                 (None, Some(_)) => {
-                    "one that has expired, or was sealed with another secret or for another sandbox"
+                    "one that has expired, or was sealed with another secret or for another sandbox, \
+                     or began at another host of the app"
                 }
                 (None, None) => {
                     "none: the browser has no such cookie, because the login started on another \
@@ -376,7 +377,9 @@ impl Callback {
         let sessions = &self.0.sessions;
         let scalekit = sessions.scalekit();
         let verifier = attempt.verifier();
-        let exchange = scalekit.exchange_code(code, sessions.redirect_uri(), Some(&verifier));
+        let redirect_uri =
+            attempt.origin(sessions).ok_or(LoginError::StateMismatch)?.redirect_uri();
+        let exchange = scalekit.exchange_code(code, redirect_uri.as_str(), Some(&verifier));
         let tokens = match exchange.await {
             Ok(tokens) => tokens,
             Err(error) => {
@@ -485,7 +488,7 @@ impl CallbackRequest {
             return Self { attempt: None, page: None, attempt_removal: None, authorization };
         };
         let headers = request.headers();
-        let (attempt, attempt_removal) = LoginAttempt::find(sessions, headers, &state);
+        let (attempt, attempt_removal) = LoginAttempt::find(sessions, request, &state);
         let page = attempt
             .as_ref()
             .map(|attempt| attempt.return_to.clone())

@@ -8,6 +8,7 @@ use super::LoginError;
 use super::attempt::{LoginAttempt, LoginTrigger};
 use crate::middleware::route_rejection::redirect;
 use crate::oauth::AuthorizationRequest;
+use crate::session::origins::AppOrigin;
 use crate::session::{RecentLogin, Sessions};
 use crate::util::diagnosis::CheckError as _;
 use crate::util::return_to::ReturnTo;
@@ -22,6 +23,8 @@ const LOOP_WINDOW: Duration = Duration::minutes(1);
 /// A login that is about to start.
 pub(crate) struct LoginStart<'a> {
     pub(crate) sessions: &'a Sessions,
+    /// Where the login begins and ends.
+    pub(crate) origin: &'a AppOrigin,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) return_to: ReturnTo,
     pub(crate) trigger: LoginTrigger,
@@ -54,15 +57,17 @@ impl LoginStart<'_> {
         }
         let scalekit = self.sessions.scalekit();
         let now = scalekit.clock().now();
-        let attempt = LoginAttempt::start(self.return_to, self.trigger, now).map_err(|error| {
+        let origin = self.sessions.origins().label(self.origin);
+        let attempt = LoginAttempt::start(origin, self.return_to, self.trigger, now);
+        let attempt = attempt.map_err(|error| {
             telemetry::internal_error("login", &error);
             LoginError::Misconfigured
         })?;
         let cookies =
             self.sessions.store_attempt(&attempt, self.headers).ok_or(LoginError::Misconfigured)?;
 
-        let mut authorization =
-            AuthorizationRequest::new(self.sessions.redirect_uri()).scopes(self.sessions.scopes());
+        let mut authorization = AuthorizationRequest::new(self.origin.redirect_uri().as_str())
+            .scopes(self.sessions.scopes());
         for (name, value) in self.parameters {
             authorization = authorization.parameter(name, value);
         }

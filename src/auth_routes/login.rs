@@ -12,6 +12,7 @@ use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::oauth::SsoError;
+use crate::session::origins::AppOrigin;
 use crate::util::diagnosis::{CheckError as _, Shown};
 use crate::util::host_redirect::REDIRECT_PARAM;
 use crate::util::query::QueryParam;
@@ -69,17 +70,16 @@ impl Login {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         self.0.sessions.login_route().record_request();
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        let page = self.return_to(&query);
+        let page = self.return_to(&query, self.0.sessions.origin_of(&request));
         self.start(&request, query, page.clone()).unwrap_or_else(|failure| {
             let is_repeated = matches!(failure, LoginError::SessionCookieLost { .. });
             self.0.reject_login(failure, &request, is_repeated.then_some(&page), [])
         })
     }
 
-    fn return_to(&self, query: &Query) -> ReturnTo {
+    fn return_to(&self, query: &Query, origin: &AppOrigin) -> ReturnTo {
         let sessions = &self.0.sessions;
-        let target =
-            || ReturnTo::on_origin(query.target_link_uri.as_deref()?, sessions.public_url());
+        let target = || origin.page(query.target_link_uri.as_deref()?);
         let wanted = query.return_to.as_deref().and_then(ReturnTo::parse).or_else(target);
         allowed_return_to(sessions, wanted)
     }
@@ -113,6 +113,7 @@ impl Login {
         }
         LoginStart {
             sessions,
+            origin: sessions.origin_of(request),
             headers: request.headers(),
             return_to,
             trigger: query.trigger(),

@@ -13,9 +13,9 @@ use crate::util::return_to::ReturnTo;
 /// hint. A domain or hint without a connection leads to the ordinary login page. Check this with
 /// [`connections`](crate::api) first if it matters.
 ///
-/// The login returns to the redirect URI of the `Sessions`. An app with several registered redirect
-/// URIs, such as one per region, has a `Sessions` for each, with the same secret, shared store and
-/// name: a revocation then ends the sessions of all of them.
+/// The URL is at the host of the page that contains it, and so is the redirect URI that the login
+/// returns to: see
+/// [an app at several hosts](crate::guides::behind_a_proxy#an-app-at-several-hosts).
 ///
 /// ```
 /// # #[cfg(feature = "sandbox")] {
@@ -69,13 +69,15 @@ impl LoginUrl {
     /// Sets the prompt: `login` asks for credentials even if the user is logged in at the
     /// environment, `create` shows the sign-up page, `select_account` the choice of organizations,
     /// and `none` logs the user in without interaction if that is possible.
+    ///
+    /// The environment has no `screen_hint`: the sign-up page is `create`.
     pub fn prompt(self, prompt: impl Into<String>) -> Self {
         self.with("prompt", prompt.into())
     }
 
-    /// Sets any other parameter, such as one of an invitation. [`Login`](super::Login) forwards it
-    /// to the environment, but never one that secures the login, such as `state`, `scope` or
-    /// `redirect_uri`.
+    /// Sets any other parameter, such as one of an invitation, or a new one of the environment.
+    /// [`Login`](super::Login) forwards it to the environment, but never one that secures the login,
+    /// such as `state`, `scope` or `redirect_uri`.
     pub fn parameter(self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.with(name, value.into())
     }

@@ -41,7 +41,7 @@ impl Logout {
             return Err(LoginError::MethodNotAllowed { allow: "GET, POST" });
         }
         let sessions = &self.0.sessions;
-        // The session is at the redirect URI's host.
+        // The session is at the host of a redirect URI.
         let path = sessions.logout_path();
         if let Some(continues) = sessions
             .redirect_to_canonical_host(request, path)
@@ -74,9 +74,10 @@ impl Logout {
         let mut cookies = sessions.session_removals(request.headers());
         cookies.extend(sessions.drop_expired_logins(request.headers(), None));
         let session = handle.as_ref().and_then(|handle| handle.session.as_ref());
+        let origin = sessions.origin_of(request);
         // A local session that began without the environment has no session there.
         let target = if session.is_some_and(|one| one.is_local() && !one.has_id_token()) {
-            sessions.logged_out_page().clone()
+            sessions.logged_out_url(origin)
         } else {
             let attempt =
                 LogoutAttempt::start(sessions.scalekit().clock().now()).map_err(|error| {
@@ -84,10 +85,11 @@ impl Logout {
                     LoginError::Misconfigured
                 })?;
             cookies.extend(sessions.store_attempt(&attempt, request.headers()).unwrap_or_default());
-            sessions.scalekit().logout_url(&sessions.logout_request(session, attempt.state()))
+            let request = sessions.logout_request(session, attempt.state(), origin);
+            sessions.scalekit().logout_url(&request).into()
         };
         // 303: after a `POST`, the browser must continue with `GET` (RFC 9110, section 15.4.4).
-        Ok(redirect(StatusCode::SEE_OTHER, target.as_str(), cookies))
+        Ok(redirect(StatusCode::SEE_OTHER, &target, cookies))
     }
 
     /// Returns the confirmation page, for browsers that do not send where a link is from.

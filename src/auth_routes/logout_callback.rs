@@ -30,8 +30,9 @@ impl LogoutCallback {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.complete(&request) {
             Ok(end_attempt) => {
-                let page = self.0.sessions.logged_out_page().as_str();
-                redirect(StatusCode::SEE_OTHER, page, end_attempt)
+                let sessions = &self.0.sessions;
+                let page = sessions.logged_out_url(sessions.origin_of(&request));
+                redirect(StatusCode::SEE_OTHER, &page, end_attempt)
             }
             Err(failure) => self.0.reject(failure, &request, None, []),
         }

@@ -11,14 +11,14 @@ impl Sandbox {
     /// protected by [`RequireSession`](crate::RequireSession).
     ///
     /// It runs a complete login through `/login`, the sandbox and the callback, so the cookie is
-    /// the same as in a browser. An unknown e-mail address is signed up. Registers the redirect URI
-    /// of `sessions`.
+    /// the same as in a browser. An unknown e-mail address is signed up. Registers the redirect
+    /// URIs of `sessions`; the login is at the first.
     ///
     /// # Panics
     /// Panics when the login fails, for instance because `sessions` belongs to another environment
     /// or a fault is set.
     pub async fn session_cookie(&self, sessions: &Sessions, email: &str) -> HeaderValue {
-        self.register_redirect_uri(sessions.redirect_uri());
+        sessions.redirect_uris().for_each(|uri| self.register_redirect_uri(uri));
         let started = sessions.login().respond(Request::new(())).await;
         let authorization = started.headers().get(header::LOCATION);
         let authorization = authorization.and_then(|url| url.to_str().ok()).unwrap_or_default();

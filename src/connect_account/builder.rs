@@ -82,22 +82,15 @@ impl ConnectAccountBuilder {
         if [&path, &verify_path].contains(&&start_page) {
             problems.push(ConfigProblem::invalid("start_page", "must be a page of the app's own"));
         }
-        let verify_url = self
-            .sessions
-            .public_url()
-            .join(&verify_path)
-            .map_err(|error| ConfigProblem::invalid("path", format!("not a path: {error}")));
-        let inner = problems.collect(verify_url).map(|verify_url| Inner {
+        problems.finish(Some(ConnectAccount(Arc::new(Inner {
             sessions: self.sessions,
             connection_name: self.connection_name,
             path,
             start_page,
             verify_path,
-            verify_url,
             identifier: self.identifier,
             renderer: self.renderer,
-        });
-        problems.finish(inner.map(|inner| ConnectAccount(Arc::new(inner))))
+        }))))
     }
 }
 

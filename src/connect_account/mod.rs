@@ -65,7 +65,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use tower_layer::Layer as _;
-use url::Url;
 
 use crate::api::connected_accounts::{AccountKey, ConnectedAccountsApi};
 use crate::middleware::RouteRejection;
@@ -89,7 +88,6 @@ struct Inner {
     path: String,
     start_page: String,
     verify_path: String,
-    verify_url: Url,
     identifier: Arc<IdentifierOf>,
     renderer: Renderer<RouteRejection<ConnectAccountError>>,
 }

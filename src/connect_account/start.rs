@@ -39,7 +39,8 @@ impl Start {
             Method::GET => {
                 // The button starts an attempt, whose cookie the return needs.
                 let elsewhere = sessions.redirect_to_canonical_host(request, &config.path);
-                return Ok(elsewhere.unwrap_or_else(|| self.page(&session)));
+                let host = sessions.origin_of(request).host_name();
+                return Ok(elsewhere.unwrap_or_else(|| self.page(&session, host)));
             }
             Method::POST => {}
             _ => return Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
@@ -68,8 +69,9 @@ impl Start {
             .get_or_create(&NewConnectedAccount::new(&account))
             .await
             .map_err(|error| ConnectAccountError::from_api(&error))?;
+        let verify_url = sessions.origin_of(request).url(&config.verify_path);
         let link = accounts
-            .verified_authorization_link(&account, config.verify_url.as_str(), attempt.state())
+            .verified_authorization_link(&account, &verify_url, attempt.state())
             .await
             .map_err(|error| ConnectAccountError::from_api(&error))?;
         // Last: an attempt that the environment's limits reject must not use up the store.
@@ -78,9 +80,8 @@ impl Start {
     }
 
     /// Returns the page with the user's name and the button.
-    fn page(&self, session: &Session) -> Response<Bytes> {
+    fn page(&self, session: &Session, host: &str) -> Response<Bytes> {
         let ConnectAccount(config) = &self.0;
-        let host = config.sessions.public_url().host_str().unwrap_or("this app");
         let message = format!(
             "You are logged in to {host} as {}. The connected account will belong to this user",
             session.account_name(),

@@ -93,9 +93,9 @@ impl IdpInitiatedRedirect {
         if !self.is_first_use(&login).await {
             return Ok(redirect(StatusCode::FOUND, &sessions.login_of(request, None, false), []));
         }
-        let page = login.relay_state.as_deref().and_then(|text| {
-            ReturnTo::parse(text).or_else(|| ReturnTo::on_origin(text, sessions.public_url()))
-        });
+        let origin = sessions.origin_of(request);
+        let page = login.relay_state.as_deref();
+        let page = page.and_then(|text| ReturnTo::parse(text).or_else(|| origin.page(text)));
         let page = page.filter(|page| page.as_str().len() <= MAX_PAGE_BYTES);
         let parameters = [
             ("connection_id", login.connection_id),
@@ -106,6 +106,7 @@ impl IdpInitiatedRedirect {
         .filter_map(|(name, value)| Some((name.to_owned(), value?)));
         LoginStart {
             sessions,
+            origin,
             headers,
             return_to: allowed_return_to(sessions, page),
             trigger: LoginTrigger::IdpInitiated,

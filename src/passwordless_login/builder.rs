@@ -9,7 +9,7 @@ use http::{HeaderMap, Request};
 use super::before_send::{SendDenied, SendHook};
 use super::confirmation_page::LinkConfirmation;
 use super::limits::{ClientKey, EmailLimits, RESEND_RESULT_TTL, UNFINISHED_TTL, public_peer};
-use super::paths::{Pages, Paths, path_problem};
+use super::paths::{Pages, Paths};
 use super::rejection::PasswordlessLoginError;
 use super::{Inner, PasswordlessLogin};
 use crate::api::passwordless::{EmailTemplate, VerifiedEmail, check_variables};
@@ -357,11 +357,9 @@ impl PasswordlessLoginBuilder {
             .map(|(setting, page)| self.sessions.join_base_path(setting, page.as_deref(), "/"))
             .map(|page| problems.collect(page).unwrap_or_default());
         self.check(&mut problems);
-        let link_address = self.sessions.public_url().join(&paths.verify);
-        let link_address = problems.collect(link_address.map_err(|_| path_problem()));
         let clock = self.sessions.scalekit().clock().clone();
         let tasks = self.sessions.tasks().clone();
-        let inner = link_address.map(|link_address| Inner {
+        let inner = Inner {
             logins: SharedResults::new(
                 clock.clone(),
                 RESULT_TTL,
@@ -387,7 +385,6 @@ impl PasswordlessLoginBuilder {
             sessions: self.sessions,
             paths,
             pages: Pages { start, code },
-            link_address: link_address.into(),
             template: self.template,
             template_variables: self.template_variables,
             expires_in: self.expires_in,
@@ -403,8 +400,8 @@ impl PasswordlessLoginBuilder {
             login_hook: self.login_hook,
             confirmation_page: self.confirmation_page,
             renderer: self.renderer,
-        });
-        problems.finish(inner).map(|inner| PasswordlessLogin(Arc::new(inner)))
+        };
+        problems.finish(Some(PasswordlessLogin(Arc::new(inner))))
     }
 
     /// Checks the settings that are independent of each other.
@@ -511,6 +508,5 @@ mod tests {
 
         let login = builder().path("/by-mail/").build().unwrap();
         assert_eq!(login.verify_path(), "/by-mail/verify");
-        assert_eq!(login.0.link_address, "https://app.test/by-mail/verify");
     }
 }

@@ -72,7 +72,7 @@ impl Link {
         request: &Request<()>,
     ) -> Response<Bytes> {
         let login = &self.0;
-        let host = login.0.sessions.public_url().host_str().unwrap_or("this app");
+        let host = login.0.sessions.origin_of(request).host_name();
         let confirmation = match LinkConfirmation::new(host, login.verify_path(), token, own) {
             Ok(confirmation) => confirmation,
             Err(error) => {

@@ -183,8 +183,6 @@ struct Inner {
     sessions: Sessions,
     paths: Paths,
     pages: Pages,
-    /// The base address of the links in e-mails.
-    link_address: String,
     template: Option<EmailTemplate>,
     template_variables: BTreeMap<String, String>,
     expires_in: Option<Duration>,
@@ -283,7 +281,7 @@ impl fmt::Debug for PasswordlessLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PasswordlessLogin")
             .field("sessions", &self.0.sessions)
-            .field("link_address", &self.0.link_address)
+            .field("verify_path", &self.0.paths.verify)
             .finish_non_exhaustive()
     }
 }

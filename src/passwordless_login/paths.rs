@@ -25,12 +25,11 @@ impl Paths {
     pub(super) fn check(&self, sessions: &Sessions) -> Result<(), ConfigError> {
         let taken = sessions.route_paths();
         match self.all().iter().any(|path| taken.contains(path)) {
-            true => Err(path_problem().into()),
+            true => {
+                let reason = "must be a plain path such as /passwordless, of no other route";
+                Err(ConfigProblem::invalid("path", reason).into())
+            }
             false => Ok(()),
         }
     }
-}
-
-pub(super) fn path_problem() -> ConfigProblem {
-    ConfigProblem::invalid("path", "must be a plain path such as /passwordless, of no other route")
 }

@@ -105,7 +105,8 @@ impl SendEmail {
         mail.template = template;
         mail.template_variables = login.template_variables.clone();
         mail.expires_in = login.expires_in;
-        mail.magiclink_auth_uri = Some(format!("{}/{}", login.link_address, names.id));
+        let link = login.sessions.origin_of(request).url(self.0.verify_path());
+        mail.magiclink_auth_uri = Some(format!("{link}/{}", names.id));
         mail.state = Some(names.state.clone());
         let scalekit = login.sessions.scalekit();
         let send = async {

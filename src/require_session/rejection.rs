@@ -99,7 +99,7 @@ pub(super) fn page_of<B>(
         sessions.requested_target(request, base_path).and_then(|target| ReturnTo::parse(&target))
     } else {
         let referer = request.headers().get(header::REFERER).and_then(|value| value.to_str().ok());
-        referer.and_then(|referer| ReturnTo::on_origin(referer, sessions.public_url()))
+        referer.and_then(|referer| sessions.origin_of(request).page(referer))
     }
 }
 

@@ -1,5 +1,5 @@
-//! Logins begin at the host of the redirect URI: the callback there needs the cookie of the
-//! attempt, and the user may have a session there already.
+//! Logins begin at the host of a redirect URI: the callback there needs the cookie of the attempt,
+//! and the user may have a session there already.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -53,7 +53,7 @@ impl fmt::Debug for HostWarnings {
     }
 }
 
-/// A redirect of a browser to the redirect URI's host.
+/// A redirect of a browser to the first redirect URI's host.
 pub(crate) struct CanonicalHostRedirect {
     pub(crate) url: String,
     /// The `Set-Cookie` value that limits further redirects.
@@ -71,9 +71,9 @@ impl Sessions {
         requested_target(request, self.0.paths.base.known(), layer_path)
     }
 
-    /// Returns the redirect to the redirect URI's host of a navigation to another host, which would
-    /// start a login here. A request that was redirected there is not redirected again: a proxy
-    /// does not forward the host, and the login continues.
+    /// Returns the redirect to the first redirect URI's host of a navigation to a host that is none
+    /// of the app's, which would start a login here. A request that was redirected there is not
+    /// redirected again: a proxy does not forward the host, and the login continues.
     pub(crate) fn at_canonical_host<B>(
         &self,
         request: &Request<B>,
@@ -82,12 +82,12 @@ impl Sessions {
         let (own, other) = self.other_host(request)?;
         if self.was_redirected(request) {
             if self.0.host_warnings.is_due(&other, self.scalekit().clock().monotonic()) {
-                telemetry::other_host(&own, &other);
+                telemetry::other_host(own, &other);
             }
             return None;
         }
         let target = target.filter(|target| target.starts_with('/'))?;
-        telemetry::host_redirect(&own, &other);
+        telemetry::host_redirect(own, &other);
         Some(CanonicalHostRedirect {
             url: self.marked_at_canonical_host(target),
             set_cookie: self.cookies().count_host_redirect(request.headers()),
@@ -126,9 +126,10 @@ impl Sessions {
         }
         let opened = HostAndPort::of_form_page(headers)?;
         let is_forwarded = HostAndPort::from_request(request)? == opened;
-        let own = HostAndPort::from_url(self.public_url()).filter(|own| *own != opened)?;
-        is_forwarded.then(|| {
-            telemetry::host_redirect(&own, &opened);
+        let is_other = self.origins().at(&opened).is_none();
+        (is_forwarded && is_other).then(|| {
+            let own = self.origins().first().host();
+            telemetry::host_redirect(own, &opened);
             let url = self.marked_at_canonical_host(form_page);
             let title = format!("Continue at {own}");
             let message =
@@ -173,22 +174,17 @@ impl Sessions {
     }
 
     fn marked_at_canonical_host(&self, target: &str) -> String {
-        format!(
-            "{}{}",
-            self.public_url().origin().ascii_serialization(),
-            with_redirect_param(target)
-        )
+        self.origins().first().url(&with_redirect_param(target))
     }
 
-    /// Returns the redirect URI's host, and that of a navigation if it is another one.
-    fn other_host<B>(&self, request: &Request<B>) -> Option<(HostAndPort, HostAndPort)> {
+    /// Returns the first redirect URI's host, and that of a navigation if it is none of the app's.
+    fn other_host<B>(&self, request: &Request<B>) -> Option<(&HostAndPort, HostAndPort)> {
         let is_get = request.method() == Method::GET;
         if !is_get || !is_navigation(request) || is_speculative(request) {
             return None;
         }
-        HostAndPort::from_url(self.public_url())
-            .zip(HostAndPort::from_request(request))
-            .filter(|(own, other)| own != other)
+        let other = HostAndPort::from_request(request)?;
+        self.origins().at(&other).is_none().then(|| (self.origins().first().host(), other))
     }
 }
 

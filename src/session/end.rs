@@ -4,6 +4,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use time::OffsetDateTime;
 
+use super::origins::AppOrigin;
 use super::refresh::entry::{Entry, REFRESH_GRACE};
 use super::store::{MAX_CLOCK_ERROR, REPLICATION_LAG};
 use super::{Session, SessionHandle, Sessions};
@@ -226,10 +227,15 @@ impl Sessions {
         Ok(())
     }
 
-    /// Builds the environment's logout request for a session.
-    pub(crate) fn logout_request(&self, session: Option<&Session>, state: &str) -> LogoutRequest {
+    /// Builds the environment's logout request for a session, which returns to this origin.
+    pub(crate) fn logout_request(
+        &self,
+        session: Option<&Session>,
+        state: &str,
+        origin: &AppOrigin,
+    ) -> LogoutRequest {
         let request = LogoutRequest::new()
-            .post_logout_redirect_uri(self.0.paths.post_logout_redirect_uri.as_str())
+            .post_logout_redirect_uri(origin.url(self.logout_callback_path()))
             .state(state);
         match session.and_then(|session| session.record().id_token()) {
             Some(id_token) => request.id_token_hint(id_token),

@@ -51,6 +51,7 @@ pub(crate) mod load;
 pub(crate) mod login_error;
 pub(crate) mod login_hook;
 mod open_cookie;
+pub(crate) mod origins;
 mod paths;
 pub(crate) mod pending_cookies;
 mod recent_login;
@@ -68,9 +69,8 @@ mod verified_login;
 use std::fmt;
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, Request};
 use tokio::sync::Semaphore;
-use url::Url;
 
 pub use self::active::{ActiveSession, ActiveSessionsError};
 pub use self::builder::SessionsBuilder;
@@ -111,6 +111,7 @@ use self::canonical_host::HostWarnings;
 use self::lifetimes::Lifetimes;
 use self::login_error::LoginError;
 use self::open_cookie::OpenCookie;
+use self::origins::{AppOrigin, Origins};
 use self::paths::Paths;
 use self::refresh::Refreshes;
 use self::store::SessionCache;
@@ -206,7 +207,13 @@ impl Sessions {
     /// Returns the redirect URI, exactly as it must be registered in the dashboard.
     #[must_use]
     pub fn redirect_uri(&self) -> &str {
-        self.0.paths.redirect_uri.as_str()
+        self.0.paths.redirect_uri()
+    }
+
+    /// Returns the redirect URI, and the
+    /// [additional](SessionsBuilder::additional_redirect_uri) ones.
+    pub fn redirect_uris(&self) -> impl Iterator<Item = &str> {
+        self.origins().iter().map(|origin| origin.redirect_uri().as_str())
     }
 
     /// Returns a path of the app without the base path: that of a route in a router that is nested
@@ -226,7 +233,7 @@ impl Sessions {
     /// Returns the path of the redirect URI.
     #[must_use]
     pub fn callback_path(&self) -> &str {
-        self.0.paths.redirect_uri.path()
+        self.0.paths.callback()
     }
 
     /// Returns the path that describes the session to scripts. Default: `/auth/session`.
@@ -250,7 +257,7 @@ impl Sessions {
     /// Returns the path of the post-logout redirect URI.
     #[must_use]
     pub fn logout_callback_path(&self) -> &str {
-        self.0.paths.post_logout_redirect_uri.path()
+        &self.0.paths.logout_callback
     }
 
     /// Returns the path where users confirm a login that would replace the session of another user.
@@ -353,8 +360,13 @@ impl Sessions {
         self.0.tasks.shutdown(timeout).await
     }
 
-    pub(crate) fn public_url(&self) -> &Url {
-        &self.0.paths.redirect_uri
+    pub(crate) fn origins(&self) -> &Origins {
+        &self.0.paths.origins
+    }
+
+    /// Returns the origin of a request, among those of the app.
+    pub(crate) fn origin_of<B>(&self, request: &Request<B>) -> &AppOrigin {
+        self.origins().of(request)
     }
 
     /// Returns the page of a browser that asked for no other.
@@ -373,7 +385,7 @@ impl Sessions {
     }
 
     pub(crate) fn initiator(&self, headers: &HeaderMap) -> Initiator {
-        initiator(headers, &self.0.paths.redirect_uri, &self.0.trusted_origins)
+        initiator(headers, self.origins().first().redirect_uri(), &self.0.trusted_origins)
     }
 
     /// Whether a page of another site caused the request.
@@ -381,8 +393,12 @@ impl Sessions {
         self.initiator(headers) == Initiator::Other
     }
 
-    pub(crate) fn logged_out_page(&self) -> &Url {
-        &self.0.paths.logged_out_page
+    /// Returns the URL of the page after a logout that ends at this origin.
+    pub(crate) fn logged_out_url(&self, origin: &AppOrigin) -> String {
+        match &self.0.paths.logged_out_page {
+            path if path.starts_with('/') => origin.url(path),
+            url => url.clone(),
+        }
     }
 
     pub(crate) fn logins(&self) -> &SharedResults<(String, SessionCookies), LoginError> {
@@ -440,7 +456,7 @@ impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sessions")
             .field("scalekit", &self.0.scalekit)
-            .field("redirect_uri", &self.0.paths.redirect_uri.as_str())
+            .field("redirect_uri", &self.redirect_uri())
             .field("cookie", &self.0.cookies.session_name())
             .finish_non_exhaustive()
     }

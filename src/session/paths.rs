@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::origins::{AppOrigin, Origins};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::scalekit::Scalekit;
 use crate::util::return_to::ReturnTo;
@@ -15,6 +16,7 @@ const CALLBACK_PATH: &str = "/auth/callback";
 #[derive(Clone, Debug, Default)]
 pub(super) struct PathSettings {
     pub(super) redirect_uri: Option<String>,
+    pub(super) additional_redirect_uris: Vec<String>,
     pub(super) post_logout_redirect_uri: Option<String>,
     pub(super) base_path: Option<String>,
     pub(super) callback: Option<String>,
@@ -54,24 +56,24 @@ impl PathSettings {
             path("backchannel_logout_path", &self.backchannel_logout, "/auth/backchannel-logout");
         let switch_account =
             path("switch_account_path", &self.switch_account, "/auth/switch-account");
-        let at_redirect_uri =
-            |path: &str| redirect_uri.as_ref().and_then(|uri| uri.join(path).ok());
-        let post_logout_redirect_uri = match &self.post_logout_redirect_uri {
-            Some(uri) => problems.collect(parse_redirect_uri("post_logout_redirect_uri", uri)),
-            None => at_redirect_uri(&base.join("/auth/logout/callback")),
+        let origins = redirect_uri.and_then(AppOrigin::new).map(Origins::new);
+        let origins = origins.map(|origins| self.add_origins(origins, &mut problems));
+        let logout_callback = match (&self.post_logout_redirect_uri, &origins) {
+            (Some(uri), origins) => problems
+                .collect(parse_redirect_uri("post_logout_redirect_uri", uri))
+                .and_then(|uri| problems.collect(logout_path(&uri, origins.as_ref(), &base))),
+            (None, _) => Some(base.join("/auth/logout/callback")),
         };
         let logged_out_page = match self.logged_out_page.as_deref() {
             Some(page) if !page.starts_with('/') => {
-                problems.collect(parse_app_url("logged_out_page", page))
+                problems.collect(parse_app_url("logged_out_page", page)).map(String::from)
             }
-            page => problems
-                .collect(base.join_set("logged_out_page", page, "/"))
-                .and_then(|page| at_redirect_uri(&page)),
+            page => problems.collect(base.join_set("logged_out_page", page, "/")),
         };
-        let uris = redirect_uri.zip(post_logout_redirect_uri).zip(logged_out_page);
-        let paths = uris.map(|((redirect_uri, post_logout_redirect_uri), logged_out_page)| Paths {
-            redirect_uri,
-            post_logout_redirect_uri,
+        let addresses = origins.zip(logout_callback).zip(logged_out_page);
+        let paths = addresses.map(|((origins, logout_callback), logged_out_page)| Paths {
+            origins,
+            logout_callback,
             base,
             login,
             session_info,
@@ -85,6 +87,20 @@ impl PathSettings {
             problems.collect(paths.check());
         }
         problems.finish(paths)
+    }
+
+    /// Adds the additional redirect URIs, and reports those that are invalid.
+    fn add_origins(&self, mut origins: Origins, problems: &mut Problems) -> Origins {
+        let setting = "additional_redirect_uri";
+        for uri in &self.additional_redirect_uris {
+            let uri = problems.collect(parse_redirect_uri(setting, uri));
+            if let Some(origin) = uri.and_then(AppOrigin::new)
+                && let Err(reason) = origins.add(origin)
+            {
+                problems.push(ConfigProblem::invalid(setting, reason));
+            }
+        }
+        origins
     }
 
     /// Returns the base path that is set, or else that of the redirect URI.
@@ -113,6 +129,23 @@ impl PathSettings {
             }
         }
     }
+}
+
+/// Returns the path of the post-logout redirect URI.
+fn logout_path(
+    uri: &Url,
+    origins: Option<&Origins>,
+    base: &BasePath,
+) -> Result<String, ConfigProblem> {
+    let is_elsewhere = |origins: &Origins| uri.origin() != origins.first().redirect_uri().origin();
+    let reason = if origins.is_some_and(is_elsewhere) {
+        "must be on the redirect URI's origin"
+    } else if base.strip(uri.path()).is_none() {
+        "must be below the base path"
+    } else {
+        return Ok(uri.path().to_owned());
+    };
+    Err(ConfigProblem::invalid("post_logout_redirect_uri", reason))
 }
 
 fn callback_mismatch() -> ConfigProblem {
@@ -199,8 +232,9 @@ impl BasePath {
 /// The addresses of an app. Paths are those that browsers request.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
-    pub(super) redirect_uri: Url,
-    pub(super) post_logout_redirect_uri: Url,
+    pub(super) origins: Origins,
+    /// The path of the post-logout redirect URIs.
+    pub(super) logout_callback: String,
     pub(super) base: BasePath,
     pub(super) login: String,
     pub(super) session_info: String,
@@ -208,41 +242,54 @@ pub(super) struct Paths {
     pub(super) logout: String,
     pub(super) backchannel_logout: String,
     pub(super) switch_account: String,
-    pub(super) logged_out_page: Url,
+    /// A path, or the URL of a page elsewhere.
+    pub(super) logged_out_page: String,
 }
 
 impl Paths {
+    /// Returns the first redirect URI, which identifies the app.
+    pub(super) fn redirect_uri(&self) -> &str {
+        self.origins.first().redirect_uri().as_str()
+    }
+
+    pub(super) fn callback(&self) -> &str {
+        self.origins.first().redirect_uri().path()
+    }
+
+    pub(super) fn is_https(&self) -> bool {
+        self.origins.first().redirect_uri().scheme() == "https"
+    }
+
+    /// Returns all origins if there are several: each trusts the pages of the others.
+    pub(super) fn peer_origins(&self) -> impl Iterator<Item = String> {
+        let has_peers = self.origins.iter().nth(1).is_some();
+        self.origins.iter().filter(move |_| has_peers).map(AppOrigin::serialized)
+    }
+
     /// Rejects a public redirect URI if the environment is a sandbox that the app has started.
     /// Otherwise, identity providers of that sandbox lead to the login of this app.
     pub(super) fn check_environment(&self, scalekit: &Scalekit) -> Result<(), ConfigError> {
-        scalekit.check_app_url("redirect_uri", &self.redirect_uri)?;
-        #[cfg(all(feature = "reqwest", feature = "sandbox"))]
-        if let (Some(sandbox), Ok(login)) =
-            (scalekit.sandbox(), self.redirect_uri.join(&self.login))
-        {
-            sandbox.idp().default_initiate_login_url(login.as_str());
+        let mut problems = Problems::default();
+        for origin in self.origins.iter() {
+            problems.collect(scalekit.check_app_url("redirect_uri", origin.redirect_uri()));
         }
-        Ok(())
+        #[cfg(all(feature = "reqwest", feature = "sandbox"))]
+        if let Some(sandbox) = scalekit.sandbox() {
+            sandbox.idp().default_initiate_login_url(&self.origins.first().url(&self.login));
+        }
+        problems.finish(Some(()))
     }
 
     /// Checks that each route has its own path: the later one would never be reached.
     fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
-        let (login, logout) = (&self.redirect_uri, &self.post_logout_redirect_uri);
-        if login.origin() != logout.origin() {
-            let reason = "must be on the redirect URI's origin";
-            problems.push(ConfigProblem::invalid("post_logout_redirect_uri", reason));
-        } else if self.base.strip(logout.path()).is_none() {
-            let reason = "must be below the base path";
-            problems.push(ConfigProblem::invalid("post_logout_redirect_uri", reason));
-        }
-        if self.base.strip(login.path()) == Some("/") {
+        if self.base.strip(self.callback()) == Some("/") {
             let reason = "must have a path of its own below the base path";
             problems.push(ConfigProblem::invalid("redirect_uri", reason));
         }
         let named = [
-            ("redirect_uri", login.path()),
-            ("post_logout_redirect_uri", logout.path()),
+            ("redirect_uri", self.callback()),
+            ("post_logout_redirect_uri", &self.logout_callback),
             ("login_path", &self.login),
             ("session_info_path", &self.session_info),
             ("refresh_path", &self.refresh),
@@ -389,7 +436,7 @@ mod tests {
             .refresh_path("refresh")
             .build()
             .unwrap_err();
-        assert_eq!(error.problems().len(), 3, "{error}");
+        assert_eq!(error.problems().len(), 4, "{error}");
         let both = paths("/auth/callback", Some("app"), Some("callback")).unwrap_err();
         assert_eq!(both.matches("must be a plain path").count(), 2, "{both}");
         let doubled = "login_path: must not begin with the base path /app, which is added";
@@ -418,14 +465,14 @@ mod tests {
             let stripped = sessions.strip_base_path(path);
             assert_eq!(path, format!("/app{stripped}"));
         }
-        assert_eq!(sessions.logged_out_page().as_str(), "https://app.test/app");
+        assert_eq!(sessions.logged_out_url(sessions.origins().first()), "https://app.test/app");
         assert_eq!(sessions.login_url().to_string(), "/app/login");
         assert_eq!(sessions.strip_base_path("/app"), "/");
         assert_eq!(sessions.strip_base_path("/application"), "/application");
         let sessions = builder().base_path("/app/").login_path("/").logged_out_page("/bye");
         let sessions = sessions.build().unwrap();
         assert_eq!(sessions.login_path(), "/app/");
-        assert_eq!(sessions.logged_out_page().as_str(), "https://app.test/app/bye");
+        assert_eq!(sessions.logged_out_url(sessions.origins().first()), "https://app.test/app/bye");
         // A default path may repeat the base path.
         let sessions = builder().base_path("/app/auth").build().unwrap();
         assert_eq!(sessions.refresh_path(), "/app/auth/auth/refresh");
@@ -452,7 +499,7 @@ mod tests {
         let sessions = good().login_path("/start").build().unwrap();
         assert_eq!((sessions.login_path(), sessions.callback_path()), ("/start", "/auth/callback"));
         assert_eq!(sessions.logout_callback_path(), "/auth/logout/callback");
-        assert_eq!(sessions.logged_out_page().as_str(), "https://app.test/");
+        assert_eq!(sessions.logged_out_url(sessions.origins().first()), "https://app.test/");
         for uri in [
             "https://app.test/",
             "https://app.test/login",
@@ -466,6 +513,9 @@ mod tests {
             assert!(good().logged_out_page(page).build().is_err(), "{page}");
         }
         let sessions = good().logged_out_page("https://www.app.test/bye?x=1").build().unwrap();
-        assert_eq!(sessions.logged_out_page().as_str(), "https://www.app.test/bye?x=1");
+        assert_eq!(
+            sessions.logged_out_url(sessions.origins().first()),
+            "https://www.app.test/bye?x=1"
+        );
     }
 }

@@ -22,7 +22,9 @@ impl Sessions {
 
     fn conflicts_with(&self, other: &Inner) -> bool {
         self.cookie_name() == other.cookies.session_name()
-            && self.public_url().host() == other.paths.redirect_uri.host()
+            && self.origins().iter().any(|own| {
+                other.paths.origins.iter().any(|origin| origin.host_name() == own.host_name())
+            })
             && !self.0.keys.has_common_key(&other.keys)
     }
 }

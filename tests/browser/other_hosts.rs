@@ -2,7 +2,11 @@
 
 use std::net::TcpListener;
 
-use tower_scalekit::Sandbox;
+use axum::Router;
+use axum::routing::get;
+use serde_json::json;
+use tokio::net::TcpListener as AsyncListener;
+use tower_scalekit::{RequireSession, Sandbox, Session, SessionSecret, Sessions};
 
 use crate::app::{App, Environment, example};
 use crate::browser::Browser;
@@ -133,6 +137,52 @@ async fn www_and_the_apex_lead_to_the_same_session() {
         browser.shows(&["Hello, Jane"]).await;
         browser.forget_everything().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_at_two_hosts_has_a_login_and_a_logout_at_each() {
+    let Some(browser) = Browser::open().await else { return };
+    let listener = AsyncListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hosts = [format!("http://one.localhost:{port}"), format!("http://127.0.0.1:{port}")];
+    let callbacks = hosts.each_ref().map(|host| format!("{host}/auth/callback"));
+    let logouts = hosts.each_ref().map(|host| format!("{host}/auth/logout/callback"));
+    let sandbox = callbacks.iter().fold(Sandbox::builder(), |all, uri| all.redirect_uri(uri));
+    let sandbox = logouts.iter().fold(sandbox, |all, uri| all.post_logout_redirect_uri(uri));
+    let environment = Environment::serve(sandbox.build()).await;
+    let sessions = Sessions::builder(environment.sandbox.scalekit())
+        .secret(SessionSecret::generate().unwrap())
+        .redirect_uri(&callbacks[0])
+        .additional_redirect_uri(&callbacks[1])
+        .build()
+        .unwrap();
+    let page = async |session: Session| format!("Hello {}", session.user().email);
+    let app = Router::new().route("/page", get(page)).route_layer(RequireSession::new(&sessions));
+    let app = app.merge(sessions.routes()).route("/", get(async || "Bye"));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+
+    for host in &hosts {
+        let page = format!("{host}/page?tab=7");
+        browser.go(&page).await;
+        browser.sees_login_page().await;
+        browser.pick("jane@acme.test").await;
+        browser.arrives_at(&page).await;
+        browser.shows(&["Hello jane@acme.test"]).await;
+        // Otherwise the environment completes the next login without a page.
+        browser.go(environment.server.environment_url()).await;
+        browser.forget("sandbox_session").await;
+    }
+    let status = "fetch('/page').then(response => response.status)";
+    browser.go(&format!("{}/page", hosts[0])).await;
+    browser.go(&format!("{}/page", hosts[1])).await;
+    browser.follow_made_up_link("/logout").await;
+    browser.arrives_at(&format!("{}/", hosts[1])).await;
+    assert_eq!(browser.evaluate(status).await, json!(401));
+    browser.go(&format!("{}/page", hosts[0])).await;
+    browser.shows(&["Hello jane@acme.test"]).await;
+    // All other names lead to the first host.
+    browser.go(&format!("http://localhost:{port}/page")).await;
+    browser.arrives_at(&format!("{}/page?scalekit_host_redirect=1", hosts[0])).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -56,6 +56,7 @@ mod secrets;
 mod session_info;
 mod session_tokens;
 mod sessions;
+mod several_hosts;
 mod slow_bodies;
 mod snippets;
 mod speculative;

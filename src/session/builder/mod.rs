@@ -1,3 +1,5 @@
+mod addresses;
+
 use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
@@ -111,94 +113,11 @@ impl SessionsBuilder {
         self
     }
 
-    /// Sets the redirect URI, as registered in the dashboard. Required; `https`, or `http` on
-    /// loopback for development.
-    pub fn redirect_uri(mut self, uri: impl Into<String>) -> Self {
-        self.paths.redirect_uri = Some(uri.into());
-        self
-    }
-
-    /// Sets the URI that logouts return to, as registered in the dashboard. It is on the redirect
-    /// URI's origin, because the [`LogoutCallback`](crate::auth_routes::LogoutCallback) there checks
-    /// `state`. Default: `/auth/logout/callback` on that origin.
-    pub fn post_logout_redirect_uri(mut self, uri: impl Into<String>) -> Self {
-        self.paths.post_logout_redirect_uri = Some(uri.into());
-        self
-    }
-
-    /// Sets the page that the browser opens after a logout: a path of the app, or an https URL.
-    /// Default: `/`.
-    pub fn logged_out_page(mut self, page: impl Into<String>) -> Self {
-        self.paths.logged_out_page = Some(page.into());
-        self
-    }
-
     /// Allows state-changing requests from this origin (CSRF allow list), such as that of a
     /// single-page app beside this server. Can be called several times. State-changing requests and
     /// WebSocket upgrades from other origins than the app's own are rejected.
     pub fn trusted_origin(mut self, origin: impl Into<String>) -> Self {
         self.trusted_origins.push(origin.into());
-        self
-    }
-
-    /// Sets the path of the app on its origin, such as `/app`. All other paths that are set are
-    /// below it: `/login` is then `/app/login`. `/` states that the app has its origin for itself.
-    /// With a slash at the end, the start page is `/app/`, otherwise `/app`.
-    ///
-    /// The app can be nested in an axum router, or behind a proxy, that removes the base path or
-    /// does not: see [how to run an app behind a proxy](crate::guides::behind_a_proxy).
-    ///
-    /// Default: the path of the redirect URI without the [callback path](Self::callback_path). If
-    /// it does not end with that, the base path is unknown: other paths are at the root, and logins
-    /// return to the start page where no axum router knows the requested page.
-    pub fn base_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.base_path = Some(path.into());
-        self
-    }
-
-    /// Sets the path of the redirect URI below the base path. Default: what follows the base path
-    /// if that is set, otherwise `/auth/callback`.
-    pub fn callback_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.callback = Some(path.into());
-        self
-    }
-
-    /// Sets the path where logins start. Register its URL as the initiate-login URL in the
-    /// dashboard. If it is a page of the app, merge `Sessions::routes_without_login`. Default: `/login`.
-    pub fn login_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.login = Some(path.into());
-        self
-    }
-
-    /// Sets the path that describes the session to scripts. Default: `/auth/session`.
-    pub fn session_info_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.session_info = Some(path.into());
-        self
-    }
-
-    /// Sets the path of the refresh endpoint. Default: `/auth/refresh`.
-    pub fn refresh_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.refresh = Some(path.into());
-        self
-    }
-
-    /// Sets the path of the logout. Default: `/logout`.
-    pub fn logout_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.logout = Some(path.into());
-        self
-    }
-
-    /// Sets the path that receives back-channel logouts. Register its URL as the back-channel
-    /// logout URL in the dashboard. Default: `/auth/backchannel-logout`.
-    pub fn backchannel_logout_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.backchannel_logout = Some(path.into());
-        self
-    }
-
-    /// Sets the path where users confirm a login that would replace the session of another user.
-    /// Default: `/auth/switch-account`.
-    pub fn switch_account_path(mut self, path: impl Into<String>) -> Self {
-        self.paths.switch_account = Some(path.into());
         self
     }
 
@@ -464,7 +383,7 @@ impl SessionsBuilder {
         }
         let keys = self.secret.as_ref().zip(paths.as_ref()).and_then(|(secret, paths)| {
             let context =
-                SealingContext::new(self.owner().into_iter().chain([paths.redirect_uri.as_str()]));
+                SealingContext::new(self.owner().into_iter().chain([paths.redirect_uri()]));
             problems.collect(KeyRing::new(secret, &self.previous_secrets, context))
         });
         let lifetimes = problems.collect(Lifetimes::new(self.absolute_lifetime, self.idle_timeout));
@@ -473,7 +392,7 @@ impl SessionsBuilder {
             return problems.finish(None);
         };
         problems.finish(Some(()))?;
-        if paths.redirect_uri.scheme() == "http" {
+        if !paths.is_https() {
             telemetry::development_cookies();
         } else if self.shared_store.is_none() {
             telemetry::no_shared_store();
@@ -495,12 +414,12 @@ impl SessionsBuilder {
         Inner {
             scalekit: self.scalekit,
             keys,
-            cookies: CookieConfig::new(&cookie_name, paths.redirect_uri.scheme() == "https"),
+            cookies: CookieConfig::new(&cookie_name, paths.is_https()),
+            trusted_origins: self.trusted_origins.into_iter().chain(paths.peer_origins()).collect(),
             paths,
             host_warnings: HostWarnings::default(),
             login_routes: RouteCheck::default(),
             login_route: RouteCheck::default(),
-            trusted_origins: self.trusted_origins,
             scopes: self.scopes,
             lifetimes,
             login_hook: self.login_hook,

@@ -219,7 +219,10 @@ impl Sessions {
         };
         let shows = current.as_ref().map(fingerprint).unwrap_or_default();
         match action.as_deref().filter(|_| is_post) {
-            None if !is_post => self.confirmation_page(&attempt, current.as_ref(), path).await,
+            None if !is_post => {
+                let host = self.origin_of(request).host_name();
+                self.confirmation_page(&attempt, current.as_ref(), path, host).await
+            }
             Some("keep") => self.decline(&attempt, current.as_ref(), end).await,
             Some("switch") if current.is_none() || shown.as_ref() == Some(&shows) => {
                 Ok(SwitchStep::Switch(attempt))
@@ -269,6 +272,7 @@ impl Sessions {
         attempt: &SwitchAttempt,
         current: Option<&Session>,
         path: &str,
+        host: &str,
     ) -> Result<SwitchStep, SwitchError> {
         let login = self
             .pending_login(attempt)
@@ -278,7 +282,7 @@ impl Sessions {
             .login;
         let id = attempt.id().ok_or(SealingFailed)?;
         let confirmation = SwitchConfirmation {
-            host: self.public_url().host_str().unwrap_or("this app").to_owned(),
+            host: host.to_owned(),
             current_account: current.map(|current| current.account_name().to_owned()),
             new_account: login.account(self),
             action: format!(
