@@ -5,6 +5,7 @@
 
 mod accessibility;
 mod agentkit;
+mod api_keys;
 mod app;
 mod browser;
 mod hostile_names;
