@@ -314,8 +314,9 @@ impl Sandbox {
     /// shown, the environment's or an identity provider's, and returns the URL the browser is sent
     /// back to, with its `code` and `state` or its `error`.
     ///
-    /// At an MCP resource the user then allows all that the client requests. An unknown address
-    /// signs up. Endpoint faults do not apply and requests are not counted.
+    /// At an MCP resource the user then allows all that the client requests; with a
+    /// [login page of the application](crate::sandbox::Mcp::set_own_login), its URL is returned
+    /// instead. An unknown address signs up. Endpoint faults do not apply and requests are not counted.
     ///
     /// # Errors
     ///

@@ -78,6 +78,12 @@ fn cookies<'a>(request: &'a Request<Bytes>, name: &'a str) -> impl Iterator<Item
         .filter_map(move |(known, value)| (known == name).then_some(value))
 }
 
+/// The `Set-Cookie` value of a session.
+pub(crate) fn session_cookie(value: &str, environment_url: &str) -> String {
+    let secure = if environment_url.starts_with("https:") { "; Secure" } else { "" };
+    format!("{SESSION_COOKIE}={value}; Path=/; HttpOnly; SameSite=Lax{secure}")
+}
+
 /// The values of the session cookie.
 pub(crate) fn session_cookies(request: &Request<Bytes>) -> impl Iterator<Item = &str> {
     cookies(request, SESSION_COOKIE)

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::hosted_login::{consent, idp_portal, invitation, login};
+use crate::sandbox::hosted_login::{consent, idp_portal, invitation, login, own_login};
 use crate::sandbox::oauth::{authorize, discovery, logout, token_endpoint};
 use crate::sandbox::respond::allow_methods;
 use crate::sandbox::state::faults::{Fault, FaultAction};
@@ -121,6 +121,9 @@ impl Environment {
             ["login"] if method == Method::POST => login::submit(self, request),
             ["login"] => {
                 allow_methods(&[Method::GET, Method::POST], method, || login::show(self, request))
+            }
+            ["sso", "v1", "connections", id, "partner:callback"] => {
+                allow_methods(&[Method::GET], method, || own_login::callback(self, request, id))
             }
             ["invitations", token] => {
                 allow_methods(&read, method, || invitation::open(self, token))

@@ -27,9 +27,14 @@ async fn every_response_of_every_web_example_has_the_security_headers() {
     let folder = tempfile::tempdir().unwrap();
     let database = format!("sqlite://{}", folder.path().join("users.sqlite").display());
     let resource = Sandbox::new().mcp().resource_id();
-    let settings = [("DATABASE_URL", &*database), ("MCP_RESOURCE_ID", &*resource)];
+    let settings = [
+        ("DATABASE_URL", &*database),
+        ("MCP_RESOURCE_ID", &*resource),
+        ("MCP_CONNECTION_ID", "conn_1"),
+    ];
     for (example, arguments) in [
         ("agentkit", &["--serve"][..]),
+        ("bring_your_own_auth", &[]),
         ("call_api", &[]),
         ("forward_auth", &[]),
         ("login", &[]),

@@ -3,6 +3,7 @@
 mod agent;
 mod agentkit;
 mod aws_lambda;
+mod bring_your_own_auth;
 mod call_api;
 mod grpc_service;
 mod headers;

@@ -63,6 +63,7 @@ async fn each_web_example_uses_the_store() {
     let settings =
         [SECRET, ("REDIS_URL", &url), ("BIND", "127.0.0.1:0"), ("DATABASE_URL", &database)];
     for example in [
+        "bring_your_own_auth",
         "call_api",
         "saaskit",
         "forward_auth",

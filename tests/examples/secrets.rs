@@ -30,6 +30,7 @@ fn every_example_is_tested() {
             let sources = [
                 include_str!("agent.rs"),
                 include_str!("aws_lambda.rs"),
+                include_str!("bring_your_own_auth.rs"),
                 include_str!("grpc_service.rs"),
                 include_str!("secrets.rs"),
                 include_str!("postgres.rs"),

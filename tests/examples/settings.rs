@@ -100,6 +100,17 @@ async fn a_wrong_setting_is_exit_code_2_in_every_example() {
         ("agentkit", &["--serve"], &[of_login]),
         ("agentkit", &["--unknown"], &[&[]]),
         ("aws_lambda", &[], &[&[], half, &environment]),
+        (
+            "bring_your_own_auth",
+            &[],
+            &[&[
+                port,
+                ("SCALEKIT_ENVIRONMENT_URL", "https://acme.scalekit.dev"),
+                environment[1],
+                environment[2],
+                ("MCP_RESOURCE_ID", "res_1"),
+            ]],
+        ),
         ("call_api", &[], &[of_login]),
         ("forward_auth", &[], &[of_login]),
         ("grpc_service", &[], &[&[port, ("API_AUDIENCE_FILE", "/no/such/file")]]),

@@ -90,9 +90,13 @@ async fn any_request_is_sent_with_the_same_token() {
     assert!(!format!("{request:?}").contains("Acme"));
     let response = request.send_raw().await.unwrap();
     assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED, "whatever the status");
+    let unknown = api.request(Method::POST, "/api/v1/nothing").send::<Value>().await.unwrap_err();
+    assert!(matches!(unknown, ApiError::NotImplemented(_)), "{unknown}");
+    let message = "the sandbox does not play POST /api/v1/nothing";
+    assert!(unknown.to_string().contains(message), "{unknown}");
     let sent = sent.lock().unwrap();
     assert!(sent[0].uri().path().ends_with("/oauth/token"));
-    let request = sent.last().unwrap();
+    let [.., request, _] = &sent[..] else { panic!("{sent:?}") };
     assert_eq!(request.method(), Method::PATCH);
     let target = request.uri().path_and_query().unwrap().as_str();
     assert_eq!(target, "/api/v1/nothing/org%201?features=sso&features=a%26b%3Dc");
@@ -110,10 +114,8 @@ async fn the_user_of_an_own_login_page_is_serialized_as_the_reference_specifies(
     let (api, sent) = recorded();
     let mut jane = crate::api::auth_requests::LoginUser::new("my-jane", "jane@acme.test");
     jane.given_name = Some("Jane".to_owned());
-    // The sandbox does not implement such logins.
     let unknown = api.auth_requests().set_user("conn_1", "lri/1", &jane).await.unwrap_err();
-    assert!(matches!(unknown, ApiError::NotImplemented(_)), "{unknown}");
-    assert!(unknown.to_string().contains("the sandbox does not play POST "), "{unknown}");
+    assert!(matches!(unknown, ApiError::NotFound(_)), "{unknown}");
     let sent = sent.lock().unwrap();
     let call = sent.last().unwrap();
     assert_eq!(call.uri().path(), "/api/v1/connections/conn_1/auth-requests/lri%2F1/user");

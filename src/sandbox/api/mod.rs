@@ -1,6 +1,7 @@
 //! `/api/v1`: authorization, and helpers of its resources.
 
 mod api_keys;
+mod auth_requests;
 mod connected_accounts;
 mod connections;
 mod directories;
@@ -148,6 +149,7 @@ fn operation(
             .or_else(|| memberships::response(environment, request, resource))
             .or_else(|| roles::response(environment, request, resource))
             .or_else(|| api_keys::response(environment, request, resource))
+            .or_else(|| auth_requests::response(environment, request, resource))
             .or_else(|| domains::response(environment, request, resource))
             .or_else(|| organization_clients::response(environment, request, resource))
             .or_else(|| mcp_configs::response(environment, request, resource))

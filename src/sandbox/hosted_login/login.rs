@@ -8,7 +8,7 @@ use crate::sandbox::forms::is_email_address;
 use crate::sandbox::hosted_login::connection_selection::{self, ConnectionSelection};
 use crate::sandbox::hosted_login::{consent, idp};
 use crate::sandbox::pages::{self, LoginPage, Screen};
-use crate::sandbox::parameters::{Parameters, SESSION_COOKIE, with_query};
+use crate::sandbox::parameters::{Parameters, session_cookie, with_query};
 use crate::sandbox::respond::{redirect, set_cookie};
 use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::{AuthorizationError, AuthorizationRequest, SignedIn};
@@ -87,8 +87,7 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
             request.headers().get(header::USER_AGENT).and_then(|value| value.to_str().ok());
         let (session_id, cookie) = state.start_session(&user, user_agent, now);
         let location = consent::next(&mut state, authorization, SignedIn { user, session_id }, now);
-        let secure = if state.environment_url.starts_with("https:") { "; Secure" } else { "" };
-        let cookie = format!("{SESSION_COOKIE}={cookie}; Path=/; HttpOnly; SameSite=Lax{secure}");
+        let cookie = session_cookie(&cookie, &state.environment_url);
         set_cookie(redirect(StatusCode::SEE_OTHER, &location), &cookie)
     })
 }

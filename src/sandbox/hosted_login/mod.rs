@@ -8,3 +8,4 @@ pub(crate) mod idp_initiated;
 pub(crate) mod idp_portal;
 pub(crate) mod invitation;
 pub(crate) mod login;
+pub(crate) mod own_login;

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::http_client::HttpClient;
 use crate::sandbox::environment::Environment;
-use crate::sandbox::state::resources::{NewResource, ResourceIssuer, SEEDED_ID};
+use crate::sandbox::state::resources::{NewResource, OwnLogin, ResourceIssuer, SEEDED_ID};
 
 /// MCP resources and their clients. Returned by [`Sandbox::mcp`](crate::sandbox::Sandbox::mcp).
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,30 @@ impl Mcp<'_> {
     #[cfg(feature = "reqwest")]
     pub(crate) fn register_resource(&self, id: &str, url: &str, scopes: &[String]) {
         self.environment.lock().resources.register(id, url, scopes);
+    }
+
+    /// Sets the application's own login page for the users of a resource ("bring your own auth"), an
+    /// absolute URL. Returns the ID of the connection (`conn_…`); `None` if there is no such
+    /// resource. Default: the hosted login page.
+    ///
+    /// Clients are then redirected there, even if the browser is logged in at the environment. The
+    /// user is the one whom [`set_user`](crate::api::auth_requests::AuthRequestsApi::set_user) names:
+    /// the user with this address, or a new one, with `sub` as external ID.
+    ///
+    /// ```
+    /// use tower_scalekit::sandbox::Sandbox;
+    ///
+    /// let sandbox = Sandbox::new();
+    /// let resource = sandbox.mcp().resource_id();
+    /// let connection = sandbox.mcp().set_own_login(&resource, "https://app.example.com/login");
+    /// assert!(connection.is_some_and(|id| id.starts_with("conn_")));
+    /// ```
+    pub fn set_own_login(&self, id: &str, url: &str) -> Option<String> {
+        let mut state = self.environment.lock();
+        let own_login = OwnLogin::new(url);
+        let connection_id = own_login.connection_id.clone();
+        state.resources.get_mut(id)?.own_login = Some(own_login);
+        Some(connection_id)
     }
 
     /// Sets the `iss` of the tokens of resources. Default: [`ResourceIssuer::Resource`].

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::hosted_login::connection_selection::ConnectionSelection;
-use crate::sandbox::hosted_login::{consent, login};
+use crate::sandbox::hosted_login::{consent, login, own_login};
 use crate::sandbox::oauth::client_auth;
 use crate::sandbox::pages::Screen;
 use crate::sandbox::parameters::{Parameters, session_cookies};
@@ -49,8 +49,11 @@ pub(crate) fn authorize(
         Ok(authorization) => authorization,
         Err(rejected) => return back_with_error(rejected),
     };
+    let at_resource = authorization.client.at.as_ref();
+    let delegate = at_resource.and_then(|at| at.resource.own_login.clone());
     let signed_in = state
         .session_of(session_cookies(request))
+        .filter(|_| delegate.is_none())
         .filter(|_| !prompt.wants_page(&authorization))
         .and_then(|(id, user)| Some((id, authorization.member(&user)?)))
         .filter(|(id, user)| {
@@ -76,6 +79,9 @@ pub(crate) fn authorize(
             "no user is signed in in this browser",
         )),
         None => {
+            if let Some(own) = &delegate {
+                return own_login::begin(&mut state, own, authorization, now);
+            }
             let screen = if prompt == Prompt::Create { Screen::SignUp } else { Screen::SignIn };
             let transaction = state.open_transaction(authorization.clone(), None, now);
             login::page(&state, &transaction, &authorization, screen, None)

@@ -64,6 +64,8 @@ pub(crate) struct Resource {
     pub(crate) scopes: Vec<String>,
     /// Of its server. Tokens contain the first one.
     pub(crate) urls: Vec<String>,
+    /// The login page of its users, instead of the hosted one.
+    pub(crate) own_login: Option<OwnLogin>,
 }
 
 impl Resource {
@@ -75,6 +77,20 @@ impl Resource {
             || indicated.is_some_and(|indicated| {
                 self.urls.iter().any(|url| Url::parse(url).is_ok_and(|url| url == indicated))
             })
+    }
+}
+
+/// The application's own login page of a resource.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnLogin {
+    /// `conn_…`
+    pub(crate) connection_id: String,
+    pub(crate) url: String,
+}
+
+impl OwnLogin {
+    pub(crate) fn new(url: &str) -> Self {
+        Self { connection_id: new_id("conn"), url: url.to_owned() }
     }
 }
 
@@ -93,6 +109,7 @@ impl Resources {
             name: "Todo list".to_owned(),
             scopes: ["todo:read", "todo:write"].map(str::to_owned).to_vec(),
             urls: Vec::new(),
+            own_login: None,
         };
         Self {
             all: BTreeMap::from([(todo_list.id.clone(), todo_list)]),
@@ -105,7 +122,7 @@ impl Resources {
     pub(crate) fn add(&mut self, new: NewResource) -> String {
         let NewResource { name, scopes, url } = new;
         let urls = url.into_iter().collect();
-        let resource = Resource { id: new_id("res"), name, scopes, urls };
+        let resource = Resource { id: new_id("res"), name, scopes, urls, own_login: None };
         let id = resource.id.clone();
         self.all.insert(id.clone(), resource);
         id
@@ -119,6 +136,7 @@ impl Resources {
             name: "MCP server".to_owned(),
             scopes: Vec::new(),
             urls: Vec::new(),
+            own_login: None,
         });
         resource.urls = vec![url.to_owned()];
         let new = scopes.iter().filter(|scope| !resource.scopes.contains(scope));

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use http::{Request, StatusCode};
+use serde_json::json;
 use time::OffsetDateTime;
 use time::macros::datetime;
 use tower_scalekit::Sandbox;
 use tower_scalekit::api::Api;
-use tower_scalekit::api::auth_requests::{AuthRequestsApi, LoginUser};
+use tower_scalekit::api::auth_requests::{AuthRequestsApi, LoginRequest, LoginUser};
 use tower_scalekit::api::directories::{DirectoriesApi, DirectoryGroups, DirectoryUsers};
 use tower_scalekit::api::organizations::{
     NewOrganization, OrganizationUpdate, Organizations, OrganizationsApi,
@@ -46,7 +47,7 @@ impl Calls {
         calls.organizations(&api.organizations(), sandbox).await;
         calls.directories(&api.directories(), sandbox).await;
         calls.sessions(&api.sessions(), sandbox).await;
-        calls.auth_requests(&api.auth_requests()).await;
+        calls.auth_requests(&api.auth_requests(), sandbox).await;
         calls.single_sign_on(api, sandbox).await;
         calls.connected_accounts(api, sandbox).await;
         calls.mcp_configs(&api.mcp_configs(), sandbox).await;
@@ -149,14 +150,44 @@ impl Calls {
         assert_eq!(ended.try_collect::<Vec<_>>().await.unwrap().len(), 3);
     }
 
-    async fn auth_requests(&mut self, auth_requests: &AuthRequestsApi) {
+    async fn auth_requests(&mut self, auth_requests: &AuthRequestsApi, sandbox: &Sandbox) {
         let calls = self;
         let user = LoginUser::new("your-id-of-john", JOHN);
+        let (connection, login) = delegated_login(sandbox);
         let response =
-            call!(calls, AuthRequestsApi::set_user(auth_requests, "conn_1", "lri_1", &user));
-        response.await.unwrap_err();
-        call!(calls, AuthRequestsApi::callback_url(auth_requests, "conn_1", "state")).unwrap();
+            call!(calls, AuthRequestsApi::set_user(auth_requests, &connection, &login.id, &user));
+        response.await.unwrap();
+        let url =
+            call!(calls, AuthRequestsApi::callback_url(auth_requests, &connection, &login.state));
+        url.unwrap();
     }
+}
+
+/// A login that a client has begun, and that is delegated to the app's own login page at this
+/// connection.
+fn delegated_login(sandbox: &Sandbox) -> (String, LoginRequest) {
+    let (resource, client) = (sandbox.mcp().resource_id(), "https://editor.test/client.json");
+    let connection = sandbox.mcp().set_own_login(&resource, "https://app.test/login").unwrap();
+    let document = json!({
+        "client_id": client,
+        "redirect_uris": ["http://127.0.0.1/callback"],
+        "token_endpoint_auth_method": "none",
+    });
+    sandbox.mcp().add_client_metadata_document(client, document);
+    let mut url = format!("{}/resources/{resource}/oauth/authorize", sandbox.environment_url());
+    let parameters = [
+        ("response_type", "code"),
+        ("client_id", client),
+        ("redirect_uri", "http://127.0.0.1/callback"),
+        ("code_challenge", "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"),
+        ("code_challenge_method", "S256"),
+    ];
+    for (index, (name, value)) in parameters.iter().enumerate() {
+        url += &format!("{}{name}={value}", if index == 0 { '?' } else { '&' });
+    }
+    let redirect = sandbox.log_in(&url, JOHN).unwrap();
+    let (_, query) = redirect.split_once('?').unwrap();
+    (connection, LoginRequest::from_query(query).unwrap())
 }
 
 /// Requests that the sandbox rejects: unauthenticated, not found, invalid, and too many.

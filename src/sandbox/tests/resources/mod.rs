@@ -2,6 +2,7 @@
 
 mod consent;
 mod dpop;
+mod own_login;
 mod tokens;
 
 use serde_json::json;
