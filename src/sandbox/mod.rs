@@ -95,8 +95,10 @@
 //! The first resource is [`Mcp::resource_id`]. Each resource is an OAuth 2.1 authorization server
 //! with metadata, dynamic client registration, a consent page, and tokens for that resource alone.
 //! Clients whose ID is the URL of a document are known after
-//! [`Mcp::add_client_metadata_document`]: the sandbox fetches nothing. The metadata advertises such
-//! clients from then on.
+//! [`Mcp::add_client_metadata_document`], or are fetched after
+//! [`Mcp::fetch_client_metadata_documents`]. The metadata advertises such clients from then on.
+//! A sandbox that [`Scalekit::from_env_or_sandbox`](crate::Scalekit) has started has the app's own
+//! resource.
 //!
 //! # Connected accounts
 //!
@@ -118,6 +120,22 @@
 //! ```sh
 //! cargo install tower-scalekit --example sandbox --features redis,sandbox
 //! BIND=127.0.0.1:8080 MCP_RESOURCE_URL=http://localhost:3000/mcp sandbox
+//! ```
+//!
+//! `cargo install` builds the dependencies of all examples, which takes minutes. A program of your
+//! own needs only this crate and tokio:
+//!
+//! ```no_run
+//! # #[tokio::main]
+//! # async fn main() -> std::io::Result<()> {
+//! use tower_scalekit::Sandbox;
+//!
+//! let sandbox = Sandbox::new();
+//! let server = sandbox.serve(([127, 0, 0, 1], 8080).into()).await?;
+//! println!("open {} for the settings to copy", server.environment_url());
+//! std::future::pending::<()>().await; // until Ctrl-C
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! ```
