@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::Value;
 
-use crate::api::client::error_body::{ErrorBody, is_code, presentable};
+use crate::api::client::error_body::{ErrorBody, is_code, is_secret, presentable};
 use crate::scalekit::Scalekit;
 
 /// The error of a tool's service.
@@ -48,10 +48,35 @@ pub(super) fn tool_error(response: &Response<Bytes>, scalekit: &Scalekit) -> Opt
     let text = |name: &str| info.and_then(|info| info.get(name)).and_then(Value::as_str);
     let message = text("tool_error_message").filter(|text| !text.is_empty()).or(body.message());
     let secret = scalekit.client_secret().expose();
+    let code = |name: &str| text(name).filter(|text| is_code(text) && !is_secret(text, secret));
     Some(ToolError {
         status: response.status(),
-        execution_id: text("execution_id").filter(|text| is_code(text)).map(str::to_owned),
-        code: text("tool_error_code").filter(|text| is_code(text)).map(str::to_owned),
+        execution_id: code("execution_id").map(str::to_owned),
+        code: code("tool_error_code").map(str::to_owned),
         message: message.and_then(|message| presentable(message, secret)),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http_client::UnreachableClient;
+
+    #[test]
+    fn a_code_that_could_be_a_secret_is_omitted() {
+        let scalekit = Scalekit::builder("https://acme.scalekit.test", "skc_1", "hunter2hunter2");
+        let scalekit = scalekit.http_client(UnreachableClient).build().unwrap();
+        let error = |code: &str| {
+            let info = serde_json::json!({ "tool_error_code": code, "execution_id": code });
+            let body = serde_json::json!({ "tool_error_info": info }).to_string();
+            let response = Response::builder().status(400).body(Bytes::from(body)).unwrap();
+            let error = tool_error(&response, &scalekit).unwrap();
+            (error.code, error.execution_id)
+        };
+        let known = Some("QUOTA.a-b_1".to_owned());
+        assert_eq!(error("QUOTA.a-b_1"), (known.clone(), known));
+        for secret in ["hunter2hunter2", "x-hunter2hunter2", "eyJhbGciOi.eyJ.x", "no code"] {
+            assert_eq!(error(secret), (None, None), "{secret}");
+        }
+    }
 }
