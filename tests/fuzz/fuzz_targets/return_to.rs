@@ -2,6 +2,7 @@
 #![no_main]
 
 use std::cell::RefCell;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use futures::FutureExt as _;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -24,9 +25,16 @@ fuzz_target!(|data: &[u8]| {
         wanted.push_str(&tail);
     }
     check_parsing(&wanted);
-    // A completed login takes a hundred times as long.
-    check_login(&wanted, &other_parameters, mode >= 0xf0);
+    // A completed login takes a hundred times as long. libFuzzer mutates most the inputs that reach
+    // most code: if a byte of the input chose, soon nearly all would complete a login.
+    check_login(&wanted, &other_parameters, hash(data) % 64 == 0);
 });
+
+fn hash(data: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    data.hash(&mut hasher);
+    hasher.finish()
+}
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()

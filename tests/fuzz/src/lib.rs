@@ -91,16 +91,18 @@ pub fn mutate(input: &mut Input<'_>, text: &mut Vec<u8>) {
     }
 }
 
+/// A runtime whose timers elapse at once. Its tasks end with it.
+pub fn runtime() -> Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_time().start_paused(true).build().expect("a runtime")
+}
+
 /// Runs what may wait, on a runtime that lasts.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     thread_local! {
         static RUNTIME: OnceCell<Runtime> = const { OnceCell::new() };
     }
-    let build = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        runtime.expect("a runtime")
-    };
-    RUNTIME.with(|runtime| runtime.get_or_init(build).block_on(future))
+    RUNTIME.with(|kept| kept.get_or_init(runtime).block_on(future))
 }
 
 /// Unix seconds at which all clocks start, so that an input always does the same.
