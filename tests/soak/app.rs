@@ -99,7 +99,7 @@ impl Drop for ReplicaRuntime {
 }
 
 impl Replica {
-    pub(crate) fn start_two(
+    pub(crate) async fn start_two(
         environment: &Environment,
         store: &Store,
         clocks: [ManualClock; 2],
@@ -116,7 +116,7 @@ impl Replica {
         let mut replicas = Vec::new();
         for (clock, listener) in clocks.into_iter().zip(listeners) {
             let address = listener.local_addr().unwrap();
-            let running = Mutex::new(Some(settings.start(&clock, listener)));
+            let running = Mutex::new(Some(settings.start(&clock, listener).await));
             let (settings, stop) = (settings.clone(), Disturbance::default());
             replicas.push(Arc::new(Self { address, clock, stop, settings, running }));
         }
@@ -164,7 +164,8 @@ impl Replica {
 
     pub(crate) async fn start(&self) {
         let listener = listen(self.address).await;
-        *self.running.lock().unwrap() = Some(self.settings.start(&self.clock, listener));
+        let running = self.settings.start(&self.clock, listener).await;
+        *self.running.lock().unwrap() = Some(running);
     }
 }
 
@@ -179,7 +180,14 @@ async fn listen(address: SocketAddr) -> TcpListener {
 }
 
 impl Settings {
-    fn start(&self, clock: &ManualClock, listener: TcpListener) -> Running {
+    async fn start(&self, clock: &ManualClock, listener: TcpListener) -> Running {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let store = self.store.clone();
+        let store = runtime.spawn(async move { store.connect().await }).await.unwrap();
         let [url, client_id, client_secret] = &self.environment;
         let Deployment { store_backed, rejects_stale, .. } = self.deployment;
         let scalekit = Scalekit::builder(url, client_id, client_secret.as_str())
@@ -190,20 +198,13 @@ impl Settings {
             .secret(SessionSecret::new((1..=32).collect::<Vec<u8>>()).unwrap())
             .redirect_uri(&self.redirect_uri)
             .absolute_lifetime(SESSION_LIFETIME)
-            .shared_store(self.store.clone());
+            .shared_store(store.clone());
         let sessions = if store_backed { sessions.store_backed() } else { sessions };
         let sessions =
             if rejects_stale { sessions.reject_on_stale_revocations() } else { sessions };
         let sessions = sessions.build().unwrap();
-        let webhooks = WebhookVerify::new(secret())
-            .deduplicate(self.store.clone())
-            .retention(WEBHOOK_RETENTION);
+        let webhooks = WebhookVerify::new(secret()).deduplicate(store).retention(WEBHOOK_RETENTION);
         let router = router(&sessions, &scalekit, clock, webhooks.clone());
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
         listener.set_nonblocking(true).unwrap();
         let (stop, stopped) = oneshot::channel();
         let server = runtime.spawn(serve(listener, router, stopped));

@@ -148,9 +148,9 @@ async fn fail_store(world: Arc<World>, mut random: Random) {
             _ => (StoreFault::Lags, "shared store: lags"),
         };
         world.store_fault.set(true);
-        world.store.set_fault(Some(fault));
+        world.store.set_fault(Some(fault)).await;
         world.pause(Duration::from_millis(200) + random.millis(5000)).await;
-        world.store.set_fault(None);
+        world.store.set_fault(None).await;
         // Until late operations have taken effect.
         match fault {
             StoreFault::Hangs(delay) => tokio::time::sleep(delay).await,

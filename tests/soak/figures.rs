@@ -41,15 +41,18 @@ struct Memory {
     allocated: usize,
     /// The part of it that the stores account for.
     stored: usize,
+    /// The memory of Redis servers.
+    in_redis: usize,
 }
 
-/// Counts by powers of 2^(1/8) microseconds.
-struct Latencies([u64; BUCKETS]);
+/// Counts by powers of 2^(1/8) microseconds, and the longest.
+struct Latencies([u64; BUCKETS], Duration);
 
 impl Latencies {
     fn add(&mut self, time: Duration) {
         let place = (time.as_secs_f64() * 1e6).max(1.0).log2() * 8.0;
         self.0[(place as usize).min(BUCKETS - 1)] += 1;
+        self.1 = self.1.max(time);
     }
 
     fn milliseconds(&self, quantile: f64) -> f64 {
@@ -68,7 +71,7 @@ impl Figures {
     pub(crate) fn count(&self, kind: &'static str, status: &str, time: Duration) {
         let mut counts = self.0.lock().unwrap();
         *counts.responses.entry((kind, status.to_owned())).or_default() += 1;
-        counts.latencies.entry(kind).or_insert(Latencies([0; BUCKETS])).add(time);
+        counts.latencies.entry(kind).or_insert(Latencies([0; BUCKETS], Duration::ZERO)).add(time);
     }
 
     pub(crate) fn happened(&self, deployment: Stops, event: &'static str) {
@@ -96,24 +99,32 @@ impl Figures {
         let counts = self.0.lock().unwrap();
         let all: u64 = counts.responses.values().sum();
         println!("\n{all} requests in {} s, {} wrong", duration.as_secs(), counts.wrong);
-        println!("\n| request | p50 ms | p99 ms | statuses |\n|---|---|---|---|");
+        println!(
+            "\n| request | p50 ms | p99 | p99.9 | longest | statuses |\n|---|---|---|---|---|---|"
+        );
         for (kind, latencies) in &counts.latencies {
-            let [p50, p99] = [0.5, 0.99].map(|quantile| latencies.milliseconds(quantile));
+            let longest = latencies.1.as_secs_f64() * 1e3;
+            let quantile = |part| latencies.milliseconds(part).min(longest);
+            let [p50, p99, p999] = [0.5, 0.99, 0.999].map(quantile);
             let statuses = counts.responses.iter().filter(|((of, _), _)| of == kind);
             let statuses: Vec<_> =
                 statuses.map(|((_, status), count)| format!("{status}: {count}")).collect();
-            println!("| {kind} | {p50:.1} | {p99:.1} | {} |", statuses.join(", "));
+            let statuses = statuses.join(", ");
+            println!("| {kind} | {p50:.1} | {p99:.1} | {p999:.1} | {longest:.1} | {statuses} |");
         }
         println!();
         for ((deployment, event), (count, _)) in &counts.events {
             println!("{deployment:?}: {event}: {count}");
         }
-        println!("\n| memory in MiB at | resident | allocated | of that in the stores |");
-        println!("|---|---|---|---|");
-        for Memory { at, resident, allocated, stored } in &counts.memory {
-            let [resident, allocated, stored] = [resident.unwrap_or(0), *allocated, *stored]
-                .map(|kib| format!("{:.1}", kib as f64 / 1024.0));
-            println!("| {} s | {resident} | {allocated} | {stored} |", at.as_secs());
+        println!(
+            "\n| memory in MiB at | resident | allocated | of that in the stores | in Redis |"
+        );
+        println!("|---|---|---|---|---|");
+        for Memory { at, resident, allocated, stored, in_redis } in &counts.memory {
+            let [resident, allocated, stored, in_redis] =
+                [resident.unwrap_or(0), *allocated, *stored, *in_redis]
+                    .map(|kib| format!("{:.1}", kib as f64 / 1024.0));
+            println!("| {} s | {resident} | {allocated} | {stored} | {in_redis} |", at.as_secs());
         }
     }
 
@@ -140,11 +151,17 @@ pub(crate) async fn sample(figures: Arc<Figures>, stores: Vec<Store>, duration: 
     let started = Instant::now();
     for sample in 1..=SAMPLES {
         tokio::time::sleep_until(started + duration * sample / SAMPLES).await;
+        let (mut stored, mut in_redis) = (0, 0);
+        for store in &stores {
+            let (used, is_ours) = store.used_bytes().await;
+            *if is_ours { &mut stored } else { &mut in_redis } += used / 1024;
+        }
         figures.0.lock().unwrap().memory.push(Memory {
             at: started.elapsed(),
             resident: resident_kib(),
             allocated: ALLOCATOR.current_usage() / 1024,
-            stored: stores.iter().map(Store::used_bytes).sum::<usize>() / 1024,
+            stored,
+            in_redis,
         });
     }
 }

@@ -7,7 +7,8 @@
 //! SOAK_SECONDS=3600 cargo test --release --test soak -- --nocapture
 //! ```
 //!
-//! `SOAK_SEED` repeats the choices of an earlier run, though not its timing. `RUST_LOG` shows what the
+//! `SOAK_STORE=redis` keeps the shared state in Redis servers, which the test starts, in place of
+//! memory. `SOAK_SEED` repeats the choices of an earlier run, though not its timing. `RUST_LOG` shows what the
 //! app logs.
 //!
 //! There are two deployments, with a sandbox each. In one, replicas stop cleanly, and a refresh token
@@ -32,6 +33,9 @@ mod figures;
 mod load;
 mod messages;
 mod random;
+#[allow(dead_code, reason = "each test uses its part")]
+#[path = "../suite/redis/server.rs"]
+mod server;
 mod store;
 mod user;
 mod world;
@@ -63,11 +67,20 @@ fn environment_process() {
 fn soak() {
     let seconds = variable("SOAK_SECONDS").unwrap_or(10);
     let seed = variable("SOAK_SEED").unwrap_or_else(random_seed);
-    println!("soak: {seconds} s, SOAK_SEED={seed}");
+    let in_redis = match env::var("SOAK_STORE").as_deref() {
+        Ok("redis") => true,
+        Ok("memory") | Err(_) => false,
+        Ok(other) => panic!("SOAK_STORE is {other}, not memory or redis"),
+    };
+    println!("soak: {seconds} s, store in Redis: {in_redis}, SOAK_SEED={seed}");
     if env::var_os(EnvFilter::DEFAULT_ENV).is_some() {
         tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).init();
     }
-    tokio::runtime::Runtime::new().unwrap().block_on(run(Duration::from_secs(seconds), seed));
+    tokio::runtime::Runtime::new().unwrap().block_on(run(
+        Duration::from_secs(seconds),
+        seed,
+        in_redis,
+    ));
 }
 
 fn variable(name: &str) -> Option<u64> {
@@ -78,7 +91,7 @@ fn random_seed() -> u64 {
     std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(1, |now| now.subsec_nanos().into())
 }
 
-async fn run(duration: Duration, seed: u64) {
+async fn run(duration: Duration, seed: u64, in_redis: bool) {
     let figures = Arc::new(Figures::default());
     let mut seeds = Random::new(seed);
     let mut tasks = JoinSet::new();
@@ -88,7 +101,8 @@ async fn run(duration: Duration, seed: u64) {
         let deployment = Deployment { stops, store_backed, rejects_stale };
         println!("soak: {deployment:?}");
         let end = Instant::now() + duration;
-        let world = World::start(deployment, Arc::clone(&figures), end).await;
+        let world = World::start(deployment, Arc::clone(&figures), end, in_redis).await;
+        let Some(world) = world else { return };
         let mut random = || Random::new(seeds.below(u64::MAX).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         stores.push(world.store.clone());
         disturbances::start(&mut tasks, &world, &mut random);

@@ -16,6 +16,7 @@ use tower_scalekit::shared_store::{
 };
 
 use crate::app::SESSION_LIFETIME;
+use crate::server::Redis;
 
 /// How far reads of a lagging store are behind its writes.
 pub(crate) const LAG: Duration = Duration::from_millis(300);
@@ -40,85 +41,134 @@ pub(crate) enum StoreFault {
     Lags,
 }
 
+/// Clones share the faults. Each replica has a [connection](Self::connect) of its own.
 #[derive(Clone)]
-pub(crate) struct Store(Arc<State>);
+pub(crate) struct Store {
+    state: Arc<State>,
+    connection: Arc<dyn SharedStore>,
+}
 
 type Replaced = Vec<(Instant, Option<Bytes>)>;
 
 struct State {
-    memory: MemoryStore,
+    engine: Engine,
+    /// Not that of a replica, which may stop before a late write.
+    connection: Arc<dyn SharedStore>,
+    runtime: Handle,
     fault: Mutex<Option<StoreFault>>,
     /// The values that were replaced while the store lags, oldest first.
-    replaced: Mutex<HashMap<StoreKey, Replaced>>,
+    replaced: tokio::sync::Mutex<HashMap<StoreKey, Replaced>>,
     operations: AtomicU64,
-    /// Not that of a replica, which may stop before a late write.
-    runtime: Handle,
+}
+
+enum Engine {
+    Memory(Arc<MemoryStore>),
+    Redis(Box<Redis>),
 }
 
 impl Store {
-    pub(crate) fn new(clock: Clock) -> Self {
-        Self(Arc::new(State {
-            memory: MemoryStore::new(clock),
-            fault: Mutex::default(),
-            replaced: Mutex::default(),
-            operations: AtomicU64::new(0),
+    /// A store in memory.
+    pub(crate) fn in_memory(clock: Clock) -> Self {
+        let memory = Arc::new(MemoryStore::new(clock));
+        Self::new(Engine::Memory(Arc::clone(&memory)), memory)
+    }
+
+    /// A Redis server for this store. Prints a line and returns `None` if redis-server is not
+    /// installed; in CI that is a failure.
+    pub(crate) async fn in_redis() -> Option<Self> {
+        let redis = Redis::start().await?;
+        let connection = Arc::new(redis.store().await);
+        Some(Self::new(Engine::Redis(Box::new(redis)), connection))
+    }
+
+    fn new(engine: Engine, connection: Arc<dyn SharedStore>) -> Self {
+        let state = State {
+            engine,
+            connection: Arc::clone(&connection),
             runtime: Handle::current(),
-        }))
+            fault: Mutex::default(),
+            replaced: tokio::sync::Mutex::default(),
+            operations: AtomicU64::new(0),
+        };
+        Self { state: Arc::new(state), connection }
     }
 
-    /// Memory in use, in bytes.
-    pub(crate) fn used_bytes(&self) -> usize {
-        self.0.memory.used_bytes()
+    /// The store of a replica that starts, in its runtime.
+    pub(crate) async fn connect(&self) -> Self {
+        let connection = match &self.state.engine {
+            Engine::Memory(_) => Arc::clone(&self.connection),
+            Engine::Redis(redis) => Arc::new(redis.store().await),
+        };
+        Self { connection, ..self.clone() }
     }
 
-    pub(crate) fn set_fault(&self, fault: Option<StoreFault>) {
-        *self.0.fault.lock().unwrap() = fault;
-        self.0.replaced.lock().unwrap().clear();
+    /// Memory in use, in bytes, and whether it is that of this process.
+    pub(crate) async fn used_bytes(&self) -> (usize, bool) {
+        match &self.state.engine {
+            Engine::Memory(memory) => (memory.used_bytes(), true),
+            Engine::Redis(redis) => {
+                let report: String = redis.command(&["INFO", "memory"]).await;
+                let used = report.lines().find_map(|line| line.strip_prefix("used_memory:"));
+                (used.unwrap().trim().parse().unwrap(), false)
+            }
+        }
     }
 
-    fn run<T: Send + 'static>(
+    pub(crate) async fn set_fault(&self, fault: Option<StoreFault>) {
+        *self.state.fault.lock().unwrap() = fault;
+        self.state.replaced.lock().await.clear();
+    }
+
+    fn run<T: Send + 'static, F>(
         &self,
-        operation: impl FnOnce(&State) -> Result<T, StoreError> + Send + 'static,
-    ) -> StoreFuture<'_, T> {
-        let fault = *self.0.fault.lock().unwrap();
-        let number = self.0.operations.fetch_add(1, Ordering::Relaxed);
+        operation: impl FnOnce(Arc<dyn SharedStore>) -> F + Send + 'static,
+    ) -> StoreFuture<'static, T>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let fault = *self.state.fault.lock().unwrap();
+        let number = self.state.operations.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::clone(&self.connection);
         match fault {
             Some(StoreFault::Fails) => ready(Err(failure())).boxed(),
             Some(StoreFault::LosesResponses) if number.is_multiple_of(2) => {
-                ready(operation(&self.0).and_then(|_| Err(failure()))).boxed()
+                async { operation(connection).await.and_then(|_| Err(failure())) }.boxed()
             }
             Some(StoreFault::Hangs(delay)) => {
-                let state = Arc::clone(&self.0);
+                let connection = Arc::clone(&self.state.connection);
                 let delay = delay.mul_f64(0.5 + (number * 7 % 17) as f64 / 32.0);
-                let late = self.0.runtime.spawn(async move {
+                let late = self.state.runtime.spawn(async move {
                     sleep(delay).await;
-                    operation(&state)
+                    operation(connection).await
                 });
                 async { late.await.unwrap_or_else(|_| Err(failure())) }.boxed()
             }
-            _ => ready(operation(&self.0)).boxed(),
+            _ => async { operation(connection).await }.boxed(),
         }
     }
 
     /// Runs an operation that may set a value, and retains the previous one.
-    fn write<T: Send + 'static>(
+    fn write<T: Send + 'static, F>(
         &self,
         key: &StoreKey,
-        operation: impl FnOnce(&State) -> Result<T, StoreError> + Send + 'static,
-    ) -> StoreFuture<'_, T> {
-        let key = key.clone();
-        self.run(move |state| {
+        operation: impl FnOnce(Arc<dyn SharedStore>, StoreKey) -> F + Send + 'static,
+    ) -> StoreFuture<'static, T>
+    where
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let (state, key) = (Arc::clone(&self.state), key.clone());
+        self.run(move |connection| async move {
             let fault = *state.fault.lock().unwrap();
             if fault == Some(StoreFault::IsFull) && key.namespace() == KeyNamespace::Refresh {
                 return Err(StoreError::Full { namespace: key.namespace(), max_bytes: Some(0) });
             }
             if fault != Some(StoreFault::Lags) {
-                return operation(state);
+                return operation(connection, key).await;
             }
-            let mut replaced = state.replaced.lock().unwrap();
-            let before = now(state.memory.get(&key))?;
-            replaced.entry(key).or_default().push((Instant::now(), before));
-            operation(state)
+            let mut replaced = state.replaced.lock().await;
+            let before = connection.get(&key).await?;
+            replaced.entry(key.clone()).or_default().push((Instant::now(), before));
+            operation(connection, key).await
         })
     }
 }
@@ -132,31 +182,30 @@ fn failure() -> StoreError {
     StoreError::Unavailable("disturbance".into())
 }
 
-/// The operations of the memory store do not wait.
-fn now<T>(operation: StoreFuture<'_, T>) -> Result<T, StoreError> {
-    operation.now_or_never().unwrap()
-}
-
 impl State {
-    fn get(&self, key: &StoreKey) -> Result<Option<Bytes>, StoreError> {
-        let replaced = self.replaced.lock().unwrap();
+    /// The earlier value of a key, while the store lags.
+    async fn replaced(&self, key: &StoreKey) -> Option<Option<Bytes>> {
+        let replaced = self.replaced.lock().await;
         let mut writes = replaced.get(key).into_iter().flatten();
-        match writes.find(|(at, _)| at.elapsed() < LAG) {
-            Some((_, before)) => Ok(before.clone()),
-            None => now(self.memory.get(key)),
-        }
+        writes.find(|(at, _)| at.elapsed() < LAG).map(|(_, before)| before.clone())
     }
 }
 
 impl SharedStore for Store {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
-        let key = key.clone();
-        self.run(move |state| state.get(&key))
+        let (state, key) = (Arc::clone(&self.state), key.clone());
+        self.run(move |connection| async move {
+            match state.replaced(&key).await {
+                Some(before) => Ok(before),
+                None => connection.get(&key).await,
+            }
+        })
     }
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        let (written, ttl) = (key.clone(), retention(ttl));
-        self.write(key, move |state| now(state.memory.put(&written, value, ttl)))
+        self.write(key, move |connection, key| async move {
+            connection.put(&key, value, retention(ttl)).await
+        })
     }
 
     fn put_if_absent<'a>(
@@ -165,8 +214,9 @@ impl SharedStore for Store {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
-        let (written, ttl) = (key.clone(), retention(ttl));
-        self.write(key, move |state| now(state.memory.put_if_absent(&written, value, ttl)))
+        self.write(key, move |connection, key| async move {
+            connection.put_if_absent(&key, value, retention(ttl)).await
+        })
     }
 
     fn replace_if<'a>(
@@ -176,30 +226,33 @@ impl SharedStore for Store {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
-        let (written, ttl) = (key.clone(), retention(ttl));
-        self.write(key, move |state| now(state.memory.replace_if(&written, expected, value, ttl)))
+        self.write(key, move |connection, key| async move {
+            connection.replace_if(&key, expected, value, retention(ttl)).await
+        })
     }
 
     fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
-        let written = key.clone();
-        self.write(key, move |state| now(state.memory.remove_if(&written, expected)))
+        self.write(
+            key,
+            move |connection, key| async move { connection.remove_if(&key, expected).await },
+        )
     }
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
         let (log, ttl) = (log.clone(), retention(ttl));
-        if *self.0.fault.lock().unwrap() == Some(StoreFault::Lags) {
-            let state = Arc::clone(&self.0);
-            drop(self.0.runtime.spawn(async move {
+        if *self.state.fault.lock().unwrap() == Some(StoreFault::Lags) {
+            let connection = Arc::clone(&self.state.connection);
+            drop(self.state.runtime.spawn(async move {
                 sleep(LAG).await;
-                now(state.memory.append(&log, entry, ttl))
+                connection.append(&log, entry, ttl).await
             }));
             return ready(Ok(())).boxed();
         }
-        self.run(move |state| now(state.memory.append(&log, entry, ttl)))
+        self.run(move |connection| async move { connection.append(&log, entry, ttl).await })
     }
 
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
         let log = log.clone();
-        self.run(move |state| now(state.memory.read_since(&log, cursor)))
+        self.run(move |connection| async move { connection.read_since(&log, cursor).await })
     }
 }

@@ -70,12 +70,16 @@ impl World {
         deployment: Deployment,
         figures: Arc<Figures>,
         end: Instant,
-    ) -> Arc<Self> {
+        in_redis: bool,
+    ) -> Option<Arc<Self>> {
         let environment = Environment::start(deployment.refresh_grace()).await;
         let clocks = [ManualClock::running(), ManualClock::running()];
-        let store = Store::new(clocks[0].clock());
-        let replicas = Replica::start_two(&environment, &store, clocks, deployment);
-        Arc::new(Self {
+        let store = match in_redis {
+            true => Store::in_redis().await?,
+            false => Store::in_memory(clocks[0].clock()),
+        };
+        let replicas = Replica::start_two(&environment, &store, clocks, deployment).await;
+        Some(Arc::new(Self {
             deployment,
             environment,
             replicas,
@@ -86,7 +90,7 @@ impl World {
             clocks: RwLock::default(),
             end,
             client: Client::builder(TokioExecutor::new()).build_http(),
-        })
+        }))
     }
 
     pub(crate) fn is_over(&self) -> bool {
