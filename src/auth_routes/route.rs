@@ -82,7 +82,9 @@ impl Route {
             LoadedSession::Invalid { clear } => {
                 Err((LoginError::MissingSession, sessions.removals(clear, headers)))
             }
-            LoadedSession::Unavailable => Err((LoginError::Unavailable, Vec::new())),
+            LoadedSession::Unavailable | LoadedSession::Loading(_) => {
+                Err((LoginError::Unavailable, Vec::new()))
+            }
             LoadedSession::RefreshUnavailable(due) => {
                 Err((LoginError::Unavailable, sessions.record_rejected_use(&due)))
             }

@@ -10,7 +10,7 @@ use crate::middleware::response_future::{
 };
 use crate::require_session::SessionResponse;
 use crate::require_token::{CacheHeaders, Waiting};
-use crate::session::{Load, LoadedSession, Loading};
+use crate::session::{LoadedSession, Loading};
 use crate::util::cache_control::{no_store_or_vary_on_authorization, vary_on_cookie};
 use crate::util::fetch_metadata::{is_speculative, wants_html};
 
@@ -50,12 +50,12 @@ impl RequireAuth {
         }
         match self.session.sessions().load(request.headers()) {
             // Without any credential, a browser gets the login and any other client the challenge.
-            Load::Ready(LoadedSession::Missing)
+            LoadedSession::Missing
                 if !wants_html(request.headers()) && !is_speculative(request) =>
             {
                 of_token(self.token.authenticate(request))
             }
-            load => match self.session.authenticate(load, request) {
+            loaded => match self.session.authenticate(loaded, request) {
                 Evaluation::Decided(decision) => {
                     Evaluation::Decided(decision.map(CredentialHeaders::Session))
                 }

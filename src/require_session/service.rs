@@ -15,7 +15,7 @@ use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Evaluation, Middleware, ResponseFuture};
 use crate::session::{
-    Load, LoadedSession, Loading, Recency, RequestSession, SentCookies, Session, Sessions, Trigger,
+    LoadedSession, Loading, Recency, RequestSession, SentCookies, Session, Sessions, Trigger,
 };
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_speculative, is_state_changing};
@@ -42,8 +42,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let load = self.config.sessions.load(request.headers());
-        let evaluation = self.config.authenticate(load, &mut request);
+        let loaded = self.config.sessions.load(request.headers());
+        let evaluation = self.config.authenticate(loaded, &mut request);
         ResponseFuture::evaluated(&self.config, evaluation, request, &mut self.inner)
     }
 }
@@ -75,15 +75,12 @@ impl RequireSession {
     /// Evaluates a request by its session.
     pub(crate) fn authenticate<B>(
         &self,
-        load: Load,
+        loaded: LoadedSession,
         request: &mut Request<B>,
     ) -> Evaluation<Loading, SessionResponse> {
         strip_identity(request.extensions_mut());
         strip_redirect_param(request);
-        match load {
-            Load::Ready(loaded) => self.evaluate(loaded, request),
-            Load::Pending(loading) => Evaluation::Pending(loading),
-        }
+        self.evaluate(loaded, request)
     }
 
     fn evaluate<B>(
@@ -92,6 +89,7 @@ impl RequireSession {
         request: &mut Request<B>,
     ) -> Evaluation<Loading, SessionResponse> {
         Evaluation::Decided(match loaded {
+            LoadedSession::Loading(loading) => return Evaluation::Pending(loading),
             // Without a session there is nothing that another site could make use of.
             LoadedSession::Active(_) | LoadedSession::RefreshDue(_)
                 if is_state_changing(request) && self.sessions.is_cross_site(request.headers()) =>

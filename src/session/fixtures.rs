@@ -13,8 +13,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::cookie::record::SessionRecord;
 use super::{
-    Lifetimes, Load, LoadedSession, NewSession, NewTokens, Purpose, Session, Sessions,
-    SessionsBuilder,
+    Lifetimes, LoadedSession, NewSession, NewTokens, Purpose, Session, Sessions, SessionsBuilder,
 };
 use crate::clock::ManualClock;
 use crate::http_client::UnreachableClient;
@@ -143,7 +142,7 @@ async fn texts_of_version_1_are_rejected() {
         let text = texts[name].as_str().unwrap();
         let cookie = format!("{}={text}", sessions.cookie_name()).try_into().unwrap();
         let loaded = sessions.load(&HeaderMap::from_iter([(header::COOKIE, cookie)]));
-        assert!(matches!(loaded, Load::Ready(LoadedSession::Invalid { .. })), "{name}: {loaded:?}");
+        assert!(matches!(loaded, LoadedSession::Invalid { .. }), "{name}: {loaded:?}");
     }
     let (id, text) = (texts["stored_id"].as_str().unwrap(), texts["stored"].as_str().unwrap());
     assert!(sessions.open_stored_or_none(id, text).is_none());

@@ -22,16 +22,11 @@ use crate::shared_store::StoreError;
 use crate::util::single_flight::Flight;
 use crate::util::telemetry;
 
-/// The session of a request, or the future that loads it.
-#[derive(Debug)]
-pub(crate) enum Load {
-    Ready(LoadedSession),
-    Pending(Loading),
-}
-
 /// The session of a request.
 #[derive(Debug)]
 pub(crate) enum LoadedSession {
+    /// The future that loads it. Its output has no further one.
+    Loading(Loading),
     /// No session cookie was sent.
     Missing,
     /// The cookies contain no session, or one that has ended. `clear` names the cookies to remove,
@@ -159,11 +154,11 @@ impl Future for Loading {
                 Step::RevocationLog { read, cookie } => {
                     ready!(Pin::new(read).poll(cx));
                     match sessions.load_opened(cookie.take(), *sent) {
-                        Load::Ready(loaded) => loaded,
-                        Load::Pending(next) => {
+                        LoadedSession::Loading(next) => {
                             *this = next;
                             continue;
                         }
+                        loaded => loaded,
                     }
                 }
                 Step::Store { load, outdated_key } => {
@@ -192,11 +187,11 @@ impl Future for Loading {
 
 impl Sessions {
     /// Loads the session of a request. A cached session costs one lookup.
-    pub(crate) fn load(&self, headers: &HeaderMap) -> Load {
+    pub(crate) fn load(&self, headers: &HeaderMap) -> LoadedSession {
         let cookies = self.0.cookies.read(headers);
         let sent = cookies.sent();
         if sent.is_empty() {
-            return Load::Ready(LoadedSession::Missing);
+            return LoadedSession::Missing;
         }
         self.load_opened(self.open(&cookies), sent)
     }
@@ -204,8 +199,8 @@ impl Sessions {
     /// Loads the session of a request, and waits for what is necessary to evaluate it.
     pub(crate) async fn load_async(&self, headers: &HeaderMap) -> LoadedSession {
         match self.load(headers) {
-            Load::Ready(loaded) => loaded,
-            Load::Pending(loading) => loading.await,
+            LoadedSession::Loading(loading) => loading.await,
+            loaded => loaded,
         }
     }
 
@@ -219,19 +214,21 @@ impl Sessions {
             | LoadedSession::RefreshDue(request)
             | LoadedSession::RefreshUnavailable(request) => Ok(Some(request.session)),
             LoadedSession::Missing | LoadedSession::Invalid { .. } => Ok(None),
-            LoadedSession::Unavailable => match self.session_handle(headers).await {
-                // An older state has the same user. A missing session blocks no login.
-                Some(SessionHandle { id, session: None }) => {
-                    let value = self.stored_value(&id).await.map_err(|error| {
-                        telemetry::internal_error("stored_session", &error);
-                        SessionUnavailable
-                    })?;
-                    // Nor does one of another version.
-                    let older = value.and_then(|value| self.open_stored(&id, &value).ok()?);
-                    Ok(older.and_then(|older| older.record.into_session(self)))
+            LoadedSession::Unavailable | LoadedSession::Loading(_) => {
+                match self.session_handle(headers).await {
+                    // An older state has the same user. A missing session blocks no login.
+                    Some(SessionHandle { id, session: None }) => {
+                        let value = self.stored_value(&id).await.map_err(|error| {
+                            telemetry::internal_error("stored_session", &error);
+                            SessionUnavailable
+                        })?;
+                        // Nor does one of another version.
+                        let older = value.and_then(|value| self.open_stored(&id, &value).ok()?);
+                        Ok(older.and_then(|older| older.record.into_session(self)))
+                    }
+                    _ => Err(SessionUnavailable),
                 }
-                _ => Err(SessionUnavailable),
-            },
+            }
         }
     }
 
@@ -255,25 +252,25 @@ impl Sessions {
 
     /// Loads the session of an opened cookie. One that does not open may belong to another app. A
     /// cookie without a session counts as none, whether revocations are known or not.
-    fn load_opened(&self, cookie: Option<OpenCookie>, sent: SentCookies) -> Load {
-        let pending = |step| Load::Pending(Loading { sessions: self.clone(), sent, step });
+    fn load_opened(&self, cookie: Option<OpenCookie>, sent: SentCookies) -> LoadedSession {
+        let loading = |step| LoadedSession::Loading(Loading { sessions: self.clone(), sent, step });
         let Some(cookie) = cookie else {
             telemetry::session_cookie_unopened();
-            return Load::Ready(LoadedSession::Invalid { clear: SentCookies::default() });
+            return LoadedSession::Invalid { clear: SentCookies::default() };
         };
         if !matches!(cookie.content, CookieContent::Unreadable)
             && let Some(read) = self.0.revocations.pending_read()
         {
-            return pending(Step::RevocationLog { read, cookie: Some(cookie) });
+            return loading(Step::RevocationLog { read, cookie: Some(cookie) });
         }
         let OpenCookie { content, outdated_key } = cookie;
         let reference = match content {
             CookieContent::Session(session) => {
-                return Load::Ready(self.evaluate(session, outdated_key, sent));
+                return self.evaluate(session, outdated_key, sent);
             }
             // The replica whose version has set the cookie can read it.
             CookieContent::Unreadable => {
-                return Load::Ready(LoadedSession::Invalid { clear: SentCookies::default() });
+                return LoadedSession::Invalid { clear: SentCookies::default() };
             }
             CookieContent::Reference(reference) => reference,
         };
@@ -284,10 +281,10 @@ impl Sessions {
                 if session.record().generation() >= reference.generation
                     && !self.is_expired(&session) =>
             {
-                Load::Ready(self.evaluate(session, outdated_key, sent))
+                self.evaluate(session, outdated_key, sent)
             }
             _ => {
-                pending(Step::Store { load: self.load_from_store_shared(&reference), outdated_key })
+                loading(Step::Store { load: self.load_from_store_shared(&reference), outdated_key })
             }
         }
     }

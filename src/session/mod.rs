@@ -95,8 +95,7 @@ pub(crate) use self::cookie::seal::{KeyRing, Purpose};
 pub(crate) use self::create::BeginLoginError;
 pub(crate) use self::end::LogoutError;
 pub(crate) use self::load::{
-    Load, LoadedSession, Loading, RequestSession, SessionHandle, SessionUnavailable,
-    SetCookieReason,
+    LoadedSession, Loading, RequestSession, SessionHandle, SessionUnavailable, SetCookieReason,
 };
 pub(crate) use self::login_hook::{HookFailure, LoginHook};
 pub(crate) use self::pending_cookies::ShortLivedCookie;

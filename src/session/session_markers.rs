@@ -92,7 +92,7 @@ mod tests {
     use crate::clock::ManualClock;
     use crate::revocation::MAX_WITH_POSITION;
     use crate::session::fixtures::{builder, builder_at};
-    use crate::session::{Load, LoadedSession, LocalSession, User};
+    use crate::session::{LoadedSession, LocalSession, User};
 
     /// Returns the request headers of a session that begins now.
     async fn begin(sessions: &Sessions, environment_session: &str) -> HeaderMap {
@@ -131,7 +131,7 @@ mod tests {
         let mut both = Vec::new();
         for (sessions, organization) in [(&sessions, "org_1"), (&elsewhere, "org_2")] {
             let headers = begin_in(sessions, "ses_1", organization).await;
-            let Load::Ready(LoadedSession::Active(active)) = sessions.load(&headers) else {
+            let LoadedSession::Active(active) = sessions.load(&headers) else {
                 panic!("{organization}")
             };
             both.push(active.session);
@@ -174,8 +174,8 @@ mod tests {
             let revoked = RevocationTarget::EnvironmentSession(&id);
             revocations.revoke_issued_until(0, revoked, day).await.unwrap();
         }
-        assert!(matches!(sessions.load(&jane), Load::Ready(LoadedSession::Active(_))));
+        assert!(matches!(sessions.load(&jane), LoadedSession::Active(_)));
         sessions.revoke_ended_at(at, logout).await.unwrap();
-        assert!(matches!(sessions.load(&jane), Load::Ready(LoadedSession::Invalid { .. })));
+        assert!(matches!(sessions.load(&jane), LoadedSession::Invalid { .. }));
     }
 }

@@ -168,9 +168,9 @@ impl Sessions {
             LoadedSession::Missing
             | LoadedSession::Invalid { .. }
             | LoadedSession::RefreshDue(_) => Err(SessionTokenError::Ended),
-            LoadedSession::Unavailable | LoadedSession::RefreshUnavailable(_) => {
-                Err(SessionTokenError::Unavailable)
-            }
+            LoadedSession::Unavailable
+            | LoadedSession::RefreshUnavailable(_)
+            | LoadedSession::Loading(_) => Err(SessionTokenError::Unavailable),
         }
     }
 }

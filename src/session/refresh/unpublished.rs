@@ -218,7 +218,7 @@ mod tests {
 
     use super::*;
     use crate::session::fixtures::builder;
-    use crate::session::{Load, LoadedSession, LocalSession, User};
+    use crate::session::{LoadedSession, LocalSession, User};
 
     #[tokio::test]
     async fn the_number_of_results_that_wait_for_the_store_is_limited() {
@@ -230,7 +230,7 @@ mod tests {
         let cookie = response[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap();
         let cookie = HeaderValue::from_str(cookie).unwrap();
         let loaded = sessions.load(&HeaderMap::from_iter([(header::COOKIE, cookie)]));
-        let Load::Ready(LoadedSession::Active(active)) = loaded else { panic!("{loaded:?}") };
+        let LoadedSession::Active(active) = loaded else { panic!("{loaded:?}") };
         for _ in 0..MAX_UNPUBLISHED + 1 {
             sessions.keep_until_published(&active.session, Entry::Ended, Bytes::new());
         }
