@@ -16,7 +16,6 @@ use crate::middleware::route_rejection::redirect;
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_navigation, is_speculative, requested_target, wants_html};
 use crate::util::host_redirect::{HostAndPort, is_host_redirected, with_redirect_param};
-use crate::util::return_to::{ReturnTo, with_return_to};
 use crate::util::telemetry;
 
 /// A host is named in the log once in this time.
@@ -144,26 +143,9 @@ impl Sessions {
         })
     }
 
-    /// Returns the URL of a login that a request leads to, marked if the request is.
-    /// `prompt_login` requires the user's credentials again.
-    pub(crate) fn login_of<B>(
-        &self,
-        request: &Request<B>,
-        return_to: Option<&ReturnTo>,
-        prompt_login: bool,
-    ) -> String {
-        let mut login = self.with_return_to(self.login_path(), return_to);
-        if prompt_login {
-            login.push(if login.contains('?') { '&' } else { '?' });
-            login.push_str("prompt=login");
-        }
-        let is_still_other = self.was_redirected(request) && self.other_host(request).is_some();
-        if is_still_other { with_redirect_param(&login) } else { login }
-    }
-
-    /// Returns a path with `return_to` in its query, unless that is the start page.
-    pub(crate) fn with_return_to(&self, path: &str, return_to: Option<&ReturnTo>) -> String {
-        with_return_to(path, return_to.filter(|page| *page != self.start_page()))
+    /// Whether a request was redirected to the canonical host and is still at another one.
+    pub(super) fn is_still_at_other_host<B>(&self, request: &Request<B>) -> bool {
+        self.was_redirected(request) && self.other_host(request).is_some()
     }
 
     /// Whether a request was redirected to the canonical host. The count is for proxies that remove the

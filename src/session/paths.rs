@@ -1,11 +1,14 @@
 //! Paths and addresses of an app, and what they must be like.
 
+use http::Request;
 use url::Url;
 
+use super::Sessions;
 use super::origins::{AppOrigin, Origins};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::scalekit::Scalekit;
-use crate::util::return_to::ReturnTo;
+use crate::util::host_redirect::with_redirect_param;
+use crate::util::return_to::{ReturnTo, with_return_to};
 use crate::util::url_path::has_dot_segments;
 use crate::util::url_policy::require_https_or_loopback;
 
@@ -303,6 +306,29 @@ impl Paths {
             }
         }
         problems.finish(Some(()))
+    }
+}
+
+impl Sessions {
+    /// Returns the URL of a login that a request leads to, marked if the request is.
+    /// `prompt_login` requires the user's credentials again.
+    pub(crate) fn login_of<B>(
+        &self,
+        request: &Request<B>,
+        return_to: Option<&ReturnTo>,
+        prompt_login: bool,
+    ) -> String {
+        let mut login = self.with_return_to(self.login_path(), return_to);
+        if prompt_login {
+            login.push(if login.contains('?') { '&' } else { '?' });
+            login.push_str("prompt=login");
+        }
+        if self.is_still_at_other_host(request) { with_redirect_param(&login) } else { login }
+    }
+
+    /// Returns a path with `return_to` in its query, unless that is the start page.
+    pub(crate) fn with_return_to(&self, path: &str, return_to: Option<&ReturnTo>) -> String {
+        with_return_to(path, return_to.filter(|page| *page != self.start_page()))
     }
 }
 
