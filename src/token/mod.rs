@@ -98,13 +98,15 @@ pub enum TokenError {
     /// The algorithm of the header is not allowed, or does not match its key.
     #[error("the algorithm is not allowed")]
     InvalidAlgorithm,
-    /// `aud` does not contain an expected audience, or the client is not one of those allowed.
-    #[error("the token is for another audience or client")]
+    /// `aud` does not contain an expected audience, or that of an ID token or a logout token is not this
+    /// client alone.
+    #[error("the token is for another audience")]
     InvalidAudience,
     /// An API key is unknown, expired or invalidated.
     #[error("the API key is not valid")]
     InvalidApiKey,
-    /// A required claim is missing, or a claim has the wrong type or an invalid value.
+    /// A required claim is missing, or a claim has the wrong type or a value that is not allowed, such
+    /// as the `client_id` of another client.
     #[error("claim {0} is missing or invalid")]
     InvalidClaim(&'static str),
     /// `exp` is reached.

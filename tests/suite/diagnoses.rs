@@ -97,7 +97,11 @@ async fn each_check_of_a_bearer_token_is_logged() {
         (with("aud", json!(["a", "b"])), "aud", &["found=[\"a\", \"b\"]"]),
         (tokens.m2m_token(&[]), "aud", &["machine_tokens()"]),
         (with("aud", json!(7)), "aud", &["invalid_claim", "found=a number"]),
-        (with("client_id", json!("skc_2")), "client_id", &["\"skc_1\"", "\"skc_2\""]),
+        (
+            with("client_id", json!("skc_2")),
+            "client_id",
+            &["invalid_claim", "\"skc_1\"", "\"skc_2\""],
+        ),
         (
             with("exp", json!(now - 60)),
             "exp",

@@ -268,7 +268,7 @@ impl Expectations {
             && !self.resources.iter().any(|allowed| allowed == resource)
         {
             let (expected, found) = (OneOf(&self.resources), Shown(resource));
-            return Err(TokenError::InvalidAudience.failed("resource", expected, found));
+            return Err(TokenError::InvalidClaim("resource").failed("resource", expected, found));
         }
         claims.check_not_before(now, self.not_before_leeway)?;
         let principal = Principal::from_claims(claims, &self.organization_claims)?;
@@ -278,8 +278,8 @@ impl Expectations {
         let is_allowed = |id: &str| self.client_ids.iter().any(|allowed| allowed == id);
         if !self.client_ids.is_empty() && !principal.client_id().is_some_and(is_allowed) {
             let found = Shown(principal.client_id().unwrap_or_default());
-            let expected = OneOf(&self.client_ids);
-            return Err(TokenError::InvalidAudience.failed("client_id", expected, found));
+            let (name, expected) = ("client_id", OneOf(&self.client_ids));
+            return Err(TokenError::InvalidClaim(name).failed(name, expected, found));
         }
         Ok(principal)
     }

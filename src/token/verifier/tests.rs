@@ -290,9 +290,9 @@ async fn any_audience_is_accepted_and_a_client_id_restricts_it() {
     for (changes, expected) in [
         (json!({}), Ok(())),
         (json!({"client_id": "skc_2"}), Ok(())),
-        (json!({"client_id": "skc_3"}), Err(TokenError::InvalidAudience)),
+        (json!({"client_id": "skc_3"}), Err(TokenError::InvalidClaim("client_id"))),
         // `azp` is read only without a client_id.
-        (json!({"client_id": "skc_3", "azp": "skc_1"}), Err(TokenError::InvalidAudience)),
+        (json!({"client_id": "skc_3", "azp": "skc_1"}), Err(TokenError::InvalidClaim("client_id"))),
     ] {
         let outcome = evaluate(&one, access_claims_with(changes.clone())).await;
         assert_eq!(outcome.map(drop), expected, "{changes}");
@@ -300,9 +300,10 @@ async fn any_audience_is_accepted_and_a_client_id_restricts_it() {
     let azp = |azp: Value| json!({"iss": ISSUER, "sub": "usr_1", "exp": NOW + 300, "azp": azp});
     assert!(evaluate(&one, azp(json!("skc_1")).to_string()).await.is_ok());
     let error = evaluate(&one, azp(json!("skc_3")).to_string()).await.unwrap_err();
-    assert_eq!(error, TokenError::InvalidAudience);
+    assert_eq!(error, TokenError::InvalidClaim("client_id"));
     let without = access_claims_without("client_id");
-    assert_eq!(evaluate(&one, without).await.unwrap_err(), TokenError::InvalidAudience);
+    let error = evaluate(&one, without).await.unwrap_err();
+    assert_eq!(error, TokenError::InvalidClaim("client_id"));
 }
 
 #[tokio::test]
