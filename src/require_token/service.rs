@@ -72,7 +72,7 @@ impl<B> Middleware<B> for RequireToken {
                         }
                         _ => Err(TokenError::Malformed),
                     };
-                    self.evaluate(verified, proof, request)
+                    self.after_verification(verified, proof, request)
                 }
                 Waiting::ApiKey(validation) => {
                     let result = checked(ready!(Pin::new(validation).poll(cx)));
@@ -81,7 +81,7 @@ impl<B> Middleware<B> for RequireToken {
                 Waiting::Revocations(read, principal, proof) => {
                     ready!(Pin::new(read).poll(cx));
                     let (principal, proof) = (principal.clone(), proof.take());
-                    self.evaluate_verified(principal, proof, request)
+                    self.after_revocations(principal, proof, request)
                 }
                 Waiting::Use(write, principal, proof) => {
                     let written = ready!(write.as_mut().poll(cx));
@@ -192,7 +192,7 @@ impl RequireToken {
         };
         match self.presented(&credentials, proven) {
             Ok((token, proof)) => match self.settings.verifier.verify_now(token) {
-                TokenCheck::Done(verified) => self.evaluate(verified, proof, request),
+                TokenCheck::Done(verified) => self.after_verification(verified, proof, request),
                 TokenCheck::Pending(fetch) => Evaluation::Pending(Waiting::Key(fetch, proof)),
             },
             Err(rejection) => Evaluation::Decided(self.reject(rejection, request)),
@@ -227,7 +227,8 @@ impl RequireToken {
         }
     }
 
-    fn evaluate<B>(
+    /// Continues with the result of the verification.
+    fn after_verification<B>(
         &self,
         verified: Result<Principal, TokenError>,
         proof: MaybeProof,
@@ -240,7 +241,7 @@ impl RequireToken {
                 {
                     return Evaluation::Pending(Waiting::Revocations(read, principal, proof));
                 }
-                self.evaluate_verified(principal, proof, request)
+                self.after_revocations(principal, proof, request)
             }
             Err(error) => {
                 let rejection = self.token_rejection(error, proof.as_deref());
@@ -249,14 +250,14 @@ impl RequireToken {
         }
     }
 
-    /// Evaluates a request with a verified token, by the revocations that this replica knows.
-    fn evaluate_verified<B>(
+    /// Continues with a verified token, by the revocations that this replica knows.
+    fn after_revocations<B>(
         &self,
         principal: Principal,
         proof: MaybeProof,
         request: &mut Request<B>,
     ) -> Evaluation<Waiting, CacheHeaders> {
-        let checked = self.check_verified(principal, proof.as_deref());
+        let checked = self.check_principal(principal, proof.as_deref());
         let used = match checked {
             Ok(principal) => self
                 .use_proof(principal.subject(), proof.as_deref(), request.extensions())
@@ -292,7 +293,7 @@ impl RequireToken {
 
     /// Whether a verified token is revoked, by the revocations that this replica knows, and whether
     /// its user has authenticated as required.
-    fn check_verified(
+    fn check_principal(
         &self,
         principal: Principal,
         proof: Option<&Proof>,
@@ -486,7 +487,7 @@ impl RequireToken {
         if let Some(revocations) = &self.settings.revocations {
             revocations.read_if_stale().await;
         }
-        let principal = self.check_verified(principal, proof)?;
+        let principal = self.check_principal(principal, proof)?;
         if let Some(write) = self.use_proof(principal.subject(), proof, &parts.extensions)? {
             self.is_first_use(write.await)?;
         }

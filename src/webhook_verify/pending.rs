@@ -29,7 +29,7 @@ pub(crate) enum Pending {
 pub(crate) enum Verified {
     New {
         body: Bytes,
-        completion: Completion,
+        finish: FinishClaim,
     },
     /// It was completed before, with this status.
     Duplicate(StatusCode),
@@ -49,7 +49,7 @@ impl WebhookVerify {
             let headers = SignedHeaders::read(request.headers(), self.kind, *received_at)?;
             headers.verify(&body, &self.secrets)?;
             let Some(deduplicator) = self.deduplicator() else {
-                return Poll::Ready(Ok(Verified::New { body, completion: Completion::None }));
+                return Poll::Ready(Ok(Verified::New { body, finish: FinishClaim::None }));
             };
             let id = headers.id.to_owned();
             let claim = Box::pin(async move { deduplicator.claim(&id).await });
@@ -58,7 +58,7 @@ impl WebhookVerify {
         let Pending::Deduplication { body, claim } = pending else { return Poll::Pending };
         Poll::Ready(match ready!(claim.as_mut().poll(cx)) {
             Ok(Claim::Acquired(guard)) => {
-                Ok(Verified::New { body: body.clone(), completion: Completion::Due(guard) })
+                Ok(Verified::New { body: body.clone(), finish: FinishClaim::Due(guard) })
             }
             Ok(Claim::Completed(status)) => Ok(Verified::Duplicate(status)),
             Ok(Claim::InProgress) => Err(WebhookRejection::InProgress),
@@ -66,7 +66,7 @@ impl WebhookVerify {
             // deprovisioning.
             Err(error @ StoreError::Full { .. }) => {
                 telemetry::webhook_not_deduplicated(&error);
-                Ok(Verified::New { body: body.clone(), completion: Completion::None })
+                Ok(Verified::New { body: body.clone(), finish: FinishClaim::None })
             }
             Err(error) => {
                 telemetry::internal_error("webhook_claim", &error);
@@ -94,13 +94,13 @@ impl From<WebhookError> for WebhookRejection {
 }
 
 /// Completes or releases the claim on a message, by the status of the handler's response.
-pub(crate) enum Completion {
+pub(crate) enum FinishClaim {
     None,
     Due(Box<ClaimGuard>),
     Started(BoxFuture<'static, ()>),
 }
 
-impl OnResponse for Completion {
+impl OnResponse for FinishClaim {
     fn poll_response(
         &mut self,
         cx: &mut Context<'_>,
@@ -113,7 +113,7 @@ impl OnResponse for Completion {
             *self = Self::Started(Box::pin(guard.finish(status)));
         }
         match self {
-            Self::Started(completion) => completion.as_mut().poll(cx),
+            Self::Started(finish) => finish.as_mut().poll(cx),
             Self::None | Self::Due(_) => Poll::Ready(()),
         }
     }

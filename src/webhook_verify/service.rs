@@ -7,7 +7,7 @@ use tower_service::Service;
 
 use super::WebhookVerify;
 use super::payload::SignedBody;
-use super::pending::{Completion, Pending, Verified};
+use super::pending::{FinishClaim, Pending, Verified};
 use super::rejection::repeated;
 use super::signature::SignedHeaders;
 use crate::middleware::replay_body::ReplayBody;
@@ -52,19 +52,19 @@ where
 
 impl<B: Body<Data = Bytes>> Middleware<ReplayBody<B>> for WebhookVerify {
     type Pending = Pending;
-    type OnResponse = Completion;
+    type OnResponse = FinishClaim;
 
     fn poll_decision(
         &self,
         pending: &mut Pending,
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
-    ) -> Poll<Decision<Completion>> {
+    ) -> Poll<Decision<FinishClaim>> {
         Poll::Ready(match ready!(self.poll_verified(pending, cx, request)) {
-            Ok(Verified::New { body: bytes, completion }) => {
+            Ok(Verified::New { body: bytes, finish }) => {
                 telemetry::webhook_received("accepted");
                 request.extensions_mut().insert(SignedBody { kind: self.kind, bytes });
-                Decision::Forward(completion)
+                Decision::Forward(finish)
             }
             Ok(Verified::Duplicate(status)) => {
                 telemetry::webhook_received("duplicate");
