@@ -21,6 +21,7 @@ use crate::token::Principal;
 use crate::util::telemetry;
 use crate::webhook::interceptor::{InterceptorRequest, InterceptorResponse};
 use crate::webhook::{EventError, WebhookEvent};
+use crate::webhook_verify::payload::parsed;
 
 /// Returned when the layer that inserts the extracted value is not around the route. Responds with
 /// 500.
@@ -99,7 +100,8 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookEvent {
     type Rejection = WebhookPayloadRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
-        payload(Self::from_extensions(&parts.extensions), MissingLayer::WEBHOOK_EVENT, parts)
+        let event = parsed(&parts.extensions, Self::from_extensions).await;
+        payload(event, MissingLayer::WEBHOOK_EVENT, parts)
     }
 }
 
@@ -107,7 +109,8 @@ impl<S: Send + Sync> FromRequestParts<S> for InterceptorRequest {
     type Rejection = WebhookPayloadRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
-        payload(Self::from_extensions(&parts.extensions), MissingLayer::INTERCEPTOR_REQUEST, parts)
+        let request = parsed(&parts.extensions, Self::from_extensions).await;
+        payload(request, MissingLayer::INTERCEPTOR_REQUEST, parts)
     }
 }
 

@@ -43,7 +43,8 @@ impl WebhookEvent {
     /// Only `id`, `type` and `data` are required. A malformed field reads as absent.
     ///
     /// Parsing takes time and memory proportional to the body: about a millisecond for the largest one
-    /// that is read by default, and up to three for a megabyte of values in arrays. Only the envelope
+    /// that is read by default, and up to three for a megabyte of values in arrays. The extractor of
+    /// axum handlers parses more than 256 KiB on a thread for blocking work. Only the envelope
     /// and the members of `data` can make it fail. Some deeper values are omitted, and
     /// [`is_complete`](Self::is_complete) returns false then:
     ///

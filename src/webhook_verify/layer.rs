@@ -119,8 +119,11 @@ impl WebhookVerify {
 
     /// Sets size and time limits of bodies, and how much memory unfinished ones may hold. Default:
     /// those of [`BodyLimits`], with 1 MiB as the largest body. The signature is verified without
-    /// yielding, and nothing is parsed before it is valid. An event is parsed without yielding,
-    /// too: each MiB can block a thread for ten milliseconds or more.
+    /// yielding, and nothing is parsed before it is valid. The extractors of axum handlers parse more
+    /// than 256 KiB on a thread for blocking work; [`WebhookEvent::from_extensions`] blocks the caller,
+    /// for ten milliseconds or more for each MiB.
+    ///
+    /// [`WebhookEvent::from_extensions`]: crate::webhook::WebhookEvent::from_extensions
     pub fn body_limits(mut self, limits: BodyLimits) -> Self {
         self.limits = limits.or_max_bytes(MAX_BODY_BYTES);
         self

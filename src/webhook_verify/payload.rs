@@ -1,5 +1,7 @@
 use bytes::Bytes;
 use http::Extensions;
+#[cfg(feature = "axum-core")]
+use tokio::runtime::Handle;
 
 use super::signature::Kind;
 use crate::util::telemetry;
@@ -21,6 +23,27 @@ fn body_of(extensions: &Extensions, kind: Kind) -> Option<&Bytes> {
 /// Logs why a signed body was not parsed.
 fn logged<T>(parsed: Result<T, EventError>, expected: &'static str) -> Result<T, EventError> {
     parsed.inspect_err(|error| telemetry::check_failed("malformed", "body", &expected, error))
+}
+
+/// A larger body can take more than a millisecond.
+#[cfg(feature = "axum-core")]
+const MAX_PARSED_INLINE: usize = 256 * 1024;
+
+/// Parses the body of a request by `parse`. A large one does not block the executor: it is parsed on
+/// a thread for blocking work.
+#[cfg(feature = "axum-core")]
+pub(crate) async fn parsed<T: Send + 'static>(
+    extensions: &Extensions,
+    parse: fn(&Extensions) -> Option<Result<T, EventError>>,
+) -> Option<Result<T, EventError>> {
+    let body = extensions.get::<SignedBody>()?;
+    let runtime = Handle::try_current().ok().filter(|_| body.bytes.len() > MAX_PARSED_INLINE);
+    let Some(runtime) = runtime else { return parse(extensions) };
+    let mut only_body = Extensions::new();
+    only_body.insert(body.clone());
+    // It fails only if the runtime shuts down, or by a panic.
+    let parsing = runtime.spawn_blocking(move || parse(&only_body));
+    parsing.await.unwrap_or_else(|_| parse(extensions))
 }
 
 impl WebhookEvent {
@@ -47,5 +70,44 @@ impl InterceptorRequest {
     pub fn from_extensions(extensions: &Extensions) -> Option<Result<Self, EventError>> {
         let body = body_of(extensions, Kind::Interceptor)?;
         Some(logged(Self::parse(body), "an interceptor request of Scalekit"))
+    }
+}
+
+#[cfg(all(test, feature = "axum-core"))]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    fn request(bytes: usize) -> Extensions {
+        let filler = "x".repeat(bytes);
+        let body = format!(r#"{{"id":"evt_1","type":"t","data":{{"a":"{filler}"}}}}"#);
+        let mut extensions = Extensions::new();
+        extensions.insert(SignedBody { kind: Kind::Webhook, bytes: body.into() });
+        extensions
+    }
+
+    #[test]
+    fn a_large_event_is_parsed_off_the_executor() {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).build().unwrap();
+        runtime.block_on(async {
+            // Until this ends, no other blocking work begins.
+            let (release, released) = std::sync::mpsc::channel::<()>();
+            let busy = tokio::task::spawn_blocking(move || released.recv().is_ok());
+            let (small, large) = (request(100), request(MAX_PARSED_INLINE));
+            let parse = WebhookEvent::from_extensions;
+            assert!(parsed(&small, parse).now_or_never().flatten().unwrap().is_ok());
+            let mut event = Box::pin(parsed(&large, parse));
+            assert!(event.as_mut().now_or_never().is_none());
+            release.send(()).unwrap();
+            let event = event.await.unwrap().unwrap();
+            assert_eq!(event.id(), "evt_1");
+            assert!(busy.await.unwrap());
+        });
+        // Without a runtime.
+        let large = request(MAX_PARSED_INLINE);
+        let event = parsed(&large, WebhookEvent::from_extensions);
+        assert!(event.now_or_never().flatten().unwrap().is_ok());
     }
 }
