@@ -82,6 +82,9 @@ static INSTANCES: AtomicU64 = AtomicU64::new(0);
 const COUNTER_LIFETIME: Duration = Duration::from_secs(800 * 24 * 60 * 60);
 /// How often advancing the counter is retried after a concurrent change.
 const MAX_TRIES: usize = 32;
+/// How often setting it to the highest known position is retried. A login that records a higher
+/// position than the counter has would outlive the revocations that follow.
+const MAX_CORRECTIONS: usize = 4;
 const CONTENDED: &str = "other replicas keep changing the revocation counter";
 
 /// The revocations of an app's users, sessions and organizations, as far as this replica knows them.
@@ -468,8 +471,8 @@ impl State {
     /// store has lost its last changes.
     async fn read_counter(&self) -> Result<(), StoreError> {
         let first = || Position { epoch: random_id(), number: 0 };
-        // Tried again if another replica changes it first.
-        self.update_counter(2, |highest| highest.unwrap_or_else(first)).await.map(drop)
+        let highest = |known: Option<Position>| known.unwrap_or_else(first);
+        self.update_counter(MAX_CORRECTIONS, highest).await.map(drop)
     }
 
     /// Sets the counter to what `next` returns for the highest known position, which is `None` if the
