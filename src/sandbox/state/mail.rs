@@ -173,7 +173,7 @@ impl Passwordless {
         now: OffsetDateTime,
     ) -> Result<Sent, PasswordlessError> {
         self.check_link_address(&mail)?;
-        self.count_mail(&mail.email, now)?;
+        self.count_email(&mail.email, now)?;
         Ok(self.deliver(random_token(), Request::new(mail, self.passwordless_type, now), now))
     }
 
@@ -190,7 +190,7 @@ impl Passwordless {
         if self.new_credentials_on_resend {
             self.check_link_address(&mail)?;
         }
-        self.count_mail(&mail.email, now)?;
+        self.count_email(&mail.email, now)?;
         let mut request = self.requests.remove(id).ok_or(PasswordlessError::UnknownRequest)?;
         if self.new_credentials_on_resend {
             let request = Request::new(mail, self.passwordless_type, now);
@@ -257,7 +257,7 @@ impl Passwordless {
         }
     }
 
-    fn count_mail(&mut self, email: &str, now: OffsetDateTime) -> Result<(), PasswordlessError> {
+    fn count_email(&mut self, email: &str, now: OffsetDateTime) -> Result<(), PasswordlessError> {
         self.sent.retain(|_, recent| recent.any(EMAILS_WITHIN, now));
         if self.sent.entry(email.to_lowercase()).or_default().try_count(EMAILS, EMAILS_WITHIN, now)
         {
