@@ -156,6 +156,10 @@ impl McpConfigsApi {
     ///
     /// The identifier is that of the session or the job, never one from a request or from a model.
     ///
+    /// Scalekit's Python SDK also has tokens with an `access_level` of `READ_ONLY`, and tokens for the
+    /// server of a single connection. The OpenAPI document does not describe them: send such a call
+    /// with [`Api::request`].
+    ///
     /// # Errors
     /// [`ApiError::InvalidRequest`] if an account of the user is not active; see [`ApiError`].
     #[doc(alias = "CreateMcpSessionToken")]

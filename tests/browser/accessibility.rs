@@ -6,6 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use tower_scalekit::Sandbox;
+use tower_scalekit::api::connected_accounts::{AccountKey, NewConnectedAccount};
 
 use crate::app::{App, Environment};
 use crate::browser::{Browser, Kind};
@@ -142,6 +143,19 @@ impl Tour {
         self.sees("agentkit-consent", &["Connect Gmail?"]).await;
         browser.click("button[value=allow]").await;
         self.sees("agentkit-mails", &["unread mails"]).await;
+
+        accounts.require_user_verification(false);
+        let accounts = environment.sandbox.scalekit().api().connected_accounts();
+        let exa = AccountKey::new("exa", "user_123");
+        accounts.create(&NewConnectedAccount::new(&exa)).await.unwrap();
+        let link = accounts.authorization_link(&exa).await.unwrap();
+        self.opens("sandbox-api-key", link.url().as_str(), &["Connect Exa?", "API key"]).await;
+        browser.click("button[value=allow]").await;
+        browser.shows(&["Connect Exa?"]).await; // a key is required
+        browser.type_into("#api_key", "exa-of-jane").await;
+        browser.click("button[value=allow]").await;
+        self.sees("sandbox-connected", &["The account is connected"]).await;
+        assert!(accounts.get(&exa).await.unwrap().is_active());
     }
 
     async fn spa(&self) {

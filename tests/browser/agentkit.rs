@@ -148,7 +148,7 @@ async fn a_user_who_denies_is_not_connected_and_may_try_again() {
     agent.logs_in(&browser, "jane@acme.test").await;
     browser.click("main form button").await;
     browser.click("button[value=deny]").await;
-    browser.shows(&["Gmail is not connected"]).await;
+    browser.shows(&["The account is not connected", "You denied access"]).await;
     assert_eq!(status(&environment, "jane@acme.test"), "PENDING_AUTH");
     browser.go(&agent.url).await;
     browser.shows(&["Gmail is not connected yet"]).await;

@@ -97,6 +97,8 @@ async fn a_wrong_setting_is_exit_code_2_in_every_example() {
     let of_webhooks = &[port, ("SCALEKIT_WEBHOOK_SECRET", "whsec_short")];
     type Settings<'a> = &'a [(&'a str, &'a str)];
     let own: &[(&str, &[&str], &[Settings<'_>])] = &[
+        ("agent", &[], &[&environment, half, &[("OPENAI_API_KEY_FILE", "/no/such/file")]]),
+        ("agent", &["--unknown"], &[&[]]),
         ("agentkit", &["--serve"], &[of_login]),
         ("agentkit", &["--unknown"], &[&[]]),
         ("aws_lambda", &[], &[&[], half, &environment]),
@@ -120,6 +122,8 @@ async fn a_wrong_setting_is_exit_code_2_in_every_example() {
             &[of_login, of_webhooks, &[port, ("API_AUDIENCE_FILE", "/no/such/file")]],
         ),
         ("login", &[], &[of_login]),
+        ("mcp_gateway", &[], &[&environment, half]),
+        ("mcp_gateway", &["--unknown"], &[&[]]),
         ("mcp_server", &[], &[&[port, ("MCP_RESOURCE_ID", "mine")]]),
         ("passwordless", &[], &[of_login]),
         ("postgres_store", &[], &[&[], &[("DATABASE_URL", "here")]]),
@@ -151,7 +155,8 @@ async fn a_wrong_setting_is_exit_code_2_in_every_example() {
         }
         let own: Vec<_> = own.iter().filter(|(name, ..)| *name == example).collect();
         assert!(!own.is_empty(), "{example} is not in the list");
-        let has_server = !["aws_lambda", "postgres_store", "sandbox", "setup"].contains(&example);
+        let without = ["agent", "aws_lambda", "mcp_gateway", "postgres_store", "sandbox", "setup"];
+        let has_server = !without.contains(&example);
         for settings in of_web.iter().filter(|_| has_server) {
             let arguments: &[&str] = if example == "agentkit" { &["--serve"] } else { &[] };
             assert_wrong(example, arguments, settings).await;
