@@ -151,6 +151,7 @@ async fn large_results_pass_unless_they_begin_like_a_list() {
         (format!(r#"{{"id":1,"method":"sampling/createMessage","params":["{filler}"]}}"#), true),
         (result(&format!(r#""nextCursor":"","tools":[],"_meta":"{filler}""#)), false),
         (result(&format!(r#""_meta":{{}},"tools":[{{"name":"{filler}"}}]"#)), false),
+        (result(&format!(r#""_meta":"{filler}","tools":[]"#)), false),
         (format!(r#"{{"id":"{filler}","result":{{"tools":[]}}}}"#), false),
         (format!(r#"{{"result":{{}},"result":{{"content":"{filler}"}}}}"#), false),
         (format!(r#"[{{"id":1,"result":{{"content":"{filler}"}}}}]"#), false),

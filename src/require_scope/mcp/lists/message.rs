@@ -5,6 +5,9 @@ use std::ops::Range;
 use super::json::Json;
 use super::{Access, LISTS, List, ListError};
 
+/// Members of results that may precede a list.
+const OF_ANY_RESULT: [&str; 5] = ["_meta", "cacheScope", "nextCursor", "resultType", "ttlMs"];
+
 /// A range of the text, and what replaces it.
 type Edit = (Range<usize>, Vec<u8>);
 
@@ -16,7 +19,7 @@ impl Access {
     }
 
     /// Whether the rest of a message may pass that is too large to filter, by its beginning: it is a
-    /// request of the server, or it has a result that begins with other members than a list.
+    /// request of the server, or it has a result that begins with members that no list has.
     pub(super) fn is_other_message(&self, start: &[u8]) -> bool {
         let json = Json(start);
         let members = json.begun_members(0);
@@ -27,7 +30,8 @@ impl Access {
                 (Some((_, result)), None) => {
                     let begun = json.begun_members(*result);
                     let is_list = |name: &str| LISTS.iter().any(|list| list.member == name);
-                    !begun.is_empty() && !begun.iter().any(|(name, _)| is_list(name))
+                    begun.iter().any(|(name, _)| !OF_ANY_RESULT.contains(&name.as_str()))
+                        && !begun.iter().any(|(name, _)| is_list(name))
                 }
                 (Some(_), Some(_)) => false,
             }
