@@ -53,6 +53,8 @@ async fn main() {
     let admin = get(admin).layer(may_write.on_rejection(page::forbidden));
     let app = Router::new()
         .route("/dashboard", get(dashboard))
+        .route("/organizations", get(organizations))
+        .with_state(sessions.clone())
         .route("/api/me", get(me::me))
         .route_layer(RequireSession::new(&sessions))
         .merge(
@@ -101,6 +103,27 @@ async fn home(session: Option<Session>) -> Html<String> {
 
 async fn dashboard(session: Session) -> Html<String> {
     Html(pages::dashboard(&session))
+}
+
+/// The organizations of the user. Each link moves the session to one of them.
+async fn organizations(
+    State(sessions): State<Sessions>,
+    session: Session,
+) -> Result<Html<String>, StatusCode> {
+    let organizations = sessions.organizations(&session).await.map_err(|error| {
+        tracing::warn!(%error);
+        StatusCode::SERVICE_UNAVAILABLE
+    })?;
+    let links: Vec<_> = organizations
+        .into_iter()
+        .map(|one| {
+            let url = sessions.switch_organization_url(&one.organization_id);
+            let url = format!("{url}&return_to={}", common::at("/organizations"));
+            let name = one.display_name.unwrap_or_else(|| one.organization_id.clone());
+            (name, url, one.organization_id)
+        })
+        .collect();
+    Ok(Html(pages::organizations(&session, &links)))
 }
 
 async fn settings(session: Session) -> Html<String> {

@@ -61,6 +61,7 @@ pub fn dashboard(session: &Session) -> String {
                         dt { "Roles" } dd { (badges(principal.roles())) }
                         dt { "Permissions" } dd { (badges(principal.permissions())) }
                     }
+                    p { a href=(at("/organizations")) { "Switch organization" } }
                 }
                 section.card {
                     h2 { "Your session" }
@@ -73,6 +74,26 @@ pub fn dashboard(session: &Session) -> String {
                         a.button.quiet href=(at("/api/admin")) { "Admins only" }
                         a.button.quiet href=(at("/settings")) { "Settings" }
                         button.button { "Log out" }
+                    }
+                }
+            }
+        },
+    )
+}
+
+/// `organizations`: name, URL to switch to it, ID.
+pub fn organizations(session: &Session, organizations: &[(String, String, String)]) -> String {
+    let current = session.principal().organization_id();
+    page(
+        "Organizations",
+        Some(session),
+        html! {
+            h1 { "Your organizations" }
+            ul.card.to-try {
+                @for (name, switch, id) in organizations {
+                    li {
+                        @if current == Some(id) { strong { (name) } " (current)" }
+                        @else { a href=(switch) { (name) } }
                     }
                 }
             }
