@@ -1,6 +1,7 @@
 //! Enterprise single sign-on in the example `sso`: from the app, and from the company's portal.
 
 use tower_scalekit::Sandbox;
+use tower_scalekit::model::DomainType;
 use tower_scalekit::sandbox::{NewIdpInitiatedLogin, SandboxOrganization};
 
 use crate::app::{App, Environment};
@@ -190,4 +191,32 @@ async fn an_administrator_disables_single_sign_on_in_the_embedded_portal() {
 
     browser.go(&app.address(&format!("/sso?email={ANA}"))).await;
     browser.shows(&["There is no single sign-on for example.com yet"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_domain_that_an_administrator_verifies_selects_the_companys_login() {
+    let Some(browser) = Browser::open().await else { return };
+    let (app, environment) = started().await;
+    let organization = test_organization(&environment);
+    let domains = environment.sandbox.scalekit().api().domains();
+    domains.create(&organization.id, "example.net", DomainType::OrganizationDomain).await.unwrap();
+    let address = app.address("/sso?email=eve@example.net");
+    browser.go(&address).await;
+    browser.shows(&["There is no single sign-on for example.net yet"]).await;
+
+    browser.go(&app.address(&format!("/login?organization_id={}", organization.id))).await;
+    browser.pick(ANA).await;
+    browser.arrives_at(&app.address("/")).await;
+    browser.go(&app.address("/admin-portal")).await;
+    browser.enter_frame("iframe.portal").await;
+    browser.shows(&["Pending", "example.net"]).await;
+    browser.click("button[value=enable]").await;
+    browser.shows(&["Verified", "example.net"]).await;
+    browser.leave_frame().await;
+
+    // Otherwise the environment completes the login without a page.
+    browser.forget("sandbox_session").await;
+    browser.go(&address).await;
+    browser.shows(&["Test Organization"]).await;
+    browser.see("button[name=email]").await;
 }

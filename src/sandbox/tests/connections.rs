@@ -7,6 +7,7 @@ use serde_json::json as value;
 
 use super::api::{bearer, call};
 use super::*;
+use crate::model::DomainType;
 
 const ACME: &str = "org_59615193906282635";
 const GLOBEX: &str = "org_59615194007076620";
@@ -197,6 +198,35 @@ async fn an_administrator_disables_and_enables_single_sign_on() {
     let form = [("id", directory.as_str()), ("action", "disable")];
     post_form(&sandbox, &both, &form).await.unwrap();
     assert_eq!(events(&sandbox).last().unwrap()["type"], "organization.directory_disabled");
+}
+
+#[tokio::test]
+async fn a_domain_selects_the_connection_once_an_administrator_has_verified_it() {
+    let sandbox = Sandbox::new();
+    let domains = sandbox.scalekit().api().domains();
+    let domain =
+        domains.create(ACME, "acme-labs.test", DomainType::OrganizationDomain).await.unwrap();
+    let login = authorization_url(&sandbox, &[("login_hint", "eve@acme-labs.test")]);
+    let selects_okta = async || text(&get(&sandbox, &login, "").await).contains("Okta");
+    assert!(!selects_okta().await);
+
+    let id = domain.id.as_str();
+    let verify = [("id", id), ("action", "enable")];
+    // Without single sign-on in the link, a made-up domain, and one that is not pending.
+    let directories = visit(&sandbox, "?features=dir_sync").await;
+    let portal = visit(&sandbox, "?features=sso").await;
+    assert!(text(&page_at(&sandbox, &portal).await).contains("acme-labs.test"));
+    let unknown = [("id", "dom_1"), ("action", "enable")];
+    let disable = [("id", id), ("action", "disable")];
+    for (page, form) in [(&directories, verify), (&portal, unknown), (&portal, disable)] {
+        let rejected = post_form(&sandbox, page, &form).await.unwrap();
+        assert_eq!(rejected.status(), StatusCode::NOT_FOUND, "{form:?}");
+        assert!(!selects_okta().await);
+    }
+    let verified = post_form(&sandbox, &portal, &verify).await.unwrap();
+    assert_eq!(verified.status(), StatusCode::SEE_OTHER);
+    assert!(text(&page_at(&sandbox, &portal).await).contains("Verified"));
+    assert!(selects_okta().await);
 }
 
 #[tokio::test]
