@@ -67,6 +67,8 @@ impl Tour {
         self.sees("saaskit-dashboard", &["Hello, John"]).await;
         self.opens("saaskit-403", &app.address("/api/admin"), &["This page is not for you"]).await;
         self.opens("saaskit-home-in", &app.address("/"), &["Go to the dashboard"]).await;
+        let organizations = app.address("/organizations");
+        self.opens("saaskit-organizations", &organizations, &["Your organizations"]).await;
 
         let sandbox = environment.server.environment_url();
         browser.go(sandbox).await;
@@ -158,6 +160,21 @@ impl Tour {
         assert!(accounts.get(&exa).await.unwrap().is_active());
     }
 
+    /// Of the app's own login page.
+    async fn bring_your_own_auth(&self) {
+        let environment = Environment::serve(Sandbox::new()).await;
+        let id = environment.sandbox.mcp().resource_id();
+        let settings = [BIND, ("MCP_RESOURCE_ID", &*id), ("MCP_CONNECTION_ID", "conn_1")];
+        let app = App::example("bring_your_own_auth", &environment, &settings);
+        let login = app.address("/login?login_request_id=lri_1&state=s");
+        self.opens("own-login", &login, &["This is the app's own page"]).await;
+        self.browser.type_into("#email", JANE).await;
+        self.browser.type_into("#password", "guess").await;
+        self.browser.click("form button").await;
+        self.sees("own-login-wrong-password", &["is wrong"]).await;
+        self.opens("own-login-expired", &app.address("/login"), &["Login failed"]).await;
+    }
+
     async fn spa(&self) {
         let environment = Environment::serve(Sandbox::new()).await;
         let app = App::example("spa", &environment, &[BIND]);
@@ -172,6 +189,7 @@ async fn tours(kind: Kind) {
     tour.passwordless().await;
     tour.sso().await;
     tour.agentkit().await;
+    tour.bring_your_own_auth().await;
     tour.spa().await;
 }
 
