@@ -65,7 +65,8 @@
 //! [refresh](guides::refresh), [responses](guides::responses), [a webhook](guides::webhook_delivery),
 //! [MCP step-up](guides::mcp_step_up), [boundaries between apps](guides::boundaries),
 //! [security](guides::security). Reference: [settings](guides::settings),
-//! [operations of the API](guides::api_operations), [OpenID conformance](guides::openid_modules).
+//! [operations of the API](guides::api_operations), [OpenID conformance](guides::openid_modules),
+//! [events, spans and metrics](guides::telemetry).
 //!
 //! # Layers
 //!
@@ -87,14 +88,17 @@
 //!
 //! # Features
 //!
-//! | feature | default | adds |
-//! |---|---|---|
-//! | `axum` | yes | [`Sessions::routes`] and [`PasswordlessLogin::routes`] as axum routers, paths of nested axum routers, and `axum-core` |
-//! | `axum-core` | with `axum` | extractors for [`Session`], [`Principal`] and [`WebhookEvent`](webhook::WebhookEvent) |
-//! | `reqwest` | yes | [`ReqwestClient`](http_client::ReqwestClient), the default [`HttpClient`](http_client::HttpClient) |
-//! | `metrics` | no | counters and gauges through the `metrics` facade, all named `tower_scalekit_…` |
-//! | `redis` | no | [`RedisStore`](shared_store::RedisStore), the shared store of several replicas |
-//! | `sandbox` | no | [`Sandbox`](crate::sandbox), and [`Scalekit::from_env_or_sandbox`] for development |
+//! The crate has 81 dependencies without features, 113 with the default ones, and 132 with all, most of them small. The
+//! table has the number that each feature adds alone.
+//!
+//! | feature | default | dependencies | adds |
+//! |---|---|---|---|
+//! | `axum` | yes | 13 | [`Sessions::routes`] and [`PasswordlessLogin::routes`] as axum routers, paths of nested axum routers, and `axum-core` |
+//! | `axum-core` | with `axum` | 3 | extractors for [`Session`], [`Principal`] and [`WebhookEvent`](webhook::WebhookEvent) |
+//! | `reqwest` | yes | 26 | [`ReqwestClient`](http_client::ReqwestClient), the default [`HttpClient`](http_client::HttpClient) |
+//! | `metrics` | no | 2 | [metrics](guides::telemetry#metrics) through the `metrics` facade, all named `tower_scalekit_…` |
+//! | `redis` | no | 29 | [`RedisStore`](shared_store::RedisStore), the shared store of several replicas |
+//! | `sandbox` | no | 8 | [`Sandbox`](crate::sandbox), and [`Scalekit::from_env_or_sandbox`] for development |
 //!
 //! Scalekit's own documentation: <https://docs.scalekit.com>.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -129,6 +133,7 @@ pub mod model;
 pub mod oauth;
 pub mod passwordless_login;
 pub mod protected_resource;
+pub mod readiness;
 pub mod require_auth;
 pub mod require_origin;
 pub mod require_scope;
@@ -172,6 +177,9 @@ pub use self::scalekit::Scalekit;
 pub use self::session::{Session, Sessions};
 pub use self::session_secret::SessionSecret;
 pub use self::token::Principal;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use self::util::metric_table::describe_metrics;
 pub use self::util::tasks::UnfinishedTasks;
 pub use self::webhook_verify::WebhookVerify;
 
@@ -250,6 +258,8 @@ pub mod guides {
     pub mod single_page_apps {}
     #[doc = include_str!("docs/how_to/sso_beside_another_provider.md")]
     pub mod sso_beside_another_provider {}
+    #[doc = include_str!("docs/reference/telemetry.md")]
+    pub mod telemetry {}
     #[doc = include_str!("docs/how_to/testing.md")]
     pub mod testing {}
     #[doc = include_str!("docs/how_to/troubleshooting.md")]

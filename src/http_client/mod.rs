@@ -33,10 +33,13 @@ use futures::future::BoxFuture;
 use http::header;
 use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 #[cfg(feature = "reqwest")]
 pub use self::reqwest_client::ReqwestClient;
 pub use self::service::ServiceClient;
+use crate::util::spans;
 
 /// Sends exactly one HTTP request: no retry, no redirect, bounded body, a timeout.
 ///
@@ -96,19 +99,36 @@ pub enum HttpClientError {
     Exchange(#[source] Box<dyn StdError + Send + Sync>),
 }
 
+impl HttpClientError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::BodyTooLarge { .. } => "body_too_large",
+            Self::Connect(_) => "connect",
+            Self::Exchange(_) => "exchange",
+            Self::Timeout(_) => "timeout",
+        }
+    }
+}
+
 /// Enforces the request's timeout, also if the client does not.
 pub(crate) async fn send_within_limits(
     client: &dyn HttpClient,
     request: http::Request<Bytes>,
 ) -> Result<http::Response<Bytes>, HttpClientError> {
     let SendLimits { timeout, max_body_bytes } = SendLimits::from_request(&request);
-    let response = tokio::time::timeout(timeout, client.send(request))
-        .await
-        .map_err(|_| HttpClientError::Timeout(timeout))??;
-    if response.body().len() > max_body_bytes {
-        return Err(HttpClientError::BodyTooLarge { limit: max_body_bytes });
-    }
-    Ok(response)
+    let span = spans::http_request_span(request.method(), request.uri());
+    let started = Instant::now();
+    let sent = tokio::time::timeout(timeout, client.send(request)).instrument(span.clone()).await;
+    let result = match sent {
+        Err(_) => Err(HttpClientError::Timeout(timeout)),
+        Ok(Ok(response)) if response.body().len() > max_body_bytes => {
+            Err(HttpClientError::BodyTooLarge { limit: max_body_bytes })
+        }
+        Ok(result) => result,
+    };
+    let outcome = result.as_ref().map(http::Response::status).map_err(HttpClientError::code);
+    spans::http_request_finished(&span, outcome, started.elapsed());
+    result
 }
 
 /// The root cause: clients wrap it in errors that only name the step that failed.

@@ -42,6 +42,7 @@ pub(crate) use self::subject::RevocableSession;
 pub(crate) use self::subject::{Key, RevocationTarget};
 pub(crate) use self::token::RevocableToken;
 use crate::clock::{Clock, millis};
+use crate::readiness::{self, Readiness, ReadinessCheck};
 use crate::shared_store::{
     Change, KeyNamespace, LogCursor, StoreError, StoreKey, StoreScope, TimedStore,
 };
@@ -273,6 +274,25 @@ impl Revocations {
             publishing: tokio::sync::Mutex::default(),
             republishing: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// Returns whether this replica knows the revocations of the others: see
+    /// [`readiness`](crate::readiness).
+    pub async fn readiness(&self) -> Readiness {
+        if !self.0.has_peers {
+            return Readiness::new(true);
+        }
+        readiness::wait(self.read_if_stale()).await;
+        let is_read = self.0.has_complete_read.load(Ordering::Acquire);
+        let read_at = Duration::from_millis(self.0.complete_read_at.load(Ordering::Acquire));
+        let revocations = ReadinessCheck {
+            is_ok: is_read && !self.0.is_stale.load(Ordering::Acquire),
+            age: is_read.then(|| self.0.clock.monotonic().saturating_sub(read_at)),
+        };
+        let mut readiness = Readiness::new(is_read && !self.rejects_requests());
+        readiness.shared_store = Some(self.0.store.readiness());
+        readiness.revocations = Some(revocations);
+        readiness
     }
 
     /// Ends sessions in this process at once, and publishes the revocation to the other replicas.

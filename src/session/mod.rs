@@ -69,6 +69,7 @@ mod verified_login;
 use std::fmt;
 use std::sync::Arc;
 
+use futures::future::join;
 use http::{Extensions, HeaderMap, Request};
 use tokio::sync::Semaphore;
 
@@ -116,6 +117,7 @@ use self::refresh::Refreshes;
 use self::store::SessionCache;
 use crate::error::ConfigProblem;
 use crate::middleware::body_limits::BodyLimits;
+use crate::readiness::Readiness;
 use crate::revocation::Revocations;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, StoreKey, StoreScope, TimedStore};
@@ -357,6 +359,14 @@ impl Sessions {
     /// Returned when work is incomplete after `timeout`; lists it.
     pub async fn shutdown(&self, timeout: std::time::Duration) -> Result<(), UnfinishedTasks> {
         self.0.tasks.shutdown(timeout).await
+    }
+
+    /// Returns whether this process can serve requests with sessions, log users in, and knows the
+    /// revocations: see [`readiness`](crate::readiness).
+    pub async fn readiness(&self) -> Readiness {
+        let (keys, readiness) =
+            join(self.0.scalekit.remote_keys().readiness(), self.0.revocations.readiness()).await;
+        readiness.with_keys(keys)
     }
 
     pub(crate) fn origins(&self) -> &Origins {

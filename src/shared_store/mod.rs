@@ -413,3 +413,13 @@ pub enum StoreError {
     #[error("the shared store is unavailable: {0}")]
     Unavailable(#[source] Box<dyn StdError + Send + Sync>),
 }
+
+impl StoreError {
+    /// A stable code for traces.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Full { .. } => "full",
+            Self::Unavailable(_) => "unavailable",
+        }
+    }
+}

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use super::StoreError;
 use crate::clock::millis;
+use crate::readiness::ReadinessCheck;
 use crate::util::logged_outage::LoggedOutage;
 use crate::util::telemetry;
 
@@ -19,6 +20,8 @@ pub(super) struct Outages {
     /// When an operation last failed, in milliseconds since the start; zero while it is available.
     failed_at: AtomicU64,
     writes_fail: AtomicBool,
+    /// When an operation last succeeded; zero if none has.
+    succeeded_at: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +43,7 @@ impl Outages {
             started: Instant::now(),
             failed_at: AtomicU64::new(0),
             writes_fail: AtomicBool::new(false),
+            succeeded_at: AtomicU64::new(0),
         }
     }
 
@@ -64,6 +68,16 @@ impl Outages {
         })
     }
 
+    /// Whether the store is available, and when it last was.
+    pub(super) fn readiness(&self) -> ReadinessCheck {
+        let succeeded_at = self.succeeded_at.load(Ordering::Acquire);
+        let age = self.now().saturating_sub(succeeded_at);
+        ReadinessCheck {
+            is_ok: succeeded_at > 0 && self.failed_at.load(Ordering::Acquire) == 0,
+            age: (succeeded_at > 0).then(|| Duration::from_millis(age)),
+        }
+    }
+
     fn observe(&self, operation: Operation, succeeded: bool) -> Option<Change> {
         let is_write = operation == Operation::Write;
         if !succeeded {
@@ -71,6 +85,7 @@ impl Outages {
             let before = self.failed_at.swap(self.now(), Ordering::AcqRel);
             return (before == 0).then_some(Change::Begins);
         }
+        self.succeeded_at.store(self.now(), Ordering::Release);
         let failed_at = self.failed_at.load(Ordering::Acquire);
         if failed_at == 0 {
             return None;

@@ -3,10 +3,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use super::outages::{Operation, Outages};
 use super::{LogCursor, LogPage, SharedStore, StoreError, StoreFuture, StoreKey};
+use crate::readiness::ReadinessCheck;
 use crate::secret::SecretString;
+use crate::util::spans;
 
 /// A request waits at most this long for the store.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
@@ -27,9 +31,18 @@ impl TimedStore {
     async fn run<T>(
         &self,
         kind: Operation,
+        name: &'static str,
         operation: StoreFuture<'_, T>,
     ) -> Result<T, StoreError> {
-        self.outages.record(kind, with_timeout(operation).await)
+        let (span, started) = (spans::store_operation_span(name), Instant::now());
+        let result = with_timeout(operation).instrument(span.clone()).await;
+        let error = result.as_ref().err().map(StoreError::code);
+        spans::store_operation_finished(&span, error, name, started.elapsed());
+        self.outages.record(kind, result)
+    }
+
+    pub(crate) fn readiness(&self) -> ReadinessCheck {
+        self.outages.readiness()
     }
 
     /// Runs several operations with a time limit. To exceed it is a failure of the store.
@@ -44,7 +57,7 @@ impl TimedStore {
     }
 
     pub(crate) async fn get(&self, key: &StoreKey) -> Result<Option<Bytes>, StoreError> {
-        self.run(Operation::Read, self.store.get(key)).await
+        self.run(Operation::Read, "get", self.store.get(key)).await
     }
 
     pub(crate) async fn put(
@@ -53,7 +66,7 @@ impl TimedStore {
         value: Bytes,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        self.run(Operation::Write, self.store.put(key, value, ttl)).await
+        self.run(Operation::Write, "put", self.store.put(key, value, ttl)).await
     }
 
     pub(crate) async fn put_if_absent(
@@ -62,7 +75,7 @@ impl TimedStore {
         value: Bytes,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        self.run(Operation::Write, self.store.put_if_absent(key, value, ttl)).await
+        self.run(Operation::Write, "put_if_absent", self.store.put_if_absent(key, value, ttl)).await
     }
 
     pub(crate) async fn replace_if(
@@ -72,7 +85,8 @@ impl TimedStore {
         value: Bytes,
         ttl: Duration,
     ) -> Result<bool, StoreError> {
-        self.run(Operation::Write, self.store.replace_if(key, expected, value, ttl)).await
+        self.run(Operation::Write, "replace_if", self.store.replace_if(key, expected, value, ttl))
+            .await
     }
 
     pub(crate) async fn remove_if(
@@ -80,7 +94,7 @@ impl TimedStore {
         key: &StoreKey,
         expected: Bytes,
     ) -> Result<bool, StoreError> {
-        self.run(Operation::Write, self.store.remove_if(key, expected)).await
+        self.run(Operation::Write, "remove_if", self.store.remove_if(key, expected)).await
     }
 
     pub(crate) async fn append(
@@ -89,7 +103,7 @@ impl TimedStore {
         entry: Bytes,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        self.run(Operation::Write, self.store.append(log, entry, ttl)).await
+        self.run(Operation::Write, "append", self.store.append(log, entry, ttl)).await
     }
 
     pub(crate) async fn read_since(
@@ -97,7 +111,7 @@ impl TimedStore {
         log: &StoreKey,
         cursor: LogCursor,
     ) -> Result<LogPage, StoreError> {
-        self.run(Operation::Read, self.store.read_since(log, cursor)).await
+        self.run(Operation::Read, "read_since", self.store.read_since(log, cursor)).await
     }
 
     /// Sets a value if it is still `seen`, where `None` is absent. Returns whether it did.

@@ -16,6 +16,8 @@ pub(crate) mod host_redirect;
 pub(crate) mod jitter;
 pub(crate) mod json;
 pub(crate) mod logged_outage;
+#[cfg(feature = "metrics")]
+pub(crate) mod metric_table;
 pub(crate) mod open_enum;
 pub(crate) mod pasted;
 pub(crate) mod query;
@@ -24,6 +26,7 @@ pub(crate) mod request_dedup;
 pub(crate) mod return_to;
 pub(crate) mod route_check;
 pub(crate) mod single_flight;
+pub(crate) mod spans;
 pub(crate) mod tasks;
 pub(crate) mod telemetry;
 pub(crate) mod token_cache;

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use futures::FutureExt as _;
 use futures::future::Shared;
 use tokio::sync::oneshot;
+use tracing::Instrument as _;
 
 use super::tasks::Tasks;
 
@@ -50,6 +51,8 @@ where
 
     /// Joins the task of `key`, or starts it.
     ///
+    /// The task is in the span of the caller that starts it.
+    ///
     /// The task must publish its result to where later callers look *before* it ends: the next
     /// caller then starts a new task.
     pub(crate) fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> Flight<V>
@@ -75,7 +78,7 @@ where
         };
         drop(match &self.tracker {
             Some((tasks, name)) => tasks.spawn(name, task),
-            None => tokio::spawn(task),
+            None => tokio::spawn(task.in_current_span()),
         });
         flight
     }

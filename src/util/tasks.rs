@@ -10,6 +10,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
+use tracing::{Instrument as _, Span};
+
+use super::spans;
 
 /// How long a failed write is retried.
 const MAX_RETRY_TIME: Duration = Duration::from_secs(60);
@@ -33,8 +36,16 @@ struct State {
 }
 
 impl Tasks {
-    /// Spawns a task that [`shutdown`](Self::shutdown) waits for.
+    /// Spawns a task that [`shutdown`](Self::shutdown) waits for, in the current span: its caller
+    /// waits for it.
     pub(crate) fn spawn<F>(&self, name: &'static str, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
+        self.spawn_in(&Span::current(), name, task)
+    }
+
+    fn spawn_in<F>(&self, span: &Span, name: &'static str, task: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send> + Send + 'static,
     {
@@ -43,18 +54,20 @@ impl Tasks {
             false
         });
         let running = Running { tasks: self.clone(), name };
-        tokio::spawn(async move {
+        let task = async move {
             let _running = running;
             task.await
-        })
+        };
+        tokio::spawn(task.instrument(span.clone()))
     }
 
     /// Spawns a task that [`shutdown`](Self::shutdown) waits for, and whose result nothing else needs.
+    /// It has a span of its own: that of the request ends with the request.
     pub(crate) fn detach<F>(&self, name: &'static str, task: F)
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        drop(self.spawn(name, task));
+        drop(self.spawn_in(&spans::background_task_span(name), name, task));
     }
 
     /// Spawns a task that repeats `attempt`, see [`repeat`](Self::repeat).

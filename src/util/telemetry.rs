@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::Extensions;
+use tracing::Span;
 
 use super::fetch_metadata::matched_path;
 use super::logged_outage::LoggedOutage;
@@ -33,7 +34,7 @@ macro_rules! gauge {
     }};
 }
 
-const TARGET: &str = "tower_scalekit";
+pub(super) const TARGET: &str = "tower_scalekit";
 
 /// Emits an event that requests cause, at this level once in a period for each `(event, reason)`, and
 /// otherwise at `DEBUG`.
@@ -48,9 +49,11 @@ macro_rules! limited {
     };
 }
 
-/// A layer rejected a request.
+/// A layer or route rejected a request.
 pub(crate) fn rejected(reason: &'static str) {
     tracing::debug!(target: TARGET, reason, "request_rejected");
+    // The app's span of the request has this field if the app wants it.
+    Span::current().record("scalekit.rejection", reason);
     count!("tower_scalekit_rejections_total", "reason" => reason);
 }
 
@@ -268,7 +271,7 @@ pub(crate) fn revocations_nearly_full(count: usize, max: usize) {
     gauge!("tower_scalekit_revocations_nearly_full", 1.0);
 }
 
-/// Less than a quarter of them are in use again.
+/// Less than a quarter of the retained revocations without a known session are in use again.
 pub(crate) fn revocations_capacity_restored() {
     tracing::info!(target: TARGET, "revocations_capacity_restored");
     gauge!("tower_scalekit_revocations_nearly_full", 0.0);

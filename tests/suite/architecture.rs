@@ -37,7 +37,7 @@ const ORDER: &[&[&str]] = &[
     &["env"],
     &["util"],
     &["challenge"],
-    &["clock", "error", "secret"],
+    &["clock", "error", "readiness", "secret"],
 ];
 
 /// Names of more than one public type: of routes, whose modules distinguish them.

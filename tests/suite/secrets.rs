@@ -3,6 +3,7 @@
 #[allow(dead_code, reason = "the tests of the examples use it too")]
 mod noted;
 mod source;
+mod traces;
 mod types;
 
 use std::fmt::Debug;
@@ -26,6 +27,7 @@ use tower_scalekit::{
 use tracing::Dispatch;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::FmtSpan;
 
 use self::noted::Secrets;
 use crate::support::{
@@ -117,6 +119,7 @@ impl Captured {
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
             .with_ansi(false)
+            .with_span_events(FmtSpan::CLOSE)
             .with_writer(self.clone())
             .finish();
         // A single subscriber would let other threads disable the events' callsites globally.

@@ -315,10 +315,10 @@ impl RefreshBackend for StoreBackend<'_> {
             };
             let tasks = &self.sessions.0.tasks;
             let released = tasks.repeat_for(LEASE, move || release().map(|done| done.is_ok()));
-            drop(tasks.spawn("lease of a session refresh", async move {
+            tasks.detach("lease of a session refresh", async move {
                 released.await;
                 drop(permit);
-            }));
+            });
         }
     }
 

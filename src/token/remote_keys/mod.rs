@@ -26,6 +26,7 @@ use super::verifying_key::VerifyingKey;
 use super::{Algorithm, Claims, TokenError};
 use crate::clock::{Clock, millis};
 use crate::http_client::{HttpClient, HttpClientError, SendLimits, send_within_limits};
+use crate::readiness::{self, ReadinessCheck};
 use crate::util::diagnosis::{CheckError as _, Shown};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
@@ -203,6 +204,18 @@ impl RemoteKeys {
             self.0.refresh_if_stale(now);
         }
         are_usable
+    }
+
+    /// Loads the keys if there are none, and returns their state.
+    pub(crate) async fn readiness(&self) -> ReadinessCheck {
+        self.are_usable_or_refresh();
+        readiness::wait(self.ready()).await;
+        let (now, usable_until) = (self.0.now(), self.0.usable_until.load(Ordering::Acquire));
+        let fetched_at = usable_until.checked_sub(millis(STALE_IF_ERROR));
+        ReadinessCheck {
+            is_ok: now < usable_until,
+            age: fetched_at.map(|at| Duration::from_millis(now.saturating_sub(at))),
+        }
     }
 
     fn unavailable<T>() -> TokenCheck<T> {

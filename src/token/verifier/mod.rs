@@ -21,6 +21,7 @@ use super::{
 use crate::clock::{Clock, UnixMillis};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::HttpClient;
+use crate::readiness::Readiness;
 use crate::util::diagnosis::{CheckError as _, OneOf, Shown};
 use crate::util::telemetry;
 use crate::util::token_cache::{TokenCache, check_cache_capacity};
@@ -123,6 +124,11 @@ impl TokenVerifier {
             Err(TokenError::KeysUnavailable) => Err(TokenError::KeysUnavailable),
             Err(_) => Ok(false),
         }
+    }
+
+    /// Returns whether this process can verify tokens: see [`readiness`](crate::readiness).
+    pub async fn readiness(&self) -> Readiness {
+        Readiness::new(true).with_keys(self.0.keys.readiness().await)
     }
 
     #[cfg(test)]

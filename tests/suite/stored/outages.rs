@@ -60,7 +60,7 @@ async fn an_outage_is_one_line_of_the_log_whatever_fails_because_of_it() {
         settle().await;
     }
     let log = log.text();
-    let errors: Vec<_> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    let errors: Vec<_> = log.lines().filter(|line| line.contains(" ERROR ")).collect();
     assert_eq!(errors.len(), 1, "{errors:#?}");
     assert!(errors[0].contains("shared_store_unavailable"), "{}", errors[0]);
     assert!(log.contains("internal_error"), "they are at DEBUG");
