@@ -39,6 +39,7 @@ async fn every_response_of_every_web_example_has_the_security_headers() {
         ("forward_auth", &[]),
         ("login", &[]),
         ("mcp_server", &[]),
+        ("observability", &[]),
         ("passwordless", &[]),
         ("saaskit", &[]),
         ("scim", &[]),

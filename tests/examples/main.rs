@@ -11,6 +11,7 @@ mod hyper_service;
 mod mcp;
 mod passwordless;
 mod postgres;
+mod prometheus;
 mod quick_start;
 mod redis;
 mod running;

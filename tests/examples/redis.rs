@@ -68,6 +68,7 @@ async fn each_web_example_uses_the_store() {
         "saaskit",
         "forward_auth",
         "login",
+        "observability",
         "passwordless",
         "spa",
         "sso",

@@ -34,6 +34,7 @@ fn every_example_is_tested() {
                 include_str!("grpc_service.rs"),
                 include_str!("secrets.rs"),
                 include_str!("postgres.rs"),
+                include_str!("prometheus.rs"),
                 include_str!("quick_start.rs"),
             ];
             let is_started = |source: &str| source.contains(&format!("\"{name}\", &["));

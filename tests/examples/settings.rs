@@ -125,6 +125,7 @@ async fn a_wrong_setting_is_exit_code_2_in_every_example() {
         ("mcp_gateway", &[], &[&environment, half]),
         ("mcp_gateway", &["--unknown"], &[&[]]),
         ("mcp_server", &[], &[&[port, ("MCP_RESOURCE_ID", "mine")]]),
+        ("observability", &[], &[of_login]),
         ("passwordless", &[], &[of_login]),
         ("postgres_store", &[], &[&[], &[("DATABASE_URL", "here")]]),
         ("saaskit", &[], &[of_login, of_webhooks]),
