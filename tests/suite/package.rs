@@ -1,7 +1,9 @@
 //! The published package, and the files of the repository.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -96,4 +98,65 @@ fn the_manifest_names_no_repository() {
     for key in ["\nrepository", "\nhomepage"] {
         assert!(!manifest.contains(key), "{key}");
     }
+}
+
+/// The crates that a selection of features adds to a tree, without this one and build dependencies.
+fn dependencies(selection: &[&str]) -> usize {
+    let cargo = option_env!("CARGO").unwrap_or("cargo");
+    let tree = ["tree", "--locked", "--edges", "normal", "--prefix", "none", "--no-dedupe"];
+    let output = Command::new(cargo)
+        .args(tree)
+        .args(["--target", "x86_64-unknown-linux-gnu"])
+        .args(selection)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let crates = tree.lines().filter(|line| !line.is_empty());
+    let crates: BTreeSet<_> = crates.map(|line| line.split(" (").next().unwrap()).collect();
+    crates.len() - 1
+}
+
+#[test]
+fn the_front_page_has_the_number_of_dependencies() {
+    let library = read("src/lib.rs");
+    let core = dependencies(&["--no-default-features"]);
+    for (text, selection) in [
+        (format!("has {core} dependencies without features"), &["--no-default-features"][..]),
+        (format!("{} with the default ones", dependencies(&[])), &[]),
+        (format!("and {} with all", dependencies(&["--all-features"])), &["--all-features"]),
+    ] {
+        assert!(library.contains(&text), "{selection:?}: {text}");
+    }
+    for feature in ["axum", "axum-core", "reqwest", "metrics", "redis", "sandbox"] {
+        let more = dependencies(&["--no-default-features", "--features", feature]) - core;
+        let row = format!("//! | `{feature}` |");
+        let row = library.lines().find(|line| line.starts_with(&row)).unwrap();
+        assert_eq!(row.split(" | ").nth(3), Some(&*more.to_string()), "{row}");
+    }
+}
+
+/// A promise without a test is a wish.
+#[test]
+fn each_promise_has_tests_that_exist() {
+    let policy = read("SECURITY.md");
+    let (_, promises) = policy.split_once("| promise | tests |\n|---|---|\n").unwrap();
+    let mut count = 0;
+    for promise in promises.lines().map_while(|line| line.strip_prefix("| ")) {
+        let (promise, tests) = promise.trim_end_matches(" |").split_once(" | ").unwrap();
+        let mut tests = tests.split(", ").map(|test| test.trim_matches('`')).peekable();
+        assert!(tests.peek().is_some(), "{promise}");
+        for test in tests {
+            let (module, name) = test.rsplit_once("::").unwrap_or_else(|| panic!("{promise}"));
+            let file = read(&format!("tests/suite/{}.rs", module.replace("::", "/")));
+            let (before, _) = file
+                .split_once(&format!("fn {name}() {{"))
+                .unwrap_or_else(|| panic!("{promise}: there is no {test}"));
+            let attribute = before.trim_end_matches("async ").trim_end().lines().next_back();
+            assert!(attribute.is_some_and(|line| line.contains("test")), "{test} is no test");
+        }
+        count += 1;
+    }
+    assert!(count > 15, "{count}");
 }
