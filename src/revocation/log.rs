@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::order::{Coverage, Position, ProcessClock};
-use super::{Appended, Entry, EntryKind, Key, MAX_APPENDED, RENEW_AGE, State};
+use super::{Appended, Entry, EntryKind, Key, LOGIN_TIMEOUT, MAX_APPENDED, RENEW_AGE, State};
 use crate::clock::millis;
 use crate::shared_store::StoreError;
 use crate::util::single_flight::Flight;
@@ -322,11 +322,16 @@ impl State {
             }
         }
         let mut unreadable = page.unreadable;
+        let mut entries = Vec::with_capacity(page.entries.len());
         for text in &page.entries {
             match serde_json::from_slice::<Logged>(text) {
-                Ok(logged) => self.merge_logged(&logged, losses, now),
+                Ok(logged) => entries.push(logged),
                 Err(_) => unreadable += 1,
             }
+        }
+        self.order_epochs(&entries, page.cursor_lost).await;
+        for logged in &entries {
+            self.merge_logged(logged, losses, now);
         }
         if unreadable > 0 {
             telemetry::revocations_unreadable(unreadable);
@@ -347,6 +352,29 @@ impl State {
         }
         known.confirm(started, now);
         Ok(true)
+    }
+
+    /// Reads the counter before entries of a new epoch take effect, or those of a log that was lost:
+    /// the epoch of the counter is the newest. While it is unknown, those of the entries are, so that
+    /// they cover all sessions.
+    async fn order_epochs(&self, entries: &[Logged], cursor_lost: bool) {
+        let epochs = || entries.iter().filter_map(|logged| Some(logged.position?.epoch));
+        let has_new = {
+            let known = self.known();
+            epochs().any(|epoch| !known.epochs.contains(epoch))
+        };
+        if !has_new && !cursor_lost {
+            return;
+        }
+        if let Err(error) = self.store.within(LOGIN_TIMEOUT, self.read_counter()).await {
+            telemetry::internal_error("revocation_counter", &error);
+            let mut known = self.known();
+            for epoch in epochs() {
+                if !known.epochs.contains(epoch) {
+                    known.epochs.observe_newest(epoch);
+                }
+            }
+        }
     }
 
     /// Adds an entry of the log, unless a loss was noted since its page was requested.

@@ -60,7 +60,7 @@ pub(crate) const MAX_WITH_POSITION: usize = 100_000;
 /// The minimum interval between removals of expired revocations at capacity.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The time limit of a login for reading its position, and for what must be published before.
+/// The time limit for reading the counter, and of a login for what must be published before.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time limit of a revocation for publishing it; the next read of the log retries.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);

@@ -97,13 +97,11 @@ impl Coverage {
 pub(super) struct Epochs(Vec<u32>);
 
 impl Epochs {
-    /// Adds an epoch that is not known yet.
+    /// Adds an epoch of the log that is not known yet. It is older than that of the counter.
     pub(super) fn observe(&mut self, epoch: u32) {
-        if self.recency_rank(epoch).is_none() {
-            self.0.push(epoch);
-            if self.0.len() > MAX_EPOCHS {
-                self.0.remove(0);
-            }
+        if !self.contains(epoch) {
+            self.0.insert(self.0.len().saturating_sub(1), epoch);
+            self.drop_oldest();
         }
     }
 
@@ -111,8 +109,19 @@ impl Epochs {
     pub(super) fn observe_newest(&mut self, epoch: u32) {
         if self.0.last() != Some(&epoch) {
             self.0.retain(|known| *known != epoch);
-            self.observe(epoch);
+            self.0.push(epoch);
+            self.drop_oldest();
         }
+    }
+
+    fn drop_oldest(&mut self) {
+        if self.0.len() > MAX_EPOCHS {
+            self.0.remove(0);
+        }
+    }
+
+    pub(super) fn contains(&self, epoch: u32) -> bool {
+        self.recency_rank(epoch).is_some()
     }
 
     /// Whether a session that a revocation names began before it, and ends. This is the only place

@@ -317,3 +317,51 @@ async fn a_revocation_with_a_number_that_was_assigned_before_covers_earlier_sess
         assert!(!one.is_revoked(&begin(one).await));
     }
 }
+
+#[tokio::test]
+async fn a_login_after_the_loss_of_the_counter_is_valid_on_a_replica_that_starts_then() {
+    for begins_there in [false, true] {
+        let clock = SteppedClock::steady();
+        let store = TestStore::new(&clock);
+        let here = replica(&store, &clock);
+        let old = begin(&here).await;
+        here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
+        store.lose_state(&clock);
+        // Once to notice, once to publish.
+        read(&clock, &here).await;
+        read(&clock, &here).await;
+        let late = replica(&store, &clock);
+        let new = begin(if begins_there { &late } else { &here }).await;
+        // Requests wait for the read, not for what follows in the background.
+        let background = late.0.republishing.lock().await;
+        late.0.join_read().await;
+        assert!(late.is_revoked(&old) && !late.is_revoked(&new), "{begins_there}");
+        drop(background);
+    }
+}
+
+#[tokio::test]
+async fn a_revocation_after_the_loss_of_the_counter_covers_earlier_sessions_when_it_is_read() {
+    for counter_fails in [false, true] {
+        let clock = SteppedClock::steady();
+        let store = TestStore::new(&clock);
+        let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+        let old = begin(&there).await;
+        read(&clock, &there).await;
+        let counter = scope().key(KeyNamespace::Revocation, "counter");
+        let lost = store.get(&counter).await.unwrap().unwrap();
+        assert!(store.remove_if(&counter, lost).await.unwrap());
+        here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
+        read_now(&here).await;
+        let background = there.0.republishing.lock().await;
+        if counter_fails {
+            // The page is read, the counter is not.
+            store.set(Fails::Some { bits: 0b10, have_effect: false });
+        }
+        there.0.join_read().await;
+        assert!(there.is_revoked(&old), "{counter_fails}");
+        drop(background);
+        store.set(Fails::Not);
+        assert!(!there.is_revoked(&begin(&there).await), "{counter_fails}");
+    }
+}
