@@ -116,10 +116,12 @@ impl EndedSessions {
         }
     }
 
-    /// Removes a session, whatever its issue time.
-    pub(super) fn forget(&mut self, key: &Key) {
+    /// Removes a session, unless it has also ended with tokens that were issued later.
+    pub(super) fn forget(&mut self, ended: &Ended) {
         self.0.retain(|_, sessions| {
-            sessions.remove(key);
+            if sessions.get(&ended.key).is_some_and(|until| *until <= ended.issued_until) {
+                sessions.remove(&ended.key);
+            }
             !sessions.is_empty()
         });
     }

@@ -80,7 +80,7 @@ impl KnownRevocations {
             if append.after_read >= started.number || may_be_late {
                 self.appended.insert((key, kind), append);
             } else if let Some(ended) = append.entry.single_session(key) {
-                self.ended.forget(&key);
+                self.ended.forget(&ended);
                 self.lost.insert(ended, now);
             } else {
                 self.entries.mark_missing_in_log((key, kind));
@@ -141,5 +141,27 @@ impl KnownRevocations {
             .map_or(position, |known| known.max(position));
         self.position = Some(highest);
         highest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ended::Ended;
+    use super::super::{Appended, RevocationTarget};
+    use super::*;
+
+    #[test]
+    fn a_lost_end_of_a_session_does_not_replace_a_later_one_of_another_replica() {
+        let seconds = Duration::from_secs;
+        let key = RevocationTarget::EnvironmentSession("ses_1").key();
+        let [lost, later] =
+            [100, 200].map(|issued_until| Ended { key, issued_until, forget_at: seconds(3600) });
+        let mut known = KnownRevocations::default();
+        known.ended.insert(later, seconds(0));
+        let append = Appended { entry: lost.entry(), after_read: 0, at: seconds(0) };
+        known.appended.insert(lost.log_key(), append);
+        known.confirm(ReadStart { number: 1, at: seconds(10) }, seconds(10));
+        assert!(known.has_ended(&key, Some(100)) && known.has_ended(&key, Some(200)));
+        assert!(!known.has_ended(&key, Some(201)) && !known.lost.is_empty());
     }
 }

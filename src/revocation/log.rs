@@ -158,10 +158,10 @@ impl State {
     }
 
     /// Publishes the ended sessions that the store has lost, unless another replica has done so.
-    async fn publish_lost(&self) -> Result<(), StoreError> {
+    pub(super) async fn publish_lost(&self) -> Result<(), StoreError> {
         loop {
             let now = self.clock.monotonic();
-            let (batch, missing) = {
+            let (batch, missing, losses) = {
                 let known = self.known();
                 if known.is_rereading {
                     return Ok(());
@@ -173,7 +173,7 @@ impl State {
                         || known.appended.contains_key(&one.log_key());
                     now < one.forget_at && !is_known
                 });
-                (batch, missing)
+                (batch, missing, known.losses)
             };
             if batch.is_empty() {
                 return Ok(());
@@ -183,6 +183,10 @@ impl State {
             try_join_all(appended).await?;
             {
                 let mut known = self.known();
+                // After another loss, what the log had is unknown again.
+                if known.losses != losses {
+                    return Ok(());
+                }
                 for ended in batch {
                     known.lost.remove(&ended);
                     if now < ended.forget_at {

@@ -43,9 +43,7 @@ pub(crate) use self::subject::{Key, RevocationTarget};
 pub(crate) use self::token::RevocableToken;
 use crate::clock::{Clock, millis};
 use crate::readiness::{self, Readiness, ReadinessCheck};
-use crate::shared_store::{
-    Change, KeyNamespace, LogCursor, StoreError, StoreKey, StoreScope, TimedStore,
-};
+use crate::shared_store::{KeyNamespace, LogCursor, StoreError, StoreKey, StoreScope, TimedStore};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
 
@@ -502,25 +500,26 @@ impl State {
         tries: usize,
         next: impl Fn(Option<Position>) -> Position,
     ) -> Result<Option<Position>, StoreError> {
-        let mut behind = CounterBehind { state: self, is_behind: false };
-        let update = |seen: Option<&[u8]>| {
-            let stored = seen.and_then(Position::decode);
+        for _ in 0..tries {
+            let seen = self.store.get(&self.counter).await?;
+            let stored = seen.as_deref().and_then(Position::decode);
             let highest = stored.map(|stored| self.observe_counter(stored));
-            behind.is_behind = stored < highest;
             let next = next(highest);
-            Ok(if stored == Some(next) {
-                Change::Keep(next)
-            } else {
-                Change::Set(next.encode(), next)
-            })
-        };
-        let updated = self.store.update(&self.counter, COUNTER_LIFETIME, tries, update).await;
-        behind.is_behind &= !matches!(updated, Ok(None));
-        drop(behind);
-        if let Ok(Some(position)) = updated {
-            self.observe_counter(position);
+            if stored == Some(next) {
+                return Ok(stored);
+            }
+            let mut behind = CounterBehind { state: self, is_behind: stored < highest };
+            let set =
+                self.store.compare_and_set(&self.counter, seen, next.encode(), COUNTER_LIFETIME);
+            if set.await? {
+                drop(behind);
+                self.observe_counter(next);
+                return Ok(Some(next));
+            }
+            // The store has another number than the one that was read.
+            behind.is_behind = false;
         }
-        updated
+        Ok(None)
     }
 
     /// Records the counter's position. Returns the highest known one.

@@ -160,7 +160,7 @@ impl TestStore {
 impl SharedStore for TestStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
         if let Some(before) = self.0.late.lock().unwrap().before.get(key).cloned() {
-            return Box::pin(async move { Ok(before) });
+            return self.call(|_| Box::pin(async move { Ok(before) }));
         }
         let key = key.clone();
         self.call(|store| Box::pin(async move { store.get(&key).await }))

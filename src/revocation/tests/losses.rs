@@ -365,3 +365,49 @@ async fn a_revocation_after_the_loss_of_the_counter_covers_earlier_sessions_when
         assert!(!there.is_revoked(&begin(&there).await), "{counter_fails}");
     }
 }
+
+#[tokio::test]
+async fn a_loss_during_the_repair_of_another_loses_no_ended_session() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    for id in ["known", "missing"] {
+        here.revoke(RevocationTarget::Session(id), HOUR).await.unwrap();
+    }
+    read(&clock, &here).await;
+    store.lose_log(&clock, None).await;
+    there.revoke(RevocationTarget::Session("known"), HOUR).await.unwrap();
+    clock.advance(Duration::from_secs(2));
+    let background = here.0.republishing.lock().await;
+    here.0.join_read().await;
+    store.set(Fails::Yields);
+    let mut repair = Box::pin(here.0.publish_lost());
+    assert!(futures::poll!(&mut repair).is_pending(), "the entry is being appended");
+    store.set(Fails::Not);
+    store.lose_log(&clock, None).await;
+    here.0.known().note_loss();
+    repair.await.unwrap();
+    drop(background);
+    // Once to notice, once to publish.
+    read(&clock, &here).await;
+    read(&clock, &here).await;
+    let late = replica(&store, &clock);
+    read(&clock, &late).await;
+    assert!(late.is_id_revoked("known") && late.is_id_revoked("missing"));
+}
+
+#[tokio::test]
+async fn an_outdated_read_of_the_counter_is_no_loss_if_the_next_one_fails() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    drop(begin(&here).await);
+    store.set(Fails::Lags);
+    there.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
+    let newer = there.0.known().position.unwrap();
+    here.0.known().observe(newer);
+    // An outdated number is read and not replaced.
+    store.set(Fails::Some { bits: 0b100, have_effect: false });
+    assert!(here.position().await.unwrap().begun_by.is_some(), "the counter was not read again");
+    assert_eq!(here.0.known().losses, 0);
+}
