@@ -69,7 +69,7 @@ impl Entries {
     }
 
     /// Records that the log has one of them.
-    pub(super) fn confirm(&mut self, key: &(Key, EntryKind)) {
+    pub(super) fn mark_in_log(&mut self, key: &(Key, EntryKind)) {
         self.unconfirmed.remove(key);
     }
 
@@ -138,7 +138,7 @@ mod tests {
         }
         entries.mark_all_unconfirmed();
         check(&entries, 10, &["b"]);
-        entries.confirm(&key("f"));
+        entries.mark_in_log(&key("f"));
         entries.mark_unconfirmed_missing(|one| *one != key("g"));
         check(&entries, 10, &["b", "e"]);
         entries.mark_unconfirmed_missing(|_| true);

@@ -113,7 +113,7 @@ impl KnownRevocations {
         let covers_more = is_newer || merged.issued_until > known.issued_until;
         self.entries.insert(key, merged);
         if new.is_published && is_same {
-            self.entries.confirm(&key);
+            self.entries.mark_in_log(&key);
         }
         covers_more
     }

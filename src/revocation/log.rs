@@ -84,7 +84,7 @@ impl State {
         let after_read = self.reads_begun.load(Ordering::Acquire);
         let at = self.clock.monotonic();
         let mut known = self.known();
-        known.entries.confirm(&key);
+        known.entries.mark_in_log(&key);
         if known.appended.len() < MAX_APPENDED {
             known.appended.insert(key, Appended { entry, after_read, at });
         }
@@ -310,7 +310,7 @@ impl State {
     }
 
     /// Reads a page of the log. Returns whether it is the end. A page that was requested before the
-    /// last loss was noted has no effect.
+    /// last loss was noted adds no revocations.
     async fn read_page(&self, started: ReadStart) -> Result<bool, ReadError> {
         let (cursor, mut losses) = {
             let known = self.known();

@@ -9,9 +9,10 @@
 //! lower number. Without a shared store, the counter is this process's own. Bearer tokens record
 //! nothing: a revocation covers those that were issued before it.
 //!
-//! The store can lose its last writes. Each replica notices if the log lacks what it has read or
-//! written, or if the counter could be set from a lower number than before, which an outdated read
-//! alone does not show. It then reads the log from its start, and publishes what is missing.
+//! The store can lose its last writes. Each replica notices if the log lacks the last entry that it
+//! has read, or one that it has written, or if the replica replaces a number of the counter that is
+//! lower than one it knows; reading such a number is not enough, because a read can be outdated. It
+//! then reads the log from its start, and publishes what is missing.
 
 mod builder;
 mod ended;
@@ -163,12 +164,12 @@ struct KnownRevocations {
     entries: Entries,
     /// Single sessions that were ended, once other replicas can read the revocation.
     ended: EndedSessions,
-    /// Those that the store has lost, to be published again. While the log is read from its start,
-    /// those that it may have lost.
+    /// Those that are lost, or perhaps lost while the log is read from its start. Then those that it
+    /// lacks are published again.
     lost: EndedSessions,
     /// Entries that were appended to the log and not read yet.
     appended: HashMap<(Key, EntryKind), Appended>,
-    /// Monotonic time of appends that the store is not late to show.
+    /// Appends up to this monotonic time must be shown by the log: the store is not late with them.
     checked_until: Duration,
     /// Where the next read of the log continues.
     cursor: LogCursor,
