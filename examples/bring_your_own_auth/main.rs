@@ -14,10 +14,11 @@ mod page;
 use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
-use axum::response::{Html, IntoResponse as _, Redirect, Response};
+use axum::response::{Html, IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Form, Router};
 use http::StatusCode;
+use http::header::REFRESH;
 use http::request::Parts;
 use maud::html;
 use rmcp::handler::server::tool::Extension;
@@ -96,7 +97,10 @@ async fn show(RawQuery(query): RawQuery) -> Response {
     }
 }
 
-/// `POST /login`: names the user to Scalekit, and redirects the browser back.
+/// `POST /login`: names the user to Scalekit, and leads the browser back.
+///
+/// By a page, not a redirect: from Scalekit the browser may be redirected to the MCP client, which
+/// Chromium blocks after a form, because `form-action` of the page with the form does not allow it.
 async fn log_in(
     State(page): State<Arc<LoginPage>>,
     Form(credentials): Form<Credentials>,
@@ -109,8 +113,12 @@ async fn log_in(
     let api = page.scalekit.api().auth_requests();
     let set = api.set_user(&page.connection_id, login_request_id, &user).await;
     match set.and_then(|()| api.callback_url(&page.connection_id, state)) {
-        Ok(callback) => Redirect::to(callback.as_str()).into_response(),
-        Err(ApiError::NotFound(_) | ApiError::InvalidCall(_)) => {
+        Ok(callback) => {
+            ([(REFRESH, format!("0; url={callback}"))], continue_at(&callback)).into_response()
+        }
+        Err(error @ (ApiError::NotFound(_) | ApiError::InvalidCall(_))) => {
+            // Also if MCP_CONNECTION_ID is the ID of another connection.
+            tracing::warn!(%error, connection_id = %page.connection_id);
             problem(StatusCode::BAD_REQUEST, "The login has expired. Start it again.")
         }
         Err(error) => {
@@ -149,6 +157,14 @@ fn form(login_request_id: &str, state: &str, problem: Option<&str>) -> String {
         p.muted { "This is the app's own page. Try jane@acme.test with the password demo." }
     };
     page::page("Profile", "Log in", html! {}, content)
+}
+
+fn continue_at(callback: &Url) -> Html<String> {
+    let content = html! {
+        h1 { "You are logged in" }
+        p.lead { a href=(callback.as_str()) { "Continue" } }
+    };
+    Html(page::page("Profile", "Logged in", html! {}, content))
 }
 
 fn problem(status: StatusCode, text: &str) -> Response {

@@ -9,6 +9,10 @@
 //! 3. send the user's identity to Scalekit with [`AuthRequestsApi::set_user`],
 //! 4. redirect the browser to [`AuthRequestsApi::callback_url`].
 //!
+//! If your pages have a content security policy with `form-action`, respond to the form of step 2
+//! with a page that continues at that URL by a `Refresh` header: a redirect may lead to the MCP
+//! client, whose URL the policy does not allow.
+//!
 //! Without step 2, an attacker could begin a login in an MCP client of their own and send the link
 //! to a user of yours: one click would log that client in as the user.
 //!

@@ -75,7 +75,7 @@ impl LoginAttempt {
 
     /// Returns the origin where it began, unless the app no longer has it.
     pub(super) fn origin<'s>(&self, sessions: &'s Sessions) -> Option<&'s AppOrigin> {
-        sessions.origins().by_label(self.origin.as_deref())
+        sessions.origins().by_id(self.origin.as_deref())
     }
 
     pub(super) fn state(&self) -> SecretString {
@@ -112,7 +112,7 @@ impl LoginAttempt {
         state: &str,
     ) -> (Option<Self>, Option<HeaderValue>) {
         let (attempt, end) = sessions.attempt(state, request.headers());
-        let here = sessions.origins().named_by(request).map(AppOrigin::host);
+        let here = sessions.origins().by_request(request).map(AppOrigin::host);
         // Cookies are valid for all ports of a host.
         let began_here = |attempt: &Self| {
             let began = attempt.origin(sessions).map(AppOrigin::host);

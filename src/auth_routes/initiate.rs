@@ -11,6 +11,7 @@ use crate::oauth::AuthorizationRequest;
 use crate::session::origins::AppOrigin;
 use crate::session::{RecentLogin, Sessions};
 use crate::util::diagnosis::CheckError as _;
+use crate::util::fetch_metadata::Initiator;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -47,7 +48,7 @@ impl LoginStart<'_> {
         }
         // Redirects of one chain have passed the environment: the user has started none of them.
         if self.trigger == LoginTrigger::User
-            && self.sessions.is_cross_site(self.headers)
+            && self.sessions.initiator(self.origin, self.headers) == Initiator::Other
             && RecentLogin::is_loop(self.sessions, self.headers)
         {
             let expected = "a page after the third login within seconds";
@@ -57,7 +58,7 @@ impl LoginStart<'_> {
         }
         let scalekit = self.sessions.scalekit();
         let now = scalekit.clock().now();
-        let origin = self.sessions.origins().label(self.origin);
+        let origin = self.sessions.origins().id(self.origin);
         let attempt = LoginAttempt::start(origin, self.return_to, self.trigger, now);
         let attempt = attempt.map_err(|error| {
             telemetry::internal_error("login", &error);

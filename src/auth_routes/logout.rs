@@ -22,8 +22,8 @@ use crate::util::telemetry;
 /// redirects back to the [`LogoutCallback`](super::LogoutCallback). A local session that did not
 /// begin with a Scalekit login ends here only. Works while the environment is unavailable, and for
 /// an expired session. Rejects requests that a page of another site caused, by `Sec-Fetch-Site`,
-/// `Origin` or `Referer`; a `GET` without these headers shows a page with a button. A link or form at
-/// another host of the app continues with that page at the redirect URI's host, where the session is.
+/// `Origin` or `Referer`; a `GET` without these headers shows a page with a button. A link or form
+/// at a host that is none of the app's continues with that page at the first redirect URI's host.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Logout(pub(super) Route);
@@ -49,12 +49,12 @@ impl Logout {
         {
             return Ok(continues);
         }
-        match sessions.initiator(request.headers()) {
+        match sessions.initiator(sessions.origin_of(request), request.headers()) {
             Initiator::Own => {}
             // Even old browsers send `Origin` or `Referer` with a form of the app.
             Initiator::Unknown if request.method() == Method::POST => {}
             Initiator::Unknown if wants_html(request.headers()) => return Ok(self.confirmation()),
-            // To the browser, a redirect from another host of the app is one from another site.
+            // To the browser, that redirect comes from another site.
             Initiator::Other
                 if request.method() == Method::GET
                     && is_host_redirected(request)

@@ -40,7 +40,7 @@ impl Refresh {
         if request.method() != Method::POST {
             return Err((LoginError::MethodNotAllowed { allow: "POST" }, Vec::new()));
         }
-        if sessions.is_cross_site(headers) {
+        if sessions.is_cross_site(request) {
             return Err((LoginError::CrossSite, Vec::new()));
         }
         let found = match sessions.load_async(headers).await {

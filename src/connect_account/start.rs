@@ -49,7 +49,7 @@ impl Start {
             return Ok(page);
         }
         // It creates an account: a page of another site must not do so for the user.
-        if sessions.is_cross_site(request.headers()) {
+        if sessions.is_cross_site(request) {
             return Err(ConnectAccountError::CrossSite);
         }
         let identifier = self.0.identifier(&session);

@@ -84,9 +84,9 @@ impl LoginRequired {
 
     /// Where to send the browser: the login, with the requested page in `return_to` if its path is
     /// known (see [`base_path`](crate::session::SessionsBuilder::base_path)); or the same page at
-    /// the redirect URI's host, if the request names another host. `None` if the request is not a
-    /// navigation, because a script would follow the redirect and a form would lose its content; or
-    /// if it is [speculative](crate::guides::responses#speculative-requests).
+    /// the first redirect URI's host, if the request names a host of no redirect URI. `None` if the
+    /// request is not a navigation, because a script would follow the redirect and a form would lose
+    /// its content; or if it is [speculative](crate::guides::responses#speculative-requests).
     #[must_use]
     pub fn login_url(&self) -> Option<&str> {
         match &self.next {

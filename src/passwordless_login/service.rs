@@ -44,7 +44,7 @@ impl PasswordlessLogin {
             return Err(PasswordlessLoginError::MethodNotAllowed { allow: "POST" });
         }
         // A form of another site could log the user in to an attacker's account (login CSRF).
-        if self.0.sessions.is_cross_site(request.headers()) {
+        if self.0.sessions.is_cross_site(request) {
             return Err(PasswordlessLoginError::CrossSite);
         }
         Fields::read(request.headers(), body, self.0.sessions.body_limits()).await

@@ -92,7 +92,7 @@ impl RequireSession {
             LoadedSession::Loading(loading) => return Evaluation::Pending(loading),
             // Without a session there is nothing that another site could make use of.
             LoadedSession::Active(_) | LoadedSession::RefreshDue(_)
-                if is_state_changing(request) && self.sessions.is_cross_site(request.headers()) =>
+                if is_state_changing(request) && self.sessions.is_cross_site(request) =>
             {
                 self.reject(SessionRejection::CrossSite, request)
             }

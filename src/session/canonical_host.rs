@@ -93,8 +93,8 @@ impl Sessions {
         })
     }
 
-    /// Redirects a navigation that would start a login to the redirect URI's host. `path` is that of
-    /// the route, if the requested one is not known.
+    /// Redirects a navigation that would start a login to the first redirect URI's host. `path` is
+    /// that of the route, if the requested one is not known.
     pub(crate) fn redirect_to_canonical_host(
         &self,
         request: &Request<()>,
@@ -110,8 +110,8 @@ impl Sessions {
     }
 
     /// Returns the response to a form that would start an attempt at another host: a page that
-    /// continues at the form's page at the redirect URI's host. The browser names the host that it
-    /// has opened: if only the proxy names another one, the attempt starts.
+    /// continues at the form's page at the first redirect URI's host. The browser names the host that
+    /// it has opened: if only the proxy names another one, the attempt starts.
     ///
     /// No redirect, which `form-action` in a content security policy of the form's page would block.
     pub(crate) fn form_at_canonical_host(
@@ -125,7 +125,7 @@ impl Sessions {
         }
         let opened = HostAndPort::of_form_page(headers)?;
         let is_forwarded = HostAndPort::from_request(request)? == opened;
-        let is_other = self.origins().at(&opened).is_none();
+        let is_other = self.origins().by_host(&opened).is_none();
         (is_forwarded && is_other).then(|| {
             let own = self.origins().first().host();
             telemetry::host_redirect(own, &opened);
@@ -166,7 +166,7 @@ impl Sessions {
             return None;
         }
         let other = HostAndPort::from_request(request)?;
-        self.origins().at(&other).is_none().then(|| (self.origins().first().host(), other))
+        self.origins().by_host(&other).is_none().then(|| (self.origins().first().host(), other))
     }
 }
 

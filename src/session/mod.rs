@@ -375,7 +375,7 @@ impl Sessions {
 
     /// Returns the origin of a request, among those of the app.
     pub(crate) fn origin_of<B>(&self, request: &Request<B>) -> &AppOrigin {
-        self.origins().of(request)
+        self.origins().of_request(request)
     }
 
     /// Returns the page of a browser that asked for no other.
@@ -393,13 +393,15 @@ impl Sessions {
         self.0.paths.base.join_set(setting, path, default)
     }
 
-    pub(crate) fn initiator(&self, headers: &HeaderMap) -> Initiator {
-        initiator(headers, self.origins().first().redirect_uri(), &self.0.trusted_origins)
+    /// Returns the initiator of a request to this origin of the app. A page of another one counts as
+    /// another site unless it is trusted.
+    pub(crate) fn initiator(&self, origin: &AppOrigin, headers: &HeaderMap) -> Initiator {
+        initiator(headers, origin.redirect_uri(), &self.0.trusted_origins)
     }
 
     /// Whether a page of another site caused the request.
-    pub(crate) fn is_cross_site(&self, headers: &HeaderMap) -> bool {
-        self.initiator(headers) == Initiator::Other
+    pub(crate) fn is_cross_site<B>(&self, request: &Request<B>) -> bool {
+        self.initiator(self.origin_of(request), request.headers()) == Initiator::Other
     }
 
     /// Returns the URL of the page after a logout that ends at this origin.

@@ -24,13 +24,13 @@ impl AppOrigin {
         &self.redirect_uri
     }
 
-    pub(crate) fn serialized(&self) -> String {
+    pub(crate) fn ascii_serialization(&self) -> String {
         self.redirect_uri.origin().ascii_serialization()
     }
 
     /// Returns the URL of a path that browsers request.
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.serialized())
+        format!("{}{path}", self.ascii_serialization())
     }
 
     pub(crate) fn host(&self) -> &HostAndPort {
@@ -72,7 +72,7 @@ impl Origins {
         if origin.redirect_uri.scheme() != first.scheme() {
             return Err("must have the scheme of the redirect URI");
         }
-        if self.at(&origin.host).is_some() {
+        if self.by_host(&origin.host).is_some() {
             return Err("is at the host of another redirect URI");
         }
         self.additional.push(origin);
@@ -88,30 +88,34 @@ impl Origins {
         std::iter::once(&self.first).chain(&self.additional)
     }
 
-    pub(crate) fn at(&self, host: &HostAndPort) -> Option<&AppOrigin> {
+    pub(crate) fn by_host(&self, host: &HostAndPort) -> Option<&AppOrigin> {
         self.iter().find(|origin| origin.host == *host)
     }
 
     /// Returns what identifies an origin in an attempt: `None` for the first.
-    pub(crate) fn label(&self, origin: &AppOrigin) -> Option<String> {
-        (origin.host != self.first.host).then(|| origin.serialized())
+    pub(crate) fn id(&self, origin: &AppOrigin) -> Option<String> {
+        (origin.host != self.first.host).then(|| origin.ascii_serialization())
     }
 
-    pub(crate) fn by_label(&self, label: Option<&str>) -> Option<&AppOrigin> {
-        match label {
+    pub(crate) fn by_id(&self, id: Option<&str>) -> Option<&AppOrigin> {
+        match id {
             None => Some(&self.first),
-            Some(label) => self.additional.iter().find(|origin| origin.serialized() == label),
+            Some(id) => self.additional.iter().find(|origin| origin.ascii_serialization() == id),
         }
     }
 
     /// Returns the origin whose host the request names.
-    pub(crate) fn named_by<B>(&self, request: &Request<B>) -> Option<&AppOrigin> {
-        self.at(&HostAndPort::from_request(request)?)
+    pub(crate) fn by_request<B>(&self, request: &Request<B>) -> Option<&AppOrigin> {
+        self.by_host(&HostAndPort::from_request(request)?)
     }
 
     /// Returns the origin of a request: the first if the request names none of the app's hosts,
     /// because a proxy does not forward the host.
-    pub(crate) fn of<B>(&self, request: &Request<B>) -> &AppOrigin {
-        self.named_by(request).unwrap_or(&self.first)
+    pub(crate) fn of_request<B>(&self, request: &Request<B>) -> &AppOrigin {
+        // Most apps have one origin: nothing to parse.
+        match self.additional.is_empty() {
+            true => &self.first,
+            false => self.by_request(request).unwrap_or(&self.first),
+        }
     }
 }

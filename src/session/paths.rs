@@ -1,5 +1,7 @@
 //! Paths and addresses of an app, and what they must be like.
 
+use std::iter;
+
 use http::Request;
 use url::Url;
 
@@ -14,6 +16,9 @@ use crate::util::url_policy::require_https_or_loopback;
 
 /// Where the callback is below the base path, unless it is set.
 const CALLBACK_PATH: &str = "/auth/callback";
+
+/// The setting of all redirect URIs but the first.
+const ADDITIONAL: &str = "additional_redirect_uri";
 
 /// The addresses of an app as they are set. Paths do not contain the base path.
 #[derive(Clone, Debug, Default)]
@@ -94,13 +99,12 @@ impl PathSettings {
 
     /// Adds the additional redirect URIs, and reports those that are invalid.
     fn add_origins(&self, mut origins: Origins, problems: &mut Problems) -> Origins {
-        let setting = "additional_redirect_uri";
         for uri in &self.additional_redirect_uris {
-            let uri = problems.collect(parse_redirect_uri(setting, uri));
+            let uri = problems.collect(parse_redirect_uri(ADDITIONAL, uri));
             if let Some(origin) = uri.and_then(AppOrigin::new)
                 && let Err(reason) = origins.add(origin)
             {
-                problems.push(ConfigProblem::invalid(setting, reason));
+                problems.push(ConfigProblem::invalid(ADDITIONAL, reason));
             }
         }
         origins
@@ -263,18 +267,13 @@ impl Paths {
         self.origins.first().redirect_uri().scheme() == "https"
     }
 
-    /// Returns all origins if there are several: each trusts the pages of the others.
-    pub(super) fn peer_origins(&self) -> impl Iterator<Item = String> {
-        let has_peers = self.origins.iter().nth(1).is_some();
-        self.origins.iter().filter(move |_| has_peers).map(AppOrigin::serialized)
-    }
-
     /// Rejects a public redirect URI if the environment is a sandbox that the app has started.
     /// Otherwise, identity providers of that sandbox lead to the login of this app.
     pub(super) fn check_environment(&self, scalekit: &Scalekit) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
-        for origin in self.origins.iter() {
-            problems.collect(scalekit.check_app_url("redirect_uri", origin.redirect_uri()));
+        let settings = iter::once("redirect_uri").chain(iter::repeat(ADDITIONAL));
+        for (setting, origin) in settings.zip(self.origins.iter()) {
+            problems.collect(scalekit.check_app_url(setting, origin.redirect_uri()));
         }
         #[cfg(all(feature = "reqwest", feature = "sandbox"))]
         if let Some(sandbox) = scalekit.sandbox() {

@@ -394,25 +394,25 @@ pub(crate) fn development_cookies() {
     );
 }
 
-/// A login starts although the request names another host than the redirect URI's, to which it was
-/// redirected: the proxy does not forward the host. Limited per host and minute.
+/// A login starts although the request names a host of no redirect URI, and was redirected to that of
+/// the first: the proxy does not forward the host. Limited per host and minute.
 pub(crate) fn other_host(own: impl Display, other: impl Display) {
     tracing::warn!(
         target: TARGET,
         redirect_uri_host = %own,
         request_host = %other,
-        "other_host: requests name another host than the redirect URI's; \
+        "other_host: requests name a host of no redirect URI; \
          let the proxy forward the Host header (nginx: proxy_set_header Host $http_host)"
     );
 }
 
-/// A navigation is redirected to the redirect URI's host, where its login begins.
+/// A navigation is redirected to the first redirect URI's host, where its login begins.
 pub(crate) fn host_redirect(own: impl Display, other: impl Display) {
     tracing::debug!(
         target: TARGET,
         redirect_uri_host = %own,
         request_host = %other,
-        "host_redirect: logins begin at the host and port of the redirect URI"
+        "host_redirect: logins begin at the host and port of a redirect URI"
     );
 }
 

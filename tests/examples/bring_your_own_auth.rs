@@ -30,6 +30,18 @@ fn parameter(url: &str, name: &str) -> String {
     found.unwrap_or_else(|| panic!("{name} is not in {url}")).1.into_owned()
 }
 
+/// The URL that the page after the login continues at. A redirect would be blocked once it leads to
+/// the client, which `form-action` does not allow.
+fn continued(response: &Response<Bytes>, sandbox: &str) -> String {
+    assert_eq!(response.status(), StatusCode::OK);
+    let refresh = response.headers()[header::REFRESH].to_str().unwrap();
+    let url = refresh.strip_prefix("0; url=").unwrap();
+    assert!(url.starts_with(&format!("{sandbox}/sso/v1/connections/conn_")), "{url}");
+    let page = String::from_utf8_lossy(response.body()).into_owned();
+    assert!(page.contains(&format!("<a href=\"{url}\">Continue</a>")), "{page}");
+    url.to_owned()
+}
+
 async fn post_json(visitor: &Visitor, url: &str, body: &Value) -> Response<Bytes> {
     let request = Request::post(url).header("content-type", "application/json");
     visitor.send(request.body(Bytes::from(body.to_string())).unwrap()).await
@@ -70,7 +82,8 @@ async fn the_user_of_the_apps_own_login_calls_a_tool() {
             ("code_challenge_method", "S256"),
         ],
     );
-    let delegated = visitor.get(authorize.unwrap().as_str()).await;
+    let authorize = authorize.unwrap();
+    let delegated = visitor.get(authorize.as_str()).await;
     let login = location(&delegated).to_owned();
     assert!(login.starts_with(&address("/login?login_request_id=lri_")), "{login}");
 
@@ -104,10 +117,7 @@ async fn the_user_of_the_apps_own_login_calls_a_tool() {
     assert_eq!(rejected.status(), StatusCode::FORBIDDEN);
 
     let returns = visitor.post(&address("/login"), &form(&request_id, "demo")).await;
-    assert_eq!(returns.status(), StatusCode::SEE_OTHER);
-    let back = location(&returns);
-    assert!(back.starts_with(&format!("{sandbox}/sso/v1/connections/conn_")), "{back}");
-    let consent = visitor.get(back).await;
+    let consent = visitor.get(&continued(&returns, &sandbox)).await;
     let consent = visitor.get(&format!("{sandbox}{}", location(&consent))).await;
     let consent = String::from_utf8_lossy(consent.body()).into_owned();
     assert!(consent.contains("jane@acme.test"), "{consent}");
@@ -132,6 +142,21 @@ async fn the_user_of_the_apps_own_login_calls_a_tool() {
     let result = json_of(&called);
     let user = result["result"]["content"][0]["text"].as_str().unwrap();
     assert!(user.starts_with("usr_"), "{result}");
+
+    // The next login leads to the client at once.
+    let login = location(&visitor.get(authorize.as_str()).await).to_owned();
+    let (id, again) = (parameter(&login, "login_request_id"), parameter(&login, "state"));
+    secrets.add(&again);
+    let fields = [
+        ("login_request_id", &*id),
+        ("state", &*again),
+        ("email", "jane@acme.test"),
+        ("password", "demo"),
+    ];
+    let returns = visitor.post(&address("/login"), &fields).await;
+    let back = visitor.get(&continued(&returns, &sandbox)).await;
+    assert!(location(&back).starts_with(&format!("{CLIENT}?code=")), "{}", location(&back));
+    secrets.add(&parameter(location(&back), "code"));
 
     program.terminate();
     assert_eq!(program.ended().code(), Some(0));

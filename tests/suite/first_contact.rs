@@ -65,6 +65,12 @@ async fn a_public_redirect_uri_is_rejected_with_a_started_sandbox() {
     for uri in ["http://127.0.0.1:3000/cb", "http://[::1]:3000/cb", "https://localhost/cb"] {
         assert!(build(uri).is_ok(), "{uri}");
     }
+    let several = Sessions::builder(scalekit)
+        .secret(SessionSecret::generate().unwrap())
+        .redirect_uri("https://localhost/cb")
+        .additional_redirect_uri("https://app.example.com/cb");
+    let error = several.build().unwrap_err().to_string();
+    assert_eq!(error, format!("additional_redirect_uri: {SANDBOX}"));
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ fn now(sandbox: &Sandbox) -> i64 {
 }
 
 /// A token of an IdP-initiated login in organization Acme, with these changes.
-fn login_token_with(sandbox: &Sandbox, changes: Value) -> String {
+pub(crate) fn login_token_with(sandbox: &Sandbox, changes: Value) -> String {
     let acme = &sandbox.organizations().list()[0];
     let now = now(sandbox);
     let mut claims = json!({

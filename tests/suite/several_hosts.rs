@@ -5,9 +5,13 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
+use serde_json::json;
 use tower_scalekit::session::SessionsBuilder;
-use tower_scalekit::{ConnectAccount, ForwardAuth, PasswordlessLogin, RequireSession};
+use tower_scalekit::{
+    ConnectAccount, ForwardAuth, IdpInitiatedRedirect, PasswordlessLogin, RequireSession,
+};
 
+use crate::idp_initiated::login_token_with;
 use crate::support::{
     Browser, CALLBACK, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, parameter, request,
     send, set_cookies,
@@ -85,11 +89,22 @@ async fn a_login_cannot_be_completed_at_another_host_of_the_app() {
         let target = callback.strip_prefix(&format!("https://{began}")).unwrap();
         let rejected = browse(&mut browser.clone(), other, target).await;
         assert_eq!(rejected.status(), StatusCode::BAD_REQUEST, "{other}");
-        assert!(set_cookies(rejected.headers()).iter().all(|line| line.contains("Max-Age=0")));
+        let removed = set_cookies(rejected.headers());
+        assert!(!removed.is_empty(), "{other}");
+        assert!(removed.iter().all(|line| line.contains("Max-Age=0")), "{removed:?}");
         // The code was not spent, and the attempt not used.
         let done = browse(&mut browser, began, target).await;
         assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
     }
+    // A browser with a session there needs none.
+    let mut browser = world.browser();
+    log_in(&world, &mut browser, SECOND, JANE).await;
+    let started = browse(&mut browser, FIRST, "/login?return_to=/me").await;
+    let callback = world.sandbox.log_in(started.location(), JOHN).unwrap();
+    let target = callback.strip_prefix(ORIGIN).unwrap();
+    let kept = browse(&mut browser, SECOND, target).await;
+    assert_eq!((kept.status(), kept.location()), (StatusCode::SEE_OTHER, "/"));
+    assert_eq!(browse(&mut browser, SECOND, "/me").await.json()["email"], JANE);
     // A browser without the cookie.
     let mut browser = world.browser();
     let started = browse(&mut browser, SECOND, "/login").await;
@@ -176,7 +191,7 @@ async fn a_proxy_that_asks_for_authentication_names_the_browsers_host() {
 }
 
 #[tokio::test]
-async fn users_log_in_at_each_host_by_themselves() {
+async fn users_log_in_at_each_host_separately() {
     let world = world();
     let (mut at_first, mut at_second) = (world.browser(), world.browser());
     log_in(&world, &mut at_first, FIRST, JANE).await;
@@ -195,14 +210,16 @@ async fn users_log_in_at_each_host_by_themselves() {
 }
 
 #[tokio::test]
-async fn pages_of_each_host_are_no_other_site_and_all_others_are() {
+async fn pages_of_each_host_are_another_site_to_the_others() {
     let world = world();
     let mut browser = world.browser();
     log_in(&world, &mut browser, SECOND, JANE).await;
     for (headers, expected) in [
         (&[("origin", SECOND_ORIGIN)][..], StatusCode::OK),
-        (&[("origin", ORIGIN)], StatusCode::OK),
-        (&[("origin", ORIGIN), ("sec-fetch-site", "cross-site")], StatusCode::OK),
+        (&[("origin", ORIGIN)], StatusCode::FORBIDDEN),
+        (&[("origin", ORIGIN), ("sec-fetch-site", "cross-site")], StatusCode::FORBIDDEN),
+        (&[("referer", "https://app.example.com/a")], StatusCode::FORBIDDEN),
+        (&[("referer", "https://app.example.org/a")], StatusCode::OK),
         (&[("sec-fetch-site", "same-origin")], StatusCode::OK),
         (&[("origin", "https://evil.test")], StatusCode::FORBIDDEN),
         (&[("origin", "http://app.example.org")], StatusCode::FORBIDDEN),
@@ -213,6 +230,43 @@ async fn pages_of_each_host_are_no_other_site_and_all_others_are() {
         let all = [headers, &[("host", SECOND)]].concat();
         let response = browser.clone().send(Method::POST, "/me", &all).await;
         assert_eq!(response.status(), expected, "{headers:?}");
+    }
+    let trusting = world.replica(|sessions| {
+        sessions.additional_redirect_uri(SECOND_CALLBACK).trusted_origin(ORIGIN)
+    });
+    let mut at_replica = browser.at(&crate::support::app(&trusting));
+    let headers = [("origin", ORIGIN), ("sec-fetch-site", "cross-site"), ("host", SECOND)];
+    assert_eq!(at_replica.send(Method::POST, "/me", &headers).await.status(), StatusCode::OK);
+    // The routes have the same rule.
+    for (origin, expected) in
+        [(SECOND_ORIGIN, StatusCode::SEE_OTHER), (ORIGIN, StatusCode::FORBIDDEN)]
+    {
+        let headers = [("origin", origin), ("host", SECOND)];
+        let response = browser.clone().send(Method::POST, "/logout", &headers).await;
+        assert_eq!(response.status(), expected, "{origin}");
+    }
+}
+
+#[tokio::test]
+async fn an_idp_initiated_login_ends_at_the_host_where_it_arrived() {
+    let world = world();
+    let app = world.app.clone().layer(IdpInitiatedRedirect::new(&world.sessions));
+    for (host, relay_state, page) in [
+        (SECOND, "https://app.example.org/me?tab=2", "/me?tab=2"),
+        (FIRST, "https://app.example.com/me?tab=2", "/me?tab=2"),
+        (SECOND, "https://app.example.com/me?tab=2", "/"),
+        (SECOND, "/me?tab=2", "/me?tab=2"),
+    ] {
+        let mut browser = world.browser().at(&app);
+        let changes = json!({"relay_state": relay_state, "jti": format!("{host} {relay_state}")});
+        let token = login_token_with(&world.sandbox, changes);
+        let launch = format!("/login?idp_initiated_login={token}");
+        let started = browse(&mut browser, host, &launch).await;
+        let found = parameter(started.location(), "redirect_uri");
+        assert_eq!(found, Some(format!("https://{host}/auth/callback")), "{}", started.text());
+        let callback = world.sandbox.log_in(started.location(), JANE).unwrap();
+        let done = browse(&mut browser, host, &callback).await;
+        assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, page), "{host}");
     }
 }
 
@@ -304,7 +358,6 @@ async fn a_logged_out_page_elsewhere_is_the_same_for_all_hosts() {
             .post_logout_redirect_uri("https://app.example.com/bye")
             .logged_out_page("https://www.example.com/?bye")
     });
-    world.sandbox.register_redirect_uri(SECOND_CALLBACK);
     let mut browser = world.browser();
     log_in(&world, &mut browser, SECOND, JANE).await;
     let own = [NAVIGATION[0], NAVIGATION[1], ("sec-fetch-site", "same-origin"), ("host", SECOND)];

@@ -49,7 +49,7 @@ fn set_user(
         user = user.name(given_name, body.family_name.as_deref().unwrap_or_default());
     }
     let now = environment.now();
-    match environment.lock().delegated_logins.set_user(connection, id, user, now) {
+    match environment.lock().own_logins.set_user(connection, id, user, now) {
         true => Ok(json!({})),
         false => Err(ApiErrorResponse::not_found("the login request is unknown or has expired")),
     }

@@ -12,17 +12,17 @@ use crate::sandbox::parameters::{Parameters, session_cookie};
 use crate::sandbox::respond::{redirect, set_cookie};
 use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::{AuthorizationRequest, SignedIn};
-use crate::sandbox::state::own_logins::DelegatedLogin;
-use crate::sandbox::state::resources::OwnLogin;
+use crate::sandbox::state::own_logins::PendingOwnLogin;
+use crate::sandbox::state::resources::OwnLoginPage;
 
 /// Redirects the browser to the login page.
 pub(crate) fn begin(
     state: &mut State,
-    own: &OwnLogin,
+    own: &OwnLoginPage,
     authorization: AuthorizationRequest,
     now: OffsetDateTime,
 ) -> Response<Bytes> {
-    let (id, login_state) = state.delegated_logins.begin(&own.connection_id, authorization, now);
+    let (id, login_state) = state.own_logins.begin(&own.connection_id, authorization, now);
     match Url::parse(&own.url) {
         Ok(mut url) => {
             let parameters = [("login_request_id", &*id), ("state", &*login_state)];
@@ -47,10 +47,10 @@ pub(crate) fn callback(
     let parameters = Parameters::from_query(request);
     let mut state = environment.lock();
     let login_state = parameters.get("state").filter(|_| !parameters.repeats("state"));
-    let ended = login_state.and_then(|text| state.delegated_logins.end(connection_id, text, now));
+    let ended = login_state.and_then(|text| state.own_logins.end(connection_id, text, now));
     let rejected =
         |reason: &str| pages::problem(StatusCode::BAD_REQUEST, pages::SIGN_IN_FAILED, reason);
-    let Some(DelegatedLogin { request: authorization, user, .. }) = ended else {
+    let Some(PendingOwnLogin { request: authorization, user, .. }) = ended else {
         return rejected("invalid_state: the login is unknown or has expired.");
     };
     let Some(user) = user else {

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::http_client::HttpClient;
 use crate::sandbox::environment::Environment;
-use crate::sandbox::state::resources::{NewResource, OwnLogin, ResourceIssuer, SEEDED_ID};
+use crate::sandbox::state::resources::{NewResource, OwnLoginPage, ResourceIssuer, SEEDED_ID};
 
 /// MCP resources and their clients. Returned by [`Sandbox::mcp`](crate::sandbox::Sandbox::mcp).
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ impl Mcp<'_> {
     /// ```
     pub fn set_own_login(&self, id: &str, url: &str) -> Option<String> {
         let mut state = self.environment.lock();
-        let own_login = OwnLogin::new(url);
+        let own_login = OwnLoginPage::new(url);
         let connection_id = own_login.connection_id.clone();
         state.resources.get_mut(id)?.own_login = Some(own_login);
         Some(connection_id)

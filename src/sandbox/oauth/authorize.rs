@@ -50,10 +50,10 @@ pub(crate) fn authorize(
         Err(rejected) => return back_with_error(rejected),
     };
     let at_resource = authorization.client.at.as_ref();
-    let delegate = at_resource.and_then(|at| at.resource.own_login.clone());
+    let own_page = at_resource.and_then(|at| at.resource.own_login.clone());
     let signed_in = state
         .session_of(session_cookies(request))
-        .filter(|_| delegate.is_none())
+        .filter(|_| own_page.is_none())
         .filter(|_| !prompt.wants_page(&authorization))
         .and_then(|(id, user)| Some((id, authorization.member(&user)?)))
         .filter(|(id, user)| {
@@ -79,7 +79,7 @@ pub(crate) fn authorize(
             "no user is signed in in this browser",
         )),
         None => {
-            if let Some(own) = &delegate {
+            if let Some(own) = &own_page {
                 return own_login::begin(&mut state, own, authorization, now);
             }
             let screen = if prompt == Prompt::Create { Screen::SignUp } else { Screen::SignIn };

@@ -51,7 +51,7 @@ use crate::sandbox::state::keys::{KeyRing, SigningKey};
 use crate::sandbox::state::machines::MachineClient;
 use crate::sandbox::state::mail::Passwordless;
 use crate::sandbox::state::mcp_configs::McpConfig;
-use crate::sandbox::state::own_logins::DelegatedLogins;
+use crate::sandbox::state::own_logins::PendingOwnLogins;
 use crate::sandbox::state::portal::AdminPortal;
 use crate::sandbox::state::resources::Resources;
 use crate::sandbox::state::roles::Roles;
@@ -90,7 +90,7 @@ pub(crate) struct State {
     pub(crate) endpoint_faults: EndpointFaults,
     pub(crate) token_edits: TokenEdits,
     pub(crate) sessions: Sessions,
-    pub(crate) delegated_logins: DelegatedLogins,
+    pub(crate) own_logins: PendingOwnLogins,
     transactions: HashMap<String, Transaction>,
 }
 
@@ -122,7 +122,7 @@ impl State {
             token_edits: TokenEdits::default(),
             used_proofs: HashMap::new(),
             sessions: Sessions::default(),
-            delegated_logins: DelegatedLogins::default(),
+            own_logins: PendingOwnLogins::default(),
             transactions: HashMap::new(),
         };
         state.seed_users();

@@ -14,10 +14,10 @@ const LIFETIME: Duration = Duration::from_secs(600);
 
 /// The delegated logins that are in progress, by their ID.
 #[derive(Debug, Default)]
-pub(crate) struct DelegatedLogins(HashMap<String, DelegatedLogin>);
+pub(crate) struct PendingOwnLogins(HashMap<String, PendingOwnLogin>);
 
 #[derive(Debug)]
-pub(crate) struct DelegatedLogin {
+pub(crate) struct PendingOwnLogin {
     pub(crate) request: AuthorizationRequest,
     /// The user whom the application has logged in.
     pub(crate) user: Option<NewUser>,
@@ -26,7 +26,7 @@ pub(crate) struct DelegatedLogin {
     expires_at: OffsetDateTime,
 }
 
-impl DelegatedLogins {
+impl PendingOwnLogins {
     /// Begins a login. Returns its ID (`lri_…`) and `state`.
     pub(crate) fn begin(
         &mut self,
@@ -36,7 +36,7 @@ impl DelegatedLogins {
     ) -> (String, String) {
         self.0.retain(|_, login| now < login.expires_at);
         let (id, state) = (new_id("lri"), random_token());
-        let login = DelegatedLogin {
+        let login = PendingOwnLogin {
             request,
             user: None,
             connection_id: connection_id.to_owned(),
@@ -65,15 +65,15 @@ impl DelegatedLogins {
         connection_id: &str,
         state: &str,
         now: OffsetDateTime,
-    ) -> Option<DelegatedLogin> {
+    ) -> Option<PendingOwnLogin> {
         let is_meant =
-            |login: &DelegatedLogin| login.state == state && login.is_of(connection_id, now);
+            |login: &PendingOwnLogin| login.state == state && login.is_of(connection_id, now);
         let id = self.0.iter().find(|(_, login)| is_meant(login)).map(|(id, _)| id.clone())?;
         self.0.remove(&id)
     }
 }
 
-impl DelegatedLogin {
+impl PendingOwnLogin {
     fn is_of(&self, connection_id: &str, now: OffsetDateTime) -> bool {
         self.connection_id == connection_id && now < self.expires_at
     }

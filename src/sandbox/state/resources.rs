@@ -65,7 +65,7 @@ pub(crate) struct Resource {
     /// Of its server. Tokens contain the first one.
     pub(crate) urls: Vec<String>,
     /// The login page of its users, instead of the hosted one.
-    pub(crate) own_login: Option<OwnLogin>,
+    pub(crate) own_login: Option<OwnLoginPage>,
 }
 
 impl Resource {
@@ -82,13 +82,13 @@ impl Resource {
 
 /// The application's own login page of a resource.
 #[derive(Clone, Debug)]
-pub(crate) struct OwnLogin {
+pub(crate) struct OwnLoginPage {
     /// `conn_…`
     pub(crate) connection_id: String,
     pub(crate) url: String,
 }
 
-impl OwnLogin {
+impl OwnLoginPage {
     pub(crate) fn new(url: &str) -> Self {
         Self { connection_id: new_id("conn"), url: url.to_owned() }
     }

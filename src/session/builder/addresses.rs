@@ -15,7 +15,8 @@ impl SessionsBuilder {
     /// hosts are redirected to that of the redirect URI.
     ///
     /// A login begins and ends at the host of the request, with the cookies of that host: users log
-    /// in at each host by itself. See
+    /// in at each host separately. Pages of one host are another site to the others, unless they are
+    /// [trusted](Self::trusted_origin). See
     /// [an app at several hosts](crate::guides::behind_a_proxy#an-app-at-several-hosts).
     ///
     /// ```

@@ -115,7 +115,8 @@ impl SessionsBuilder {
 
     /// Allows state-changing requests from this origin (CSRF allow list), such as that of a
     /// single-page app beside this server. Can be called several times. State-changing requests and
-    /// WebSocket upgrades from other origins than the app's own are rejected.
+    /// WebSocket upgrades from other origins are rejected, and with
+    /// [several hosts](Self::additional_redirect_uri), from one host of the app to another too.
     pub fn trusted_origin(mut self, origin: impl Into<String>) -> Self {
         self.trusted_origins.push(origin.into());
         self
@@ -415,7 +416,7 @@ impl SessionsBuilder {
             scalekit: self.scalekit,
             keys,
             cookies: CookieConfig::new(&cookie_name, paths.is_https()),
-            trusted_origins: self.trusted_origins.into_iter().chain(paths.peer_origins()).collect(),
+            trusted_origins: self.trusted_origins,
             paths,
             host_warnings: HostWarnings::default(),
             login_routes: RouteCheck::default(),

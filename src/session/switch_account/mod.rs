@@ -195,7 +195,7 @@ impl Sessions {
             return Err(SwitchError::MethodNotAllowed { allow: "GET, HEAD, POST" });
         }
         let headers = request.headers();
-        if is_post && self.is_cross_site(headers) {
+        if is_post && self.is_cross_site(request) {
             return Err(SwitchError::CrossSite);
         }
         let [id, action, shown] = ["attempt", "action", "session"]

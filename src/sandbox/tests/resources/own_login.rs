@@ -8,12 +8,12 @@ use crate::api::auth_requests::{LoginRequest, LoginUser};
 
 const LOGIN: &str = "https://app.test/login?from=mcp";
 
-struct Delegated {
+struct OwnLogin {
     sandbox: Sandbox,
     connection_id: String,
 }
 
-impl Delegated {
+impl OwnLogin {
     fn new() -> Self {
         let sandbox = Sandbox::new();
         let id = sandbox.mcp().resource_id();
@@ -49,7 +49,7 @@ impl Delegated {
 
 #[tokio::test]
 async fn the_user_is_the_one_whom_the_application_has_logged_in() {
-    let world = Delegated::new();
+    let world = OwnLogin::new();
     let sandbox = &world.sandbox;
     let client = world.client().await;
     // An unknown user, and one who is known by the address.
@@ -77,7 +77,7 @@ async fn the_user_is_the_one_whom_the_application_has_logged_in() {
         assert_eq!(status, StatusCode::OK, "{tokens}");
         let user = sandbox.users().get(email).unwrap();
         assert_eq!(claims(string(&tokens, "access_token"))["sub"], user.id.as_str());
-        // A login is delegated even if the browser is logged in at the environment.
+        // The own page is used even if the browser is logged in at the environment.
         let again = get(sandbox, &client.url(&[]), cookie).await;
         assert!(location(&again).starts_with(LOGIN));
         let silent = get(sandbox, &client.url(&[("prompt", "none")]), cookie).await;
@@ -90,7 +90,7 @@ async fn the_user_is_the_one_whom_the_application_has_logged_in() {
 
 #[tokio::test]
 async fn a_login_works_once_for_ten_minutes_and_at_its_connection() {
-    let world = Delegated::new();
+    let world = OwnLogin::new();
     let client = world.client().await;
     let user = LoginUser::new("1", "jane@acme.test");
     let login = world.begin(&client).await;
