@@ -19,6 +19,7 @@ use axum::response::Html;
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
+use tower_scalekit::auth_routes::ReturnTo;
 use tower_scalekit::session::Deprovisioning;
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::{
@@ -114,13 +115,17 @@ async fn organizations(
         tracing::warn!(%error);
         StatusCode::SERVICE_UNAVAILABLE
     })?;
+    let here = ReturnTo::parse(&common::at("/organizations"));
     let links: Vec<_> = organizations
         .into_iter()
         .map(|one| {
             let url = sessions.switch_organization_url(&one.organization_id);
-            let url = format!("{url}&return_to={}", common::at("/organizations"));
+            let url = match &here {
+                Some(here) => url.return_to(here),
+                None => url,
+            };
             let name = one.display_name.unwrap_or_else(|| one.organization_id.clone());
-            (name, url, one.organization_id)
+            (name, url.to_string(), one.organization_id)
         })
         .collect();
     Ok(Html(pages::organizations(&session, &links)))

@@ -15,6 +15,7 @@ mod login_hook;
 mod looks;
 mod members;
 mod other_hosts;
+mod own_login;
 mod passwordless;
 mod processes;
 mod returning;
