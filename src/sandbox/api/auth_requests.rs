@@ -10,6 +10,9 @@ use crate::sandbox::environment::Environment;
 use crate::sandbox::forms::is_email_address;
 use crate::sandbox::state::users::NewUser;
 
+/// Of `sub` (OpenID Connect Core, section 2) and of each name.
+const MAX_TEXT_BYTES: usize = 255;
+
 /// Responds to a request, by its path after `/api/v1/`.
 pub(super) fn response(
     environment: &Environment,
@@ -35,6 +38,7 @@ fn set_user(
     struct Body {
         sub: String,
         email: String,
+        name: Option<String>,
         given_name: Option<String>,
         family_name: Option<String>,
     }
@@ -44,9 +48,22 @@ fn set_user(
     if body.sub.is_empty() || !is_email_address(&body.email) {
         return Err(ApiErrorResponse::invalid("sub or email is invalid"));
     }
+    let texts =
+        [Some(&body.sub), body.name.as_ref(), body.given_name.as_ref(), body.family_name.as_ref()];
+    if texts.into_iter().flatten().any(|text| text.len() > MAX_TEXT_BYTES) {
+        return Err(ApiErrorResponse::invalid("sub or a name is too long"));
+    }
     let mut user = NewUser::new(&body.email).external_id(&body.sub);
-    if let Some(given_name) = &body.given_name {
-        user = user.name(given_name, body.family_name.as_deref().unwrap_or_default());
+    match (&body.given_name, &body.family_name, &body.name) {
+        (None, None, None) => {}
+        (None, None, Some(name)) => {
+            let (given, family) = name.split_once(' ').unwrap_or((name.as_str(), ""));
+            user = user.name(given, family);
+        }
+        (given, family, _) => {
+            let [given, family] = [given, family].map(|name| name.as_deref().unwrap_or_default());
+            user = user.name(given, family);
+        }
     }
     let now = environment.now();
     match environment.lock().own_logins.set_user(connection, id, user, now) {

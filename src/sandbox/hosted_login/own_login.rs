@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use time::OffsetDateTime;
-use url::Url;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::hosted_login::consent;
@@ -23,18 +22,10 @@ pub(crate) fn begin(
     now: OffsetDateTime,
 ) -> Response<Bytes> {
     let (id, login_state) = state.own_logins.begin(&own.connection_id, authorization, now);
-    match Url::parse(&own.url) {
-        Ok(mut url) => {
-            let parameters = [("login_request_id", &*id), ("state", &*login_state)];
-            url.query_pairs_mut().extend_pairs(parameters);
-            redirect(StatusCode::FOUND, url.as_str())
-        }
-        Err(_) => pages::problem(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            pages::SIGN_IN_FAILED,
-            "The URL of the login page is invalid.",
-        ),
-    }
+    let mut url = own.url.clone();
+    let parameters = [("login_request_id", &*id), ("state", &*login_state)];
+    url.query_pairs_mut().extend_pairs(parameters);
+    redirect(StatusCode::FOUND, url.as_str())
 }
 
 /// `GET /sso/v1/connections/{connection_id}/partner:callback`: the browser returns.
@@ -56,7 +47,9 @@ pub(crate) fn callback(
     let Some(user) = user else {
         return rejected("The application has not named the user who has logged in.");
     };
-    let user = state.find_or_add_user(user);
+    // The address of a user may change, the application's ID does not.
+    let known = user.external_id.as_deref().and_then(|id| state.users.with_external_id(id));
+    let user = known.cloned().unwrap_or_else(|| state.find_or_add_user(user));
     let Some(user) = authorization.member(&user) else {
         return rejected("This user is not a member of the organization.");
     };

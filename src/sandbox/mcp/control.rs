@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use url::Url;
 
 use crate::http_client::HttpClient;
 use crate::sandbox::environment::Environment;
@@ -59,11 +60,11 @@ impl Mcp<'_> {
 
     /// Sets the application's own login page for the users of a resource ("bring your own auth"), an
     /// absolute URL. Returns the ID of the connection (`conn_…`); `None` if there is no such
-    /// resource. Default: the hosted login page.
+    /// resource, or if the URL is not `https` or `http`. Default: the hosted login page.
     ///
     /// Clients are then redirected there, even if the browser is logged in at the environment. The
     /// user is the one whom [`set_user`](crate::api::auth_requests::AuthRequestsApi::set_user) names:
-    /// the user with this address, or a new one, with `sub` as external ID.
+    /// the user with `sub` as external ID, or else with this address, or a new one.
     ///
     /// ```
     /// use tower_scalekit::sandbox::Sandbox;
@@ -74,6 +75,7 @@ impl Mcp<'_> {
     /// assert!(connection.is_some_and(|id| id.starts_with("conn_")));
     /// ```
     pub fn set_own_login(&self, id: &str, url: &str) -> Option<String> {
+        let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "https" | "http"))?;
         let mut state = self.environment.lock();
         let own_login = OwnLoginPage::new(url);
         let connection_id = own_login.connection_id.clone();

@@ -85,12 +85,12 @@ impl Resource {
 pub(crate) struct OwnLoginPage {
     /// `conn_…`
     pub(crate) connection_id: String,
-    pub(crate) url: String,
+    pub(crate) url: Url,
 }
 
 impl OwnLoginPage {
-    pub(crate) fn new(url: &str) -> Self {
-        Self { connection_id: new_id("conn"), url: url.to_owned() }
+    pub(crate) fn new(url: Url) -> Self {
+        Self { connection_id: new_id("conn"), url }
     }
 }
 

@@ -173,7 +173,7 @@ impl SandboxUser {
 #[must_use]
 pub struct NewUser {
     pub(crate) email: String,
-    external_id: Option<String>,
+    pub(crate) external_id: Option<String>,
     given_name: Option<String>,
     family_name: Option<String>,
     pub(crate) organization_id: Option<String>,
@@ -253,6 +253,11 @@ pub(crate) struct Users {
 impl Users {
     pub(crate) fn find(&self, email: &str) -> Option<&SandboxUser> {
         self.all.iter().find(|user| user.email.eq_ignore_ascii_case(email))
+    }
+
+    /// Returns the user with this ID of the application.
+    pub(crate) fn with_external_id(&self, id: &str) -> Option<&SandboxUser> {
+        self.all.iter().find(|user| user.external_id.as_deref() == Some(id))
     }
 
     pub(crate) fn with_id(&self, id: &str) -> Option<&SandboxUser> {

@@ -18,6 +18,9 @@ impl OwnLogin {
         let sandbox = Sandbox::new();
         let id = sandbox.mcp().resource_id();
         assert_eq!(sandbox.mcp().set_own_login("res_1", LOGIN), None);
+        for url in ["/login", "javascript:alert(1)"] {
+            assert_eq!(sandbox.mcp().set_own_login(&id, url), None, "{url}");
+        }
         let connection_id = sandbox.mcp().set_own_login(&id, LOGIN).unwrap();
         Self { sandbox, connection_id }
     }
@@ -89,6 +92,22 @@ async fn the_user_is_the_one_whom_the_application_has_logged_in() {
 }
 
 #[tokio::test]
+async fn a_user_is_known_by_the_id_of_the_application() {
+    let world = OwnLogin::new();
+    let client = world.client().await;
+    for email in ["ada@acme.test", "lovelace@acme.test"] {
+        let mut user = LoginUser::new("your-id-of-ada", email);
+        user.name = Some("Ada King Lovelace".to_owned());
+        let login = world.begin(&client).await;
+        world.set_user(&login, &user).await.unwrap();
+        assert_eq!(world.callback(&login.state).await.status(), StatusCode::FOUND);
+    }
+    let ada = world.sandbox.users().get("ada@acme.test").unwrap();
+    assert_eq!((&*ada.given_name, &*ada.family_name), ("Ada", "King Lovelace"));
+    assert!(world.sandbox.users().get("lovelace@acme.test").is_none());
+}
+
+#[tokio::test]
 async fn a_login_works_once_for_ten_minutes_and_at_its_connection() {
     let world = OwnLogin::new();
     let client = world.client().await;
@@ -102,7 +121,10 @@ async fn a_login_works_once_for_ten_minutes_and_at_its_connection() {
     let resource = world.sandbox.mcp().resource_id();
     let unknown = api.set_user(&resource, &login.id, &user).await.unwrap_err();
     assert!(matches!(unknown, ApiError::InvalidRequest(_)), "{unknown}");
-    for (sub, email) in [("", "jane@acme.test"), ("1", ""), ("1", "jane")] {
+    let long = "1".repeat(256);
+    for (sub, email) in
+        [("", "jane@acme.test"), (&*long, "jane@acme.test"), ("1", ""), ("1", "jane")]
+    {
         let invalid = world.set_user(&login, &LoginUser::new(sub, email)).await.unwrap_err();
         assert!(matches!(invalid, ApiError::InvalidRequest(_)), "{sub} {email}");
     }
