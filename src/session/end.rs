@@ -115,15 +115,19 @@ impl Sessions {
 
     /// Retries publishing in the background if the store failed, until it succeeds or the revocations
     /// have expired: until then, other replicas accept the sessions, and without requests nothing else
-    /// publishes them.
+    /// publishes them. Then they are checked like others: the check that began with the revocation may
+    /// have ended during the outage.
     fn retry_publishing(&self, published: Result<(), StoreError>) -> Result<(), StoreError> {
         if published.is_err() {
-            let revocations = self.0.revocations.clone();
-            self.0.late_revocations.start((), || {
-                self.0.tasks.repeat_every(PUBLISH_INTERVAL, move || {
+            let sessions = self.clone();
+            self.0.late_revocations.start((), || async move {
+                let revocations = sessions.revocations();
+                let publish = move || {
                     let revocations = revocations.clone();
                     async move { revocations.publish_again().await }
-                })
+                };
+                sessions.0.tasks.repeat_every(PUBLISH_INTERVAL, publish).await;
+                sessions.check_later(None);
             });
         }
         published

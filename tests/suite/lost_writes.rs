@@ -128,3 +128,22 @@ async fn a_revocation_whose_entry_in_the_log_is_lost_ends_every_copy_after_a_min
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_revocation_that_is_published_late_and_then_lost_ends_every_copy_after_a_minute() {
+    let scene = Scene::new(false).await;
+    let user = scene.world.sandbox.users().get(JANE).unwrap().id;
+    scene.store.set_down(true);
+    assert!(scene.sessions.revoke_user(&user).await.is_err());
+    // Longer than the check of a revocation is repeated.
+    scene.pass(180).await;
+    scene.store.lose(Loses::Logs);
+    scene.store.set_down(false);
+    scene.pass(1).await;
+    scene.store.lose(Loses::Nothing);
+    scene.pass(62).await;
+    let started = scene.start();
+    let response = scene.browser.at(&started).fetch("/me").await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    scene.assert_ended().await;
+}
