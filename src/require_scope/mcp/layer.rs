@@ -137,12 +137,12 @@ impl RequireMcpScope {
     ///
     /// Responses are filtered as JSON and as event streams, also those that a client resumes with
     /// `GET`, and those of all other methods: some servers send a result to the latest request with
-    /// its ID. JSON is therefore buffered. A message larger than 4 MiB passes if it does not begin like
-    /// a list.
+    /// its ID. JSON is therefore buffered. A result larger than 4 MiB passes if that is due to its
+    /// `content`, `structuredContent`, `contents` or `messages`, and no list precedes them.
     ///
     /// A response that cannot be filtered is replaced by error `-32603`, and the log says why: it has a
-    /// `Content-Encoding`, is malformed, or is a list larger than 4 MiB. A layer that compresses
-    /// responses belongs outside of this one.
+    /// `Content-Encoding`, is malformed, or is any other message larger than 4 MiB. The server gets
+    /// `Accept-Encoding: identity`, so that layers inside of this one do not compress. Put them outside.
     pub fn filter_lists(mut self) -> Self {
         self.filters_lists = true;
         self

@@ -1,7 +1,7 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
 
@@ -167,6 +167,11 @@ impl RequireMcpScope {
                 Some(ListFilter::new(None, None, rules, principal))
             }
         };
+        if filter.is_some() {
+            // No layer inside may compress the response, which could not be filtered then.
+            let identity = HeaderValue::from_static("identity");
+            request.headers_mut().insert(header::ACCEPT_ENCODING, identity);
+        }
         Ok(filter.map(Box::new))
     }
 

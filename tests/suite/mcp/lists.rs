@@ -89,6 +89,7 @@ async fn other_results_pass_byte_for_byte() {
         r#"{ "jsonrpc":"2.0","id":1, "result":{"content":[{"tools":[{}]}],"tools":{}} }"#,
         r#"{"id":1,"result":{"resources":"none","structuredContent":{"tools":[{"name":"add"}]}}}"#,
         r#"{"id":1,"result":[]}"#,
+        r#"{"id":1,"result":{"tools":["add",{"title":"x"},{"name":1}],"prompts":[]}}"#,
         r#"{"id":1,"error":{"code":-32602,"message":"unknown"}}"#,
         "null",
         "",
@@ -142,13 +143,46 @@ async fn a_list_in_the_response_to_another_request_is_filtered() {
 }
 
 #[tokio::test]
-async fn large_results_pass_unless_they_begin_like_a_list() {
+async fn a_list_that_is_malformed_in_the_response_to_another_request_is_an_error() {
+    for tools in [
+        r#"[{"name":"list"},{"title":"add"}]"#,
+        r#"[{"name":"add","name":"list"}]"#,
+        r#"[{"name":"\ud800"}]"#,
+    ] {
+        let world = json_server(&format!(r#"{{"id":1,"result":{{"tools":{tools}}}}}"#));
+        let reader = world.token("todo:read", |_| {});
+        let response = world.post(&reader, call("list"), &[]).await;
+        assert!(response.text().contains("-32603"), "{}", response.text());
+    }
+}
+
+#[tokio::test]
+async fn layers_inside_do_not_compress_what_is_filtered() {
+    let respond = async |headers: http::HeaderMap| {
+        let encoding = headers.get("accept-encoding").map(|value| value.to_str().unwrap());
+        let body = json!({ "id": 1, "result": { "content": [encoding] } }).to_string();
+        ([("content-type", "application/json")], body)
+    };
+    for (layer, encoding) in [(layer(), "identity"), (RequireMcpScope::new(), "gzip")] {
+        let world = World::with(|_| Router::new().route("/mcp", any(respond)).layer(layer));
+        let reader = world.token("todo:read", |_| {});
+        let response = world.post(&reader, call("list"), &[("accept-encoding", "gzip")]).await;
+        assert_eq!(response.json()["result"]["content"], json!([encoding]));
+    }
+}
+
+#[tokio::test]
+async fn large_content_passes_and_other_large_messages_are_errors() {
     let filler = "a".repeat(4 << 20);
     let result = |members: &str| format!(r#"{{"id":1,"result":{{{members}}},"jsonrpc":"2.0"}}"#);
     for (message, passes) in [
         (result(&format!(r#""content":["{filler}"],"isError":false"#)), true),
         (result(&format!(r#""_meta":{{"tools":[1]}},"content":["{filler}"]"#)), true),
-        (format!(r#"{{"id":1,"method":"sampling/createMessage","params":["{filler}"]}}"#), true),
+        (result(&format!(r#""contents":["{filler}"],"ttlMs":5"#)), true),
+        (result(&format!(r#""_meta":{{"x":"{filler}"}},"tools":[]"#)), false),
+        (result(&format!(r#""content":[],"_meta":{{"x":"{filler}"}},"tools":[]"#)), false),
+        (format!(r#"{{"result":{{"content":[]}},"x":"{filler}","id":1}}"#), false),
+        (format!(r#"{{"method":"x","params":"{filler}","result":{{"tools":[]}}}}"#), false),
         (result(&format!(r#""nextCursor":"","tools":[],"_meta":"{filler}""#)), false),
         (result(&format!(r#""_meta":{{}},"tools":[{{"name":"{filler}"}}]"#)), false),
         (result(&format!(r#""_meta":"{filler}","tools":[]"#)), false),

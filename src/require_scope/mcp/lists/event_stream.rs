@@ -38,7 +38,7 @@ impl Events {
             }
         }
         if self.event.len() > MAX_BYTES && !self.is_passing {
-            self.is_passing = access.is_other_message(&data_of(&self.event));
+            self.is_passing = access.is_content(&data_of(&self.event));
             if !self.is_passing {
                 return Err(ListError::TooLarge);
             }
@@ -92,7 +92,7 @@ impl Events {
         }
         let data = data_of(&event);
         if event.len() > MAX_BYTES {
-            if !access.is_other_message(&data) {
+            if !access.is_content(&data) {
                 return Err(ListError::TooLarge);
             }
             filtered.extend(event);

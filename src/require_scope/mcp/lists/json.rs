@@ -49,6 +49,11 @@ impl<'a> Json<'a> {
         begun
     }
 
+    /// Whether the text ends within the value that starts here.
+    pub(super) fn is_incomplete(self, start: usize) -> bool {
+        self.value::<IgnoredAny>(start).is_none()
+    }
+
     /// The values of an array.
     pub(super) fn items(self, array: &Range<usize>) -> Option<Vec<Range<usize>>> {
         self.sequence(array, [b'[', b']'], |at| {

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use super::json::Json;
-use super::{Access, LISTS, List, ListError};
+use super::{Access, LISTS, List, ListError, MAX_BYTES};
 
-/// Members of results that may precede a list.
-const OF_ANY_RESULT: [&str; 5] = ["_meta", "cacheScope", "nextCursor", "resultType", "ttlMs"];
+/// The members of results that may be large: of calls, resources and prompts. No list has them.
+const CONTENT: [&str; 4] = ["content", "contents", "messages", "structuredContent"];
 
 /// A range of the text, and what replaces it.
 type Edit = (Range<usize>, Vec<u8>);
@@ -18,23 +18,22 @@ impl Access {
         Ok((!edits.is_empty()).then(|| apply(text, edits)))
     }
 
-    /// Whether the rest of a message may pass that is too large to filter, by its beginning: it is a
-    /// request of the server, or it has a result that begins with members that no list has.
-    pub(super) fn is_other_message(&self, start: &[u8]) -> bool {
-        let json = Json(start);
+    /// Whether a message that is too large to filter may pass, by its beginning: it is a result whose
+    /// content exceeds the limit, and no list precedes that.
+    pub(super) fn is_content(&self, message: &[u8]) -> bool {
+        let json = Json(message.get(..MAX_BYTES).unwrap_or(message));
         let members = json.begun_members(0);
-        let mut results = members.iter().filter(|(name, _)| name == "result");
+        let is_result = |name: &str| name == "result";
+        let Some(((name, result), before)) = members.split_last() else { return false };
+        let begun = json.begun_members(*result);
+        let Some((last, value)) = begun.last() else { return false };
+        let is_list = |name: &str| LISTS.iter().any(|list| list.member == name);
         self.expected.is_none()
-            && match (results.next(), results.next()) {
-                (None, _) => members.iter().any(|(name, _)| name == "method"),
-                (Some((_, result)), None) => {
-                    let begun = json.begun_members(*result);
-                    let is_list = |name: &str| LISTS.iter().any(|list| list.member == name);
-                    begun.iter().any(|(name, _)| !OF_ANY_RESULT.contains(&name.as_str()))
-                        && !begun.iter().any(|(name, _)| is_list(name))
-                }
-                (Some(_), Some(_)) => false,
-            }
+            && is_result(name)
+            && !before.iter().any(|(name, _)| is_result(name))
+            && !begun.iter().any(|(name, _)| is_list(name))
+            && CONTENT.contains(&last.as_str())
+            && json.is_incomplete(*value)
     }
 
     fn edits(&self, json: Json<'_>) -> Option<Vec<Edit>> {
@@ -68,11 +67,14 @@ impl Access {
         let members = json.members(result)?;
         let mut is_list = false;
         for list in &LISTS {
-            let array = only(&members, list.member)?
-                .filter(|value| self.expected.is_some() || json.get(value).first() == Some(&b'['));
-            if let Some(array) = array {
+            let array = only(&members, list.member)?;
+            let permitted = match array {
+                Some(array) => self.permitted(json, array, list)?,
+                None => None,
+            };
+            if let Some((array, permitted)) = array.zip(permitted) {
                 is_list = true;
-                edits.push((array.clone(), self.permitted(json, array, list)?));
+                edits.push((array.clone(), permitted));
             } else if self.expected.is_some_and(|expected| expected.member == list.member) {
                 return None;
             }
@@ -90,17 +92,43 @@ impl Access {
         Some(())
     }
 
-    /// The array of the items that the principal may use.
-    fn permitted(&self, json: Json<'_>, array: &Range<usize>, list: &List) -> Option<Vec<u8>> {
+    /// The array of the items that the principal may use. `Some(None)`: the value is no list, which
+    /// results of other methods may have under the same name.
+    fn permitted(
+        &self,
+        json: Json<'_>,
+        array: &Range<usize>,
+        list: &List,
+    ) -> Option<Option<Vec<u8>>> {
+        let may_be_other = self.expected.is_none();
+        if may_be_other && json.get(array).first() != Some(&b'[') {
+            return Some(None);
+        }
+        let items = json.items(array)?;
+        let names: Vec<_> =
+            items.iter().map(|item| name_of(json, item, list)).collect::<Option<_>>()?;
+        if may_be_other && names.iter().all(Option::is_none) {
+            return Some(None);
+        }
         let mut permitted = Vec::new();
-        for item in json.items(array)? {
-            let members = json.members(&item)?;
-            let name = json.text(only(&members, list.name)??)?;
-            if self.permits(list, name) {
-                permitted.push(json.get(&item));
+        for (item, name) in items.iter().zip(names) {
+            if self.permits(list, name?) {
+                permitted.push(json.get(item));
             }
         }
-        Some([b"[", &*permitted.join(&b','), b"]"].concat())
+        Some(Some([b"[", &*permitted.join(&b','), b"]"].concat()))
+    }
+}
+
+/// The name of an item, if it has one. `None` if it is malformed, or there are several.
+fn name_of(json: Json<'_>, item: &Range<usize>, list: &List) -> Option<Option<String>> {
+    if json.get(item).first() != Some(&b'{') {
+        return Some(None);
+    }
+    let members = json.members(item)?;
+    match only(&members, list.name)? {
+        Some(name) if json.get(name).first() == Some(&b'"') => json.text(name).map(Some),
+        _ => Some(None),
     }
 }
 

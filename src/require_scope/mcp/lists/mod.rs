@@ -82,7 +82,7 @@ struct Access {
 enum Format {
     Json(Vec<u8>),
     EventStream(Events),
-    /// The rest of a large result, which is not a list.
+    /// The rest of a result with large content.
     Other,
 }
 
@@ -193,7 +193,7 @@ impl BodyFilter for ListFilter {
                 body.extend_from_slice(data);
                 if body.len() <= MAX_BYTES {
                     Ok(())
-                } else if self.access.is_other_message(body) {
+                } else if self.access.is_content(body) {
                     filtered.append(body);
                     self.format = Some(Format::Other);
                     Ok(())
