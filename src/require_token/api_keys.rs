@@ -19,6 +19,9 @@ use crate::util::token_cache::TokenCache;
 /// How late an invalidated key is noticed.
 const DEFAULT_TTL: Duration = Duration::from_secs(2);
 
+/// Concurrent requests with one key are one call: it needs some time.
+const MIN_TTL: Duration = Duration::from_millis(100);
+
 /// How long a failed validation is returned to later requests, so that they do not queue up.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
 
@@ -26,7 +29,7 @@ const FAILURE_TTL: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Calls of the API at once: for keys that were valid before, and as many for all others.
-const MAX_VALIDATIONS: usize = 64;
+const DEFAULT_VALIDATIONS: usize = 64;
 
 /// How long a validation waits until fewer are in progress.
 const MAX_WAIT: Duration = Duration::from_secs(1);
@@ -71,6 +74,7 @@ const NO_EXPIRY: i64 = 253_402_300_799;
 pub struct ApiKeyVerifier {
     scalekit: Scalekit,
     ttl: Duration,
+    max_validations: usize,
     shared: Arc<Shared>,
 }
 
@@ -87,13 +91,13 @@ struct Shared {
 }
 
 impl Shared {
-    fn new() -> Self {
+    fn new(max_validations: usize) -> Self {
         Self {
             valid: TokenCache::new(CACHED_KEYS),
             invalid: TokenCache::new(CACHED_KEYS),
             flights: SingleFlight::new(),
-            known: Semaphore::new(MAX_VALIDATIONS),
-            unknown: Semaphore::new(MAX_VALIDATIONS),
+            known: Semaphore::new(max_validations),
+            unknown: Semaphore::new(max_validations),
         }
     }
 }
@@ -114,15 +118,35 @@ pub(super) enum KeyCheck {
 impl ApiKeyVerifier {
     /// Verifies the keys of an environment.
     pub fn new(scalekit: &Scalekit) -> Self {
-        Self { scalekit: scalekit.clone(), ttl: DEFAULT_TTL, shared: Arc::new(Shared::new()) }
+        Self {
+            scalekit: scalekit.clone(),
+            ttl: DEFAULT_TTL,
+            max_validations: DEFAULT_VALIDATIONS,
+            shared: Arc::new(Shared::new(DEFAULT_VALIDATIONS)),
+        }
     }
 
     /// Sets how long a result is used without asking the environment again, and therefore how late
-    /// an invalidated key is rejected, however slow the environment is. Default: 2 s. The verifier gets
-    /// a cache of its own.
+    /// an invalidated key is rejected, however slow the environment is. Default: 2 s. Less than 100 ms
+    /// counts as 100 ms. The verifier gets a cache of its own.
     pub fn cache_ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = ttl;
-        self.shared = Arc::new(Shared::new());
+        self.ttl = ttl.max(MIN_TTL);
+        self.with_own_cache()
+    }
+
+    /// Sets how many calls of the API are made at once: for keys that were valid before in this process,
+    /// of which it knows about 1024, and as many for all others. Default: 64, at least 1. The verifier
+    /// gets a cache of its own.
+    ///
+    /// Other requests wait for a second and then get 503. An app needs as many as it validates keys in
+    /// the time of a call: with 2000 active keys, validated every two seconds in 100 ms, about 100.
+    pub fn max_validations(mut self, count: usize) -> Self {
+        self.max_validations = count.clamp(1, Semaphore::MAX_PERMITS);
+        self.with_own_cache()
+    }
+
+    fn with_own_cache(mut self) -> Self {
+        self.shared = Arc::new(Shared::new(self.max_validations));
         self
     }
 
@@ -153,7 +177,7 @@ impl ApiKeyVerifier {
             return KeyCheck::Done(result);
         }
         let now = self.scalekit.clock().monotonic().as_nanos();
-        let flight = (hash_parts([key]), now / self.ttl.as_nanos().max(1));
+        let flight = (hash_parts([key]), now / self.ttl.as_nanos());
         KeyCheck::Pending(self.shared.flights.join(flight, || {
             let (verifier, key) = (self.clone(), SecretString::from(key));
             async move { verifier.validate(key.expose()).await }
@@ -213,9 +237,7 @@ impl ApiKeyVerifier {
             }
             Err(_) => (&self.shared.invalid, asked_at.saturating_add(self.ttl)),
         };
-        if !self.ttl.is_zero() {
-            cache.insert(key, Checked { result: result.clone(), until });
-        }
+        cache.insert(key, Checked { result: result.clone(), until });
         result
     }
 }

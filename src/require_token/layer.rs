@@ -112,8 +112,8 @@ impl RequireToken {
     /// Accepts API keys, too, as bearer tokens. Default: not accepted.
     ///
     /// The environment validates a key about once in two seconds
-    /// ([`cache_ttl`](ApiKeyVerifier::cache_ttl)), and once for concurrent requests; if it cannot,
-    /// the response is 503. The [`Principal`](crate::Principal) has the organization, the user and
+    /// ([`cache_ttl`](ApiKeyVerifier::cache_ttl)), and once for concurrent requests, unless that takes
+    /// longer; if it cannot, the response is 503. The [`Principal`](crate::Principal) has the organization, the user and
     /// the user's roles, which [`RequireScope`](crate::RequireScope) can require
     /// ([`any_role`](crate::RequireScope::any_role)); it has no scopes or permissions. Invalidate a
     /// key to revoke it: [`reject_revoked`](Self::reject_revoked) is for tokens only. A key never
@@ -123,9 +123,10 @@ impl RequireToken {
     ///
     /// A key has no audience: each service that accepts keys of the environment accepts it.
     ///
-    /// Each unknown text costs a call of the API, of which 64 are made at once. Beyond that, requests wait
-    /// for a second and then get 503. Keys that were valid before have as many calls of their own. Limit
-    /// the rate of clients outside of this layer.
+    /// Each unknown text costs a call of the API, of which 64 are made at once
+    /// ([`max_validations`](ApiKeyVerifier::max_validations)). Beyond that, requests wait for a second and
+    /// then get 503. Keys that were valid before in this process, of which it knows about 1024, have as
+    /// many calls of their own. Limit the rate of clients outside of this layer.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {

@@ -27,9 +27,16 @@ impl Api {
     }
 
     fn with(change: impl FnOnce(RequireToken) -> RequireToken) -> Self {
+        Self::configured(|verifier| verifier, change)
+    }
+
+    fn configured(
+        configure: impl FnOnce(ApiKeyVerifier) -> ApiKeyVerifier,
+        change: impl FnOnce(RequireToken) -> RequireToken,
+    ) -> Self {
         let world = World::new();
         let scalekit = world.sandbox.scalekit();
-        let verifier = ApiKeyVerifier::new(&scalekit);
+        let verifier = configure(ApiKeyVerifier::new(&scalekit));
         let token = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
         let token = change(token.api_keys(&verifier));
         let layer = RequireAuth::new(RequireSession::new(&world.sessions), token);
@@ -194,6 +201,34 @@ async fn a_request_does_not_join_a_validation_that_began_before_the_key_was_inva
     };
     let (earlier, later) = futures::join!(api.status(&key), later);
     assert_eq!((earlier, later), (StatusCode::OK, StatusCode::OK));
+}
+
+#[tokio::test]
+async fn without_a_cache_time_concurrent_requests_are_one_call_and_a_key_is_known() {
+    let configure =
+        |verifier: ApiKeyVerifier| verifier.cache_ttl(Duration::ZERO).max_validations(0);
+    let api = Api::configured(configure, |token| token);
+    let key = api.key(JANE).await;
+    for _ in 0..2 {
+        let calls = api.calls();
+        let responses = join_all((0..3).map(|_| api.status(&key))).await;
+        assert!(responses.iter().all(|status| *status == StatusCode::OK));
+        assert_eq!(api.calls() - calls, 1);
+        api.world.sandbox.clock().advance(Duration::from_millis(100));
+    }
+    let held = api.world.sandbox.faults().hold(Endpoint::Api);
+    let known = async {
+        let made_up = "a1B2".repeat(16);
+        let all = futures::future::join(api.call("/", &made_up), api.status(&key));
+        let calls = api.calls();
+        let release = async {
+            settle().await;
+            assert_eq!(api.calls() - calls, 2, "made-up keys do not delay it");
+            drop(held);
+        };
+        futures::join!(all, release).0
+    };
+    assert_eq!(known.await.1, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
