@@ -214,8 +214,13 @@ impl ProtectedResourceBuilder {
     /// A client compares the URL that it calls with that of the metadata, character by character (RFC
     /// 9728, section 3.3). A request whose `Host` is the one of an additional URL therefore gets the
     /// metadata, and the challenge, of that URL. Any other `Host` gets those of the first. Tokens for
-    /// each of the URLs are accepted. The dashboard has one URL for each resource: its tokens contain
-    /// that one, or the ID, whichever URL the client calls.
+    /// each of the URLs are accepted.
+    ///
+    /// The dashboard has one URL for each resource. Its tokens probably contain that one, or the ID,
+    /// whichever URL the client calls; this is not verified.
+    ///
+    /// Add loopback URLs in development only. A proxy on the same machine that does not [forward the
+    /// host](crate::guides::behind_a_proxy) requests them, and its clients would get their metadata.
     pub fn additional_url(mut self, url: impl Into<String>) -> Self {
         self.additional_urls.push(url.into());
         self
@@ -273,13 +278,14 @@ impl ProtectedResourceBuilder {
             .iter()
             .filter_map(|url| problems.collect(parse_resource_url(url)))
             .collect();
+        let mut urls = url.iter().chain(&additional);
+        if self.dpop.as_ref().is_some_and(|dpop| urls.any(|(one, _)| !dpop.covers(one))) {
+            let reason = "must have a public URL with the origin of each URL of the resource";
+            problems.push(ConfigProblem::invalid("dpop", reason));
+        }
         let mut hosts = Vec::new();
         for (one, text) in url.iter().chain(&additional) {
             problems.collect(self.scalekit.check_app_url("resource URL", one));
-            if self.dpop.as_ref().is_some_and(|dpop| !dpop.covers(one)) {
-                let reason = "must have a public URL with the origin of the resource";
-                problems.push(ConfigProblem::invalid("dpop", reason));
-            }
             let host = HostAndPort::from_url(one);
             let is_same_path = url
                 .iter()
@@ -353,10 +359,9 @@ impl ProtectedResourceBuilder {
         #[cfg(all(feature = "reqwest", feature = "sandbox"))]
         if let Some(sandbox) = self.scalekit.sandbox() {
             let id = resource.id().as_str();
-            sandbox.mcp().register_resource(id, resource.url(), &self.scopes);
-            for (_, address) in &resource.0.additional {
-                sandbox.mcp().add_resource_url(id, &address.url);
-            }
+            let additional = resource.0.additional.iter().map(|(_, address)| &*address.url);
+            let urls = [resource.url()].into_iter().chain(additional);
+            sandbox.mcp().register_resource(id, urls, &self.scopes);
         }
         Ok(resource)
     }

@@ -48,14 +48,24 @@ impl Mcp<'_> {
     /// contain the first URL. Returns whether the resource exists.
     pub fn add_resource_url(&self, id: &str, url: &str) -> bool {
         let mut state = self.environment.lock();
-        state.resources.get_mut(id).map(|resource| resource.urls.push(url.to_owned())).is_some()
+        let Some(resource) = state.resources.get_mut(id) else { return false };
+        if !resource.urls.iter().any(|known| known == url) {
+            resource.urls.push(url.to_owned());
+        }
+        true
     }
 
     /// Registers the resource of the app that has started this sandbox, as its developer would in the
     /// dashboard.
     #[cfg(feature = "reqwest")]
-    pub(crate) fn register_resource(&self, id: &str, url: &str, scopes: &[String]) {
-        self.environment.lock().resources.register(id, url, scopes);
+    pub(crate) fn register_resource<'u>(
+        &self,
+        id: &str,
+        urls: impl Iterator<Item = &'u str>,
+        scopes: &[String],
+    ) {
+        let urls = urls.map(str::to_owned).collect();
+        self.environment.lock().resources.register(id, urls, scopes);
     }
 
     /// Sets the application's own login page for the users of a resource ("bring your own auth"), an

@@ -128,9 +128,9 @@ impl Resources {
         id
     }
 
-    /// Registers the resource with this ID and URL, and adds these scopes to it.
+    /// Registers the resource with this ID and these URLs, and adds these scopes to it.
     #[cfg(feature = "reqwest")]
-    pub(crate) fn register(&mut self, id: &str, url: &str, scopes: &[String]) {
+    pub(crate) fn register(&mut self, id: &str, urls: Vec<String>, scopes: &[String]) {
         let resource = self.all.entry(id.to_owned()).or_insert_with(|| Resource {
             id: id.to_owned(),
             name: "MCP server".to_owned(),
@@ -138,7 +138,7 @@ impl Resources {
             urls: Vec::new(),
             own_login: None,
         });
-        resource.urls = vec![url.to_owned()];
+        resource.urls = urls;
         let new = scopes.iter().filter(|scope| !resource.scopes.contains(scope));
         let new: Vec<_> = new.cloned().collect();
         resource.scopes.extend(new);
