@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
+use tower_scalekit::token::TokenError;
 
+use crate::secrets::Captured;
 use crate::sessions::follow;
 use crate::support::{
     Browser, JANE, NAVIGATION, ORIGIN, Reading as _, World, parameter, request, send,
@@ -92,9 +94,13 @@ async fn send_token(world: &World, session_id: &str, fault: Option<&TokenFault>)
 }
 
 /// As in the suite, the token is sent while the browser that logs out is at the environment, where
-/// its session has ended already. Sent before, it ends the session only if it is valid.
-async fn receives(fault: Option<TokenFault>) {
+/// its session has ended already. Sent before, it ends the session only if it is valid. The log says
+/// why it is not.
+async fn receives(fault: Option<(TokenFault, TokenError)>) {
+    let (fault, error) = fault.unzip();
     let status = if fault.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+    let log = Captured::default();
+    let _guard = log.subscribe();
     let world = World::new();
     world.sandbox.keys().publish_es256();
     let mut other = world.logged_in(JANE).await;
@@ -111,10 +117,15 @@ async fn receives(fault: Option<TokenFault>) {
     let landed = browser.send(Method::GET, back.location(), &NAVIGATION).await;
     assert_eq!(landed.status(), StatusCode::SEE_OTHER);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+    let log = log.text();
+    match error.map(|error| format!("invalid_logout_token reason={:?}", error.name())) {
+        Some(reason) => assert_eq!(log.matches(&reason).count(), 2, "{log}"),
+        None => assert!(!log.contains("invalid_logout_token"), "{log}"),
+    }
 }
 
-fn claim(name: &str, value: Value) -> Option<TokenFault> {
-    Some(TokenFault::WithClaim(name.to_owned(), value))
+fn claim(name: &str, value: Value) -> TokenFault {
+    TokenFault::WithClaim(name.to_owned(), value)
 }
 
 #[tokio::test]
@@ -124,35 +135,38 @@ async fn oidcc_client_test_rp_backchannel_rpinitlogout() {
 
 #[tokio::test]
 async fn oidcc_client_test_rp_backchannel_rpinitlogout_alg_none() {
-    receives(Some(TokenFault::Unsigned)).await;
+    receives(Some((TokenFault::Unsigned, TokenError::InvalidAlgorithm))).await;
 }
 
 #[tokio::test]
 async fn oidcc_client_test_rp_backchannel_rpinitlogout_no_event() {
-    receives(Some(TokenFault::MissingClaim("events".to_owned()))).await;
+    let fault = TokenFault::MissingClaim("events".to_owned());
+    receives(Some((fault, TokenError::WrongTokenType))).await;
 }
 
 #[tokio::test]
 async fn oidcc_client_test_rp_backchannel_rpinitlogout_with_nonce() {
-    receives(claim("nonce", json!("n-0S6_WzA2Mj"))).await;
+    let fault = claim("nonce", json!("n-0S6_WzA2Mj"));
+    receives(Some((fault, TokenError::WrongTokenType))).await;
 }
 
 #[tokio::test]
 async fn oidcc_client_test_rp_backchannel_rpinitlogout_wrong_alg() {
-    receives(Some(TokenFault::SignedWithEs256)).await;
+    receives(Some((TokenFault::SignedWithEs256, TokenError::InvalidAlgorithm))).await;
 }
 
 #[tokio::test]
 async fn oidcc_client_test_rp_backchannel_rpinitlogout_wrong_aud() {
-    receives(Some(TokenFault::InvalidAudience)).await;
+    receives(Some((TokenFault::InvalidAudience, TokenError::InvalidAudience))).await;
 }
 
 #[tokio::test]
 async fn oidcc_client_test_rp_backchannel_rpinitlogout_wrong_event() {
-    receives(claim("events", json!({ "http://schemas.openid.net/event/foobar": {} }))).await;
+    let fault = claim("events", json!({ "http://schemas.openid.net/event/foobar": {} }));
+    receives(Some((fault, TokenError::InvalidClaim("events")))).await;
 }
 
 #[tokio::test]
 async fn oidcc_client_test_rp_backchannel_rpinitlogout_wrong_iss() {
-    receives(Some(TokenFault::InvalidIssuer)).await;
+    receives(Some((TokenFault::InvalidIssuer, TokenError::InvalidIssuer))).await;
 }
