@@ -5,11 +5,12 @@
 //! this layer around a server that does not; the official Rust SDK does, by its allowed origins.
 //!
 //! 1. A request with `Origin` requires that it is one of the configured origins: 403 if it is another
-//!    one, `null`, or repeated. Browsers send it with all requests of scripts to other origins, and
-//!    with all methods but `GET` and `HEAD`.
+//!    one, `null`, or repeated. Browsers send it with CORS requests, WebSockets, and all methods but
+//!    `GET` and `HEAD`.
 //! 2. Without `Origin`, the response is 403 if `Sec-Fetch-Site` names another site or origin: the
-//!    request is for an image, a frame or a link of a page there. Browsers send that header to servers
-//!    with `https` or on the same machine.
+//!    request is for an image, a frame or a link of a page there, or of a script that cannot read the
+//!    response (`no-cors`). Browsers send that header to servers with `https` or on the same machine: at
+//!    an `http` server in the local network, such `GET` requests pass.
 //! 3. All other requests pass: those of clients that are no browsers, which send neither, those of
 //!    pages of the server's own origin, and those that a user enters in the address bar.
 //!
