@@ -70,9 +70,11 @@ impl Scalekit {
     #[doc(alias = "feature sandbox")]
     pub async fn from_env_or(sandbox: SandboxBuilder) -> Result<Self, ConfigError> {
         match Source::of(env::vars_os(), cfg!(debug_assertions)) {
-            Source::Environment(names) => {
+            // A release build would start no sandbox without them.
+            Source::Environment(names) if cfg!(debug_assertions) => {
                 Self::from_env().map_err(|error| explained(error, &names))
             }
+            Source::Environment(_) => Self::from_env(),
             Source::Sandbox => Self::start(sandbox).await,
             Source::Missing => {
                 let mut problems = Problems::default();
