@@ -18,39 +18,40 @@ use crate::middleware::rejection::{json_response, misconfigured_response};
 use crate::require_token::RequireToken;
 use crate::session::{Session, SessionCookies, SessionTokenError};
 use crate::token::Principal;
+use crate::util::fetch_metadata::matched_path;
 use crate::util::telemetry;
 use crate::webhook::interceptor::{InterceptorRequest, InterceptorResponse};
 use crate::webhook::{EventError, WebhookEvent};
 use crate::webhook_verify::payload::parsed;
 
 /// Returned when the layer that inserts the extracted value is not around the route. Responds with
-/// 500.
-#[derive(Clone, Copy, Debug)]
+/// 500, and logs it: a handler that takes a `Result` of it may respond otherwise.
+#[derive(Clone, Debug)]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
 pub struct MissingLayer {
     extractor: &'static str,
     layer: &'static str,
+    route: Option<Box<str>>,
 }
 
 impl MissingLayer {
-    const SESSION: Self = Self { extractor: "Session", layer: "RequireSession" };
-    const PRINCIPAL: Self =
-        Self { extractor: "Principal", layer: "RequireSession, RequireToken or RequireAuth" };
-    const WEBHOOK_EVENT: Self = Self { extractor: "WebhookEvent", layer: "WebhookVerify" };
-    const INTERCEPTOR_REQUEST: Self =
-        Self { extractor: "InterceptorRequest", layer: "WebhookVerify::interceptor" };
-}
+    fn new(extractor: &'static str, layer: &'static str, parts: &Parts) -> Self {
+        let route = matched_path(&parts.extensions).map(Box::from);
+        Self { extractor, layer, route }
+    }
 
-impl MissingLayer {
-    /// Logs that the layer of a request is missing.
-    fn logged(self, parts: &Parts) -> Self {
-        telemetry::layer_missing(self.extractor, self.layer, &parts.extensions);
-        self
+    fn session(parts: &Parts) -> Self {
+        Self::new("Session", "RequireSession", parts)
+    }
+
+    fn principal(parts: &Parts) -> Self {
+        Self::new("Principal", "RequireSession, RequireToken or RequireAuth", parts)
     }
 }
 
 impl IntoResponse for MissingLayer {
     fn into_response(self) -> Response {
+        telemetry::layer_missing(self.extractor, self.layer, self.route.as_deref());
         misconfigured_response().map(Body::from)
     }
 }
@@ -65,7 +66,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
-        Self::from_extensions(&parts.extensions).ok_or_else(|| MissingLayer::SESSION.logged(parts))
+        Self::from_extensions(&parts.extensions).ok_or_else(|| MissingLayer::session(parts))
     }
 }
 
@@ -74,7 +75,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Session {
 
     /// `None` for anonymous requests, and for those of a bearer token.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingLayer> {
-        Ok(optional(parts, MissingLayer::SESSION)?
+        Ok(optional(parts, MissingLayer::session)?
             .and_then(|_| Self::from_extensions(&parts.extensions)))
     }
 }
@@ -84,7 +85,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
         let principal = identity::principal(&parts.extensions).cloned();
-        principal.map_err(|_| MissingLayer::PRINCIPAL.logged(parts))
+        principal.map_err(|_| MissingLayer::principal(parts))
     }
 }
 
@@ -92,7 +93,7 @@ impl<S: Send + Sync> OptionalFromRequestParts<S> for Principal {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, MissingLayer> {
-        Ok(optional(parts, MissingLayer::PRINCIPAL)?.cloned())
+        Ok(optional(parts, MissingLayer::principal)?.cloned())
     }
 }
 
@@ -101,7 +102,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookEvent {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
         let event = parsed(&parts.extensions, Self::from_extensions).await;
-        payload(event, MissingLayer::WEBHOOK_EVENT, parts)
+        payload(event, || MissingLayer::new("WebhookEvent", "WebhookVerify", parts))
     }
 }
 
@@ -110,12 +111,14 @@ impl<S: Send + Sync> FromRequestParts<S> for InterceptorRequest {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
         let request = parsed(&parts.extensions, Self::from_extensions).await;
-        payload(request, MissingLayer::INTERCEPTOR_REQUEST, parts)
+        payload(request, || {
+            MissingLayer::new("InterceptorRequest", "WebhookVerify::interceptor", parts)
+        })
     }
 }
 
 /// Rejection of the [`WebhookEvent`] and [`InterceptorRequest`] extractors.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum-core")))]
 #[non_exhaustive]
 pub enum WebhookPayloadRejection {
@@ -139,11 +142,10 @@ impl IntoResponse for WebhookPayloadRejection {
 
 fn payload<T>(
     parsed: Option<Result<T, EventError>>,
-    missing: MissingLayer,
-    parts: &Parts,
+    missing: impl FnOnce() -> MissingLayer,
 ) -> Result<T, WebhookPayloadRejection> {
     parsed
-        .ok_or_else(|| WebhookPayloadRejection::MissingLayer(missing.logged(parts)))?
+        .ok_or_else(|| WebhookPayloadRejection::MissingLayer(missing()))?
         .map_err(WebhookPayloadRejection::Malformed)
 }
 
@@ -228,10 +230,13 @@ impl IntoResponse for InterceptorResponse {
 }
 
 /// The principal of a request, `None` behind an optional layer that has not inserted one.
-fn optional(parts: &Parts, missing: MissingLayer) -> Result<Option<&Principal>, MissingLayer> {
+fn optional(
+    parts: &Parts,
+    missing: fn(&Parts) -> MissingLayer,
+) -> Result<Option<&Principal>, MissingLayer> {
     match identity::principal(&parts.extensions) {
         Ok(principal) => Ok(Some(principal)),
         Err(NoPrincipal::Anonymous(_)) => Ok(None),
-        Err(NoPrincipal::MissingLayer) => Err(missing.logged(parts)),
+        Err(NoPrincipal::MissingLayer) => Err(missing(parts)),
     }
 }

@@ -82,7 +82,7 @@ use crate::session::Sessions;
 impl Sessions {
     /// Returns the service that starts logins.
     pub fn login(&self) -> Login {
-        self.login_route().register();
+        self.any_login_route().register();
         Login(Route::new(self))
     }
 

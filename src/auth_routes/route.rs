@@ -26,7 +26,6 @@ impl RouteState for Route {
 
 impl Route {
     pub(crate) fn new(sessions: &Sessions) -> Self {
-        sessions.login_routes().register();
         Self { sessions: sessions.clone(), renderer: Renderer::default() }
     }
 

@@ -18,6 +18,7 @@ impl Sessions {
     where
         S: Clone + Send + Sync + 'static,
     {
+        self.login_route().register();
         let login = (self.login_path(), any_service(self.login()));
         self.router([login].into_iter().chain(self.other_routes()))
     }
@@ -52,6 +53,7 @@ impl Sessions {
     where
         S: Clone + Send + Sync + 'static,
     {
+        self.any_login_route().register();
         self.router(self.other_routes())
     }
 

@@ -15,6 +15,7 @@ use crate::middleware::identity::{NoPrincipal, principal};
 use crate::middleware::rejection::misconfigured_response;
 use crate::session::Session;
 use crate::token::Principal;
+use crate::util::fetch_metadata::matched_path;
 use crate::util::telemetry;
 
 /// Names of the headers with the identity.
@@ -70,7 +71,7 @@ impl<B> Service<Request<B>> for IdentityService {
             Err(NoPrincipal::Anonymous(_)) => insert(response.headers_mut(), None, None),
             Err(NoPrincipal::MissingLayer) => {
                 let layers = "RequireSession, RequireToken or RequireAuth";
-                telemetry::layer_missing("ForwardAuth", layers, extensions);
+                telemetry::layer_missing("ForwardAuth", layers, matched_path(extensions));
                 response = misconfigured_response().map(Full::new);
             }
         }

@@ -52,7 +52,7 @@ pub struct PasswordlessLoginBuilder {
 
 impl PasswordlessLoginBuilder {
     pub(super) fn new(sessions: &Sessions) -> Self {
-        sessions.login_routes().register();
+        sessions.any_login_route().register();
         Self {
             sessions: sessions.clone(),
             path: None,

@@ -5,6 +5,7 @@ use super::requirement::Requirement;
 use crate::challenge::Challenge;
 use crate::middleware::identity::{self, Anonymous, NoPrincipal};
 use crate::token::Principal;
+use crate::util::fetch_metadata::matched_path;
 use crate::util::telemetry;
 
 /// Whether the request's principal meets the requirement. Granted scopes are recorded for the
@@ -40,7 +41,8 @@ pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeReje
         }
         NoPrincipal::MissingLayer => {
             let layers = "RequireSession, RequireToken or RequireAuth";
-            telemetry::layer_missing("RequireScope", layers, request.extensions());
+            let route = matched_path(request.extensions());
+            telemetry::layer_missing("RequireScope", layers, route);
             ScopeRejection::Misconfigured
         }
     })

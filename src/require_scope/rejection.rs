@@ -67,7 +67,8 @@ impl Rejection for ScopeRejection {
 
 const ERROR: BearerError = BearerError::InsufficientScope;
 
-/// The body that Scalekit's MCP guide specifies, with the `message` of all rejections.
+/// The body that Scalekit's MCP guide specifies, with its `error_description`, and with the `message`
+/// that all rejections of this crate have: clients of either find their text.
 #[derive(Serialize)]
 struct StepUp<'a> {
     error: &'a str,

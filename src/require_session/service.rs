@@ -184,7 +184,7 @@ impl RequireSession {
             None => {
                 let login = LoginRequired::new(request, self.login_of(request), removals);
                 if !self.optional && login.login_url().is_some() {
-                    sessions.report_unreachable_login(request.extensions());
+                    sessions.report_unreachable_login(request);
                 }
                 login
             }

@@ -70,7 +70,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures::future::join;
-use http::{Extensions, HeaderMap, Request};
+use http::{HeaderMap, Request};
 use tokio::sync::Semaphore;
 
 pub use self::active::{ActiveSession, ActiveSessionsError};
@@ -121,7 +121,7 @@ use crate::readiness::Readiness;
 use crate::revocation::Revocations;
 use crate::scalekit::Scalekit;
 use crate::shared_store::{self, StoreKey, StoreScope, TimedStore};
-use crate::util::fetch_metadata::{Initiator, initiator, nested_path};
+use crate::util::fetch_metadata::{Initiator, initiator, is_browser_navigation, nested_path};
 use crate::util::request_dedup::SharedResults;
 use crate::util::return_to::ReturnTo;
 use crate::util::route_check::RouteCheck;
@@ -144,9 +144,10 @@ struct Inner {
     paths: Paths,
     host_warnings: HostWarnings,
     /// Any route where users log in.
-    login_routes: RouteCheck,
-    /// The route of [`login`](crate::auth_routes::Login).
+    any_login_route: RouteCheck,
+    /// The one of [`routes`](Sessions::routes), at the login path.
     login_route: RouteCheck,
+    has_shared_store: bool,
     trusted_origins: Vec<String>,
     scopes: Vec<String>,
     lifetimes: Lifetimes,
@@ -290,25 +291,28 @@ impl Sessions {
     }
 
     /// Any route where users log in.
-    pub(crate) fn login_routes(&self) -> &RouteCheck {
-        &self.0.login_routes
+    pub(crate) fn any_login_route(&self) -> &RouteCheck {
+        &self.0.any_login_route
     }
 
-    /// The route that starts logins at the environment.
+    /// The route of the router at the login path.
     pub(crate) fn login_route(&self) -> &RouteCheck {
         &self.0.login_route
     }
 
     /// Logs once, when a browser is redirected to the login, that no route of these sessions exists,
     /// or that redirects do not arrive there.
-    pub(crate) fn report_unreachable_login(&self, extensions: &Extensions) {
-        if self.login_routes().report_missing() {
+    pub(crate) fn report_unreachable_login<B>(&self, request: &Request<B>) {
+        if self.any_login_route().report_missing() {
             telemetry::login_route_missing(self.login_path());
         }
-        // Pages may be nested, and the routes not: then logins arrive.
-        if let Some(nested) = nested_path(extensions)
+        // Pages may be nested, and the routes not: then logins arrive, here or at another replica.
+        // Browsers follow redirects; monitors may not.
+        if let Some(nested) = nested_path(request.extensions())
             && nested != self.0.paths.base.prefix()
-            && self.login_route().report_unreached()
+            && !self.0.has_shared_store
+            && is_browser_navigation(request)
+            && self.login_route().report_unreached(self.0.scalekit.clock().monotonic())
         {
             telemetry::login_route_unreached(self.login_path(), nested);
         }

@@ -105,6 +105,12 @@ pub(crate) fn is_navigation<B>(request: &Request<B>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD) && wants_html(request.headers())
 }
 
+/// Whether a browser says that it is navigating to a page that its user sees.
+pub(crate) fn is_browser_navigation<B>(request: &Request<B>) -> bool {
+    request.headers().get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate")
+        && !is_speculative(request)
+}
+
 /// Path and query as the browser requested them, from a proxy that names them: an extension of a
 /// request that has another URI.
 #[derive(Clone)]

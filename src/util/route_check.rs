@@ -1,9 +1,12 @@
 //! Whether a route that responses refer to exists, and is reached.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
 
-/// How many redirects to a route must not arrive before that is reported.
-const UNREACHED: u32 = 3;
+/// How many redirects to a route must not arrive before that is reported, and how long after the
+/// first of them: browsers that arrive together are on their way.
+const UNREACHED: (u32, Duration) = (3, Duration::from_secs(10));
 
 /// What this process knows of a route.
 #[derive(Debug, Default)]
@@ -12,6 +15,8 @@ pub(crate) struct RouteCheck {
     is_reported: AtomicBool,
     is_reached: AtomicBool,
     redirects: AtomicU32,
+    /// Monotonic time.
+    first_redirect: OnceLock<Duration>,
 }
 
 impl RouteCheck {
@@ -30,12 +35,17 @@ impl RouteCheck {
         !self.exists.load(Ordering::Relaxed) && !self.is_reported.swap(true, Ordering::Relaxed)
     }
 
-    /// Counts a redirect to the route. Whether to report that none of them arrives, although the
-    /// route was created: once.
-    pub(crate) fn report_unreached(&self) -> bool {
-        self.exists.load(Ordering::Relaxed)
-            && !self.is_reached.load(Ordering::Relaxed)
-            && self.redirects.fetch_add(1, Ordering::Relaxed) + 1 == UNREACHED
+    /// Counts a redirect of a browser to the route. Whether to report that none of them arrives,
+    /// although the route was created: once.
+    pub(crate) fn report_unreached(&self, now: Duration) -> bool {
+        let (count, duration) = UNREACHED;
+        if !self.exists.load(Ordering::Relaxed) || self.is_reached.load(Ordering::Relaxed) {
+            return false;
+        }
+        let first = *self.first_redirect.get_or_init(|| now);
+        self.redirects.fetch_add(1, Ordering::Relaxed) + 1 >= count
+            && now.saturating_sub(first) >= duration
+            && !self.is_reported.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -55,14 +65,19 @@ mod tests {
 
     #[test]
     fn a_route_that_no_redirect_reaches_is_reported_once() {
-        let reports = |route: &RouteCheck| (0..9).filter(|_| route.report_unreached()).count();
-        assert_eq!(reports(&RouteCheck::default()), 0);
+        let reports = |route: &RouteCheck, seconds: u64| {
+            let times = (0..9).map(|number| Duration::from_secs(number * seconds));
+            times.filter(|now| route.report_unreached(*now)).count()
+        };
+        assert_eq!(reports(&RouteCheck::default(), 5), 0);
         let route = RouteCheck::default();
         route.register();
-        assert_eq!(reports(&route), 1);
+        assert_eq!(reports(&route, 0), 0, "they may still arrive");
+        assert_eq!(reports(&route, 5), 1);
+        assert_eq!(reports(&route, 5), 0);
         let route = RouteCheck::default();
         route.register();
         route.record_request();
-        assert_eq!(reports(&route), 0);
+        assert_eq!(reports(&route, 5), 0);
     }
 }

@@ -1,15 +1,14 @@
 //! Log events and metrics, whose names are stable. Each event is emitted here only. The target is
 //! `tower_scalekit`; with the feature `metrics` each event also counts.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use http::Extensions;
 use tracing::Span;
 
-use super::fetch_metadata::matched_path;
 use super::logged_outage::LoggedOutage;
 
 macro_rules! count {
@@ -36,12 +35,20 @@ macro_rules! gauge {
 
 pub(super) const TARGET: &str = "tower_scalekit";
 
+macro_rules! level {
+    (error) => {
+        tracing::Level::ERROR
+    };
+    (warn) => {
+        tracing::Level::WARN
+    };
+}
+
 /// Emits an event that requests cause, at this level once in a period for each `(event, reason)`, and
-/// otherwise at `DEBUG`.
+/// otherwise at `DEBUG`. Reasons are those of the code, not of requests.
 macro_rules! limited {
     ($level:ident, $event:expr, $period:expr, $($fields:tt)+) => {
-        let is_enabled = tracing::enabled!(target: TARGET, tracing::Level::ERROR);
-        if is_enabled && should_log($event, $period) {
+        if tracing::enabled!(target: TARGET, level!($level)) && should_log($event, $period) {
             tracing::$level!(target: TARGET, $($fields)+);
         } else {
             tracing::debug!(target: TARGET, $($fields)+);
@@ -69,14 +76,15 @@ pub(crate) fn check_failed(
 }
 
 /// A CORS preflight was rejected. It carries no credentials, so a CORS layer must respond to it
-/// outside of the layers that require them. Logged as a warning once a minute.
+/// outside of the layers that require them, if pages of other origins may call the app. Any page can
+/// cause it. Logged as a warning once.
 pub(crate) fn preflight_rejected() {
     limited!(
         warn,
         ("preflight_rejected", ""),
-        MINUTE,
-        "preflight_rejected: a CORS preflight carries no credentials; \
-         put the CORS layer outside of this layer"
+        Duration::MAX,
+        "preflight_rejected: a CORS preflight carries no credentials; if pages of other origins may \
+         call this app, put the CORS layer outside of this layer"
     );
 }
 
@@ -101,9 +109,7 @@ pub(crate) fn token_rejected(outcome: &'static str, claim: Option<&'static str>)
 
 /// The environment could not be asked whether an API key is valid.
 pub(crate) fn api_key_not_validated(reason: &'static str) {
-    if should_log(("api_key_not_validated", reason), MINUTE) {
-        tracing::warn!(target: TARGET, reason, "api_key_not_validated");
-    }
+    limited!(warn, ("api_key_not_validated", reason), MINUTE, reason, "api_key_not_validated");
 }
 
 /// The key set was fetched.
@@ -217,13 +223,13 @@ pub(crate) fn session_over_limit() {
 /// A user has begun so many sessions that further ones are kept in the memory of this process, because
 /// the app has no shared store.
 pub(crate) fn session_kept_in_memory() {
-    if should_log(("session_kept_in_memory", ""), LOG_INTERVAL) {
-        tracing::warn!(
-            target: TARGET,
-            "session_kept_in_memory: a user has begun more sessions than max_sessions_per_user; \
-             without a shared store, further ones end when this process does"
-        );
-    }
+    limited!(
+        warn,
+        ("session_kept_in_memory", ""),
+        LOG_INTERVAL,
+        "session_kept_in_memory: a user has begun more sessions than max_sessions_per_user; without a \
+         shared store, further ones end when this process does"
+    );
 }
 
 /// The revocation log was not read for longer than the app allows.
@@ -241,16 +247,16 @@ pub(crate) fn revocations_stale(age: std::time::Duration) {
 pub(crate) fn revocations_unreadable(count: usize) {
     #[cfg(feature = "metrics")]
     metrics::counter!("tower_scalekit_unreadable_revocations_total").increment(count as u64);
-    if should_log(("revocations_unreadable", ""), LOG_INTERVAL) {
-        tracing::error!(
-            target: TARGET,
-            count,
-            "revocations_unreadable: the log of revocations has entries of another version of \
-             tower-scalekit, or sealed with another secret; this replica cannot apply them, and its \
-             revocations count as stale until all sessions of that time have ended, or until it is \
-             replaced by one that can"
-        );
-    }
+    limited!(
+        error,
+        ("revocations_unreadable", ""),
+        LOG_INTERVAL,
+        count,
+        "revocations_unreadable: the log of revocations has entries of another version of \
+         tower-scalekit, or sealed with another secret; this replica cannot apply them, and its \
+         revocations count as stale until all sessions of that time have ended, or until it is \
+         replaced by one that can"
+    );
 }
 
 /// The revocation log was read again.
@@ -339,9 +345,12 @@ pub(crate) fn sandbox_started(url: &str) {
 }
 
 /// `RequireSession` is around the login that it redirects to: every login would redirect to itself.
+/// Logged as an error once a minute.
 pub(crate) fn layer_around_login(path: &str) {
-    tracing::error!(
-        target: TARGET,
+    limited!(
+        error,
+        ("layer_around_login", ""),
+        MINUTE,
         path,
         "layer_around_login: RequireSession is around a route of its own login, so that a login \
          redirects to itself; call .merge(sessions.routes()) after .route_layer(RequireSession::new(..))"
@@ -428,17 +437,16 @@ pub(crate) fn idp_initiated_login_ignored() {
     );
 }
 
-/// An extractor or a layer did not find the layer that must be around it.
-pub(crate) fn layer_missing(
-    found_by: &'static str,
-    missing: &'static str,
-    request_extensions: &Extensions,
-) {
-    tracing::error!(
-        target: TARGET,
+/// An extractor or a layer did not find the layer that must be around it. Logged as an error once a
+/// minute for each route.
+pub(crate) fn layer_missing(found_by: &'static str, missing: &'static str, route: Option<&str>) {
+    limited!(
+        error,
+        (found_by, route.unwrap_or_default().to_owned()),
+        MINUTE,
         found_by,
         missing,
-        route = matched_path(request_extensions),
+        route,
         "layer_missing: add {missing} around this route; a .route_layer(..) call wraps the routes and \
          layers of the calls before it, so it comes after them; responding with 500"
     );
@@ -451,21 +459,27 @@ pub(crate) fn metadata_route_missing(url: &str) {
         target: TARGET,
         url,
         "metadata_route_missing: RequireToken refers clients to the metadata of the resource, but \
-         no route of it was created in this process; call .merge(resource.routes()), unless \
-         something else serves the URL"
+         no route of this value or a clone of it was created in this process; call \
+         .merge(resource.routes()), unless something else serves the URL"
     );
 }
 
-/// `RequireSession` is in a nested router and redirects to a login that no request reaches. Logged
-/// once.
+/// `RequireSession` is in a nested router and redirects browsers to a login that none of them
+/// reaches. Logged once.
 pub(crate) fn login_route_unreached(path: &str, nested_at: &str) {
+    // The redirect URI has no parameters.
+    let below = match nested_at.contains('{') {
+        true => String::new(),
+        false => {
+            format!(", or the redirect URI must be below that path: {nested_at}/auth/callback")
+        }
+    };
     tracing::warn!(
         target: TARGET,
         path,
         nested_at,
-        "login_route_unreached: RequireSession redirects to the login, and no login has reached this \
-         process; if sessions.routes() is nested, too, the redirect URI must be below that path: \
-         {nested_at}/auth/callback. Or merge sessions.routes() into the outermost router"
+        "login_route_unreached: RequireSession redirects browsers to the login, and none has reached \
+         it so far; if sessions.routes() is nested, too, merge it into the outermost router{below}"
     );
 }
 
@@ -509,8 +523,13 @@ const LOG_INTERVAL: Duration = Duration::from_secs(10);
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// Whether this event was not logged at its own level for this reason in the last period.
-fn should_log(event: (&'static str, &'static str), period: Duration) -> bool {
-    static LOGGED: Mutex<BTreeMap<(&str, &str), Instant>> = Mutex::new(BTreeMap::new());
+fn should_log(
+    (event, reason): (&'static str, impl Into<Cow<'static, str>>),
+    period: Duration,
+) -> bool {
+    static LOGGED: Mutex<BTreeMap<(&str, Cow<'static, str>), Instant>> =
+        Mutex::new(BTreeMap::new());
+    let event = (event, reason.into());
     let (now, mut logged) = (Instant::now(), LOGGED.lock().unwrap_or_else(PoisonError::into_inner));
     let is_recent =
         logged.get(&event).is_some_and(|at| now.saturating_duration_since(*at) < period);

@@ -10,9 +10,10 @@ use tower_scalekit::protected_resource::{
 };
 use tower_scalekit::require_session::SessionRejection;
 use tower_scalekit::sandbox::{LoginFailed, TokenFault};
+use tower_scalekit::shared_store::MemoryStore;
 use tower_scalekit::{
-    RequireScope, RequireSession, RequireToken, Sandbox, Scalekit, Session, SessionSecret,
-    Sessions, WebhookVerify,
+    MissingLayer, RequireScope, RequireSession, RequireToken, Sandbox, Scalekit, Session,
+    SessionSecret, Sessions, WebhookVerify,
 };
 
 use crate::secrets::Captured;
@@ -308,6 +309,7 @@ async fn a_nested_login_that_is_not_below_its_redirect_uri_is_named_in_the_log_o
             let page = send(app, request(Method::GET, "/app/dashboard", &NAVIGATION)).await;
             assert!(page.location().starts_with(login), "{}", page.location());
             send(app, request(Method::GET, page.location(), &NAVIGATION)).await;
+            world.advance(5);
         }
         log.text()
     };
@@ -323,6 +325,90 @@ async fn a_nested_login_that_is_not_below_its_redirect_uri_is_named_in_the_log_o
     let merged = world.replica(|sessions| sessions.cookie_name("merged"));
     let log = visits(&app(&merged).merge(merged.routes()), "/login?").await;
     assert!(!log.contains("login_route"), "{log}");
+}
+
+#[tokio::test]
+async fn a_login_of_nested_pages_that_may_be_reached_is_not_reported() {
+    let world = World::new();
+    let pages = |sessions: &Sessions| {
+        Router::new()
+            .route("/dashboard", get(async || "dashboard"))
+            .route_layer(RequireSession::new(sessions))
+    };
+    // None of the visitors follows the redirect.
+    let visits = async |app: Router, path: &str, headers: &[(&str, &str)], seconds: u64| {
+        let log = Captured::default();
+        let _guard = log.subscribe();
+        for _ in 0..9 {
+            let page = send(&app, request(Method::GET, path, headers)).await;
+            assert!(page.location().starts_with("/login?"), "{}", page.location());
+            world.advance(seconds);
+        }
+        log.text()
+    };
+    let merged = |name: &str| {
+        let sessions = world.replica(|sessions| sessions.cookie_name(name));
+        Router::new().nest("/app", pages(&sessions)).merge(sessions.routes())
+    };
+    let page = "/app/dashboard";
+    let log = visits(merged("monitor"), page, &[("accept", "text/html")], 5).await;
+    assert!(!log.contains("login_route"), "{log}");
+    let log = visits(merged("burst"), page, &NAVIGATION, 0).await;
+    assert!(!log.contains("login_route"), "{log}");
+
+    let store = MemoryStore::new(world.sandbox.clock().clock());
+    let replica = world.replica(|sessions| sessions.cookie_name("replica").shared_store(store));
+    let app = Router::new().nest("/app", pages(&replica)).merge(replica.routes());
+    let log = visits(app, page, &NAVIGATION, 5).await;
+    assert!(!log.contains("login_route"), "{log}");
+
+    let own = world.replica(|sessions| sessions.cookie_name("own"));
+    let app = Router::new()
+        .nest("/app", pages(&own))
+        .route("/login", get(async || "the app's own page"))
+        .merge(own.routes_without_login());
+    let log = visits(app, page, &NAVIGATION, 5).await;
+    assert!(!log.contains("login_route"), "{log}");
+
+    // A path of all tenants is no proposal.
+    let tenants = world.replica(|sessions| sessions.cookie_name("tenants"));
+    let app = Router::new().nest("/{tenant}", pages(&tenants).merge(tenants.routes()));
+    let log = visits(app, "/acme/dashboard", &NAVIGATION, 5).await;
+    assert_eq!(log.matches("login_route_unreached").count(), 1, "{log}");
+    assert!(!log.contains("the redirect URI must be"), "{log}");
+}
+
+#[tokio::test]
+async fn a_logout_alone_is_no_login() {
+    let log = Captured::default();
+    let _guard = log.subscribe();
+    let world = World::new();
+    let sessions = world.replica(|sessions| sessions.cookie_name("logout"));
+    let pages = Router::new()
+        .route("/dashboard", get(async || "dashboard"))
+        .route_layer(RequireSession::new(&sessions))
+        .route_service("/logout", sessions.logout());
+    send(&pages, request(Method::GET, "/dashboard", &NAVIGATION)).await;
+    assert!(log.text().contains("login_route_missing"), "{}", log.text());
+}
+
+#[tokio::test]
+async fn a_handler_may_respond_where_a_layer_is_missing() {
+    async fn respond(session: Result<Session, MissingLayer>) -> Result<&'static str, MissingLayer> {
+        session.map(|_| "").or(Ok("anonymous"))
+    }
+    let app = Router::new()
+        .route("/fallback", get(respond))
+        .route("/without-layer", get(async |_: Session| ""));
+    let (status, log) = log_of(&app, request(Method::GET, "/fallback", &[])).await;
+    assert_eq!(status, StatusCode::OK);
+    assert!(!log.contains("layer_missing"), "{log}");
+    for level in ["ERROR", "DEBUG"] {
+        let (status, log) = log_of(&app, request(Method::GET, "/without-layer", &[])).await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        let line = log.lines().find(|line| line.contains("layer_missing")).unwrap();
+        assert!(line.contains(level), "once a minute: {line}");
+    }
 }
 
 #[tokio::test]
