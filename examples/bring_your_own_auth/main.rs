@@ -43,7 +43,7 @@ async fn main() {
     let resource = common::or_exit(2, resource);
 
     let public_url = common::or_exit(2, Url::parse(&setup.public_url));
-    // A form of another site could log the user in as somebody else.
+    // A form of another site could log the browser in as another user.
     let own_pages = RequireOrigin::new([public_url.origin().ascii_serialization()]);
     let login = LoginPage { scalekit: setup.scalekit.clone(), connection_id };
     let app = Router::new()
@@ -128,7 +128,7 @@ async fn log_in(
     }
 }
 
-/// Stands for the app's own users and passwords.
+/// In place of the app's own users and passwords.
 fn authenticate(email: &str, password: &str) -> Option<LoginUser> {
     let (id, name) = match email.trim() {
         "jane@acme.test" => ("1", "Jane Roe"),

@@ -276,7 +276,7 @@ impl Revocations {
     }
 
     /// Returns whether this replica knows the revocations of the others: see
-    /// [`readiness`](crate::readiness).
+    /// [`readiness`].
     pub async fn readiness(&self) -> Readiness {
         if !self.0.has_peers {
             return Readiness::new(true);
