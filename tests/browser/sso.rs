@@ -119,7 +119,7 @@ async fn logout_ends_the_session_at_the_environment_too() {
     assert_logged_in(&browser, &app, &organization).await;
 
     browser.click("form[action='/logout'] button").await;
-    browser.arrives_at(&app.address("/")).await;
+    browser.shows(&["Log in with your company's account"]).await;
     // On a shared computer the next user has to log in.
     browser.go(&login).await;
     browser.shows(&["Test Organization"]).await;
