@@ -156,7 +156,7 @@ impl LoginUser {
 }
 
 impl fmt::Debug for LoginRequest {
-    /// Omits the `state`, which is bound to the user's browser.
+    /// Omits the `state`, with which the login is completed.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoginRequest").field("id", &self.id).finish_non_exhaustive()
     }

@@ -7,9 +7,9 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -20,6 +20,8 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Program {
     child: Child,
     lines: Receiver<String>,
+    /// Disconnected when the output has ended, as it does with the process.
+    output: Receiver<()>,
     /// Its standard error, printed when the test fails.
     errors: PathBuf,
     folder: TempDir,
@@ -44,8 +46,8 @@ impl Program {
             .spawn()
             .unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let output = File::create(folder.path().join("stdout")).unwrap();
-        let lines = read_lines(child.stdout.take().unwrap(), output);
-        Self { child, lines, errors, folder }
+        let (lines, output) = read_lines(child.stdout.take().unwrap(), output);
+        Self { child, lines, output, errors, folder }
     }
 
     pub fn id(&self) -> u32 {
@@ -58,15 +60,16 @@ impl Program {
 
     /// The rest of the next output line that begins with `start`.
     pub fn said(&self, start: &str) -> String {
-        self.find_line(start)
+        self.find_line(|line| line.strip_prefix(start).map(str::to_owned))
             .unwrap_or_else(|| panic!("no line {start:?}; standard error:\n{}", self.errors()))
     }
 
-    fn find_line(&self, start: &str) -> Option<String> {
+    /// What is found first in an output line.
+    pub fn find_line<T>(&self, find: impl Fn(&str) -> Option<T>) -> Option<T> {
         loop {
             let line = self.lines.recv_timeout(PATIENCE).ok()?;
-            if let Some(rest) = line.strip_prefix(start) {
-                return Some(rest.to_owned());
+            if let Some(found) = find(&line) {
+                return Some(found);
             }
         }
     }
@@ -93,14 +96,10 @@ impl Program {
     }
 
     fn ended_within(&mut self, patience: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + patience;
-        while Instant::now() < deadline {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return Some(status);
-            }
-            thread::sleep(Duration::from_millis(5));
+        match self.output.recv_timeout(patience) {
+            Err(RecvTimeoutError::Disconnected) => Some(self.child.wait().unwrap()),
+            Ok(()) | Err(RecvTimeoutError::Timeout) => None,
         }
-        None
     }
 }
 
@@ -134,8 +133,9 @@ impl Driver {
         let home = folder.path().to_str().unwrap().to_owned();
         let environment = [("PATH", path.as_str()), ("HOME", &home), ("TMPDIR", &home)];
         let program = Program::start(driver, &["--port=0"], &environment, folder);
-        let port = program.find_line("ChromeDriver was started successfully on port ")?;
-        let port = port.trim_end_matches('.').parse().unwrap();
+        let start = "ChromeDriver was started successfully on port ";
+        let port = program
+            .find_line(|line| line.strip_prefix(start)?.trim_end_matches('.').parse().ok())?;
         Some(Self { program, port })
     }
 
@@ -174,14 +174,16 @@ pub fn installed(names: &[&str]) -> Option<PathBuf> {
     names.iter().find_map(found)
 }
 
-/// The lines of an output, read to its end and stored in a file.
-fn read_lines(output: ChildStdout, mut kept: File) -> Receiver<String> {
+/// The lines of an output, read to its end and stored in a file; and what is disconnected then.
+fn read_lines(output: ChildStdout, mut kept: File) -> (Receiver<String>, Receiver<()>) {
     let (sender, lines) = mpsc::channel();
+    let (open, ended) = mpsc::channel();
     thread::spawn(move || {
+        let _open = open;
         for line in BufReader::new(output).lines().map_while(Result::ok) {
             let _ = writeln!(kept, "{line}");
             let _ = sender.send(line);
         }
     });
-    lines
+    (lines, ended)
 }

@@ -2,13 +2,15 @@
 
 use std::env;
 use std::fs;
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -54,39 +56,41 @@ impl Postgres {
         if let Some((user, group)) = user {
             chown(&path, Some(user), Some(group)).unwrap();
         }
-        let run = |program: &str, arguments: &[&str]| {
+        let run = |program: &str, arguments: &[&str], log: Stdio| {
             let mut command = Command::new(programs.join(program));
             command.args(arguments).current_dir(&path).stdin(Stdio::null());
-            command.stdout(Stdio::null()).stderr(Stdio::null());
+            command.stdout(Stdio::null()).stderr(log);
             if let Some((user, group)) = user {
                 command.uid(user).gid(group);
             }
             command.spawn().unwrap()
         };
-        let created =
-            run("initdb", &["-D", &data, "-U", "jane", "-A", "trust", "-E", "UTF8", "--no-sync"]);
+        let arguments = ["-D", &data, "-U", "jane", "-A", "trust", "-E", "UTF8", "--no-sync"];
+        let created = run("initdb", &arguments, Stdio::null());
         assert!(created.wait_with_output().unwrap().status.success());
-        let process = run("postgres", &["-D", &data, "-k", &path, "-F", "-c", "listen_addresses="]);
-        let postgres = Self { process, folder };
-        postgres.wait_until_ready(Path::new(&data));
-        Some(postgres)
+        let settings = ["-c", "listen_addresses=", "-c", "lc_messages=C"];
+        let arguments = [&["-D", &data, "-k", &path, "-F"], &settings[..]].concat();
+        let mut process = run("postgres", &arguments, Stdio::piped());
+        wait_until_ready(process.stderr.take().unwrap());
+        Some(Self { process, folder })
     }
 
     fn url(&self) -> String {
         format!("postgres://jane@localhost/postgres?host={}", self.folder.path().display())
     }
+}
 
-    fn wait_until_ready(&self, data: &Path) {
-        let started = Instant::now();
-        let is_ready = || {
-            let status = fs::read_to_string(data.join("postmaster.pid"));
-            status.is_ok_and(|status| status.contains("ready"))
-        };
-        while !is_ready() {
-            assert!(started.elapsed() < PATIENCE, "PostgreSQL does not start");
-            std::thread::sleep(Duration::from_millis(20));
+/// Waits for the line of the log that says so. The log is read to its end.
+fn wait_until_ready(log: ChildStderr) {
+    let (sender, ready) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            if line.contains("ready to accept connections") {
+                let _ = sender.send(());
+            }
         }
-    }
+    });
+    ready.recv_timeout(PATIENCE).expect("PostgreSQL starts");
 }
 
 impl Drop for Postgres {

@@ -5,12 +5,17 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::routing::get;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use url::Url;
 
+use crate::noted::Secrets;
 use crate::processes::{PATIENCE, Program, fresh_folder};
 use crate::running::skipped;
 use crate::visitor::Visitor;
@@ -69,41 +74,59 @@ struct Prometheus {
     visitor: Visitor,
 }
 
+/// Forwards the reads of an app's metrics, and tells of each.
+async fn forward_reads(app: &str) -> (String, mpsc::UnboundedReceiver<()>) {
+    let (sender, reads) = mpsc::unbounded_channel();
+    let metrics = format!("{app}/metrics");
+    let read = async move || {
+        let _ = sender.send(());
+        let response = Visitor::new(Secrets::default()).get(&metrics).await;
+        (response.status(), response.headers().clone(), response.into_body())
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async { axum::serve(listener, Router::new().route("/metrics", get(read))).await });
+    (address, reads)
+}
+
 impl Prometheus {
+    /// Starts it, and waits until it has read the metrics.
     async fn start(program: &Path, app: &str) -> Self {
+        let (target, mut reads) = forward_reads(app).await;
         let folder = fresh_folder();
         let config = json!({
             "global": { "scrape_interval": "200ms", "evaluation_interval": "200ms" },
             "rule_files": [file("alerts.yml")],
             "scrape_configs": [{
                 "job_name": "app",
-                "static_configs": [{ "targets": [app.trim_start_matches("http://")] }],
+                "static_configs": [{ "targets": [target] }],
             }],
         });
         let (path, data) = (folder.path().join("prometheus.yml"), folder.path().join("data"));
         fs::write(&path, config.to_string()).unwrap();
         let arguments = [
+            // Its log is on standard error.
+            "-c".to_owned(),
+            "exec \"$0\" \"$@\" 2>&1".to_owned(),
+            program.display().to_string(),
             format!("--config.file={}", path.display()),
             format!("--storage.tsdb.path={}", data.display()),
             "--web.listen-address=127.0.0.1:0".to_owned(),
         ];
-        let program =
-            Program::start(program, &arguments.each_ref().map(String::as_str), &[], folder);
-        let address = eventually("no address", || {
-            let log = program.errors();
-            let (_, address) = log.split_once("msg=\"Listening on\" address=")?;
-            Some(address.lines().next()?.to_owned())
-        });
-        let visitor = Visitor::new(crate::noted::Secrets::default());
-        let prometheus = Self { _program: program, url: format!("http://{address}"), visitor };
+        let arguments = arguments.each_ref().map(String::as_str);
+        let program = Program::start(Path::new("/bin/sh"), &arguments, &[], folder);
+        let address = program
+            .find_line(|line| Some(line.split_once("msg=\"Listening on\" address=")?.1.to_owned()));
+        let address = address.expect("an address");
         // It listens before it can read its files.
-        let ready = format!("{}/-/ready", prometheus.url);
-        let deadline = Instant::now() + PATIENCE;
-        while prometheus.visitor.get(&ready).await.status() != StatusCode::OK {
-            assert!(Instant::now() < deadline, "not ready");
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let is_ready = |line: &str| line.contains("Server is ready").then_some(());
+        program.find_line(is_ready).expect("a server that is ready");
+        // What it has read is stored before it reads again.
+        for _ in 0..2 {
+            timeout(PATIENCE, reads.recv()).await.expect("a read");
         }
-        prometheus
+        let visitor = Visitor::new(Secrets::default());
+        Self { _program: program, url: format!("http://{address}"), visitor }
     }
 
     async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Value {
@@ -117,18 +140,6 @@ impl Prometheus {
     async fn query(&self, query: &str) -> Vec<Value> {
         let data = self.get("/api/v1/query", &[("query", query)]).await;
         data["result"].as_array().unwrap().clone()
-    }
-}
-
-/// Repeats until there is a result.
-fn eventually<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(result) = attempt() {
-            return result;
-        }
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 
@@ -180,16 +191,7 @@ async fn prometheus_reads_the_metrics_and_evaluates_each_query_of_the_dashboard(
     }
     if let Some(program) = installed("prometheus") {
         let prometheus = Prometheus::start(&program, &app.url).await;
-        let deadline = Instant::now() + PATIENCE;
-        let logins = loop {
-            let logins =
-                prometheus.query("tower_scalekit_logins_total{outcome=\"completed\"}").await;
-            if !logins.is_empty() {
-                break logins;
-            }
-            assert!(Instant::now() < deadline, "nothing was read");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
+        let logins = prometheus.query("tower_scalekit_logins_total{outcome=\"completed\"}").await;
         assert_eq!(logins[0]["value"][1], "1", "{logins:?}");
         let queries = queries();
         assert!(queries.len() > 25, "{}", queries.len());

@@ -2,8 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
@@ -11,6 +10,7 @@ use axum::Router;
 use http::{HeaderName, HeaderValue};
 use tokio::net::TcpListener;
 use tokio::runtime::Builder;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 const CONNECTIONS: usize = 16;
 const ROUND: Duration = Duration::from_millis(250);
@@ -26,7 +26,7 @@ struct Server {
     name: &'static str,
     address: SocketAddr,
     request: Vec<u8>,
-    cpu_nanos: Arc<AtomicU64>,
+    cpu_nanos: UnboundedSender<mpsc::Sender<u64>>,
     rates: Vec<(f64, f64)>,
 }
 
@@ -34,17 +34,15 @@ impl Server {
     /// Serves the app on a thread of its own.
     fn start(name: &'static str, app: Router, header: HeaderName, value: &HeaderValue) -> Self {
         let (sender, receiver) = mpsc::channel();
-        let cpu_nanos = Arc::new(AtomicU64::new(0));
-        let cpu = Arc::clone(&cpu_nanos);
+        let (cpu_nanos, mut questions) = unbounded_channel::<mpsc::Sender<u64>>();
         thread::spawn(move || {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
                 sender.send(listener.local_addr().unwrap()).unwrap();
                 tokio::spawn(async move {
-                    loop {
-                        tokio::time::sleep(Duration::from_millis(5)).await;
-                        cpu.store(thread_cpu_nanos(), Ordering::Relaxed);
+                    while let Some(answer) = questions.recv().await {
+                        answer.send(thread_cpu_nanos()).unwrap();
                     }
                 });
                 axum::serve(listener, app).await.unwrap();
@@ -57,6 +55,13 @@ impl Server {
         Self { name, address: receiver.recv().unwrap(), request, cpu_nanos, rates: Vec::new() }
     }
 
+    /// Processor time that the server's thread has used.
+    fn cpu_nanos(&self) -> u64 {
+        let (answer, answered) = mpsc::channel();
+        self.cpu_nanos.send(answer).unwrap();
+        answered.recv().unwrap()
+    }
+
     /// Keeps one request in flight on each connection.
     fn round(&mut self) {
         let connect = || {
@@ -66,7 +71,7 @@ impl Server {
         };
         let mut connections: Vec<_> = (0..CONNECTIONS).map(|_| connect()).collect();
         connections.iter_mut().for_each(|stream| stream.write_all(&self.request).unwrap());
-        let (started, cpu_before) = (Instant::now(), self.cpu_nanos.load(Ordering::Relaxed));
+        let (started, cpu_before) = (Instant::now(), self.cpu_nanos());
         let mut requests = 0;
         while started.elapsed() < ROUND {
             for stream in &mut connections {
@@ -77,8 +82,7 @@ impl Server {
         }
         let time = started.elapsed().as_secs_f64();
         connections.iter_mut().for_each(read_response);
-        thread::sleep(Duration::from_millis(10));
-        let cpu = self.cpu_nanos.load(Ordering::Relaxed) - cpu_before;
+        let cpu = self.cpu_nanos() - cpu_before;
         let requests = f64::from(requests);
         self.rates.push((requests / time, cpu as f64 / requests));
     }
