@@ -1,5 +1,6 @@
 //! The secret that the keys of sessions and stores are derived from.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use aws_lc_rs::rand;
@@ -35,8 +36,8 @@ impl SessionSecret {
     /// Returned when the variable is unset or empty, the file cannot be read, or the value is not a
     /// valid secret.
     pub fn from_env(variable: &'static str) -> Result<Self, ConfigError> {
-        let value = env::bytes(variable)?;
-        Self::checked(variable, value.ok_or(ConfigProblem::Missing { setting: variable })?)
+        let secret = env::bytes(variable)?.ok_or(ConfigProblem::Missing { setting: variable })?;
+        Self::checked(variable, secret)
     }
 
     /// Like [`from_env`](Self::from_env), for an app that runs without settings during development:
@@ -70,16 +71,9 @@ impl SessionSecret {
     }
 
     fn checked(setting: &'static str, secret: Zeroizing<Vec<u8>>) -> Result<Self, ConfigError> {
-        let mut seen = [false; 256];
-        for byte in secret.iter() {
-            if let Some(seen) = seen.get_mut(usize::from(*byte)) {
-                *seen = true;
-            }
-        }
-        let distinct = seen.iter().filter(|seen| **seen).count();
         let reason = if secret.len() < MIN_BYTES {
             format!("must be at least {MIN_BYTES} bytes long, for instance openssl rand -base64 32")
-        } else if distinct < MIN_DISTINCT_BYTES {
+        } else if secret.iter().collect::<BTreeSet<_>>().len() < MIN_DISTINCT_BYTES {
             "is too uniform to be random, use for instance openssl rand -base64 32".to_owned()
         } else {
             return Ok(Self(secret));

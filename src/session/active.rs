@@ -4,6 +4,8 @@
 //! shared store are in an index of their user there, which limits their number; only local ones are
 //! listed from it.
 
+use std::cmp::Reverse;
+
 use futures::TryStreamExt as _;
 use futures::future::try_join_all;
 use serde::Serialize;
@@ -92,19 +94,24 @@ impl Sessions {
         if session.is_local() {
             return self.active_local_sessions(session).await;
         }
-        let api = self.0.scalekit.api().sessions();
-        let active = api.list_for_user(session.principal().subject()).status(SessionStatus::Active);
-        let current = session.principal().session_id();
-        let mine = active.stream().map_ok(|one: SessionDetails| ActiveSession {
-            is_current: current == Some(&*one.session_id),
-            id: one.session_id,
-            began_at: one.created_at,
-            last_active_at: one.last_active_at,
-            device: one.device,
-        });
-        let mut mine: Vec<ActiveSession> = mine.try_collect().await?;
-        mine.sort_by_key(|one| std::cmp::Reverse(one.began_at));
-        Ok(mine)
+        let mut active: Vec<ActiveSession> = self
+            .scalekit()
+            .api()
+            .sessions()
+            .list_for_user(session.principal().subject())
+            .status(SessionStatus::Active)
+            .stream()
+            .map_ok(|one: SessionDetails| ActiveSession {
+                is_current: session.principal().session_id() == Some(&*one.session_id),
+                id: one.session_id,
+                began_at: one.created_at,
+                last_active_at: one.last_active_at,
+                device: one.device,
+            })
+            .try_collect()
+            .await?;
+        active.sort_by_key(|one| Reverse(one.began_at));
+        Ok(active)
     }
 
     /// Revokes one of the sessions of this session's user, by an id that
@@ -123,9 +130,12 @@ impl Sessions {
             return self.revoke_local_session(session, id).await;
         }
         let (sessions, session, id) = (self.clone(), session.clone(), id.to_owned());
-        let revoking = async move { sessions.revoke_environment_session(&session, &id).await };
-        let revoked = self.0.tasks.spawn("session end", revoking).await;
-        revoked.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into()).into()))
+        self.tasks()
+            .spawn("session end", async move {
+                sessions.revoke_environment_session(&session, &id).await
+            })
+            .await
+            .unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into()).into()))
     }
 
     async fn revoke_environment_session(
@@ -133,7 +143,7 @@ impl Sessions {
         session: &Session,
         id: &str,
     ) -> Result<(), ActiveSessionsError> {
-        let api = self.0.scalekit.api().sessions();
+        let api = self.scalekit().api().sessions();
         let found = api.get(id).await.map_err(|error| match error {
             ApiError::NotFound(_) | ApiError::InvalidRequest(_) => ActiveSessionsError::NotFound,
             error => ActiveSessionsError::Api(error),
@@ -155,21 +165,20 @@ impl Sessions {
         let key = self.index_key(session.principal().subject());
         // The change reads other values, which `TimedStore::update` cannot.
         for _ in 0..MAX_TRIES {
-            let seen = self.0.store.get(&key).await?;
+            let seen = self.store().get(&key).await?;
             let mut all = indexed_in(seen.as_deref());
             all.retain(|one| replaced != Some(&*one.id));
-            all.push(Reference::new(session.record(), self.0.scalekit.clock().now()));
-            if all.len() > self.0.max_sessions_per_user {
+            all.push(Reference::new(session.record(), self.now()));
+            if all.len() > self.inner.max_sessions_per_user {
                 all = self.valid_sessions(all).await?;
             }
-            let excess = all.len().saturating_sub(self.0.max_sessions_per_user);
-            let ended: Vec<Reference> = all.drain(..excess).collect();
-            let entries: Vec<String> = all.iter().map(Reference::to_index_item).collect();
-            let ttl = self.0.lifetimes.absolute.unsigned_abs();
-            if self.0.store.compare_and_set(&key, seen, entries.join(" ").into(), ttl).await? {
-                for one in ended {
+            let kept = all.split_off(all.len().saturating_sub(self.inner.max_sessions_per_user));
+            let entries = kept.iter().map(Reference::to_index_item).collect::<Vec<_>>().join(" ");
+            let ttl = self.longest_lifetime();
+            if self.store().compare_and_set(&key, seen, entries.into(), ttl).await? {
+                for excess in all {
                     telemetry::session_over_limit();
-                    self.end(&SessionHandle::stored(&one.id)).await?;
+                    self.end(&SessionHandle::stored(&excess.id)).await?;
                 }
                 return Ok(());
             }
@@ -183,44 +192,45 @@ impl Sessions {
             telemetry::internal_error("session_count", &error);
             CookieQuota::Within
         });
-        if quota == CookieQuota::Exceeded && !self.0.revocations.has_peers() {
+        if quota == CookieQuota::Exceeded && !self.inner.revocations.has_peers() {
             telemetry::session_kept_in_memory();
         }
         quota
     }
 
     async fn try_count_in_cookies(&self, user_id: &str) -> Result<CookieQuota, StoreError> {
-        let lifetime = self.0.lifetimes.absolute;
-        let now = self.0.scalekit.clock().now().unix_timestamp();
-        let period = now.div_euclid(lifetime.whole_seconds().max(1));
+        let lifetime = self.inner.lifetimes.absolute.whole_seconds().max(1);
+        let period = self.now().unix_timestamp().div_euclid(lifetime);
         let name = format!("count in {period} of sessions of {user_id}");
         let key = self.store_key(KeyNamespace::Session, &name);
-        let count = |seen: Option<&[u8]>| {
-            let count: usize =
-                seen.and_then(|count| std::str::from_utf8(count).ok()?.parse().ok()).unwrap_or(0);
-            Ok::<_, StoreError>(if count >= self.0.max_sessions_per_user {
-                Change::Keep(CookieQuota::Exceeded)
-            } else {
-                Change::Set((count + 1).to_string().into(), CookieQuota::Within)
+        self.store()
+            .update(&key, self.longest_lifetime(), MAX_TRIES, |seen| {
+                let count: usize = seen
+                    .and_then(|count| std::str::from_utf8(count).ok()?.parse().ok())
+                    .unwrap_or(0);
+                Ok(if count >= self.inner.max_sessions_per_user {
+                    Change::Keep(CookieQuota::Exceeded)
+                } else {
+                    Change::Set((count + 1).to_string().into(), CookieQuota::Within)
+                })
             })
-        };
-        let quota = self.0.store.update(&key, lifetime.unsigned_abs(), MAX_TRIES, count).await?;
-        // Under concurrent logins of the same user, at least some are counted.
-        Ok(quota.unwrap_or(CookieQuota::Within))
+            .await
+            // Under concurrent logins of the same user, at least some are counted.
+            .map(|quota| quota.unwrap_or(CookieQuota::Within))
     }
 
     /// Returns those sessions that have not ended, or that the store may not have yet.
     async fn valid_sessions(&self, all: Vec<Reference>) -> Result<Vec<Reference>, StoreError> {
-        let now = self.0.scalekit.clock().now();
+        let now = self.now();
         let values = try_join_all(all.iter().map(|one| self.stored_value(&one.id))).await?;
         let mut valid = Vec::new();
         for (one, value) in all.into_iter().zip(values) {
             let is_valid = match value {
                 Some(value) => self
                     .open_stored(&one.id, &value)?
-                    .filter(|stored| !stored.record.is_past_limits(self.0.lifetimes, now))
+                    .filter(|stored| !stored.record.is_past_limits(self.inner.lifetimes, now))
                     .and_then(|stored| stored.record.into_session(self))
-                    .is_some_and(|session| !self.0.revocations.is_revoked(session.revocable())),
+                    .is_some_and(|session| !self.inner.revocations.is_revoked(session.revocable())),
                 None => self.may_lack(&one.id, one.sealed_at),
             };
             if is_valid {
@@ -234,14 +244,14 @@ impl Sessions {
         &self,
         session: &Session,
     ) -> Result<Vec<ActiveSession>, ActiveSessionsError> {
-        let now = self.0.scalekit.clock().now();
+        let now = self.now();
         let all = self.indexed(session).await?;
         Ok(try_join_all(all.iter().rev().map(|one| self.read_stored(&one.id)))
             .await?
             .into_iter()
             .flatten()
             .map(|there| there.record)
-            .filter(|record| record.is_local() && !record.is_past_limits(self.0.lifetimes, now))
+            .filter(|record| record.is_local() && !record.is_past_limits(self.inner.lifetimes, now))
             .map(|record| ActiveSession {
                 id: record.id().to_owned(),
                 began_at: Some(record.began_at()),
@@ -266,11 +276,11 @@ impl Sessions {
     /// Returns the user's sessions in the shared store, oldest first.
     async fn indexed(&self, session: &Session) -> Result<Vec<Reference>, StoreError> {
         let key = self.index_key(session.principal().subject());
-        Ok(indexed_in(self.0.store.get(&key).await?.as_deref()))
+        Ok(indexed_in(self.store().get(&key).await?.as_deref()))
     }
 
-    /// Sessions of another origin of the app do not open here: each origin has its own index. Entries
-    /// contain no spaces, and neither do redirect URIs.
+    /// Returns the key of a user's index. Sessions of another redirect URI do not open here, so each
+    /// has its own index. Entries contain no spaces, and neither do redirect URIs.
     fn index_key(&self, user_id: &str) -> StoreKey {
         let name = format!("sessions at {} of {user_id}", self.redirect_uri());
         self.store_key(KeyNamespace::Session, &name)

@@ -19,12 +19,8 @@ pub(crate) struct Authentication {
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     at: Option<i64>,
     /// Whether the login has required credentials (`prompt=login`).
-    #[serde(rename = "p", default, skip_serializing_if = "is_false")]
+    #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
     prompted: bool,
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 impl Authentication {
@@ -70,7 +66,7 @@ pub(crate) enum Recency {
 impl Sessions {
     /// Evaluates whether a session's user has authenticated `within` this time.
     pub(crate) fn recency(&self, session: &Session, within: Duration) -> Recency {
-        let (record, now) = (session.record(), self.scalekit().clock().now());
+        let (record, now) = (session.record(), self.now());
         let authentication = record.authentication();
         if authentication.at().is_some_and(|at| is_recent(at, within, now)) {
             Recency::Recent

@@ -28,19 +28,22 @@ const FURTHER_INTERVAL: Duration = Duration::from_secs(5);
 /// How many redirects of a browser within seconds may lose their mark.
 const MAX_UNMARKED: u8 = 3;
 
-/// The hosts that were named in the log, and when.
+/// The hosts that were named in the log.
 #[derive(Default)]
-pub(super) struct HostWarnings(Mutex<Vec<(HostAndPort, Duration)>>);
+pub(super) struct HostWarnings {
+    /// The latest last, with the monotonic time.
+    named: Mutex<Vec<(HostAndPort, Duration)>>,
+}
 
 impl HostWarnings {
     fn is_due(&self, host: &HostAndPort, now: Duration) -> bool {
-        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        recent.retain(|(_, at)| now.saturating_sub(*at) < WARNING_INTERVAL);
-        let is_limited = recent.len() >= MAX_AT_ONCE
-            && recent.last().is_some_and(|(_, at)| now.saturating_sub(*at) < FURTHER_INTERVAL);
-        let is_due = !is_limited && recent.iter().all(|(known, _)| known != host);
+        let mut named = self.named.lock().unwrap_or_else(PoisonError::into_inner);
+        named.retain(|(_, at)| now.saturating_sub(*at) < WARNING_INTERVAL);
+        let is_limited = named.len() >= MAX_AT_ONCE
+            && named.last().is_some_and(|(_, at)| now.saturating_sub(*at) < FURTHER_INTERVAL);
+        let is_due = !is_limited && named.iter().all(|(known, _)| known != host);
         if is_due {
-            recent.push((host.clone(), now));
+            named.push((host.clone(), now));
         }
         is_due
     }
@@ -67,7 +70,7 @@ impl Sessions {
         request: &'r Request<B>,
         layer_path: Option<&str>,
     ) -> Option<Cow<'r, str>> {
-        requested_target(request, self.0.paths.base.known(), layer_path)
+        requested_target(request, self.inner.paths.base.known(), layer_path)
     }
 
     /// Returns the redirect to the first redirect URI's host of a navigation to a host that is none
@@ -80,7 +83,7 @@ impl Sessions {
     ) -> Option<CanonicalHostRedirect> {
         let (own, other) = self.other_host(request)?;
         if self.was_redirected(request) {
-            if self.0.host_warnings.is_due(&other, self.scalekit().clock().monotonic()) {
+            if self.inner.host_warnings.is_due(&other, self.clock().monotonic()) {
                 telemetry::other_host(own, &other);
             }
             return None;
@@ -100,10 +103,11 @@ impl Sessions {
         request: &Request<()>,
         path: &str,
     ) -> Option<Response<Bytes>> {
-        let target = self.requested_target(request, None).unwrap_or_else(|| {
-            let query = request.uri().query().map(|query| format!("?{query}"));
-            format!("{path}{}", query.unwrap_or_default()).into()
-        });
+        let target =
+            self.requested_target(request, None).unwrap_or_else(|| match request.uri().query() {
+                Some(query) => format!("{path}?{query}").into(),
+                None => path.to_owned().into(),
+            });
         let CanonicalHostRedirect { url, set_cookie } =
             self.at_canonical_host(request, Some(&target))?;
         Some(redirect(StatusCode::FOUND, &url, set_cookie))
@@ -119,28 +123,30 @@ impl Sessions {
         request: &Request<()>,
         form_page: &str,
     ) -> Option<Response<Bytes>> {
-        let headers = request.headers();
-        if request.method() != Method::POST || !wants_html(headers) {
+        if request.method() != Method::POST || !wants_html(request.headers()) {
             return None;
         }
-        let opened = HostAndPort::of_form_page(headers)?;
+        let opened = HostAndPort::of_form_page(request.headers())?;
         let is_forwarded = HostAndPort::from_request(request)? == opened;
-        let is_other = self.origins().by_host(&opened).is_none();
-        (is_forwarded && is_other).then(|| {
-            let own = self.origins().first().host();
-            telemetry::host_redirect(own, &opened);
-            let url = self.marked_at_canonical_host(form_page);
-            let title = format!("Continue at {own}");
-            let message =
-                format!("The form was not sent, because the address of this app is {own}");
-            let refresh =
-                format!(r#"<meta http-equiv="refresh" content="0; url={}">"#, escaped(&url));
-            let link = format!(r#"<a href="{}">Continue</a>"#, escaped(&url));
-            let mut response = Response::new(Bytes::new());
-            page::show(&mut response, page::page(&refresh, &title, &message, link));
-            set_no_store(response.headers_mut());
-            response
-        })
+        if !is_forwarded || self.origins().by_host(&opened).is_some() {
+            return None;
+        }
+        let own = self.origins().first().host();
+        telemetry::host_redirect(own, &opened);
+        let url = self.marked_at_canonical_host(form_page);
+        let url = escaped(&url);
+        let mut response = Response::new(Bytes::new());
+        page::show(
+            &mut response,
+            page::page(
+                &format!(r#"<meta http-equiv="refresh" content="0; url={url}">"#),
+                &format!("Continue at {own}"),
+                &format!("The form was not sent, because the address of this app is {own}"),
+                format!(r#"<a href="{url}">Continue</a>"#),
+            ),
+        );
+        set_no_store(response.headers_mut());
+        Some(response)
     }
 
     /// Whether a request was redirected to the canonical host and is still at another one.
@@ -161,8 +167,7 @@ impl Sessions {
 
     /// Returns the first redirect URI's host, and that of a navigation if it is none of the app's.
     fn other_host<B>(&self, request: &Request<B>) -> Option<(&HostAndPort, HostAndPort)> {
-        let is_get = request.method() == Method::GET;
-        if !is_get || !is_navigation(request) || is_speculative(request) {
+        if request.method() != Method::GET || !is_navigation(request) || is_speculative(request) {
             return None;
         }
         let other = HostAndPort::from_request(request)?;
@@ -191,7 +196,7 @@ mod tests {
         assert!(warnings.is_due(&host("a.test"), at(60)));
         let due = (0..1000).filter(|n| warnings.is_due(&host(&format!("h{n}.test")), at(61)));
         assert_eq!(due.count(), MAX_AT_ONCE - 2);
-        assert_eq!(warnings.0.lock().unwrap().len(), MAX_AT_ONCE);
+        assert_eq!(warnings.named.lock().unwrap().len(), MAX_AT_ONCE);
         assert!(warnings.is_due(&host("b.test"), at(122)));
     }
 
@@ -210,7 +215,7 @@ mod tests {
             if warnings.is_due(&upstream, now) {
                 named.push(second);
             }
-            assert!(warnings.0.lock().unwrap().len() < 2 * MAX_AT_ONCE);
+            assert!(warnings.named.lock().unwrap().len() < 2 * MAX_AT_ONCE);
         }
         assert_eq!(named.len(), 10, "once a minute: {named:?}");
     }

@@ -209,17 +209,21 @@ impl Sessions {
         if user.id.is_empty() {
             return Err(CreateSessionError::NoUserId);
         }
-        let lifetime =
-            lifetime.map(|lifetime| Duration::try_from(lifetime).unwrap_or(Duration::MAX));
-        let absolute = self.0.lifetimes.absolute;
-        let absolute = lifetime.map_or(absolute, |lifetime| absolute.min(lifetime));
-        let lifetimes = Lifetimes { absolute, ..self.0.lifetimes };
-        let id_token = id_token.map(Into::into);
-        let new = NewSession::Local { claims, profile: user.to_claims(), id_token, login_subject };
-        let record = self.build_record(new, !in_cookie, lifetimes, position).await?;
-        let now = self.0.scalekit.clock().now();
-        Ok(record
-            .authenticated(authentication.unwrap_or_else(|| Authentication::by_app(now)))
+        let mut lifetimes = self.inner.lifetimes;
+        if let Some(lifetime) = lifetime {
+            let lifetime = Duration::try_from(lifetime).unwrap_or(Duration::MAX);
+            lifetimes.absolute = lifetimes.absolute.min(lifetime);
+        }
+        let new = NewSession::Local {
+            claims,
+            profile: user.to_claims(),
+            id_token: id_token.map(Into::into),
+            login_subject,
+        };
+        Ok(self
+            .build_record(new, !in_cookie, lifetimes, position)
+            .await?
+            .authenticated(authentication.unwrap_or_else(|| Authentication::by_app(self.now())))
             .with_app_claims(app_claims)?)
     }
 
@@ -231,11 +235,11 @@ impl Sessions {
         authentication: Authentication,
         request_headers: &HeaderMap,
     ) -> Result<SessionRecord, CreateSessionError> {
-        let (new, position) = (NewSession::Tokens(tokens), Some(position));
         // With a hook, the session counts towards the limit of cookies once the hook has decided.
-        let stored = self.0.store_backed || self.has_login_hook();
+        let stored = self.inner.store_backed || self.has_login_hook();
+        let lifetimes = self.inner.lifetimes;
         let record = self
-            .build_record(new, stored, self.0.lifetimes, position)
+            .build_record(NewSession::Tokens(tokens), stored, lifetimes, Some(position))
             .await?
             .authenticated(authentication);
         if !self.has_login_hook() {
@@ -247,10 +251,10 @@ impl Sessions {
 
     /// Whether a session that has not begun yet has been revoked.
     pub(crate) async fn is_record_revoked(&self, record: &SessionRecord) -> bool {
-        self.0.revocations.read_if_stale().await;
-        record
-            .principal()
-            .is_none_or(|principal| self.0.revocations.is_revoked(&record.revocable(&principal)))
+        self.inner.revocations.read_if_stale().await;
+        record.principal().is_none_or(|principal| {
+            self.inner.revocations.is_revoked(&record.revocable(&principal))
+        })
     }
 
     /// Begins the session of a login at the environment, or the one that the app's hook decides on.
@@ -260,8 +264,8 @@ impl Sessions {
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginLoginError> {
         // It was verified up to ten minutes ago, if the user or the hook had to be waited for.
-        let record = record.touch(self.0.lifetimes, self.0.scalekit.clock().now());
-        let Some(login_hook) = &self.0.login_hook else {
+        let record = record.touch(self.inner.lifetimes, self.now());
+        let Some(login_hook) = &self.inner.login_hook else {
             return self.create_unless_revoked(record, request_headers).await;
         };
         let login = record.verified_login().ok_or(CreateSessionError::InvalidClaims)?;
@@ -274,10 +278,10 @@ impl Sessions {
         }
         match decision {
             Decision::Accept { app_claims } => {
-                let stored = self.0.store_backed
+                let stored = self.inner.store_backed
                     || self.count_cookie_session(&subject).await == CookieQuota::Exceeded;
-                let record = record.accepted(stored, app_claims);
-                let record = record.map_err(CreateSessionError::from)?;
+                let record =
+                    record.accepted(stored, app_claims).map_err(CreateSessionError::from)?;
                 Ok(self.create_from_record(record, request_headers).await?)
             }
             Decision::Local(local) => {
@@ -310,7 +314,7 @@ impl Sessions {
     /// Returned when the store has been unavailable since this process started: other replicas would
     /// end the session at once if its user was ever revoked.
     pub(crate) async fn revocation_position(&self) -> Result<RecordedPosition, StoreError> {
-        self.0.revocations.position().await
+        self.inner.revocations.position().await
     }
 
     async fn build_record(
@@ -326,8 +330,7 @@ impl Sessions {
             Some(position) => position,
             None => self.revocation_position().await?,
         };
-        let now = self.0.scalekit.clock().now();
-        Ok(SessionRecord::begin(new, stored, lifetimes, position, now)?)
+        Ok(SessionRecord::begin(new, stored, lifetimes, position, self.now())?)
     }
 
     /// Returns the value of a new session's cookie, and the `Set-Cookie` headers for it.
@@ -336,11 +339,13 @@ impl Sessions {
         record: &SessionRecord,
         request_headers: &HeaderMap,
     ) -> Result<(String, SessionCookies), CreateSessionError> {
-        let now = self.0.scalekit.clock().now();
         let sealed = self.seal(record)?;
-        let sent = self.0.cookies.read(request_headers).sent();
-        let cookies = self.0.cookies.set_session(&sealed, record.remaining(now), sent);
-        Ok((sealed, SessionCookies(cookies.ok_or(SessionTooLarge)?)))
+        let sent = self.cookies().read(request_headers).sent();
+        let cookies = self
+            .cookies()
+            .set_session(&sealed, record.remaining(self.now()), sent)
+            .ok_or(SessionTooLarge)?;
+        Ok((sealed, SessionCookies(cookies)))
     }
 
     async fn create_from_record(

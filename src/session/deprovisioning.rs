@@ -130,9 +130,8 @@ pub enum RevocationScope {
 impl Deprovisioning {
     /// Ends sessions of this app.
     pub fn new(sessions: &Sessions) -> Self {
-        let sessions = sessions.clone();
         Self {
-            sessions,
+            sessions: sessions.clone(),
             on_directory_disabled: false,
             on_sso_disabled: false,
             without_organization: false,
@@ -236,7 +235,7 @@ impl Deprovisioning {
         let known = self.known_user(event, &names, is_active).await;
         if let Ok(Some(user)) = &known {
             names = user.names.iter().copied().map(RevocationTarget::Recorded).collect();
-            whose = whose.or_else(|| user.has_ended().then_some(RevocationScope::User));
+            whose = whose.or_else(|| user.has_ended.then_some(RevocationScope::User));
         }
         let result = known.map(drop);
         let Some(whose) = whose else {
@@ -270,15 +269,16 @@ impl Deprovisioning {
         names: &[RevocationTarget<'_>],
         is_active: Option<bool>,
     ) -> Result<Option<KnownUser>, StoreError> {
-        let user_id = directory_user(event).and_then(|user| user.id.as_deref());
-        let Some((organization, user_id)) = event.organization_id().zip(user_id) else {
+        let (Some(organization), Some(user_id)) =
+            (event.organization_id(), directory_user(event).and_then(|user| user.id.as_deref()))
+        else {
             return Ok(None);
         };
         let event = DirectoryEvent { event, organization, user_id, names, is_active };
         self.sessions.record_directory_user(&event).await.map(Some)
     }
 
-    /// Whose sessions such an event ends, whatever names it has.
+    /// Returns whose sessions the event ends, whatever names it has.
     fn revokes(
         &self,
         event: &WebhookEvent,
@@ -304,18 +304,17 @@ impl Deprovisioning {
         }
     }
 
-    /// The sessions that the event is about, whether it ends them or not.
+    /// Returns the names of the sessions that the event is about, whether it ends them or not.
     fn names<'a>(&self, event: &'a WebhookEvent) -> Vec<RevocationTarget<'a>> {
         let organization = event.organization_id();
         if let Some(user) = directory_user(event) {
             let email = user.email.as_deref();
-            let idp_id = user.dp_id.as_deref();
             return [
                 organization
                     .zip(email)
                     .map(|(id, email)| RevocationTarget::OrganizationEmail(id, email)),
                 organization
-                    .zip(idp_id)
+                    .zip(user.dp_id.as_deref())
                     .map(|(id, user)| RevocationTarget::OrganizationIdpUser(id, user)),
                 email.filter(|_| self.without_organization).map(RevocationTarget::Email),
             ]
@@ -334,19 +333,16 @@ impl Deprovisioning {
                     .or(ended.user_session.user_id.as_deref())
                     .map(RevocationTarget::User),
             },
-            EventPayload::UserOrganizationMembershipDeleted(membership) => {
-                let user = membership.user.id.as_deref();
-                organization
-                    .zip(user)
-                    .map(|(id, user)| RevocationTarget::OrganizationUser(id, user))
-            }
+            EventPayload::UserOrganizationMembershipDeleted(membership) => organization
+                .zip(membership.user.id.as_deref())
+                .map(|(id, user)| RevocationTarget::OrganizationUser(id, user)),
             _ => organization.map(RevocationTarget::Organization),
         };
         name.into_iter().collect()
     }
 }
 
-/// The user that an event of a directory is about.
+/// Returns the user that an event of a directory is about.
 fn directory_user(event: &WebhookEvent) -> Option<&DirectoryUserData> {
     match event.payload() {
         EventPayload::DirectoryUserCreated(user)
@@ -358,8 +354,11 @@ fn directory_user(event: &WebhookEvent) -> Option<&DirectoryUserData> {
 
 /// Whether the event is about one session, even if its ID is not understood here.
 fn has_session_id(event: &WebhookEvent) -> bool {
-    let session = event.raw().get("data").and_then(|data| data.pointer("/user_session/session_id"));
-    session.is_some_and(|id| !id.is_null() && id != "")
+    event
+        .raw()
+        .get("data")
+        .and_then(|data| data.pointer("/user_session/session_id"))
+        .is_some_and(|id| !id.is_null() && id != "")
 }
 
 impl fmt::Debug for Deprovisioning {

@@ -35,17 +35,13 @@ pub(super) struct KnownUser {
     pub(super) names: Vec<Key>,
     /// Whether the user was deleted or deactivated, by the latest event that says so. An event that
     /// occurred earlier and arrives later still has names of sessions that must end.
-    has_ended: bool,
+    pub(super) has_ended: bool,
     /// When that event occurred, in microseconds. Zero if there was none.
     decided_at: i64,
 }
 
 impl KnownUser {
     const VERSION: u8 = 1;
-
-    pub(super) fn has_ended(&self) -> bool {
-        self.has_ended
-    }
 
     /// Adds what the event contains. Returns the names that are dropped. An event from the future
     /// counts as current, so that it hides no later one.
@@ -60,7 +56,7 @@ impl KnownUser {
             (self.has_ended, self.decided_at) = (!is_active, at);
         }
         let excess = self.names.len().saturating_sub(MAX_NAMES);
-        if self.has_ended() || event.is_active == Some(false) {
+        if self.has_ended || event.is_active == Some(false) {
             // The sessions of all names are about to end. If that fails, the event arrives again,
             // with the latest names.
             return self.names.split_off(self.names.len() - excess);
@@ -95,19 +91,22 @@ impl Sessions {
         &self,
         event: &DirectoryEvent<'_>,
     ) -> Result<KnownUser, StoreError> {
-        let DirectoryEvent { organization, user_id, .. } = event;
-        let id = Key::of("directory user", &format!("{organization}\0{user_id}")).text();
-        let key = self.store_key(KeyNamespace::DirectoryUser, &id);
-        let now = self.0.scalekit.clock().now();
+        let id = format!("{}\0{}", event.organization, event.user_id);
+        let key =
+            self.store_key(KeyNamespace::DirectoryUser, &Key::of("directory user", &id).text());
+        let now = self.now();
         let (mut user, mut dropped, mut is_first) = (KnownUser::default(), Vec::new(), true);
-        let add_event = |seen: Option<&[u8]>| {
-            let known = seen.and_then(KnownUser::decode);
-            is_first = known.is_none();
-            user = known.unwrap_or_default();
-            dropped = user.add(event, now);
-            Ok(Change::Set(user.encode(), ()))
-        };
-        match self.0.store.update(&key, MAX_LIFETIME, MAX_TRIES, add_event).await {
+        let recorded = self
+            .store()
+            .update(&key, MAX_LIFETIME, MAX_TRIES, |seen| {
+                let known = seen.and_then(KnownUser::decode);
+                is_first = known.is_none();
+                user = known.unwrap_or_default();
+                dropped = user.add(event, now);
+                Ok(Change::Set(user.encode(), ()))
+            })
+            .await;
+        match recorded {
             Ok(Some(())) => telemetry::directory_user_names_dropped(dropped.len()),
             Ok(None) => return Err(StoreError::Unavailable(CONTENDED.into())),
             // If the store is full, this event still ends sessions with all known names.
@@ -119,7 +118,7 @@ impl Sessions {
         if is_first && !matches!(event.event.payload(), EventPayload::DirectoryUserCreated(_)) {
             telemetry::directory_user_without_history(event.event.event_type());
         }
-        if user.has_ended() || event.is_active == Some(false) {
+        if user.has_ended || event.is_active == Some(false) {
             user.names.extend(dropped);
         }
         Ok(user)
@@ -147,11 +146,10 @@ mod tests {
         });
         let event = WebhookEvent::parse(event.to_string().as_bytes()).unwrap();
         let names = [RevocationTarget::OrganizationEmail("org_1", email)];
-        let (organization, user_id) = ("org_1", "diruser_1");
         let event = DirectoryEvent {
             event: &event,
-            organization,
-            user_id,
+            organization: "org_1",
+            user_id: "diruser_1",
             names: &names,
             is_active: Some(!ends),
         };
@@ -202,12 +200,12 @@ mod tests {
         let mut user = KnownUser::default();
         add(&mut user, "a@acme.test", false, 10);
         add(&mut user, "a@acme.test", true, 9);
-        assert!(!user.has_ended());
+        assert!(!user.has_ended);
         let mut user = KnownUser::decode(&user.encode()).unwrap();
         add(&mut user, "a@acme.test", true, 8);
-        assert!(!user.has_ended());
+        assert!(!user.has_ended);
         add(&mut user, "a@acme.test", true, 11);
-        assert!(user.has_ended());
+        assert!(user.has_ended);
     }
 
     #[test]
@@ -215,18 +213,18 @@ mod tests {
         let mut user = KnownUser::default();
         add(&mut user, "a@acme.test", true, 10);
         add(&mut user, "a@acme.test", false, 9);
-        assert!(user.has_ended());
+        assert!(user.has_ended);
         // An earlier end does not replace a later one.
         add(&mut user, "a@acme.test", true, 5);
         add(&mut user, "a@acme.test", false, 7);
-        assert!(user.has_ended());
+        assert!(user.has_ended);
         add(&mut user, "a@acme.test", false, 10);
-        assert!(!user.has_ended(), "at the same time, the order of arrival decides");
+        assert!(!user.has_ended, "at the same time, the order of arrival decides");
         // From the future: it counts as current.
         add(&mut user, "a@acme.test", true, 5000);
         add(&mut user, "a@acme.test", false, 999);
-        assert!(user.has_ended());
+        assert!(user.has_ended);
         add(&mut user, "a@acme.test", false, 1000);
-        assert!(!user.has_ended());
+        assert!(!user.has_ended);
     }
 }

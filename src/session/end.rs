@@ -88,12 +88,12 @@ impl Sessions {
     /// [`RequireToken::reject_revoked`](crate::RequireToken::reject_revoked).
     #[must_use]
     pub fn revocations(&self) -> Revocations {
-        self.0.revocations.clone()
+        self.inner.revocations.clone()
     }
 
     pub(super) async fn revoke(&self, revoked: RevocationTarget<'_>) -> Result<(), StoreError> {
-        let retention = retention(self.longest_lifetime());
-        let published = self.0.revocations.revoke(revoked, retention).await;
+        let published =
+            self.inner.revocations.revoke(revoked, retention(self.longest_lifetime())).await;
         self.check_later(None);
         self.retry_publishing(published)
     }
@@ -106,9 +106,8 @@ impl Sessions {
         ended_at: OffsetDateTime,
         revoked: RevocationTarget<'_>,
     ) -> Result<(), StoreError> {
-        let until = ended_at.unix_timestamp();
-        let retention = retention(self.longest_lifetime());
-        let published = self.0.revocations.revoke_issued_until(until, revoked, retention).await;
+        let (until, retention) = (ended_at.unix_timestamp(), retention(self.longest_lifetime()));
+        let published = self.inner.revocations.revoke_issued_until(until, revoked, retention).await;
         self.check_later(None);
         self.retry_publishing(published)
     }
@@ -120,13 +119,15 @@ impl Sessions {
     fn retry_publishing(&self, published: Result<(), StoreError>) -> Result<(), StoreError> {
         if published.is_err() {
             let sessions = self.clone();
-            self.0.late_revocations.start((), || async move {
+            self.inner.late_revocations.start((), || async move {
                 let revocations = sessions.revocations();
-                let publish = move || {
-                    let revocations = revocations.clone();
-                    async move { revocations.publish_again().await }
-                };
-                sessions.0.tasks.repeat_every(PUBLISH_INTERVAL, publish).await;
+                sessions
+                    .tasks()
+                    .repeat_every(PUBLISH_INTERVAL, move || {
+                        let revocations = revocations.clone();
+                        async move { revocations.publish_again().await }
+                    })
+                    .await;
                 sessions.check_later(None);
             });
         }
@@ -137,26 +138,26 @@ impl Sessions {
     /// shutdown: a failover may have lost it, and without requests the log is not read. Also ends the
     /// stored session again: unlike a revocation, a lost end of it is not detected.
     fn check_later(&self, stored: Option<Arc<str>>) {
-        if !self.0.revocations.has_peers() {
+        if !self.inner.revocations.has_peers() {
             return;
         }
         // Beyond the limit, a failover may lose revocations of the last moment.
-        let Ok(permit) = Arc::clone(&self.0.checked_revocations).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.inner.checked_revocations).try_acquire_owned() else {
             return;
         };
-        let (sessions, tasks) = (self.clone(), self.0.tasks.clone());
-        let appended_until = self.0.scalekit.clock().monotonic();
-        self.0.tasks.detach("check of a revocation", async move {
+        let (sessions, tasks) = (self.clone(), self.tasks().clone());
+        let appended_until = self.clock().monotonic();
+        self.tasks().detach("check of a revocation", async move {
             tasks.pause(REPLICATION_LAG).await;
             tasks
                 .repeat(move || {
                     let (sessions, stored) = (sessions.clone(), stored.clone());
                     async move {
-                        let ended = match stored {
+                        let has_ended = match stored {
                             Some(id) => ignore_full_store(sessions.end_stored(&id).await).is_ok(),
                             None => true,
                         };
-                        sessions.0.revocations.check_log(appended_until).await && ended
+                        sessions.inner.revocations.check_log(appended_until).await && has_ended
                     }
                 })
                 .await;
@@ -164,18 +165,16 @@ impl Sessions {
         });
     }
 
-    /// The longest lifetime of a session, whatever happens to the wall clock.
+    /// Returns the longest lifetime of a session, whatever happens to the wall clock.
     pub(super) fn longest_lifetime(&self) -> Duration {
-        self.0.lifetimes.absolute.unsigned_abs()
+        self.inner.lifetimes.absolute.unsigned_abs()
     }
 
     /// Ends one session permanently: a refresh in progress, a late response or a copy of the cookie
     /// cannot restore it. Continues when the client disconnects.
     pub(crate) async fn end(&self, handle: &SessionHandle) -> Result<(), StoreError> {
         let (sessions, handle) = (self.clone(), handle.clone());
-        self.0
-            .tasks
-            .clone()
+        self.tasks()
             .spawn("session end", async move { sessions.end_now(&handle).await })
             .await
             .unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))
@@ -183,39 +182,42 @@ impl Sessions {
 
     pub(super) async fn end_now(&self, handle: &SessionHandle) -> Result<(), StoreError> {
         let SessionHandle { id, session } = handle;
-        let lifetime = session.as_ref().map(|session| session.record().lifetime());
-        let mut retention = retention(lifetime.unwrap_or_else(|| self.longest_lifetime()));
+        let mut retention = retention(
+            session
+                .as_ref()
+                .map_or_else(|| self.longest_lifetime(), |session| session.record().lifetime()),
+        );
         let is_stored = session.as_ref().is_none_or(|session| session.record().is_stored());
         // Ending a session again does not fill the log.
-        let is_new = !self.0.revocations.is_id_revoked(id);
+        let is_new = !self.inner.revocations.is_id_revoked(id);
         if is_stored {
             match self.end_stored(id).await {
-                Ok(()) if self.0.refresh_during_outages => {}
+                Ok(()) if self.inner.refresh_during_outages => {}
                 Ok(()) => retention = retention.min(STORED_END_LIFETIME),
                 Err(error) => telemetry::internal_error("session_end", &error),
             }
         }
         let revoked = RevocationTarget::Session(id);
-        let published = self.retry_publishing(self.0.revocations.revoke(revoked, retention).await);
+        let published =
+            self.retry_publishing(self.inner.revocations.revoke(revoked, retention).await);
         if is_new {
             self.check_later(is_stored.then(|| Arc::clone(id)));
         }
-        let key = self.refresh_key(id);
-        ignore_full_store(self.0.store.put(&key, Entry::Ended.encode(), REFRESH_GRACE).await)
-            .and(published)
+        let (key, ended) = (self.refresh_key(id), Entry::Ended.encode());
+        ignore_full_store(self.store().put(&key, ended, REFRESH_GRACE).await).and(published)
     }
 
     /// Ends the sessions that a logout token names. Each token is accepted once.
     pub(crate) async fn log_out_by_token(&self, token: &str) -> Result<(), LogoutError> {
-        let scalekit = &self.0.scalekit;
-        let now = scalekit.clock().now();
-        let expected = LogoutExpectations {
+        let (scalekit, now) = (self.scalekit(), self.now());
+        let logged_out = LogoutExpectations {
             issuer: scalekit.environment_url(),
             client_id: scalekit.client_id(),
-        };
-        let logged_out = expected.verify(token, scalekit.remote_keys(), now).await?;
+        }
+        .verify(token, scalekit.remote_keys(), now)
+        .await?;
         let key = self.store_key(KeyNamespace::LogoutToken, &logged_out.token_id);
-        if self.0.store.get(&key).await?.is_some() {
+        if self.store().get(&key).await?.is_some() {
             return Err(LogoutError::Replayed);
         }
         let revoked = match (&logged_out.session_id, &logged_out.subject) {
@@ -226,7 +228,7 @@ impl Sessions {
         self.revoke_ended_at(logged_out.issued_at, revoked).await?;
         // Last, so that a failed logout is processed when the token is sent again.
         let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
-        ignore_full_store(self.0.store.put(&key, SEEN, ttl).await)?;
+        ignore_full_store(self.store().put(&key, SEEN, ttl).await)?;
         telemetry::logout_token_accepted();
         Ok(())
     }
@@ -248,8 +250,8 @@ impl Sessions {
     }
 }
 
-/// How long the end of a session is retained. A session that began while the wall clock was ahead
-/// lives longer by the error, once the clock is corrected.
+/// Returns how long the end of a session is retained. A session that began while the wall clock was
+/// ahead lives longer by the error, once the clock is corrected.
 pub(super) fn retention(lifetime: Duration) -> Duration {
     lifetime.saturating_add(MAX_CLOCK_ERROR)
 }

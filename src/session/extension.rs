@@ -33,9 +33,9 @@ struct Content {
     revocable: OnceLock<RevocableSession>,
     /// Whether a request has sent this session's own cookie.
     confirmed: AtomicBool,
-    /// The version of the revocations up to which it is known not to be revoked.
+    /// The change count of the revocations at which it was last known not to be revoked.
     checked_revocations: AtomicU64,
-    /// Its cookie, where it was sealed in this process by a refresh.
+    /// Its cookie, if a refresh in this process has sealed it.
     sealed: OnceLock<SecretString>,
 }
 
@@ -66,7 +66,7 @@ impl Session {
         self.content.user.get_or_init(|| self.record().user())
     }
 
-    /// Returns what the request's extensions contain.
+    /// Returns the principal, which carries the session in a request's extensions.
     pub(crate) fn into_principal(self) -> Principal {
         self.principal
     }
@@ -93,8 +93,8 @@ impl Session {
     /// without a refresh token ends with its access token.
     #[must_use]
     pub fn ends_at(&self) -> OffsetDateTime {
-        let lifetimes = self.sessions().map(|sessions| sessions.0.lifetimes);
-        let ends_at = self.record().ends_at(lifetimes);
+        let ends_at =
+            self.record().ends_at(self.sessions().map(|sessions| sessions.inner.lifetimes));
         match self.is_refreshable() {
             true => ends_at,
             false => ends_at.min(self.principal.expires_at()),
@@ -161,7 +161,7 @@ impl Session {
         &self.content.checked_revocations
     }
 
-    /// The cookie that a refresh has sealed.
+    /// Returns the cookie that a refresh has sealed.
     pub(super) fn sealed(&self) -> Option<&str> {
         self.content.sealed.get().map(SecretString::expose)
     }
@@ -171,28 +171,28 @@ impl Session {
         self.content.sealed.get_or_init(|| cookie.into());
     }
 
-    /// Returns the sessions that it is one of, unless the app has dropped them.
+    /// Returns the `Sessions` that it belongs to, unless the app has dropped them.
     pub(super) fn sessions(&self) -> Option<Sessions> {
-        self.content.sessions.upgrade().map(Sessions)
+        self.content.sessions.upgrade().map(|inner| Sessions { inner })
     }
 
     pub(super) fn record(&self) -> &SessionRecord {
         &self.content.record
     }
 
-    /// The names by which it can be revoked.
+    /// Returns the names by which it can be revoked.
     pub(super) fn revocable(&self) -> &RevocableSession {
         self.content.revocable.get_or_init(|| self.record().revocable(&self.principal))
     }
 }
 
 impl SessionRecord {
-    /// Converts the record to the session that handlers use; `None` where its claims are not those
-    /// of a principal.
+    /// Converts the record to the session that handlers use. Returns `None` if its claims are not
+    /// those of a principal.
     pub(super) fn into_session(self, sessions: &Sessions) -> Option<Session> {
         let principal = self.principal()?;
         let content = Arc::new(Content {
-            sessions: Arc::downgrade(&sessions.0),
+            sessions: Arc::downgrade(&sessions.inner),
             record: self,
             user: OnceLock::new(),
             revocable: OnceLock::new(),

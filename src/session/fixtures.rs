@@ -7,13 +7,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 use serde_json::{Map, Value, json};
 use time::{Duration, OffsetDateTime};
 
 use super::cookie::record::SessionRecord;
 use super::{
-    Lifetimes, LoadedSession, NewSession, NewTokens, Purpose, Session, Sessions, SessionsBuilder,
+    Lifetimes, LoadedSession, LocalSession, NewSession, NewTokens, Purpose, Session, Sessions,
+    SessionsBuilder,
 };
 use crate::clock::ManualClock;
 use crate::http_client::UnreachableClient;
@@ -47,6 +48,31 @@ pub(super) fn builder_at(time: &ManualClock) -> SessionsBuilder {
     Sessions::builder(scalekit)
         .secret(SessionSecret::new((1..33).collect::<Vec<u8>>()).unwrap())
         .redirect_uri("https://app.example.com/auth/callback")
+}
+
+/// Creates a session, and returns the headers of a request with its cookie.
+pub(super) async fn create(sessions: &Sessions, local: LocalSession) -> HeaderMap {
+    let mut response = HeaderMap::new();
+    sessions.create(local, &HeaderMap::new()).await.unwrap().set(&mut response);
+    let cookie = response[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap();
+    HeaderMap::from_iter([(header::COOKIE, cookie.try_into().unwrap())])
+}
+
+/// Returns the headers of a request with this session cookie.
+fn headers(sessions: &Sessions, cookie: &str) -> HeaderMap {
+    let cookie = format!("{}={cookie}", sessions.cookie_name());
+    HeaderMap::from_iter([(header::COOKIE, cookie.try_into().unwrap())])
+}
+
+/// Puts the value of a session into the store.
+async fn store(sessions: &Sessions, id: &str, value: &str) {
+    let key = sessions.store_key(shared_store::KeyNamespace::Session, id);
+    let day = std::time::Duration::from_secs(24 * 60 * 60);
+    sessions.store().put(&key, value.to_owned().into(), day).await.unwrap();
+}
+
+fn text<'v>(texts: &'v Value, name: &str) -> &'v str {
+    texts[name].as_str().unwrap()
 }
 
 fn object(value: &Value) -> Map<String, Value> {
@@ -89,14 +115,10 @@ fn records(access_token: Option<&SecretString>) -> [SessionRecord; 3] {
 
 /// Opens the session of a cookie, with this value in the store.
 async fn open(sessions: &Sessions, cookie: &str, stored: Option<(&str, &str)>) -> Session {
-    if let Some((id, text)) = stored {
-        let key = sessions.store_key(shared_store::KeyNamespace::Session, id);
-        let day = std::time::Duration::from_secs(24 * 60 * 60);
-        sessions.0.store.put(&key, text.to_owned().into(), day).await.unwrap();
+    if let Some((id, value)) = stored {
+        store(sessions, id, value).await;
     }
-    let cookie = format!("{}={cookie}", sessions.cookie_name());
-    let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::try_from(cookie).unwrap())]);
-    match sessions.load_async(&headers).await {
+    match sessions.load_async(&headers(sessions, cookie)).await {
         LoadedSession::Active(request) => request.session,
         other => panic!("{other:?}"),
     }
@@ -104,14 +126,11 @@ async fn open(sessions: &Sessions, cookie: &str, stored: Option<(&str, &str)>) -
 
 async fn assert_all_open(texts: &Value) {
     let sessions = sessions();
-    let text = |name: &str| texts[name].as_str().unwrap();
-    let stored = Some((text("stored_id"), text("stored")));
-    for (cookie, stored, refreshable) in [
-        (text("session"), None, true),
-        (text("local"), None, false),
-        (text("reference"), stored, true),
-    ] {
-        let session = open(&sessions, cookie, stored).await;
+    let stored = (text(texts, "stored_id"), text(texts, "stored"));
+    for (name, stored, refreshable) in
+        [("session", None, true), ("local", None, false), ("reference", Some(stored), true)]
+    {
+        let session = open(&sessions, text(texts, name), stored).await;
         assert_eq!(session.user().email, "jane@acme.test");
         let principal = session.principal();
         assert_eq!((principal.subject(), principal.organization_id()), ("usr_1", Some("org_1")));
@@ -122,7 +141,9 @@ async fn assert_all_open(texts: &Value) {
         assert_eq!(session.record().remaining(began_at()), Duration::days(30));
         assert_eq!(session.authenticated_at(), None, "unknown before it was recorded");
         assert!(
-            session.record().is_past_limits(sessions.0.lifetimes, began_at() + Duration::days(7))
+            session
+                .record()
+                .is_past_limits(sessions.inner.lifetimes, began_at() + Duration::days(7))
         );
     }
 }
@@ -139,13 +160,11 @@ async fn texts_of_version_1_are_rejected() {
     let texts: Value = serde_json::from_str(V1).unwrap();
     let sessions = sessions();
     for name in ["session", "local", "reference"] {
-        let text = texts[name].as_str().unwrap();
-        let cookie = format!("{}={text}", sessions.cookie_name()).try_into().unwrap();
-        let loaded = sessions.load(&HeaderMap::from_iter([(header::COOKIE, cookie)]));
+        let loaded = sessions.load(&headers(&sessions, text(&texts, name)));
         assert!(matches!(loaded, LoadedSession::Invalid { .. }), "{name}: {loaded:?}");
     }
-    let (id, text) = (texts["stored_id"].as_str().unwrap(), texts["stored"].as_str().unwrap());
-    assert!(sessions.open_stored_or_none(id, text).is_none());
+    let stored = sessions.unseal_stored(text(&texts, "stored_id"), text(&texts, "stored"));
+    assert!(stored.is_none());
 }
 
 #[tokio::test]
@@ -174,21 +193,15 @@ async fn sessions_of_a_newer_version_are_neither_removed_nor_ended() {
     let newer = |record: &SessionRecord, purpose, name: &str| {
         let mut content = record.encode().unwrap();
         content[0] = u8::MAX;
-        sessions.0.keys.seal(purpose, name, &content).unwrap()
+        sessions.sealing_keys().seal(purpose, name, &content).unwrap()
     };
-    let headers = |cookie: &str| {
-        let cookie = format!("{}={cookie}", sessions.cookie_name()).try_into().unwrap();
-        HeaderMap::from_iter([(header::COOKIE, cookie)])
-    };
-    let cookie = newer(&tokens, Purpose::Session, sessions.0.cookies.session_name());
-    let loaded = sessions.load_async(&headers(&cookie)).await;
+    let cookie = newer(&tokens, Purpose::Session, sessions.cookie_name());
+    let loaded = sessions.load_async(&headers(&sessions, &cookie)).await;
     assert!(matches!(&loaded, LoadedSession::Invalid { clear } if clear.is_empty()), "{loaded:?}");
 
-    let key = sessions.store_key(shared_store::KeyNamespace::Session, stored.id());
     let value = newer(&stored, Purpose::StoredSession, stored.id());
-    let day = std::time::Duration::from_secs(24 * 60 * 60);
-    sessions.0.store.put(&key, value.into(), day).await.unwrap();
-    let headers = headers(&sessions.seal(&stored).unwrap());
+    store(&sessions, stored.id(), &value).await;
+    let headers = headers(&sessions, &sessions.seal(&stored).unwrap());
     let loaded = sessions.load_async(&headers).await;
     assert!(matches!(loaded, LoadedSession::Unavailable), "{loaded:?}");
     assert!(!sessions.replace_older(&stored).await.unwrap_or(false), "it is not replaced");

@@ -22,9 +22,8 @@ impl Lifetimes {
 }
 
 fn checked(setting: &'static str, lifetime: Duration) -> Result<time::Duration, ConfigProblem> {
-    if lifetime < Duration::from_secs(1) || lifetime > MAX_LIFETIME {
-        return Err(ConfigProblem::invalid(setting, "must be 1 second to 400 days"));
-    }
-    time::Duration::try_from(lifetime)
-        .map_err(|_| ConfigProblem::invalid(setting, "must be 1 second to 400 days"))
+    Some(lifetime)
+        .filter(|lifetime| (Duration::from_secs(1)..=MAX_LIFETIME).contains(lifetime))
+        .and_then(|lifetime| lifetime.try_into().ok())
+        .ok_or_else(|| ConfigProblem::invalid(setting, "must be 1 second to 400 days"))
 }

@@ -78,11 +78,13 @@ impl RequestSession {
         let record = session.record();
         let touch = record.is_due_for_touch(lifetimes, now);
         let reseal = outdated_key || (touch && !record.is_stored());
-        let set_cookie = reseal.then_some(SetCookieReason::Resealed);
-        let touch_stored = touch && record.is_stored();
-        let is_use_unrecorded =
-            touch_stored || (record.generation() > 0 && !session.was_confirmed());
-        Self { session, sent, set_cookie, is_use_unrecorded }
+        Self {
+            set_cookie: reseal.then_some(SetCookieReason::Resealed),
+            is_use_unrecorded: (touch && record.is_stored())
+                || (record.generation() > 0 && !session.was_confirmed()),
+            session,
+            sent,
+        }
     }
 
     /// Whether serving the request changes something: the cookie, or the session in the store.
@@ -162,11 +164,8 @@ impl Future for Loading {
                     }
                 }
                 Step::Store { load, outdated_key } => {
-                    match ready!(Pin::new(load).poll(cx)).unwrap_or(Err(StoreUnavailable)) {
-                        Ok(Some(session)) => sessions.evaluate(session, *outdated_key, *sent),
-                        Ok(None) => LoadedSession::Invalid { clear: SentCookies::default() },
-                        Err(StoreUnavailable) => LoadedSession::Unavailable,
-                    }
+                    let loaded = ready!(Pin::new(load).poll(cx)).unwrap_or(Err(StoreUnavailable));
+                    sessions.evaluate_stored(loaded, *outdated_key, *sent)
                 }
                 Step::Refresh { session, refresh, deadline } => {
                     let refreshed = match (Pin::new(refresh).poll(cx), deadline) {
@@ -177,8 +176,11 @@ impl Future for Loading {
                         }
                         (Poll::Pending, None) => return Poll::Pending,
                     };
-                    let refreshed = refreshed.unwrap_or(Err(RefreshError::Unavailable));
-                    sessions.after_refresh(session, refreshed, *sent)
+                    sessions.after_refresh(
+                        session,
+                        refreshed.unwrap_or(Err(RefreshError::Unavailable)),
+                        *sent,
+                    )
                 }
             });
         }
@@ -188,7 +190,7 @@ impl Future for Loading {
 impl Sessions {
     /// Loads the session of a request. A cached session costs one lookup.
     pub(crate) fn load(&self, headers: &HeaderMap) -> LoadedSession {
-        let cookies = self.0.cookies.read(headers);
+        let cookies = self.cookies().read(headers);
         let sent = cookies.sent();
         if sent.is_empty() {
             return LoadedSession::Missing;
@@ -215,19 +217,21 @@ impl Sessions {
             | LoadedSession::RefreshUnavailable(request) => Ok(Some(request.session)),
             LoadedSession::Missing | LoadedSession::Invalid { .. } => Ok(None),
             LoadedSession::Unavailable | LoadedSession::Loading(_) => {
-                match self.session_handle(headers).await {
-                    // An older state has the same user. A missing session blocks no login.
-                    Some(SessionHandle { id, session: None }) => {
-                        let value = self.stored_value(&id).await.map_err(|error| {
-                            telemetry::internal_error("stored_session", &error);
-                            SessionUnavailable
-                        })?;
-                        // Nor does one of another version.
-                        let older = value.and_then(|value| self.open_stored(&id, &value).ok()?);
-                        Ok(older.and_then(|older| older.record.into_session(self)))
-                    }
-                    _ => Err(SessionUnavailable),
-                }
+                let Some(SessionHandle { id, session: None }) = self.session_handle(headers).await
+                else {
+                    return Err(SessionUnavailable);
+                };
+                // An older state has the same user. A session that is missing, or of another
+                // version of the app, blocks no login.
+                Ok(self
+                    .stored_value(&id)
+                    .await
+                    .map_err(|error| {
+                        telemetry::internal_error("stored_session", &error);
+                        SessionUnavailable
+                    })?
+                    .and_then(|value| self.open_stored(&id, &value).ok()?)
+                    .and_then(|older| older.record.into_session(self)))
             }
         }
     }
@@ -247,59 +251,67 @@ impl Sessions {
         let RequestSession { session, sent, .. } = request;
         let refresh = self.join_refresh(&session, trigger);
         let deadline = self.refresh_deadline(&session);
-        Loading { sessions: self.clone(), sent, step: Step::Refresh { session, refresh, deadline } }
+        self.loading(sent, Step::Refresh { session, refresh, deadline })
+    }
+
+    fn loading(&self, sent: SentCookies, step: Step) -> Loading {
+        Loading { sessions: self.clone(), sent, step }
     }
 
     /// Loads the session of an opened cookie. One that does not open may belong to another app. A
     /// cookie without a session counts as none, whether revocations are known or not.
     fn load_opened(&self, cookie: Option<OpenCookie>, sent: SentCookies) -> LoadedSession {
-        let loading = |step| LoadedSession::Loading(Loading { sessions: self.clone(), sent, step });
         let Some(cookie) = cookie else {
             telemetry::session_cookie_unopened();
             return LoadedSession::Invalid { clear: SentCookies::default() };
         };
         if !matches!(cookie.content, CookieContent::Unreadable)
-            && let Some(read) = self.0.revocations.pending_read()
+            && let Some(read) = self.inner.revocations.pending_read()
         {
-            return loading(Step::RevocationLog { read, cookie: Some(cookie) });
+            let step = Step::RevocationLog { read, cookie: Some(cookie) };
+            return LoadedSession::Loading(self.loading(sent, step));
         }
         let OpenCookie { content, outdated_key } = cookie;
-        let reference = match content {
-            CookieContent::Session(session) => {
-                return self.evaluate(session, outdated_key, sent);
-            }
+        match content {
+            CookieContent::Session(session) => self.evaluate(session, outdated_key, sent),
+            CookieContent::Reference(reference) => match self.inner.stored.cached(&reference.id) {
+                // The cached copy may have an earlier idle limit than the store, where another
+                // replica has extended it: it is read again.
+                Some(session)
+                    if session.record().generation() >= reference.generation
+                        && !self.is_expired(&session) =>
+                {
+                    self.evaluate(session, outdated_key, sent)
+                }
+                _ => {
+                    let load = self.load_from_store_shared(&reference);
+                    LoadedSession::Loading(self.loading(sent, Step::Store { load, outdated_key }))
+                }
+            },
             // The replica whose version has set the cookie can read it.
-            CookieContent::Unreadable => {
-                return LoadedSession::Invalid { clear: SentCookies::default() };
-            }
-            CookieContent::Reference(reference) => reference,
-        };
-        match self.0.stored.cached(&reference.id) {
-            // The cached copy may have an earlier idle limit than the store, where another replica
-            // has extended it: it is read again.
-            Some(session)
-                if session.record().generation() >= reference.generation
-                    && !self.is_expired(&session) =>
-            {
-                self.evaluate(session, outdated_key, sent)
-            }
-            _ => {
-                loading(Step::Store { load: self.load_from_store_shared(&reference), outdated_key })
-            }
+            CookieContent::Unreadable => LoadedSession::Invalid { clear: SentCookies::default() },
         }
     }
 
     /// Loads the current state of a session that may have been held for long.
     pub(super) async fn reload(&self, session: &Session) -> LoadedSession {
-        self.0.revocations.read_if_stale().await;
-        let session = session.clone();
+        self.inner.revocations.read_if_stale().await;
         // The copy may be older than the last use of the session in the store.
-        if !session.record().is_stored() || !self.is_past_limits(&session) {
-            return self.evaluate(session, false, SentCookies::default());
+        if !session.record().is_stored() || !self.is_past_limits(session) {
+            return self.evaluate(session.clone(), false, SentCookies::default());
         }
-        let reference = Reference::new(session.record(), self.0.scalekit.clock().now());
-        match self.load_from_store(&reference).await {
-            Ok(Some(session)) => self.evaluate(session, false, SentCookies::default()),
+        let loaded = self.load_from_store(&Reference::new(session.record(), self.now())).await;
+        self.evaluate_stored(loaded, false, SentCookies::default())
+    }
+
+    fn evaluate_stored(
+        &self,
+        loaded: Result<Option<Session>, StoreUnavailable>,
+        outdated_key: bool,
+        sent: SentCookies,
+    ) -> LoadedSession {
+        match loaded {
+            Ok(Some(session)) => self.evaluate(session, outdated_key, sent),
             Ok(None) => LoadedSession::Invalid { clear: SentCookies::default() },
             Err(StoreUnavailable) => LoadedSession::Unavailable,
         }
@@ -309,45 +321,46 @@ impl Sessions {
         if self.is_revoked(&session) {
             return LoadedSession::Invalid { clear: SentCookies::default() };
         }
-        if self.0.revocations.rejects_requests() {
+        if self.inner.revocations.rejects_requests() {
             return LoadedSession::Unavailable;
         }
-        let (record, now) = (session.record(), self.0.scalekit.clock().unix_millis());
-        if record.is_past_limits(self.0.lifetimes, now) {
-            let may_be_newer = session.is_refreshable()
+        let record = session.record();
+        let (lifetimes, now) = (self.inner.lifetimes, self.clock().unix_millis());
+        if record.is_past_limits(lifetimes, now) {
+            // The browser may have a newer cookie.
+            return if session.is_refreshable()
                 && !record.is_stored()
-                && record.is_only_idle(self.0.lifetimes, now);
-            return if may_be_newer {
+                && record.is_only_idle(lifetimes, now)
+            {
                 LoadedSession::RefreshDue(RequestSession::unchanged(session, sent))
             } else {
                 LoadedSession::Invalid { clear: sent }
             };
         }
         if record.is_due_for_refresh(now) {
-            return LoadedSession::RefreshDue(RequestSession::unchanged(session, sent));
+            LoadedSession::RefreshDue(RequestSession::unchanged(session, sent))
+        } else if now >= session.principal().expires_at().into() {
+            LoadedSession::Invalid { clear: sent }
+        } else {
+            LoadedSession::Active(RequestSession::with_due_writes(
+                session,
+                sent,
+                outdated_key,
+                lifetimes,
+                now,
+            ))
         }
-        if now >= session.principal().expires_at().into() {
-            return LoadedSession::Invalid { clear: sent };
-        }
-        let lifetimes = self.0.lifetimes;
-        LoadedSession::Active(RequestSession::with_due_writes(
-            session,
-            sent,
-            outdated_key,
-            lifetimes,
-            now,
-        ))
     }
 
     /// Records in the background that a session is in use, and that the browser has its newest
     /// cookie.
     pub(crate) fn record_use(&self, request: &RequestSession) {
         let RequestSession { session, is_use_unrecorded: true, .. } = request else { return };
-        let (record, now) = (session.record(), self.0.scalekit.clock().now());
+        let (record, now) = (session.record(), self.now());
         if record.generation() > 0 && session.mark_confirmed() {
             self.record_confirmed(session);
         }
-        if record.is_stored() && record.is_due_for_touch(self.0.lifetimes, now) {
+        if record.is_stored() && record.is_due_for_touch(self.inner.lifetimes, now) {
             self.touch_stored(session, now);
         }
     }
@@ -359,10 +372,11 @@ impl Sessions {
         let RequestSession { session, sent, set_cookie: Some(reason), .. } = request else {
             return Vec::new();
         };
-        let now = self.0.scalekit.clock().now();
-        let max_age = session.record().remaining(now);
+        let now = self.now();
         self.cookie_of(session, *reason, now)
-            .and_then(|cookie| self.0.cookies.set_session(&cookie, max_age, *sent))
+            .and_then(|cookie| {
+                self.cookies().set_session(&cookie, session.record().remaining(now), *sent)
+            })
             .unwrap_or_default()
     }
 
@@ -373,13 +387,15 @@ impl Sessions {
         refreshed: Result<Session, RefreshError>,
         sent: SentCookies,
     ) -> LoadedSession {
-        let (lifetimes, now) = (self.0.lifetimes, self.0.scalekit.clock().now());
+        let (lifetimes, now) = (self.inner.lifetimes, self.now());
         let is_usable = refreshed.is_ok() || now < due.principal().expires_at();
         let request = match refreshed {
             Ok(session) => {
                 self.mark_changed(due, &session);
-                let set_cookie = Some(SetCookieReason::Refreshed);
-                RequestSession { set_cookie, ..RequestSession::unchanged(session, sent) }
+                RequestSession {
+                    set_cookie: Some(SetCookieReason::Refreshed),
+                    ..RequestSession::unchanged(session, sent)
+                }
             }
             Err(RefreshError::Ended) => {
                 return LoadedSession::Invalid { clear: SentCookies::default() };
@@ -396,7 +412,7 @@ impl Sessions {
         };
         if self.is_revoked(&request.session) {
             LoadedSession::Invalid { clear: SentCookies::default() }
-        } else if self.0.revocations.rejects_requests() {
+        } else if self.inner.revocations.rejects_requests() {
             LoadedSession::Unavailable
         } else if is_usable {
             LoadedSession::Active(request)
@@ -411,26 +427,24 @@ impl Sessions {
         let RequestSession { session, sent, set_cookie: Some(reason), .. } = request else {
             return Vec::new();
         };
-        self.0.revocations.read_if_stale().await;
+        self.inner.revocations.read_if_stale().await;
         if self.is_revoked(session) {
             return Vec::new();
         }
-        let now = self.0.scalekit.clock().now();
-        let newest = match self.newest_cookie(session, *reason, now).await {
-            Ok(newest) => newest,
-            Err(error) => {
-                telemetry::internal_error("session_at_response", &error);
-                // The refresh token of the old cookie is spent, or its idle limit is near.
-                self.cookie_of(session, *reason, now)
-            }
-        };
+        let now = self.now();
+        let newest = self.newest_cookie(session, *reason, now).await.unwrap_or_else(|error| {
+            telemetry::internal_error("session_at_response", &error);
+            // The refresh token of the old cookie is spent, or its idle limit is near.
+            self.cookie_of(session, *reason, now)
+        });
         let Some(newest) = newest else { return Vec::new() };
-        let max_age = session.record().remaining(now);
-        self.0.cookies.set_session(&newest, max_age, *sent).unwrap_or_else(|| {
-            // The browser keeps its cookie; the session ends with it.
-            telemetry::internal_error("session_at_response", &SessionTooLarge);
-            Vec::new()
-        })
+        self.cookies().set_session(&newest, session.record().remaining(now), *sent).unwrap_or_else(
+            || {
+                // The browser keeps its cookie; the session ends with it.
+                telemetry::internal_error("session_at_response", &SessionTooLarge);
+                Vec::new()
+            },
+        )
     }
 
     /// Returns the cookie of the newest session, which may be that of this request. Returns `None` if
@@ -442,21 +456,14 @@ impl Sessions {
         now: OffsetDateTime,
     ) -> Result<Option<String>, StoreError> {
         let (id, generation) = (session.record().id(), session.record().generation());
-        let entry = self
-            .0
-            .store
-            .get(&self.refresh_key(id))
-            .await?
-            .as_deref()
-            .map(Entry::decode)
-            .transpose()?;
+        let entry = self.refresh_entry(id).await?;
         if entry == Some(Entry::Ended) {
             return Ok(None);
         }
         Ok(match entry.and_then(Entry::last) {
-            Some(last) if last.generation > generation => self
-                .open_stored_or_none(id, &last.sealed)
-                .and_then(|newest| self.seal(&newest.record).ok()),
+            Some(last) if last.generation > generation => {
+                self.unseal_stored(id, &last.sealed).and_then(|newest| self.seal(&newest).ok())
+            }
             None if self.is_superseded(id, generation).await? => None,
             _ => self.cookie_of(session, reason, now),
         })
@@ -473,47 +480,49 @@ impl Sessions {
         match reason {
             SetCookieReason::Refreshed => session.sealed().map(str::to_owned),
             SetCookieReason::Resealed => {
-                self.seal(&session.record().touch(self.0.lifetimes, now)).ok()
+                self.seal(&session.record().touch(self.inner.lifetimes, now)).ok()
             }
         }
     }
 
     pub(super) fn is_due(&self, session: &Session) -> bool {
-        session.record().is_due_for_refresh(self.0.scalekit.clock().unix_millis())
+        session.record().is_due_for_refresh(self.clock().unix_millis())
     }
 
     /// Reads the session of a request, for ending it.
     pub(crate) async fn session_handle(&self, headers: &HeaderMap) -> Option<SessionHandle> {
-        match self.open(&self.0.cookies.read(headers))?.content {
+        match self.open(&self.cookies().read(headers))?.content {
             CookieContent::Session(session) => Some(session.into()),
-            CookieContent::Reference(reference) => {
-                let session = self.load_from_store(&reference).await.ok().flatten();
-                Some(SessionHandle { id: reference.id, session })
-            }
+            CookieContent::Reference(reference) => Some(SessionHandle {
+                session: self.load_from_store(&reference).await.ok().flatten(),
+                id: reference.id,
+            }),
             CookieContent::Unreadable => None,
         }
     }
 
     /// Whether the session's own limits are reached.
     pub(crate) fn is_past_limits(&self, session: &Session) -> bool {
-        session.record().is_past_limits(self.0.lifetimes, self.0.scalekit.clock().unix_millis())
+        session.record().is_past_limits(self.inner.lifetimes, self.clock().unix_millis())
     }
 
+    /// Whether the session's own limits are reached, or an access token that cannot be refreshed has
+    /// expired.
     pub(super) fn is_expired(&self, session: &Session) -> bool {
-        let now = self.0.scalekit.clock().unix_millis();
-        let expired = now >= session.principal().expires_at().into() && !session.is_refreshable();
-        expired || self.is_past_limits(session)
+        (!session.is_refreshable()
+            && self.clock().unix_millis() >= session.principal().expires_at().into())
+            || self.is_past_limits(session)
     }
 
     /// Checks whether a session was revoked, if there are new revocations.
     fn is_revoked(&self, session: &Session) -> bool {
-        let change_count = self.0.revocations.change_count();
+        let change_count = self.inner.revocations.change_count();
         if session.checked_revocations().load(Ordering::Acquire) == change_count {
             return false;
         }
         // Without any revocation, the session's names need not be hashed.
         let is_revoked = Revocations::has_any(change_count)
-            && self.0.revocations.is_revoked(session.revocable());
+            && self.inner.revocations.is_revoked(session.revocable());
         if !is_revoked {
             session.checked_revocations().store(change_count, Ordering::Release);
         }

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 
 use super::{BeginLoginError, CreateSessionError, HookFailure, LoginHookError};
 use crate::middleware::rejection::{
@@ -150,6 +150,14 @@ impl From<BodyError> for LoginError {
 }
 
 impl LoginError {
+    /// Rejects requests with other methods than these, which are the value of `Allow`.
+    pub(crate) fn require_method(method: &Method, allow: &'static str) -> Result<(), Self> {
+        match allow.split(", ").any(|allowed| method == allowed) {
+            true => Ok(()),
+            false => Err(Self::MethodNotAllowed { allow }),
+        }
+    }
+
     /// Whether the attempt has ended, so that its cookie is removed.
     pub(crate) fn ends_attempt(&self) -> bool {
         !matches!(self, Self::InProgress | Self::LoginHookUnavailable | Self::Unavailable)

@@ -124,7 +124,7 @@ impl<T: 'static, D: 'static> LoginHook<T, D> {
     }
 
     pub(crate) async fn call(&self, login: T) -> Result<D, HookFailure> {
-        // The closure itself may panic too. Nothing of ours is in a state that it could break.
+        // The closure itself may panic too. It can break no state of this crate.
         let deciding = AssertUnwindSafe(async { (self.0)(login).await }).catch_unwind();
         match tokio::time::timeout(TIMEOUT, deciding).await {
             Ok(Ok(decided)) => Ok(decided?),
@@ -156,13 +156,10 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             Err(LoginHookError::Denied)
         });
-        let rejected = |failure: HookFailure| match failure {
-            HookFailure::Rejected(error) => error,
-            HookFailure::Panicked => unreachable!(),
-        };
-        assert!(matches!(rejected(hook.call(29).await.unwrap_err()), LoginHookError::Denied));
-        let late = rejected(hook.call(31).await.unwrap_err());
-        assert!(matches!(late, LoginHookError::Unavailable(_)), "{late}");
+        let denied = hook.call(29).await.unwrap_err();
+        assert!(matches!(denied, HookFailure::Rejected(LoginHookError::Denied)), "{denied}");
+        let late = hook.call(31).await.unwrap_err();
+        assert!(matches!(late, HookFailure::Rejected(LoginHookError::Unavailable(_))), "{late}");
         assert!(late.to_string().contains("is unavailable"), "{late}");
     }
 

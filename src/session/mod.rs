@@ -68,9 +68,11 @@ mod verified_login;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join;
 use http::{HeaderMap, Request};
+use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 
 pub use self::active::{ActiveSession, ActiveSessionsError};
@@ -115,6 +117,7 @@ use self::origins::{AppOrigin, Origins};
 use self::paths::Paths;
 use self::refresh::Refreshes;
 use self::store::SessionCache;
+use crate::clock::Clock;
 use crate::error::ConfigProblem;
 use crate::middleware::body_limits::BodyLimits;
 use crate::readiness::Readiness;
@@ -134,7 +137,9 @@ use crate::util::token_cache::TokenCache;
 ///
 /// Pass it to [`RequireSession`](crate::RequireSession), and mount its routes.
 #[derive(Clone)]
-pub struct Sessions(Arc<Inner>);
+pub struct Sessions {
+    inner: Arc<Inner>,
+}
 
 struct Inner {
     scalekit: Scalekit,
@@ -143,9 +148,9 @@ struct Inner {
     cookies: CookieConfig,
     paths: Paths,
     host_warnings: HostWarnings,
-    /// Any route where users log in.
+    /// Whether there is any route where users log in.
     any_login_route: RouteCheck,
-    /// The one of [`routes`](Sessions::routes), at the login path.
+    /// Whether there is the one of [`routes`](Sessions::routes), at the login path.
     login_route: RouteCheck,
     has_shared_store: bool,
     trusted_origins: Vec<String>,
@@ -170,7 +175,7 @@ struct Inner {
     store: TimedStore,
     refreshes: Refreshes,
     /// How long the result of a refresh is kept once a browser has sent its cookie.
-    refresh_retention: std::time::Duration,
+    refresh_retention: Duration,
     require_issuer: bool,
     refresh_during_outages: bool,
     revocations: Revocations,
@@ -192,24 +197,33 @@ impl Sessions {
     /// Returns the environment that users log in at.
     #[must_use]
     pub fn scalekit(&self) -> &Scalekit {
-        &self.0.scalekit
+        &self.inner.scalekit
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        self.scalekit().clock()
+    }
+
+    /// Returns the current time in UTC.
+    pub(crate) fn now(&self) -> OffsetDateTime {
+        self.clock().now()
     }
 
     /// Returns the limits of the bodies that routes read.
     pub(crate) fn body_limits(&self) -> &BodyLimits {
-        &self.0.body_limits
+        &self.inner.body_limits
     }
 
     /// Returns the name of the session cookie, or of its first chunk if it is split.
     #[must_use]
     pub fn cookie_name(&self) -> &str {
-        self.0.cookies.session_name()
+        self.cookies().session_name()
     }
 
     /// Returns the redirect URI, exactly as it must be registered in the dashboard.
     #[must_use]
     pub fn redirect_uri(&self) -> &str {
-        self.0.paths.redirect_uri()
+        self.inner.paths.redirect_uri()
     }
 
     /// Returns the redirect URI, and the
@@ -223,57 +237,57 @@ impl Sessions {
     /// browsers request.
     #[must_use]
     pub fn strip_base_path<'p>(&self, path: &'p str) -> &'p str {
-        self.0.paths.base.strip(path).unwrap_or(path)
+        self.inner.paths.base.strip(path).unwrap_or(path)
     }
 
     /// Returns the path where logins start. Default: `/login`.
     #[must_use]
     pub fn login_path(&self) -> &str {
-        &self.0.paths.login
+        &self.inner.paths.login
     }
 
     /// Returns the path of the redirect URI.
     #[must_use]
     pub fn callback_path(&self) -> &str {
-        self.0.paths.callback()
+        self.inner.paths.callback()
     }
 
     /// Returns the path that describes the session to scripts. Default: `/auth/session`.
     #[must_use]
     pub fn session_info_path(&self) -> &str {
-        &self.0.paths.session_info
+        &self.inner.paths.session_info
     }
 
     /// Returns the path that refreshes tokens by `POST`. Default: `/auth/refresh`.
     #[must_use]
     pub fn refresh_path(&self) -> &str {
-        &self.0.paths.refresh
+        &self.inner.paths.refresh
     }
 
     /// Returns the path of the logout. Default: `/logout`.
     #[must_use]
     pub fn logout_path(&self) -> &str {
-        &self.0.paths.logout
+        &self.inner.paths.logout
     }
 
     /// Returns the path of the post-logout redirect URI.
     #[must_use]
     pub fn logout_callback_path(&self) -> &str {
-        &self.0.paths.logout_callback
+        &self.inner.paths.logout_callback
     }
 
     /// Returns the path where users confirm a login that would replace the session of another user.
     /// Default: `/auth/switch-account`.
     #[must_use]
     pub fn switch_account_path(&self) -> &str {
-        &self.0.paths.switch_account
+        &self.inner.paths.switch_account
     }
 
     /// Returns the path that receives back-channel logouts by `POST`. Default:
     /// `/auth/backchannel-logout`.
     #[must_use]
     pub fn backchannel_logout_path(&self) -> &str {
-        &self.0.paths.backchannel_logout
+        &self.inner.paths.backchannel_logout
     }
 
     /// Returns the paths of all routes, which are no pages to return to.
@@ -290,14 +304,14 @@ impl Sessions {
         ]
     }
 
-    /// Any route where users log in.
+    /// Returns the check for any route where users log in.
     pub(crate) fn any_login_route(&self) -> &RouteCheck {
-        &self.0.any_login_route
+        &self.inner.any_login_route
     }
 
-    /// The route of the router at the login path.
+    /// Returns the check for the router's route at the login path.
     pub(crate) fn login_route(&self) -> &RouteCheck {
-        &self.0.login_route
+        &self.inner.login_route
     }
 
     /// Logs once, when a browser is redirected to the login, that no route of these sessions exists,
@@ -309,10 +323,10 @@ impl Sessions {
         // Pages may be nested, and the routes not: then logins arrive, here or at another replica.
         // Browsers follow redirects; monitors may not.
         if let Some(nested) = nested_path(request.extensions())
-            && nested != self.0.paths.base.prefix()
-            && !self.0.has_shared_store
+            && nested != self.inner.paths.base.prefix()
+            && !self.inner.has_shared_store
             && is_browser_navigation(request)
-            && self.login_route().report_unreached(self.0.scalekit.clock().monotonic())
+            && self.login_route().report_unreached(self.clock().monotonic())
         {
             telemetry::login_route_unreached(self.login_path(), nested);
         }
@@ -361,20 +375,21 @@ impl Sessions {
     ///
     /// # Errors
     /// Returned when work is incomplete after `timeout`; lists it.
-    pub async fn shutdown(&self, timeout: std::time::Duration) -> Result<(), UnfinishedTasks> {
-        self.0.tasks.shutdown(timeout).await
+    pub async fn shutdown(&self, timeout: Duration) -> Result<(), UnfinishedTasks> {
+        self.tasks().shutdown(timeout).await
     }
 
     /// Returns whether this process can serve requests with sessions, log users in, and knows the
     /// revocations: see [`readiness`](crate::readiness).
     pub async fn readiness(&self) -> Readiness {
         let (keys, readiness) =
-            join(self.0.scalekit.remote_keys().readiness(), self.0.revocations.readiness()).await;
+            join(self.scalekit().remote_keys().readiness(), self.inner.revocations.readiness())
+                .await;
         readiness.with_keys(keys)
     }
 
     pub(crate) fn origins(&self) -> &Origins {
-        &self.0.paths.origins
+        &self.inner.paths.origins
     }
 
     /// Returns the origin of a request, among those of the app.
@@ -384,7 +399,7 @@ impl Sessions {
 
     /// Returns the page of a browser that asked for no other.
     pub(crate) fn start_page(&self) -> &ReturnTo {
-        self.0.paths.base.start_page()
+        self.inner.paths.base.start_page()
     }
 
     /// Returns the path that browsers request for a setting without the base path.
@@ -394,13 +409,13 @@ impl Sessions {
         path: Option<&str>,
         default: &str,
     ) -> Result<String, ConfigProblem> {
-        self.0.paths.base.join_set(setting, path, default)
+        self.inner.paths.base.join_set(setting, path, default)
     }
 
     /// Returns the initiator of a request to this origin of the app. A page of another one counts as
     /// another site unless it is trusted.
     pub(crate) fn initiator(&self, origin: &AppOrigin, headers: &HeaderMap) -> Initiator {
-        initiator(headers, origin.redirect_uri(), &self.0.trusted_origins)
+        initiator(headers, origin.redirect_uri(), &self.inner.trusted_origins)
     }
 
     /// Whether a page of another site caused the request.
@@ -410,69 +425,69 @@ impl Sessions {
 
     /// Returns the URL of the page after a logout that ends at this origin.
     pub(crate) fn logged_out_url(&self, origin: &AppOrigin) -> String {
-        match &self.0.paths.logged_out_page {
+        match &self.inner.paths.logged_out_page {
             path if path.starts_with('/') => origin.url(path),
             url => url.clone(),
         }
     }
 
     pub(crate) fn logins(&self) -> &SharedResults<(String, SessionCookies), LoginError> {
-        &self.0.logins
+        &self.inner.logins
     }
 
     pub(crate) fn switches(&self) -> &SharedResults<Switched, LoginError> {
-        &self.0.switches
+        &self.inner.switches
     }
 
     pub(crate) fn scopes(&self) -> &[String] {
-        &self.0.scopes
+        &self.inner.scopes
     }
 
     pub(crate) fn cookies(&self) -> &CookieConfig {
-        &self.0.cookies
+        &self.inner.cookies
     }
 
     pub(crate) fn sealing_keys(&self) -> &KeyRing {
-        &self.0.keys
+        &self.inner.keys
     }
 
     /// Whether the app decides which logins are allowed.
     pub(crate) fn has_login_hook(&self) -> bool {
-        self.0.login_hook.is_some()
+        self.inner.login_hook.is_some()
     }
 
     /// Whether callbacks without an issuer are rejected.
     pub(crate) fn requires_issuer(&self) -> bool {
-        self.0.require_issuer
+        self.inner.require_issuer
     }
 
     pub(crate) fn tasks(&self) -> &Tasks {
-        &self.0.tasks
+        &self.inner.tasks
     }
 
     pub(crate) fn store(&self) -> &TimedStore {
-        &self.0.store
+        &self.inner.store
     }
 
     /// Identifies a session's user in the environment. Subjects of local sessions are IDs of the
     /// app, so another app of the environment may use the same.
     pub(crate) fn account_identifier(&self, session: &Session) -> String {
         let subject = session.principal().subject();
-        if session.is_local() { self.0.scope.qualify(subject) } else { subject.to_owned() }
+        if session.is_local() { self.inner.scope.qualify(subject) } else { subject.to_owned() }
     }
 
     /// Returns the key of a value of these sessions in the shared store.
     pub(crate) fn store_key(&self, namespace: shared_store::KeyNamespace, id: &str) -> StoreKey {
-        self.0.scope.key(namespace, id)
+        self.inner.scope.key(namespace, id)
     }
 }
 
 impl fmt::Debug for Sessions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sessions")
-            .field("scalekit", &self.0.scalekit)
+            .field("scalekit", self.scalekit())
             .field("redirect_uri", &self.redirect_uri())
-            .field("cookie", &self.0.cookies.session_name())
+            .field("cookie", &self.cookie_name())
             .finish_non_exhaustive()
     }
 }

@@ -33,23 +33,23 @@ impl Sessions {
             return Vec::new();
         }
         // First: behind nginx, four are sent.
-        let mut values = self.0.cookies.removals_of(clear);
+        let mut values = self.cookies().removals_of(clear);
         values.extend(RecentLogin::removals(self, headers));
         values
     }
 
     /// Returns `Set-Cookie` values that remove the session's cookies, if they belong to this app.
     pub(crate) fn session_removals(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
-        let cookies = self.0.cookies.read(headers);
+        let cookies = self.cookies().read(headers);
         let clear = self.open(&cookies).map(|_| cookies.sent()).unwrap_or_default();
-        let mut values = self.0.cookies.removals_of(clear);
+        let mut values = self.cookies().removals_of(clear);
         values.extend(RecentLogin::removals(self, headers));
         values
     }
 
     /// Whether the request has a session cookie that a key of this app opens.
     pub(crate) fn has_own_cookie(&self, headers: &HeaderMap) -> bool {
-        self.open(&self.0.cookies.read(headers)).is_some()
+        self.open(&self.cookies().read(headers)).is_some()
     }
 
     /// Opens the session's cookie: the first of several that opens.
@@ -58,43 +58,44 @@ impl Sessions {
     }
 
     fn open_chunks(&self, chunks: [&[u8]; 3]) -> Option<OpenCookie> {
-        if let Some(cookie) = self.0.opened.get_joined(&chunks, OpenCookie::clone) {
+        if let Some(cookie) = self.inner.opened.get_joined(&chunks, OpenCookie::clone) {
             return Some(cookie);
         }
         let sealed = String::from_utf8(chunks.concat()).ok()?;
-        if !self.0.keys.may_open(&sealed) {
+        if !self.sealing_keys().may_open(&sealed) {
             return None;
         }
         let unsealed =
-            self.0.keys.open(Purpose::Session, self.0.cookies.session_name(), &sealed)?;
-        let content = match Reference::decode(&unsealed.content) {
-            Some(reference) => CookieContent::Reference(reference),
-            None => SessionRecord::decode(&unsealed.content)
-                .and_then(|record| record.into_session(self))
-                .map_or(CookieContent::Unreadable, CookieContent::Session),
+            self.sealing_keys().open(Purpose::Session, self.cookies().session_name(), &sealed)?;
+        let cookie = OpenCookie {
+            content: match Reference::decode(&unsealed.content) {
+                Some(reference) => CookieContent::Reference(reference),
+                None => SessionRecord::decode(&unsealed.content)
+                    .and_then(|record| record.into_session(self))
+                    .map_or(CookieContent::Unreadable, CookieContent::Session),
+            },
+            outdated_key: unsealed.outdated_key,
         };
-        let cookie = OpenCookie { content, outdated_key: unsealed.outdated_key };
-        self.0.opened.insert(&sealed, cookie.clone());
+        self.inner.opened.insert(&sealed, cookie.clone());
         Some(cookie)
     }
 
     /// Seals a session, or its ID if it is in the store, for a cookie.
     pub(super) fn seal(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
-        let content = if record.is_stored() {
-            Reference::new(record, self.0.scalekit.clock().now()).encode()
-        } else {
-            record.encode().ok_or(SealingFailed)?
+        let content = match record.is_stored() {
+            true => Reference::new(record, self.now()).encode(),
+            false => record.encode().ok_or(SealingFailed)?,
         };
-        self.0.keys.seal(Purpose::Session, self.0.cookies.session_name(), &content)
+        self.sealing_keys().seal(Purpose::Session, self.cookies().session_name(), &content)
     }
 
     /// Caches the content of a cookie.
     pub(super) fn remember(&self, cookie: &str, session: &Session) {
         if session.record().is_stored() {
-            self.0.stored.remember(session.clone());
+            self.inner.stored.remember(session.clone());
         } else {
             let content = CookieContent::Session(session.clone());
-            self.0.opened.insert(cookie, OpenCookie { content, outdated_key: false });
+            self.inner.opened.insert(cookie, OpenCookie { content, outdated_key: false });
         }
     }
 }

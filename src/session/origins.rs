@@ -62,14 +62,13 @@ impl Origins {
     /// Adds an origin.
     ///
     /// # Errors
-    /// Returned when the app could not tell it from the others, or would need other routes or
+    /// Returned when the app could not distinguish it from the others, or would need other routes or
     /// cookies there.
     pub(super) fn add(&mut self, origin: AppOrigin) -> Result<(), &'static str> {
-        let first = self.first.redirect_uri();
-        if origin.redirect_uri.path() != first.path() {
+        if origin.redirect_uri.path() != self.first.redirect_uri.path() {
             return Err("must have the path of the redirect URI");
         }
-        if origin.redirect_uri.scheme() != first.scheme() {
+        if origin.redirect_uri.scheme() != self.first.redirect_uri.scheme() {
             return Err("must have the scheme of the redirect URI");
         }
         if self.by_host(&origin.host).is_some() {
@@ -79,7 +78,7 @@ impl Origins {
         Ok(())
     }
 
-    /// Returns that of the redirect URI.
+    /// Returns the origin of the redirect URI.
     pub(crate) fn first(&self) -> &AppOrigin {
         &self.first
     }

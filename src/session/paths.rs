@@ -1,7 +1,5 @@
 //! Paths and addresses of an app, and what they must be like.
 
-use std::iter;
-
 use http::Request;
 use url::Url;
 
@@ -49,28 +47,30 @@ impl PathSettings {
             }
         };
         if self.callback.as_deref().is_some_and(|path| !is_plain_path(path)) {
-            let reason = "must be a plain path such as /auth/callback";
-            problems.push(ConfigProblem::invalid("callback_path", reason));
+            problems.push(ConfigProblem::invalid(
+                "callback_path",
+                "must be a plain path such as /auth/callback",
+            ));
         }
         let base = problems.collect(self.base(redirect_uri.as_ref())).unwrap_or_default();
-        let mut path = |setting, path: &Option<String>, default| {
+        let [login, session_info, refresh, logout, backchannel_logout, switch_account] = [
+            ("login_path", &self.login, "/login"),
+            ("session_info_path", &self.session_info, "/auth/session"),
+            ("refresh_path", &self.refresh, "/auth/refresh"),
+            ("logout_path", &self.logout, "/logout"),
+            ("backchannel_logout_path", &self.backchannel_logout, "/auth/backchannel-logout"),
+            ("switch_account_path", &self.switch_account, "/auth/switch-account"),
+        ]
+        .map(|(setting, path, default)| {
             problems.collect(base.join_set(setting, path.as_deref(), default)).unwrap_or_default()
-        };
-        let login = path("login_path", &self.login, "/login");
-        let session_info = path("session_info_path", &self.session_info, "/auth/session");
-        let refresh = path("refresh_path", &self.refresh, "/auth/refresh");
-        let logout = path("logout_path", &self.logout, "/logout");
-        let backchannel_logout =
-            path("backchannel_logout_path", &self.backchannel_logout, "/auth/backchannel-logout");
-        let switch_account =
-            path("switch_account_path", &self.switch_account, "/auth/switch-account");
-        let origins = redirect_uri.and_then(AppOrigin::new).map(Origins::new);
-        let origins = origins.map(|origins| self.add_origins(origins, &mut problems));
-        let logout_callback = match (&self.post_logout_redirect_uri, &origins) {
-            (Some(uri), origins) => problems
+        });
+        let origins =
+            redirect_uri.and_then(AppOrigin::new).map(|first| self.origins(first, &mut problems));
+        let logout_callback = match &self.post_logout_redirect_uri {
+            Some(uri) => problems
                 .collect(parse_redirect_uri("post_logout_redirect_uri", uri))
                 .and_then(|uri| problems.collect(logout_path(&uri, origins.as_ref(), &base))),
-            (None, _) => Some(base.join("/auth/logout/callback")),
+            None => Some(base.join("/auth/logout/callback")),
         };
         let logged_out_page = match self.logged_out_page.as_deref() {
             Some(page) if !page.starts_with('/') => {
@@ -78,8 +78,12 @@ impl PathSettings {
             }
             page => problems.collect(base.join_set("logged_out_page", page, "/")),
         };
-        let addresses = origins.zip(logout_callback).zip(logged_out_page);
-        let paths = addresses.map(|((origins, logout_callback), logged_out_page)| Paths {
+        let (Some(origins), Some(logout_callback), Some(logged_out_page)) =
+            (origins, logout_callback, logged_out_page)
+        else {
+            return problems.finish(None);
+        };
+        let paths = Paths {
             origins,
             logout_callback,
             base,
@@ -90,15 +94,14 @@ impl PathSettings {
             backchannel_logout,
             switch_account,
             logged_out_page,
-        });
-        if let Some(paths) = &paths {
-            problems.collect(paths.check());
-        }
-        problems.finish(paths)
+        };
+        problems.collect(paths.check());
+        problems.finish(Some(paths))
     }
 
-    /// Adds the additional redirect URIs, and reports those that are invalid.
-    fn add_origins(&self, mut origins: Origins, problems: &mut Problems) -> Origins {
+    /// Returns the origins of all redirect URIs, and reports additional ones that are invalid.
+    fn origins(&self, first: AppOrigin, problems: &mut Problems) -> Origins {
+        let mut origins = Origins::new(first);
         for uri in &self.additional_redirect_uris {
             let uri = problems.collect(parse_redirect_uri(ADDITIONAL, uri));
             if let Some(origin) = uri.and_then(AppOrigin::new)
@@ -144,20 +147,22 @@ fn logout_path(
     origins: Option<&Origins>,
     base: &BasePath,
 ) -> Result<String, ConfigProblem> {
-    let is_elsewhere = |origins: &Origins| uri.origin() != origins.first().redirect_uri().origin();
-    let reason = if origins.is_some_and(is_elsewhere) {
-        "must be on the redirect URI's origin"
-    } else if base.strip(uri.path()).is_none() {
-        "must be below the base path"
-    } else {
-        return Ok(uri.path().to_owned());
-    };
+    let reason =
+        if origins.is_some_and(|origins| uri.origin() != origins.first().redirect_uri().origin()) {
+            "must be on the redirect URI's origin"
+        } else if base.strip(uri.path()).is_none() {
+            "must be below the base path"
+        } else {
+            return Ok(uri.path().to_owned());
+        };
     Err(ConfigProblem::invalid("post_logout_redirect_uri", reason))
 }
 
 fn callback_mismatch() -> ConfigProblem {
-    let reason = "is not the path of the redirect URI below the base path";
-    ConfigProblem::invalid("callback_path", reason)
+    ConfigProblem::invalid(
+        "callback_path",
+        "is not the path of the redirect URI below the base path",
+    )
 }
 
 /// The path of an app on its origin.
@@ -179,11 +184,15 @@ impl BasePath {
     fn parse(text: &str) -> Result<Self, ConfigProblem> {
         let path = text.trim_end_matches('/');
         if text != "/" && !is_plain_path(path) {
-            let reason = "must be a plain path such as /app, or /";
-            return Err(ConfigProblem::invalid("base_path", reason));
+            return Err(ConfigProblem::invalid(
+                "base_path",
+                "must be a plain path such as /app, or /",
+            ));
         }
-        let start_page = ReturnTo::parse(text).unwrap_or_else(ReturnTo::root);
-        Ok(Self { path: Some(path.to_owned()), start_page })
+        Ok(Self {
+            path: Some(path.to_owned()),
+            start_page: ReturnTo::parse(text).unwrap_or_else(ReturnTo::root),
+        })
     }
 
     /// Returns what precedes the app's own paths.
@@ -226,8 +235,8 @@ impl BasePath {
             if !is_plain_path(path) {
                 return Err(ConfigProblem::invalid(setting, "must be a plain path such as /login"));
             }
-            if !self.prefix().is_empty() && self.strip(path).is_some() {
-                let base = self.prefix();
+            let base = self.prefix();
+            if !base.is_empty() && self.strip(path).is_some() {
                 let reason = format!("must not begin with the base path {base}, which is added");
                 return Err(ConfigProblem::invalid(setting, reason));
             }
@@ -271,8 +280,8 @@ impl Paths {
     /// Otherwise, identity providers of that sandbox lead to the login of this app.
     pub(super) fn check_environment(&self, scalekit: &Scalekit) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
-        let settings = iter::once("redirect_uri").chain(iter::repeat(ADDITIONAL));
-        for (setting, origin) in settings.zip(self.origins.iter()) {
+        for (index, origin) in self.origins.iter().enumerate() {
+            let setting = if index == 0 { "redirect_uri" } else { ADDITIONAL };
             problems.collect(scalekit.check_app_url(setting, origin.redirect_uri()));
         }
         #[cfg(all(feature = "reqwest", feature = "sandbox"))]
@@ -286,8 +295,10 @@ impl Paths {
     fn check(&self) -> Result<(), ConfigError> {
         let mut problems = Problems::default();
         if self.base.strip(self.callback()) == Some("/") {
-            let reason = "must have a path of its own below the base path";
-            problems.push(ConfigProblem::invalid("redirect_uri", reason));
+            problems.push(ConfigProblem::invalid(
+                "redirect_uri",
+                "must have a path of its own below the base path",
+            ));
         }
         let named = [
             ("redirect_uri", self.callback()),
@@ -309,20 +320,27 @@ impl Paths {
 }
 
 impl Sessions {
-    /// Returns the URL of a login that a request leads to, marked if the request is.
-    /// `prompt_login` requires the user's credentials again.
+    /// Returns the [target](Self::login_target) of a login that a request leads to, marked as
+    /// redirected to the canonical host if the request is.
     pub(crate) fn login_of<B>(
         &self,
         request: &Request<B>,
         return_to: Option<&ReturnTo>,
         prompt_login: bool,
     ) -> String {
+        let login = self.login_target(return_to, prompt_login);
+        if self.is_still_at_other_host(request) { with_redirect_param(&login) } else { login }
+    }
+
+    /// Returns path and query of a login that returns to this page. `prompt_login` requires the user's
+    /// credentials again.
+    pub(crate) fn login_target(&self, return_to: Option<&ReturnTo>, prompt_login: bool) -> String {
         let mut login = self.with_return_to(self.login_path(), return_to);
         if prompt_login {
             login.push(if login.contains('?') { '&' } else { '?' });
             login.push_str("prompt=login");
         }
-        if self.is_still_at_other_host(request) { with_redirect_param(&login) } else { login }
+        login
     }
 
     /// Returns a path with `return_to` in its query, unless that is the start page.
@@ -367,8 +385,11 @@ fn parse_app_url(setting: &'static str, text: &str) -> Result<Url, ConfigError> 
 
 pub(super) fn check_origin(text: &str) -> Result<(), ConfigError> {
     if parse_app_url("trusted_origin", text)?.origin().ascii_serialization() != text {
-        let reason = "must be an origin such as https://app.example.com, without a path";
-        return Err(ConfigProblem::invalid("trusted_origin", reason).into());
+        return Err(ConfigProblem::invalid(
+            "trusted_origin",
+            "must be an origin such as https://app.example.com, without a path",
+        )
+        .into());
     }
     Ok(())
 }
@@ -397,7 +418,7 @@ mod tests {
         builder.paths.base_path = base.map(str::to_owned);
         builder.paths.callback = callback.map(str::to_owned);
         let sessions = builder.build().map_err(|error| error.to_string())?;
-        let base = sessions.0.paths.base.known().map(str::to_owned);
+        let base = sessions.inner.paths.base.known().map(str::to_owned);
         Ok((base, sessions.login_path().to_owned(), sessions.start_page().to_string()))
     }
 

@@ -73,11 +73,10 @@ impl Sessions {
         attempt: &A,
         headers: &HeaderMap,
     ) -> Option<Vec<HeaderValue>> {
-        let values = self.attempt_values(attempt, headers);
-        if values.is_none() {
+        self.attempt_values(attempt, headers).or_else(|| {
             telemetry::internal_error("attempt", &SealingFailed);
-        }
-        values
+            None
+        })
     }
 
     fn attempt_values<A: ShortLivedCookie>(
@@ -98,34 +97,38 @@ impl Sessions {
             .enumerate()
             .map(|(index, (name, sealed))| {
                 let opened = self.sealing_keys().open(A::KIND.purpose(), name, sealed);
-                let is_foreign = opened.is_none();
-                let other = opened.and_then(|opened| {
-                    A::decode(cookies.attempt_id(A::KIND, name)?, &opened.content)
-                });
                 AttemptCookie {
-                    began_at: other
+                    is_foreign: opened.is_none(),
+                    began_at: opened
+                        .and_then(|opened| {
+                            A::decode(cookies.attempt_id(A::KIND, name)?, &opened.content)
+                        })
                         .filter(|other| now < other.ends_at())
-                        .map(|other| other.began_at())
-                        .map(|at| match at > now + time::Duration::MINUTE {
+                        .map(|other| match other.began_at() {
                             // From before the clock was set back: older than all that begin now.
-                            true => OffsetDateTime::UNIX_EPOCH,
-                            false => at,
+                            at if at > now + time::Duration::MINUTE => OffsetDateTime::UNIX_EPOCH,
+                            at => at,
                         }),
                     index,
                     name,
                     bytes: name.len() + sealed.len(),
-                    is_foreign,
                 }
             })
             .collect();
         others.sort_unstable_by_key(|one| Reverse((one.began_at, one.index)));
         let mut total = name.len() + sealed.len();
-        let dropped = others.iter().enumerate().filter(|(index, one)| {
-            total += one.bytes;
-            let is_excess = *index >= A::MAX - 1 || one.began_at.is_none();
-            total > A::MAX_BYTES || (is_excess && !one.is_foreign)
-        });
-        values.extend(dropped.take(MAX_DROPPED).filter_map(|(_, one)| cookies.removal(one.name)));
+        values.extend(
+            others
+                .iter()
+                .enumerate()
+                .filter(|(index, one)| {
+                    total += one.bytes;
+                    let is_excess = *index >= A::MAX - 1 || one.began_at.is_none();
+                    total > A::MAX_BYTES || (is_excess && !one.is_foreign)
+                })
+                .take(MAX_DROPPED)
+                .filter_map(|(_, dropped)| cookies.removal(dropped.name)),
+        );
         Some(values)
     }
 
@@ -134,7 +137,7 @@ impl Sessions {
         &'a self,
         headers: &'a HeaderMap,
     ) -> impl Iterator<Item = A> + use<'a, A> {
-        let now = self.scalekit().clock().now();
+        let now = self.now();
         self.attempts_with_expired(headers).filter(move |attempt: &A| now < attempt.ends_at())
     }
 
@@ -156,10 +159,11 @@ impl Sessions {
         headers: &HeaderMap,
     ) -> (Option<A>, Option<HeaderValue>) {
         let Some(id) = state.get(..ATTEMPT_ID_BYTES) else { return (None, None) };
-        let (cookies, now) = (self.cookies(), self.scalekit().clock().now());
+        let (cookies, now) = (self.cookies(), self.now());
         let wanted = cookies.attempt_name(A::KIND, id);
-        let mut sent = cookies.attempt_cookies(A::KIND, headers);
-        let Some((name, sealed)) = sent.find(|(name, _)| *name == wanted) else {
+        let Some((name, sealed)) =
+            cookies.attempt_cookies(A::KIND, headers).find(|(name, _)| *name == wanted)
+        else {
             return (None, None);
         };
         let attempt = self.open_attempt(name, sealed).filter(|attempt: &A| now < attempt.ends_at());
@@ -171,6 +175,7 @@ impl Sessions {
         self.cookies().removal(&self.cookies().attempt_name(A::KIND, &attempt.id()?))
     }
 
+    /// Opens an attempt's cookie.
     fn open_attempt<A: ShortLivedCookie>(&self, name: &str, sealed: &str) -> Option<A> {
         let id = self.cookies().attempt_id(A::KIND, name)?;
         A::decode(id, &self.sealing_keys().open(A::KIND.purpose(), name, sealed)?.content)

@@ -43,17 +43,20 @@ impl RecentLogin {
         headers: &HeaderMap,
     ) -> Vec<HeaderValue> {
         let Some(id) = attempt.id() else { return Vec::new() };
-        let fits = return_to.as_str().len() <= MAX_PAGE_BYTES;
-        let return_to = if fits { return_to.clone() } else { sessions.start_page().clone() };
-        let completed_at = sessions.scalekit().clock().now();
+        let completed_at = sessions.now();
         let former = sessions.attempts::<Self>(headers).next();
-        let is_repeated = former.is_some() && !sessions.has_own_cookie(headers);
-        let before = match former {
-            Some(former) if former.has_just_completed(completed_at) => former.before + 1,
-            _ => 0,
+        let recent = Self {
+            id,
+            completed_at,
+            is_repeated: former.is_some() && !sessions.has_own_cookie(headers),
+            before: former
+                .filter(|former| former.has_just_completed(completed_at))
+                .map_or(0, |former| (former.before + 1).min(MAX_IN_A_ROW)),
+            return_to: match return_to.as_str().len() <= MAX_PAGE_BYTES {
+                true => return_to.clone(),
+                false => sessions.start_page().clone(),
+            },
         };
-        let before = before.min(MAX_IN_A_ROW);
-        let recent = Self { id, completed_at, is_repeated, before, return_to };
         sessions.store_attempt(&recent, headers).unwrap_or_default()
     }
 
@@ -73,9 +76,9 @@ impl RecentLogin {
     /// Whether logins complete one right after the other: the layer around the pages does not accept
     /// the session that the login begins.
     pub(crate) fn is_loop(sessions: &Sessions, headers: &HeaderMap) -> bool {
-        let now = sessions.scalekit().clock().now();
-        let recent = sessions.attempts::<Self>(headers).next();
-        recent.is_some_and(|it| it.before + 1 >= MAX_IN_A_ROW && it.has_just_completed(now))
+        sessions.attempts::<Self>(headers).next().is_some_and(|recent| {
+            recent.before + 1 >= MAX_IN_A_ROW && recent.has_just_completed(sessions.now())
+        })
     }
 
     fn has_just_completed(&self, now: OffsetDateTime) -> bool {
@@ -111,9 +114,9 @@ impl ShortLivedCookie for RecentLogin {
 
     /// `logins before, and whether it is repeated in the lowest bit ‖ completion, Unix seconds ‖ return_to`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let flags = [self.before << 1 | u8::from(self.is_repeated)];
+        let flags = self.before << 1 | u8::from(self.is_repeated);
         let return_to = self.return_to.as_str().as_bytes();
-        Some(Zeroizing::new([&flags[..], &encode_time(self.completed_at), return_to].concat()))
+        Some(Zeroizing::new([&[flags][..], &encode_time(self.completed_at), return_to].concat()))
     }
 
     fn decode(id: &str, content: &[u8]) -> Option<Self> {

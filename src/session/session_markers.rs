@@ -31,16 +31,21 @@ impl Sessions {
             return;
         }
         let (sessions, session) = (self.clone(), after.clone());
-        let mark = async move { sessions.add_markers(&session).await };
-        self.0.tasks.detach("markers of a session", mark);
+        self.tasks().detach("markers of a session", async move {
+            sessions.add_markers(&session).await;
+        });
     }
 
     async fn try_add_markers(&self, session: &Session) -> Result<(), StoreError> {
         // Other sessions have the same markers, and may last longer than this one.
         let ttl = self.longest_lifetime();
-        let ids = session.revocable().marker_ids();
-        let keys: Vec<_> = ids.map(|id| self.store_key(KeyNamespace::SessionMarker, &id)).collect();
-        try_join_all(keys.iter().map(|key| self.0.store.put(key, BEGUN, ttl))).await?;
+        try_join_all(
+            session
+                .revocable()
+                .marker_ids()
+                .map(async |id| self.store().put(&self.marker_key(&id), BEGUN, ttl).await),
+        )
+        .await?;
         match session.revocable().environment_session_marker() {
             Some(id) => self.trim_markers(session.login_subject(), id).await,
             None => Ok(()),
@@ -50,24 +55,24 @@ impl Sessions {
     /// Removes the oldest markers of environment sessions of a user who has begun too many. All
     /// other markers stay the same, however often the user logs in.
     async fn trim_markers(&self, user: &str, newest: String) -> Result<(), StoreError> {
-        let key =
-            self.store_key(KeyNamespace::SessionMarker, &format!("environment sessions of {user}"));
-        let add_newest = |seen: Option<&[u8]>| {
-            let text = String::from_utf8_lossy(seen.unwrap_or_default());
-            let mut ids: Vec<&str> =
-                text.split(' ').filter(|id| !id.is_empty() && *id != newest).collect();
-            ids.push(&newest);
-            let removed: Vec<StoreKey> = ids
-                .drain(..ids.len().saturating_sub(self.0.max_sessions_per_user))
-                .map(|id| self.store_key(KeyNamespace::SessionMarker, id))
-                .collect();
-            Ok::<_, StoreError>(Change::Set(ids.join(" ").into(), removed))
-        };
-        let ttl = self.longest_lifetime();
-        // Otherwise, the next login of the user removes the excess.
-        if let Some(removed) = self.0.store.update(&key, ttl, MAX_TRIES, add_newest).await? {
-            try_join_all(removed.iter().map(|key| self.0.store.remove_if(key, BEGUN))).await?;
-        }
+        let key = self.marker_key(&format!("environment sessions of {user}"));
+        let removed = self
+            .store()
+            .update(&key, self.longest_lifetime(), MAX_TRIES, |seen| {
+                let text = String::from_utf8_lossy(seen.unwrap_or_default());
+                let mut ids: Vec<&str> =
+                    text.split(' ').filter(|id| !id.is_empty() && *id != newest).collect();
+                ids.push(&newest);
+                let removed: Vec<StoreKey> = ids
+                    .drain(..ids.len().saturating_sub(self.inner.max_sessions_per_user))
+                    .map(|id| self.marker_key(id))
+                    .collect();
+                Ok::<_, StoreError>(Change::Set(ids.join(" ").into(), removed))
+            })
+            .await?;
+        // After too many tries, the next login of the user removes the excess.
+        try_join_all(removed.iter().flatten().map(|key| self.store().remove_if(key, BEGUN)))
+            .await?;
         Ok(())
     }
 
@@ -76,8 +81,11 @@ impl Sessions {
         &self,
         revoked: RevocationTarget<'_>,
     ) -> Result<bool, StoreError> {
-        let key = self.store_key(KeyNamespace::SessionMarker, &revoked.marker_id());
-        Ok(self.0.store.get(&key).await?.is_some())
+        Ok(self.store().get(&self.marker_key(&revoked.marker_id())).await?.is_some())
+    }
+
+    fn marker_key(&self, id: &str) -> StoreKey {
+        self.store_key(KeyNamespace::SessionMarker, id)
     }
 }
 
@@ -85,13 +93,13 @@ impl Sessions {
 mod tests {
     use std::time::Duration;
 
-    use http::{HeaderMap, HeaderValue, header};
+    use http::HeaderMap;
     use time::OffsetDateTime;
 
     use super::*;
     use crate::clock::ManualClock;
     use crate::revocation::MAX_WITH_POSITION;
-    use crate::session::fixtures::{builder, builder_at};
+    use crate::session::fixtures::{builder, builder_at, create};
     use crate::session::{LoadedSession, LocalSession, User};
 
     /// Returns the request headers of a session that begins now.
@@ -102,12 +110,7 @@ mod tests {
     async fn begin_in(sessions: &Sessions, session_id: &str, organization: &str) -> HeaderMap {
         let user = User { id: "usr_1".to_owned(), ..User::default() };
         let local = LocalSession::new(user).session_id(session_id).organization_id(organization);
-        let local = local.in_cookie();
-        let mut response = HeaderMap::new();
-        sessions.create(local, &HeaderMap::new()).await.unwrap().set(&mut response);
-        let cookie = response[header::SET_COOKIE].to_str().unwrap();
-        let cookie = HeaderValue::from_str(cookie.split(';').next().unwrap()).unwrap();
-        HeaderMap::from_iter([(header::COOKIE, cookie)])
+        create(sessions, local.in_cookie()).await
     }
 
     #[tokio::test]
@@ -167,8 +170,8 @@ mod tests {
         begin(&sessions, "ses_newer").await;
         let logout = RevocationTarget::EnvironmentSession("ses_jane");
         assert!(!sessions.has_marker(logout).await.unwrap());
-        let revocations = &sessions.0.revocations;
-        let (at, day) = (sessions.0.scalekit.clock().now(), Duration::from_secs(24 * 60 * 60));
+        let revocations = &sessions.inner.revocations;
+        let (at, day) = (sessions.now(), Duration::from_secs(24 * 60 * 60));
         for number in 0..MAX_WITH_POSITION {
             let id = format!("ses_{number}");
             let revoked = RevocationTarget::EnvironmentSession(&id);

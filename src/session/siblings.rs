@@ -17,7 +17,7 @@ impl Sessions {
         if built.iter().filter_map(Weak::upgrade).any(|other| self.conflicts_with(&other)) {
             telemetry::cookie_of_several_sessions(self.cookie_name());
         }
-        built.push(Arc::downgrade(&self.0));
+        built.push(Arc::downgrade(&self.inner));
     }
 
     fn conflicts_with(&self, other: &Inner) -> bool {
@@ -25,6 +25,6 @@ impl Sessions {
             && self.origins().iter().any(|own| {
                 other.paths.origins.iter().any(|origin| origin.host_name() == own.host_name())
             })
-            && !self.0.keys.has_common_key(&other.keys)
+            && !self.sealing_keys().has_common_key(&other.keys)
     }
 }

@@ -38,12 +38,11 @@ impl SingleUse<'_> {
     /// Marks it as used. Returns `false` if it was used before. While the store is unavailable, it
     /// counts as unused: the login continues.
     pub(crate) async fn claim(&self) -> bool {
-        self.sessions.store().put_if_absent(&self.key, USED, self.lifetime).await.unwrap_or_else(
-            |error| {
-                telemetry::internal_error("login_attempt", &error);
-                true
-            },
-        )
+        let claimed = self.sessions.store().put_if_absent(&self.key, USED, self.lifetime).await;
+        claimed.unwrap_or_else(|error| {
+            telemetry::internal_error("login_attempt", &error);
+            true
+        })
     }
 
     /// Allows it to be used again.
@@ -57,12 +56,13 @@ impl SingleUse<'_> {
     /// `name` is the sealing name. Returns `false` if it could not be stored.
     pub(crate) async fn store_login(&self, name: &str, login: &SessionRecord) -> bool {
         let Some(content) = login.encode().map(Zeroizing::new) else { return false };
-        let Ok(sealed) = self.sessions.0.keys.seal(Purpose::PendingLogin, name, &content) else {
+        let Ok(sealed) = self.sessions.sealing_keys().seal(Purpose::PendingLogin, name, &content)
+        else {
             return false;
         };
-        let kept = Bytes::from(format!("{KEPT}{sealed}"));
-        let kept = self.sessions.store().replace_if(&self.key, USED, kept, self.lifetime);
-        kept.await.unwrap_or_else(|error| {
+        let kept = format!("{KEPT}{sealed}").into();
+        let stored = self.sessions.store().replace_if(&self.key, USED, kept, self.lifetime).await;
+        stored.unwrap_or_else(|error| {
             telemetry::internal_error("login_attempt", &error);
             false
         })
@@ -73,10 +73,9 @@ impl SingleUse<'_> {
         let store = self.sessions.store();
         let kept = store.get(&self.key).await.ok()??;
         let sealed = std::str::from_utf8(&kept).ok()?.strip_prefix(KEPT)?;
-        let opened = self.sessions.0.keys.open(Purpose::PendingLogin, name, sealed)?;
+        let opened = self.sessions.sealing_keys().open(Purpose::PendingLogin, name, sealed)?;
         let login = SessionRecord::decode(&opened.content)?;
-        let taken = store.replace_if(&self.key, kept, USED, self.lifetime).await;
-        taken.is_ok_and(|taken| taken).then_some(login)
+        store.replace_if(&self.key, kept, USED, self.lifetime).await.ok()?.then_some(login)
     }
 
     /// Records the result of the login, for requests on other replicas.
@@ -98,10 +97,9 @@ impl SingleUse<'_> {
                 return OtherRequest::Pending;
             };
             if value == Some(COMPLETED) {
-                return if has_waited {
-                    OtherRequest::CompletedMeanwhile
-                } else {
-                    OtherRequest::CompletedBefore
+                return match has_waited {
+                    true => OtherRequest::CompletedMeanwhile,
+                    false => OtherRequest::CompletedBefore,
                 };
             }
             let is_used = value == Some(USED);

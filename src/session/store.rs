@@ -117,23 +117,20 @@ impl Reference {
 
     /// Returns the entry in the index: `ID:time`.
     pub(super) fn to_index_item(&self) -> String {
-        let at = self.sealed_at.map(|at| format!(":{at}"));
-        format!("{}{}", self.id, at.unwrap_or_default())
+        match self.sealed_at {
+            Some(at) => format!("{}:{at}", self.id),
+            None => self.id.to_string(),
+        }
     }
 
-    /// IDs contain no colon. Entries of earlier releases have no time.
+    /// Reads an entry of the index. IDs contain no colon. Entries of earlier releases have no time.
     pub(super) fn from_index_item(entry: &str) -> Self {
         let (id, at) = entry.split_once(':').unwrap_or((entry, ""));
         Self { id: id.into(), generation: 0, sealed_at: at.parse().ok() }
     }
-
-    /// Whether it was sealed so recently that a follower of the store may not have that state yet.
-    fn is_within_replication_lag(&self, now: OffsetDateTime) -> bool {
-        self.sealed_at.is_some_and(|at| is_within_replication_lag(at, now))
-    }
 }
 
-/// Whether a follower of the store may not have a value of that time yet, in Unix seconds.
+/// Whether a follower of the store may lack a value that was written at this time, in Unix seconds.
 fn is_within_replication_lag(at: i64, now: OffsetDateTime) -> bool {
     now.unix_timestamp().abs_diff(at) < REPLICATION_LAG.as_secs()
 }
@@ -171,11 +168,10 @@ impl SessionCache {
         })?
     }
 
+    /// Caches a session that the store has now.
     pub(super) fn remember(&self, session: Session) {
-        let id = session.record().id().to_owned();
         let read_at = self.clock.monotonic();
-        let read_again_at = AtomicU64::new(millis(read_at.saturating_add(READ_AGAIN_AFTER)));
-        self.cache.insert(&id, CachedSession { session, read_at, read_again_at });
+        self.insert(session, read_at, millis(read_at.saturating_add(READ_AGAIN_AFTER)));
     }
 
     /// Replaces a cached session by the same one after its use, which the store does not know yet.
@@ -187,9 +183,14 @@ impl SessionCache {
             is_older.then(|| (one.read_at, one.read_again_at.load(Ordering::Acquire)))
         });
         if let Some((read_at, read_again_at)) = cached.flatten() {
-            let (id, read_again_at) = (record.id().to_owned(), AtomicU64::new(read_again_at));
-            self.cache.insert(&id, CachedSession { session, read_at, read_again_at });
+            self.insert(session, read_at, read_again_at);
         }
+    }
+
+    fn insert(&self, session: Session, read_at: Duration, read_again_at: u64) {
+        let id = session.record().id().to_owned();
+        let read_again_at = AtomicU64::new(read_again_at);
+        self.cache.insert(&id, CachedSession { session, read_at, read_again_at });
     }
 
     /// Returns a record with the latest use that is known here.
@@ -200,8 +201,9 @@ impl SessionCache {
         }
     }
 
-    /// Whether a result that the store lacks may still be published.
-    fn note_behind_and_may_arrive(&self, id: &str, generation: u32) -> bool {
+    /// Whether a generation that the store lacks may still be published. Notes when it was first
+    /// missing.
+    fn may_arrive(&self, id: &str, generation: u32) -> bool {
         let now = self.clock.monotonic();
         match self.behind.get(id, |seen| *seen).filter(|(of, _)| *of == generation) {
             Some((_, first_seen)) => now.saturating_sub(first_seen) < PUBLICATION_TIME,
@@ -232,9 +234,12 @@ impl Sessions {
         reference: &Reference,
     ) -> Flight<Result<Option<Session>, StoreUnavailable>> {
         let (sessions, wanted) = (self.clone(), reference.clone());
-        self.0.stored.loads.join((Arc::clone(&reference.id), reference.generation), || async move {
-            sessions.load_from_store(&wanted).await
-        })
+        self.inner
+            .stored
+            .loads
+            .join((Arc::clone(&reference.id), reference.generation), || async move {
+                sessions.load_from_store(&wanted).await
+            })
     }
 
     /// Loads a session from the store. Returns `None` if it has ended or never existed, or if the
@@ -243,26 +248,24 @@ impl Sessions {
         &self,
         reference: &Reference,
     ) -> Result<Option<Session>, StoreUnavailable> {
-        let (id, generation) = (&*reference.id, reference.generation);
         match self.try_load(reference).await {
             Ok(Some(session)) => {
                 let session = self.with_unwritten_use(session);
-                self.0.stored.remember(session.clone());
+                self.inner.stored.remember(session.clone());
                 Ok(Some(session))
             }
             Ok(None) => Ok(None),
             Err(error) => {
                 telemetry::internal_error("stored_session", &error);
-                let cached = self
-                    .0
-                    .stored
-                    .cached_without_store(id)
-                    .filter(|session| session.record().generation() >= generation)
-                    .filter(|session| !self.is_expired(session));
-                match (cached, error) {
-                    (Some(session), _) => Ok(Some(session)),
-                    (None, LoadError::Behind) if self.is_lost(reference) => Ok(None),
-                    (None, _) => Err(StoreUnavailable),
+                match self.inner.stored.cached_without_store(&reference.id) {
+                    Some(session)
+                        if session.record().generation() >= reference.generation
+                            && !self.is_expired(&session) =>
+                    {
+                        Ok(Some(session))
+                    }
+                    _ if matches!(error, LoadError::Behind) && self.is_lost(reference) => Ok(None),
+                    _ => Err(StoreUnavailable),
                 }
             }
         }
@@ -271,7 +274,7 @@ impl Sessions {
     /// Returns a session with the latest use that is known here, and stores that if the store has
     /// missed it.
     fn with_unwritten_use(&self, session: Session) -> Session {
-        let record = self.0.stored.with_cached_use(session.record().clone());
+        let record = self.inner.stored.with_cached_use(session.record().clone());
         if !record.is_used_after(session.record()) {
             return session;
         }
@@ -281,18 +284,16 @@ impl Sessions {
 
     /// Whether the state of a cookie that the store lacks will not arrive any more.
     fn is_lost(&self, reference: &Reference) -> bool {
-        let Reference { id, generation, .. } = reference;
-        let may_arrive = self.0.stored.note_behind_and_may_arrive(id, *generation);
-        !may_arrive && !reference.is_within_replication_lag(self.0.scalekit.clock().now())
+        !self.inner.stored.may_arrive(&reference.id, reference.generation)
+            && reference.sealed_at.is_none_or(|at| !is_within_replication_lag(at, self.now()))
     }
 
     async fn try_load(&self, reference: &Reference) -> Result<Option<Session>, LoadError> {
         let (id, generation) = (&*reference.id, reference.generation);
         let Some(value) = self.stored_value(id).await? else {
-            return if self.may_lack(id, reference.sealed_at) {
-                Err(LoadError::Behind)
-            } else {
-                Ok(None)
+            return match self.may_lack(id, reference.sealed_at) {
+                true => Err(LoadError::Behind),
+                false => Ok(None),
             };
         };
         let Some(StoredRecord { record, outdated_key }) = self.open_stored(id, &value)? else {
@@ -306,10 +307,11 @@ impl Sessions {
             return Ok(record.into_session(self));
         }
         // The store was unavailable when the result should have been written.
-        let entry = self.0.store.get(&self.refresh_key(id)).await?;
-        let last = entry.as_deref().map(Entry::decode).transpose()?.and_then(Entry::last);
-        let record = last
-            .and_then(|last| Some(self.open_stored_or_none(id, &last.sealed)?.record))
+        let record = self
+            .refresh_entry(id)
+            .await?
+            .and_then(Entry::last)
+            .and_then(|last| self.unseal_stored(id, &last.sealed))
             .filter(|record| record.generation() >= generation)
             .ok_or(LoadError::Behind)?;
         self.replace_in_background(record.clone(), Replacement::Newest);
@@ -319,16 +321,15 @@ impl Sessions {
     /// Whether the store may lack a session that has not ended and was stored at this time, in Unix
     /// seconds. An end in the revocation log is known even if the store lacks the session.
     pub(super) fn may_lack(&self, id: &str, stored_at: Option<i64>) -> bool {
-        let (revocations, now) = (&self.0.revocations, self.0.scalekit.clock().now());
-        revocations.has_peers()
-            && stored_at.is_some_and(|at| is_within_replication_lag(at, now))
-            && !revocations.is_id_revoked(id)
+        self.inner.revocations.has_peers()
+            && stored_at.is_some_and(|at| is_within_replication_lag(at, self.now()))
+            && !self.inner.revocations.is_id_revoked(id)
     }
 
     /// Retries storing a session that was refreshed.
     pub(super) fn retry_replace_older(&self, record: SessionRecord) {
         let sessions = self.clone();
-        self.0.tasks.retry("refreshed session in the store", move || {
+        self.tasks().retry("refreshed session in the store", move || {
             let (sessions, record) = (sessions.clone(), record.clone());
             async move { sessions.replace_older(&record).await.is_ok() }
         });
@@ -336,56 +337,58 @@ impl Sessions {
 
     /// Stores a new session.
     pub(super) async fn store_new(&self, record: &SessionRecord) -> Result<(), StoringError> {
-        let text = self.seal_stored(record)?;
-        let ttl = self.store_ttl(record);
-        self.0.store.put(&self.stored_key(record.id()), text.into(), ttl).await?;
-        Ok(())
+        let (key, value) = (self.stored_key(record.id()), self.seal_stored(record)?.into());
+        Ok(self.store().put(&key, value, self.store_ttl(record)).await?)
     }
 
     /// Replaces an older state of a session; the latest use of either is kept. Returns `false` if
     /// the session has ended, or is newer in the store.
     pub(super) async fn replace_older(&self, record: &SessionRecord) -> Result<bool, StoringError> {
         let key = self.stored_key(record.id());
-        let ttl = self.store_ttl(record);
-        let replace = |seen: Option<&[u8]>| {
-            let Some(StoredRecord { record: there, outdated_key }) =
-                seen.map_or(Ok(None), |value| self.open_stored(record.id(), value))?
-            else {
-                return Ok(Change::Keep(false));
-            };
-            let is_known =
-                there.generation() == record.generation() && !record.is_used_after(&there);
-            if there.generation() > record.generation() || (is_known && !outdated_key) {
-                return Ok(Change::Keep(false));
-            }
-            let text = self.seal_stored(&record.clone().with_later_use(&there))?;
-            Ok::<_, StoringError>(Change::Set(text.into(), true))
-        };
-        Ok(self.0.store.update(&key, ttl, MAX_TRIES, replace).await?.unwrap_or(false))
+        self.store()
+            .update(&key, self.store_ttl(record), MAX_TRIES, |seen| {
+                let Some(StoredRecord { record: there, outdated_key }) =
+                    seen.map_or(Ok(None), |value| self.open_stored(record.id(), value))?
+                else {
+                    return Ok(Change::Keep(false));
+                };
+                let is_known =
+                    there.generation() == record.generation() && !record.is_used_after(&there);
+                if there.generation() > record.generation() || (is_known && !outdated_key) {
+                    return Ok(Change::Keep(false));
+                }
+                let newest = record.clone().with_later_use(&there);
+                Ok(Change::Set(self.seal_stored(&newest)?.into(), true))
+            })
+            .await
+            .map(|replaced| replaced.unwrap_or(false))
     }
 
     /// Records in the background that a session is in use.
     pub(super) fn touch_stored(&self, session: &Session, now: OffsetDateTime) {
-        self.replace_in_background(session.record().touch(self.0.lifetimes, now), Replacement::Use);
+        self.replace_in_background(
+            session.record().touch(self.inner.lifetimes, now),
+            Replacement::Use,
+        );
     }
 
     fn replace_in_background(&self, record: SessionRecord, replacement: Replacement) {
         let (sessions, id) = (self.clone(), record.id().to_owned());
-        self.0.stored.replacements.start((id, replacement), || async move {
+        self.inner.stored.replacements.start((id, replacement), || async move {
             match sessions.replace_older(&record).await {
                 Ok(true) => {
-                    let record = sessions.0.stored.with_cached_use(record);
-                    if let Some(session) = record.into_session(&sessions) {
-                        sessions.0.stored.remember(session);
+                    if let Some(session) =
+                        sessions.inner.stored.with_cached_use(record).into_session(&sessions)
+                    {
+                        sessions.inner.stored.remember(session);
                     }
                 }
                 // Newer in the store, or no longer there.
                 Ok(false) => {
-                    let newer = sessions.read_stored(record.id()).await.ok().flatten();
-                    if let Some(newer) =
-                        newer.and_then(|newer| newer.record.into_session(&sessions))
+                    if let Ok(Some(newer)) = sessions.read_stored(record.id()).await
+                        && let Some(newer) = newer.record.into_session(&sessions)
                     {
-                        sessions.0.stored.remember(newer);
+                        sessions.inner.stored.remember(newer);
                     }
                 }
                 Err(error) => {
@@ -394,7 +397,7 @@ impl Sessions {
                     if replacement == Replacement::Use
                         && let Some(session) = record.into_session(&sessions)
                     {
-                        sessions.0.stored.remember_use(session);
+                        sessions.inner.stored.remember_use(session);
                     }
                 }
             }
@@ -404,7 +407,7 @@ impl Sessions {
     /// Replaces a session that has ended by a tombstone, for as long as a concurrent request may be
     /// about to replace the session. An absent value is not replaced.
     pub(super) async fn end_stored(&self, id: &str) -> Result<(), StoreError> {
-        self.0.store.put(&self.stored_key(id), ENDED, REFRESH_GRACE).await
+        self.store().put(&self.stored_key(id), ENDED, REFRESH_GRACE).await
     }
 
     /// Returns a session as stored. Returns `None` when it has ended, or is sealed with a secret
@@ -415,7 +418,7 @@ impl Sessions {
 
     /// Returns the value of a session, which may be a tombstone.
     pub(super) async fn stored_value(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
-        self.0.store.get(&self.stored_key(id)).await
+        self.store().get(&self.stored_key(id)).await
     }
 
     /// Opens the value of a session. Returns `None` for a tombstone, or if it is sealed with a secret
@@ -425,25 +428,30 @@ impl Sessions {
         id: &str,
         value: &[u8],
     ) -> Result<Option<StoredRecord>, StoreError> {
-        let text = std::str::from_utf8(value).ok();
-        let Some(unsealed) =
-            text.and_then(|text| self.0.keys.open(Purpose::StoredSession, id, text))
+        let Some(unsealed) = std::str::from_utf8(value)
+            .ok()
+            .and_then(|text| self.sealing_keys().open(Purpose::StoredSession, id, text))
         else {
             return Ok(None);
         };
-        let record = SessionRecord::decode(&unsealed.content).filter(|record| record.id() == id);
-        let record = record.ok_or_else(StoreError::unknown_format)?;
+        let record = SessionRecord::decode(&unsealed.content)
+            .filter(|record| record.id() == id)
+            .ok_or_else(StoreError::unknown_format)?;
         Ok(Some(StoredRecord { record, outdated_key: unsealed.outdated_key }))
     }
 
     /// Seals a session for the store. The value opens under the session's own ID only.
     pub(super) fn seal_stored(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
-        let content = record.encode().ok_or(SealingFailed)?;
-        self.0.keys.seal(Purpose::StoredSession, record.id(), &content)
+        self.sealing_keys().seal(
+            Purpose::StoredSession,
+            record.id(),
+            &record.encode().ok_or(SealingFailed)?,
+        )
     }
 
-    pub(super) fn open_stored_or_none(&self, id: &str, text: &str) -> Option<StoredRecord> {
-        self.open_stored(id, text.as_bytes()).ok()?
+    /// Opens a session that was sealed for the store under this ID.
+    pub(super) fn unseal_stored(&self, id: &str, text: &str) -> Option<SessionRecord> {
+        Some(self.open_stored(id, text.as_bytes()).ok()??.record)
     }
 
     fn stored_key(&self, id: &str) -> StoreKey {
@@ -453,8 +461,11 @@ impl Sessions {
     /// How long the store keeps what belongs to a session: at least until it ends, even if the wall
     /// clock is ahead now and is corrected later, and never longer than a whole session.
     pub(super) fn store_ttl(&self, record: &SessionRecord) -> Duration {
-        let remaining = record.remaining(self.0.scalekit.clock().now()).unsigned_abs();
-        remaining.saturating_add(MAX_CLOCK_ERROR).min(record.lifetime())
+        record
+            .remaining(self.now())
+            .unsigned_abs()
+            .saturating_add(MAX_CLOCK_ERROR)
+            .min(record.lifetime())
     }
 }
 

@@ -112,7 +112,7 @@ impl Session {
             return Err(SessionTokenError::NoTokens);
         }
         let sessions = self.sessions().ok_or(SessionTokenError::Unavailable)?;
-        if !sessions.0.retain_access_token {
+        if !sessions.inner.retain_access_token {
             return Err(SessionTokenError::NotRetained);
         }
         let newest = sessions.newest(self, true).await?;
@@ -131,16 +131,20 @@ impl Session {
     /// # Errors
     /// See [`SessionTokenError`].
     pub async fn id_token(&self) -> Result<SecretString, SessionTokenError> {
-        let sessions = self.sessions().ok_or(SessionTokenError::Unavailable)?;
-        let newest = sessions.newest(self, false).await?;
-        newest.record().id_token().ok_or(SessionTokenError::NoTokens)
+        self.sessions()
+            .ok_or(SessionTokenError::Unavailable)?
+            .newest(self, false)
+            .await?
+            .record()
+            .id_token()
+            .ok_or(SessionTokenError::NoTokens)
     }
 }
 
 impl Sessions {
     /// Returns the access token if it is to be retained.
     pub(crate) fn retained<'t>(&self, token: &'t SecretString) -> Option<&'t SecretString> {
-        self.0.retain_access_token.then_some(token)
+        self.inner.retain_access_token.then_some(token)
     }
 
     /// Returns the newest state of a session that may have been held for long, refreshed if that is

@@ -35,50 +35,57 @@ impl User {
     /// Returns the full name, or else the e-mail address, or else the ID.
     #[must_use]
     pub fn display_name(&self) -> &str {
-        let name = self.name.as_deref().filter(|name| !name.is_empty());
-        name.or(Some(self.email.as_str()).filter(|email| !email.is_empty())).unwrap_or(&self.id)
+        [self.name.as_deref().unwrap_or_default(), &self.email]
+            .into_iter()
+            .find(|name| !name.is_empty())
+            .unwrap_or(&self.id)
     }
 
     /// Returns the claims that `from_claims` reads, without empty ones.
     pub(super) fn to_claims(&self) -> Map<String, Value> {
-        let text = |value: &str| Some(value).filter(|text| !text.is_empty()).map(Value::from);
-        let optional = |value: &Option<String>| value.as_deref().and_then(text);
         [
-            ("sub", text(&self.id)),
-            ("email", text(&self.email)),
-            ("email_verified", self.email_verified.then_some(Value::Bool(true))),
-            ("name", optional(&self.name)),
-            ("given_name", optional(&self.given_name)),
-            ("family_name", optional(&self.family_name)),
-            ("preferred_username", optional(&self.preferred_username)),
-            ("picture", optional(&self.picture)),
-            ("locale", optional(&self.locale)),
-            ("phone_number", optional(&self.phone_number)),
+            ("sub", Some(&self.id)),
+            ("email", Some(&self.email)),
+            ("name", self.name.as_ref()),
+            ("given_name", self.given_name.as_ref()),
+            ("family_name", self.family_name.as_ref()),
+            ("preferred_username", self.preferred_username.as_ref()),
+            ("picture", self.picture.as_ref()),
+            ("locale", self.locale.as_ref()),
+            ("phone_number", self.phone_number.as_ref()),
         ]
         .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .filter_map(|(name, text)| Some((name, text.filter(|text| !text.is_empty())?)))
+        .map(|(name, text)| (name.to_owned(), Value::from(text.as_str())))
+        .chain(self.email_verified.then(|| ("email_verified".to_owned(), Value::Bool(true))))
         .collect()
     }
 
     /// Reads the profile. A claim of an unexpected type is left out, because a profile authorizes
     /// nothing.
     pub(super) fn from_claims(claims: &Claims) -> Self {
-        let text = |name| claims.text_or_none(name).map(str::to_owned);
-        // Some identity providers send a string.
-        let verified = claims.value("email_verified").as_ref().and_then(flag_of);
         Self {
-            id: text("sub").unwrap_or_default(),
-            email: text("email").unwrap_or_default(),
-            email_verified: verified.unwrap_or_default(),
-            name: text("name"),
-            given_name: text("given_name"),
-            family_name: text("family_name"),
-            preferred_username: text("preferred_username"),
-            picture: text("picture"),
-            locale: text("locale"),
-            phone_number: text("phone_number"),
+            id: text(claims, "sub").unwrap_or_default(),
+            email: text(claims, "email").unwrap_or_default(),
+            // Some identity providers send a string.
+            email_verified: claims
+                .value("email_verified")
+                .as_ref()
+                .and_then(flag_of)
+                .unwrap_or_default(),
+            name: text(claims, "name"),
+            given_name: text(claims, "given_name"),
+            family_name: text(claims, "family_name"),
+            preferred_username: text(claims, "preferred_username"),
+            picture: text(claims, "picture"),
+            locale: text(claims, "locale"),
+            phone_number: text(claims, "phone_number"),
         }
     }
+}
+
+fn text(claims: &Claims, name: &str) -> Option<String> {
+    claims.text_or_none(name).map(str::to_owned)
 }
 
 #[cfg(test)]

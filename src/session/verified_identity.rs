@@ -19,7 +19,9 @@ use crate::token::{Claims, ORGANIZATION_CLAIMS};
 ///
 /// Serializes to the claims of the ID token, without its signature.
 #[derive(Clone)]
-pub struct VerifiedIdentity(Arc<Content>);
+pub struct VerifiedIdentity {
+    content: Arc<Content>,
+}
 
 struct Content {
     user: User,
@@ -31,14 +33,14 @@ impl VerifiedIdentity {
     /// Creates an identity from the claims of a verified ID token, and the revocation position before
     /// the environment issued it.
     pub(crate) fn new(claims: Claims, position: RecordedPosition) -> Self {
-        Self(Arc::new(Content { user: User::from_claims(&claims), claims, position }))
+        Self { content: Arc::new(Content { user: User::from_claims(&claims), claims, position }) }
     }
 
     /// Returns the user's profile. With modular single sign-on, the ID is `conn_…;` followed by the
     /// user's ID at the identity provider.
     #[must_use]
     pub fn user(&self) -> &User {
-        &self.0.user
+        &self.content.user
     }
 
     /// Returns the organization of the login (`org_…`).
@@ -50,11 +52,14 @@ impl VerifiedIdentity {
     /// Returns the single sign-on connection of the login (`conn_…`).
     #[must_use]
     pub fn connection_id(&self) -> Option<&str> {
-        let is_connection = |id: &&str| id.starts_with("conn_");
-        let methods = self.0.claims.members().get("amr").and_then(Value::as_array);
-        methods
-            .and_then(|all| all.iter().filter_map(Value::as_str).find(is_connection))
-            .or_else(|| self.user().id.split_once(';').map(|(id, _)| id).filter(is_connection))
+        self.raw_claims()
+            .get("amr")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .chain(self.user().id.split_once(';').map(|(id, _)| id))
+            .find(|id| id.starts_with("conn_"))
     }
 
     /// Returns the environment's session (`ses_…`), to which logouts there refer.
@@ -66,7 +71,7 @@ impl VerifiedIdentity {
     /// Returns all claims of the ID token.
     #[must_use]
     pub fn raw_claims(&self) -> &Map<String, Value> {
-        self.0.claims.members()
+        self.content.claims.members()
     }
 
     /// Deserializes the claims.
@@ -86,7 +91,7 @@ impl VerifiedIdentity {
     /// Creates such a session with the app's own record of the user.
     pub fn session_of(&self, user: User) -> LocalSession {
         let mut session = LocalSession::new(user)
-            .revocation_position(self.0.position)
+            .revocation_position(self.content.position)
             .authentication(Authentication::of_identity(self.auth_time()));
         if let Some(id) = self.organization_id() {
             session = session.organization_id(id);
@@ -100,14 +105,14 @@ impl VerifiedIdentity {
         session
     }
 
-    /// When the user has authenticated at the environment, if the ID token says so (OpenID Connect
-    /// Core, section 2).
+    /// Returns when the user has authenticated at the environment, if the ID token has `auth_time`
+    /// (OpenID Connect Core, section 2).
     pub(crate) fn auth_time(&self) -> Option<OffsetDateTime> {
-        self.0.claims.date("auth_time").ok().flatten()
+        self.content.claims.date("auth_time").ok().flatten()
     }
 
     fn text(&self, name: &str) -> Option<&str> {
-        self.0.claims.text_or_none(name).filter(|text| !text.is_empty())
+        self.content.claims.text_or_none(name).filter(|text| !text.is_empty())
     }
 }
 

@@ -398,7 +398,7 @@ impl SessionsBuilder {
         } else if self.shared_store.is_none() {
             telemetry::no_shared_store();
         }
-        let sessions = Sessions(Arc::new(self.into_inner(keys, paths, lifetimes)));
+        let sessions = Sessions { inner: Arc::new(self.into_inner(keys, paths, lifetimes)) };
         sessions.check_siblings();
         Ok(sessions)
     }

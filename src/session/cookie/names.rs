@@ -124,8 +124,11 @@ impl CookieConfig {
 
     /// Returns `Set-Cookie` values that remove every chunk of a session that the browser sent.
     pub(in crate::session) fn removals_of(&self, sent: SentCookies) -> Vec<HeaderValue> {
-        let names = self.session_names.iter().zip(sent.chunks);
-        names.filter(|(_, sent)| *sent).filter_map(|(name, _)| self.removal(name)).collect()
+        self.session_names
+            .iter()
+            .zip(sent.chunks)
+            .filter_map(|(name, sent)| if sent { self.removal(name) } else { None })
+            .collect()
     }
 
     /// Returns the `Set-Cookie` value that removes a cookie, with the attributes it was set with.
@@ -186,8 +189,9 @@ impl CookieConfig {
         kind: ShortLivedCookieKind,
         name: &'n str,
     ) -> Option<&'n str> {
-        let id = name.strip_prefix(&*self.prefix)?.strip_prefix(kind.label())?;
-        is_attempt_id(id).then_some(id)
+        name.strip_prefix(&*self.prefix)?
+            .strip_prefix(kind.label())
+            .filter(|id| id.len() == ATTEMPT_ID_BYTES && id.bytes().all(is_base64url))
     }
 
     /// Returns the `Set-Cookie` value of one cookie.
@@ -225,10 +229,9 @@ impl<'h> RequestCookies<'h> {
     pub(in crate::session) fn candidates(&self) -> impl Iterator<Item = [&'h [u8]; MAX_CHUNKS]> {
         const NONE: &[u8] = &[];
         let [firsts, seconds, thirds] = self.chunks.map(|values| values.into_iter().flatten());
-        let pairs = {
-            let seconds = seconds.clone();
-            firsts.clone().flat_map(move |first| seconds.clone().map(move |next| [first, next]))
-        };
+        let pairs = firsts
+            .clone()
+            .flat_map(move |first| seconds.clone().map(move |second| [first, second]));
         pairs
             .clone()
             .flat_map(move |[first, second]| {
@@ -261,10 +264,6 @@ impl SentCookies {
     }
 }
 
-fn is_attempt_id(text: &str) -> bool {
-    text.len() == ATTEMPT_ID_BYTES && text.bytes().all(is_base64url)
-}
-
 /// Returns all cookies of a request, from any number of headers (HTTP/2 splits them). A cookie that
 /// is not ASCII belongs to another app; the cookies beside it still count.
 fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
@@ -282,7 +281,7 @@ fn pairs(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// With `memchr`, because a header has thousands of bytes.
+/// Splits at the first separator. With `memchr`, because a header has thousands of bytes.
 fn split_once(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     match memchr::memchr(separator, bytes).and_then(|at| bytes.split_at_checked(at)) {
         Some((before, after)) => (before, after.get(1..)),
@@ -290,7 +289,8 @@ fn split_once(bytes: &[u8], separator: u8) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// Two apps on one host have different names if they have different base paths.
+/// Returns the name of an app's cookies: apps on one host with different base paths have different
+/// ones.
 pub(in crate::session) fn default_cookie_name(base_path: Option<&str>) -> String {
     let Some(path) = base_path.filter(|path| !path.is_empty()) else {
         return "scalekit".to_owned();
@@ -320,14 +320,15 @@ mod tests {
     }
 
     fn headers(cookies: &[&str]) -> HeaderMap {
-        let values = cookies.iter().map(|value| HeaderValue::from_str(value).unwrap());
-        values.map(|value| (header::COOKIE, value)).collect()
+        cookies.iter().map(|value| (header::COOKIE, value.parse().unwrap())).collect()
     }
 
     fn pairs_of(values: &[HeaderValue]) -> String {
-        let pair =
-            |value: &HeaderValue| value.to_str().unwrap().split(';').next().unwrap().to_owned();
-        values.iter().map(pair).collect::<Vec<_>>().join("; ")
+        values
+            .iter()
+            .map(|value| value.to_str().unwrap().split(';').next().unwrap())
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     #[test]

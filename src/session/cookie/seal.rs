@@ -4,7 +4,7 @@
 //! context of the [`Sessions`](crate::session::Sessions), the purpose, and the name of the cookie
 //! or value. A value opens only in the context and for the purpose and name that it was sealed for.
 
-use std::fmt;
+use std::{fmt, iter};
 
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
@@ -72,15 +72,17 @@ impl Purpose {
     }
 }
 
-/// Identifies the [`Sessions`](crate::session::Sessions) that a value is sealed for: a hash, so
-/// that sealing costs the same however much is bound.
-#[derive(Clone, Copy)]
-pub(in crate::session) struct SealingContext([u8; 32]);
+/// Identifies the [`Sessions`](crate::session::Sessions) that a value is sealed for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::session) struct SealingContext {
+    /// Sealing costs the same, however much is bound.
+    hash: [u8; 32],
+}
 
 impl SealingContext {
     /// Binds all of these parts.
     pub(in crate::session) fn new<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
-        Self(hash_parts(parts))
+        Self { hash: hash_parts(parts) }
     }
 }
 
@@ -104,8 +106,11 @@ impl KeyRing {
         previous: &[SessionSecret],
         context: SealingContext,
     ) -> Result<Self, ConfigError> {
-        let previous = previous.iter().map(SealingKey::derive).collect::<Result<_, _>>()?;
-        Ok(Self { context, current: SealingKey::derive(current)?, previous })
+        Ok(Self {
+            context,
+            previous: previous.iter().map(SealingKey::derive).collect::<Result<_, _>>()?,
+            current: SealingKey::derive(current)?,
+        })
     }
 
     /// Seals `content` as the cookie or stored value `name`.
@@ -138,8 +143,7 @@ impl KeyRing {
         if *version != VERSION {
             return None;
         }
-        let mut keys = std::iter::once(&self.current).chain(&self.previous);
-        let key = keys.find(|key| key.id == key_id)?;
+        let key = self.keys().find(|key| key.id == key_id)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let aad = Aad::from(self.associated_data(header, purpose, name));
         let mut content = Zeroizing::new(body.to_vec());
@@ -155,21 +159,23 @@ impl KeyRing {
         let Some((&VERSION, rest)) = start.as_deref().and_then(<[u8]>::split_first) else {
             return false;
         };
-        let mut keys = std::iter::once(&self.current).chain(&self.previous);
-        keys.any(|key| rest.starts_with(&key.id))
+        self.keys().any(|key| rest.starts_with(&key.id))
     }
 
     /// Whether one of them opens what the other one seals.
     pub(in crate::session) fn has_common_key(&self, other: &Self) -> bool {
-        let opens = |one: &Self, id| {
-            std::iter::once(&one.current).chain(&one.previous).any(|key| key.id == id)
-        };
-        self.context.0 == other.context.0
-            && (opens(self, other.current.id) || opens(other, self.current.id))
+        self.context == other.context
+            && (self.keys().any(|key| key.id == other.current.id)
+                || other.keys().any(|key| key.id == self.current.id))
+    }
+
+    /// Returns the keys that open, the newest first.
+    fn keys(&self) -> impl Iterator<Item = &SealingKey> {
+        iter::once(&self.current).chain(&self.previous)
     }
 
     fn associated_data(&self, header: &[u8], purpose: Purpose, name: &str) -> Vec<u8> {
-        [header, &self.context.0, purpose.label(), b"\0", name.as_bytes()].concat()
+        [header, &self.context.hash, purpose.label(), b"\0", name.as_bytes()].concat()
     }
 }
 
@@ -186,11 +192,10 @@ struct SealingKey {
 }
 
 impl SealingKey {
-    fn derive(secret: &SessionSecret) -> Result<Self, ConfigError> {
-        let source = Salt::new(HKDF_SHA256, b"tower-scalekit").extract(secret.bytes());
-        Self::expand(&source).ok_or_else(|| {
-            ConfigProblem::invalid("session secret", "no key can be derived from it").into()
-        })
+    fn derive(secret: &SessionSecret) -> Result<Self, ConfigProblem> {
+        Self::expand(&Salt::new(HKDF_SHA256, b"tower-scalekit").extract(secret.bytes())).ok_or_else(
+            || ConfigProblem::invalid("session secret", "no key can be derived from it"),
+        )
     }
 
     fn expand(source: &Prk) -> Option<Self> {

@@ -1,4 +1,4 @@
-//! What the shared store knows of a session and its refreshes.
+//! The state of a session's refreshes in the shared store.
 
 use std::time::Duration;
 
@@ -36,13 +36,25 @@ pub(in crate::session) struct Sealed {
     pub(in crate::session) confirmed: bool,
 }
 
+impl Sealed {
+    /// A session whose cookie no browser has sent yet.
+    pub(super) fn new(generation: u32, sealed: String) -> Self {
+        Self { generation, sealed, confirmed: false }
+    }
+}
+
 impl Entry {
     pub(in crate::session) fn encode(&self) -> Bytes {
         serde_json::to_vec(self).unwrap_or_default().into()
     }
 
-    pub(in crate::session) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
         serde_json::from_slice(bytes).map_err(|_| StoreError::unknown_format())
+    }
+
+    /// Decodes the entry as it was read from the store.
+    pub(super) fn decode_seen(seen: &Option<Bytes>) -> Result<Option<Self>, StoreError> {
+        seen.as_deref().map(Self::decode).transpose()
     }
 
     /// Returns the newest verified session.

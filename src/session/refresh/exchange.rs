@@ -84,21 +84,21 @@ impl StoreBackend<'_> {
 
     /// Verifies tokens. Returns the session with them.
     async fn verify_tokens(&self, tokens: &UnverifiedTokens) -> Result<Refreshed, ExchangeError> {
-        let (sessions, record) = (self.sessions, self.session.record());
+        let sessions = self.sessions;
         let grant = Grant::RefreshToken { subject: self.session.principal().subject() };
-        let verified = tokens.verify_for(sessions.scalekit(), grant);
-        let verified = timeout(VERIFICATION_TIMEOUT, verified).await;
-        let principal = verified.map_err(|_| TokenError::KeysUnavailable)??.principal;
-        let (refresh_token, id_token) = (tokens.refresh_token.clone(), tokens.id_token.as_ref());
-        let now = sessions.scalekit().clock().now();
-        let record = record
+        let verified = timeout(VERIFICATION_TIMEOUT, tokens.verify_for(sessions.scalekit(), grant))
+            .await
+            .map_err(|_| TokenError::KeysUnavailable)??;
+        let record = self
+            .session
+            .record()
             .refresh(
-                &principal,
-                refresh_token,
-                id_token,
+                &verified.principal,
+                tokens.refresh_token.clone(),
+                tokens.id_token.as_ref(),
                 sessions.retained(&tokens.access_token),
-                sessions.0.lifetimes,
-                now,
+                sessions.inner.lifetimes,
+                sessions.now(),
             )
             .ok_or(SealingFailed)?;
         if record.is_stored() {

@@ -20,15 +20,15 @@ impl Sessions {
             return Ok(false);
         }
         let key = self.reached_key(record.id());
-        let raise = |seen: Option<&[u8]>| {
-            Ok(if seen.and_then(decode) >= Some(record.generation()) {
-                Change::Keep(false)
-            } else {
-                Change::Set(record.generation().to_string().into(), true)
+        self.store()
+            .update(&key, self.store_ttl(record), MAX_TRIES, |seen| {
+                Ok(match seen.and_then(decode) >= Some(record.generation()) {
+                    true => Change::Keep(false),
+                    false => Change::Set(record.generation().to_string().into(), true),
+                })
             })
-        };
-        let raised = self.0.store.update(&key, self.store_ttl(record), MAX_TRIES, raise).await?;
-        raised.ok_or_else(|| StoreError::Unavailable(CONTENDED.into()))
+            .await
+            .and_then(|raised| raised.ok_or_else(|| StoreError::Unavailable(CONTENDED.into())))
     }
 
     /// Whether a session is known to have reached a newer generation.
@@ -37,7 +37,7 @@ impl Sessions {
         id: &str,
         generation: u32,
     ) -> Result<bool, StoreError> {
-        let reached = self.0.store.get(&self.reached_key(id)).await?;
+        let reached = self.store().get(&self.reached_key(id)).await?;
         Ok(reached.as_deref().and_then(decode) > Some(generation))
     }
 

@@ -289,18 +289,19 @@ pub(super) async fn record_confirmed(
     generation: u32,
 ) -> Result<(), StoreError> {
     let seen = backend.read().await?;
-    let newest = match decode(&seen)? {
+    let current = match Entry::decode_seen(&seen)? {
         Some(Entry::Ended) => return Ok(()),
         Some(Entry::Newest(newest)) if newest.generation > generation => return Ok(()),
-        Some(Entry::Newest(newest)) => Some(newest),
+        Some(Entry::Newest(current)) if current.generation == generation => {
+            if current.confirmed {
+                return Ok(());
+            }
+            Some(current)
+        }
         Some(Entry::Unverified { base, .. }) if base.generation >= generation => return Ok(()),
         // The result was verified, but could not be published.
-        Some(Entry::Unverified { .. }) | None => None,
+        Some(Entry::Newest(_) | Entry::Unverified { .. }) | None => None,
     };
-    let current = newest.filter(|newest| newest.generation == generation);
-    if current.as_ref().is_some_and(|current| current.confirmed) {
-        return Ok(());
-    }
     // First: when the result expires, the older tokens must be known to be spent.
     let is_new = backend.mark_reached(generation).await?;
     let sealed = match current {
@@ -311,7 +312,8 @@ pub(super) async fn record_confirmed(
         None => None,
     };
     if let Some(sealed) = sealed {
-        backend.set(seen, &Entry::Newest(Sealed { generation, sealed, confirmed: true })).await?;
+        let confirmed = Sealed { confirmed: true, ..Sealed::new(generation, sealed) };
+        backend.set(seen, &Entry::Newest(confirmed)).await?;
     }
     Ok(())
 }
@@ -392,7 +394,8 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
             Some(RefreshLock::ForcedRecently) => {
                 // The result was published before the lease showed it.
                 if self.trigger == Trigger::Requested
-                    && let Some(newest) = decode(&self.backend.read().await?)?.and_then(Entry::last)
+                    && let Some(newest) =
+                        Entry::decode_seen(&self.backend.read().await?)?.and_then(Entry::last)
                     && newest.generation >= self.generation
                 {
                     return Ok(State::Done(RefreshResult::Newer(newest.sealed)));
@@ -488,6 +491,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
         match self.backend.set(seen.clone(), &entry).await {
             Ok(true) if matches!(outcome, RefreshResult::Unavailable) => self.fail().await,
             Ok(true) if !is_rejected && self.trigger == Trigger::Requested => {
+                // If the store fails, the lease expires.
                 drop(self.end_lease(RefreshLock::ForcedRecently, FORCED_INTERVAL).await);
                 State::Done(outcome)
             }
@@ -540,36 +544,36 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
         &self,
         seen: &Option<Bytes>,
     ) -> Result<Option<RefreshResult<B::Refreshed>>, StoreError> {
-        let Some(entry) = decode(seen)? else { return Ok(None) };
+        let Some(entry) = Entry::decode_seen(seen)? else { return Ok(None) };
         Ok(match entry.last() {
             None => Some(RefreshResult::Ended),
-            Some(last) => {
-                (last.generation > self.generation).then_some(RefreshResult::Newer(last.sealed))
+            Some(last) if last.generation > self.generation => {
+                Some(RefreshResult::Newer(last.sealed))
             }
+            Some(_) => None,
         })
     }
 
     /// Returns the tokens of this generation's refresh if they are not verified yet.
     fn unverified(&self, seen: &Option<Bytes>) -> Result<Option<String>, StoreError> {
-        Ok(match decode(seen)? {
-            Some(Entry::Unverified { base, tokens }) => {
-                (base.generation == self.generation).then_some(tokens)
+        Ok(match Entry::decode_seen(seen)? {
+            Some(Entry::Unverified { base, tokens }) if base.generation == self.generation => {
+                Some(tokens)
             }
-            Some(Entry::Ended | Entry::Newest(_)) | None => None,
+            Some(_) | None => None,
         })
     }
 
+    /// Returns the entry for the result of this refresh.
     fn newest(&self, sealed: &str) -> Entry {
-        let generation = self.generation.saturating_add(1);
-        Entry::Newest(Sealed { generation, sealed: sealed.to_owned(), confirmed: false })
+        Entry::Newest(Sealed::new(self.generation.saturating_add(1), sealed.to_owned()))
     }
 
+    /// Returns the entry for tokens that are not verified yet.
     fn unverified_entry(&self, seen: &Option<Bytes>, tokens: &str) -> Option<Entry> {
-        let generation = self.generation;
-        let last = decode(seen).ok()?.and_then(Entry::last);
-        let base = match last.filter(|last| last.generation == generation) {
-            Some(base) => base,
-            None => Sealed { generation, sealed: self.backend.sealed()?, confirmed: false },
+        let base = match Entry::decode_seen(seen).ok()?.and_then(Entry::last) {
+            Some(last) if last.generation == self.generation => last,
+            _ => Sealed::new(self.generation, self.backend.sealed()?),
         };
         Some(Entry::Unverified { base, tokens: tokens.to_owned() })
     }
@@ -582,8 +586,4 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
     async fn end_lease(&self, lock: RefreshLock, ttl: Duration) -> Result<bool, StoreError> {
         self.backend.set_lease(Some(self.lease.clone()), lock.encode(), ttl).await
     }
-}
-
-fn decode(seen: &Option<Bytes>) -> Result<Option<Entry>, StoreError> {
-    seen.as_deref().map(Entry::decode).transpose()
 }

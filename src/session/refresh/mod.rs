@@ -7,18 +7,17 @@
 
 pub(in crate::session) mod entry;
 mod exchange;
-pub(crate) mod generation;
-pub(crate) mod lease;
+mod generation;
+mod lease;
 #[cfg(test)]
-pub(crate) mod model_check;
-pub(crate) mod unpublished;
+mod model_check;
+mod unpublished;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use futures::FutureExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, Instant, Sleep, sleep};
 
@@ -83,9 +82,11 @@ type FlightId = (String, u32);
 
 impl Refreshes {
     pub(super) fn new(tasks: &Tasks) -> Self {
-        let flights = SingleFlight::tracked(tasks, "session refresh");
-        let releases = Arc::new(Semaphore::new(MAX_RELEASES));
-        Self { flights, unpublished: UnpublishedResults::new(), releases }
+        Self {
+            flights: SingleFlight::tracked(tasks, "session refresh"),
+            unpublished: UnpublishedResults::new(),
+            releases: Arc::new(Semaphore::new(MAX_RELEASES)),
+        }
     }
 }
 
@@ -98,25 +99,27 @@ impl Sessions {
     ) -> Flight<Result<Session, RefreshError>> {
         let trigger = if self.is_past_limits(session) { Trigger::Idle } else { trigger };
         let (sessions, due) = (self.clone(), session.clone());
-        let refresh = || async move {
+        self.inner.refreshes.flights.join((session.flight_id(), trigger), || async move {
             let refreshed = sessions.refresh_loop(due, trigger).await;
             if refreshed.is_ok() {
                 // Requests that have waited are authorized by the revocations of now.
-                sessions.0.revocations.read_if_stale().await;
+                sessions.inner.revocations.read_if_stale().await;
             }
             refreshed
-        };
-        self.0.refreshes.flights.join((session.flight_id(), trigger), refresh)
+        })
     }
 
-    /// How long a request waits for a refresh while its access token is valid.
+    /// Returns when a request no longer waits for a refresh. `None` if its access token has expired,
+    /// or does so too soon.
     pub(super) fn refresh_deadline(&self, session: &Session) -> Option<Pin<Box<Sleep>>> {
-        let valid_for = session.principal().expires_at() - self.0.scalekit.clock().now();
-        let valid_for = Duration::try_from(valid_for).unwrap_or_default();
-        Some(Box::pin(sleep(valid_for.checked_sub(RESPONSE_MARGIN)?)))
+        Duration::try_from(session.principal().expires_at() - self.now())
+            .unwrap_or_default()
+            .checked_sub(RESPONSE_MARGIN)
+            .map(|wait| Box::pin(sleep(wait)))
     }
 
-    /// A late request's session may be several refreshes behind, and the newest due again.
+    /// Refreshes until the session is not due: that of a late request may be several refreshes
+    /// behind, and the newest due again.
     async fn refresh_loop(
         &self,
         mut session: Session,
@@ -145,20 +148,18 @@ impl Sessions {
         trigger: Trigger,
     ) -> RefreshResult<Refreshed> {
         // A task in this process has the lease.
-        match self.0.refreshes.unpublished.get(&session.flight_id()) {
+        match self.inner.refreshes.unpublished.get(&session.flight_id()) {
             Some(Entry::Newest(Sealed { sealed, .. })) => {
-                return self
-                    .open_stored_or_none(session.record().id(), &sealed)
-                    .map_or(RefreshResult::Unavailable, |stored| {
-                        RefreshResult::Refreshed(Refreshed { record: stored.record, sealed })
-                    });
+                return match self.unseal_stored(session.record().id(), &sealed) {
+                    Some(record) => RefreshResult::Refreshed(Refreshed { record, sealed }),
+                    None => RefreshResult::Unavailable,
+                };
             }
             Some(Entry::Unverified { .. }) => return RefreshResult::Unavailable,
             Some(Entry::Ended) | None => {}
         }
         let backend = StoreBackend::new(self, session);
-        let generation = session.record().generation();
-        lease::refresh(&backend, generation, &backend.owner, trigger).await
+        lease::refresh(&backend, session.record().generation(), &backend.owner, trigger).await
     }
 
     async fn refreshed_or_ended(
@@ -169,15 +170,14 @@ impl Sessions {
         let record = match outcome {
             // An entry that was moved to another session's name does not open.
             RefreshResult::Newer(sealed) => self
-                .open_stored_or_none(session.record().id(), &sealed)
-                .map(|stored| stored.record)
+                .unseal_stored(session.record().id(), &sealed)
                 .ok_or(RefreshError::Unavailable)?,
             RefreshResult::Refreshed(Refreshed { record, .. }) => record,
             RefreshResult::Superseded | RefreshResult::Ended => return Err(RefreshError::Ended),
             RefreshResult::Idle => return Err(RefreshError::Expired),
             // A login has replaced it meanwhile, whose cookie the response must not remove.
             RefreshResult::InvalidGrant
-                if self.0.revocations.is_id_revoked(session.record().id()) =>
+                if self.inner.revocations.is_id_revoked(session.record().id()) =>
             {
                 return Err(RefreshError::Ended);
             }
@@ -185,7 +185,7 @@ impl Sessions {
                 // A copy of the cookie must not be accepted until its token expires. In the
                 // background: until the response, a login could replace the session.
                 let (sessions, handle) = (self.clone(), session.clone().into());
-                self.0.tasks.detach("session end", async move {
+                self.tasks().detach("session end", async move {
                     if let Err(error) = sessions.end_now(&handle).await {
                         telemetry::internal_error("session_refresh", &error);
                     }
@@ -194,14 +194,16 @@ impl Sessions {
             }
             RefreshResult::Unavailable => return Err(RefreshError::Unavailable),
         };
-        let now = self.0.scalekit.clock().now();
-        if record.is_past_limits(self.0.lifetimes, now) {
+        let now = self.now();
+        if record.is_past_limits(self.inner.lifetimes, now) {
             return Err(RefreshError::Expired);
         }
-        self.seal_refreshed(record.touch(self.0.lifetimes, now)).ok_or(RefreshError::Unavailable)
+        self.seal_refreshed(record.touch(self.inner.lifetimes, now))
+            .ok_or(RefreshError::Unavailable)
     }
 
-    /// The session of a refreshed record, with its cookie, which is sealed once for all requests.
+    /// Returns the session of a refreshed record, with its cookie, which is sealed once for all
+    /// requests.
     fn seal_refreshed(&self, record: SessionRecord) -> Option<Session> {
         let cookie = self.seal(&record).ok()?;
         let session = record.into_session(self)?;
@@ -210,17 +212,23 @@ impl Sessions {
         Some(session)
     }
 
-    /// Records in the background that a browser has sent a refreshed session's cookie: from now
-    /// on the result of the refresh is kept for a limited time only.
+    /// Records in the background that a browser has sent a refreshed session's cookie. From then on,
+    /// the result of the refresh is kept for a limited time only.
     pub(super) fn record_confirmed(&self, session: &Session) {
         let (sessions, session) = (self.clone(), session.clone());
-        self.0.tasks.detach("session cookie confirmed", async move {
+        self.tasks().detach("session cookie confirmed", async move {
             let backend = StoreBackend::new(&sessions, &session);
-            let generation = session.record().generation();
-            if let Err(error) = lease::record_confirmed(&backend, generation).await {
+            if let Err(error) =
+                lease::record_confirmed(&backend, session.record().generation()).await
+            {
                 telemetry::internal_error("session_refresh", &error);
             }
         });
+    }
+
+    /// Reads the state of a session's refreshes.
+    pub(super) async fn refresh_entry(&self, id: &str) -> Result<Option<Entry>, StoreError> {
+        Entry::decode_seen(&self.store().get(&self.refresh_key(id)).await?)
     }
 
     pub(super) fn refresh_key(&self, id: &str) -> StoreKey {
@@ -267,7 +275,7 @@ impl RefreshBackend for StoreBackend<'_> {
     type Refreshed = Refreshed;
 
     async fn read(&self) -> Result<Option<Bytes>, StoreError> {
-        self.sessions.0.store.get(&self.key).await
+        self.sessions.store().get(&self.key).await
     }
 
     async fn set(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
@@ -275,10 +283,12 @@ impl RefreshBackend for StoreBackend<'_> {
         let ttl = match entry {
             // Afterwards the revocations decide: they are retained for as long as the session.
             Entry::Ended => REFRESH_GRACE,
-            Entry::Newest(newest) if newest.confirmed => ttl.min(self.sessions.0.refresh_retention),
+            Entry::Newest(newest) if newest.confirmed => {
+                ttl.min(self.sessions.inner.refresh_retention)
+            }
             Entry::Newest(_) | Entry::Unverified { .. } => ttl,
         };
-        self.sessions.0.store.compare_and_set(&self.key, seen, entry.encode(), ttl).await
+        self.sessions.store().compare_and_set(&self.key, seen, entry.encode(), ttl).await
     }
 
     async fn set_lease(
@@ -289,7 +299,7 @@ impl RefreshBackend for StoreBackend<'_> {
     ) -> Result<bool, StoreError> {
         let now = Instant::now();
         let is_set =
-            self.sessions.0.store.compare_and_set(&self.lease_key, seen, lease, ttl).await?;
+            self.sessions.store().compare_and_set(&self.lease_key, seen, lease, ttl).await?;
         if is_set && ttl == LEASE {
             *self.leased_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
         }
@@ -297,34 +307,33 @@ impl RefreshBackend for StoreBackend<'_> {
     }
 
     async fn read_lease(&self) -> Result<Option<Bytes>, StoreError> {
-        self.sessions.0.store.get(&self.lease_key).await
+        self.sessions.store().get(&self.lease_key).await
     }
 
     async fn release(&self, lease: Bytes) {
-        let (sessions, key) = (self.sessions.clone(), self.lease_key.clone());
-        let release = move || {
-            let (sessions, key, lease) = (sessions.clone(), key.clone(), lease.clone());
-            async move { sessions.0.store.remove_if(&key, lease).await }
+        let (store, key) = (self.sessions.store(), &self.lease_key);
+        let Err(error) = store.remove_if(key, lease.clone()).await else { return };
+        telemetry::internal_error("session_refresh", &error);
+        // Beyond the limit, the lease expires.
+        let Ok(permit) = Arc::clone(&self.sessions.inner.refreshes.releases).try_acquire_owned()
+        else {
+            return;
         };
-        if let Err(error) = release().await {
-            telemetry::internal_error("session_refresh", &error);
-            // Beyond the limit, the lease expires.
-            let Ok(permit) = Arc::clone(&self.sessions.0.refreshes.releases).try_acquire_owned()
-            else {
-                return;
-            };
-            let tasks = &self.sessions.0.tasks;
-            let released = tasks.repeat_for(LEASE, move || release().map(|done| done.is_ok()));
-            tasks.detach("lease of a session refresh", async move {
-                released.await;
-                drop(permit);
-            });
-        }
+        let (tasks, store, key) = (self.sessions.tasks().clone(), store.clone(), key.clone());
+        self.sessions.tasks().detach("lease of a session refresh", async move {
+            tasks
+                .repeat_for(LEASE, move || {
+                    let (store, key, lease) = (store.clone(), key.clone(), lease.clone());
+                    async move { store.remove_if(&key, lease).await.is_ok() }
+                })
+                .await;
+            drop(permit);
+        });
     }
 
     fn may_exchange_alone(&self) -> bool {
-        let now = self.sessions.scalekit().clock().now();
-        self.sessions.0.refresh_during_outages && now >= self.session.principal().expires_at()
+        self.sessions.inner.refresh_during_outages
+            && self.sessions.now() >= self.session.principal().expires_at()
     }
 
     fn keep_unpublished(&self, result: Entry, lease: Bytes) {
@@ -353,22 +362,28 @@ impl RefreshBackend for StoreBackend<'_> {
                 Some(StoredRecord { record: there, .. })
                     if there.generation() > record.generation() =>
                 {
-                    let sealed = self.sessions.seal_stored(&there);
-                    return Ok(sealed.map_or(StoredState::Superseded, StoredState::Newer));
+                    return Ok(match self.sessions.seal_stored(&there) {
+                        Ok(sealed) => StoredState::Newer(sealed),
+                        Err(_) => StoredState::Superseded,
+                    });
                 }
                 Some(_) => {}
             }
         }
-        let is_superseded = self.sessions.is_superseded(record.id(), record.generation()).await?;
-        Ok(if is_superseded { StoredState::Superseded } else { StoredState::Same })
+        Ok(match self.sessions.is_superseded(record.id(), record.generation()).await? {
+            true => StoredState::Superseded,
+            false => StoredState::Same,
+        })
     }
 
     async fn is_ready(&self) -> bool {
-        let ready = self.sessions.scalekit().remote_keys().ready().await;
-        if let Err(error) = &ready {
-            telemetry::internal_error("session_refresh", error);
-        }
-        ready.is_ok()
+        self.sessions
+            .scalekit()
+            .remote_keys()
+            .ready()
+            .await
+            .inspect_err(|error| telemetry::internal_error("session_refresh", error))
+            .is_ok()
     }
 
     fn is_lease_short(&self) -> bool {

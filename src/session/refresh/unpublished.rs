@@ -2,7 +2,7 @@
 //! token is spent, so they contain the session's only tokens.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::Semaphore;
@@ -40,19 +40,22 @@ impl UnpublishedResults {
     }
 
     pub(super) fn get(&self, id: &FlightId) -> Option<Entry> {
-        self.results.lock().unwrap_or_else(PoisonError::into_inner).get(id).map(current)
+        self.lock().get(id).map(current)
     }
 
     fn insert(&self, id: FlightId, result: &UnpublishedResult) {
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
-        results.insert(id, Arc::clone(result));
+        self.lock().insert(id, Arc::clone(result));
     }
 
     fn remove(&self, id: &FlightId, result: &UnpublishedResult) {
-        let mut results = self.results.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut results = self.lock();
         if results.get(id).is_some_and(|known| Arc::ptr_eq(known, result)) {
             results.remove(id);
         }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<FlightId, UnpublishedResult>> {
+        self.results.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -67,16 +70,20 @@ impl Sessions {
         record: &SessionRecord,
         tokens: &UnverifiedTokens,
     ) -> Result<String, SealingFailed> {
-        let content = encode(record.generation(), tokens).ok_or(SealingFailed)?;
-        self.0.keys.seal(Purpose::UnverifiedTokens, record.id(), &content)
+        self.sealing_keys().seal(
+            Purpose::UnverifiedTokens,
+            record.id(),
+            &encode(record.generation(), tokens).ok_or(SealingFailed)?,
+        )
     }
 
+    /// Opens tokens that were sealed for this generation of this session.
     pub(super) fn open_unverified(
         &self,
         record: &SessionRecord,
         text: &str,
     ) -> Option<UnverifiedTokens> {
-        let opened = self.0.keys.open(Purpose::UnverifiedTokens, record.id(), text)?;
+        let opened = self.sealing_keys().open(Purpose::UnverifiedTokens, record.id(), text)?;
         decode(record.generation(), &opened.content)
     }
 
@@ -84,22 +91,26 @@ impl Sessions {
     /// replicas do not spend the refresh token again. Beyond the limit of results, the lease
     /// expires.
     pub(super) fn keep_until_published(&self, session: &Session, result: Entry, lease: Bytes) {
-        let Ok(permit) = Arc::clone(&self.0.refreshes.unpublished.permits).try_acquire_owned()
+        let Ok(permit) = Arc::clone(&self.inner.refreshes.unpublished.permits).try_acquire_owned()
         else {
             return telemetry::internal_error("session_refresh", &TooManyUnpublished);
         };
         let (sessions, session) = (self.clone(), session.clone());
         let (id, result) = (session.flight_id(), UnpublishedResult::new(Mutex::new(result)));
-        self.0.refreshes.unpublished.insert(id.clone(), &result);
-        let (task_sessions, unpublished) = (sessions.clone(), Arc::clone(&result));
-        let published = self.0.tasks.repeat_for(MAX_UNPUBLISHED_TIME, move || {
-            let (sessions, session) = (task_sessions.clone(), session.clone());
-            let (result, lease) = (Arc::clone(&unpublished), lease.clone());
-            async move { StoreBackend::new(&sessions, &session).try_publish(&result, &lease).await }
-        });
-        self.0.tasks.detach("result of a session refresh", async move {
-            published.await;
-            sessions.0.refreshes.unpublished.remove(&id, &result);
+        self.inner.refreshes.unpublished.insert(id.clone(), &result);
+        self.tasks().detach("result of a session refresh", async move {
+            let (publishing, unpublished) = (sessions.clone(), Arc::clone(&result));
+            sessions
+                .tasks()
+                .repeat_for(MAX_UNPUBLISHED_TIME, move || {
+                    let (sessions, session) = (publishing.clone(), session.clone());
+                    let (result, lease) = (Arc::clone(&unpublished), lease.clone());
+                    async move {
+                        StoreBackend::new(&sessions, &session).try_publish(&result, &lease).await
+                    }
+                })
+                .await;
+            sessions.inner.refreshes.unpublished.remove(&id, &result);
             drop(permit);
         });
     }
@@ -121,15 +132,16 @@ impl StoreBackend<'_> {
         let Entry::Unverified { base, tokens } = current(unpublished) else { return false };
         let exchanged = match self.verify_received(&tokens).await {
             Verification::Verified(refreshed) => Some(ExchangeResult::Refreshed(refreshed)),
-            Verification::AccessTokenUnusable if is_leased => self.exchange(Some(&tokens)).await,
+            Verification::AccessTokenUnusable if is_leased => {
+                self.exchange_tokens(Some(&tokens)).await
+            }
             _ => None,
         };
         let result = match exchanged {
             None => return false,
             Some(ExchangeResult::InvalidGrant) => return true,
             Some(ExchangeResult::Refreshed(Refreshed { sealed, .. })) => {
-                let generation = base.generation.saturating_add(1);
-                Entry::Newest(Sealed { generation, sealed, confirmed: false })
+                Entry::Newest(Sealed::new(base.generation.saturating_add(1), sealed))
             }
             Some(ExchangeResult::Unverified(tokens)) => Entry::Unverified { base, tokens },
         };
@@ -141,15 +153,22 @@ impl StoreBackend<'_> {
         is_published
     }
 
+    /// Publishes a result, unless the store has a later one, and releases the lease. Returns `false`
+    /// if the store fails, or has changed meanwhile.
     async fn publish(&self, result: &Entry, lease: &Bytes) -> bool {
-        let Ok(seen) = self.read().await else { return false };
-        let Ok(there) = seen.as_deref().map(Entry::decode).transpose() else { return false };
-        let is_published = there.is_some_and(|there| there.progress() >= result.progress())
-            || self.set(seen, result).await.unwrap_or(false);
+        let is_published = self.set_unless_newer(result).await.unwrap_or(false);
         if is_published {
             self.release(lease.clone()).await;
         }
         is_published
+    }
+
+    async fn set_unless_newer(&self, result: &Entry) -> Result<bool, StoreError> {
+        let seen = self.read().await?;
+        match Entry::decode_seen(&seen)? {
+            Some(there) if there.progress() >= result.progress() => Ok(true),
+            _ => self.set(seen, result).await,
+        }
     }
 
     /// Extends a lease, or acquires it again. Returns whether this process has it.
@@ -164,12 +183,12 @@ impl StoreBackend<'_> {
             }
         }
         let seen = self.read_lease().await?;
-        let lock = seen.as_deref().and_then(RefreshLock::decode);
-        let generation = self.session.record().generation();
-        if lock.is_some_and(|lock| lock.is_superseded_by(generation)) {
-            return self.set_lease(seen, lease.clone(), LEASE).await;
+        match seen.as_deref().and_then(RefreshLock::decode) {
+            Some(lock) if lock.is_superseded_by(self.session.record().generation()) => {
+                self.set_lease(seen, lease.clone(), LEASE).await
+            }
+            _ => Ok(false),
         }
-        Ok(false)
     }
 }
 
@@ -214,22 +233,16 @@ fn take_token(bytes: &[u8]) -> Option<(Option<SecretString>, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue, header};
-
     use super::*;
-    use crate::session::fixtures::builder;
+    use crate::session::fixtures::{builder, create};
     use crate::session::{LoadedSession, LocalSession, User};
 
     #[tokio::test]
     async fn the_number_of_results_that_wait_for_the_store_is_limited() {
         let sessions = builder().build().unwrap();
         let user = User { id: "usr_1".to_owned(), ..User::default() };
-        let mut response = HeaderMap::new();
-        let created = sessions.create(LocalSession::new(user).in_cookie(), &HeaderMap::new()).await;
-        created.unwrap().set(&mut response);
-        let cookie = response[header::SET_COOKIE].to_str().unwrap().split(';').next().unwrap();
-        let cookie = HeaderValue::from_str(cookie).unwrap();
-        let loaded = sessions.load(&HeaderMap::from_iter([(header::COOKIE, cookie)]));
+        let headers = create(&sessions, LocalSession::new(user).in_cookie()).await;
+        let loaded = sessions.load(&headers);
         let LoadedSession::Active(active) = loaded else { panic!("{loaded:?}") };
         for _ in 0..MAX_UNPUBLISHED + 1 {
             sessions.keep_until_published(&active.session, Entry::Ended, Bytes::new());

@@ -5,9 +5,8 @@
 //! and what the user does next would be stored there (login CSRF). The login is verified first. Its
 //! tokens then stay sealed in the shared store, under a key that is only in this browser's cookie.
 
+mod confirmation;
 mod pending;
-#[cfg(test)]
-mod tests;
 
 use std::future::Future;
 use std::time::Duration as StdDuration;
@@ -20,6 +19,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
+pub use self::confirmation::SwitchConfirmation;
 use self::pending::{Claim, PendingLogin, PendingState};
 pub(crate) use self::pending::{EmailLogin, UnconfirmedIdentity, UnconfirmedLogin};
 use super::cookie::seal::SealingFailed;
@@ -31,7 +31,6 @@ use super::{
 };
 use crate::api::ApiError;
 use crate::middleware::page;
-use crate::middleware::page::escaped;
 use crate::middleware::route_rejection::redirect;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::shared_store::{self, StoreError, StoreKey};
@@ -164,16 +163,18 @@ impl Sessions {
         path: &str,
         headers: &HeaderMap,
     ) -> Result<(String, Vec<HeaderValue>), SwitchError> {
-        let attempt =
-            SwitchAttempt::start(self.scalekit().clock().now()).map_err(|_| SealingFailed)?;
+        let attempt = SwitchAttempt::start(self.now()).map_err(|_| SealingFailed)?;
         let id = attempt.id().ok_or(SealingFailed)?;
         let cookies = self.store_attempt(&attempt, headers).ok_or(SwitchError::Misconfigured)?;
-        let content = login.encode().ok_or(SealingFailed)?;
-        let sealed =
-            self.sealing_keys().seal(Purpose::PendingLogin, attempt.key.expose(), &content)?;
+        let sealed = self.sealing_keys().seal(
+            Purpose::PendingLogin,
+            attempt.key.expose(),
+            &login.encode().ok_or(SealingFailed)?,
+        )?;
         let excess = self.limit_pending_logins(&attempt, login).await?;
-        let lifetime = PENDING_TTL.unsigned_abs();
-        self.store().put(&attempt.store_key(self), sealed.into(), lifetime).await?;
+        self.store()
+            .put(&attempt.store_key(self), sealed.into(), PENDING_TTL.unsigned_abs())
+            .await?;
         let replaced = self
             .attempts_with_expired(headers)
             .filter(|other| self.end_attempt(other).is_some_and(|end| cookies.contains(&end)))
@@ -194,20 +195,22 @@ impl Sessions {
         if !is_post && request.method() != Method::GET && request.method() != Method::HEAD {
             return Err(SwitchError::MethodNotAllowed { allow: "GET, HEAD, POST" });
         }
-        let headers = request.headers();
         if is_post && self.is_cross_site(request) {
             return Err(SwitchError::CrossSite);
         }
+        let headers = request.headers();
         let [id, action, shown] = ["attempt", "action", "session"]
             .map(|name| QueryParam::find(request.uri().query().unwrap_or_default(), name).single());
         let id = id.ok_or(SwitchError::InvalidRequest)?;
         let (attempt, end) = self.attempt::<SwitchAttempt>(&id, headers);
         // It may become the browser's session while the expired ones are removed.
-        let pending = match &attempt {
-            Some(attempt) => self.pending_login(attempt).await?,
+        let spared = match &attempt {
+            Some(attempt) => self
+                .pending_login(attempt)
+                .await?
+                .and_then(|pending| pending.login.environment_session()),
             None => None,
         };
-        let spared = pending.and_then(|pending| pending.login.environment_session());
         let ended = self.drop_expired_logins(headers, spared);
         let current = self.valid_session(headers).await?;
         let Some(attempt) = attempt else {
@@ -217,14 +220,15 @@ impl Sessions {
             let page = self.start_page().as_str();
             return Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, page, cookies)));
         };
-        let shows = current.as_ref().map(fingerprint).unwrap_or_default();
-        match action.as_deref().filter(|_| is_post) {
-            None if !is_post => {
-                let host = self.origin_of(request).host_name();
-                self.confirmation_page(&attempt, current.as_ref(), path, host).await
-            }
+        if !is_post {
+            let host = self.origin_of(request).host_name();
+            return self.confirmation_page(&attempt, current.as_ref(), path, host).await;
+        }
+        match action.as_deref() {
             Some("keep") => self.decline(&attempt, current.as_ref(), end).await,
-            Some("switch") if current.is_none() || shown.as_ref() == Some(&shows) => {
+            Some("switch")
+                if current.as_ref().is_none_or(|current| shown == Some(fingerprint(current))) =>
+            {
                 Ok(SwitchStep::Switch(attempt))
             }
             // The page was about another session than the one that would be replaced.
@@ -249,22 +253,23 @@ impl Sessions {
         F: Future<Output = Result<SessionCookies, E>> + Send,
     {
         let (sessions, key) = (self.clone(), Key::new(&["switch", attempt.key.expose()]));
-        let work = || async move {
-            let claimed = sessions.claim(&attempt).await?;
-            let UnconfirmedLogin { identity, return_to } = match claimed {
-                Claim::Acquired(login) => login,
-                Claim::Completed(return_to) => {
-                    let cookies = SessionCookies::new(sessions.end_attempt(&attempt));
-                    return Ok(Switched { cookies, return_to });
-                }
-            };
-            let begun = begin(identity).await;
-            sessions.finish(&attempt, begun.is_ok()).await;
-            let mut cookies = begun?.into_values();
-            cookies.extend(sessions.end_attempt(&attempt));
-            Ok(Switched { cookies: SessionCookies::new(cookies), return_to })
-        };
-        switches.run(key, work).await
+        switches
+            .run(key, || async move {
+                let UnconfirmedLogin { identity, return_to } =
+                    match sessions.claim(&attempt).await? {
+                        Claim::Acquired(login) => login,
+                        Claim::Completed(return_to) => {
+                            let cookies = SessionCookies::new(sessions.end_attempt(&attempt));
+                            return Ok(Switched { cookies, return_to });
+                        }
+                    };
+                let begun = begin(identity).await;
+                sessions.finish(&attempt, begun.is_ok()).await;
+                let cookies =
+                    begun?.into_values().into_iter().chain(sessions.end_attempt(&attempt));
+                Ok(Switched { cookies: SessionCookies::new(cookies), return_to })
+            })
+            .await
     }
 
     async fn confirmation_page(
@@ -290,7 +295,7 @@ impl Sessions {
                 current.map(fingerprint).unwrap_or_default()
             ),
         };
-        let html = match &self.0.switch_account_page {
+        let html = match &self.inner.switch_account_page {
             Some(page) => page(&confirmation),
             None => confirmation.page(),
         };
@@ -309,11 +314,16 @@ impl Sessions {
         current: Option<&Session>,
         end: Option<HeaderValue>,
     ) -> Result<SwitchStep, SwitchError> {
-        let of_current = current.and_then(|current| current.record().environment_session());
+        let spared: Vec<String> = current
+            .and_then(|current| current.record().environment_session())
+            .into_iter()
+            .collect();
         let (sessions, attempt) = (self.clone(), attempt.clone());
-        let dropping = async move { sessions.drop_login(&attempt, &[of_current]).await };
-        let dropped = self.tasks().spawn(DROPPED_LOGIN, dropping).await;
-        let page = dropped.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))?;
+        let page = self
+            .tasks()
+            .spawn(DROPPED_LOGIN, async move { sessions.drop_login(&attempt, &spared).await })
+            .await
+            .unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))?;
         if page.is_some() {
             telemetry::login_failed("login_declined", None);
         }
@@ -329,7 +339,7 @@ impl Sessions {
         headers: &HeaderMap,
         spared: Option<String>,
     ) -> Vec<HeaderValue> {
-        let now = self.scalekit().clock().now();
+        let now = self.now();
         let expired: Vec<_> = self
             .attempts_with_expired(headers)
             .filter(|attempt: &SwitchAttempt| now >= attempt.ends_at())
@@ -353,21 +363,19 @@ impl Sessions {
         }
         let (sessions, headers) = (self.clone(), headers.clone());
         self.tasks().detach(DROPPED_LOGIN, async move {
-            let current = sessions.valid_session(&headers).await.ok().flatten();
-            let of_current = current.and_then(|current| current.record().environment_session());
-            let mut spared = vec![of_current, spared];
-            let waiting: Vec<SwitchAttempt> = sessions.attempts(&headers).collect();
-            for waiting in waiting {
+            let mut spared: Vec<String> = spared.into_iter().collect();
+            if let Ok(Some(current)) = sessions.valid_session(&headers).await {
+                spared.extend(current.record().environment_session());
+            }
+            for waiting in sessions.attempts::<SwitchAttempt>(&headers) {
                 if attempts.iter().any(|one| one.key == waiting.key) {
                     continue;
                 }
                 match sessions.pending_login(&waiting).await {
-                    Ok(Some(pending)) => spared.push(pending.login.environment_session()),
+                    Ok(Some(pending)) => spared.extend(pending.login.environment_session()),
                     Ok(None) => {}
                     // It may have the environment's session of one that would be revoked.
-                    Err(error) => {
-                        return telemetry::internal_error("switch_account", &error);
-                    }
+                    Err(error) => return telemetry::internal_error("switch_account", &error),
                 }
             }
             for attempt in attempts {
@@ -383,17 +391,18 @@ impl Sessions {
     async fn drop_login(
         &self,
         attempt: &SwitchAttempt,
-        spared: &[Option<String>],
+        spared: &[String],
     ) -> Result<Option<ReturnTo>, StoreError> {
-        let Some(pending) = self.pending_login(attempt).await? else { return Ok(None) };
-        let PendingLogin { login, value, state } = pending;
-        if state != PendingState::Waiting
-            || !self.store().remove_if(&attempt.store_key(self), value).await?
-        {
+        let Some(PendingLogin { login, value, state: PendingState::Waiting }) =
+            self.pending_login(attempt).await?
+        else {
+            return Ok(None);
+        };
+        if !self.store().remove_if(&attempt.store_key(self), value).await? {
             return Ok(None);
         }
         if let Some(id) = login.environment_session()
-            && !spared.iter().flatten().any(|spared| *spared == id)
+            && !spared.contains(&id)
             && !self.revoke_at_environment(&id).await
         {
             let sessions = self.clone();
@@ -426,88 +435,4 @@ impl Sessions {
 fn fingerprint(session: &Session) -> String {
     let hash = digest(&SHA256, format!("shown session\0{}", session.record().id()).as_bytes());
     URL_SAFE_NO_PAD.encode(hash.as_ref().get(..12).unwrap_or_default())
-}
-
-/// The content of the page that asks before a login replaces the session of another user. Passed to
-/// the closure of [`switch_account_page`](super::SessionsBuilder::switch_account_page).
-#[derive(Clone)]
-pub struct SwitchConfirmation {
-    host: String,
-    current_account: Option<String>,
-    new_account: String,
-    action: String,
-}
-
-impl SwitchConfirmation {
-    /// Returns the host of the app.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// Returns the e-mail address or name of the user who is logged in; `None` if that session has
-    /// ended meanwhile. Escape it in HTML.
-    #[must_use]
-    pub fn current_account(&self) -> Option<&str> {
-        self.current_account.as_deref()
-    }
-
-    /// Returns the e-mail address or name of the user who is logging in. An identity provider may
-    /// have chosen it: two accounts of the same name are different accounts. Escape it in HTML.
-    #[must_use]
-    pub fn new_account(&self) -> &str {
-        &self.new_account
-    }
-
-    /// Returns the `POST` action of the form that switches to the new account. Escape it in HTML
-    /// attributes.
-    #[must_use]
-    pub fn switch_action(&self) -> String {
-        format!("{}switch", self.action)
-    }
-
-    /// Returns the `POST` action of the form that keeps the current session. Escape it in HTML
-    /// attributes.
-    #[must_use]
-    pub fn keep_action(&self) -> String {
-        format!("{}keep", self.action)
-    }
-
-    /// Returns the default page.
-    fn page(&self) -> String {
-        let form = |action: &str, label: &str| {
-            format!(
-                "<form method=\"post\" action=\"{}\"><button>{}</button></form>\n",
-                escaped(action),
-                escaped(label),
-            )
-        };
-        let new = &self.new_account;
-        let (message, keep) = match &self.current_account {
-            Some(current) if current == new => (
-                format!(
-                    "You are logged in to {} as {current}. This login is for another account of \
-                     the same name",
-                    self.host
-                ),
-                format!("Stay logged in as {current}"),
-            ),
-            Some(current) => (
-                format!("You are logged in to {} as {current}. This login is for {new}", self.host),
-                format!("Stay logged in as {current}"),
-            ),
-            None => (format!("This login is for {new}"), "Cancel".to_owned()),
-        };
-        let forms = form(&self.keep_action(), &keep)
-            + &form(&self.switch_action(), &format!("Switch to {new}"))
-            + "<p class=\"hint\">If you did not start this login, do not switch: what you do next \
-               would be stored in the other account.</p>";
-        page::page("", "Switch accounts?", &message, forms)
-    }
-}
-
-impl std::fmt::Debug for SwitchConfirmation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SwitchConfirmation").field("host", &self.host).finish_non_exhaustive()
-    }
 }

@@ -69,25 +69,24 @@ struct Content {
 
 impl UnconfirmedLogin {
     pub(super) fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let (mut record, mut verified) = (None, None);
-        let mut position = RecordedPosition::default();
-        match &self.identity {
-            UnconfirmedIdentity::Email(login) => {
-                verified = Some(&login.verified);
-                position = login.position;
-            }
-            UnconfirmedIdentity::Tokens(tokens) => {
-                record = Some(URL_SAFE_NO_PAD.encode(tokens.encode()?));
-            }
-        }
-        let content = Content {
-            return_to: self.return_to.as_str().to_owned(),
-            record,
-            email: verified.map(|verified| verified.email.clone()),
-            template: verified.and_then(|one| Some(one.template.as_ref()?.to_string())),
-            passwordless_type: verified
-                .and_then(|one| Some(one.passwordless_type.as_ref()?.to_string())),
-            position,
+        let return_to = self.return_to.as_str().to_owned();
+        let content = match &self.identity {
+            UnconfirmedIdentity::Email(EmailLogin { verified, position }) => Content {
+                return_to,
+                record: None,
+                email: Some(verified.email.clone()),
+                template: verified.template.as_ref().map(ToString::to_string),
+                passwordless_type: verified.passwordless_type.as_ref().map(ToString::to_string),
+                position: *position,
+            },
+            UnconfirmedIdentity::Tokens(record) => Content {
+                return_to,
+                record: Some(URL_SAFE_NO_PAD.encode(record.encode()?)),
+                email: None,
+                template: None,
+                passwordless_type: None,
+                position: RecordedPosition::default(),
+            },
         };
         serde_json::to_vec(&content).ok().map(Zeroizing::new)
     }
@@ -95,10 +94,9 @@ impl UnconfirmedLogin {
     fn decode(content: &[u8]) -> Option<Self> {
         let content: Content = serde_json::from_slice(content).ok()?;
         let identity = match (content.record, content.email) {
-            (Some(record), None) => {
-                let record = SessionRecord::decode(&URL_SAFE_NO_PAD.decode(record).ok()?)?;
-                UnconfirmedIdentity::Tokens(Box::new(record))
-            }
+            (Some(record), None) => UnconfirmedIdentity::Tokens(Box::new(SessionRecord::decode(
+                &URL_SAFE_NO_PAD.decode(record).ok()?,
+            )?)),
             (None, Some(email)) => UnconfirmedIdentity::Email(EmailLogin {
                 verified: VerifiedEmail {
                     email,
@@ -125,10 +123,10 @@ impl UnconfirmedLogin {
     fn user(&self, sessions: &Sessions) -> String {
         match &self.identity {
             UnconfirmedIdentity::Email(login) => fold_email(&login.verified.email),
-            UnconfirmedIdentity::Tokens(record) => {
-                let session = (**record).clone().into_session(sessions);
-                session.map(|session| fold_user_id(session.login_subject())).unwrap_or_default()
-            }
+            UnconfirmedIdentity::Tokens(record) => SessionRecord::clone(record)
+                .into_session(sessions)
+                .map(|session| fold_user_id(session.login_subject()))
+                .unwrap_or_default(),
         }
     }
 
@@ -136,10 +134,10 @@ impl UnconfirmedLogin {
     pub(super) fn account(&self, sessions: &Sessions) -> String {
         match &self.identity {
             UnconfirmedIdentity::Email(login) => login.verified.email.clone(),
-            UnconfirmedIdentity::Tokens(record) => {
-                let session = (**record).clone().into_session(sessions);
-                session.map(|session| session.account_name().to_owned()).unwrap_or_default()
-            }
+            UnconfirmedIdentity::Tokens(record) => SessionRecord::clone(record)
+                .into_session(sessions)
+                .map(|session| session.account_name().to_owned())
+                .unwrap_or_default(),
         }
     }
 }
@@ -206,18 +204,19 @@ impl Sessions {
         login: &UnconfirmedLogin,
     ) -> Result<Vec<SwitchAttempt>, StoreError> {
         let key = self.store_key(KeyNamespace::PendingLogin, &format!("of {}", login.user(self)));
-        let add_newest = |seen: Option<&[u8]>| {
-            let text = String::from_utf8_lossy(seen.unwrap_or_default());
-            let mut keys: Vec<&str> = text.split_ascii_whitespace().collect();
-            keys.push(attempt.key.expose());
-            let excess = keys.drain(..keys.len().saturating_sub(MAX_PER_USER));
-            let excess = excess.map(|key| SwitchAttempt { key: key.into(), ..attempt.clone() });
-            let excess = excess.collect();
-            Ok::<_, StoreError>(Change::Set(keys.join(" ").into(), excess))
-        };
-        let ttl = PENDING_TTL.unsigned_abs();
-        let excess = self.store().update(&key, ttl, MAX_TRIES, add_newest).await?;
-        excess.ok_or_else(|| StoreError::Unavailable(CONTENDED.into()))
+        self.store()
+            .update(&key, PENDING_TTL.unsigned_abs(), MAX_TRIES, |seen| {
+                let text = String::from_utf8_lossy(seen.unwrap_or_default());
+                let mut keys: Vec<&str> = text.split_ascii_whitespace().collect();
+                keys.push(attempt.key.expose());
+                let excess = keys
+                    .drain(..keys.len().saturating_sub(MAX_PER_USER))
+                    .map(|key| SwitchAttempt { key: key.into(), ..attempt.clone() })
+                    .collect();
+                Ok(Change::Set(keys.join(" ").into(), excess))
+            })
+            .await
+            .and_then(|excess| excess.ok_or_else(|| StoreError::Unavailable(CONTENDED.into())))
     }
 
     pub(super) async fn pending_login(
@@ -258,13 +257,12 @@ impl Sessions {
     /// Records the result for requests on other replicas. After a failure, the user can try again.
     pub(super) async fn finish(&self, attempt: &SwitchAttempt, is_completed: bool) {
         let state = if is_completed { PendingState::Completed } else { PendingState::Waiting };
-        let finished = async {
-            match self.pending_login(attempt).await? {
-                Some(pending) => self.set_state(attempt, &pending, state).await,
-                None => Ok(false),
-            }
+        let finished = match self.pending_login(attempt).await {
+            Ok(Some(pending)) => self.set_state(attempt, &pending, state).await.map(drop),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
         };
-        if let Err(error) = finished.await {
+        if let Err(error) = finished {
             telemetry::internal_error("switch_account", &error);
         }
     }
@@ -276,10 +274,11 @@ impl Sessions {
         pending: &PendingLogin,
         state: PendingState,
     ) -> Result<bool, StoreError> {
-        let left = attempt.cookie_expires_at() - self.scalekit().clock().now();
         let ttl = match state {
             PendingState::Completed => RESULT_TTL,
-            PendingState::Waiting | PendingState::Claimed => left.try_into().unwrap_or_default(),
+            PendingState::Waiting | PendingState::Claimed => {
+                (attempt.cookie_expires_at() - self.now()).try_into().unwrap_or_default()
+            }
         };
         let (key, value) = (attempt.store_key(self), pending.in_state(state));
         self.store().replace_if(&key, pending.value.clone(), value, ttl).await

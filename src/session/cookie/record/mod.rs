@@ -77,7 +77,7 @@ struct Body {
     #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
     login_subject: Option<String>,
     /// Kept in the shared store, with only its id in the cookie.
-    #[serde(rename = "s", default, skip_serializing_if = "is_false")]
+    #[serde(rename = "s", default, skip_serializing_if = "std::ops::Not::not")]
     stored: bool,
     /// Revocation position at which it began.
     #[serde(rename = "o", default, skip_serializing_if = "RecordedPosition::is_unknown")]
@@ -94,10 +94,6 @@ struct Body {
     /// A refresh does not change it.
     #[serde(rename = "w", default, skip_serializing_if = "Authentication::is_unknown")]
     authentication: Authentication,
-}
-
-fn is_false(flag: &bool) -> bool {
-    !flag
 }
 
 /// Verified tokens of a login.
@@ -141,71 +137,61 @@ impl SessionRecord {
         now: OffsetDateTime,
     ) -> Result<Self, NewRecordError> {
         let ends_at = now.saturating_add(lifetimes.absolute);
-        let mut body = Body {
-            id: SecretString::random::<16>()?.expose().to_owned(),
-            generation: 0,
-            created_at: unix_millis(now),
-            ends_at: unix_millis(ends_at),
-            idle_until: idle_until(lifetimes, now),
-            refresh_at: unix_millis(ends_at),
-            access_claims: Claims::default(),
-            id_token_header: String::new(),
-            id_token_claims: String::new(),
-            profile: None,
-            login_subject: None,
-            stored,
-            position,
-            issued_at: None,
-            access_token: None,
-            app_claims: Map::new(),
-            authentication: Authentication::default(),
+        let mut record = Self {
+            refresh_token: None,
+            id_token_signature: Vec::new(),
+            access_token_signature: Vec::new(),
+            body: Body {
+                id: SecretString::random::<16>()?.expose().to_owned(),
+                generation: 0,
+                created_at: unix_millis(now),
+                ends_at: unix_millis(ends_at),
+                idle_until: idle_until(lifetimes, now),
+                refresh_at: unix_millis(ends_at),
+                access_claims: Claims::default(),
+                id_token_header: String::new(),
+                id_token_claims: String::new(),
+                profile: None,
+                login_subject: None,
+                stored,
+                position,
+                issued_at: None,
+                access_token: None,
+                app_claims: Map::new(),
+                authentication: Authentication::default(),
+            },
         };
         match new {
             NewSession::Tokens(NewTokens { principal, id_token, refresh_token, access_token }) => {
-                let (header, claims, id_token_signature) =
-                    split(&id_token).ok_or(NewRecordError::InvalidClaims)?;
-                body.refresh_at = unix_millis(refresh_at(&principal, now));
-                body.access_claims = principal.verified_claims().clone();
-                body.issued_at = issued_at(&body.access_claims);
-                body.id_token_header = header;
-                body.id_token_claims = claims;
-                let record = Self {
-                    refresh_token,
-                    id_token_signature,
-                    access_token_signature: Vec::new(),
-                    body,
-                };
-                record.with_access_token(access_token.as_ref()).ok_or(NewRecordError::InvalidClaims)
+                record.refresh_token = refresh_token;
+                record.body.refresh_at = unix_millis(refresh_at(&principal, now));
+                record.body.access_claims = principal.verified_claims().clone();
+                record = record
+                    .with_id_token(&id_token)
+                    .and_then(|record| record.with_access_token(access_token.as_ref()))
+                    .ok_or(NewRecordError::InvalidClaims)?;
             }
             NewSession::Local { mut claims, profile, id_token, login_subject } => {
                 claims.insert("exp".to_owned(), ends_at.unix_timestamp().into());
-                body.access_claims = Claims::new(claims);
-                body.issued_at = issued_at(&body.access_claims);
-                body.login_subject = login_subject;
+                record.body.access_claims = Claims::new(claims);
+                record.body.login_subject = login_subject;
                 let profile =
                     serde_json::to_string(&profile).map_err(|_| NewRecordError::InvalidClaims)?;
-                let mut id_token_signature = Vec::new();
                 if let Some(id_token) = id_token {
-                    let (header, claims, signature) =
-                        split(&id_token).ok_or(NewRecordError::InvalidClaims)?;
-                    if serde_json::from_str::<Claims>(&claims).is_err() {
-                        return Err(NewRecordError::InvalidClaims);
-                    }
-                    body.profile = Some(profile);
-                    body.id_token_header = header;
-                    body.id_token_claims = claims;
-                    id_token_signature = signature;
+                    record.body.profile = Some(profile);
+                    record = record
+                        .with_id_token(&id_token)
+                        .filter(|record| {
+                            serde_json::from_str::<Claims>(&record.body.id_token_claims).is_ok()
+                        })
+                        .ok_or(NewRecordError::InvalidClaims)?;
                 } else {
-                    body.id_token_claims = profile;
+                    record.body.id_token_claims = profile;
                 }
-                Ok(Self {
-                    refresh_token: None,
-                    id_token_signature,
-                    access_token_signature: Vec::new(),
-                    body,
-                })
             }
         }
+        record.body.issued_at = issued_at(&record.body.access_claims);
+        Ok(record)
     }
 
     /// Returns the record of a login that the app has accepted.
@@ -258,12 +244,16 @@ impl SessionRecord {
         refreshed.body.refresh_at = unix_millis(refresh_at(principal, now));
         refreshed.body.access_claims = principal.verified_claims().clone();
         if let Some(id_token) = id_token {
-            let (header, claims, signature) = split(id_token)?;
-            refreshed.body.id_token_header = header;
-            refreshed.body.id_token_claims = claims;
-            refreshed.id_token_signature = signature;
+            refreshed = refreshed.with_id_token(id_token)?;
         }
         refreshed.with_access_token(access_token)
+    }
+
+    /// Returns the record with this ID token, which was verified.
+    fn with_id_token(mut self, token: &SecretString) -> Option<Self> {
+        (self.body.id_token_header, self.body.id_token_claims, self.id_token_signature) =
+            split(token)?;
+        Some(self)
     }
 
     /// Returns the record with this access token, which was verified, or without one.
@@ -315,13 +305,12 @@ impl SessionRecord {
             _ => return None,
         };
         let json = decompress_to_vec_with_limit(deflated, MAX_INFLATED_BYTES).ok()?;
-        let json = std::str::from_utf8(&json).ok()?;
         let refresh_token = std::str::from_utf8(refresh_token).ok()?;
         Some(Self {
             refresh_token: (!refresh_token.is_empty()).then(|| refresh_token.into()),
             id_token_signature: id_token_signature.to_vec(),
             access_token_signature: access_token_signature.to_vec(),
-            body: serde_json::from_str(json).ok()?,
+            body: serde_json::from_str(std::str::from_utf8(&json).ok()?).ok()?,
         })
     }
 
@@ -332,8 +321,7 @@ impl SessionRecord {
 
     /// Returns the session's user.
     pub(in crate::session) fn user(&self) -> User {
-        let profile = self.body.profile.as_ref().unwrap_or(&self.body.id_token_claims);
-        User::from_claims(&parsed(profile))
+        User::from_claims(&parsed(self.body.profile.as_ref().unwrap_or(&self.body.id_token_claims)))
     }
 
     /// Returns the claims of the ID token; of a local session without one, its profile.
@@ -344,32 +332,37 @@ impl SessionRecord {
     /// Returns the names by which the session of this principal can be revoked.
     pub(in crate::session) fn revocable(&self, principal: &Principal) -> RevocableSession {
         let (id_claims, user) = (self.id_claims(), self.user());
-        // Logouts refer to the session by the `sid` of the ID token. With modular single sign-on,
-        // only the ID token names the organization.
-        let of_id_token = |name| id_claims.text_or_none(name);
-        let mut of_login = ORGANIZATION_CLAIMS.into_iter().filter(|_| !self.is_local());
-        let organization = principal.organization_id().or_else(|| of_login.find_map(of_id_token));
-        let idp_user = [self.body.login_subject.as_deref(), Some(principal.subject())]
-            .into_iter()
-            .flatten()
-            .find_map(idp_user_id);
-        let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
+        let login_subject = self.body.login_subject.as_deref();
+        // With modular single sign-on, only the ID token names the organization.
+        let organization = match principal.organization_id() {
+            None if !self.is_local() => {
+                ORGANIZATION_CLAIMS.into_iter().find_map(|name| id_claims.text_or_none(name))
+            }
+            organization => organization,
+        };
         let names = [
             Some(RevocationTarget::Session(self.id())),
             Some(RevocationTarget::User(principal.subject())),
-            self.body.login_subject.as_deref().map(RevocationTarget::User),
+            login_subject.map(RevocationTarget::User),
+            // Logouts refer to the session by the `sid` of the ID token.
             principal
                 .session_id()
-                .or_else(|| of_id_token("sid"))
+                .or_else(|| id_claims.text_or_none("sid"))
                 .map(RevocationTarget::EnvironmentSession),
             organization.map(RevocationTarget::Organization),
             organization.map(|id| RevocationTarget::OrganizationUser(id, principal.subject())),
             organization
-                .zip(idp_user)
+                .zip(
+                    login_subject
+                        .and_then(idp_user_id)
+                        .or_else(|| idp_user_id(principal.subject())),
+                )
                 .map(|(id, user)| RevocationTarget::OrganizationIdpUser(id, user)),
-            email.map(|email| match organization {
-                Some(id) => RevocationTarget::OrganizationEmail(id, email),
-                None => RevocationTarget::Email(email),
+            Some(user.email.as_str()).filter(|email| !email.is_empty()).map(|email| {
+                match organization {
+                    Some(id) => RevocationTarget::OrganizationEmail(id, email),
+                    None => RevocationTarget::Email(email),
+                }
             }),
         ];
         RevocableSession::new(names.into_iter().flatten(), self.body.position, self.body.issued_at)
@@ -391,7 +384,7 @@ impl SessionRecord {
     }
 
     pub(in crate::session) fn began_at(&self) -> OffsetDateTime {
-        OffsetDateTime::UNIX_EPOCH.saturating_add(Duration::milliseconds(self.body.created_at))
+        date(self.body.created_at)
     }
 
     /// Whether it is kept in the shared store.
@@ -467,15 +460,12 @@ impl SessionRecord {
 
     /// Returns when it ends by its absolute limits, and by these.
     pub(in crate::session) fn ends_at(&self, lifetimes: Option<Lifetimes>) -> OffsetDateTime {
-        let millis =
-            lifetimes.map_or(self.body.ends_at, |lifetimes| self.ends_at_millis(lifetimes));
-        OffsetDateTime::UNIX_EPOCH.saturating_add(Duration::milliseconds(millis))
+        date(lifetimes.map_or(self.body.ends_at, |lifetimes| self.ends_at_millis(lifetimes)))
     }
 
     /// Returns when it ends if it is not used before.
     pub(in crate::session) fn idle_until(&self) -> Option<OffsetDateTime> {
-        let since_epoch = Duration::milliseconds(self.body.idle_until?);
-        Some(OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch))
+        self.body.idle_until.map(date)
     }
 
     fn ends_at_millis(&self, lifetimes: Lifetimes) -> i64 {
@@ -563,6 +553,11 @@ fn issued_at(claims: &Claims) -> Option<i64> {
     issued_at.as_i64().or_else(|| Some(issued_at.as_f64()? as i64))
 }
 
+/// Returns the date of a time in Unix milliseconds.
+fn date(unix_millis: i64) -> OffsetDateTime {
+    OffsetDateTime::UNIX_EPOCH.saturating_add(Duration::milliseconds(unix_millis))
+}
+
 fn millis(duration: Duration) -> i64 {
     duration
         .whole_seconds()
@@ -574,7 +569,7 @@ fn idle_until(lifetimes: Lifetimes, now: OffsetDateTime) -> Option<i64> {
     lifetimes.idle.map(|idle| unix_millis(now.saturating_add(idle)))
 }
 
-/// Claims that were verified when the record was created.
+/// Returns claims that were verified when the record was created.
 fn parsed(json: &str) -> Claims {
     serde_json::from_str(json).unwrap_or_default()
 }
@@ -584,7 +579,7 @@ fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }
 
-/// The ID at the identity provider, in the subject of a modular single sign-on: `conn_…;ID`.
+/// Returns the ID at the identity provider, in the subject of a modular single sign-on: `conn_…;ID`.
 fn idp_user_id(subject: &str) -> Option<&str> {
     let (_, id) = subject.strip_prefix("conn_")?.split_once(';')?;
     Some(id).filter(|id| !id.is_empty())

@@ -234,12 +234,11 @@ fn sealed(generation: u32) -> String {
 
 /// The entry after the first token was spent.
 fn received(call: usize) -> Entry {
-    let base = Sealed { generation: 0, sealed: sealed(0), confirmed: false };
-    Entry::Unverified { base, tokens: format!("tokens {call}") }
+    Entry::Unverified { base: Sealed::new(0, sealed(0)), tokens: format!("tokens {call}") }
 }
 
 fn published(generation: u32) -> Bytes {
-    Entry::Newest(Sealed { generation, sealed: sealed(generation), confirmed: false }).encode()
+    Entry::Newest(Sealed::new(generation, sealed(generation))).encode()
 }
 
 impl Replica {
