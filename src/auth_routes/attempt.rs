@@ -99,8 +99,10 @@ impl LoginAttempt {
 
     /// Adds `state`, `nonce` and PKCE challenge of this attempt to an authorization request.
     pub(super) fn apply_to(&self, request: AuthorizationRequest) -> AuthorizationRequest {
-        let (state, nonce) = (self.state(), self.nonce());
-        request.state(state.expose()).nonce(nonce.expose()).code_challenge(&self.verifier())
+        request
+            .state(self.state().expose())
+            .nonce(self.nonce().expose())
+            .code_challenge(&self.verifier())
     }
 
     /// Returns the attempt that a callback's `state` belongs to, if this browser made it, it has not
@@ -111,27 +113,29 @@ impl LoginAttempt {
         request: &Request<()>,
         state: &str,
     ) -> (Option<Self>, Option<HeaderValue>) {
-        let (attempt, end) = sessions.attempt(state, request.headers());
-        let here = sessions.origins().by_request(request).map(AppOrigin::host);
-        // Cookies are valid for all ports of a host.
-        let began_here = |attempt: &Self| {
-            let began = attempt.origin(sessions).map(AppOrigin::host);
-            began.is_some_and(|began| here.is_none_or(|here| here == began))
-        };
-        let attempt = attempt.filter(|attempt: &Self| {
+        let (attempt, end) = sessions.attempt::<Self>(state, request.headers());
+        let attempt = attempt.filter(|attempt| {
             verify_slices_are_equal(attempt.state().expose().as_bytes(), state.as_bytes()).is_ok()
-                && began_here(attempt)
+                && attempt.may_end_at(sessions.origins().by_request(request), sessions)
         });
         (attempt, end)
     }
 
+    /// Whether it began at this origin, or the origin is unknown. Cookies are valid for all ports of
+    /// a host.
+    fn may_end_at(&self, here: Option<&AppOrigin>, sessions: &Sessions) -> bool {
+        self.origin(sessions)
+            .is_some_and(|began| here.is_none_or(|here| here.host() == began.host()))
+    }
+
     /// Returns the right to use this attempt once. Its cookie is removed in any case.
     pub(super) fn single_use<'a>(&self, sessions: &'a Sessions) -> SingleUse<'a> {
-        let left = self.ends_at() - sessions.scalekit().clock().now() + REPLICA_SKEW;
         SingleUse {
             sessions,
             key: sessions.store_key(KeyNamespace::LoginAttempt, self.derive(b"used").expose()),
-            lifetime: left.try_into().unwrap_or_default(),
+            lifetime: (self.ends_at() - sessions.now() + REPLICA_SKEW)
+                .try_into()
+                .unwrap_or_default(),
             retention: (LIFETIME + REPLICA_SKEW).unsigned_abs(),
         }
     }
@@ -150,10 +154,10 @@ impl LoginAttempt {
         headers: &HeaderMap,
         interval: Duration,
     ) -> usize {
-        let now = sessions.scalekit().clock().now();
+        let now = sessions.now();
         sessions
-            .attempts(headers)
-            .filter(|attempt: &Self| attempt.trigger == LoginTrigger::IdpInitiated)
+            .attempts::<Self>(headers)
+            .filter(|attempt| attempt.trigger == LoginTrigger::IdpInitiated)
             .filter(|attempt| (now - attempt.started_at).abs() < interval)
             .count()
     }
@@ -176,12 +180,14 @@ impl ShortLivedCookie for LoginAttempt {
 
     /// `trigger ‖ start, Unix seconds ‖ seed ‖ origin, unless it is the first ‖ return_to`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let trigger = [self.trigger as u8];
-        let started_at = encode_time(self.started_at);
-        let origin = self.origin.as_deref().unwrap_or_default().as_bytes();
-        let return_to = self.return_to.as_str().as_bytes();
-        let content = [&trigger[..], &started_at, self.seed.as_slice(), origin, return_to].concat();
-        Some(Zeroizing::new(content))
+        let content = [
+            &[self.trigger as u8][..],
+            &encode_time(self.started_at),
+            self.seed.as_slice(),
+            self.origin.as_deref().unwrap_or_default().as_bytes(),
+            self.return_to.as_str().as_bytes(),
+        ];
+        Some(Zeroizing::new(content.concat()))
     }
 
     fn decode(_: &str, content: &[u8]) -> Option<Self> {

@@ -1,7 +1,7 @@
 use std::error::Error as StdError;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, Request, Response, header};
 use http_body::Body;
 
 use super::LoginError;
@@ -25,7 +25,9 @@ use crate::util::telemetry;
 /// token, or with 503 when it cannot be verified or published to the other replicas.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct BackchannelLogout(pub(super) Route);
+pub struct BackchannelLogout {
+    pub(super) route: Route,
+}
 
 impl BackchannelLogout {
     async fn respond<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
@@ -33,14 +35,12 @@ impl BackchannelLogout {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        match self.end(request, body).await {
-            Ok(()) => {
-                let mut response = Response::new(Bytes::new());
-                set_no_store(response.headers_mut());
-                response
-            }
-            Err(failure) => self.0.reject(failure, request, None, []),
+        if let Err(error) = self.end(request, body).await {
+            return self.route.reject(error, request, None, []);
         }
+        let mut response = Response::new(Bytes::new());
+        set_no_store(response.headers_mut());
+        response
     }
 
     async fn end<B>(&self, request: &Request<()>, body: B) -> Result<(), LoginError>
@@ -48,16 +48,14 @@ impl BackchannelLogout {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        if request.method() != Method::POST {
-            return Err(LoginError::MethodNotAllowed { allow: "POST" });
-        }
+        LoginError::require_method(request.method(), "POST")?;
         if !is_form(request.headers()) {
             return Err(LoginError::InvalidRequest);
         }
-        let body = read_body(body, self.0.sessions.body_limits()).await?;
+        let body = read_body(body, self.route.sessions.body_limits()).await?;
         let token =
             QueryParam::find(&body, "logout_token").single().ok_or(LoginError::InvalidRequest)?;
-        self.0.sessions.log_out_by_token(&token).await.map_err(|error| match error {
+        self.route.sessions.log_out_by_token(&token).await.map_err(|error| match error {
             LogoutError::Replayed => {
                 telemetry::logout_token_rejected("replayed", None);
                 LoginError::InvalidLogoutToken
@@ -75,11 +73,14 @@ impl BackchannelLogout {
     }
 }
 
-route!(BackchannelLogout reads body of servers);
-on_rejection!(BackchannelLogout, RouteRejection<LoginError>, 0.renderer);
+route!(BackchannelLogout.route reads body of servers);
+on_rejection!(BackchannelLogout, RouteRejection<LoginError>, route.renderer);
 
 fn is_form(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok()?.split(';').next())
+        .is_some_and(|essence| {
+            essence.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        })
 }

@@ -37,14 +37,17 @@ impl LoginStart<'_> {
     /// Redirects the browser to the environment, with a new `state`, `nonce` and PKCE verifier.
     pub(crate) fn redirect(self) -> Result<Response<Bytes>, LoginError> {
         if RecentLogin::has_lost_session_cookie(self.sessions, self.headers) {
-            let cookie = self.sessions.cookie_name().to_owned();
+            let expected = "that of the login that was just completed";
             let found = match self.sessions.cookies().read(self.headers).sent().is_empty() {
                 true => "none, for the second time: the browser does not store it",
                 false => "one that no secret opens: another app, or other `Sessions`, replaced it",
             };
-            let expected = "that of the login that was just completed";
-            let error = LoginError::SessionCookieLost { cookie };
-            return Err(error.failed("session cookie", expected, found));
+            let cookie = self.sessions.cookie_name().to_owned();
+            return Err(LoginError::SessionCookieLost { cookie }.failed(
+                "session cookie",
+                expected,
+                found,
+            ));
         }
         // Redirects of one chain have passed the environment: the user has started none of them.
         if self.trigger == LoginTrigger::User
@@ -56,23 +59,21 @@ impl LoginStart<'_> {
                          (secret, name, environment, redirect URI) as the routes";
             return Err(LoginError::RedirectLoop.failed("session", expected, found));
         }
-        let scalekit = self.sessions.scalekit();
-        let now = scalekit.clock().now();
         let origin = self.sessions.origins().id(self.origin);
-        let attempt = LoginAttempt::start(origin, self.return_to, self.trigger, now);
-        let attempt = attempt.map_err(|error| {
-            telemetry::internal_error("login", &error);
-            LoginError::Misconfigured
-        })?;
+        let now = self.sessions.now();
+        let attempt =
+            LoginAttempt::start(origin, self.return_to, self.trigger, now).map_err(|error| {
+                telemetry::internal_error("login", &error);
+                LoginError::Misconfigured
+            })?;
         let cookies =
             self.sessions.store_attempt(&attempt, self.headers).ok_or(LoginError::Misconfigured)?;
-
         let mut authorization = AuthorizationRequest::new(self.origin.redirect_uri().as_str())
             .scopes(self.sessions.scopes());
         for (name, value) in self.parameters {
             authorization = authorization.parameter(name, value);
         }
-        let url = scalekit.authorization_url(&attempt.apply_to(authorization));
+        let url = self.sessions.scalekit().authorization_url(&attempt.apply_to(authorization));
         Ok(redirect(StatusCode::FOUND, url.as_str(), cookies))
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::HashSet;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Request, Response};
 use url::form_urlencoded;
 
 use super::LoginError;
@@ -35,7 +35,9 @@ use crate::util::telemetry;
 ///   that secure the login are never forwarded.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Login(pub(super) Route);
+pub struct Login {
+    pub(super) route: Route,
+}
 
 /// Parameters that this service sets itself, or that have no meaning at the authorization endpoint.
 const NOT_FORWARDED: [&str; 23] = [
@@ -68,20 +70,22 @@ const MAX_FORWARDED_BYTES: usize = 2048;
 
 impl Login {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
-        self.0.sessions.login_route().record_request();
+        self.route.sessions.login_route().record_request();
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        let page = self.return_to(&query, self.0.sessions.origin_of(&request));
-        self.start(&request, query, page.clone()).unwrap_or_else(|failure| {
-            let is_repeated = matches!(failure, LoginError::SessionCookieLost { .. });
-            self.0.reject_login(failure, &request, is_repeated.then_some(&page), [])
+        let page = self.return_to(&query, self.route.sessions.origin_of(&request));
+        self.start(&request, query, page.clone()).unwrap_or_else(|error| {
+            let is_repeated = matches!(error, LoginError::SessionCookieLost { .. });
+            self.route.reject_login(error, &request, is_repeated.then_some(&page), [])
         })
     }
 
     fn return_to(&self, query: &Query, origin: &AppOrigin) -> ReturnTo {
-        let sessions = &self.0.sessions;
-        let target = || origin.page(query.target_link_uri.as_deref()?);
-        let wanted = query.return_to.as_deref().and_then(ReturnTo::parse).or_else(target);
-        allowed_return_to(sessions, wanted)
+        let wanted = query
+            .return_to
+            .as_deref()
+            .and_then(ReturnTo::parse)
+            .or_else(|| origin.page(query.target_link_uri.as_deref()?));
+        allowed_return_to(&self.route.sessions, wanted)
     }
 
     fn start(
@@ -90,18 +94,15 @@ impl Login {
         query: Query,
         return_to: ReturnTo,
     ) -> Result<Response<Bytes>, LoginError> {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            return Err(LoginError::MethodNotAllowed { allow: "GET, HEAD" });
-        }
+        LoginError::require_method(request.method(), "GET, HEAD")?;
         if let Some(error) = query.error {
             return Err(LoginError::AuthorizationFailed { error: SsoError::parse(&error) });
         }
-        let sessions = &self.0.sessions;
+        let sessions = &self.route.sessions;
         // A login for another issuer is rejected (OpenID Connect Core, section 4).
         let ours = sessions.scalekit().environment_url();
-        if query.issuer.as_deref().is_some_and(|issuer| issuer != ours) {
-            let found = Shown(query.issuer.as_deref().unwrap_or_default());
-            return Err(LoginError::IssuerMismatch.failed("iss", Shown(ours), found));
+        if let Some(issuer) = query.issuer.as_deref().filter(|issuer| *issuer != ours) {
+            return Err(LoginError::IssuerMismatch.failed("iss", Shown(ours), Shown(issuer)));
         }
         if let Some(redirect) = sessions.redirect_to_canonical_host(request, sessions.login_path())
         {
@@ -123,8 +124,8 @@ impl Login {
     }
 }
 
-route!(Login);
-on_rejection!(Login, RouteRejection<LoginError>, 0.renderer);
+route!(Login.route);
+on_rejection!(Login, RouteRejection<LoginError>, route.renderer);
 
 /// The query parameters of a login.
 #[derive(Debug, Default)]
@@ -165,11 +166,11 @@ impl Query {
     }
 
     fn trigger(&self) -> LoginTrigger {
-        let prompt = self.forwarded.iter().find(|(name, _)| name == "prompt");
-        let prompt = prompt.map_or("", |(_, value)| value);
-        match prompt {
-            "none" => LoginTrigger::PromptNone,
-            prompt if prompt.split(' ').any(|word| word == "login") => LoginTrigger::PromptLogin,
+        match self.forwarded.iter().find(|(name, _)| name == "prompt") {
+            Some((_, prompt)) if prompt == "none" => LoginTrigger::PromptNone,
+            Some((_, prompt)) if prompt.split(' ').any(|one| one == "login") => {
+                LoginTrigger::PromptLogin
+            }
             _ => LoginTrigger::User,
         }
     }

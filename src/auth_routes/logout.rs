@@ -26,21 +26,21 @@ use crate::util::telemetry;
 /// at a host that is none of the app's continues with that page at the first redirect URI's host.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Logout(pub(super) Route);
+pub struct Logout {
+    pub(super) route: Route,
+}
 
 impl Logout {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.end(&request).await {
             Ok(response) => response,
-            Err(failure) => self.0.reject(failure, &request, None, []),
+            Err(error) => self.route.reject(error, &request, None, []),
         }
     }
 
     async fn end(&self, request: &Request<()>) -> Result<Response<Bytes>, LoginError> {
-        if request.method() != Method::GET && request.method() != Method::POST {
-            return Err(LoginError::MethodNotAllowed { allow: "GET, POST" });
-        }
-        let sessions = &self.0.sessions;
+        LoginError::require_method(request.method(), "GET, POST")?;
+        let sessions = &self.route.sessions;
         // The session is at the host of a redirect URI.
         let path = sessions.logout_path();
         if let Some(continues) = sessions
@@ -73,19 +73,20 @@ impl Logout {
         }
         let mut cookies = sessions.session_removals(request.headers());
         cookies.extend(sessions.drop_expired_logins(request.headers(), None));
-        let session = handle.as_ref().and_then(|handle| handle.session.as_ref());
+        let session = handle.and_then(|handle| handle.session);
         let origin = sessions.origin_of(request);
         // A local session that began without the environment has no session there.
-        let target = if session.is_some_and(|one| one.is_local() && !one.has_id_token()) {
+        let is_only_here =
+            session.as_ref().is_some_and(|session| session.is_local() && !session.has_id_token());
+        let target = if is_only_here {
             sessions.logged_out_url(origin)
         } else {
-            let attempt =
-                LogoutAttempt::start(sessions.scalekit().clock().now()).map_err(|error| {
-                    telemetry::internal_error("logout", &error);
-                    LoginError::Misconfigured
-                })?;
+            let attempt = LogoutAttempt::start(sessions.now()).map_err(|error| {
+                telemetry::internal_error("logout", &error);
+                LoginError::Misconfigured
+            })?;
             cookies.extend(sessions.store_attempt(&attempt, request.headers()).unwrap_or_default());
-            let request = sessions.logout_request(session, attempt.state(), origin);
+            let request = sessions.logout_request(session.as_ref(), attempt.state(), origin);
             sessions.scalekit().logout_url(&request).into()
         };
         // 303: after a `POST`, the browser must continue with `GET` (RFC 9110, section 15.4.4).
@@ -94,9 +95,10 @@ impl Logout {
 
     /// Returns the confirmation page, for browsers that do not send where a link is from.
     fn confirmation(&self) -> Response<Bytes> {
-        let action = escaped(self.0.sessions.logout_path());
-        let form =
-            format!("<form method=\"post\" action=\"{action}\"><button>Log out</button></form>");
+        let form = format!(
+            "<form method=\"post\" action=\"{}\"><button>Log out</button></form>",
+            escaped(self.route.sessions.logout_path())
+        );
         let mut response = Response::new(Bytes::new());
         page::show(
             &mut response,
@@ -108,5 +110,5 @@ impl Logout {
     }
 }
 
-route!(Logout);
-on_rejection!(Logout, RouteRejection<LoginError>, 0.renderer);
+route!(Logout.route);
+on_rejection!(Logout, RouteRejection<LoginError>, route.renderer);

@@ -1,6 +1,6 @@
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
@@ -24,29 +24,30 @@ use crate::util::query::QueryParam;
 /// 400. Does not end a session.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct LogoutCallback(pub(super) Route);
+pub struct LogoutCallback {
+    pub(super) route: Route,
+}
 
 impl LogoutCallback {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.complete(&request) {
             Ok(end_attempt) => {
-                let sessions = &self.0.sessions;
+                let sessions = &self.route.sessions;
                 let page = sessions.logged_out_url(sessions.origin_of(&request));
                 redirect(StatusCode::SEE_OTHER, &page, end_attempt)
             }
-            Err(failure) => self.0.reject(failure, &request, None, []),
+            Err(error) => self.route.reject(error, &request, None, []),
         }
     }
 
     /// Returns the `Set-Cookie` value that removes the attempt.
     fn complete(&self, request: &Request<()>) -> Result<Option<HeaderValue>, LoginError> {
-        if request.method() != Method::GET {
-            return Err(LoginError::MethodNotAllowed { allow: "GET" });
-        }
+        LoginError::require_method(request.method(), "GET")?;
         let state = QueryParam::find(request.uri().query().unwrap_or_default(), "state")
             .single()
             .ok_or(LoginError::InvalidRequest)?;
-        let (attempt, end) = self.0.sessions.attempt::<LogoutAttempt>(&state, request.headers());
+        let (attempt, end) =
+            self.route.sessions.attempt::<LogoutAttempt>(&state, request.headers());
         attempt
             .filter(|attempt| {
                 verify_slices_are_equal(attempt.state().as_bytes(), state.as_bytes()).is_ok()
@@ -56,8 +57,8 @@ impl LogoutCallback {
     }
 }
 
-route!(LogoutCallback);
-on_rejection!(LogoutCallback, RouteRejection<LoginError>, 0.renderer);
+route!(LogoutCallback.route);
+on_rejection!(LogoutCallback, RouteRejection<LoginError>, route.renderer);
 
 const LIFETIME: Duration = Duration::minutes(10);
 

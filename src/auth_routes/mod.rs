@@ -42,8 +42,10 @@
 //! ```
 
 mod attempt;
+mod authorization_response;
 mod backchannel_logout;
 mod callback;
+mod completion;
 pub(crate) mod initiate;
 mod login;
 pub(crate) mod login_url;
@@ -83,41 +85,41 @@ impl Sessions {
     /// Returns the service that starts logins.
     pub fn login(&self) -> Login {
         self.any_login_route().register();
-        Login(Route::new(self))
+        Login { route: Route::new(self) }
     }
 
     /// Returns the service that completes logins.
     pub fn callback(&self) -> Callback {
-        Callback(Route::new(self))
+        Callback { route: Route::new(self) }
     }
 
     /// Returns the service that asks before a login replaces the session of another user.
     pub fn switch_account(&self) -> SwitchAccount {
-        SwitchAccount(Route::new(self))
+        SwitchAccount { route: Route::new(self) }
     }
 
     /// Returns the service that describes the session of a request.
     pub fn session_info(&self) -> SessionInfo {
-        SessionInfo(Route::new(self))
+        SessionInfo { route: Route::new(self) }
     }
 
     /// Returns the service that refreshes a session's tokens on request.
     pub fn refresh(&self) -> Refresh {
-        Refresh(Route::new(self))
+        Refresh { route: Route::new(self) }
     }
 
     /// Returns the service that ends sessions.
     pub fn logout(&self) -> Logout {
-        Logout(Route::new(self))
+        Logout { route: Route::new(self) }
     }
 
     /// Returns the service that receives the browser after a logout at the environment.
     pub fn logout_callback(&self) -> LogoutCallback {
-        LogoutCallback(Route::new(self))
+        LogoutCallback { route: Route::new(self) }
     }
 
     /// Returns the service that receives logouts at the environment.
     pub fn backchannel_logout(&self) -> BackchannelLogout {
-        BackchannelLogout(Route::new(self))
+        BackchannelLogout { route: Route::new(self) }
     }
 }

@@ -1,8 +1,8 @@
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{Request, Response, header};
 
 use super::LoginError;
-use super::route::Route;
+use super::route::{Route, RouteFailure};
 use super::session_info::info_response;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
@@ -22,46 +22,49 @@ use crate::session::{LoadedSession, RequestSession, SetCookieReason, Trigger};
 /// not count.
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Refresh(pub(super) Route);
+pub struct Refresh {
+    pub(super) route: Route,
+}
 
 impl Refresh {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.refresh(&request).await {
             Ok(response) => response,
-            Err((error, cookies)) => self.0.reject(error, &request, None, cookies),
+            Err(RouteFailure { error, set_cookies }) => {
+                self.route.reject(error, &request, None, set_cookies)
+            }
         }
     }
 
-    async fn refresh(
-        &self,
-        request: &Request<()>,
-    ) -> Result<Response<Bytes>, (LoginError, Vec<HeaderValue>)> {
-        let (sessions, headers) = (&self.0.sessions, request.headers());
-        if request.method() != Method::POST {
-            return Err((LoginError::MethodNotAllowed { allow: "POST" }, Vec::new()));
-        }
+    async fn refresh(&self, request: &Request<()>) -> Result<Response<Bytes>, RouteFailure> {
+        LoginError::require_method(request.method(), "POST")?;
+        let (sessions, headers) = (&self.route.sessions, request.headers());
         if sessions.is_cross_site(request) {
-            return Err((LoginError::CrossSite, Vec::new()));
+            return Err(LoginError::CrossSite.into());
         }
         let found = match sessions.load_async(headers).await {
             LoadedSession::Active(found) if !found.session.is_refreshable() => {
                 sessions.record_use(&found);
                 return Ok(self.respond_with(&found).await);
             }
-            loaded => self.0.active(loaded, headers)?,
+            loaded => self.route.active(loaded, headers)?,
         };
-        let refreshed = sessions.refresh_session(found, Trigger::Requested).await;
-        let refreshed = self.0.active(refreshed, headers)?;
+        let refreshed = self
+            .route
+            .active(sessions.refresh_session(found, Trigger::Requested).await, headers)?;
         // Unlike on other routes, old tokens that are still valid are no success here.
         if refreshed.set_cookie != Some(SetCookieReason::Refreshed) {
-            return Err((LoginError::Unavailable, sessions.record_rejected_use(&refreshed)));
+            return Err(RouteFailure {
+                error: LoginError::Unavailable,
+                set_cookies: sessions.record_rejected_use(&refreshed),
+            });
         }
         Ok(self.respond_with(&refreshed).await)
     }
 
     /// Describes the session, with its cookie if that has changed.
     async fn respond_with(&self, request: &RequestSession) -> Response<Bytes> {
-        let sessions = &self.0.sessions;
+        let sessions = &self.route.sessions;
         let mut response = info_response(sessions, &request.session);
         for cookie in sessions.set_cookie(request).await {
             response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -70,5 +73,5 @@ impl Refresh {
     }
 }
 
-route!(Refresh);
-on_rejection!(Refresh, RouteRejection<LoginError>, 0.renderer);
+route!(Refresh.route);
+on_rejection!(Refresh, RouteRejection<LoginError>, route.renderer);

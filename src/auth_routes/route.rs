@@ -50,12 +50,9 @@ impl Route {
         return_to: Option<&ReturnTo>,
         set_cookies: impl IntoIterator<Item = HeaderValue>,
     ) -> Response<Bytes> {
-        let mut login = self.sessions.with_return_to(self.sessions.login_path(), return_to);
-        if error == LoginError::LoginDenied {
-            // Otherwise the environment would log the same user in again without interaction.
-            login.push(if login.contains('?') { '&' } else { '?' });
-            login.push_str("prompt=login");
-        }
+        // Without a prompt, the environment would log a user who was denied in again without
+        // interaction.
+        let login = self.sessions.login_target(return_to, error == LoginError::LoginDenied);
         let recent = match error {
             LoginError::SessionCookieLost { .. } | LoginError::RedirectLoop => {
                 RecentLogin::removals(&self.sessions, request.headers())
@@ -68,25 +65,38 @@ impl Route {
         self.renderer.render(rejection, request)
     }
 
-    /// Returns the session, or the error with its `Set-Cookie` values.
+    /// Returns the session of a request, which may be due for a refresh.
     pub(super) fn active(
         &self,
         loaded: LoadedSession,
         headers: &HeaderMap,
-    ) -> Result<RequestSession, (LoginError, Vec<HeaderValue>)> {
-        let sessions = &self.sessions;
+    ) -> Result<RequestSession, RouteFailure> {
         match loaded {
             LoadedSession::Active(request) | LoadedSession::RefreshDue(request) => Ok(request),
-            LoadedSession::Missing => Err((LoginError::MissingSession, Vec::new())),
-            LoadedSession::Invalid { clear } => {
-                Err((LoginError::MissingSession, sessions.removals(clear, headers)))
-            }
+            LoadedSession::Missing => Err(LoginError::MissingSession.into()),
+            LoadedSession::Invalid { clear } => Err(RouteFailure {
+                error: LoginError::MissingSession,
+                set_cookies: self.sessions.removals(clear, headers),
+            }),
             LoadedSession::Unavailable | LoadedSession::Loading(_) => {
-                Err((LoginError::Unavailable, Vec::new()))
+                Err(LoginError::Unavailable.into())
             }
-            LoadedSession::RefreshUnavailable(due) => {
-                Err((LoginError::Unavailable, sessions.record_rejected_use(&due)))
-            }
+            LoadedSession::RefreshUnavailable(due) => Err(RouteFailure {
+                error: LoginError::Unavailable,
+                set_cookies: self.sessions.record_rejected_use(&due),
+            }),
         }
+    }
+}
+
+/// An error, and the `Set-Cookie` values of its response.
+pub(super) struct RouteFailure {
+    pub(super) error: LoginError,
+    pub(super) set_cookies: Vec<HeaderValue>,
+}
+
+impl From<LoginError> for RouteFailure {
+    fn from(error: LoginError) -> Self {
+        Self { error, set_cookies: Vec::new() }
     }
 }

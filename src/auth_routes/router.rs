@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::iter;
 
 use axum::Router;
 use axum::routing::{MethodRouter, any_service};
@@ -19,8 +20,9 @@ impl Sessions {
         S: Clone + Send + Sync + 'static,
     {
         self.login_route().register();
-        let login = (self.login_path(), any_service(self.login()));
-        self.router([login].into_iter().chain(self.other_routes()))
+        self.router(
+            iter::once((self.login_path(), any_service(self.login()))).chain(self.other_routes()),
+        )
     }
 
     /// Returns the same routes without the one at
@@ -78,11 +80,13 @@ impl Sessions {
     where
         S: Clone + Send + Sync + 'static,
     {
-        let mut routes: Vec<_> = routes.into_iter().collect();
-        let stripped = routes.clone().into_iter();
-        routes.extend(stripped.map(|(path, route)| (self.strip_base_path(path), route)));
+        let routes: Vec<_> = routes.into_iter().collect();
         let mut taken = HashSet::new();
-        let all = routes.into_iter().filter(|(path, _)| taken.insert(*path));
-        all.fold(Router::new(), |router, (path, route)| router.route_service(path, route))
+        routes
+            .iter()
+            .map(|(path, route)| (*path, route))
+            .chain(routes.iter().map(|(path, route)| (self.strip_base_path(path), route)))
+            .filter(|(path, _)| taken.insert(*path))
+            .fold(Router::new(), |router, (path, route)| router.route_service(path, route.clone()))
     }
 }

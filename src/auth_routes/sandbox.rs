@@ -20,12 +20,14 @@ impl Sandbox {
     pub async fn session_cookie(&self, sessions: &Sessions, email: &str) -> HeaderValue {
         sessions.redirect_uris().for_each(|uri| self.register_redirect_uri(uri));
         let started = sessions.login().respond(Request::new(())).await;
-        let authorization = started.headers().get(header::LOCATION);
-        let authorization = authorization.and_then(|url| url.to_str().ok()).unwrap_or_default();
+        let authorization = started
+            .headers()
+            .get(header::LOCATION)
+            .and_then(|url| url.to_str().ok())
+            .unwrap_or_default();
         let callback = or_panic(self.log_in(authorization, email));
         let request = Request::get(callback).header(header::COOKIE, cookie_header(&started, ""));
-        let request = or_panic(request.body(()));
-        let completed = sessions.callback().respond(request).await;
+        let completed = sessions.callback().respond(or_panic(request.body(()))).await;
         if !completed.status().is_redirection() {
             or_panic::<(), _>(Err(String::from_utf8_lossy(completed.body())));
         }
@@ -35,13 +37,15 @@ impl Sandbox {
 
 /// Returns the `Cookie` header for the cookies of a response whose names begin with `name`.
 fn cookie_header(response: &Response<Bytes>, name: &str) -> HeaderValue {
-    let pair = |value: &HeaderValue| {
-        let (pair, attributes) = value.to_str().ok()?.split_once(';')?;
-        let is_kept = pair.starts_with(name) && !attributes.contains("Max-Age=0");
-        is_kept.then(|| pair.to_owned())
-    };
-    let set = response.headers().get_all(header::SET_COOKIE);
-    or_panic(set.iter().filter_map(pair).collect::<Vec<_>>().join("; ").try_into())
+    let cookies: Vec<&str> = response
+        .headers()
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok()?.split_once(';'))
+        .filter(|(pair, attributes)| pair.starts_with(name) && !attributes.contains("Max-Age=0"))
+        .map(|(pair, _)| pair)
+        .collect();
+    or_panic(cookies.join("; ").try_into())
 }
 
 fn or_panic<T, E: Display>(result: Result<T, E>) -> T {

@@ -1,10 +1,9 @@
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{HeaderValue, Request, Response, header};
 use serde::Serialize;
-use time::OffsetDateTime;
 
 use super::LoginError;
-use super::route::Route;
+use super::route::{Route, RouteFailure};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
@@ -30,40 +29,38 @@ use crate::util::cache_control::{set_no_store, vary_on_cookie};
 /// request it repeatedly. See [how to write a single-page app](crate::guides::single_page_apps).
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct SessionInfo(pub(super) Route);
+pub struct SessionInfo {
+    pub(super) route: Route,
+}
 
 impl SessionInfo {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.info(&request).await {
             Ok(response) => response,
-            Err((error, cookies)) => self.0.reject(error, &request, None, cookies),
+            Err(RouteFailure { error, set_cookies }) => {
+                self.route.reject(error, &request, None, set_cookies)
+            }
         }
     }
 
-    async fn info(
-        &self,
-        request: &Request<()>,
-    ) -> Result<Response<Bytes>, (LoginError, Vec<HeaderValue>)> {
-        let (sessions, headers) = (&self.0.sessions, request.headers());
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            let error = LoginError::MethodNotAllowed { allow: "GET, HEAD" };
-            return Err((error, Vec::new()));
-        }
+    async fn info(&self, request: &Request<()>) -> Result<Response<Bytes>, RouteFailure> {
+        LoginError::require_method(request.method(), "GET, HEAD")?;
+        let (sessions, headers) = (&self.route.sessions, request.headers());
         let session = match sessions.load_async(headers).await {
             // A newer cookie may have been used since. This exchanges no token.
             LoadedSession::RefreshDue(idle) if sessions.is_past_limits(&idle.session) => {
                 let newest = sessions.refresh_session(idle, Trigger::Idle).await;
-                self.0.active(newest, headers)?.session
+                self.route.active(newest, headers)?.session
             }
             LoadedSession::RefreshUnavailable(due) => due.session,
-            loaded => self.0.active(loaded, headers)?.session,
+            loaded => self.route.active(loaded, headers)?.session,
         };
         Ok(info_response(sessions, &session))
     }
 }
 
-route!(SessionInfo);
-on_rejection!(SessionInfo, RouteRejection<LoginError>, 0.renderer);
+route!(SessionInfo.route);
+on_rejection!(SessionInfo, RouteRejection<LoginError>, route.renderer);
 
 #[derive(Serialize)]
 struct Info<'s> {
@@ -82,16 +79,16 @@ struct Info<'s> {
 /// Returns the response that describes a session.
 pub(super) fn info_response(sessions: &Sessions, session: &Session) -> Response<Bytes> {
     let principal = session.principal();
-    let expires_at = (!session.is_local()).then_some(principal.expires_at());
     let info = Info {
         user: session.user(),
         organization_id: principal.organization_id(),
         roles: principal.roles(),
         permissions: principal.permissions(),
-        access_token_expires_at: expires_at.map(OffsetDateTime::unix_timestamp),
+        access_token_expires_at: (!session.is_local())
+            .then(|| principal.expires_at().unix_timestamp()),
         expires_at: session.expires_at().unix_timestamp(),
         ends_at: session.ends_at().unix_timestamp(),
-        now: sessions.scalekit().clock().now().unix_timestamp(),
+        now: sessions.now().unix_timestamp(),
     };
     let mut response = Response::new(serde_json::to_vec(&info).unwrap_or_default().into());
     let headers = response.headers_mut();

@@ -6,9 +6,7 @@ use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
-use crate::session::{
-    RecentLogin, SessionCookies, SwitchError, SwitchStep, Switched, UnconfirmedIdentity,
-};
+use crate::session::{RecentLogin, SessionCookies, SwitchError, SwitchStep, UnconfirmedIdentity};
 use crate::util::telemetry;
 
 /// Asks the user before a login replaces the session of another user: `GET` and
@@ -23,18 +21,20 @@ use crate::util::telemetry;
 /// and only then calls the hook of [`on_login`](crate::session::SessionsBuilder::on_login).
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct SwitchAccount(pub(super) Route);
+pub struct SwitchAccount {
+    pub(super) route: Route,
+}
 
 impl SwitchAccount {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.step(&request).await {
             Ok(response) => response,
-            Err(failure) => self.0.reject_login(failure, &request, None, []),
+            Err(error) => self.route.reject_login(error, &request, None, []),
         }
     }
 
     async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, LoginError> {
-        let sessions = self.0.sessions.clone();
+        let sessions = self.route.sessions.clone();
         let attempt = match sessions.switch_step(request, sessions.switch_account_path()).await? {
             SwitchStep::Respond(response) => return Ok(response),
             SwitchStep::Switch(attempt) => attempt,
@@ -50,12 +50,12 @@ impl SwitchAccount {
         };
         let switched = sessions.switch(sessions.switches(), attempt, begin).await?;
         telemetry::login_completed();
-        Ok(Switched::into_response(switched))
+        Ok(switched.into_response())
     }
 }
 
-route!(SwitchAccount);
-on_rejection!(SwitchAccount, RouteRejection<LoginError>, 0.renderer);
+route!(SwitchAccount.route);
+on_rejection!(SwitchAccount, RouteRejection<LoginError>, route.renderer);
 
 impl From<SwitchError> for LoginError {
     fn from(error: SwitchError) -> Self {

@@ -13,9 +13,11 @@ impl Sessions {
     /// environment's user management.
     pub async fn organizations(&self, session: &Session) -> Result<Vec<Membership>, ApiError> {
         let user = self.scalekit().api().users().get(session.principal().subject()).await?;
-        let is_active =
-            |membership: &Membership| membership.status == Some(MembershipStatus::Active);
-        Ok(user.memberships.into_iter().filter(is_active).collect())
+        Ok(user
+            .memberships
+            .into_iter()
+            .filter(|membership| membership.status == Some(MembershipStatus::Active))
+            .collect())
     }
 
     /// Returns the URL of a login that moves the browser's session to another organization

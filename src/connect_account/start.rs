@@ -101,4 +101,4 @@ impl Start {
     }
 }
 
-route!(Start);
+route!(Start.0);

@@ -100,7 +100,7 @@ impl Verify {
     }
 }
 
-route!(Verify);
+route!(Verify.0);
 
 /// The query parameters of the callback: the `state` (the first one, if repeated), and the ID of
 /// the consent or an error. An invalid query ends its attempt too.

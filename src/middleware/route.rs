@@ -16,12 +16,12 @@ use super::response_body::ResponseBody;
 /// respond(&self, Request<()>) -> Response<Bytes>`; or, for a route that `reads body`, through its
 /// `async fn respond(&self, &Request<()>, body) -> Response<Bytes>`.
 ///
-/// The first field is the route's [`RouteState`](super::route_rejection::RouteState), which rejects
+/// The field is the route's [`RouteState`](super::route_rejection::RouteState), which rejects
 /// speculative requests; not those `of servers`, which make none.
 macro_rules! route {
-    ($route:ident) => {
+    ($route:ident.$state:tt) => {
         $crate::middleware::route::route!(
-            impl[B] $route,
+            impl[B] $route.$state,
             $crate::middleware::route_rejection::RouteState::reject_speculative,
             |route, request| {
                 let request = request.map(|_| ());
@@ -29,16 +29,16 @@ macro_rules! route {
             }
         );
     };
-    ($route:ident reads body) => {
+    ($route:ident.$state:tt reads body) => {
         $crate::middleware::route::route!(
-            body $route,
+            body $route.$state,
             $crate::middleware::route_rejection::RouteState::reject_speculative
         );
     };
-    ($route:ident reads body of servers) => {
-        $crate::middleware::route::route!(body $route, |_, _| None);
+    ($route:ident.$state:tt reads body of servers) => {
+        $crate::middleware::route::route!(body $route.$state, |_, _| None);
     };
-    (body $route:ident, $reject:expr) => {
+    (body $route:ident.$state:tt, $reject:expr) => {
         $crate::middleware::route::route!(
             impl[
                 B: http_body::Body<
@@ -46,7 +46,7 @@ macro_rules! route {
                         Error: Into<Box<dyn std::error::Error + Send + Sync>>,
                     > + Send
                     + 'static
-            ] $route,
+            ] $route.$state,
             $reject,
             |route, request| {
                 async move {
@@ -56,7 +56,11 @@ macro_rules! route {
             }
         );
     };
-    (impl[$($body:tt)*] $route:ident, $reject:expr, |$this:ident, $request:ident| $work:block) => {
+    (
+        impl[$($body:tt)*] $route:ident.$state:tt,
+        $reject:expr,
+        |$this:ident, $request:ident| $work:block
+    ) => {
         impl<$($body)*> tower_service::Service<http::Request<B>> for $route {
             type Response = http::Response<$crate::middleware::ResponseBody>;
             type Error = std::convert::Infallible;
@@ -70,7 +74,7 @@ macro_rules! route {
             }
 
             fn call(&mut self, $request: http::Request<B>) -> Self::Future {
-                if let Some(response) = ($reject)(&self.0, &$request) {
+                if let Some(response) = ($reject)(&self.$state, &$request) {
                     return $crate::middleware::RouteFuture::new(std::future::ready(response));
                 }
                 let $this = self.clone();

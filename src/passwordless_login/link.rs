@@ -91,7 +91,7 @@ impl Link {
     }
 }
 
-route!(Link);
+route!(Link.0);
 
 impl PasswordlessLogin {
     /// Returns the path of a link of this attempt of the browser, or of none.

@@ -122,7 +122,7 @@ impl SendEmail {
     }
 }
 
-route!(SendEmail reads body);
+route!(SendEmail.0 reads body);
 
 /// Sends an e-mail again: `POST /passwordless/resend`. Returned by
 /// [`PasswordlessLogin::resend_email`].
@@ -165,7 +165,7 @@ impl ResendEmail {
     }
 }
 
-route!(ResendEmail reads body);
+route!(ResendEmail.0 reads body);
 
 /// The reason why no e-mail was sent.
 enum SendFailure {

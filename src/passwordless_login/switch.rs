@@ -43,7 +43,7 @@ impl Switch {
     }
 }
 
-route!(Switch);
+route!(Switch.0);
 
 impl From<SwitchError> for PasswordlessLoginError {
     fn from(error: SwitchError) -> Self {

@@ -80,4 +80,4 @@ impl Verify {
     }
 }
 
-route!(Verify reads body);
+route!(Verify.0 reads body);

@@ -1,0 +1,222 @@
+//! Completion of a login: the exchange of its code, the verification of its tokens, and its session.
+
+use http::HeaderMap;
+
+use super::LoginError;
+use super::attempt::{LoginAttempt, LoginTrigger};
+use super::authorization_response::AuthorizationResponse;
+use crate::revocation::RecordedPosition;
+use crate::session::{
+    Authentication, BeginLoginError, NewTokens, RecentLogin, Session, SessionCookies,
+    SessionRecord, SessionUnavailable, Sessions, SingleUse, SwitchError, UnconfirmedIdentity,
+    UnconfirmedLogin, VerifiedIdentity,
+};
+use crate::token::{Grant, TokenError};
+use crate::util::diagnosis::{CheckError as _, Shown};
+use crate::util::request_dedup::Key;
+use crate::util::telemetry;
+
+/// A login that has returned from the environment.
+pub(super) struct LoginCompletion {
+    pub(super) sessions: Sessions,
+    pub(super) authorization: AuthorizationResponse,
+    pub(super) attempt: LoginAttempt,
+}
+
+/// A login whose tokens were verified.
+pub(super) struct ExchangedLogin {
+    pub(super) identity: VerifiedIdentity,
+    pub(super) tokens: NewTokens,
+    /// Position of the revocation counter before the exchange: later revocations apply to this
+    /// login.
+    position: RecordedPosition,
+}
+
+impl LoginCompletion {
+    /// Completes the login, or shares the result of a request that does or has just done so. It
+    /// continues when the client disconnects: a second click aborts the first request in the browser
+    /// only. Returns the redirect target and the `Set-Cookie` values.
+    pub(super) async fn complete_once(
+        self,
+        headers: &HeaderMap,
+    ) -> Result<(String, SessionCookies), LoginError> {
+        let (sessions, key, headers) = (self.sessions.clone(), self.dedup_key(), headers.clone());
+        sessions.logins().run(key, || async move { self.complete(&headers).await }).await
+    }
+
+    /// Exchanges the code for a session, or asks for confirmation first if it would replace another
+    /// user's.
+    async fn complete(&self, headers: &HeaderMap) -> Result<(String, SessionCookies), LoginError> {
+        // Before the exchange: a code works once, and is wasted if the browser's session cannot be
+        // loaded.
+        let current = match &self.authorization.code {
+            Ok(_) => self
+                .sessions
+                .valid_session(headers)
+                .await
+                .map_err(|SessionUnavailable| LoginError::Unavailable)?,
+            Err(_) => None,
+        };
+        let record = match self.kept_record().await {
+            Some(record) => record,
+            None => self.new_record(headers).await?,
+        };
+        let begun = self.begin(record.clone(), current, headers).await;
+        if let Err(LoginError::LoginHookUnavailable) = begun {
+            let name = self.dedup_key().to_text();
+            return Err(match self.single_use().store_login(&name, &record).await {
+                true => LoginError::LoginHookUnavailable,
+                // Without the login, whose code is spent, there is nothing to retry.
+                false => LoginError::Interrupted,
+            });
+        }
+        self.single_use().finish(begun.is_ok()).await;
+        begun
+    }
+
+    /// Returns the login that is kept since the app's hook was unavailable.
+    async fn kept_record(&self) -> Option<SessionRecord> {
+        match self.sessions.has_login_hook() {
+            true => self.single_use().take_login(&self.dedup_key().to_text()).await,
+            false => None,
+        }
+    }
+
+    /// Exchanges the code, and builds the record of the session.
+    async fn new_record(&self, headers: &HeaderMap) -> Result<SessionRecord, LoginError> {
+        let ExchangedLogin { identity, tokens, position } = self.verify().await?;
+        let authentication = Authentication::of_login(
+            identity.auth_time(),
+            self.attempt.trigger == LoginTrigger::PromptLogin,
+            self.sessions.now(),
+        );
+        match self.sessions.token_record(tokens, position, authentication, headers).await {
+            Ok(record) => Ok(record),
+            Err(error) => {
+                self.single_use().finish(false).await;
+                Err(BeginLoginError::from(error).into())
+            }
+        }
+    }
+
+    /// Begins the session of a verified login, or asks for confirmation first.
+    async fn begin(
+        &self,
+        record: SessionRecord,
+        current: Option<Session>,
+        headers: &HeaderMap,
+    ) -> Result<(String, SessionCookies), LoginError> {
+        let (sessions, page) = (&self.sessions, &self.attempt.return_to);
+        if current.is_some_and(|current| Some(current.login_subject()) != record.login_subject()) {
+            let login = UnconfirmedLogin {
+                identity: UnconfirmedIdentity::Tokens(Box::new(record)),
+                return_to: page.clone(),
+            };
+            return sessions
+                .ask_to_switch(&login, sessions.switch_account_path(), headers)
+                .await
+                .map(|(page, cookies)| (page, SessionCookies::new(cookies)))
+                .map_err(|error| match error {
+                    // The code is spent.
+                    SwitchError::Unavailable => LoginError::Interrupted,
+                    error => error.into(),
+                });
+        }
+        let environment_session = record.environment_session();
+        let mut cookies = sessions.create_from_login(record, headers).await?.into_values();
+        let expired = sessions.drop_expired_logins(headers, environment_session);
+        telemetry::login_completed();
+        cookies.extend(RecentLogin::cookies(sessions, &self.attempt, page, headers));
+        cookies.extend(expired);
+        Ok((page.as_str().to_owned(), SessionCookies::new(cookies)))
+    }
+
+    /// Exchanges the code for tokens, and verifies them.
+    pub(super) async fn verify(&self) -> Result<ExchangedLogin, LoginError> {
+        let scalekit = self.sessions.scalekit();
+        // A response of another issuer indicates a mix-up attack (RFC 9207).
+        let (issuer, ours) = (self.authorization.issuer.as_deref(), scalekit.environment_url());
+        if !issuer.map_or(!self.sessions.requires_issuer(), |issuer| issuer == ours) {
+            let found = Shown(issuer.unwrap_or("none"));
+            return Err(LoginError::IssuerMismatch.failed("iss", Shown(ours), found));
+        }
+        let code = self
+            .authorization
+            .code
+            .as_ref()
+            .map_err(|error| LoginError::AuthorizationFailed { error: error.clone() })?;
+        // A code works once: it is not spent for tokens that could not be verified.
+        scalekit.remote_keys().ready().await.map_err(|_| LoginError::Unavailable)?;
+        // First: the environment may issue tokens that are revoked before they arrive here.
+        let position =
+            self.sessions.revocation_position().await.map_err(|_| LoginError::Unavailable)?;
+        // A second exchange would make the environment revoke the tokens of the first (RFC 6749,
+        // section 4.1.2).
+        if !self.single_use().claim().await {
+            return Err(LoginError::StateMismatch);
+        }
+        let exchanged = self.exchange(code, position).await;
+        if exchanged.as_ref().is_err_and(LoginError::ends_attempt) {
+            self.single_use().finish(false).await;
+        }
+        exchanged
+    }
+
+    /// Exchanges the code of an attempt that this request has claimed.
+    async fn exchange(
+        &self,
+        code: &str,
+        position: RecordedPosition,
+    ) -> Result<ExchangedLogin, LoginError> {
+        let scalekit = self.sessions.scalekit();
+        let redirect_uri =
+            self.attempt.origin(&self.sessions).ok_or(LoginError::StateMismatch)?.redirect_uri();
+        let verifier = self.attempt.verifier();
+        let exchanged = scalekit.exchange_code(code, redirect_uri.as_str(), Some(&verifier)).await;
+        let tokens = match exchanged.map_err(LoginError::from) {
+            Ok(tokens) => tokens,
+            Err(error) => {
+                if !error.ends_attempt() {
+                    self.single_use().release().await;
+                }
+                return Err(error);
+            }
+        };
+        let nonce = self.attempt.nonce();
+        let grant = Grant::AuthorizationCode { nonce: nonce.expose() };
+        let verified = tokens.verify_for(scalekit, grant).await.map_err(token_rejected)?;
+        let (Some(id_token), Some(id_claims)) = (tokens.id_token, verified.id_token) else {
+            let (expected, found) = ("an ID token (scope openid)", "an access token only");
+            return Err(token_rejected(TokenError::Malformed.failed("id_token", expected, found)));
+        };
+        Ok(ExchangedLogin {
+            identity: VerifiedIdentity::new(id_claims.into_verified_claims(), position),
+            tokens: NewTokens {
+                principal: verified.principal,
+                id_token,
+                refresh_token: tokens.refresh_token,
+                access_token: self.sessions.retained(&tokens.access_token).cloned(),
+            },
+            position,
+        })
+    }
+
+    fn single_use(&self) -> SingleUse<'_> {
+        self.attempt.single_use(&self.sessions)
+    }
+
+    /// Two requests with this key complete one login.
+    fn dedup_key(&self) -> Key {
+        self.attempt.dedup_key(
+            self.authorization.code.as_deref().unwrap_or_default(),
+            self.authorization.issuer.as_deref().unwrap_or_default(),
+        )
+    }
+}
+
+fn token_rejected(error: TokenError) -> LoginError {
+    match error {
+        TokenError::KeysUnavailable => LoginError::Interrupted,
+        error => LoginError::InvalidToken { error },
+    }
+}
