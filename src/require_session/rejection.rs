@@ -59,9 +59,12 @@ impl RetryLater {
         sessions: &Sessions,
         base_path: Option<&str>,
     ) -> Self {
-        let page = || page_of(request, sessions, base_path);
-        let page = || page().unwrap_or_else(|| sessions.start_page().clone());
-        Self { page: wants_html(request.headers()).then(page) }
+        Self {
+            page: wants_html(request.headers()).then(|| {
+                page_of(request, sessions, base_path)
+                    .unwrap_or_else(|| sessions.start_page().clone())
+            }),
+        }
     }
 
     /// Returns the path of the page to load again: the requested one, the one that sent the form,
@@ -88,8 +91,8 @@ impl fmt::Debug for RetryLater {
     }
 }
 
-/// The page that the user is on: the one that was requested, or the one whose form was
-/// sent. `None` if that is unknown.
+/// Returns the page that the user is on: the one that was requested, or the one whose form was sent.
+/// `None` if that is unknown.
 pub(super) fn page_of<B>(
     request: &Request<B>,
     sessions: &Sessions,
@@ -98,8 +101,10 @@ pub(super) fn page_of<B>(
     if is_navigation(request) {
         sessions.requested_target(request, base_path).and_then(|target| ReturnTo::parse(&target))
     } else {
-        let referer = request.headers().get(header::REFERER).and_then(|value| value.to_str().ok());
-        referer.and_then(|referer| sessions.origin_of(request).page(referer))
+        request
+            .headers()
+            .get(header::REFERER)
+            .and_then(|referer| sessions.origin_of(request).page(referer.to_str().ok()?))
     }
 }
 

@@ -145,14 +145,13 @@ impl RequireSession {
         }
         request.extensions_mut().insert(active.session.principal().clone());
         self.sessions.record_use(&active);
-        Decision::Forward(match active.set_cookie {
-            None => SessionResponse::Unchanged,
-            Some(_) => {
-                let sessions = self.sessions.clone();
-                let cookies = async move { sessions.set_cookie(&active).await };
-                SessionResponse::SetCookies(Box::pin(cookies))
-            }
-        })
+        if active.set_cookie.is_none() {
+            return Decision::Forward(SessionResponse::Unchanged);
+        }
+        let sessions = self.sessions.clone();
+        Decision::Forward(SessionResponse::SetCookies(Box::pin(async move {
+            sessions.set_cookie(&active).await
+        })))
     }
 
     /// Decides on a request without a session.
@@ -162,18 +161,17 @@ impl RequireSession {
         clear: SentCookies,
         request: &mut Request<B>,
     ) -> Decision<SessionResponse> {
-        let (reason, clear) = match is_speculative(request) {
-            true => (SessionRejection::Speculative as fn(_) -> _, SentCookies::default()),
-            false => (reason, clear),
-        };
-        let (sessions, base_path) = (&self.sessions, self.base_path.as_deref());
-        let removals = match self.optional {
+        let sessions = &self.sessions;
+        let is_speculative = is_speculative(request);
+        let removals = match self.optional || is_speculative {
             true => Vec::new(),
             false => sessions.removals(clear, request.headers()),
         };
-        let target = sessions.requested_target(request, base_path);
-        let path = target.as_deref().unwrap_or_else(|| request.uri().path());
-        let path = path.split_once('?').map_or(path, |(path, _)| path);
+        let target = sessions.requested_target(request, self.base_path.as_deref());
+        let path = target
+            .as_deref()
+            .and_then(|target| target.split('?').next())
+            .unwrap_or_else(|| request.uri().path());
         if !self.optional && sessions.is_login_route(path) {
             telemetry::layer_around_login(path);
             return self.reject(SessionRejection::AroundOwnLogin, request);
@@ -194,6 +192,7 @@ impl RequireSession {
             request.extensions_mut().insert(Anonymous::Login(login));
             return Decision::Forward(SessionResponse::Unchanged);
         }
+        let reason = if is_speculative { SessionRejection::Speculative } else { reason };
         self.reject(reason(login), request)
     }
 
@@ -222,12 +221,12 @@ impl RequireSession {
         self.reject(reason, request)
     }
 
-    /// The login that returns to the user's page.
+    /// Returns the login that returns to the user's page.
     fn login_of<B>(&self, request: &Request<B>) -> String {
-        let page = page_of(request, &self.sessions, self.base_path.as_deref());
-        let page = page.as_ref().filter(|page| !page.is_single_use());
+        let page = page_of(request, &self.sessions, self.base_path.as_deref())
+            .filter(|page| !page.is_single_use());
         // The environment may complete a login without the user, which would not be recent.
-        self.sessions.login_of(request, page, self.authenticated_within.is_some())
+        self.sessions.login_of(request, page.as_ref(), self.authenticated_within.is_some())
     }
 
     fn unavailable<B>(&self, request: &Request<B>) -> Response<Bytes> {

@@ -28,11 +28,7 @@ impl OnResponse for SessionResponse {
             Self::Unchanged => Vec::new(),
             Self::SetCookies(cookies) => ready!(cookies.as_mut().poll(cx)),
         };
-        let is_set = |ours: &HeaderValue| {
-            let mut set = response.get_all(header::SET_COOKIE).iter();
-            set.any(|theirs| cookie_name(theirs) == cookie_name(ours))
-        };
-        if !cookies.is_empty() && !cookies.iter().any(is_set) {
+        if !cookies.is_empty() && !has_cookie_of(response, &cookies) {
             for cookie in cookies {
                 response.append(header::SET_COOKIE, cookie);
             }
@@ -42,6 +38,14 @@ impl OnResponse for SessionResponse {
         vary_on_cookie(response);
         Poll::Ready(())
     }
+}
+
+/// Whether the response sets a cookie with the name of one of these.
+fn has_cookie_of(response: &HeaderMap, cookies: &[HeaderValue]) -> bool {
+    response
+        .get_all(header::SET_COOKIE)
+        .iter()
+        .any(|set| cookies.iter().any(|cookie| cookie_name(cookie) == cookie_name(set)))
 }
 
 fn cookie_name(set_cookie: &HeaderValue) -> Option<&[u8]> {
