@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use axum::extract::{RawQuery, State};
 use axum::response::{Html, IntoResponse as _, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Form, Router};
 use http::StatusCode;
 use http::header::REFRESH;
@@ -51,8 +51,7 @@ async fn main() {
         .route_layer(RequireToken::for_resource(&resource))
         .merge(
             Router::new()
-                .route("/login", get(show).post(log_in))
-                .route_layer(common::or_exit(2, own_pages))
+                .route("/login", post(log_in).route_layer(common::or_exit(2, own_pages)).get(show))
                 .with_state(Arc::new(login)),
         )
         .merge(resource.routes());

@@ -6,11 +6,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures::future::BoxFuture;
-use http::{HeaderValue, Request, header};
+use http::{Extensions, HeaderValue, Request, header};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::AddAccessToken;
+use crate::middleware::identity::{self, NoPrincipal};
 use crate::session::{AccessToken, Session, SessionTokenError};
 
 /// The service of [`AddAccessToken`].
@@ -68,9 +69,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let error = if self.config.allows(request.uri()) {
-            let extensions = request.extensions();
-            let session = extensions.get::<Session>().cloned();
-            match session.or_else(|| Session::from_extensions(extensions)) {
+            match session(request.extensions()) {
                 Some(session) => {
                     // `inner` is ready for this request, so a clone takes its place.
                     let clone = self.inner.clone();
@@ -85,6 +84,15 @@ where
             AddAccessTokenError::OriginNotAllowed
         };
         AddAccessTokenFuture { state: State::Rejected { error: Some(error) } }
+    }
+}
+
+/// The session of the layer that has authenticated the request. Only without such a layer, one that
+/// the app has inserted.
+fn session(extensions: &Extensions) -> Option<Session> {
+    match identity::principal(extensions) {
+        Err(NoPrincipal::MissingLayer) => extensions.get().cloned(),
+        _ => Session::from_extensions(extensions),
     }
 }
 

@@ -110,7 +110,9 @@ impl KnownRevocations {
         let is_same = new.coverage == merged.coverage && new.issued_until == merged.issued_until;
         merged.is_published = (known.is_published && (new.is_published || !is_newer))
             || (new.is_published && is_same);
-        let covers_more = is_newer || merged.issued_until > known.issued_until;
+        let covers_more = is_newer
+            || merged.issued_until > known.issued_until
+            || merged.revoked_at > known.revoked_at;
         self.entries.insert(key, merged);
         if new.is_published && is_same {
             self.entries.mark_in_log(&key);

@@ -67,7 +67,7 @@ impl State {
             for (key, entry) in &mut unpublished {
                 if entry.coverage == Coverage::Pending {
                     entry.coverage = Coverage::At(position);
-                    self.update(*key, *entry);
+                    self.set_coverage(*key, *entry);
                 }
             }
         }
@@ -107,17 +107,18 @@ impl State {
         Ok(())
     }
 
-    /// Records that an entry is in the log.
-    fn note_published(&self, key: (Key, EntryKind), entry: Entry) {
+    /// Records that an entry is in the log, as it is known now: a read may have extended it meanwhile.
+    pub(super) fn note_published(&self, key: (Key, EntryKind), entry: Entry) {
         let mut known = self.known();
-        if known.entries.get(&key).is_none_or(|present| present.made_by != entry.made_by) {
+        let Some(&present) = known.entries.get(&key) else { return };
+        if present.made_by != entry.made_by {
             return;
         }
-        if let Some(ended) = entry.single_session(key.0) {
+        if let Some(ended) = present.single_session(key.0) {
             known.entries.remove(&key);
             known.ended.insert(ended, self.clock.monotonic());
         } else {
-            known.entries.insert(key, Entry { is_published: true, ..entry });
+            known.entries.insert(key, Entry { is_published: true, ..present });
         }
     }
 
@@ -129,11 +130,13 @@ impl State {
             .collect()
     }
 
-    /// Replaces an entry, unless it was revoked again meanwhile.
-    fn update(&self, key: (Key, EntryKind), entry: Entry) {
+    /// Sets the position of an entry, unless it was revoked again meanwhile.
+    pub(super) fn set_coverage(&self, key: (Key, EntryKind), entry: Entry) {
         let mut known = self.known();
-        if known.entries.get(&key).is_some_and(|present| present.made_by == entry.made_by) {
-            known.entries.insert(key, entry);
+        if let Some(&present) = known.entries.get(&key)
+            && present.made_by == entry.made_by
+        {
+            known.entries.insert(key, Entry { coverage: entry.coverage, ..present });
         }
     }
 

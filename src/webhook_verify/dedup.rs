@@ -26,6 +26,8 @@ use crate::util::telemetry;
 
 /// How often the completion is attempted before the response: a message that is handled twice is worse
 /// than a slow response.
+/// How often the claim of a message can change while it is completed.
+const MAX_CHANGES: usize = 3;
 const COMPLETION_TRIES: usize = 3;
 
 /// Name of the background tasks.
@@ -154,15 +156,36 @@ impl ClaimGuard {
     }
 
     async fn complete_values(&self, done: &Bytes) -> Result<(), StoreError> {
-        let (store, retention) = (&self.deduplicator.store, self.deduplicator.config.retention);
         for key in self.keys.iter() {
-            if !store.replace_if(key, self.value.clone(), done.clone(), retention).await? {
-                // The handler took longer than its lease. A request that has claimed the message
-                // since then decides.
-                store.put_if_absent(key, done.clone(), retention).await?;
+            let mut running = Some(self.value.clone());
+            // Repeated if the value changes in between.
+            for _ in 0..MAX_CHANGES {
+                if self.complete_value(key, running, done).await? {
+                    break;
+                }
+                // The handler took longer than its lease, and another request may have claimed the
+                // message: its result does not matter, because this one is a success.
+                running = self.deduplicator.store.get(key).await?;
+                if running.as_deref().and_then(status_of).is_some() {
+                    break;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Replaces what is known of a message. Returns whether that was still known.
+    async fn complete_value(
+        &self,
+        key: &StoreKey,
+        running: Option<Bytes>,
+        done: &Bytes,
+    ) -> Result<bool, StoreError> {
+        let (store, retention) = (&self.deduplicator.store, self.deduplicator.config.retention);
+        match running {
+            Some(running) => store.replace_if(key, running, done.clone(), retention).await,
+            None => store.put_if_absent(key, done.clone(), retention).await,
+        }
     }
 
     async fn release(&self) {

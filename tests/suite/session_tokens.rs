@@ -321,6 +321,12 @@ async fn a_client_adds_the_token_for_an_api_of_the_same_environment() {
 
     let error = client.clone().oneshot(call("https://api.example.com/")).await.unwrap_err();
     assert!(matches!(error, AddAccessTokenError::MissingSession), "{error}");
+    // A request that an optional layer has forwarded, with a session that something else inserted.
+    let optional = RequireSession::new(&world.sessions).optional().layer(client.clone());
+    let mut anonymous = call("https://api.example.com/");
+    anonymous.extensions_mut().insert(session.clone());
+    let error = optional.oneshot(anonymous).await.unwrap_err();
+    assert!(matches!(error, AddAccessTokenError::MissingSession), "{error}");
     for url in ["https://evil.test/", "http://api.example.com/", "/today"] {
         let mut other = call(url);
         other.extensions_mut().insert(session.clone());

@@ -52,6 +52,10 @@ async fn handle(State(handler): State<Handler>, _: HeaderMap, body: String) -> S
     match body.as_str() {
         "panic" => panic!("expected in this test"),
         "slow" => handler.go.notified().await,
+        "slow, then fails" => {
+            handler.go.notified().await;
+            return StatusCode::BAD_GATEWAY;
+        }
         "store fails twice" => handler.store.fail_next(2),
         "store fails at abort" => {
             handler.store.fail_next(1);
@@ -203,6 +207,33 @@ async fn a_handler_that_exceeds_its_lease_completes_if_the_message_was_not_claim
     assert_eq!(running.await.unwrap().status(), StatusCode::OK);
     assert_eq!(world.deliver(1, "msg_1", "slow").await.status(), StatusCode::OK);
     assert_eq!(world.handled(), 1);
+}
+
+#[tokio::test]
+async fn a_handler_that_exceeds_its_lease_completes_a_message_that_was_claimed_again() {
+    let world = Arc::new(World::new());
+    let deliver = |body: &'static str| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { world.deliver(0, "msg_1", body).await })
+    };
+    let first = deliver("slow");
+    while world.handled() < 1 {
+        tokio::task::yield_now().await;
+    }
+    world.clock.advance(Duration::from_secs(61));
+    let second = deliver("slow, then fails");
+    while world.handled() < 2 {
+        tokio::task::yield_now().await;
+    }
+    // Waiters are notified in their order.
+    world.go.notify_one();
+    assert_eq!(first.await.unwrap().status(), StatusCode::OK);
+    let repeated = world.deliver(1, "msg_1", "200").await;
+    assert_eq!(repeated.status(), StatusCode::OK, "while the second one is running");
+    world.go.notify_one();
+    assert_eq!(second.await.unwrap().status(), StatusCode::BAD_GATEWAY);
+    assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
+    assert_eq!(world.handled(), 2, "not again after a success");
 }
 
 #[tokio::test]

@@ -237,6 +237,34 @@ async fn a_token_is_revoked_by_its_issue_time() {
 }
 
 #[tokio::test]
+async fn a_later_revocation_elsewhere_covers_tokens_that_an_unpublished_one_does_not() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    read(&clock, &here).await;
+    read(&clock, &there).await;
+    let user = RevocationTarget::User("usr_1");
+    store.set(Fails::Unavailable);
+    here.revoke(user, HOUR).await.unwrap_err();
+    store.set(Fails::Not);
+    let key = (user.key(), EntryKind::ByPosition);
+    let unpublished = *here.0.known().entries.get(&key).unwrap();
+
+    clock.advance(Duration::from_secs(70));
+    let issued_at = clock.clock().now().unix_timestamp();
+    let token = RevocableToken::new([user], Some(issued_at));
+    assert!(!here.is_token_revoked(&token), "issued after the revocation here");
+    there.revoke(user, HOUR).await.unwrap();
+    read(&clock, &here).await;
+    assert!(here.is_token_revoked(&token));
+
+    // A publication that began before the read.
+    here.0.set_coverage(key, unpublished);
+    here.0.note_published(key, unpublished);
+    assert!(here.is_token_revoked(&RevocableToken::new([user], Some(issued_at))));
+}
+
+#[tokio::test]
 async fn a_revocation_has_one_position_under_concurrent_logins() {
     let clock = SteppedClock::steady();
     let store = TestStore::new(&clock);
