@@ -3,12 +3,10 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::json as value;
-use time::OffsetDateTime;
 
 use super::api::{bearer, call};
 use super::webhooks::Inbox;
 use super::*;
-use crate::clock::ManualClock;
 use crate::sandbox::{NewDirectoryGroup, NewDirectoryUser};
 
 /// Acme's ID and that of its directory.
@@ -16,11 +14,6 @@ fn acme(sandbox: &Sandbox) -> (String, String) {
     let organization = sandbox.organizations().list().remove(0).id;
     let directory = sandbox.directories().first_id(&organization).unwrap();
     (organization, directory)
-}
-
-fn standing() -> Sandbox {
-    let start = OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap();
-    Sandbox::builder().clock(ManualClock::at(start)).build()
 }
 
 fn strings<'a>(list: &'a Value, name: &str) -> Vec<&'a str> {
@@ -91,7 +84,7 @@ async fn organizations_are_listed_and_found() {
 
 #[tokio::test]
 async fn a_directory_is_read_disabled_and_enabled() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let bearer = bearer(&sandbox).await;
     let (organization, directory) = acme(&sandbox);
     let list = format!("/organizations/{organization}/directories");
@@ -142,7 +135,7 @@ async fn a_directory_is_read_disabled_and_enabled() {
 
 #[tokio::test]
 async fn users_are_listed_by_group_and_time_and_in_detail() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let bearer = bearer(&sandbox).await;
     let (organization, directory) = acme(&sandbox);
     let list = format!("/organizations/{organization}/directories/{directory}/users");
@@ -190,7 +183,7 @@ async fn users_are_listed_by_group_and_time_and_in_detail() {
 
 #[tokio::test]
 async fn groups_are_listed_with_those_that_are_not_tracked_on_request() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let bearer = bearer(&sandbox).await;
     let (organization, directory) = acme(&sandbox);
     let list = format!("/organizations/{organization}/directories/{directory}/groups");
@@ -305,7 +298,7 @@ async fn invalid_requests_are_rejected() {
 
 #[tokio::test]
 async fn every_change_causes_the_documented_event() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let inbox = Inbox::of(&sandbox);
     let (organization, directory) = acme(&sandbox);
     assert_eq!(sandbox.webhooks().deliver_due().await, 0, "the initial data causes no events");
@@ -398,7 +391,7 @@ async fn every_change_causes_the_documented_event() {
 
 #[tokio::test]
 async fn a_change_of_membership_changes_the_user() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let inbox = Inbox::of(&sandbox);
     let (_, directory) = acme(&sandbox);
     let (users, groups) =
@@ -432,7 +425,7 @@ async fn a_change_of_membership_changes_the_user() {
 
 #[tokio::test]
 async fn five_thousand_users_cause_one_event_each() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let inbox = Inbox::of(&sandbox);
     let (_, directory) = acme(&sandbox);
     let many = (0..5000).map(|number| NewDirectoryUser::new(&format!("user{number}@acme.test")));

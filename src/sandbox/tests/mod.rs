@@ -22,9 +22,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use serde_json::Value;
+use time::OffsetDateTime;
 use url::{Url, form_urlencoded};
 
 use super::Sandbox;
+use crate::clock::ManualClock;
 use crate::http_client::{HttpClient as _, HttpClientError};
 
 const CALLBACK: &str = "http://localhost:3000/auth/callback";
@@ -41,6 +43,12 @@ const SIGN_IN: [(&str, &str); 7] = [
     ("code_challenge", CHALLENGE),
     ("code_challenge_method", "S256"),
 ];
+
+/// A sandbox whose clock stays at 2025-10-09T08:53:20Z.
+fn at_fixed_time() -> Sandbox {
+    let start = OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap();
+    Sandbox::builder().clock(ManualClock::at(start)).build()
+}
 
 /// The usual authorization URL with other parameters; an empty value omits the parameter.
 fn authorization_url(sandbox: &Sandbox, changes: &[(&str, &str)]) -> String {

@@ -2,11 +2,9 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::json as value;
-use time::OffsetDateTime;
 
 use super::api::{bearer, call};
 use super::*;
-use crate::clock::ManualClock;
 use crate::sandbox::PasswordlessType;
 
 const VERIFY_PAGE: &str = "https://app.test/passwordless/verify?a=1";
@@ -19,8 +17,7 @@ struct Mailer {
 
 impl Mailer {
     async fn new() -> Self {
-        let start = OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap();
-        let sandbox = Sandbox::builder().clock(ManualClock::at(start)).build();
+        let sandbox = at_fixed_time();
         let bearer = bearer(&sandbox).await;
         Self { sandbox, bearer }
     }

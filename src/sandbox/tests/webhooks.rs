@@ -10,7 +10,6 @@ use time::OffsetDateTime;
 use tower::service_fn;
 
 use super::*;
-use crate::clock::ManualClock;
 use crate::http_client::ServiceClient;
 use crate::sandbox::{Delivery, DeliveryState, WebhookEndpoint};
 
@@ -56,11 +55,6 @@ impl Inbox {
     }
 }
 
-fn standing() -> Sandbox {
-    let start = OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap();
-    Sandbox::builder().clock(ManualClock::at(start)).build()
-}
-
 fn header_of<'a>(request: &'a Request<Bytes>, name: &str) -> &'a str {
     request.headers()[name].to_str().unwrap()
 }
@@ -84,7 +78,7 @@ fn only(sandbox: &Sandbox) -> Delivery {
 
 #[tokio::test]
 async fn a_message_is_signed_and_contains_the_event() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let inbox = Inbox::of(&sandbox);
     let data = value!({ "id": "org_1", "display_name": "Zoë's" });
     let id = sandbox.webhooks().emit("organization.created", data.clone());
@@ -114,7 +108,7 @@ async fn a_message_is_signed_and_contains_the_event() {
 
 #[tokio::test]
 async fn a_failing_message_is_sent_six_times_at_growing_intervals() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let inbox = Inbox::of(&sandbox);
     let id = sandbox.webhooks().emit("user.login", value!({}));
     let rejections = [500, 302, 404, 410, 429, 503];
@@ -148,7 +142,7 @@ async fn a_failing_message_is_sent_six_times_at_growing_intervals() {
 
 #[tokio::test]
 async fn a_pending_message_does_not_delay_others() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let inbox = Inbox::of(&sandbox);
     inbox.response_with(StatusCode::SERVICE_UNAVAILABLE);
     let first = sandbox.webhooks().emit("user.login", value!({}));
@@ -166,7 +160,7 @@ async fn a_pending_message_does_not_delay_others() {
 
 #[tokio::test]
 async fn a_redelivery_has_the_same_id_and_body_and_a_new_timestamp() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let inbox = Inbox::of(&sandbox);
     let id = sandbox.webhooks().emit("user.login", value!({}));
     sandbox.webhooks().deliver_due().await;
@@ -194,7 +188,7 @@ async fn a_redelivery_has_the_same_id_and_body_and_a_new_timestamp() {
 
 #[tokio::test]
 async fn a_new_secret_signs_at_once_and_the_old_one_for_its_grace_period() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let inbox = Inbox::of(&sandbox);
     let sent = async || {
         sandbox.webhooks().emit("user.login", value!({}));
@@ -220,7 +214,7 @@ async fn a_new_secret_signs_at_once_and_the_old_one_for_its_grace_period() {
 
 #[tokio::test]
 async fn each_endpoint_gets_the_message_with_a_signature_of_its_own() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let inbox = Inbox::of(&sandbox);
     let other = sandbox.webhooks().add_endpoint("https://other.test/");
     let broken = sandbox.webhooks().add_endpoint("not a url");
@@ -244,7 +238,7 @@ async fn each_endpoint_gets_the_message_with_a_signature_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn an_endpoint_that_never_responds_delays_no_other_message_or_endpoint() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     sandbox.webhooks().set_client(ServiceClient::new(service_fn(
         |request: Request<Bytes>| async move {
             if request.uri().host() == Some("slow.test") {
@@ -270,7 +264,7 @@ async fn an_endpoint_that_never_responds_delays_no_other_message_or_endpoint() {
 
 #[tokio::test]
 async fn concurrent_calls_send_nothing_twice() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let inbox = Inbox::of(&sandbox);
     for _ in 0..20 {
         sandbox.webhooks().emit("user.login", value!({}));
@@ -281,7 +275,7 @@ async fn concurrent_calls_send_nothing_twice() {
 
 #[tokio::test]
 async fn messages_wait_for_a_client() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     sandbox.webhooks().emit("user.login", value!({}));
     assert!(sandbox.webhooks().deliveries().is_empty(), "there is no endpoint");
     let _endpoint = sandbox.webhooks().add_endpoint(URL);
@@ -293,7 +287,7 @@ async fn messages_wait_for_a_client() {
 
 #[tokio::test(start_paused = true)]
 async fn delivery_in_the_background_ends_with_the_sandbox() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let Inbox { requests, .. } = Inbox::of(&sandbox);
     sandbox.webhooks().start_delivery();
     sandbox.webhooks().start_delivery();
@@ -310,7 +304,7 @@ async fn delivery_in_the_background_ends_with_the_sandbox() {
 
 #[tokio::test]
 async fn the_page_shows_deliveries_and_sends_one_again() {
-    let sandbox = standing();
+    let sandbox = at_fixed_time();
     let url = format!("{}/deliveries", sandbox.environment_url());
     let empty = get(&sandbox, &url, "").await;
     assert!(text(&empty).contains("has not set an HTTP client"));
