@@ -2,33 +2,31 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use url::form_urlencoded;
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::parameters::with_query;
 
 pub(crate) fn log_in(
     environment: &Environment,
     authorization_url: &str,
     email: &str,
 ) -> Result<String, LoginFailed> {
-    let opened = open(environment, authorization_url)?;
-    let Some(transaction) = hidden_transaction(&opened) else { return arrived(&opened) };
-    let mut signed_in = submit(environment, "/login", &transaction, &[("email", email)], None)?;
-    let mut location = arrived(&signed_in)?;
-    if location.starts_with("/login?") {
-        // The domain of the address has an identity provider.
-        let asked = visit(environment, Method::GET, &location, String::new(), None)?;
-        let Some(transaction) = hidden_transaction(&asked) else { return arrived(&asked) };
-        signed_in = submit(environment, "/login", &transaction, &[("email", email)], None)?;
-        location = arrived(&signed_in)?;
+    let mut page = open(environment, authorization_url)?;
+    let mut cookie = None;
+    let (mut target, mut field) = ("/login", ("email", email));
+    loop {
+        let Some(transaction) = hidden_transaction(&page) else { return arrived(&page) };
+        let response = submit(environment, target, &transaction, &[field], cookie.as_ref())?;
+        let location = arrived(&response)?;
+        match location.split_once('?') {
+            // The domain of the address has an identity provider.
+            Some(("/login", _)) => {}
+            Some(("/consent", _)) => (target, field) = ("/consent", ("action", "allow")),
+            _ => return Ok(location),
+        }
+        cookie = response.headers().get(header::SET_COOKIE).cloned();
+        page = visit(environment, Method::GET, &location, String::new(), cookie.as_ref())?;
     }
-    if !location.starts_with("/consent?") {
-        return Ok(location);
-    }
-    let cookie = signed_in.headers().get(header::SET_COOKIE);
-    let asked = visit(environment, Method::GET, &location, String::new(), cookie)?;
-    let Some(transaction) = hidden_transaction(&asked) else { return arrived(&asked) };
-    arrived(&submit(environment, "/consent", &transaction, &[("action", "allow")], cookie)?)
 }
 
 pub(crate) fn fail_log_in(
@@ -47,14 +45,15 @@ fn open(
     authorization_url: &str,
 ) -> Result<Response<Bytes>, LoginFailed> {
     let url = environment.lock().environment_url.clone();
-    let target = authorization_url
-        .strip_prefix(&url)
-        .filter(|rest| rest.starts_with('/'))
-        .ok_or_else(|| LoginFailed {
+    match authorization_url.strip_prefix(&url) {
+        Some(target) if target.starts_with('/') => {
+            visit(environment, Method::GET, target, String::new(), None)
+        }
+        _ => Err(LoginFailed {
             status: StatusCode::MISDIRECTED_REQUEST,
             reason: format!("the authorization URL is not at {url}"),
-        })?;
-    visit(environment, Method::GET, target, String::new(), None)
+        }),
+    }
 }
 
 fn submit(
@@ -64,10 +63,11 @@ fn submit(
     fields: &[(&str, &str)],
     cookie: Option<&HeaderValue>,
 ) -> Result<Response<Bytes>, LoginFailed> {
-    let fields = fields.iter().map(|(name, value)| (*name, Some(*value)));
-    let form: Vec<_> = [("transaction", Some(transaction))].into_iter().chain(fields).collect();
-    let form = with_query("", &form);
-    visit(environment, Method::POST, target, form.trim_start_matches('?').to_owned(), cookie)
+    let form = form_urlencoded::Serializer::new(String::new())
+        .append_pair("transaction", transaction)
+        .extend_pairs(fields)
+        .finish();
+    visit(environment, Method::POST, target, form, cookie)
 }
 
 fn visit(
@@ -95,16 +95,9 @@ fn visit(
 
 pub(crate) fn consent(environment: &Environment, link: &str) -> Result<String, LoginFailed> {
     let url = environment.lock().environment_url.clone();
-    let request = Request::builder()
-        .method(Method::POST)
-        .uri(link.strip_prefix(&url).unwrap_or(link))
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(Bytes::from("action=allow"))
-        .map_err(|error| LoginFailed {
-            status: StatusCode::BAD_REQUEST,
-            reason: error.to_string(),
-        })?;
-    let location = arrived(&environment.route(&request))?;
+    let target = link.strip_prefix(&url).unwrap_or(link);
+    let form = "action=allow".to_owned();
+    let location = arrived(&visit(environment, Method::POST, target, form, None)?)?;
     Ok(if location.starts_with('/') { format!("{url}{location}") } else { location })
 }
 
@@ -132,18 +125,18 @@ pub(crate) fn arrived(response: &Response<Bytes>) -> Result<String, LoginFailed>
 }
 
 fn hidden_transaction(page: &Response<Bytes>) -> Option<String> {
-    let (_, rest) =
-        std::str::from_utf8(page.body()).ok()?.split_once(r#"name="transaction" value=""#)?;
-    rest.split_once('"').map(|(transaction, _)| transaction.to_owned())
+    let page = std::str::from_utf8(page.body()).ok()?;
+    let (_, value) = page.split_once(r#"name="transaction" value=""#)?;
+    value.split_once('"').map(|(transaction, _)| transaction.to_owned())
 }
 
 fn visible_text(html: &[u8]) -> String {
     let html = String::from_utf8_lossy(html);
-    let outside_tags = html
-        .split_once("<main")
+    html.split_once("<main")
         .map_or(&*html, |(_, main)| main)
         .split('<')
         .filter_map(|part| part.split_once('>'))
-        .map(|(_, text)| text);
-    outside_tags.collect::<Vec<_>>().join(" ").split_whitespace().collect::<Vec<_>>().join(" ")
+        .flat_map(|(_, text)| text.split_whitespace())
+        .collect::<Vec<_>>()
+        .join(" ")
 }

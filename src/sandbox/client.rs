@@ -51,10 +51,9 @@ impl HttpClient for SandboxClient {
 }
 
 fn port(uri: &Uri) -> Option<u16> {
-    let default = match uri.scheme_str() {
+    uri.port_u16().or(match uri.scheme_str() {
         Some("http") => Some(80),
         Some("https") => Some(443),
         _ => None,
-    };
-    uri.port_u16().or(default)
+    })
 }

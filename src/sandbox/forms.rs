@@ -10,8 +10,10 @@ pub(crate) fn own_form(request: &Request<Bytes>) -> Result<Parameters, FormRejec
     // A form from another site could sign the visitor in as another user.
     let site = request.headers().get("sec-fetch-site");
     if site.is_some_and(|site| site != "same-origin" && site != "none") {
-        let message = "The form was sent from another site.";
-        return Err(FormRejection { status: StatusCode::FORBIDDEN, message });
+        return Err(FormRejection {
+            status: StatusCode::FORBIDDEN,
+            message: "The form was sent from another site.",
+        });
     }
     Parameters::from_form(request).ok_or(FormRejection {
         status: StatusCode::BAD_REQUEST,
@@ -26,9 +28,9 @@ pub(crate) struct FormRejection {
 }
 
 pub(crate) fn is_email_address(text: &str) -> bool {
-    let clean = !text.chars().any(|letter| letter.is_whitespace() || letter.is_control());
-    let whole = text.split_once('@').is_some_and(|(local, domain)| {
-        !local.is_empty() && !domain.is_empty() && !domain.contains('@')
-    });
-    clean && whole && text.len() <= 254
+    text.len() <= 254
+        && !text.chars().any(|letter| letter.is_whitespace() || letter.is_control())
+        && text.split_once('@').is_some_and(|(local, domain)| {
+            !local.is_empty() && !domain.is_empty() && !domain.contains('@')
+        })
 }

@@ -10,13 +10,11 @@ pub(crate) fn reason_to_reject(
     registered: &BTreeSet<String>,
     loopback_allowed: bool,
 ) -> Option<&'static str> {
-    if let Some(reason) = reason_for_malformed(uri) {
-        return Some(reason);
-    }
-    if registered.contains(uri) || (loopback_allowed && is_loopback(uri)) {
-        return None;
-    }
-    Some("It is not registered. Registered URIs are compared character by character.")
+    reason_for_malformed(uri).or_else(|| {
+        let is_allowed = registered.contains(uri) || (loopback_allowed && is_loopback(uri));
+        (!is_allowed)
+            .then_some("It is not registered. Registered URIs are compared character by character.")
+    })
 }
 
 /// Why a client of a resource cannot register a URI. It may be `https`, `http` on loopback, or have
@@ -55,10 +53,11 @@ pub(crate) fn reason_not_to_register(uri: &str) -> Option<&'static str> {
 /// Whether a client may be redirected to a URI: one that it registered, or the same with another
 /// port on loopback, because an application on the device uses any free port (RFC 8252).
 pub(crate) fn is_registered(uri: &str, registered: &[String]) -> bool {
-    let same_but_for_port =
-        |known: &String| without_port(known).is_some_and(|known| without_port(uri) == Some(known));
+    let on_loopback = without_port(uri);
     reason_for_malformed(uri).is_none()
-        && registered.iter().any(|known| known == uri || same_but_for_port(known))
+        && registered.iter().any(|known| {
+            known == uri || (on_loopback.is_some() && without_port(known) == on_loopback)
+        })
 }
 
 fn reason_for_malformed(uri: &str) -> Option<&'static str> {
@@ -76,20 +75,25 @@ fn reason_for_malformed(uri: &str) -> Option<&'static str> {
 
 /// `http` on a loopback host.
 pub(crate) fn is_loopback(uri: &str) -> bool {
-    let Some(url) = parsed(uri) else { return false };
-    let loopback_host = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    url.scheme() == "http" && loopback_host && !has_user(&url)
+    parsed(uri).is_some_and(|url| {
+        url.scheme() == "http"
+            && !has_user(&url)
+            && match url.host() {
+                Some(Host::Domain(name)) => name == "localhost",
+                Some(Host::Ipv4(address)) => address.is_loopback(),
+                Some(Host::Ipv6(address)) => address.is_loopback(),
+                None => false,
+            }
+    })
 }
 
 /// Rejects characters that URL parsers drop or rewrite, which could change where the browser goes.
 fn parsed(uri: &str) -> Option<Url> {
-    let clean = uri.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    Url::parse(uri).ok().filter(|_| clean)
+    if uri.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\') {
+        Url::parse(uri).ok()
+    } else {
+        None
+    }
 }
 
 fn has_user(url: &Url) -> bool {

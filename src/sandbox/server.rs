@@ -46,8 +46,10 @@ impl SandboxServer {
         address: SocketAddr,
     ) -> io::Result<Self> {
         if !address.ip().is_loopback() {
-            let reason = "a sandbox is served on loopback addresses only";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a sandbox is served on loopback addresses only",
+            ));
         }
         let listener = TcpListener::bind(address).await?;
         let local_addr = listener.local_addr()?;
@@ -98,9 +100,8 @@ async fn accept(
     loop {
         match future::select(pin!(listener.accept()), stop.as_mut()).await {
             Either::Left((Ok((stream, _)), _)) => {
-                let environment = Arc::clone(&environment);
                 connections.spawn(serve_connection(
-                    environment,
+                    Arc::clone(&environment),
                     stream,
                     local_addr,
                     stopped.clone(),
@@ -169,14 +170,15 @@ async fn starts_with_http2(stream: &TcpStream) -> bool {
 /// Sends empty SETTINGS, and GOAWAY with `HTTP_1_1_REQUIRED` and a message, which gRPC clients print
 /// (RFC 9113, sections 6.5 and 6.8).
 async fn reject_http2(mut stream: TcpStream) {
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const GOAWAY: [u8; 6] = [7, 0, 0, 0, 0, 0];
+    const LAST_STREAM: [u8; 4] = [0; 4];
+    const HTTP_1_1_REQUIRED: [u8; 4] = [0, 0, 0, 0xd];
     let debug = respond::NO_GRPC.as_bytes();
-    let length = u32::try_from(8 + debug.len()).unwrap_or(8).to_be_bytes();
-    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
-    let [_, length @ ..] = length;
-    let header = [&length[..], &[7, 0, 0, 0, 0, 0]].concat();
-    let goaway = [&header[..], &[0, 0, 0, 0], &[0, 0, 0, 0xd], debug].concat();
-    let sent = [&settings[..], &goaway].concat();
-    if stream.write_all(&sent).await.is_ok() && stream.shutdown().await.is_ok() {
+    let [_, length @ ..] = u32::try_from(8 + debug.len()).unwrap_or(8).to_be_bytes();
+    let frames =
+        [&SETTINGS[..], &length, &GOAWAY, &LAST_STREAM, &HTTP_1_1_REQUIRED, debug].concat();
+    if stream.write_all(&frames).await.is_ok() && stream.shutdown().await.is_ok() {
         // Until the client closes: data that was not read would reset the connection, and the
         // message with it.
         let _ =
@@ -193,19 +195,19 @@ async fn response(
     if !is_for_us(&request, local_addr) {
         // Prevents DNS rebinding: a page under a name that resolves to 127.0.0.1 could read the
         // responses.
-        let message = "this sandbox responds to loopback hosts only";
-        return Ok(respond::api_error(StatusCode::MISDIRECTED_REQUEST, 3, message).map(Full::new));
+        return Ok(error(
+            StatusCode::MISDIRECTED_REQUEST,
+            "this sandbox responds to loopback hosts only",
+        ));
     }
     let (head, body) = request.into_parts();
     let read = Limited::new(body, MAX_BODY_BYTES).collect();
-    let Ok(read) = tokio::time::timeout(BODY_TIMEOUT, read).await else { return Err(NoResponse) };
-    let body = match read {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
-            let message = "the body is too large";
-            return Ok(respond::api_error(StatusCode::PAYLOAD_TOO_LARGE, 3, message).map(Full::new));
+    let body = match tokio::time::timeout(BODY_TIMEOUT, read).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(reason)) if reason.is::<http_body_util::LengthLimitError>() => {
+            return Ok(error(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"));
         }
-        Err(_) => return Err(NoResponse),
+        Ok(Err(_)) | Err(_) => return Err(NoResponse),
     };
     match environment.respond(Request::from_parts(head, body)).await {
         Ok(response) => Ok(response.map(Full::new)),
@@ -213,14 +215,18 @@ async fn response(
     }
 }
 
+fn error(status: StatusCode, message: &str) -> Response<Full<Bytes>> {
+    respond::api_error(status, 3, message).map(Full::new)
+}
+
 fn is_for_us<B>(request: &Request<B>, local_addr: SocketAddr) -> bool {
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (Some(host), None) = (hosts.next(), hosts.next()) else { return false };
     let Ok(authority) = Authority::try_from(host.as_bytes()) else { return false };
     let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let loopback = name.eq_ignore_ascii_case("localhost")
+    let is_loopback = name.eq_ignore_ascii_case("localhost")
         || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    loopback && authority.port_u16().unwrap_or(80) == local_addr.port()
+    is_loopback && authority.port_u16().unwrap_or(80) == local_addr.port()
 }
 
 /// Returned when a fault suppresses the response, or the request was aborted.
