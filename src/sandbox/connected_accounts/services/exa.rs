@@ -45,14 +45,13 @@ const PAGES: [(&str, &str, &str); 3] = [
 /// Pages with any word of the query.
 fn search(input: &ToolInput<'_>) -> Result<Value, ToolFailure> {
     let query = input.required("query")?.to_lowercase();
-    let count = input.count("num_results", 10, 100)?;
     let results: Vec<_> = PAGES
         .iter()
         .filter(|(_, title, text)| {
             let page = format!("{title} {text}").to_lowercase();
             query.split_whitespace().any(|word| page.contains(word))
         })
-        .take(count)
+        .take(input.count("num_results", 10, 100)?)
         .map(|(url, title, text)| json!({ "url": url, "title": title, "text": text }))
         .collect();
     Ok(json!({ "results": results }))

@@ -27,9 +27,11 @@ pub(super) static TOOLS: [Tool; 2] = [
             }
         }"#,
         run: |input| {
-            let found = search(input.text("query")?.unwrap_or_default(), input.since);
-            let count = input.count("max_results", 10, 500)?;
-            let mails: Vec<_> = found.iter().take(count).map(Mail::structured).collect();
+            let mails: Vec<_> = search(input.text("query")?.unwrap_or_default(), input.since)
+                .iter()
+                .take(input.count("max_results", 10, 500)?)
+                .map(Mail::structured)
+                .collect();
             Ok(json!({ "messages": mails }))
         },
     },
@@ -47,9 +49,9 @@ pub(super) static TOOLS: [Tool; 2] = [
             "properties": { "message_id": { "type": "string" } }
         }"#,
         run: |input| {
-            let mail = find(input.required("message_id")?, input.since);
-            let missing = || ToolFailure::not_found("Requested entity was not found.");
-            mail.map(|mail| mail.structured()).ok_or_else(missing)
+            find(input.required("message_id")?, input.since)
+                .map(|mail| mail.structured())
+                .ok_or_else(|| ToolFailure::not_found("Requested entity was not found."))
         },
     },
 ];
@@ -186,15 +188,14 @@ fn find(id: &str, since: OffsetDateTime) -> Option<Mail> {
 impl Mail {
     /// The subset of Gmail's search that the sandbox supports.
     fn matches(&self, term: &str) -> bool {
-        let has = |text: &str, part: &str| text.to_lowercase().contains(&part.to_lowercase());
         match term.split_once(':') {
             Some(("is", "unread")) => self.unread,
             Some(("is", "read")) => !self.unread,
             Some(("in", "inbox" | "anywhere")) => true,
             Some(("in" | "is" | "label" | "has", _)) => false,
-            Some(("from", part)) => has(self.sender, part),
-            Some(("subject", part)) => has(self.subject, part),
-            _ => [self.sender, self.subject, self.snippet].iter().any(|text| has(text, term)),
+            Some(("from", part)) => contains(self.sender, part),
+            Some(("subject", part)) => contains(self.subject, part),
+            _ => [self.sender, self.subject, self.snippet].iter().any(|text| contains(text, term)),
         }
     }
 
@@ -211,21 +212,27 @@ impl Mail {
 
     /// The format of Gmail's API.
     fn resource(&self) -> Value {
-        let date = self.date.format(&Rfc2822).unwrap_or_default();
-        let labels = if self.unread { json!(["INBOX", "UNREAD"]) } else { json!(["INBOX"]) };
         json!({
             "id": self.id,
             "threadId": self.id,
-            "labelIds": labels,
+            "labelIds": match self.unread {
+                true => &["INBOX", "UNREAD"][..],
+                false => &["INBOX"][..],
+            },
             "snippet": self.snippet,
             "internalDate": (self.date.unix_timestamp() * 1000).to_string(),
             "payload": { "mimeType": "text/plain", "headers": [
                 { "name": "From", "value": self.sender },
                 { "name": "Subject", "value": self.subject },
-                { "name": "Date", "value": date },
+                { "name": "Date", "value": self.date.format(&Rfc2822).unwrap_or_default() },
             ]},
         })
     }
+}
+
+/// In any case.
+fn contains(text: &str, part: &str) -> bool {
+    text.to_lowercase().contains(&part.to_lowercase())
 }
 
 /// Gmail's own API, for an authorized user.
@@ -235,14 +242,13 @@ pub(super) fn proxied(
     identifier: &str,
     since: OffsetDateTime,
 ) -> Response<Bytes> {
-    let ok = |body: Value| respond::json(StatusCode::OK, &body);
-    match (request.method(), path) {
-        (&Method::GET, ["gmail", "v1", "users", "me", "profile"]) => ok(json!({
+    let body = match (request.method(), path) {
+        (&Method::GET, ["gmail", "v1", "users", "me", "profile"]) => json!({
             "emailAddress": format!("{identifier}@gmail.test"),
             "messagesTotal": MAILBOX.len(),
             "threadsTotal": MAILBOX.len(),
             "historyId": "1",
-        })),
+        }),
         (&Method::GET, ["gmail", "v1", "users", "me", "messages"]) => {
             let query = Parameters::from_query(request);
             let count = query.get("maxResults").and_then(|count| count.parse().ok()).unwrap_or(100);
@@ -252,21 +258,29 @@ pub(super) fn proxied(
                 .take(count)
                 .map(|mail| json!({ "id": mail.id, "threadId": mail.id }))
                 .collect();
-            ok(json!({ "messages": ids, "resultSizeEstimate": found.len() }))
+            json!({ "messages": ids, "resultSizeEstimate": found.len() })
         }
         (&Method::GET, ["gmail", "v1", "users", "me", "messages", id]) => match find(id, since) {
-            Some(mail) => ok(mail.resource()),
-            None => google_error(StatusCode::NOT_FOUND, "Requested entity was not found."),
+            Some(mail) => mail.resource(),
+            None => {
+                return google_error(StatusCode::NOT_FOUND, "Requested entity was not found.");
+            }
         },
-        _ => google_error(StatusCode::NOT_FOUND, "Not Found"),
-    }
+        _ => return google_error(StatusCode::NOT_FOUND, "Not Found"),
+    };
+    respond::json(StatusCode::OK, &body)
 }
 
 /// An error in Google's format.
 pub(super) fn google_error(status: StatusCode, message: &str) -> Response<Bytes> {
-    let error =
-        json!({ "code": status.as_u16(), "message": message, "status": google_status(status) });
-    respond::json(status, &json!({ "error": error }))
+    let body = json!({
+        "error": {
+            "code": status.as_u16(),
+            "message": message,
+            "status": google_status(status),
+        },
+    });
+    respond::json(status, &body)
 }
 
 pub(super) fn google_status(status: StatusCode) -> &'static str {

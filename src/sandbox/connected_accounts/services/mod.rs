@@ -57,11 +57,10 @@ impl Tool {
 
     fn described(&self, schema: &str, hints: [&str; 4]) -> Value {
         let [read_only, destructive, idempotent, open_world] = hints;
-        let input: Value = serde_json::from_str(self.input).unwrap_or_default();
         json!({
             "name": self.name,
             "description": self.description,
-            schema: input,
+            schema: serde_json::from_str::<Value>(self.input).unwrap_or_default(),
             "annotations": {
                 "title": self.title,
                 read_only: self.effect == Effect::Reads,
@@ -104,8 +103,9 @@ impl ToolInput<'_> {
     }
 
     fn required(&self, name: &str) -> Result<&str, ToolFailure> {
-        let text = self.text(name)?.filter(|text| !text.is_empty());
-        text.ok_or_else(|| ToolFailure::invalid(format!("{name} must be a string")))
+        self.text(name)?
+            .filter(|text| !text.is_empty())
+            .ok_or_else(|| ToolFailure::invalid(format!("{name} must be a string")))
     }
 
     /// A number from 1 to `max`.
@@ -114,17 +114,17 @@ impl ToolInput<'_> {
             return Ok(default);
         };
         // Protobuf's Struct turns JSON numbers into 5.0.
-        let count = count.as_f64().filter(|count| (1.0..=f64::from(max)).contains(count));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "1 to max")]
         count
+            .as_f64()
+            .filter(|count| (1.0..=f64::from(max)).contains(count))
             .map(|count| count as usize)
             .ok_or_else(|| ToolFailure::invalid(format!("{name} must be a number from 1 to {max}")))
     }
 
     /// The inputs of a tool's former runs, oldest first.
     fn former<'a>(&'a self, tool_name: &'a str) -> impl Iterator<Item = &'a Map<String, Value>> {
-        let runs = self.runs.iter().filter(move |run| run.tool_name == tool_name);
-        runs.map(|run| &run.params)
+        self.runs.iter().filter(move |run| run.tool_name == tool_name).map(|run| &run.params)
     }
 }
 
@@ -160,10 +160,10 @@ pub(crate) fn proxied(
 ) -> Response<Bytes> {
     match connector.provider {
         "GMAIL" => gmail::proxied(request, path, identifier, since),
-        _ => {
-            let message = "the sandbox plays no API of this service, only its tools";
-            respond::json(StatusCode::NOT_FOUND, &json!({ "error": message }))
-        }
+        _ => respond::json(
+            StatusCode::NOT_FOUND,
+            &json!({ "error": "the sandbox plays no API of this service, only its tools" }),
+        ),
     }
 }
 

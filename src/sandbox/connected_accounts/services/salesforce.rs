@@ -56,9 +56,12 @@ const ACCOUNTS: [(&str, &str, &str, u32); 3] = [
 
 /// Those that were not deleted.
 fn accounts(input: &ToolInput<'_>) -> impl Iterator<Item = Value> {
-    let is_deleted =
-        |id: &str| input.former(DELETE).any(|params| params.get("account_id") == Some(&id.into()));
-    ACCOUNTS.iter().filter(move |(id, ..)| !is_deleted(id)).map(|(id, name, industry, revenue)| {
-        json!({ "Id": id, "Name": name, "Industry": industry, "AnnualRevenue": revenue })
-    })
+    ACCOUNTS
+        .iter()
+        .filter(move |(id, ..)| {
+            !input.former(DELETE).any(|params| params.get("account_id") == Some(&json!(id)))
+        })
+        .map(|(id, name, industry, revenue)| {
+            json!({ "Id": id, "Name": name, "Industry": industry, "AnnualRevenue": revenue })
+        })
 }

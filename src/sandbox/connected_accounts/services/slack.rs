@@ -18,9 +18,10 @@ pub(super) static TOOLS: [Tool; 3] = [
         effect: Effect::Reads,
         input: r#"{ "type": "object", "properties": {} }"#,
         run: |_| {
-            let channels =
-                CHANNELS.map(|(id, name, topic)| json!({ "id": id, "name": name, "topic": topic }));
-            Ok(json!({ "channels": channels }))
+            Ok(json!({
+                "channels": CHANNELS
+                    .map(|(id, name, topic)| json!({ "id": id, "name": name, "topic": topic })),
+            }))
         },
     },
     Tool {
@@ -59,8 +60,8 @@ pub(super) static TOOLS: [Tool; 3] = [
         }"#,
         run: |input| {
             let (id, ..) = channel(input.required("channel")?)?;
-            let message = json!({ "user": "U01AGENT", "text": input.required("text")? });
-            Ok(json!({ "channel": id, "message": message }))
+            let text = input.required("text")?;
+            Ok(json!({ "channel": id, "message": { "user": "U01AGENT", "text": text } }))
         },
     },
 ];
@@ -85,30 +86,35 @@ const MESSAGES: [(&str, &str, &str, i64); 4] = [
 /// By ID or name, with or without `#`.
 fn channel(named: &str) -> Result<Channel, ToolFailure> {
     let named = named.trim_start_matches('#');
-    let mut channels = CHANNELS.into_iter();
-    channels
+    CHANNELS
+        .into_iter()
         .find(|(id, name, _)| [*id, *name].contains(&named))
         .ok_or_else(|| ToolFailure::not_found("channel_not_found"))
 }
 
 fn history(input: &ToolInput<'_>) -> Result<Value, ToolFailure> {
     let (id, ..) = channel(input.required("channel")?)?;
-    let ts = |minutes: i64| {
-        format!("{}.000000", (input.since - Duration::minutes(minutes)).unix_timestamp())
-    };
     let sent: Vec<_> = input
         .former(SEND)
         .filter(|params| {
             let named = params.get("channel").and_then(Value::as_str).unwrap_or_default();
             channel(named).is_ok_and(|(known, ..)| known == id)
         })
-        .map(|params| json!({ "user": "U01AGENT", "text": params.get("text"), "ts": ts(0) }))
+        .map(|params| ("U01AGENT", params.get("text").and_then(Value::as_str), 0))
         .collect();
     let former = MESSAGES
         .iter()
         .filter(|(channel, ..)| *channel == id)
-        .map(|(_, user, text, minutes)| json!({ "user": user, "text": text, "ts": ts(*minutes) }));
-    let limit = input.count("limit", 100, 999)?;
-    let messages: Vec<_> = sent.into_iter().rev().chain(former).take(limit).collect();
+        .map(|(_, user, text, minutes)| (*user, Some(*text), *minutes));
+    let messages: Vec<_> = sent
+        .into_iter()
+        .rev()
+        .chain(former)
+        .take(input.count("limit", 100, 999)?)
+        .map(|(user, text, minutes)| {
+            let sent_at = (input.since - Duration::minutes(minutes)).unix_timestamp();
+            json!({ "user": user, "text": text, "ts": format!("{sent_at}.000000") })
+        })
+        .collect();
     Ok(json!({ "messages": messages }))
 }
