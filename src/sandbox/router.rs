@@ -8,9 +8,7 @@ use crate::sandbox::hosted_login::{consent, idp_portal, invitation, login, own_l
 use crate::sandbox::oauth::{authorize, discovery, logout, token_endpoint};
 use crate::sandbox::respond::allow_methods;
 use crate::sandbox::state::faults::{Fault, FaultAction};
-use crate::sandbox::{
-    admin_portal, api, connected_accounts, faults, mail, mcp, pages, respond, webhooks,
-};
+use crate::sandbox::{admin_portal, api, connected_accounts, mail, mcp, pages, respond, webhooks};
 
 /// The largest request body that is read.
 pub(crate) const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -29,34 +27,33 @@ impl Environment {
         &self,
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, Dropped> {
-        let fault = match faults::next_action(self, &request) {
-            None => return Ok(self.fetch_and_route(&request).await),
+        // The lock ends before the match.
+        let action = self.lock().endpoint_faults.next_action(&request);
+        match action {
+            None => Ok(self.fetch_and_route(&request).await),
             Some(FaultAction::Hold(mut held)) => {
                 // Never sends: ends when the other side is dropped.
                 let _ = held.changed().await;
-                return Ok(self.fetch_and_route(&request).await);
+                Ok(self.fetch_and_route(&request).await)
             }
-            Some(FaultAction::Fault(fault)) => fault,
-        };
-        match fault {
-            Fault::Response(response) => Ok(response),
-            Fault::Delay(delay) => {
+            Some(FaultAction::Fault(Fault::Response(response))) => Ok(response),
+            Some(FaultAction::Fault(Fault::Delay(delay))) => {
                 tokio::time::sleep(delay).await;
                 Ok(self.fetch_and_route(&request).await)
             }
-            Fault::Html => {
-                let page =
-                    "<!doctype html><title>Welcome</title><p>Accept the terms of this network.";
-                Ok(respond::response(StatusCode::OK, "text/html; charset=utf-8", page))
-            }
-            Fault::ResponseLost => {
+            Some(FaultAction::Fault(Fault::Html)) => Ok(respond::response(
+                StatusCode::OK,
+                "text/html; charset=utf-8",
+                "<!doctype html><title>Welcome</title><p>Accept the terms of this network.",
+            )),
+            Some(FaultAction::Fault(Fault::ResponseLost)) => {
                 self.fetch_and_route(&request).await;
                 Err(Dropped::ResponseLost)
             }
-            Fault::Status(status) => {
+            Some(FaultAction::Fault(Fault::Status(status))) => {
                 Ok(respond::api_error(status, 14, "the sandbox is configured to fail"))
             }
-            Fault::Unreachable => Err(Dropped::NotConnected),
+            Some(FaultAction::Fault(Fault::Unreachable)) => Err(Dropped::NotConnected),
         }
     }
 
@@ -118,9 +115,8 @@ impl Environment {
             }
             ["api", "v1", "resources", id, "clients:register"] => mcp::register(self, request, id),
             ["api", "v1", resource @ ..] => api::response(self, request, resource),
-            ["login"] if method == Method::POST => login::submit(self, request),
             ["login"] => {
-                allow_methods(&[Method::GET, Method::POST], method, || login::show(self, request))
+                page(method, || login::show(self, request), || login::submit(self, request))
             }
             ["sso", "v1", "connections", id, "partner:callback"] => {
                 allow_methods(&[Method::GET], method, || own_login::callback(self, request, id))
@@ -128,43 +124,51 @@ impl Environment {
             ["invitations", token] => {
                 allow_methods(&read, method, || invitation::open(self, token))
             }
-            ["idp", id] if method == Method::POST => idp_portal::submit(self, request, id),
-            ["idp", id] => {
-                allow_methods(&[Method::GET, Method::POST], method, || idp_portal::show(self, id))
-            }
+            ["idp", id] => page(
+                method,
+                || idp_portal::show(self, id),
+                || idp_portal::submit(self, request, id),
+            ),
             ["magicLink", link] if admin_portal::is_link(self, link) => {
                 allow_methods(&[Method::GET], method, || admin_portal::open(self, link))
             }
-            ["magicLink", link] if method == Method::POST => {
-                connected_accounts::consent::submit(self, request, link)
-            }
-            ["magicLink", link] => allow_methods(&[Method::GET, Method::POST], method, || {
-                connected_accounts::consent::show(self, request, link)
-            }),
-            ["portal", session] if method == Method::POST => {
-                admin_portal::submit(self, request, session)
-            }
-            ["portal", session] => allow_methods(&[Method::GET, Method::POST], method, || {
-                admin_portal::show(self, session)
-            }),
-            ["deliveries"] if method == Method::POST => webhooks::form::submit(self, request),
+            ["magicLink", link] => page(
+                method,
+                || connected_accounts::consent::show(self, request, link),
+                || connected_accounts::consent::submit(self, request, link),
+            ),
+            ["portal", session] => page(
+                method,
+                || admin_portal::show(self, session),
+                || admin_portal::submit(self, request, session),
+            ),
             ["deliveries"] => {
-                allow_methods(&[Method::GET, Method::POST], method, || pages::deliveries(self))
+                page(method, || pages::deliveries(self), || webhooks::form::submit(self, request))
             }
-            ["outbox"] if method == Method::POST => mail::form::submit(self, request),
             ["outbox"] => {
-                allow_methods(&[Method::GET, Method::POST], method, || pages::outbox(self))
+                page(method, || pages::outbox(self), || mail::form::submit(self, request))
             }
             ["connected"] => {
                 allow_methods(&read, method, || connected_accounts::consent::connected(request))
             }
             ["mcp", "v3", "servers", id] => mcp::gateway::respond(self, request, id),
             ["proxy", path @ ..] => api::proxy(self, request, path),
-            ["consent"] if method == Method::POST => consent::submit(self, request),
             ["consent"] => {
-                allow_methods(&[Method::GET, Method::POST], method, || consent::show(self, request))
+                page(method, || consent::show(self, request), || consent::submit(self, request))
             }
             _ => respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found"),
         }
+    }
+}
+
+/// A page, whose form is sent to its own URL.
+fn page(
+    method: &Method,
+    show: impl FnOnce() -> Response<Bytes>,
+    submit: impl FnOnce() -> Response<Bytes>,
+) -> Response<Bytes> {
+    match *method {
+        Method::POST => submit(),
+        _ => allow_methods(&[Method::GET, Method::POST], method, show),
     }
 }

@@ -73,6 +73,12 @@ pub(crate) enum FaultAction {
     Hold(watch::Receiver<()>),
 }
 
+impl FaultAction {
+    fn is_released(&self) -> bool {
+        matches!(self, Self::Hold(held) if held.has_changed().is_err())
+    }
+}
+
 /// Pending faults and request counts.
 #[derive(Debug, Default)]
 pub(crate) struct EndpointFaults {
@@ -82,7 +88,8 @@ pub(crate) struct EndpointFaults {
 }
 
 impl EndpointFaults {
-    /// Counts a request and returns the next fault of its endpoint.
+    /// Counts a request and returns the next fault of its endpoint, which replaces or precedes the
+    /// response.
     pub(crate) fn next_action(&mut self, request: &Request<Bytes>) -> Option<FaultAction> {
         let endpoint = Endpoint::at(request.uri().path())?;
         *self.requests.entry(endpoint).or_default() += 1;
@@ -93,8 +100,7 @@ impl EndpointFaults {
             self.refreshes += 1;
         }
         let queued = self.queued.get_mut(&endpoint)?;
-        let released = |action: &FaultAction| matches!(action, FaultAction::Hold(held) if held.has_changed().is_err());
-        queued.retain(|(action, _)| !released(action));
+        queued.retain(|(action, _)| !action.is_released());
         let (action, left) = queued.front_mut()?;
         let action = action.clone();
         if let Some(left) = left {
