@@ -65,10 +65,15 @@ impl Clients {
         if self.registered.len() >= MAX_REGISTERED {
             return None;
         }
-        let secret = (metadata.auth_method != "none").then(|| SecretString::from(random_token()));
-        let client = Client { id: new_id("m2m"), metadata, secret };
-        let registered = Registered { resource_id: resource_id.to_owned(), client: client.clone() };
-        self.registered.insert(client.id.clone(), registered);
+        let client = Client {
+            id: new_id("m2m"),
+            secret: (metadata.auth_method != "none").then(|| random_token().into()),
+            metadata,
+        };
+        self.registered.insert(
+            client.id.clone(),
+            Registered { resource_id: resource_id.to_owned(), client: client.clone() },
+        );
         Some(client)
     }
 
@@ -91,11 +96,11 @@ impl Clients {
         client_id: &str,
         now: OffsetDateTime,
     ) -> Option<Arc<dyn HttpClient>> {
-        let DocumentClient(client) = self.document_client.clone()?;
         let is_known = self.registered.contains_key(client_id)
             || self.documents.contains_key(client_id)
             || self.fetched.get(client_id).is_some_and(|(_, until)| now < *until);
-        (!is_known && is_document_url(client_id)).then_some(client)
+        let DocumentClient(client) = self.document_client.as_ref()?;
+        (!is_known && is_document_url(client_id)).then(|| Arc::clone(client))
     }
 
     /// Keeps a fetched document until then, and an error until the next request.
@@ -107,23 +112,25 @@ impl Clients {
         until: OffsetDateTime,
     ) {
         if self.fetched.len() >= MAX_FETCHED && !self.fetched.contains_key(client_id) {
-            let first = self.fetched.iter().min_by_key(|(_, (_, until))| *until);
-            if let Some(id) = first.map(|(id, _)| id.clone()) {
-                self.fetched.remove(&id);
-            }
+            self.fetched
+                .iter()
+                .min_by_key(|(_, (_, until))| *until)
+                .map(|(id, _)| id.clone())
+                .and_then(|first| self.fetched.remove(&first));
         }
         let until = if document.is_ok() { until } else { now };
         self.fetched.insert(client_id.to_owned(), (document, until));
     }
 
     fn document(&self, client_id: &str) -> Result<&Value, String> {
-        let no_document = |reason: &str| {
-            format!("invalid_client_metadata_url: there is no document at {client_id}{reason}.")
-        };
         match (self.documents.get(client_id), self.fetched.get(client_id)) {
             (Some(document), _) | (None, Some((Ok(document), _))) => Ok(document),
-            (None, Some((Err(reason), _))) => Err(no_document(&format!(": {reason}"))),
-            (None, None) => Err(no_document("")),
+            (None, Some((Err(reason), _))) => Err(format!(
+                "invalid_client_metadata_url: there is no document at {client_id}: {reason}."
+            )),
+            (None, None) => {
+                Err(format!("invalid_client_metadata_url: there is no document at {client_id}."))
+            }
         }
     }
 
@@ -134,32 +141,17 @@ impl Clients {
 
     /// A client of a resource, or the error.
     pub(crate) fn find(&self, resource_id: &str, client_id: &str) -> Result<Client, String> {
-        if let Some(known) = self.registered.get(client_id) {
-            let here = known.resource_id == resource_id;
-            return here
-                .then(|| known.client.clone())
-                .ok_or_else(|| format!("The client_id {client_id} is unknown at this resource."));
+        match self.registered.get(client_id) {
+            Some(known) if known.resource_id == resource_id => Ok(known.client.clone()),
+            Some(_) => Err(format!("The client_id {client_id} is unknown at this resource.")),
+            None if is_document_url(client_id) => {
+                Client::from_document(client_id, self.document(client_id)?).map_err(|reason| {
+                    let reason = reason.trim_end_matches('.');
+                    format!("The document at {client_id} is invalid: {reason}.")
+                })
+            }
+            None => Err(format!("The client_id {client_id} is unknown.")),
         }
-        if !is_document_url(client_id) {
-            return Err(format!("The client_id {client_id} is unknown."));
-        }
-        let document = self.document(client_id)?;
-        let wrong = |reason: &str| {
-            let reason = reason.trim_end_matches('.');
-            format!("The document at {client_id} is invalid: {reason}.")
-        };
-        if document.get("client_id").and_then(Value::as_str) != Some(client_id) {
-            return Err(wrong("its client_id is not its URL"));
-        }
-        if document.get("client_secret").is_some() {
-            return Err(wrong("it has a client_secret, which is public"));
-        }
-        let metadata = ClientMetadata::parse(document, "none")
-            .map_err(|rejected| wrong(rejected.description))?;
-        if metadata.auth_method != "none" {
-            return Err(wrong("token_endpoint_auth_method must be none"));
-        }
-        Ok(Client { id: client_id.to_owned(), metadata, secret: None })
     }
 }
 
@@ -172,6 +164,22 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// The client whose ID is the URL of this document, or why it is invalid.
+    fn from_document(url: &str, document: &Value) -> Result<Self, &'static str> {
+        if document.get("client_id").and_then(Value::as_str) != Some(url) {
+            return Err("its client_id is not its URL");
+        }
+        if document.get("client_secret").is_some() {
+            return Err("it has a client_secret, which is public");
+        }
+        let metadata =
+            ClientMetadata::parse(document, "none").map_err(|rejected| rejected.description)?;
+        if metadata.auth_method != "none" {
+            return Err("token_endpoint_auth_method must be none");
+        }
+        Ok(Self { id: url.to_owned(), metadata, secret: None })
+    }
+
     /// The registered name.
     pub(crate) fn name(&self) -> &str {
         self.metadata.name.as_deref().unwrap_or(&self.id)
@@ -203,16 +211,11 @@ impl ClientMetadata {
         if !document.is_object() {
             return Err(MetadataRejected::new("it is not a JSON object"));
         }
-        let text = |name, rejection| match document.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) if text.len() <= 1000 => Ok(Some(text.as_str())),
-            Some(_) => Err(MetadataRejected::new(rejection)),
-        };
-        let name = text("client_name", "client_name is not a short text")?;
-        let scope = text("scope", "scope is not a short text")?;
-        let method = text("token_endpoint_auth_method", "token_endpoint_auth_method is not text")?
-            .unwrap_or(default_auth_method);
-        let auth_method = known(&AUTH_METHODS, method)
+        let name = text(document, "client_name", "client_name is not a short text")?;
+        let scope = text(document, "scope", "scope is not a short text")?;
+        let auth_method =
+            text(document, "token_endpoint_auth_method", "token_endpoint_auth_method is not text")?;
+        let auth_method = known(&AUTH_METHODS, auth_method.unwrap_or(default_auth_method))
             .ok_or(MetadataRejected::new("token_endpoint_auth_method is not supported"))?;
         let grant_types = match texts(document, "grant_types") {
             Texts::Absent => vec!["authorization_code"],
@@ -225,8 +228,9 @@ impl ClientMetadata {
         let with_people = grant_types.contains(&"authorization_code");
         let as_machine = grant_types.contains(&"client_credentials");
         if !with_people && !as_machine {
-            let reason = "grant_types has neither authorization_code nor client_credentials";
-            return Err(MetadataRejected::new(reason));
+            return Err(MetadataRejected::new(
+                "grant_types has neither authorization_code nor client_credentials",
+            ));
         }
         if as_machine && auth_method == "none" {
             return Err(MetadataRejected::new("client_credentials needs a client secret"));
@@ -287,6 +291,19 @@ impl MetadataRejected {
     }
 }
 
+/// A text of at most 1,000 bytes.
+fn text<'a>(
+    document: &'a Value,
+    name: &str,
+    rejection: &'static str,
+) -> Result<Option<&'a str>, MetadataRejected> {
+    match document.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.len() <= 1000 => Ok(Some(text)),
+        Some(_) => Err(MetadataRejected::new(rejection)),
+    }
+}
+
 enum Texts<'a> {
     Absent,
     Malformed,
@@ -296,10 +313,11 @@ enum Texts<'a> {
 fn texts<'a>(document: &'a Value, name: &str) -> Texts<'a> {
     match document.get(name) {
         None | Some(Value::Null) => Texts::Absent,
-        Some(Value::Array(items)) => {
-            let items: Option<Vec<_>> = items.iter().map(Value::as_str).collect();
-            items.map_or(Texts::Malformed, Texts::Present)
-        }
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(Value::as_str)
+            .collect::<Option<_>>()
+            .map_or(Texts::Malformed, Texts::Present),
         Some(_) => Texts::Malformed,
     }
 }
@@ -311,8 +329,12 @@ fn known(names: &[&'static str], name: &str) -> Option<&'static str> {
 /// Whether a client ID is the URL of a metadata document: in normal form, so that no two IDs are
 /// the same URL.
 fn is_document_url(id: &str) -> bool {
-    let Ok(url) = Url::parse(id) else { return false };
-    let clean = url.fragment().is_none() && url.username().is_empty() && url.password().is_none();
-    let trusted = url.scheme() == "https" || redirect_uri::is_loopback(id);
-    url.as_str() == id && clean && trusted && url.path() != "/"
+    Url::parse(id).is_ok_and(|url| {
+        url.as_str() == id
+            && (url.scheme() == "https" || redirect_uri::is_loopback(id))
+            && url.username().is_empty()
+            && url.password().is_none()
+            && url.path() != "/"
+            && url.fragment().is_none()
+    })
 }

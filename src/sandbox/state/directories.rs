@@ -19,6 +19,17 @@ pub(crate) struct Directory {
     pub(crate) updated_at: OffsetDateTime,
 }
 
+impl Directory {
+    fn new(organization_id: &str, now: OffsetDateTime) -> Self {
+        Self {
+            id: new_id("dir"),
+            organization_id: organization_id.to_owned(),
+            enabled: true,
+            updated_at: now,
+        }
+    }
+}
+
 /// Users and groups are numbered in the order of creation; numbers are never reused.
 #[derive(Debug)]
 pub(crate) struct Directories {
@@ -46,10 +57,11 @@ impl Directories {
     /// Adds a directory to each of the first organizations.
     pub(crate) fn seed(&mut self, organizations: &[SandboxOrganization], now: OffsetDateTime) {
         for (organization, seed) in organizations.iter().zip(&SEED) {
-            self.add(&organization.id, now);
-            let Some(directory) = self.directories.last_mut() else { continue };
-            seed.directory_id.clone_into(&mut directory.id);
-            let directory = directory.clone();
+            let directory = Directory {
+                id: seed.directory_id.to_owned(),
+                ..Directory::new(&organization.id, now)
+            };
+            self.directories.push(directory.clone());
             for (id, name) in seed.groups {
                 let mut group = NewDirectoryGroup::new(name);
                 group.external = *name == NOT_TRACKED;
@@ -66,13 +78,9 @@ impl Directories {
     }
 
     pub(crate) fn add(&mut self, organization_id: &str, now: OffsetDateTime) -> String {
-        let id = new_id("dir");
-        self.directories.push(Directory {
-            id: id.clone(),
-            organization_id: organization_id.to_owned(),
-            enabled: true,
-            updated_at: now,
-        });
+        let directory = Directory::new(organization_id, now);
+        let id = directory.id.clone();
+        self.directories.push(directory);
         id
     }
 
@@ -101,12 +109,12 @@ impl Directories {
         now: OffsetDateTime,
     ) -> Option<bool> {
         let directory = self.directories.iter_mut().find(|directory| directory.id == id)?;
-        let changed = directory.enabled != enabled;
-        if changed {
+        let is_changed = directory.enabled != enabled;
+        if is_changed {
             directory.enabled = enabled;
             directory.updated_at = now;
         }
-        Some(changed)
+        Some(is_changed)
     }
 
     /// With their numbers.
@@ -170,8 +178,7 @@ impl Directories {
         changed: SandboxDirectoryUser,
         now: OffsetDateTime,
     ) -> bool {
-        let Some(number) = self.numbers.get(id).copied() else { return false };
-        let Some(known) = self.users.get(&number) else { return false };
+        let Some(known) = self.user(id) else { return false };
         let user = SandboxDirectoryUser {
             id: known.id.clone(),
             directory_id: known.directory_id.clone(),
@@ -180,8 +187,11 @@ impl Directories {
             updated_at: now,
             ..changed
         };
-        self.users.insert(number, user);
-        true
+        self.numbers
+            .get(id)
+            .and_then(|number| self.users.get_mut(number))
+            .map(|known| *known = user)
+            .is_some()
     }
 
     pub(crate) fn remove_user(&mut self, id: &str) {
@@ -260,8 +270,8 @@ impl Directories {
         changed: SandboxDirectoryGroup,
         now: OffsetDateTime,
     ) -> bool {
-        let number = self.numbers.get(id);
-        let Some(known) = number.and_then(|number| self.groups.get_mut(number)) else {
+        let Some(known) = self.numbers.get(id).and_then(|number| self.groups.get_mut(number))
+        else {
             return false;
         };
         *known = SandboxDirectoryGroup {

@@ -33,8 +33,10 @@ impl Grants {
         // Used codes are remembered longer than their lifetime, so that late reuse is detected.
         self.codes.retain(|_, code| now < code.expires_at + CODE_LIFETIME);
         let code = random_token();
-        let expires_at = now + CODE_LIFETIME;
-        self.codes.insert(code.clone(), Code { request, grant, expires_at, grant_id: None });
+        self.codes.insert(
+            code.clone(),
+            Code { request, grant, expires_at: now + CODE_LIFETIME, grant_id: None },
+        );
         code
     }
 
@@ -76,14 +78,13 @@ impl Grants {
             (None, Some(_)) => {
                 return Err(GrantError::InvalidGrant("code_verifier without a code_challenge"));
             }
-            (Some(challenge), Some(verifier)) => {
-                if !(43..=128).contains(&verifier.len())
-                    || URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes())) != *challenge
-                {
-                    return Err(GrantError::InvalidGrant(
-                        "code_verifier does not match code_challenge",
-                    ));
-                }
+            (Some(challenge), Some(verifier))
+                if (43..=128).contains(&verifier.len())
+                    && URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes())) == *challenge => {}
+            (Some(_), Some(_)) => {
+                return Err(GrantError::InvalidGrant(
+                    "code_verifier does not match code_challenge",
+                ));
             }
         }
         if let Some(expected) = &known.request.dpop_key
@@ -92,10 +93,10 @@ impl Grants {
             return Err(GrantError::KeyNotProven("the proof is not of the key in dpop_jkt"));
         }
         let grant_id = new_id("grant");
-        let mut grant = known.grant.clone();
-        grant.bound_to = proven.key.filter(|_| proven.binds_grant).map(str::to_owned);
         known.grant_id = Some(grant_id.clone());
         let nonce = known.request.nonce.clone();
+        let mut grant = known.grant.clone();
+        grant.bound_to = proven.key.filter(|_| proven.binds_grant).map(str::to_owned);
         self.grants.insert(grant_id.clone(), grant.clone());
         let refresh_token = grant.may_refresh.then(|| self.add_refresh_token(&grant_id));
         Ok(Redeemed { grant, nonce, refresh_token })
@@ -113,22 +114,23 @@ impl Grants {
         grace: Duration,
         now: OffsetDateTime,
     ) -> Result<Redeemed, GrantError> {
-        let unknown = || GrantError::InvalidGrant("the refresh token is unknown");
-        let known = self.refresh_tokens.get_mut(token).ok_or_else(unknown)?;
+        const UNKNOWN: GrantError = GrantError::InvalidGrant("the refresh token is unknown");
+        let known = self.refresh_tokens.get_mut(token).ok_or(UNKNOWN)?;
         let grant_id = known.grant_id.clone();
         let grant = self
             .grants
             .get_mut(&grant_id)
             .filter(|grant| grant.holder == *holder)
-            .ok_or_else(unknown)?;
+            .ok_or(UNKNOWN)?;
         if grant.revoked {
             return Err(GrantError::InvalidGrant("the refresh token was revoked"));
         }
         if let Some(key) = &grant.bound_to
             && proven.key != Some(key)
         {
-            let reason = "the refresh token is bound to the key of another proof";
-            return Err(GrantError::KeyNotProven(reason));
+            return Err(GrantError::KeyNotProven(
+                "the refresh token is bound to the key of another proof",
+            ));
         }
         let mut redeemed = grant.clone();
         if let Some(scope) = scope {
@@ -145,8 +147,9 @@ impl Grants {
             Some(replaced_at) if now < replaced_at + grace => grant.newest_refresh_token.clone(),
             Some(_) => {
                 grant.revoked = true;
-                let reason = "the refresh token was used before; its successors are revoked";
-                return Err(GrantError::InvalidGrant(reason));
+                return Err(GrantError::InvalidGrant(
+                    "the refresh token was used before; its successors are revoked",
+                ));
             }
         };
         Ok(Redeemed { grant: redeemed, nonce: None, refresh_token: Some(refresh_token) })
@@ -154,16 +157,15 @@ impl Grants {
 
     /// Revokes all grants of a session.
     pub(crate) fn revoke_session(&mut self, session_id: &str) {
-        self.codes.retain(|_, code| code.grant.session_id != session_id);
-        for grant in self.grants.values_mut().filter(|grant| grant.session_id == session_id) {
-            grant.revoked = true;
-        }
+        self.revoke(|grant| grant.session_id == session_id);
     }
 
     /// Revokes all grants of a user in an organization.
     pub(crate) fn revoke_member(&mut self, user_id: &str, organization_id: &str) {
-        let is_meant =
-            |grant: &Grant| grant.user_id == user_id && grant.organization_id == organization_id;
+        self.revoke(|grant| grant.user_id == user_id && grant.organization_id == organization_id);
+    }
+
+    fn revoke(&mut self, is_meant: impl Fn(&Grant) -> bool) {
         self.codes.retain(|_, code| !is_meant(&code.grant));
         for grant in self.grants.values_mut().filter(|grant| is_meant(grant)) {
             grant.revoked = true;
@@ -175,8 +177,10 @@ impl Grants {
         if let Some(grant) = self.grants.get_mut(grant_id) {
             grant.newest_refresh_token.clone_from(&token);
         }
-        let record = RefreshToken { grant_id: grant_id.to_owned(), replaced_at: None };
-        self.refresh_tokens.insert(token.clone(), record);
+        self.refresh_tokens.insert(
+            token.clone(),
+            RefreshToken { grant_id: grant_id.to_owned(), replaced_at: None },
+        );
         token
     }
 }

@@ -43,13 +43,9 @@ pub(crate) fn random_uuid() -> String {
 /// A number as a UUID of this version (RFC 9562).
 pub(crate) fn uuid(number: u128, version: u128) -> String {
     let number = (number & !(0xf << 76) & !(0b11 << 62)) | (version << 76) | (0b10 << 62);
-    let digits = format!("{number:032x}");
-    let mut uuid = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if matches!(place, 8 | 12 | 16 | 20) {
-            uuid.push('-');
-        }
-        uuid.push(digit);
+    let mut uuid = format!("{number:032x}");
+    for place in [20, 16, 12, 8] {
+        uuid.insert(place, '-');
     }
     uuid
 }

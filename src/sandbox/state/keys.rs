@@ -41,9 +41,8 @@ impl SigningKey {
         let pair = surely(KeyPair::generate(KeySize::Rsa2048));
         let (modulus, exponent) =
             surely(rsa_public_key(pair.public_key().as_ref()).ok_or(aws_lc_rs::error::Unspecified));
-        let (modulus, exponent) =
-            (URL_SAFE_NO_PAD.encode(modulus), URL_SAFE_NO_PAD.encode(exponent));
-        Self { pair, kid: thumbprint(&modulus, &exponent), modulus, exponent }
+        let [modulus, exponent] = [modulus, exponent].map(|part| URL_SAFE_NO_PAD.encode(part));
+        Self { kid: thumbprint(&modulus, &exponent), pair, modulus, exponent }
     }
 
     pub(crate) fn kid(&self) -> &str {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use url::Url;
 
-use crate::sandbox::state::ids::{random_bytes, random_digits, random_token};
+use crate::sandbox::state::ids::{random_digits, random_token, random_uuid};
 
 /// What e-mails contain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -221,10 +221,10 @@ impl Passwordless {
                 (request, PasswordlessType::Otp)
             }
             Credential::Link { token, auth_request_id } => {
-                let mut requests = self.requests.iter_mut();
-                let is_meant = |request: &Request| request.link_token.as_deref() == Some(token);
-                let (id, request) = requests
-                    .find(|(_, request)| is_meant(request))
+                let (id, request) = self
+                    .requests
+                    .iter_mut()
+                    .find(|(_, request)| request.link_token.as_deref() == Some(token))
                     .ok_or(PasswordlessError::LinkUnknown)?;
                 match auth_request_id {
                     None if self.enforce_same_browser => {
@@ -251,20 +251,19 @@ impl Passwordless {
     }
 
     fn check_link_address(&self, mail: &MailRequest) -> Result<(), PasswordlessError> {
-        match self.passwordless_type.has_link() && mail.magiclink_auth_uri.is_none() {
-            true => Err(PasswordlessError::NoLinkAddress),
-            false => Ok(()),
+        if self.passwordless_type.has_link() && mail.magiclink_auth_uri.is_none() {
+            return Err(PasswordlessError::NoLinkAddress);
         }
+        Ok(())
     }
 
     fn count_email(&mut self, email: &str, now: OffsetDateTime) -> Result<(), PasswordlessError> {
         self.sent.retain(|_, recent| recent.any(EMAILS_WITHIN, now));
-        if self.sent.entry(email.to_lowercase()).or_default().try_count(EMAILS, EMAILS_WITHIN, now)
-        {
-            Ok(())
-        } else {
-            Err(PasswordlessError::TooManyEmails)
+        let recent = self.sent.entry(email.to_lowercase()).or_default();
+        if !recent.try_count(EMAILS, EMAILS_WITHIN, now) {
+            return Err(PasswordlessError::TooManyEmails);
         }
+        Ok(())
     }
 
     /// Adds an e-mail to the outbox.
@@ -316,15 +315,14 @@ impl Request {
     }
 
     fn mail(&self, now: OffsetDateTime) -> OutboxMail {
-        let link = self.mail.magiclink_auth_uri.clone().zip(self.link_token.as_ref());
-        let link = link.map(|(mut address, token)| {
-            address.query_pairs_mut().append_pair("link_token", token);
-            String::from(address)
-        });
+        let address = self.mail.magiclink_auth_uri.clone();
         OutboxMail {
             email: self.mail.email.clone(),
             code: self.code.clone(),
-            link,
+            link: address.zip(self.link_token.as_ref()).map(|(mut address, token)| {
+                address.query_pairs_mut().append_pair("link_token", token);
+                address.into()
+            }),
             template: self.mail.template.to_owned(),
             template_variables: self.mail.template_variables.clone(),
             sent_at: now,
@@ -335,34 +333,29 @@ impl Request {
 
 /// In the documentation's form: a UUID, then `_l`.
 fn link_token() -> String {
-    let hex: String = random_bytes().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let mut rest = hex.as_str();
-    let parts = [8, 4, 4, 4, 12].into_iter().filter_map(|length| {
-        let (part, later) = rest.split_at_checked(length)?;
-        rest = later;
-        Some(part)
-    });
-    format!("{}_l", parts.collect::<Vec<_>>().join("-"))
+    format!("{}_l", random_uuid())
 }
 
 /// Times of recent events.
 #[derive(Debug, Default)]
-struct Recent(VecDeque<OffsetDateTime>);
+struct Recent {
+    times: VecDeque<OffsetDateTime>,
+}
 
 impl Recent {
     /// Counts an event, unless the limit within this time is reached.
-    fn try_count(&mut self, times: usize, within: Duration, now: OffsetDateTime) -> bool {
+    fn try_count(&mut self, limit: usize, within: Duration, now: OffsetDateTime) -> bool {
         // Later times were counted before the clock was set back.
-        self.0.retain(|at| *at <= now && now < *at + within);
-        let admitted = self.0.len() < times;
-        if admitted {
-            self.0.push_back(now);
+        self.times.retain(|at| *at <= now && now < *at + within);
+        let is_admitted = self.times.len() < limit;
+        if is_admitted {
+            self.times.push_back(now);
         }
-        admitted
+        is_admitted
     }
 
     fn any(&self, within: Duration, now: OffsetDateTime) -> bool {
-        self.0.iter().any(|at| now < *at + within)
+        self.times.iter().any(|at| now < *at + within)
     }
 }
 

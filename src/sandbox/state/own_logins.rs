@@ -14,7 +14,9 @@ const LIFETIME: Duration = Duration::from_secs(600);
 
 /// The delegated logins that are in progress, by their ID.
 #[derive(Debug, Default)]
-pub(crate) struct PendingOwnLogins(HashMap<String, PendingOwnLogin>);
+pub(crate) struct PendingOwnLogins {
+    logins: HashMap<String, PendingOwnLogin>,
+}
 
 #[derive(Debug)]
 pub(crate) struct PendingOwnLogin {
@@ -34,16 +36,18 @@ impl PendingOwnLogins {
         request: AuthorizationRequest,
         now: OffsetDateTime,
     ) -> (String, String) {
-        self.0.retain(|_, login| now < login.expires_at);
+        self.logins.retain(|_, login| now < login.expires_at);
         let (id, state) = (new_id("lri"), random_token());
-        let login = PendingOwnLogin {
-            request,
-            user: None,
-            connection_id: connection_id.to_owned(),
-            state: state.clone(),
-            expires_at: now + LIFETIME,
-        };
-        self.0.insert(id.clone(), login);
+        self.logins.insert(
+            id.clone(),
+            PendingOwnLogin {
+                request,
+                user: None,
+                connection_id: connection_id.to_owned(),
+                state: state.clone(),
+                expires_at: now + LIFETIME,
+            },
+        );
         (id, state)
     }
 
@@ -55,8 +59,11 @@ impl PendingOwnLogins {
         user: NewUser,
         now: OffsetDateTime,
     ) -> bool {
-        let login = self.0.get_mut(id).filter(|login| login.is_of(connection_id, now));
-        login.map(|login| login.user = Some(user)).is_some()
+        self.logins
+            .get_mut(id)
+            .filter(|login| login.is_of(connection_id, now))
+            .map(|login| login.user = Some(user))
+            .is_some()
     }
 
     /// Ends the login with this `state`.
@@ -66,10 +73,10 @@ impl PendingOwnLogins {
         state: &str,
         now: OffsetDateTime,
     ) -> Option<PendingOwnLogin> {
-        let is_meant =
-            |login: &PendingOwnLogin| login.state == state && login.is_of(connection_id, now);
-        let id = self.0.iter().find(|(_, login)| is_meant(login)).map(|(id, _)| id.clone())?;
-        self.0.remove(&id)
+        self.logins
+            .extract_if(|_, login| login.state == state && login.is_of(connection_id, now))
+            .next()
+            .map(|(_, login)| login)
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct Visit {
     pub(crate) expires_at: OffsetDateTime,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Features {
     pub(crate) sso: bool,
     pub(crate) dir_sync: bool,
@@ -50,8 +50,10 @@ impl AdminPortal {
     ) -> (String, OffsetDateTime) {
         self.links.retain(|_, link| now < link.expires_at);
         let (link, expires_at) = (random_token(), now + LINK_LIFETIME);
-        let organization_id = organization_id.to_owned();
-        self.links.insert(link.clone(), Visit { organization_id, features, expires_at });
+        self.links.insert(
+            link.clone(),
+            Visit { organization_id: organization_id.to_owned(), features, expires_at },
+        );
         (link, expires_at)
     }
 
@@ -64,8 +66,8 @@ impl AdminPortal {
         let visit = self.links.remove(link).filter(|visit| now < visit.expires_at)?;
         self.sessions.retain(|_, visit| now < visit.expires_at);
         let session = random_token();
-        let expires_at = now + SESSION_LIFETIME;
-        self.sessions.insert(session.clone(), Visit { expires_at, ..visit });
+        self.sessions
+            .insert(session.clone(), Visit { expires_at: now + SESSION_LIFETIME, ..visit });
         Some(session)
     }
 

@@ -72,9 +72,8 @@ impl Resource {
     /// Whether a `resource` parameter (RFC 8707) matches. URLs are compared as URLs: clients write
     /// `https://mcp.test` and `https://mcp.test/` for the same server.
     pub(crate) fn is_meant_by(&self, indicator: &str) -> bool {
-        let indicated = Url::parse(indicator).ok();
         indicator == self.id
-            || indicated.is_some_and(|indicated| {
+            || Url::parse(indicator).is_ok_and(|indicated| {
                 self.urls.iter().any(|url| Url::parse(url).is_ok_and(|url| url == indicated))
             })
     }
@@ -120,11 +119,17 @@ impl Resources {
 
     /// Adds a resource and returns its ID.
     pub(crate) fn add(&mut self, new: NewResource) -> String {
-        let NewResource { name, scopes, url } = new;
-        let urls = url.into_iter().collect();
-        let resource = Resource { id: new_id("res"), name, scopes, urls, own_login: None };
-        let id = resource.id.clone();
-        self.all.insert(id.clone(), resource);
+        let id = new_id("res");
+        self.all.insert(
+            id.clone(),
+            Resource {
+                id: id.clone(),
+                name: new.name,
+                scopes: new.scopes,
+                urls: new.url.into_iter().collect(),
+                own_login: None,
+            },
+        );
         id
     }
 
@@ -139,9 +144,11 @@ impl Resources {
             own_login: None,
         });
         resource.urls = urls;
-        let new = scopes.iter().filter(|scope| !resource.scopes.contains(scope));
-        let new: Vec<_> = new.cloned().collect();
-        resource.scopes.extend(new);
+        for scope in scopes {
+            if !resource.scopes.contains(scope) {
+                resource.scopes.push(scope.clone());
+            }
+        }
     }
 
     pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut Resource> {

@@ -110,8 +110,8 @@ impl SandboxUser {
         if self.organization_id == organization_id {
             return Some(change(self));
         }
-        let is_meant = |other: &Membership| other.organization_id == organization_id;
-        let index = self.others.iter().position(is_meant)?;
+        let index =
+            self.others.iter().position(|other| other.organization_id == organization_id)?;
         self.swap(index);
         let result = change(self);
         self.swap(index);
@@ -272,7 +272,11 @@ impl Users {
         self.organizations.iter().find(|organization| organization.id == id)
     }
 
-    /// Adds an organization.
+    /// The display name of an organization; empty without one.
+    pub(crate) fn organization_name(&self, id: &str) -> &str {
+        self.organization(id).map_or("", |organization| &organization.display_name)
+    }
+
     pub(crate) fn add_organization(
         &mut self,
         mut organization: SandboxOrganization,
@@ -294,9 +298,8 @@ impl Users {
         let local = new.email.rsplit_once('@').map_or(&*new.email, |(local, _)| local);
         let given_name = new.given_name.unwrap_or_else(|| capitalized(local));
         let family_name = new.family_name.unwrap_or_default();
-        let known = self.find(&new.email).map(|user| user.id.clone());
         let user = SandboxUser {
-            id: known.unwrap_or_else(|| new_id("usr")),
+            id: self.find(&new.email).map_or_else(|| new_id("usr"), |known| known.id.clone()),
             external_id: new.external_id,
             name: format!("{given_name} {family_name}").trim().to_owned(),
             given_name,

@@ -1,30 +1,28 @@
 //! The envelope around the data of an event.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Iso8601;
 
+use crate::sandbox::respond::without_nulls;
 use crate::sandbox::state::ids::new_id;
 use crate::sandbox::state::users::capitalized;
 
 pub(crate) const ENVIRONMENT_ID: &str = "env_58327482062864391";
 
 pub(crate) fn envelope(event_type: &str, data: Value, now: OffsetDateTime) -> Value {
-    let mut envelope = Map::new();
-    let mut set = |name: &str, value: Value| envelope.insert(name.to_owned(), value);
-    set("spec_version", json!("1"));
-    set("id", json!(new_id("evt")));
-    set("type", json!(event_type));
-    set("object", json!(object(event_type)));
-    set("occurred_at", nanoseconds(now));
-    set("environment_id", json!(ENVIRONMENT_ID));
-    if let Some(id) = organization_id(&data) {
-        set("organization_id", json!(id));
-    }
-    set("data", data);
-    if !event_type.starts_with("connected_account.") {
-        set("display_name", json!(display_name(event_type)));
-    }
+    let has_display_name = !event_type.starts_with("connected_account.");
+    let mut envelope = without_nulls(json!({
+        "spec_version": "1",
+        "id": new_id("evt"),
+        "type": event_type,
+        "object": object(event_type),
+        "occurred_at": nanoseconds(now),
+        "environment_id": ENVIRONMENT_ID,
+        "organization_id": organization_id(&data),
+        "display_name": has_display_name.then(|| display_name(event_type)),
+    }));
+    envelope.insert("data".to_owned(), data);
     envelope.into()
 }
 
@@ -47,12 +45,10 @@ fn object(event_type: &str) -> String {
 }
 
 fn display_name(event_type: &str) -> String {
-    let of_its_own = ["organization.directory", "organization.sso"];
-    let named = match event_type.split_once('.') {
-        Some((_, rest)) if of_its_own.iter().any(|own| event_type.starts_with(own)) => rest,
-        _ => event_type,
-    };
-    named
+    event_type
+        .strip_prefix("organization.")
+        .filter(|rest| rest.starts_with("directory") || rest.starts_with("sso"))
+        .unwrap_or(event_type)
         .split(['.', '_'])
         .map(|word| match word {
             "dns" => "DNS".to_owned(),
@@ -64,9 +60,10 @@ fn display_name(event_type: &str) -> String {
 }
 
 fn organization_id(data: &Value) -> Option<&str> {
-    let places = ["/organization_id", "/organization/id", "/user_session/organization_id", "/id"];
-    let ids = places.iter().filter_map(|place| data.pointer(place).and_then(Value::as_str));
-    ids.into_iter().find(|id| id.starts_with("org_"))
+    ["/organization_id", "/organization/id", "/user_session/organization_id", "/id"]
+        .iter()
+        .filter_map(|place| data.pointer(place).and_then(Value::as_str))
+        .find(|id| id.starts_with("org_"))
 }
 
 /// RFC 3339 in UTC, always with nine digits of the second.

@@ -161,22 +161,19 @@ impl Webhooks {
     }
 
     pub(crate) fn redeliver(&mut self, message_id: &str, now: OffsetDateTime) -> bool {
-        let endpoints = &self.endpoints;
-        let mut found = false;
+        let mut is_known = false;
         for message in self.messages.values_mut() {
             if message.delivery.message_id == message_id
-                && endpoints
-                    .iter()
-                    .any(|endpoint: &EndpointData| endpoint.id == message.delivery.endpoint_id)
+                && self.endpoints.iter().any(|endpoint| endpoint.id == message.endpoint_id())
             {
                 self.finished -= usize::from(message.is_finished());
                 message.delivery.state = DeliveryState::Pending { due: now };
                 message.tried = 0;
                 message.round += 1;
-                found = true;
+                is_known = true;
             }
         }
-        found
+        is_known
     }
 
     /// The numbers of an endpoint's due messages.
