@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
-use super::{Html, application_name, shell};
+use super::{Html, application_name, scope_items, shell};
 
 /// Content of the consent page.
 #[derive(Debug)]
@@ -20,40 +20,36 @@ pub(crate) struct ConnectPage<'a> {
 }
 
 pub(crate) fn connect(page: &ConnectPage<'_>) -> Response<Bytes> {
-    let scopes = page.scopes.iter().map(|scope| {
-        Html::fill("<li><code>{{scope}}</code></li>", &[("scope", Html::text(scope))])
-    });
-    let asked = match page.scopes {
-        [] => Html::fill(include_str!("api_key.html"), &[]),
-        _ => Html::empty(),
-    };
-    let application = page.user_verify_url.map(application_name);
-    let verification = match page.user_verify_url {
-        None => Html::empty(),
-        Some(_) => Html::text(" The application will check that it is you."),
-    };
-    let values = [
-        ("api_key", asked),
-        ("application", Html::text(application.as_deref().unwrap_or("An application"))),
-        ("connection", Html::text(page.connection)),
-        ("identifier", Html::text(page.identifier)),
-        ("purpose", Html::text(page.purpose)),
-        (
-            "scopes",
-            match page.scopes {
-                [] => Html::empty(),
-                _ => Html::fill(
-                    r#"<ul class="plain-list asked wrap">{{scopes}}</ul>"#,
-                    &[("scopes", Html::all(scopes))],
-                ),
-            },
+    let (api_key, scopes) = match page.scopes {
+        [] => (Html::fill(include_str!("api_key.html"), &[]), Html::empty()),
+        scopes => (
+            Html::empty(),
+            Html::fill(
+                r#"<ul class="plain-list asked wrap">{{scopes}}</ul>"#,
+                &[("scopes", scope_items(scopes))],
+            ),
         ),
-        ("service", Html::text(page.service)),
-        ("token", Html::text(page.token)),
-        ("verification", verification),
-    ];
-    let title = format!("Connect {}", page.service);
-    shell(StatusCode::OK, &title, Html::fill(include_str!("connect.html"), &values))
+    };
+    let (application, verification) = match page.user_verify_url {
+        None => ("An application".to_owned(), ""),
+        Some(url) => (application_name(url), " The application will check that it is you."),
+    };
+    shell(
+        StatusCode::OK,
+        &format!("Connect {}", page.service),
+        include_str!("connect.html"),
+        &[
+            ("api_key", api_key),
+            ("application", Html::text(&application)),
+            ("connection", Html::text(page.connection)),
+            ("identifier", Html::text(page.identifier)),
+            ("purpose", Html::text(page.purpose)),
+            ("scopes", scopes),
+            ("service", Html::text(page.service)),
+            ("token", Html::text(page.token)),
+            ("verification", Html::text(verification)),
+        ],
+    )
 }
 
 /// The last page, with a link back to the application if that is known.
@@ -65,6 +61,10 @@ pub(crate) fn connected(application: Option<&str>) -> Response<Bytes> {
             &[("name", Html::text(&application_name(url))), ("url", Html::text(url))],
         ),
     };
-    let main = Html::fill(include_str!("connected.html"), &[("back", back)]);
-    shell(StatusCode::OK, "The account is connected", main)
+    shell(
+        StatusCode::OK,
+        "The account is connected",
+        include_str!("connected.html"),
+        &[("back", back)],
+    )
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use time::OffsetDateTime;
 
-use super::{Html, shell};
+use super::{Html, notice, shell};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::respond::timestamp;
 use crate::sandbox::state::webhooks::{Delivery, DeliveryAttempt, DeliveryState, Webhooks};
@@ -16,55 +16,63 @@ pub(crate) fn deliveries(environment: &Environment) -> Response<Bytes> {
     let state = environment.lock();
     let webhooks = &state.webhooks;
     let endpoints = webhooks.endpoints.iter().map(|endpoint| {
-        let values = [
-            ("secret", Html::text(endpoint.secret().expose())),
-            ("url", Html::text(&endpoint.url)),
-        ];
-        Html::fill(include_str!("endpoint_row.html"), &values)
+        Html::fill(
+            include_str!("endpoint_row.html"),
+            &[
+                ("secret", Html::text(endpoint.secret().expose())),
+                ("url", Html::text(&endpoint.url)),
+            ],
+        )
     });
-    let endpoints =
-        or_hint(Html::all(endpoints), "None yet: the program that runs the sandbox adds them.");
     let latest = webhooks.deliveries().rev().take(SHOWN).map(|delivery| row(webhooks, delivery));
-    let latest = or_hint(Html::all(latest), "No events yet.");
     let problem = match webhooks.client {
-        Some(_) => Html::empty(),
+        Some(_) => None,
         None => {
-            let text =
-                "Nothing is sent: the program that runs the sandbox has not set an HTTP client.";
-            Html::fill(include_str!("notice.html"), &[("text", Html::text(text))])
+            Some("Nothing is sent: the program that runs the sandbox has not set an HTTP client.")
         }
     };
-    let values = [("deliveries", latest), ("endpoints", endpoints), ("problem", problem)];
-    let main = Html::fill(include_str!("deliveries.html"), &values);
-    shell(StatusCode::OK, "Webhook deliveries", main)
+    shell(
+        StatusCode::OK,
+        "Webhook deliveries",
+        include_str!("deliveries.html"),
+        &[
+            ("deliveries", or_hint(latest, "No events yet.")),
+            (
+                "endpoints",
+                or_hint(endpoints, "None yet: the program that runs the sandbox adds them."),
+            ),
+            ("problem", notice(problem)),
+        ],
+    )
 }
 
 fn row(webhooks: &Webhooks, delivery: &Delivery) -> Html {
-    let (label, tone, due) = match delivery.state {
-        DeliveryState::Delivered => ("Delivered", "good", None),
-        DeliveryState::Failed => ("Failed", "bad", None),
-        DeliveryState::Pending { due } => ("Waiting", "strong", Some(due)),
+    let (label, tone, next) = match delivery.state {
+        DeliveryState::Delivered => ("Delivered", "good", Html::empty()),
+        DeliveryState::Failed => ("Failed", "bad", Html::empty()),
+        DeliveryState::Pending { due } => {
+            let next = Html::fill("<li>Due {{time}}</li>", &[("time", time(due))]);
+            ("Waiting", "strong", next)
+        }
     };
-    let attempts = delivery.attempts.iter().map(attempt);
-    let next = due
-        .map_or(Html::empty(), |due| Html::fill("<li>Due {{time}}</li>", &[("time", time(due))]));
     let url = webhooks
         .endpoints
         .iter()
         .find(|endpoint| endpoint.id == delivery.endpoint_id)
         .map_or("a removed endpoint", |endpoint| endpoint.url.as_str());
-    let body = String::from_utf8_lossy(&delivery.body);
-    let values = [
-        ("attempts", Html::all(attempts)),
-        ("body", Html::text(&body)),
-        ("label", Html::text(label)),
-        ("message_id", Html::text(&delivery.message_id)),
-        ("next", next),
-        ("tone", Html::text(tone)),
-        ("type", Html::text(&delivery.event_type)),
-        ("url", Html::text(url)),
-    ];
-    Html::fill(include_str!("delivery_row.html"), &values)
+    Html::fill(
+        include_str!("delivery_row.html"),
+        &[
+            ("attempts", Html::all(delivery.attempts.iter().map(attempt))),
+            ("body", Html::text(&String::from_utf8_lossy(&delivery.body))),
+            ("label", Html::text(label)),
+            ("message_id", Html::text(&delivery.message_id)),
+            ("next", next),
+            ("tone", Html::text(tone)),
+            ("type", Html::text(&delivery.event_type)),
+            ("url", Html::text(url)),
+        ],
+    )
 }
 
 fn attempt(attempt: &DeliveryAttempt) -> Html {
@@ -73,8 +81,10 @@ fn attempt(attempt: &DeliveryAttempt) -> Html {
         (None, Some(error)) => error.clone(),
         (None, None) => String::new(),
     };
-    let values = [("outcome", Html::text(&outcome)), ("time", time(attempt.at))];
-    Html::fill("<li>{{time}}: {{outcome}}</li>", &values)
+    Html::fill(
+        "<li>{{time}}: {{outcome}}</li>",
+        &[("outcome", Html::text(&outcome)), ("time", time(attempt.at))],
+    )
 }
 
 /// Rounded to seconds.
@@ -83,8 +93,10 @@ pub(crate) fn time(time: OffsetDateTime) -> Html {
     Html::text(time.as_str().unwrap_or_default())
 }
 
-pub(crate) fn or_hint(list: Html, hint: &str) -> Html {
-    match list.0.is_empty() {
+/// A list, or a hint if it is empty.
+pub(crate) fn or_hint(items: impl Iterator<Item = Html>, hint: &str) -> Html {
+    let list = Html::all(items);
+    match list.is_empty() {
         true => Html::fill(r#"<li class="hint">{{hint}}</li>"#, &[("hint", Html::text(hint))]),
         false => list,
     }

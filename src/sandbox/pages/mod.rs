@@ -15,6 +15,7 @@ use crate::sandbox::environment::Environment;
 use crate::sandbox::forms::own_form;
 use crate::sandbox::parameters::{Parameters, session_cookies, with_query};
 use crate::sandbox::respond;
+use crate::sandbox::state::resources::Resource;
 use crate::sandbox::state::users::SandboxUser;
 
 pub(crate) use self::connect::{ConnectPage, connect, connected};
@@ -24,8 +25,6 @@ pub(crate) use self::sso::{
     AdminPortalPage, Embeddable, FAILURES, IdentityProviderPage, IdpPortalPage, admin_portal,
     find_connection, identity_provider, idp_portal,
 };
-
-const SHELL: &str = include_str!("shell.html");
 
 /// All resources come from the sandbox, and scripts are not allowed. There is no `form-action`:
 /// Chromium also applies it to the redirect after the form, which leads to the application and from
@@ -63,41 +62,40 @@ pub(crate) struct LoginPage<'a> {
 }
 
 pub(crate) fn login(page: &LoginPage<'_>) -> Response<Bytes> {
-    let at = |screen| {
-        with_query("/login", &[("transaction", Some(page.transaction)), ("screen", screen)])
+    let (title, template, other_screen) = match page.screen {
+        Screen::SignIn => ("Sign in", include_str!("sign_in.html"), Some("sign-up")),
+        Screen::SignUp => ("Sign up", include_str!("sign_up.html"), None),
     };
-    let problem = notice(page.problem);
-    let mut values = vec![
-        ("application", Html::text(&application_name(page.redirect_uri))),
-        ("email", Html::text(page.email)),
-        (
-            "organization",
-            page.organization.map_or(Html::empty(), |name| {
-                Html::fill(
-                    " as a member of <strong>{{name}}</strong>",
-                    &[("name", Html::text(name))],
-                )
-            }),
-        ),
-        ("problem", problem),
-        ("transaction", Html::text(page.transaction)),
-    ];
-    let (title, template) = match page.screen {
-        Screen::SignIn => {
-            let users = page
-                .users
-                .iter()
-                .map(|user| Html::fill(include_str!("user_button.html"), &user_values(user)));
-            values.push(("users", Html::all(users)));
-            values.push(("other", Html::text(&at(Some("sign-up")))));
-            ("Sign in", include_str!("sign_in.html"))
-        }
-        Screen::SignUp => {
-            values.push(("other", Html::text(&at(None))));
-            ("Sign up", include_str!("sign_up.html"))
-        }
-    };
-    shell(status_with(page.problem), title, Html::fill(template, &values))
+    let other =
+        with_query("/login", &[("transaction", Some(page.transaction)), ("screen", other_screen)]);
+    shell(
+        status_with(page.problem),
+        title,
+        template,
+        &[
+            ("application", Html::text(&application_name(page.redirect_uri))),
+            ("email", Html::text(page.email)),
+            (
+                "organization",
+                page.organization.map_or(Html::empty(), |name| {
+                    Html::fill(
+                        " as a member of <strong>{{name}}</strong>",
+                        &[("name", Html::text(name))],
+                    )
+                }),
+            ),
+            ("other", Html::text(&other)),
+            ("problem", notice(page.problem)),
+            ("transaction", Html::text(page.transaction)),
+            ("users", user_buttons(page.users)),
+        ],
+    )
+}
+
+fn user_buttons(users: &[SandboxUser]) -> Html {
+    Html::all(
+        users.iter().map(|user| Html::fill(include_str!("user_button.html"), &user_values(user))),
+    )
 }
 
 /// Content of the consent page.
@@ -112,24 +110,35 @@ pub(crate) struct ConsentPage<'a> {
 }
 
 pub(crate) fn consent(page: &ConsentPage<'_>) -> Response<Bytes> {
-    let scopes = page.scopes.iter().map(|scope| {
-        Html::fill("<li><code>{{scope}}</code></li>", &[("scope", Html::text(scope))])
-    });
-    let values = [
-        ("application", Html::text(&application_name(page.redirect_uri))),
-        ("client", Html::text(page.client)),
-        ("email", Html::text(page.email)),
-        ("resource", Html::text(page.resource)),
-        ("scopes", Html::all(scopes)),
-        ("transaction", Html::text(page.transaction)),
-    ];
-    shell(StatusCode::OK, "Allow access", Html::fill(include_str!("consent.html"), &values))
+    shell(
+        StatusCode::OK,
+        "Allow access",
+        include_str!("consent.html"),
+        &[
+            ("application", Html::text(&application_name(page.redirect_uri))),
+            ("client", Html::text(page.client)),
+            ("email", Html::text(page.email)),
+            ("resource", Html::text(page.resource)),
+            ("scopes", scope_items(page.scopes)),
+            ("transaction", Html::text(page.transaction)),
+        ],
+    )
+}
+
+fn scope_items(scopes: &[impl AsRef<str>]) -> Html {
+    Html::all(scopes.iter().map(|scope| {
+        Html::fill("<li><code>{{scope}}</code></li>", &[("scope", Html::text(scope.as_ref()))])
+    }))
 }
 
 /// A page with an error message for the user.
 pub(crate) fn problem(status: StatusCode, title: &str, reason: &str) -> Response<Bytes> {
-    let values = [("title", Html::text(title)), ("reason", Html::text(reason))];
-    shell(status, title, Html::fill(include_str!("problem.html"), &values))
+    shell(
+        status,
+        title,
+        include_str!("problem.html"),
+        &[("title", Html::text(title)), ("reason", Html::text(reason))],
+    )
 }
 
 /// Responds to the form of one of the sandbox's pages. The title is that of the page for a form that
@@ -146,13 +155,23 @@ pub(crate) fn handle_form(
 }
 
 pub(crate) fn expired() -> Response<Bytes> {
-    let reason =
-        "It was finished, or left open for too long. Go back to the application and start again.";
-    problem(StatusCode::BAD_REQUEST, "This sign-in has expired", reason)
+    problem(
+        StatusCode::BAD_REQUEST,
+        "This sign-in has expired",
+        "It was finished, or left open for too long. Go back to the application and start again.",
+    )
+}
+
+pub(crate) fn no_initiate_login_url(title: &str) -> Response<Bytes> {
+    problem(
+        StatusCode::CONFLICT,
+        title,
+        "The application's initiate-login URL is not set in the sandbox.",
+    )
 }
 
 pub(crate) fn signed_out() -> Response<Bytes> {
-    shell(StatusCode::OK, "Signed out", Html::fill(include_str!("signed_out.html"), &[]))
+    shell(StatusCode::OK, "Signed out", include_str!("signed_out.html"), &[])
 }
 
 /// The first page of a served sandbox: a description and instructions.
@@ -176,35 +195,42 @@ pub(crate) fn index(environment: &Environment, request: &Request<Bytes>) -> Resp
         }
         false => "Registered addresses only",
     };
-    let resources = state.resources.iter().map(|resource| {
-        let metadata = format!("/.well-known/oauth-authorization-server/resources/{}", resource.id);
-        let scopes = resource.scopes.iter().map(|scope| {
-            Html::fill(r#" <span class="badge">{{scope}}</span>"#, &[("scope", Html::text(scope))])
-        });
-        let values = [
-            ("id", Html::text(&resource.id)),
-            ("metadata", Html::text(&metadata)),
-            ("name", Html::text(&resource.name)),
-            ("scopes", Html::all(scopes)),
-        ];
-        Html::fill(include_str!("resource_row.html"), &values)
-    });
     let identity_providers = state
         .connections
         .iter()
         .map(|connection| sso::identity_provider_row(connection, &state.users));
-    let values = [
-        ("client_id", Html::text(&environment.client_id)),
-        ("client_secret", Html::text(environment.client_secret.expose())),
-        ("loopback", Html::fill(loopback, &[])),
-        ("identity_providers", Html::all(identity_providers)),
-        ("users", Html::all(users)),
-        ("resources", Html::all(resources)),
-        ("settings", settings::rows(environment, &state)),
-        ("signed_in", signed_in),
-        ("url", Html::text(&state.environment_url)),
-    ];
-    shell(StatusCode::OK, "Scalekit sandbox", Html::fill(include_str!("index.html"), &values))
+    shell(
+        StatusCode::OK,
+        "Scalekit sandbox",
+        include_str!("index.html"),
+        &[
+            ("client_id", Html::text(&environment.client_id)),
+            ("client_secret", Html::text(environment.client_secret.expose())),
+            ("loopback", Html::fill(loopback, &[])),
+            ("identity_providers", Html::all(identity_providers)),
+            ("users", Html::all(users)),
+            ("resources", Html::all(state.resources.iter().map(resource_row))),
+            ("settings", settings::rows(environment, &state)),
+            ("signed_in", signed_in),
+            ("url", Html::text(&state.environment_url)),
+        ],
+    )
+}
+
+fn resource_row(resource: &Resource) -> Html {
+    let metadata = format!("/.well-known/oauth-authorization-server/resources/{}", resource.id);
+    let scopes = resource.scopes.iter().map(|scope| {
+        Html::fill(r#" <span class="badge">{{scope}}</span>"#, &[("scope", Html::text(scope))])
+    });
+    Html::fill(
+        include_str!("resource_row.html"),
+        &[
+            ("id", Html::text(&resource.id)),
+            ("metadata", Html::text(&metadata)),
+            ("name", Html::text(&resource.name)),
+            ("scopes", Html::all(scopes)),
+        ],
+    )
 }
 
 pub(crate) fn style() -> Response<Bytes> {
@@ -231,6 +257,10 @@ impl Html {
 
     fn all(parts: impl Iterator<Item = Self>) -> Self {
         Self(parts.map(|part| part.0).collect())
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// A template with its `{{names}}` replaced. Values are not expanded again, so braces in them
@@ -261,9 +291,18 @@ fn status_with(problem: Option<&str>) -> StatusCode {
     if problem.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK }
 }
 
-fn shell(status: StatusCode, title: &str, main: Html) -> Response<Bytes> {
-    let page = Html::fill(SHELL, &[("title", Html::text(title)), ("main", main)]);
-    let mut response = respond::response(status, "text/html; charset=utf-8", page.0);
+/// A page, whose main part is a template with these values.
+fn shell(
+    status: StatusCode,
+    title: &str,
+    template: &'static str,
+    values: &[(&str, Html)],
+) -> Response<Bytes> {
+    let Html(page) = Html::fill(
+        include_str!("shell.html"),
+        &[("title", Html::text(title)), ("main", Html::fill(template, values))],
+    );
+    let mut response = respond::response(status, "text/html; charset=utf-8", page);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -278,16 +317,14 @@ fn user_values(user: &SandboxUser) -> [(&'static str, Html); 6] {
         .iter()
         .filter_map(|name| name.chars().next())
         .collect();
-    let tones = ["tone-0", "tone-1", "tone-2", "tone-3", "tone-4", "tone-5"];
-    let sum = user.email.bytes().fold(0_usize, |sum, byte| (sum * 17 + usize::from(byte)) % 8191);
-    let tone = tones.get(sum % tones.len()).copied().unwrap_or_default();
+    let sum = user.email.bytes().fold(0, |sum, byte| (sum * 17 + u32::from(byte)) % 8191);
     [
         ("email", Html::text(&user.email)),
         ("initials", Html::text(&initials.to_uppercase())),
         ("name", Html::text(&user.name)),
         ("organization", Html::text(&user.organization_name)),
         ("roles", Html::all(roles)),
-        ("tone", Html::text(tone)),
+        ("tone", Html::text(&format!("tone-{}", sum % 6))),
     ]
 }
 

@@ -14,28 +14,33 @@ const SHOWN: usize = 50;
 pub(crate) fn outbox(environment: &Environment) -> Response<Bytes> {
     let now = environment.now();
     let state = environment.lock();
-    let passwordless = &state.mail;
-    let mails = passwordless.outbox().take(SHOWN).map(|mail| row(mail, mail.expires_at <= now));
+    let mails = state.mail.outbox().take(SHOWN).map(|mail| row(mail, mail.expires_at <= now));
     let types = PasswordlessType::ALL.into_iter().map(|offered| {
         let label = match offered {
             PasswordlessType::Link => "A link",
             PasswordlessType::LinkOtp => "A link and a code",
             PasswordlessType::Otp => "A code",
         };
-        let values = [
-            ("label", Html::text(label)),
-            ("selected", attribute("selected", offered == passwordless.passwordless_type)),
-            ("value", Html::text(offered.as_str())),
-        ];
-        Html::fill(r#"<option value="{{value}}" {{selected}}>{{label}}</option>"#, &values)
+        Html::fill(
+            r#"<option value="{{value}}" {{selected}}>{{label}}</option>"#,
+            &[
+                ("label", Html::text(label)),
+                ("selected", attribute("selected", offered == state.mail.passwordless_type)),
+                ("value", Html::text(offered.as_str())),
+            ],
+        )
     });
-    let values = [
-        ("mails", or_hint(Html::all(mails), "No e-mails yet.")),
-        ("new_credentials", attribute("checked", passwordless.new_credentials_on_resend)),
-        ("same_browser", attribute("checked", passwordless.enforce_same_browser)),
-        ("types", Html::all(types)),
-    ];
-    shell(StatusCode::OK, "Outbox", Html::fill(include_str!("outbox.html"), &values))
+    shell(
+        StatusCode::OK,
+        "Outbox",
+        include_str!("outbox.html"),
+        &[
+            ("mails", or_hint(mails, "No e-mails yet.")),
+            ("new_credentials", attribute("checked", state.mail.new_credentials_on_resend)),
+            ("same_browser", attribute("checked", state.mail.enforce_same_browser)),
+            ("types", Html::all(types)),
+        ],
+    )
 }
 
 fn row(mail: &OutboxMail, expired: bool) -> Html {
@@ -52,22 +57,26 @@ fn row(mail: &OutboxMail, expired: bool) -> Html {
         )
     });
     let variables = mail.template_variables.iter().map(|(name, value)| {
-        let values = [("name", Html::text(name)), ("value", Html::text(value))];
-        Html::fill("<li>{{name}}: {{value}}</li>", &values)
+        Html::fill(
+            "<li>{{name}}: {{value}}</li>",
+            &[("name", Html::text(name)), ("value", Html::text(value))],
+        )
     });
     let (tone, label) = if expired { ("bad", "Expired") } else { ("good", "Valid until") };
-    let values = [
-        ("code", code),
-        ("email", Html::text(&mail.email)),
-        ("expires_at", time(mail.expires_at)),
-        ("label", Html::text(label)),
-        ("link", link),
-        ("sent_at", time(mail.sent_at)),
-        ("template", Html::text(&mail.template)),
-        ("tone", Html::text(tone)),
-        ("variables", Html::all(variables)),
-    ];
-    Html::fill(include_str!("mail_row.html"), &values)
+    Html::fill(
+        include_str!("mail_row.html"),
+        &[
+            ("code", code),
+            ("email", Html::text(&mail.email)),
+            ("expires_at", time(mail.expires_at)),
+            ("label", Html::text(label)),
+            ("link", link),
+            ("sent_at", time(mail.sent_at)),
+            ("template", Html::text(&mail.template)),
+            ("tone", Html::text(tone)),
+            ("variables", Html::all(variables)),
+        ],
+    )
 }
 
 fn attribute(name: &'static str, is_set: bool) -> Html {

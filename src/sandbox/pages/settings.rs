@@ -1,7 +1,5 @@
 //! The settings that pages of the sandbox need: their values, and the line that sets a missing one.
 
-use std::collections::BTreeSet;
-
 use super::Html;
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::State;
@@ -17,18 +15,16 @@ struct Setting {
 }
 
 pub(super) fn rows(environment: &Environment, state: &State) -> Html {
-    let urls = |urls: &BTreeSet<String>| urls.iter().cloned().collect();
-    let resources = state.resources.iter();
     let settings = [
         Setting {
             name: "Redirect URIs",
-            values: urls(&state.redirect_uris),
+            values: state.redirect_uris.iter().cloned().collect(),
             line: "REDIRECT_URI=https://app.example.com/auth/callback",
             code: "sandbox.register_redirect_uri(url)",
         },
         Setting {
             name: "Post-logout redirect URIs",
-            values: urls(&state.post_logout_redirect_uris),
+            values: state.post_logout_redirect_uris.iter().cloned().collect(),
             line: "POST_LOGOUT_REDIRECT_URI=https://app.example.com/auth/logout/callback",
             code: "Sandbox::builder().post_logout_redirect_uri(url)",
         },
@@ -46,7 +42,9 @@ pub(super) fn rows(environment: &Environment, state: &State) -> Html {
         },
         Setting {
             name: "URL of the MCP server",
-            values: resources
+            values: state
+                .resources
+                .iter()
                 .flat_map(|resource| {
                     resource.urls.iter().map(|url| format!("{url} ({})", resource.id))
                 })
@@ -71,16 +69,19 @@ pub(super) fn rows(environment: &Environment, state: &State) -> Html {
             code: "Sandbox::builder().modular_sso()",
         },
     ];
-    Html::all(settings.into_iter().map(|setting| {
-        let name = Html::text(setting.name);
-        let value = if setting.values.is_empty() {
-            let values = [("line", Html::text(setting.line)), ("code", Html::text(setting.code))];
-            Html::fill("Not set: <code>{{line}}</code> or <code>{{code}}</code>", &values)
-        } else {
-            Html::all(setting.values.iter().map(|value| {
+    Html::all(settings.into_iter().map(|Setting { name, values, line, code }| {
+        let value = match values.as_slice() {
+            [] => Html::fill(
+                "Not set: <code>{{line}}</code> or <code>{{code}}</code>",
+                &[("line", Html::text(line)), ("code", Html::text(code))],
+            ),
+            values => Html::all(values.iter().map(|value| {
                 Html::fill("<code>{{value}}</code> ", &[("value", Html::text(value))])
-            }))
+            })),
         };
-        Html::fill(include_str!("setting_row.html"), &[("name", name), ("value", value)])
+        Html::fill(
+            include_str!("setting_row.html"),
+            &[("name", Html::text(name)), ("value", value)],
+        )
     }))
 }

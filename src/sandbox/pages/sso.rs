@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use url::Url;
 
-use super::{Html, application_name, notice, shell, status_with, user_values};
+use super::deliveries::or_hint;
+use super::{Html, application_name, notice, shell, status_with, user_buttons};
 use crate::sandbox::state::connections::SandboxConnection;
 use crate::sandbox::state::directories::Directory;
 use crate::sandbox::state::domains::Domain;
@@ -33,8 +34,8 @@ pub(crate) trait Embeddable {
 
 impl Embeddable for Response<Bytes> {
     fn embeddable(mut self) -> Self {
-        let policy = HeaderValue::from_static(EMBEDDABLE_POLICY);
-        self.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+        self.headers_mut()
+            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(EMBEDDABLE_POLICY));
         self
     }
 }
@@ -52,21 +53,20 @@ pub(crate) struct IdentityProviderPage<'a> {
 }
 
 pub(crate) fn identity_provider(page: &IdentityProviderPage<'_>) -> Response<Bytes> {
-    let users = page
-        .users
-        .iter()
-        .map(|user| Html::fill(include_str!("user_button.html"), &user_values(user)));
-    let values = [
-        ("application", Html::text(&application_name(page.redirect_uri))),
-        ("email", Html::text(page.email)),
-        ("failures", failures()),
-        ("users", Html::all(users)),
-        ("problem", notice(page.problem)),
-        ("provider", provider(page.connection, page.organization)),
-        ("transaction", Html::text(page.transaction)),
-    ];
-    let main = Html::fill(include_str!("identity_provider.html"), &values);
-    shell(status_with(page.problem), &format!("{} sign-in", page.organization), main)
+    shell(
+        status_with(page.problem),
+        &format!("{} sign-in", page.organization),
+        include_str!("identity_provider.html"),
+        &[
+            ("application", Html::text(&application_name(page.redirect_uri))),
+            ("email", Html::text(page.email)),
+            ("failures", failures()),
+            ("users", user_buttons(page.users)),
+            ("problem", notice(page.problem)),
+            ("provider", provider(page.connection, page.organization)),
+            ("transaction", Html::text(page.transaction)),
+        ],
+    )
 }
 
 /// The page that asks for an e-mail address, whose domain selects the identity provider.
@@ -76,14 +76,17 @@ pub(crate) fn find_connection(
     email: &str,
     problem: Option<&str>,
 ) -> Response<Bytes> {
-    let values = [
-        ("application", Html::text(&application_name(redirect_uri))),
-        ("email", Html::text(email)),
-        ("problem", notice(problem)),
-        ("transaction", Html::text(transaction)),
-    ];
-    let main = Html::fill(include_str!("find_connection.html"), &values);
-    shell(status_with(problem), "Single sign-on", main)
+    shell(
+        status_with(problem),
+        "Single sign-on",
+        include_str!("find_connection.html"),
+        &[
+            ("application", Html::text(&application_name(redirect_uri))),
+            ("email", Html::text(email)),
+            ("problem", notice(problem)),
+            ("transaction", Html::text(transaction)),
+        ],
+    )
 }
 
 /// Content of an identity provider's portal.
@@ -97,8 +100,10 @@ pub(crate) struct IdpPortalPage<'a> {
 
 pub(crate) fn idp_portal(page: &IdpPortalPage<'_>) -> Response<Bytes> {
     let users = page.users.iter().map(|user| {
-        let values = [("email", Html::text(&user.email)), ("name", Html::text(&user.name))];
-        Html::fill(r#"<option value="{{email}}">{{name}} ({{email}})</option>"#, &values)
+        Html::fill(
+            r#"<option value="{{email}}">{{name}} ({{email}})</option>"#,
+            &[("email", Html::text(&user.email)), ("name", Html::text(&user.name))],
+        )
     });
     let problem = match page.application {
         Some(_) if !page.connection.enabled => Some("The connection is disabled: logins fail."),
@@ -106,17 +111,20 @@ pub(crate) fn idp_portal(page: &IdpPortalPage<'_>) -> Response<Bytes> {
         None => Some("The application cannot be opened: the sandbox has no initiate-login URL."),
     };
     let application = page.application.map_or("your application", Url::as_str);
-    let values = [
-        ("application", Html::text(&application_name(application))),
-        ("connection_id", Html::text(&page.connection.id)),
-        ("failures", failures()),
-        ("organization", Html::text(page.organization)),
-        ("users", Html::all(users)),
-        ("problem", notice(problem)),
-        ("provider", provider(Some(page.connection), page.organization)),
-    ];
-    let main = Html::fill(include_str!("idp_portal.html"), &values);
-    shell(StatusCode::OK, &format!("{} apps", page.organization), main)
+    shell(
+        StatusCode::OK,
+        &format!("{} apps", page.organization),
+        include_str!("idp_portal.html"),
+        &[
+            ("application", Html::text(&application_name(application))),
+            ("connection_id", Html::text(&page.connection.id)),
+            ("failures", failures()),
+            ("organization", Html::text(page.organization)),
+            ("users", Html::all(users)),
+            ("problem", notice(problem)),
+            ("provider", provider(Some(page.connection), page.organization)),
+        ],
+    )
 }
 
 /// Content of the admin portal; `None` for what the link does not include.
@@ -137,45 +145,43 @@ pub(crate) fn admin_portal(page: &AdminPortalPage<'_>) -> Response<Bytes> {
             switch(page.session, &connection.id, &name, &detail, connection.enabled)
         });
         let domains = page.domains.iter().map(|domain| domain_row(page.session, domain));
-        section("Single sign-on", Html::all(rows.chain(domains)))
+        section("Single sign-on", rows.chain(domains))
     });
     let directories = page.directories.as_ref().map(|directories| {
         let rows = directories.iter().map(|directory| {
             switch(page.session, &directory.id, "Okta (SCIM)", &directory.id, directory.enabled)
         });
-        section("Directory sync", Html::all(rows))
+        section("Directory sync", rows)
     });
-    let sections = connections.into_iter().chain(directories);
-    let values =
-        [("organization", Html::text(page.organization)), ("sections", Html::all(sections))];
-    let main = Html::fill(include_str!("admin_portal.html"), &values);
-    shell(StatusCode::OK, "Admin portal", main).embeddable()
+    shell(
+        StatusCode::OK,
+        "Admin portal",
+        include_str!("admin_portal.html"),
+        &[
+            ("organization", Html::text(page.organization)),
+            ("sections", Html::all(connections.into_iter().chain(directories))),
+        ],
+    )
+    .embeddable()
 }
 
 /// An identity provider on the first page.
 pub(crate) fn identity_provider_row(connection: &SandboxConnection, users: &Users) -> Html {
-    let organization = users.organization(&connection.organization_id);
     let state = if connection.enabled { Html::empty() } else { badge("bad", "Off") };
-    let values = [
-        ("id", Html::text(&connection.id)),
-        ("organization", Html::text(organization.map_or("", |known| &known.display_name))),
-        ("state", state),
-    ];
     Html::fill(
         r#"<li>{{organization}}: <a href="/idp/{{id}}"><code>{{id}}</code></a> {{state}}</li>"#,
-        &values,
+        &[
+            ("id", Html::text(&connection.id)),
+            ("organization", Html::text(users.organization_name(&connection.organization_id))),
+            ("state", state),
+        ],
     )
 }
 
-fn section(title: &str, rows: Html) -> Html {
-    let rows = match rows.0.is_empty() {
-        true => Html::fill(r#"<li class="hint">None.</li>"#, &[]),
-        false => rows,
-    };
-    let values = [("rows", rows), ("title", Html::text(title))];
+fn section(title: &str, rows: impl Iterator<Item = Html>) -> Html {
     Html::fill(
         "<section>\n<h2>{{title}}</h2>\n<ul class=\"rows\">\n{{rows}}</ul>\n</section>\n",
-        &values,
+        &[("rows", or_hint(rows, "None.")), ("title", Html::text(title))],
     )
 }
 
@@ -184,22 +190,31 @@ fn switch(session: &str, id: &str, name: &str, detail: &str, enabled: bool) -> H
         true => (badge("good", "On"), "disable", "Disable"),
         false => (badge("bad", "Off"), "enable", "Enable"),
     };
-    let values = [
-        ("action", Html::text(action)),
-        ("detail", Html::text(detail)),
-        ("id", Html::text(id)),
-        ("label", Html::text(label)),
-        ("name", Html::text(name)),
-        ("session", Html::text(session)),
-        ("state", state),
-    ];
-    Html::fill(include_str!("switch_row.html"), &values)
+    Html::fill(
+        include_str!("switch_row.html"),
+        &[
+            ("action", Html::text(action)),
+            ("detail", Html::text(detail)),
+            ("id", Html::text(id)),
+            ("label", Html::text(label)),
+            ("name", Html::text(name)),
+            ("session", Html::text(session)),
+            ("state", state),
+        ],
+    )
 }
 
 /// A domain, with a button that verifies it.
 fn domain_row(session: &str, domain: &Domain) -> Html {
-    if !domain.is_verified() {
-        let values = [
+    if domain.is_verified() {
+        return Html::fill(
+            r#"<li class="row"><p class="wrap">{{state}} <strong>{{domain}}</strong></p></li>"#,
+            &[("domain", Html::text(&domain.domain)), ("state", badge("good", "Verified"))],
+        );
+    }
+    Html::fill(
+        include_str!("switch_row.html"),
+        &[
             ("action", Html::text("enable")),
             ("detail", Html::text("Users of the domain sign in here once it is verified.")),
             ("id", Html::text(&domain.id)),
@@ -207,19 +222,15 @@ fn domain_row(session: &str, domain: &Domain) -> Html {
             ("name", Html::text(&domain.domain)),
             ("session", Html::text(session)),
             ("state", badge("bad", "Pending")),
-        ];
-        return Html::fill(include_str!("switch_row.html"), &values);
-    }
-    let values = [("domain", Html::text(&domain.domain)), ("state", badge("good", "Verified"))];
-    Html::fill(
-        r#"<li class="row"><p class="wrap">{{state}} <strong>{{domain}}</strong></p></li>"#,
-        &values,
+        ],
     )
 }
 
-fn badge(tone: &'static str, text: &str) -> Html {
-    let values = [("tone", Html::text(tone)), ("text", Html::text(text))];
-    Html::fill(r#"<span class="badge {{tone}}">{{text}}</span>"#, &values)
+fn badge(tone: &str, text: &str) -> Html {
+    Html::fill(
+        r#"<span class="badge {{tone}}">{{text}}</span>"#,
+        &[("tone", Html::text(tone)), ("text", Html::text(text))],
+    )
 }
 
 /// The owner of the pages.
@@ -227,18 +238,22 @@ fn provider(connection: Option<&SandboxConnection>, organization: &str) -> Html 
     let name = connection.map_or("Identity provider", SandboxConnection::provider_name);
     let protocol = connection.map_or("", |connection| &connection.connection_type);
     let initial = organization.chars().next().map(String::from).unwrap_or_default();
-    let values = [
-        ("initial", Html::text(&initial)),
-        ("name", Html::text(name)),
-        ("organization", Html::text(organization)),
-        ("protocol", Html::text(protocol)),
-    ];
-    Html::fill(include_str!("provider.html"), &values)
+    Html::fill(
+        include_str!("provider.html"),
+        &[
+            ("initial", Html::text(&initial)),
+            ("name", Html::text(name)),
+            ("organization", Html::text(organization)),
+            ("protocol", Html::text(protocol)),
+        ],
+    )
 }
 
 fn failures() -> Html {
     Html::all(FAILURES.iter().map(|(error, _)| {
-        let values = [("error", Html::text(error))];
-        Html::fill(r#"<option value="{{error}}">{{error}}</option>"#, &values)
+        Html::fill(
+            r#"<option value="{{error}}">{{error}}</option>"#,
+            &[("error", Html::text(error))],
+        )
     }))
 }
