@@ -31,9 +31,12 @@ impl Environment {
         }
     }
 
-    /// Locks the state: never across an await, a signature or a caller's closure.
+    /// Locks the state at the current time: never across an await, a signature or a caller's
+    /// closure.
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.now = self.now();
+        state
     }
 
     pub(crate) fn now(&self) -> OffsetDateTime {

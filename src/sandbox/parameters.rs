@@ -44,6 +44,11 @@ impl Parameters {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether a filter admits this value: the parameter is absent, or has the value.
+    pub(crate) fn admits(&self, name: &str, value: Option<&str>) -> bool {
+        self.get(name).is_none_or(|wanted| Some(wanted) == value)
+    }
+
     /// Whether the parameter is repeated, which OAuth requests do not allow.
     pub(crate) fn repeats(&self, name: &str) -> bool {
         self.0.iter().filter(|(known, _)| known == name).count() > 1

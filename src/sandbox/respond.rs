@@ -38,8 +38,9 @@ pub(crate) const NO_GRPC: &str = "this sandbox speaks HTTP/1.1 and JSON; the gRP
     typed clients of the official SDKs use, is not served";
 
 pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    let content_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    content_type.is_some_and(|value| value.starts_with(b"application/grpc"))
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// The response to a gRPC request over HTTP/1.1, such as gRPC-Web.
@@ -56,9 +57,17 @@ pub(crate) fn timestamp(time: OffsetDateTime) -> Value {
     time.to_offset(time::UtcOffset::UTC).format(&Rfc3339).map_or(Value::Null, Value::from)
 }
 
+/// The members of an object.
+pub(crate) fn members(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    }
+}
+
 /// The members of an object, without those that are `null`.
 pub(crate) fn without_nulls(object: Value) -> Map<String, Value> {
-    let Value::Object(mut members) = object else { return Map::new() };
+    let mut members = members(object);
     members.retain(|_, value| !value.is_null());
     members
 }
@@ -83,8 +92,9 @@ pub(crate) fn redirect(status: StatusCode, location: &str) -> Response<Bytes> {
         return api_error(StatusCode::BAD_REQUEST, 3, "the redirect is not a valid header value");
     };
     let mut response = response(status, "text/plain; charset=utf-8", Bytes::new());
-    response.headers_mut().insert(header::LOCATION, location);
-    response.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let headers = response.headers_mut();
+    headers.insert(header::LOCATION, location);
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     response
 }
 
@@ -98,8 +108,9 @@ pub(crate) fn set_cookie(mut response: Response<Bytes>, cookie: &str) -> Respons
 
 /// Allows web pages of every origin to read a response, without cookies (`*`).
 pub(crate) fn readable_everywhere(mut response: Response<Bytes>) -> Response<Bytes> {
-    let everybody = HeaderValue::from_static("*");
-    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, everybody);
+    response
+        .headers_mut()
+        .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
 }
 
@@ -112,7 +123,7 @@ pub(crate) fn preflight(allowed: &Method) -> Response<Bytes> {
         headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, allowed);
     }
     // `*` does not include `Authorization`.
-    let any = HeaderValue::from_static("authorization, *");
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, any);
+    headers
+        .insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("authorization, *"));
     response
 }

@@ -6,7 +6,6 @@
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use time::OffsetDateTime;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::forms::own_form;
@@ -17,69 +16,61 @@ use crate::sandbox::state::ids::new_id;
 use crate::sandbox::state::portal::{Features, PortalLink, Visit};
 
 impl State {
-    pub(crate) fn portal_link(
-        &mut self,
-        organization_id: &str,
-        features: Features,
-        now: OffsetDateTime,
-    ) -> PortalLink {
-        let (link, expires_at) = self.admin_portal.add_link(organization_id, features, now);
-        let location = format!("{}/magicLink/{link}", self.environment_url);
-        PortalLink { id: new_id("lnk"), location, expires_at }
+    pub(crate) fn portal_link(&mut self, organization_id: &str, features: Features) -> PortalLink {
+        let (link, expires_at) = self.admin_portal.add_link(organization_id, features, self.now);
+        PortalLink {
+            id: new_id("lnk"),
+            location: format!("{}/magicLink/{link}", self.environment_url),
+            expires_at,
+        }
     }
 
     /// Enables or disables a connection or a directory of the organization, or verifies a domain.
     /// Returns whether it exists.
-    fn switch(&mut self, visit: &Visit, id: &str, enabled: bool, now: OffsetDateTime) -> bool {
-        let own = |organization_id: &str| organization_id == visit.organization_id;
-        let connection = self.connections.get(id);
-        if visit.features.sso && connection.is_some_and(|known| own(&known.organization_id)) {
-            return self.set_connection_enabled(id, enabled, now).is_some();
+    fn switch(&mut self, visit: &Visit, id: &str, enabled: bool) -> bool {
+        let Visit { organization_id, features: Features { sso, dir_sync }, .. } = visit;
+        if *sso && self.connections.of(organization_id).any(|connection| connection.id == id) {
+            return self.set_connection_enabled(id, enabled).is_some();
         }
-        let domain = self.domains_of(&visit.organization_id).any(|domain| domain.id == id);
-        if visit.features.sso && domain {
-            return enabled && self.verify_domain(id, now);
+        if *sso && self.domains_of(organization_id).any(|domain| domain.id == id) {
+            return enabled && self.verify_domain(id);
         }
-        let directory = self.directories.get(id);
-        if visit.features.dir_sync && directory.is_some_and(|known| own(&known.organization_id)) {
-            return self.set_directory_enabled(id, enabled, now).is_some();
+        if *dir_sync && self.directories.of(organization_id).any(|directory| directory.id == id) {
+            return self.set_directory_enabled(id, enabled).is_some();
         }
         false
     }
 }
 
-/// Whether it is an unused link to the portal: other links have the same path.
+/// Whether a link is an unused one to the portal: other links have the same path.
 pub(crate) fn is_link(environment: &Environment, link: &str) -> bool {
     environment.lock().admin_portal.has_link(link)
 }
 
 /// `GET /magicLink/{link}`: opens the portal, once.
 pub(crate) fn open(environment: &Environment, link: &str) -> Response<Bytes> {
-    let Some(session) = environment.lock().admin_portal.open(link, environment.now()) else {
-        return problem(
-            "This link has expired",
-            "It works once, within a minute. Ask for a new one.",
-        );
-    };
-    redirect(StatusCode::FOUND, &format!("/portal/{session}"))
+    match environment.lock().admin_portal.open(link, environment.now()) {
+        Some(session) => redirect(StatusCode::FOUND, &format!("/portal/{session}")),
+        None => {
+            problem("This link has expired", "It works once, within a minute. Ask for a new one.")
+        }
+    }
 }
 
 /// `GET /portal/{session}`: the page.
 pub(crate) fn show(environment: &Environment, session: &str) -> Response<Bytes> {
     let state = environment.lock();
-    let Some(visit) = state.admin_portal.session(session, environment.now()) else { return over() };
-    let organization = state.users.organization(&visit.organization_id);
-    let connections = state.connections.of(&visit.organization_id);
-    let directories = state.directories.of(&visit.organization_id);
+    let Some(visit) = state.admin_portal.session(session, state.now) else { return expired() };
+    let Visit { organization_id, features: Features { sso, dir_sync }, .. } = visit;
     pages::admin_portal(&AdminPortalPage {
         session,
-        organization: organization.map_or("", |organization| &organization.display_name),
-        connections: visit.features.sso.then(|| connections.collect()),
-        domains: match visit.features.sso {
-            true => state.domains_of(&visit.organization_id).collect(),
+        organization: state.users.organization_name(organization_id),
+        connections: sso.then(|| state.connections.of(organization_id).collect()),
+        domains: match sso {
+            true => state.domains_of(organization_id).collect(),
             false => Vec::new(),
         },
-        directories: visit.features.dir_sync.then(|| directories.collect()),
+        directories: dir_sync.then(|| state.directories.of(organization_id).collect()),
     })
 }
 
@@ -96,17 +87,18 @@ pub(crate) fn submit(
             return pages::problem(rejected.status, REJECTED, rejected.message).embeddable();
         }
     };
-    let now = environment.now();
     let mut state = environment.lock();
-    let Some(visit) = state.admin_portal.session(session, now).cloned() else { return over() };
+    let Some(visit) = state.admin_portal.session(session, state.now).cloned() else {
+        return expired();
+    };
     let enabled = form.get("action") == Some("enable");
-    if !state.switch(&visit, form.get("id").unwrap_or_default(), enabled, now) {
+    if !state.switch(&visit, form.get("id").unwrap_or_default(), enabled) {
         return problem(REJECTED, "The organization does not have this feature.");
     }
     redirect(StatusCode::SEE_OTHER, &format!("/portal/{session}"))
 }
 
-fn over() -> Response<Bytes> {
+fn expired() -> Response<Bytes> {
     problem("This session has expired", "It lasts six hours. Ask for a new link.")
 }
 

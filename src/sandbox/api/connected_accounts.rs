@@ -1,106 +1,55 @@
 //! `/api/v1/connected_accounts`.
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Response};
 use serde_json::{Map, Value, json};
 use url::Url;
 
 use super::paging::PageRequest;
-use super::timestamp;
+use super::{
+    ApiErrorResponse, ApiRequest, ApiResult, GrpcCode, created, parse, respond, timestamp,
+};
 use crate::sandbox::connected_accounts::events::AccountEvent;
-use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
-use crate::sandbox::respond::{self, without_nulls};
+use crate::sandbox::respond::without_nulls;
 use crate::sandbox::state::State;
 use crate::sandbox::state::connected_accounts::{
     Account, AccountSelector, AccountStatus, AddAccountError,
 };
 
 /// Responds to a request, by its path after `/api/v1/`.
-pub(super) fn response(
-    environment: &Environment,
-    request: &Request<Bytes>,
-    resource: &[&str],
-) -> Option<Response<Bytes>> {
-    let outcome = match (request.method(), resource) {
-        (&Method::GET, ["connected_accounts"]) => list(environment, request),
-        (&Method::GET, ["connected_accounts:search"]) => search(environment, request),
-        (&Method::GET, ["connected_accounts", "details"]) => get(environment, request, false),
-        (&Method::GET, ["connected_accounts", "auth"]) => get(environment, request, true),
-        (&Method::POST, ["connected_accounts"]) => create(environment, request),
-        (&Method::PUT, ["connected_accounts"]) => update(environment, request),
-        (&Method::POST, ["connected_accounts:delete"]) => delete(environment, request),
-        (&Method::POST, ["connected_accounts", "magic_link"]) => link(environment, request),
-        (&Method::POST, ["connected_accounts", "user", "verify"]) => verify(environment, request),
-        _ => return None,
-    };
-    Some(match outcome {
-        Ok(body) if request.method() == Method::POST && resource == ["connected_accounts"] => {
-            respond::json(StatusCode::CREATED, &body)
+pub(super) fn response(state: &mut State, request: &ApiRequest<'_>) -> Option<Response<Bytes>> {
+    let ApiRequest { query, body, .. } = request;
+    Some(respond(match (request.method, request.resource) {
+        (&Method::GET, ["connected_accounts"]) => list(state, query),
+        (&Method::GET, ["connected_accounts:search"]) => search(state, query),
+        (&Method::GET, ["connected_accounts", "details"]) => get(state, query, details),
+        (&Method::GET, ["connected_accounts", "auth"]) => get(state, query, full),
+        (&Method::POST, ["connected_accounts"]) => {
+            return Some(created(create(state, body)));
         }
-        Ok(body) => respond::json(StatusCode::OK, &body),
-        Err(rejected) => rejected.response(),
-    })
+        (&Method::PUT, ["connected_accounts"]) => update(state, body),
+        (&Method::POST, ["connected_accounts:delete"]) => delete(state, body),
+        (&Method::POST, ["connected_accounts", "magic_link"]) => link(state, body),
+        (&Method::POST, ["connected_accounts", "user", "verify"]) => verify(state, body),
+        _ => return None,
+    }))
 }
-
-/// An error with a message about the request.
-#[derive(Debug)]
-pub(super) struct RejectedRequest {
-    status: StatusCode,
-    code: u8,
-    error_code: &'static str,
-    message: String,
-}
-
-impl RejectedRequest {
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, 3, "INVALID_ARGUMENT", message)
-    }
-
-    pub(super) fn not_found(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::NOT_FOUND, 5, "NOT_FOUND", message)
-    }
-
-    pub(super) fn precondition(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, 9, "FAILED_PRECONDITION", message)
-    }
-
-    fn new(
-        status: StatusCode,
-        code: u8,
-        error_code: &'static str,
-        message: impl Into<String>,
-    ) -> Self {
-        Self { status, code, error_code, message: message.into() }
-    }
-
-    pub(super) fn response(&self) -> Response<Bytes> {
-        let detail = json!({
-            "@type": "type.googleapis.com/scalekit.v1.errdetails.ErrorInfo",
-            "error_code": self.error_code,
-        });
-        let body = json!({ "code": self.code, "message": self.message, "details": [detail] });
-        respond::json(self.status, &body)
-    }
-}
-
-type Outcome = Result<Value, RejectedRequest>;
 
 /// Oldest first.
-fn list(environment: &Environment, request: &Request<Bytes>) -> Outcome {
-    let query = Parameters::from_query(request);
+fn list(state: &State, query: &Parameters) -> ApiResult {
     let names: Vec<_> = query.all("connection_names").collect();
     if names.len() > 20 || (!names.is_empty() && query.get("connector").is_some()) {
-        let message = "connection_names are at most 20, and not together with connector";
-        return Err(RejectedRequest::invalid(message));
+        return Err(ApiErrorResponse::invalid(
+            "connection_names are at most 20, and not together with connector",
+        ));
     }
     let text = query.get("query").map(str::to_lowercase);
-    let is = |wanted: Option<&str>, own: Option<&str>| wanted.is_none() || wanted == own;
-    page(environment, &query, (10, 100), |account| {
-        is(query.get("connector"), Some(&account.connection.name))
-            && is(query.get("identifier"), Some(&account.identifier))
-            && is(query.get("organization_id"), account.organization_id.as_deref())
-            && is(query.get("user_id"), account.user_id.as_deref())
+    page(state, &PageRequest::parse(query, 10, 100)?, |account| {
+        query.admits("connector", Some(&account.connection.name))
+            && query.admits("identifier", Some(&account.identifier))
+            && query.admits("organization_id", account.organization_id.as_deref())
+            && query.admits("user_id", account.user_id.as_deref())
             && query.get("provider").is_none_or(|wanted| {
                 wanted.eq_ignore_ascii_case(account.connection.connector.provider)
             })
@@ -109,165 +58,143 @@ fn list(environment: &Environment, request: &Request<Bytes>) -> Outcome {
     })
 }
 
-fn search(environment: &Environment, request: &Request<Bytes>) -> Outcome {
-    let query = Parameters::from_query(request);
+fn search(state: &State, query: &Parameters) -> ApiResult {
     let text = query
         .get("query")
         .filter(|text| text.chars().count() >= 3)
-        .ok_or(RejectedRequest::invalid("query must have at least 3 characters"))?
+        .ok_or(ApiErrorResponse::invalid("query must have at least 3 characters"))?
         .to_lowercase();
-    let connection_id = query.get("connection_id");
-    page(environment, &query, (10, 30), |account| {
+    page(state, &PageRequest::parse(query, 10, 30)?, |account| {
         account.identifier.to_lowercase().contains(&text)
-            && connection_id.is_none_or(|id| id == account.connection.id)
+            && query.admits("connection_id", Some(&account.connection.id))
     })
 }
 
-fn page(
-    environment: &Environment,
-    query: &Parameters,
-    (default_size, max_size): (usize, usize),
-    is_wanted: impl Fn(&Account) -> bool,
-) -> Outcome {
-    let page = PageRequest::parse(query, default_size, max_size)
-        .map_err(|_| RejectedRequest::invalid("page_size or page_token is not valid"))?;
-    let state = environment.lock();
+fn page(state: &State, page: &PageRequest, is_wanted: impl Fn(&Account) -> bool) -> ApiResult {
     let found: Vec<_> =
         state.connected_accounts.iter().filter(|account| is_wanted(account)).collect();
-    let start = match &page.from {
-        None => 0,
-        Some(from) => found
-            .iter()
-            .position(|account| account.id == *from)
-            .ok_or(RejectedRequest::invalid("page_token belongs to another list"))?,
-    };
-    Ok(page.response(
+    page.by_id(
         "connected_accounts",
         &found,
-        start,
         |account| account.id.clone(),
         |account| summary(account).into(),
-    ))
+    )
 }
 
-fn get(environment: &Environment, request: &Request<Bytes>, with_credentials: bool) -> Outcome {
-    let query = Parameters::from_query(request);
-    let which = which(|name| query.get(name))?;
-    let state = environment.lock();
-    let account = known(&state, &which)?;
-    let details = if with_credentials { full(account) } else { details(account) };
-    Ok(json!({ "connected_account": details }))
+fn get(
+    state: &State,
+    query: &Parameters,
+    details: impl Fn(&Account) -> Map<String, Value>,
+) -> ApiResult {
+    let which = selector(|name| query.get(name))?;
+    Ok(json!({ "connected_account": details(known(state, &which)?) }))
 }
 
-fn create(environment: &Environment, request: &Request<Bytes>) -> Outcome {
-    let body = body(request)?;
-    let text = |name: &str| text(&body, name);
-    let (Some(connector), Some(identifier)) = (text("connector"), text("identifier")) else {
-        return Err(RejectedRequest::invalid("connector and identifier are required"));
+fn create(state: &mut State, body: &[u8]) -> ApiResult {
+    let body = object(body)?;
+    let (Some(connector), Some(identifier)) = (text(&body, "connector"), text(&body, "identifier"))
+    else {
+        return Err(ApiErrorResponse::invalid("connector and identifier are required"));
     };
-    let now = environment.now();
-    let mut state = environment.lock();
-    let added = state.connected_accounts.add(connector, identifier, now);
-    let account = added.map_err(|reason| match reason {
-        AddAccountError::NoConnection => no_connection(connector),
-        AddAccountError::Exists => RejectedRequest::new(
-            StatusCode::CONFLICT,
-            6,
-            "ALREADY_EXISTS",
-            format!("{identifier} has a connected account at {connector} already"),
-        ),
-    })?;
-    account.organization_id = text("organization_id").map(str::to_owned);
-    account.user_id = text("user_id").map(str::to_owned);
+    let account =
+        state.connected_accounts.add(connector, identifier, state.now).map_err(|reason| {
+            match reason {
+                AddAccountError::NoConnection => no_connection(connector),
+                AddAccountError::Exists => ApiErrorResponse::new(
+                    GrpcCode::AlreadyExists,
+                    format!("{identifier} has a connected account at {connector} already"),
+                ),
+            }
+        })?;
+    account.organization_id = text(&body, "organization_id").map(str::to_owned);
+    account.user_id = text(&body, "user_id").map(str::to_owned);
     if set_content(account, &body) {
         account.status = AccountStatus::Active;
     }
     let (id, created) = (account.id.clone(), full(account));
-    state.emit_account_event(AccountEvent::Created, &id, now);
+    state.emit_account_event(AccountEvent::Created, &id);
     Ok(json!({ "connected_account": created }))
 }
 
-fn update(environment: &Environment, request: &Request<Bytes>) -> Outcome {
-    let body = body(request)?;
-    let which = which(|name| text(&body, name))?;
-    let now = environment.now();
-    let mut state = environment.lock();
-    let id = known(&state, &which)?.id.clone();
+fn update(state: &mut State, body: &[u8]) -> ApiResult {
+    let body = object(body)?;
+    let which = selector(|name| text(&body, name))?;
+    let id = known(state, &which)?.id.clone();
     let which = AccountSelector::Id(id.clone());
     let has_tokens = state.connected_accounts.get_mut(&which).is_some_and(|account| {
-        account.updated_at = now;
+        account.updated_at = state.now;
         set_content(account, &body)
     });
     if has_tokens {
-        state.set_account_status(&id, AccountStatus::Active, now);
+        state.set_account_status(&id, AccountStatus::Active);
     }
-    state.emit_account_event(AccountEvent::Updated, &id, now);
-    Ok(json!({ "connected_account": full(known(&state, &which)?) }))
+    state.emit_account_event(AccountEvent::Updated, &id);
+    Ok(json!({ "connected_account": full(known(state, &which)?) }))
 }
 
-fn delete(environment: &Environment, request: &Request<Bytes>) -> Outcome {
-    let body = body(request)?;
-    let which = which(|name| text(&body, name))?;
-    let now = environment.now();
-    let mut state = environment.lock();
-    let id = known(&state, &which)?.id.clone();
-    state.emit_account_event(AccountEvent::Deleted, &id, now);
+fn delete(state: &mut State, body: &[u8]) -> ApiResult {
+    let body = object(body)?;
+    let which = selector(|name| text(&body, name))?;
+    let id = known(state, &which)?.id.clone();
+    state.emit_account_event(AccountEvent::Deleted, &id);
     state.connected_accounts.remove(&id);
     Ok(json!({}))
 }
 
 /// An account whose tokens have expired, or that was disconnected, becomes pending again, if links
 /// change its status.
-fn link(environment: &Environment, request: &Request<Bytes>) -> Outcome {
-    let body = body(request)?;
-    let which = which(|name| text(&body, name))?;
+fn link(state: &mut State, body: &[u8]) -> ApiResult {
+    let body = object(body)?;
+    let which = selector(|name| text(&body, name))?;
     let user_verify_url = text(&body, "user_verify_url");
-    let is_web =
-        |url: &str| Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"));
-    if !user_verify_url.is_none_or(is_web) {
-        return Err(RejectedRequest::invalid("user_verify_url is not an http or https URL"));
+    if user_verify_url.is_some_and(|url| {
+        !Url::parse(url).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
+    }) {
+        return Err(ApiErrorResponse::invalid("user_verify_url is not an http or https URL"));
     }
-    let now = environment.now();
-    let mut state = environment.lock();
-    let account = known(&state, &which)?;
+    let account = known(state, &which)?;
     let (id, status) = (account.id.clone(), account.status);
-    let is_over = matches!(status, AccountStatus::Disconnected | AccountStatus::Expired);
-    if is_over && !state.connected_accounts.over_until_consent {
-        state.set_account_status(&id, AccountStatus::PendingAuth, now);
+    if matches!(status, AccountStatus::Disconnected | AccountStatus::Expired)
+        && !state.connected_accounts.over_until_consent
+    {
+        state.set_account_status(&id, AccountStatus::PendingAuth);
     }
-    let (user_verify_url, given) =
-        (user_verify_url.map(str::to_owned), text(&body, "state").map(str::to_owned));
-    let (token, expires_at) = state.connected_accounts.open_link(&id, user_verify_url, given, now);
-    state.emit_account_event(AccountEvent::MagicLinkGenerated, &id, now);
-    let link = format!("{}/magicLink/{token}", state.environment_url);
-    Ok(json!({ "link": link, "expiry": timestamp(expires_at) }))
+    let (token, expires_at) = state.connected_accounts.open_link(
+        &id,
+        user_verify_url.map(str::to_owned),
+        text(&body, "state").map(str::to_owned),
+        state.now,
+    );
+    state.emit_account_event(AccountEvent::MagicLinkGenerated, &id);
+    Ok(json!({
+        "link": format!("{}/magicLink/{token}", state.environment_url),
+        "expiry": timestamp(expires_at),
+    }))
 }
 
 /// The application names the user who has returned.
-fn verify(environment: &Environment, request: &Request<Bytes>) -> Outcome {
-    let body = body(request)?;
+fn verify(state: &mut State, body: &[u8]) -> ApiResult {
+    let body = object(body)?;
     let (Some(id), Some(identifier)) = (text(&body, "auth_request_id"), text(&body, "identifier"))
     else {
-        return Err(RejectedRequest::invalid("auth_request_id and identifier are required"));
+        return Err(ApiErrorResponse::invalid("auth_request_id and identifier are required"));
     };
-    let now = environment.now();
-    let mut state = environment.lock();
     let flow = state
         .connected_accounts
-        .unverified(id, now)
+        .unverified(id, state.now)
         .cloned()
-        .ok_or(RejectedRequest::not_found("no user verification is pending for this id"))?;
-    let account = known(&state, &AccountSelector::Id(flow.account_id.clone()))?;
-    if account.identifier != identifier {
-        let message = "identifier does not match the connected account";
-        return Err(RejectedRequest::new(StatusCode::FORBIDDEN, 7, "PERMISSION_DENIED", message));
+        .ok_or(ApiErrorResponse::not_found("no user verification is pending for this id"))?;
+    if known(state, &AccountSelector::Id(flow.account_id.clone()))?.identifier != identifier {
+        return Err(ApiErrorResponse::new(
+            GrpcCode::PermissionDenied,
+            "identifier does not match the connected account",
+        ));
     }
     state.connected_accounts.verified(id);
-    state.connect_account(&flow.account_id, flow.api_key.as_deref(), now);
-    let application = flow.user_verify_url.and_then(|url| Url::parse(&url).ok());
+    state.connect_account(&flow.account_id, flow.api_key.as_deref());
     let redirect = state.connected_accounts.verified_redirect.clone().or_else(|| {
+        let application = Url::parse(&flow.user_verify_url?).ok()?.origin().ascii_serialization();
         let mut url = Url::parse(&format!("{}/connected", state.environment_url)).ok()?;
-        let application = application?.origin().ascii_serialization();
         url.query_pairs_mut().append_pair("application", &application);
         Some(url.into())
     });
@@ -280,30 +207,32 @@ fn set_content(account: &mut Account, body: &Map<String, Value>) -> bool {
     if let Some(config) = content.get("api_config").and_then(Value::as_object) {
         account.api_config.extend(config.clone());
     }
-    let details = content.get("authorization_details").filter(|details| details.is_object());
-    let token = details.and_then(|details| details.pointer("/oauth_token/access_token"));
-    let is_static = details.is_some_and(|details| details.get("static_auth").is_some());
-    if let Some(details) = details {
-        account.authorization_details = details.clone();
-    }
-    is_static || token.and_then(Value::as_str).is_some_and(|token| !token.is_empty())
+    let Some(details) = content.get("authorization_details").filter(|value| value.is_object())
+    else {
+        return false;
+    };
+    account.authorization_details = details.clone();
+    details.get("static_auth").is_some()
+        || details
+            .pointer("/oauth_token/access_token")
+            .and_then(Value::as_str)
+            .is_some_and(|token| !token.is_empty())
 }
 
-pub(super) fn body(request: &Request<Bytes>) -> Result<Map<String, Value>, RejectedRequest> {
-    serde_json::from_slice(request.body())
-        .map_err(|_| RejectedRequest::invalid("the body is not JSON"))
+pub(super) fn object(body: &[u8]) -> ApiResult<Map<String, Value>> {
+    parse::body(body, "the body is not JSON")
 }
 
 pub(super) fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-fn which<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<AccountSelector, RejectedRequest> {
+fn selector<'a>(get: impl Fn(&str) -> Option<&'a str>) -> ApiResult<AccountSelector> {
     if let Some(id) = get("id") {
         return Ok(AccountSelector::Id(id.to_owned()));
     }
     let (Some(connection), Some(identifier)) = (get("connector"), get("identifier")) else {
-        return Err(RejectedRequest::invalid("id, or connector and identifier are required"));
+        return Err(ApiErrorResponse::invalid("id, or connector and identifier are required"));
     };
     Ok(AccountSelector::Of {
         connection: Some(connection.to_owned()),
@@ -314,10 +243,7 @@ fn which<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Result<AccountSelector, R
 }
 
 /// The account, or an error that names what is missing.
-pub(super) fn known<'s>(
-    state: &'s State,
-    which: &AccountSelector,
-) -> Result<&'s Account, RejectedRequest> {
+pub(super) fn known<'s>(state: &'s State, which: &AccountSelector) -> ApiResult<&'s Account> {
     if let Some(account) = state.connected_accounts.get(which) {
         return Ok(account);
     }
@@ -327,20 +253,22 @@ pub(super) fn known<'s>(
         {
             no_connection(name)
         }
-        AccountSelector::Of { connection: Some(name), identifier, .. } => {
-            RejectedRequest::not_found(format!("{identifier} has no connected account at {name}"))
-        }
-        AccountSelector::Of { identifier, .. } => {
-            RejectedRequest::not_found(format!("{identifier} has no connected account"))
-        }
+        AccountSelector::Of { connection: Some(name), identifier, .. } => ApiErrorResponse::new(
+            GrpcCode::NotFound,
+            format!("{identifier} has no connected account at {name}"),
+        ),
+        AccountSelector::Of { identifier, .. } => ApiErrorResponse::new(
+            GrpcCode::NotFound,
+            format!("{identifier} has no connected account"),
+        ),
         AccountSelector::Id(id) => {
-            RejectedRequest::not_found(format!("there is no connected account {id}"))
+            ApiErrorResponse::new(GrpcCode::NotFound, format!("there is no connected account {id}"))
         }
     })
 }
 
-fn no_connection(name: &str) -> RejectedRequest {
-    RejectedRequest::not_found(format!("there is no connection named {name}"))
+fn no_connection(name: &str) -> ApiErrorResponse {
+    ApiErrorResponse::new(GrpcCode::NotFound, format!("there is no connection named {name}"))
 }
 
 /// `connected_accountsConnectedAccount`

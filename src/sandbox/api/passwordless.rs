@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::{ApiErrorResponse, ApiResult};
-use crate::sandbox::environment::Environment;
+use super::{ApiErrorResponse, ApiResult, GrpcCode, parse};
 use crate::sandbox::forms::is_email_address;
+use crate::sandbox::respond::without_nulls;
+use crate::sandbox::state::State;
 use crate::sandbox::state::mail::{Credential, MailRequest, PasswordlessError, Sent};
 
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
@@ -21,19 +20,19 @@ const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_VARIABLES: usize = 30;
 const RESERVED: [&str; 5] = ["otp", "expiry_time_relative", "link", "expire_time", "expiry_time"];
 
-pub(super) fn send(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
-    let mail_request = mail_request(&body(request)?)?;
-    Ok(sent(&environment.lock().mail.send(mail_request, environment.now())?))
+pub(super) fn send(state: &mut State, body: &[u8]) -> ApiResult {
+    let mail = mail_request(&object(body)?)?;
+    Ok(sent(&state.mail.send(mail, state.now)?))
 }
 
-pub(super) fn resend(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
-    let body = body(request)?;
+pub(super) fn resend(state: &mut State, body: &[u8]) -> ApiResult {
+    let body = object(body)?;
     let id = text(&body, "auth_request_id")?.ok_or(NO_REQUEST_ID)?;
-    Ok(sent(&environment.lock().mail.resend(id, environment.now())?))
+    Ok(sent(&state.mail.resend(id, state.now)?))
 }
 
-pub(super) fn verify(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
-    let body = body(request)?;
+pub(super) fn verify(state: &mut State, body: &[u8]) -> ApiResult {
+    let body = object(body)?;
     let auth_request_id = text(&body, "auth_request_id")?;
     let credential = match (text(&body, "code")?, text(&body, "link_token")?) {
         (Some(code), None) => {
@@ -42,24 +41,17 @@ pub(super) fn verify(environment: &Environment, request: &Request<Bytes>) -> Api
         (None, Some(token)) => Credential::Link { token, auth_request_id },
         _ => return Err(ApiErrorResponse::invalid("either code or link_token is needed")),
     };
-    let verified = environment.lock().mail.verify(&credential, environment.now())?;
-    let mut response = json!({
+    let verified = state.mail.verify(&credential, state.now)?;
+    Ok(without_nulls(json!({
         "email": verified.email,
         "passwordless_type": verified.passwordless_type.as_str(),
         "template": verified.template,
-    });
-    if let (Some(members), Some(state)) = (response.as_object_mut(), verified.state) {
-        members.insert("state".to_owned(), state.into());
-    }
-    Ok(response)
+        "state": verified.state,
+    }))
+    .into())
 }
 
-const NO_REQUEST_ID: ApiErrorResponse = ApiErrorResponse {
-    status: StatusCode::BAD_REQUEST,
-    code: 3,
-    error_code: "INVALID_ARGUMENT",
-    message: "auth_request_id is missing",
-};
+const NO_REQUEST_ID: ApiErrorResponse = ApiErrorResponse::invalid("auth_request_id is missing");
 
 fn sent(sent: &Sent) -> Value {
     json!({
@@ -71,7 +63,7 @@ fn sent(sent: &Sent) -> Value {
     })
 }
 
-fn mail_request(body: &Map<String, Value>) -> Result<MailRequest, ApiErrorResponse> {
+fn mail_request(body: &Map<String, Value>) -> ApiResult<MailRequest> {
     let email = text(body, "email")?.unwrap_or_default();
     if !is_email_address(email) {
         return Err(ApiErrorResponse::invalid("email is not an e-mail address"));
@@ -81,25 +73,24 @@ fn mail_request(body: &Map<String, Value>) -> Result<MailRequest, ApiErrorRespon
         Some("SIGNUP") => "SIGNUP",
         Some(_) => return Err(ApiErrorResponse::invalid("template is unknown")),
     };
-    let magiclink_auth_uri = text(body, "magiclink_auth_uri")?.map(link_address).transpose()?;
     Ok(MailRequest {
         email: email.to_owned(),
         template,
         template_variables: variables(body)?,
         state: text(body, "state")?.map(str::to_owned),
         expires_in: lifetime(body)?,
-        magiclink_auth_uri,
+        magiclink_auth_uri: text(body, "magiclink_auth_uri")?.map(web_address).transpose()?,
     })
 }
 
-fn link_address(text: &str) -> Result<Url, ApiErrorResponse> {
+fn web_address(text: &str) -> ApiResult<Url> {
     Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https"))
         .ok_or(ApiErrorResponse::invalid("magiclink_auth_uri is not a web address"))
 }
 
-fn lifetime(body: &Map<String, Value>) -> Result<Duration, ApiErrorResponse> {
+fn lifetime(body: &Map<String, Value>) -> ApiResult<Duration> {
     let seconds = match body.get("expires_in") {
         None | Some(Value::Null) => return Ok(DEFAULT_LIFETIME),
         Some(Value::String(text)) => text.parse().ok(),
@@ -115,7 +106,7 @@ fn lifetime(body: &Map<String, Value>) -> Result<Duration, ApiErrorResponse> {
     }
 }
 
-fn variables(body: &Map<String, Value>) -> Result<BTreeMap<String, String>, ApiErrorResponse> {
+fn variables(body: &Map<String, Value>) -> ApiResult<BTreeMap<String, String>> {
     let given = match body.get("template_variables") {
         None | Some(Value::Null) => return Ok(BTreeMap::new()),
         Some(Value::Object(given)) => given,
@@ -127,20 +118,19 @@ fn variables(body: &Map<String, Value>) -> Result<BTreeMap<String, String>, ApiE
     if RESERVED.iter().any(|name| given.contains_key(*name)) {
         return Err(ApiErrorResponse::invalid("template_variables has a reserved name"));
     }
-    let pairs: Option<_> = given
+    given
         .iter()
-        .map(|(name, value): (&String, &Value)| Some((name.clone(), value.as_str()?.to_owned())))
-        .collect();
-    pairs.ok_or(ApiErrorResponse::invalid("a template variable is not text"))
+        .map(|(name, value)| Some((name.clone(), value.as_str()?.to_owned())))
+        .collect::<Option<_>>()
+        .ok_or(ApiErrorResponse::invalid("a template variable is not text"))
 }
 
-fn body(request: &Request<Bytes>) -> Result<Map<String, Value>, ApiErrorResponse> {
-    serde_json::from_slice(request.body())
-        .map_err(|_| ApiErrorResponse::invalid("the body is not a JSON object"))
+fn object(body: &[u8]) -> ApiResult<Map<String, Value>> {
+    parse::body(body, "the body is not a JSON object")
 }
 
 /// Text; empty text counts as absent.
-fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, ApiErrorResponse> {
+fn text<'a>(body: &'a Map<String, Value>, name: &str) -> ApiResult<Option<&'a str>> {
     match body.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
@@ -150,12 +140,6 @@ fn text<'a>(body: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>,
 
 impl From<PasswordlessError> for ApiErrorResponse {
     fn from(rejection: PasswordlessError) -> Self {
-        let exhausted = |message| Self {
-            status: StatusCode::TOO_MANY_REQUESTS,
-            code: 8,
-            error_code: "RESOURCE_EXHAUSTED",
-            message,
-        };
         match rejection {
             PasswordlessError::CodeWrong => Self::invalid("the verification code is invalid"),
             PasswordlessError::Expired => {
@@ -168,8 +152,12 @@ impl From<PasswordlessError> for ApiErrorResponse {
             PasswordlessError::BrowserMismatch => {
                 Self::invalid("the magic link must be opened in the browser that requested it")
             }
-            PasswordlessError::TooManyAttempts => exhausted("too many attempts: start again"),
-            PasswordlessError::TooManyEmails => exhausted("too many emails to this address"),
+            PasswordlessError::TooManyAttempts => {
+                Self::new(GrpcCode::ResourceExhausted, "too many attempts: start again")
+            }
+            PasswordlessError::TooManyEmails => {
+                Self::new(GrpcCode::ResourceExhausted, "too many emails to this address")
+            }
             PasswordlessError::UnknownRequest => {
                 Self::not_found("authentication request not found")
             }

@@ -4,64 +4,54 @@
 //! `idle_expires_at`) and the status is never `expired`. Of the device, only the user agent is
 //! known.
 
-use bytes::Bytes;
-use http::Request;
+use std::cmp::Reverse;
+
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 
-use super::paging::PageRequest;
-use super::{ApiErrorResponse, ApiResult, checked, parse, timestamp};
-use crate::sandbox::environment::Environment;
+use super::paging::{OTHER_LIST, PageRequest};
+use super::user_key::Key;
+use super::{ApiErrorResponse, ApiResult, parse, timestamp};
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::respond::without_nulls;
 use crate::sandbox::state::State;
 use crate::sandbox::state::sessions::{Session, SessionEnd};
 
-pub(super) fn get(environment: &Environment, id: &str) -> ApiResult {
-    let id = session_id(id)?;
-    let state = environment.lock();
-    Ok(details(environment, id, state.sessions.get(id).ok_or(UNKNOWN_SESSION)?))
+pub(super) fn get(state: &State, id: &str, client_id: &str) -> ApiResult {
+    Ok(details(id, known_session(state, id)?, client_id))
 }
 
 /// A session that has ended is not changed.
-pub(super) fn revoke(environment: &Environment, id: &str) -> ApiResult {
-    let (id, now) = (session_id(id)?, environment.now());
-    let mut state = environment.lock();
-    state.end_session(id, SessionEnd::Revoked, now);
-    let session = state.sessions.get(id).ok_or(UNKNOWN_SESSION)?;
-    Ok(json!({ "revoked_session": revoked_details(id, session) }))
+pub(super) fn revoke(state: &mut State, id: &str) -> ApiResult {
+    known_session(state, id)?;
+    state.end_session(id, SessionEnd::Revoked);
+    Ok(json!({ "revoked_session": common_details(id, known_session(state, id)?) }))
 }
 
 /// Newest first.
-pub(super) fn list(
-    environment: &Environment,
-    user_id: &str,
-    request: &Request<Bytes>,
-) -> ApiResult {
-    let query = Parameters::from_query(request);
-    let page = PageRequest::parse(&query, 30, 100)?;
-    let filter = Filter::parse(&query)?;
-    let state = environment.lock();
-    let user_id = known_user(&state, user_id)?;
-    let position = |id: &str, session: &Session| (session.created_at, id.to_owned());
+pub(super) fn list(state: &State, user_id: &str, query: &Parameters, client_id: &str) -> ApiResult {
+    let page = PageRequest::parse(query, 30, 100)?;
+    let filter = Filter::parse(query)?;
+    check_user(state, user_id)?;
     let mut found: Vec<_> = state
         .sessions
         .iter()
         .filter(|(_, session)| session.user_id == user_id && filter.admits(session))
         .collect();
-    found.sort_by_key(|(id, session)| std::cmp::Reverse(position(id, session)));
+    found.sort_by_key(|(id, session)| Reverse((session.created_at, *id)));
     let start = match &page.from {
         None => 0,
         Some(from) => {
             // The session may no longer be in the list: it was revoked, and active ones are
             // requested.
-            let session = state
+            let first = state
                 .sessions
                 .get(from)
                 .filter(|session| session.user_id == user_id)
-                .ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
-            let from = position(from, session);
-            found.iter().take_while(|(id, session)| position(id, session) > from).count()
+                .ok_or(OTHER_LIST)?;
+            found.partition_point(|(id, session)| {
+                (session.created_at, *id) > (first.created_at, from)
+            })
         }
     };
     Ok(page.response(
@@ -69,35 +59,27 @@ pub(super) fn list(
         &found,
         start,
         |(id, _)| (*id).clone(),
-        |(id, session)| details(environment, id, session),
+        |(id, session)| details(id, session, client_id),
     ))
 }
 
-pub(super) fn revoke_all(environment: &Environment, user_id: &str) -> ApiResult {
-    let now = environment.now();
-    let mut state = environment.lock();
-    let user_id = known_user(&state, user_id)?;
+pub(super) fn revoke_all(state: &mut State, user_id: &str) -> ApiResult {
+    check_user(state, user_id)?;
     let sessions: Vec<_> = state
-        .revoke_sessions_of(user_id, now)
+        .revoke_sessions_of(user_id)
         .iter()
-        .filter_map(|id| Some((id, state.sessions.get(id)?)))
-        .map(|(id, session)| revoked_details(id, session))
+        .filter_map(|id| Some(common_details(id, state.sessions.get(id)?)))
         .collect();
-    Ok(json!({ "revoked_sessions": sessions, "total_revoked": sessions.len() }))
+    Ok(json!({ "total_revoked": sessions.len(), "revoked_sessions": sessions }))
 }
 
-const UNKNOWN_SESSION: ApiErrorResponse = ApiErrorResponse::not_found("session not found");
-
-fn session_id(id: &str) -> Result<&str, ApiErrorResponse> {
-    checked(id, "ses_", "session_id must start with ses_")
+fn known_session<'s>(state: &'s State, id: &str) -> ApiResult<&'s Session> {
+    parse::id(id, "ses_", "session_id must start with ses_")?;
+    state.sessions.get(id).ok_or(ApiErrorResponse::not_found("session not found"))
 }
 
-fn known_user<'a>(state: &State, id: &'a str) -> Result<&'a str, ApiErrorResponse> {
-    let id = checked(id, "usr_", "user_id must start with usr_")?;
-    match state.users.with_id(id) {
-        Some(_) => Ok(id),
-        None => Err(ApiErrorResponse::not_found("user not found")),
-    }
+fn check_user(state: &State, id: &str) -> ApiResult<()> {
+    Key::Id(id).find(state).map(drop)
 }
 
 #[derive(Debug)]
@@ -108,26 +90,25 @@ struct Filter {
 }
 
 impl Filter {
-    fn parse(query: &Parameters) -> Result<Self, ApiErrorResponse> {
-        let statuses: Vec<_> = query.all("filter.status").map(str::to_ascii_lowercase).collect();
-        if !statuses.iter().all(|known| STATUSES.contains(&known.as_str())) {
+    fn parse(query: &Parameters) -> ApiResult<Self> {
+        let filter = Self {
+            statuses: query.all("filter.status").map(str::to_ascii_lowercase).collect(),
+            start_time: parse::time(query, "filter.start_time")?,
+            end_time: parse::time(query, "filter.end_time")?,
+        };
+        if !filter.statuses.iter().all(|known| STATUSES.contains(&known.as_str())) {
             return Err(ApiErrorResponse::invalid("filter.status is unknown"));
         }
-        let (start_time, end_time) =
-            (parse::time(query, "filter.start_time")?, parse::time(query, "filter.end_time")?);
-        if let (Some(start), Some(end)) = (start_time, end_time)
-            && end <= start
-        {
-            return Err(ApiErrorResponse::invalid(
-                "filter.end_time must be after filter.start_time",
-            ));
+        match (filter.start_time, filter.end_time) {
+            (Some(start), Some(end)) if end <= start => {
+                Err(ApiErrorResponse::invalid("filter.end_time must be after filter.start_time"))
+            }
+            _ => Ok(filter),
         }
-        Ok(Self { statuses, start_time, end_time })
     }
 
     fn admits(&self, session: &Session) -> bool {
-        let status = status(session);
-        (self.statuses.is_empty() || self.statuses.iter().any(|wanted| wanted == status))
+        (self.statuses.is_empty() || self.statuses.iter().any(|wanted| wanted == status(session)))
             && self.start_time.is_none_or(|start| start <= session.created_at)
             && self.end_time.is_none_or(|end| session.created_at <= end)
     }
@@ -144,27 +125,27 @@ fn status(session: &Session) -> &'static str {
 }
 
 /// `sessionsSessionDetails`
-fn details(environment: &Environment, id: &str, session: &Session) -> Value {
+fn details(id: &str, session: &Session, client_id: &str) -> Value {
     let mut details = common_details(id, session);
-    let organization_id = &session.organization_id;
     details.extend(without_nulls(json!({
-        "organization_id": organization_id,
+        "organization_id": session.organization_id,
         "authenticated_organizations": session.authenticated_organizations,
-        "authenticated_clients": [
-            { "client_id": environment.client_id, "organization_id": organization_id },
-        ],
+        "authenticated_clients": [{
+            "client_id": client_id,
+            "organization_id": session.organization_id,
+        }],
         "device": session.user_agent.as_ref().map(|agent| json!({ "user_agent": agent })),
     })));
     details.into()
 }
 
 /// `sessionsRevokedSessionDetails`
-fn revoked_details(id: &str, session: &Session) -> Value {
-    common_details(id, session).into()
-}
-
 fn common_details(id: &str, session: &Session) -> Map<String, Value> {
-    let ended = |by| session.end.and_then(|(end, at)| (end == by).then(|| timestamp(at)));
+    let (logout_at, expired_at) = match session.end {
+        None => (None, None),
+        Some((SessionEnd::LoggedOut, at)) => (Some(timestamp(at)), None),
+        Some((SessionEnd::Revoked, at)) => (None, Some(timestamp(at))),
+    };
     without_nulls(json!({
         "session_id": id,
         "user_id": session.user_id,
@@ -172,7 +153,7 @@ fn common_details(id: &str, session: &Session) -> Map<String, Value> {
         "created_at": timestamp(session.created_at),
         "updated_at": timestamp(session.updated_at),
         "last_active_at": timestamp(session.last_active_at),
-        "logout_at": ended(SessionEnd::LoggedOut),
-        "expired_at": ended(SessionEnd::Revoked),
+        "logout_at": logout_at,
+        "expired_at": expired_at,
     }))
 }

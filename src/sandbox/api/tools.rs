@@ -4,37 +4,34 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::connected_accounts::{RejectedRequest, body, known, text};
+use super::connected_accounts::{known, object, text};
 use super::paging::PageRequest;
-use super::{ApiErrorResponse, is_from_the_client, parse, timestamp};
+use super::{
+    ApiErrorResponse, ApiRequest, ApiResult, GrpcCode, is_from_the_client, parse, respond,
+    timestamp,
+};
 use crate::sandbox::connected_accounts::services::{
     Tool, ToolFailure, all_tools, failing, proxied,
 };
 use crate::sandbox::connected_accounts::tools::{ToolRun, execute};
 use crate::sandbox::environment::Environment;
 use crate::sandbox::parameters::Parameters;
-use crate::sandbox::respond;
 use crate::sandbox::state::State;
 use crate::sandbox::state::connected_accounts::{Account, AccountSelector};
 use crate::sandbox::state::ids::new_id;
 
 /// Responds to a request, by its path after `/api/v1/`.
-pub(super) fn response(
-    environment: &Environment,
-    request: &Request<Bytes>,
-    resource: &[&str],
-) -> Option<Response<Bytes>> {
-    let outcome = match (request.method(), resource) {
-        (&Method::GET, ["tools"]) => list(environment, request),
-        (&Method::GET, ["tools", "scoped"]) => scoped(environment, request),
-        (&Method::GET, ["tools", "available"]) => available(environment, request),
-        (&Method::POST, ["execute_tool"]) => return Some(run(environment, request)),
+pub(super) fn response(state: &mut State, request: &ApiRequest<'_>) -> Option<Response<Bytes>> {
+    let ApiRequest { query, body, .. } = request;
+    Some(respond(match (request.method, request.resource) {
+        (&Method::GET, ["tools"]) => list(state, query),
+        (&Method::GET, ["tools", "scoped"]) => scoped(state, query),
+        (&Method::GET, ["tools", "available"]) => available(state, query),
+        (&Method::POST, ["execute_tool"]) => {
+            return Some(run(state, body).unwrap_or_else(|rejection| rejection.response()));
+        }
         _ => return None,
-    };
-    Some(match outcome {
-        Ok(body) => respond::json(StatusCode::OK, &body),
-        Err(rejected) => rejected.response(),
-    })
+    }))
 }
 
 /// `/proxy/{path}`: the service's own API, for the account in the headers.
@@ -46,10 +43,10 @@ pub(crate) fn proxy(
     if !is_from_the_client(environment, request) {
         return ApiErrorResponse::UNAUTHENTICATED.response();
     }
-    let header = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let (Some(connection), Some(identifier)) = (header("connection_name"), header("identifier"))
+    let [Some(connection), Some(identifier)] = ["connection_name", "identifier"]
+        .map(|name| request.headers().get(name).and_then(|value| value.to_str().ok()))
     else {
-        return RejectedRequest::invalid("connection_name and identifier are required").response();
+        return ApiErrorResponse::invalid("connection_name and identifier are required").response();
     };
     let which = AccountSelector::Of {
         connection: Some(connection.to_owned()),
@@ -57,9 +54,8 @@ pub(crate) fn proxy(
         organization_id: None,
         user_id: None,
     };
-    let now = environment.now();
     let mut state = environment.lock();
-    match state.use_account(&which, now) {
+    match state.use_account(&which) {
         Ok((connection, None)) => {
             let since = state.connected_accounts.since;
             proxied(connection.connector, request, path, identifier, since)
@@ -69,11 +65,8 @@ pub(crate) fn proxy(
     }
 }
 
-fn run(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
-    let body = match body(request) {
-        Ok(body) => body,
-        Err(rejected) => return rejected.response(),
-    };
+fn run(state: &mut State, body: &[u8]) -> ApiResult<Response<Bytes>> {
+    let body = object(body)?;
     let tool_name = text(&body, "tool_name").unwrap_or_default();
     let which = match (text(&body, "connected_account_id"), text(&body, "identifier")) {
         (Some(id), _) => AccountSelector::Id(id.to_owned()),
@@ -84,25 +77,24 @@ fn run(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
             user_id: text(&body, "user_id").map(str::to_owned),
         },
         (None, None) => {
-            let message = "connected_account_id or identifier is required";
-            return RejectedRequest::invalid(message).response();
+            return Err(ApiErrorResponse::invalid(
+                "connected_account_id or identifier is required",
+            ));
         }
     };
     let params = match body.get("params") {
-        None | Some(Value::Null) => Map::new(),
-        Some(Value::Object(params)) => params.clone(),
-        Some(_) => return RejectedRequest::invalid("params must be an object").response(),
+        None | Some(Value::Null) => &Map::new(),
+        Some(Value::Object(params)) => params,
+        Some(_) => return Err(ApiErrorResponse::invalid("params must be an object")),
     };
-    let now = environment.now();
-    let mut state = environment.lock();
     let execution_id = new_id("exec");
-    let run_id = text(&body, "agent_run_id");
-    match execute(&mut state, tool_name, &which, &params, run_id, now) {
-        ToolRun::Done(data) => {
-            respond::json(StatusCode::OK, &json!({ "data": data, "execution_id": execution_id }))
-        }
-        ToolRun::Failed(failed) => tool_error(&failed, &execution_id),
-        unusable => rejection(&state, &which, &unusable, tool_name).response(),
+    match execute(state, tool_name, &which, params, text(&body, "agent_run_id")) {
+        ToolRun::Done(data) => Ok(respond::json(
+            StatusCode::OK,
+            &json!({ "data": data, "execution_id": execution_id }),
+        )),
+        ToolRun::Failed(failed) => Ok(tool_error(&failed, &execution_id)),
+        unusable => Err(rejection(state, &which, &unusable, tool_name)),
     }
 }
 
@@ -111,80 +103,77 @@ fn rejection(
     which: &AccountSelector,
     run: &ToolRun,
     tool_name: &str,
-) -> RejectedRequest {
+) -> ApiErrorResponse {
     match run {
-        ToolRun::NoTool => {
-            RejectedRequest::not_found(format!("there is no tool named {tool_name:?}"))
-        }
-        ToolRun::Inactive(status) => {
-            let status = status.as_str();
-            RejectedRequest::precondition(format!("the connected account is not active: {status}"))
-        }
+        ToolRun::NoTool => ApiErrorResponse::new(
+            GrpcCode::NotFound,
+            format!("there is no tool named {tool_name:?}"),
+        ),
+        ToolRun::Inactive(status) => ApiErrorResponse::new(
+            GrpcCode::FailedPrecondition,
+            format!("the connected account is not active: {}", status.as_str()),
+        ),
         _ => match known(state, which) {
             Err(rejected) => rejected,
-            Ok(_) => RejectedRequest::invalid("the connected account is of another service"),
+            Ok(_) => ApiErrorResponse::invalid("the connected account is of another service"),
         },
     }
 }
 
 /// The status of a provider's error: 429, unless the call itself was invalid.
 fn tool_error(failed: &ToolFailure, execution_id: &str) -> Response<Bytes> {
-    let status = match failed.status {
-        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => StatusCode::BAD_REQUEST,
-        _ => StatusCode::TOO_MANY_REQUESTS,
+    let (status, code) = match failed.status {
+        StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND => (StatusCode::BAD_REQUEST, 3),
+        _ => (StatusCode::TOO_MANY_REQUESTS, 8),
     };
-    let code = if status == StatusCode::BAD_REQUEST { 3 } else { 8 };
-    let detail = json!({
-        "@type": "type.googleapis.com/scalekit.v1.errdetails.ErrorInfo",
-        "error_code": "TOOL_ERROR",
-        "tool_error_info": {
-            "execution_id": execution_id,
-            "tool_error_code": failed.code,
-            "tool_error_message": failed.message,
-        },
+    let body = json!({
+        "code": code,
+        "message": "tool execution failed",
+        "details": [{
+            "@type": "type.googleapis.com/scalekit.v1.errdetails.ErrorInfo",
+            "error_code": "TOOL_ERROR",
+            "tool_error_info": {
+                "execution_id": execution_id,
+                "tool_error_code": failed.code,
+                "tool_error_message": failed.message,
+            },
+        }],
     });
-    let body = json!({ "code": code, "message": "tool execution failed", "details": [detail] });
     respond::json(status, &body)
 }
 
-fn list(environment: &Environment, request: &Request<Bytes>) -> Result<Value, RejectedRequest> {
-    let query = Parameters::from_query(request);
+fn list(state: &State, query: &Parameters) -> ApiResult {
+    let page = PageRequest::parse(query, 10, 100)?;
     let names: Vec<_> = query.all("filter.tool_name").collect();
-    let provider = query.get("filter.provider");
     let found: Vec<_> = all_tools()
         .filter(|tool| {
             (names.is_empty() || names.contains(&tool.name))
-                && provider.is_none_or(|wanted| wanted.eq_ignore_ascii_case(tool.provider))
+                && query
+                    .get("filter.provider")
+                    .is_none_or(|wanted| wanted.eq_ignore_ascii_case(tool.provider))
                 && query.get("filter.query").is_none_or(|text| tool.has(text))
         })
         .collect();
-    let summary = parse::flag(&query, "filter.summary");
-    if summary.map_err(|_| RejectedRequest::invalid("filter.summary is neither true nor false"))? {
-        return page(&query, &found, "tool_names", |tool| json!(tool.name), |tool| tool.id.into());
+    if parse::flag(query, "filter.summary")? {
+        return page.by_id("tool_names", &found, tool_id, |tool| json!(tool.name));
     }
-    let since = environment.lock().connected_accounts.since;
-    page(&query, &found, "tools", |tool| details(tool, timestamp(since)), |tool| tool.id.into())
+    let since = timestamp(state.connected_accounts.since);
+    page.by_id("tools", &found, tool_id, |tool| details(tool, &since))
 }
 
-fn available(
-    environment: &Environment,
-    request: &Request<Bytes>,
-) -> Result<Value, RejectedRequest> {
-    let query = Parameters::from_query(request);
-    query.get("identifier").ok_or(RejectedRequest::invalid("identifier is required"))?;
-    let since = environment.lock().connected_accounts.since;
+fn available(state: &State, query: &Parameters) -> ApiResult {
+    query.get("identifier").ok_or(NO_IDENTIFIER)?;
+    let since = timestamp(state.connected_accounts.since);
     let found: Vec<_> = all_tools().collect();
-    page(&query, &found, "tools", |tool| details(tool, timestamp(since)), |tool| tool.id.into())
+    PageRequest::parse(query, 10, 100)?
+        .by_id("tools", &found, tool_id, |tool| details(tool, &since))
 }
 
-fn scoped(environment: &Environment, request: &Request<Bytes>) -> Result<Value, RejectedRequest> {
-    let query = Parameters::from_query(request);
-    let identifier =
-        query.get("identifier").ok_or(RejectedRequest::invalid("identifier is required"))?;
+fn scoped(state: &State, query: &Parameters) -> ApiResult {
+    let identifier = query.get("identifier").ok_or(NO_IDENTIFIER)?;
     let names: Vec<_> = query.all("filter.tool_names").collect();
     let connections: Vec<_> = query.all("filter.connection_names").collect();
     let providers: Vec<_> = query.all("filter.providers").collect();
-    let state = environment.lock();
     let found: Vec<(&Account, &Tool)> = state
         .connected_accounts
         .iter()
@@ -194,9 +183,9 @@ fn scoped(environment: &Environment, request: &Request<Bytes>) -> Result<Value, 
                     || connections.contains(&account.connection.name.as_str()))
         })
         .flat_map(|account| {
-            let provider = account.connection.connector.provider;
-            let own = all_tools().filter(move |tool| tool.provider == provider);
-            own.map(move |tool| (account, tool))
+            all_tools()
+                .filter(|tool| tool.provider == account.connection.connector.provider)
+                .map(move |tool| (account, tool))
         })
         .filter(|(_, tool)| {
             (providers.is_empty()
@@ -205,36 +194,28 @@ fn scoped(environment: &Environment, request: &Request<Bytes>) -> Result<Value, 
         })
         .collect();
     let since = timestamp(state.connected_accounts.since);
-    let one = |(account, tool): &(&Account, &Tool)| {
-        json!({
-            "connected_account_id": account.id,
-            "identifier": account.identifier,
-            "tool": details(tool, since.clone()),
-        })
-    };
-    page(&query, &found, "tools", one, |(account, tool)| format!("{} {}", account.id, tool.id))
+    PageRequest::parse(query, 10, 100)?.by_id(
+        "tools",
+        &found,
+        |(account, tool)| format!("{} {}", account.id, tool.id),
+        |(account, tool)| {
+            json!({
+                "connected_account_id": account.id,
+                "identifier": account.identifier,
+                "tool": details(tool, &since),
+            })
+        },
+    )
 }
 
-fn page<T>(
-    query: &Parameters,
-    found: &[T],
-    name: &str,
-    one: impl Fn(&T) -> Value,
-    id: impl Fn(&T) -> String,
-) -> Result<Value, RejectedRequest> {
-    let page = PageRequest::parse(query, 10, 100)
-        .map_err(|_| RejectedRequest::invalid("page_size or page_token is not valid"))?;
-    let start = page
-        .from
-        .as_ref()
-        .map(|from| found.iter().position(|item| id(item) == *from))
-        .unwrap_or(Some(0))
-        .ok_or(RejectedRequest::invalid("page_token belongs to another list"))?;
-    Ok(page.response(name, found, start, id, one))
+const NO_IDENTIFIER: ApiErrorResponse = ApiErrorResponse::invalid("identifier is required");
+
+fn tool_id(tool: &&Tool) -> String {
+    tool.id.to_owned()
 }
 
 /// `toolsTool`
-fn details(tool: &Tool, updated_at: Value) -> Value {
+fn details(tool: &Tool, updated_at: &Value) -> Value {
     json!({
         "id": tool.id,
         "provider": tool.provider,

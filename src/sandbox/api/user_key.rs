@@ -1,4 +1,4 @@
-use super::{ApiErrorResponse, checked};
+use super::{ApiErrorResponse, ApiResult, parse};
 use crate::sandbox::state::State;
 use crate::sandbox::state::users::SandboxUser;
 
@@ -10,17 +10,13 @@ pub(super) enum Key<'a> {
 }
 
 impl Key<'_> {
-    pub(super) fn find(self, state: &State) -> Result<&SandboxUser, ApiErrorResponse> {
-        let unknown = ApiErrorResponse::not_found("user not found");
+    pub(super) fn find(self, state: &State) -> ApiResult<&SandboxUser> {
         match self {
-            Self::External(id) => {
-                let is_meant = |user: &&SandboxUser| user.external_id.as_deref() == Some(id);
-                state.users.all.iter().find(is_meant).ok_or(unknown)
-            }
+            Self::External(id) => state.users.with_external_id(id),
             Self::Id(id) => {
-                let id = checked(id, "usr_", "user_id must start with usr_")?;
-                state.users.with_id(id).ok_or(unknown)
+                state.users.with_id(parse::id(id, "usr_", "user_id must start with usr_")?)
             }
         }
+        .ok_or(ApiErrorResponse::not_found("user not found"))
     }
 }

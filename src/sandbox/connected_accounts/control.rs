@@ -66,16 +66,24 @@ impl SandboxConnectedAccounts<'_> {
     /// the user.
     #[must_use]
     pub fn get(&self, connection_name: &str, identifier: &str) -> Option<SandboxConnectedAccount> {
-        let state = self.environment.lock();
-        let mut accounts = state.connected_accounts.iter();
-        let account = accounts.find(|account| account.belongs_to(connection_name, identifier))?;
-        Some(SandboxConnectedAccount::of(account))
+        self.environment
+            .lock()
+            .connected_accounts
+            .iter()
+            .find(|account| account.belongs_to(connection_name, identifier))
+            .map(SandboxConnectedAccount::of)
     }
 
     /// Expires an account, whose user has to authorize the application again. Returns whether it was
     /// active.
     pub fn expire(&self, id: &str) -> bool {
-        self.end_connected_account(id, AccountStatus::Expired)
+        let mut state = self.environment.lock();
+        let account = state.connected_accounts.get(&AccountSelector::Id(id.to_owned()));
+        let is_active = account.is_some_and(|account| account.status == AccountStatus::Active);
+        if is_active {
+            state.expire_account(id);
+        }
+        is_active
     }
 
     /// Denies the account new tokens from now on: it expires when it is used after
@@ -101,12 +109,14 @@ impl SandboxConnectedAccounts<'_> {
     /// # }
     /// ```
     pub fn deny_refresh(&self, id: &str) -> bool {
-        let mut state = self.environment.lock();
-        let account = state.connected_accounts.get_mut(&AccountSelector::Id(id.to_owned()));
-        account.is_some_and(|account| {
-            account.is_refreshable = false;
-            account.token_expires_at.is_some()
-        })
+        self.environment
+            .lock()
+            .connected_accounts
+            .get_mut(&AccountSelector::Id(id.to_owned()))
+            .is_some_and(|account| {
+                account.is_refreshable = false;
+                account.token_expires_at.is_some()
+            })
     }
 
     /// The tools that were executed with success, oldest first.
@@ -117,7 +127,7 @@ impl SandboxConnectedAccounts<'_> {
 
     /// Disconnects an account, and returns whether that changed its status.
     pub fn disconnect(&self, id: &str) -> bool {
-        self.end_connected_account(id, AccountStatus::Disconnected)
+        self.environment.lock().set_account_status(id, AccountStatus::Disconnected)
     }
 
     /// Sets whether an expired or disconnected account keeps its status until its user has
@@ -145,23 +155,5 @@ impl SandboxConnectedAccounts<'_> {
         let fault = ProviderFault { connection: connection_name.to_owned(), status };
         let accounts = &mut self.environment.lock().connected_accounts;
         accounts.provider_faults.extend(std::iter::repeat_n(fault, times));
-    }
-
-    fn end_connected_account(&self, id: &str, status: AccountStatus) -> bool {
-        let now = self.environment.now();
-        let mut state = self.environment.lock();
-        let account = state.connected_accounts.get(&AccountSelector::Id(id.to_owned()));
-        let may_end = |own: AccountStatus| match status {
-            AccountStatus::Disconnected => own != AccountStatus::Disconnected,
-            _ => own == AccountStatus::Active,
-        };
-        if !account.is_some_and(|account| may_end(account.status)) {
-            return false;
-        }
-        match status {
-            AccountStatus::Expired => state.expire_account(id, now),
-            _ => state.set_account_status(id, status, now),
-        }
-        true
     }
 }

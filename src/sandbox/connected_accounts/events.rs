@@ -1,7 +1,6 @@
 //! Changes of connected accounts, and their events.
 
 use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
 
 use crate::sandbox::respond::{timestamp, without_nulls};
 use crate::sandbox::state::State;
@@ -37,43 +36,32 @@ impl AccountEvent {
 
 impl State {
     /// Notifies the webhook endpoints; before a removal, after any other change.
-    pub(crate) fn emit_account_event(
-        &mut self,
-        event: AccountEvent,
-        id: &str,
-        now: OffsetDateTime,
-    ) {
+    pub(crate) fn emit_account_event(&mut self, event: AccountEvent, id: &str) {
         let Some(account) = self.connected_accounts.get(&AccountSelector::Id(id.to_owned())) else {
             return;
         };
         let mut data = common_data(account);
-        for (name, time) in
-            [("token_expires_at", account.token_expires_at), ("last_used_at", account.last_used_at)]
-        {
-            if let Some(time) = time {
-                data.insert(name.to_owned(), timestamp(time));
-            }
-        }
-        self.webhooks.emit(event.event_type(), data.into(), now);
+        data.extend(without_nulls(json!({
+            "token_expires_at": account.token_expires_at.map(timestamp),
+            "last_used_at": account.last_used_at.map(timestamp),
+        })));
+        self.webhooks.emit(event.event_type(), data.into(), self.now);
     }
 
-    /// Changes the status of an account, and notifies the webhook endpoints.
-    pub(crate) fn set_account_status(
-        &mut self,
-        id: &str,
-        status: AccountStatus,
-        now: OffsetDateTime,
-    ) {
+    /// Changes the status of an account, and notifies the webhook endpoints. Returns whether that
+    /// was a change.
+    pub(crate) fn set_account_status(&mut self, id: &str, status: AccountStatus) -> bool {
         let which = AccountSelector::Id(id.to_owned());
-        let Some(account) = self.connected_accounts.get_mut(&which) else { return };
+        let Some(account) = self.connected_accounts.get_mut(&which) else { return false };
         let old = std::mem::replace(&mut account.status, status);
         if old == status {
-            return;
+            return false;
         }
-        account.updated_at = now;
+        account.updated_at = self.now;
         let mut data = common_data(account);
         data.insert("old_status".to_owned(), json!(old.as_str()));
-        self.webhooks.emit("connected_account.status_updated", data.into(), now);
+        self.webhooks.emit("connected_account.status_updated", data.into(), self.now);
+        true
     }
 }
 
@@ -91,23 +79,23 @@ fn common_data(account: &Account) -> Map<String, Value> {
 
 impl State {
     /// Stores the account's credentials and makes it active.
-    pub(crate) fn connect_account(&mut self, id: &str, api_key: Option<&str>, now: OffsetDateTime) {
+    pub(crate) fn connect_account(&mut self, id: &str, api_key: Option<&str>) {
         let which = AccountSelector::Id(id.to_owned());
         let Some(account) = self.connected_accounts.get_mut(&which) else { return };
-        account.take_credentials(api_key, now);
+        account.take_credentials(api_key, self.now);
         let is_oauth = !account.connection.connector.scopes().is_empty();
         if is_oauth {
-            self.emit_account_event(AccountEvent::OauthTokensFetched, id, now);
+            self.emit_account_event(AccountEvent::OauthTokensFetched, id);
         }
-        self.set_account_status(id, AccountStatus::Active, now);
+        self.set_account_status(id, AccountStatus::Active);
         if is_oauth {
-            self.emit_account_event(AccountEvent::OauthSucceeded, id, now);
+            self.emit_account_event(AccountEvent::OauthSucceeded, id);
         }
     }
 
     /// Expires an account whose tokens cannot be refreshed.
-    pub(crate) fn expire_account(&mut self, id: &str, now: OffsetDateTime) {
-        self.emit_account_event(AccountEvent::TokenRefreshFailed, id, now);
-        self.set_account_status(id, AccountStatus::Expired, now);
+    pub(crate) fn expire_account(&mut self, id: &str) {
+        self.emit_account_event(AccountEvent::TokenRefreshFailed, id);
+        self.set_account_status(id, AccountStatus::Expired);
     }
 }

@@ -1,16 +1,13 @@
 //! Executes the tools of the services.
 
-use std::collections::VecDeque;
-
 use http::StatusCode;
 use serde_json::{Map, Value};
-use time::OffsetDateTime;
 
 use crate::sandbox::connected_accounts::events::AccountEvent;
 use crate::sandbox::connected_accounts::services::{ToolFailure, ToolInput, all_tools};
 use crate::sandbox::state::State;
 use crate::sandbox::state::connected_accounts::{
-    AccountConnection, AccountSelector, AccountStatus, ProviderFault, SandboxToolRun,
+    AccountConnection, AccountSelector, AccountStatus, SandboxToolRun,
 };
 
 /// Result of executing a tool.
@@ -32,7 +29,6 @@ pub(crate) fn execute(
     which: &AccountSelector,
     params: &Map<String, Value>,
     agent_run_id: Option<&str>,
-    now: OffsetDateTime,
 ) -> ToolRun {
     let Some(tool) = all_tools().find(|tool| tool.name == tool_name) else {
         return ToolRun::NoTool;
@@ -45,17 +41,18 @@ pub(crate) fn execute(
     };
     let identifier = account.identifier.clone();
     let which = AccountSelector::Id(account.id.clone());
-    let (connection, fault) = match state.use_account(&which, now) {
+    let connection = match state.use_account(&which) {
         Err(unusable) => return unusable,
-        Ok(used) => used,
+        Ok((AccountConnection { connector, .. }, Some(fault))) => {
+            return ToolRun::Failed(ToolFailure::new(
+                fault,
+                format!("{} responded with {}", connector.service, fault.as_u16()),
+            ));
+        }
+        Ok((connection, None)) => connection,
     };
-    if let Some(fault) = fault {
-        let message = format!("{} responded with {}", connection.connector.service, fault.as_u16());
-        return ToolRun::Failed(ToolFailure::new(fault, message));
-    }
     let accounts = &mut state.connected_accounts;
-    let input = ToolInput { params, since: accounts.since, runs: &accounts.tool_runs };
-    match tool.run(&input) {
+    match tool.run(&ToolInput { params, since: accounts.since, runs: &accounts.tool_runs }) {
         Ok(data) => {
             accounts.tool_runs.push(SandboxToolRun {
                 tool_name: tool.name,
@@ -76,30 +73,23 @@ impl State {
     pub(crate) fn use_account(
         &mut self,
         which: &AccountSelector,
-        now: OffsetDateTime,
     ) -> Result<(AccountConnection, Option<StatusCode>), ToolRun> {
         let account = self.connected_accounts.get_mut(which).ok_or(ToolRun::NoAccount)?;
         if account.status != AccountStatus::Active {
             return Err(ToolRun::Inactive(account.status));
         }
         let (id, connection) = (account.id.clone(), account.connection.clone());
-        if account.token_expires_at.is_some_and(|expiry| expiry <= now) {
-            if !account.is_refreshable {
-                self.expire_account(&id, now);
-                return Err(ToolRun::Inactive(AccountStatus::Expired));
-            }
-            account.take_credentials(None, now);
-            account.last_used_at = Some(now);
-            self.emit_account_event(AccountEvent::TokenRefreshSucceeded, &id, now);
-        } else {
-            account.last_used_at = Some(now);
+        let is_expired = account.token_expires_at.is_some_and(|expiry| expiry <= self.now);
+        if is_expired && !account.is_refreshable {
+            self.expire_account(&id);
+            return Err(ToolRun::Inactive(AccountStatus::Expired));
         }
-        let fault = take_fault(&mut self.connected_accounts.provider_faults, &connection.name);
+        account.last_used_at = Some(self.now);
+        if is_expired {
+            account.take_credentials(None, self.now);
+            self.emit_account_event(AccountEvent::TokenRefreshSucceeded, &id);
+        }
+        let fault = self.connected_accounts.take_fault(&connection.name);
         Ok((connection, fault))
     }
-}
-
-fn take_fault(faults: &mut VecDeque<ProviderFault>, connection: &str) -> Option<StatusCode> {
-    let index = faults.iter().position(|fault| fault.connection == connection)?;
-    faults.remove(index).map(|fault| fault.status)
 }

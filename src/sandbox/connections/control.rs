@@ -25,7 +25,7 @@ impl Connections<'_> {
     /// ```
     #[must_use]
     pub fn list(&self) -> Vec<SandboxConnection> {
-        self.environment.lock().connections.0.clone()
+        self.environment.lock().connections.all.clone()
     }
 
     /// The connection with this id (`conn_…`).
@@ -36,7 +36,6 @@ impl Connections<'_> {
 
     /// Enables or disables a connection, and returns whether it exists. A change is an event.
     pub fn set_enabled(&self, connection_id: &str, enabled: bool) -> bool {
-        let now = self.environment.now();
-        self.environment.lock().set_connection_enabled(connection_id, enabled, now).is_some()
+        self.environment.lock().set_connection_enabled(connection_id, enabled).is_some()
     }
 }

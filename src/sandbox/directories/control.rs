@@ -33,11 +33,10 @@ impl Directories<'_> {
     ///
     /// The first two organizations of a new sandbox have one each; all others have none.
     pub fn add(&self, organization_id: &str) -> Option<String> {
-        let now = self.environment.now();
-        let mut state = self.environment.lock();
+        let state = &mut *self.environment.lock();
         state.users.organization(organization_id)?;
-        let id = state.directories.add(organization_id, now);
-        state.directory_changed(Change::DirectoryEnabled, &id, now);
+        let id = state.directories.add(organization_id, state.now);
+        state.directory_changed(Change::DirectoryEnabled, &id);
         Some(id)
     }
 
@@ -45,8 +44,7 @@ impl Directories<'_> {
     ///
     /// Changes in a disabled directory are not events.
     pub fn set_enabled(&self, directory_id: &str, enabled: bool) -> bool {
-        let now = self.environment.now();
-        self.environment.lock().set_directory_enabled(directory_id, enabled, now).is_some()
+        self.environment.lock().set_directory_enabled(directory_id, enabled).is_some()
     }
 
     /// The users of a directory, oldest first.
@@ -88,11 +86,11 @@ impl Directories<'_> {
         directory_id: &str,
         user: impl Into<NewDirectoryUser>,
     ) -> SandboxDirectoryUser {
-        let (user, now) = (user.into(), self.environment.now());
-        let mut state = self.environment.lock();
-        let directory = known(directory_id, &state);
-        let user = state.directories.add_user(&directory, user, now);
-        state.directory_changed(Change::UserCreated, &user.id, now);
+        let user = user.into();
+        let state = &mut *self.environment.lock();
+        let directory = known(directory_id, state);
+        let user = state.directories.add_user(&directory, user, state.now);
+        state.directory_changed(Change::UserCreated, &user.id);
         user
     }
 
@@ -120,13 +118,12 @@ impl Directories<'_> {
         directory_id: &str,
         users: impl IntoIterator<Item = NewDirectoryUser>,
     ) -> Vec<SandboxDirectoryUser> {
-        let now = self.environment.now();
         users
             .into_iter()
             .map(|user| {
-                let mut state = self.environment.lock();
-                let directory = known(directory_id, &state);
-                state.directories.add_user(&directory, user, now)
+                let state = &mut *self.environment.lock();
+                let directory = known(directory_id, state);
+                state.directories.add_user(&directory, user, state.now)
             })
             .collect()
     }
@@ -137,21 +134,19 @@ impl Directories<'_> {
         // The caller's code runs on a copy: it may use the sandbox itself.
         let Some(mut user) = self.user(id) else { return false };
         change(&mut user);
-        let now = self.environment.now();
-        let mut state = self.environment.lock();
-        let found = state.directories.replace_user(id, user, now);
+        let state = &mut *self.environment.lock();
+        let found = state.directories.replace_user(id, user, state.now);
         if found {
-            state.directory_changed(Change::UserUpdated, id, now);
+            state.directory_changed(Change::UserUpdated, id);
         }
         found
     }
 
     /// Removes a directory user, and returns whether the user existed.
     pub fn remove_user(&self, id: &str) -> bool {
-        let now = self.environment.now();
         let mut state = self.environment.lock();
         let found = state.directories.user(id).is_some();
-        state.directory_changed(Change::UserDeleted, id, now);
+        state.directory_changed(Change::UserDeleted, id);
         state.directories.remove_user(id);
         found
     }
@@ -183,11 +178,11 @@ impl Directories<'_> {
         directory_id: &str,
         group: impl Into<NewDirectoryGroup>,
     ) -> SandboxDirectoryGroup {
-        let (group, now) = (group.into(), self.environment.now());
-        let mut state = self.environment.lock();
-        let directory = known(directory_id, &state);
-        let group = state.directories.add_group(&directory, group, now);
-        state.directory_changed(Change::GroupCreated, &group.id, now);
+        let group = group.into();
+        let state = &mut *self.environment.lock();
+        let directory = known(directory_id, state);
+        let group = state.directories.add_group(&directory, group, state.now);
+        state.directory_changed(Change::GroupCreated, &group.id);
         group
     }
 
@@ -195,11 +190,10 @@ impl Directories<'_> {
     pub fn update_group(&self, id: &str, change: impl FnOnce(&mut SandboxDirectoryGroup)) -> bool {
         let Some(mut group) = self.group(id) else { return false };
         change(&mut group);
-        let now = self.environment.now();
-        let mut state = self.environment.lock();
-        let found = state.directories.replace_group(id, group, now);
+        let state = &mut *self.environment.lock();
+        let found = state.directories.replace_group(id, group, state.now);
         if found {
-            state.directory_changed(Change::GroupUpdated, id, now);
+            state.directory_changed(Change::GroupUpdated, id);
         }
         found
     }
@@ -207,13 +201,12 @@ impl Directories<'_> {
     /// Removes a directory group, and returns whether it existed. Its members leave it first, each
     /// with an event.
     pub fn remove_group(&self, id: &str) -> bool {
-        let now = self.environment.now();
-        let mut state = self.environment.lock();
+        let state = &mut *self.environment.lock();
         let found = state.directories.group(id).is_some();
-        for user_id in state.directories.leave_group(id, now) {
-            state.directory_changed(Change::UserUpdated, &user_id, now);
+        for user_id in state.directories.leave_group(id, state.now) {
+            state.directory_changed(Change::UserUpdated, &user_id);
         }
-        state.directory_changed(Change::GroupDeleted, id, now);
+        state.directory_changed(Change::GroupDeleted, id);
         state.directories.remove_group(id);
         found
     }
@@ -221,19 +214,16 @@ impl Directories<'_> {
     /// Adds a directory user to a group of the same directory, which changes the user. Returns
     /// whether the user became a member.
     pub fn add_group_member(&self, user_id: &str, group_id: &str) -> bool {
-        let fits = self.user(user_id).zip(self.group(group_id)).is_some_and(|(user, group)| {
+        self.user(user_id).zip(self.group(group_id)).is_some_and(|(user, group)| {
             user.directory_id == group.directory_id && !user.is_in(group_id)
-        });
-        let join = |user: &mut SandboxDirectoryUser| user.group_ids.push(group_id.to_owned());
-        fits && self.update_user(user_id, join)
+        }) && self.update_user(user_id, |user| user.group_ids.push(group_id.to_owned()))
     }
 
     /// Removes a directory user from a group, which changes the user. Returns whether the user was a
     /// member.
     pub fn remove_group_member(&self, user_id: &str, group_id: &str) -> bool {
-        let is_in = self.user(user_id).is_some_and(|user| user.is_in(group_id));
-        let leave = |user: &mut SandboxDirectoryUser| user.group_ids.retain(|id| id != group_id);
-        is_in && self.update_user(user_id, leave)
+        self.user(user_id).is_some_and(|user| user.is_in(group_id))
+            && self.update_user(user_id, |user| user.group_ids.retain(|id| id != group_id))
     }
 }
 

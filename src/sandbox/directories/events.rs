@@ -1,9 +1,8 @@
 //! Changes of directories, and their events.
 
-use serde_json::{Map, Value, json};
-use time::OffsetDateTime;
+use serde_json::{Value, json};
 
-use crate::sandbox::respond::timestamp;
+use crate::sandbox::respond::{members, timestamp, without_nulls};
 use crate::sandbox::state::State;
 use crate::sandbox::state::directories::{Directories, Directory};
 use crate::sandbox::state::directory_records::{SandboxDirectoryGroup, SandboxDirectoryUser};
@@ -64,25 +63,20 @@ impl Change {
 
 impl State {
     /// Notifies the webhook endpoints; before a removal, after any other change.
-    pub(crate) fn directory_changed(&mut self, change: Change, id: &str, now: OffsetDateTime) {
+    pub(crate) fn directory_changed(&mut self, change: Change, id: &str) {
         if let Some(data) = change.data(&self.directories, id) {
-            self.webhooks.emit(change.event_type(), data, now);
+            self.webhooks.emit(change.event_type(), data, self.now);
         }
     }
 
     /// Returns whether that was a change, if the directory exists.
-    pub(crate) fn set_directory_enabled(
-        &mut self,
-        directory_id: &str,
-        enabled: bool,
-        now: OffsetDateTime,
-    ) -> Option<bool> {
-        let changed = self.directories.set_enabled(directory_id, enabled, now)?;
-        if changed {
+    pub(crate) fn set_directory_enabled(&mut self, id: &str, enabled: bool) -> Option<bool> {
+        let is_changed = self.directories.set_enabled(id, enabled, self.now)?;
+        if is_changed {
             let change = if enabled { Change::DirectoryEnabled } else { Change::DirectoryDisabled };
-            self.directory_changed(change, directory_id, now);
+            self.directory_changed(change, id);
         }
-        Some(changed)
+        Some(is_changed)
     }
 }
 
@@ -98,50 +92,42 @@ fn directory_data(directory: &Directory) -> Value {
 }
 
 fn group_data(group: &SandboxDirectoryGroup, change: Change) -> Value {
-    let mut data = json!({
+    // One has the provider's ID, the other two have the external one, even if there is none.
+    let (id_name, id) = match change {
+        Change::GroupDeleted => ("dp_id", Some(&group.dp_id)),
+        _ => ("external_id", group.external_id.as_ref()),
+    };
+    json!({
         "directory_id": group.directory_id,
         "display_name": group.display_name,
         "id": group.id,
         "organization_id": group.organization_id,
         "raw_attributes": {},
-    });
-    // One has the provider's ID, the other two have the external one, even if there is none.
-    let (name, value) = match change {
-        Change::GroupDeleted => ("dp_id", json!(group.dp_id)),
-        _ => ("external_id", json!(group.external_id)),
-    };
-    if let Some(members) = data.as_object_mut() {
-        members.insert(name.to_owned(), value);
-    }
-    data
+        id_name: id,
+    })
 }
 
 /// All fields of a user.
 pub(crate) fn user_data(directories: &Directories, user: &SandboxDirectoryUser) -> Value {
-    let mut data = Map::new();
-    let mut set = |name: &str, value: Value| data.insert(name.to_owned(), value);
-    set("raw_attributes", json!({}));
-    for (name, value) in &user.attributes {
-        set(name, value.clone());
-    }
-    set("active", json!(user.active));
-    set("custom_attributes", json!(user.custom_attributes));
-    if let Some(department) = &user.department {
-        set("department", json!(department));
-    }
-    set("dp_id", json!(user.dp_id));
-    set("email", json!(user.email));
-    set("family_name", json!(user.family_name));
-    set("given_name", json!(user.given_name));
-    let groups = directories
-        .tracked_groups_of(user)
-        .map(|group| json!({ "id": group.id, "name": group.display_name }));
-    set("groups", groups.collect());
-    set("id", json!(user.id));
-    set("name", json!(user.name()));
-    set("organization_id", json!(user.organization_id));
-    set("preferred_username", json!(user.preferred_username));
-    let roles = user.roles.iter().map(|role| json!({ "role_name": role }));
-    set("roles", roles.collect());
+    let mut data = members(json!({ "raw_attributes": {} }));
+    data.extend(user.attributes.clone());
+    data.extend(without_nulls(json!({
+        "active": user.active,
+        "custom_attributes": user.custom_attributes,
+        "department": user.department,
+        "dp_id": user.dp_id,
+        "email": user.email,
+        "family_name": user.family_name,
+        "given_name": user.given_name,
+        "groups": directories
+            .tracked_groups_of(user)
+            .map(|group| json!({ "id": group.id, "name": group.display_name }))
+            .collect::<Value>(),
+        "id": user.id,
+        "name": user.name(),
+        "organization_id": user.organization_id,
+        "preferred_username": user.preferred_username,
+        "roles": user.roles.iter().map(|role| json!({ "role_name": role })).collect::<Value>(),
+    })));
     data.into()
 }

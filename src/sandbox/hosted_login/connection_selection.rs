@@ -39,21 +39,26 @@ impl ConnectionSelection {
             };
         }
         if let Some(id) = parameters.get("connection_id") {
-            let connection = state.connections.get(id).ok_or_else(|| {
-                AuthorizationError::new("invalid_connection_id", "connection_id is unknown")
-            })?;
-            return if connection.enabled { Ok(connection.into()) } else { Err(not_active()) };
+            return match state.connections.get(id) {
+                Some(connection) if connection.enabled => Ok(connection.into()),
+                Some(_) => Err(not_active()),
+                None => Err(AuthorizationError::new(
+                    "invalid_connection_id",
+                    "connection_id is unknown",
+                )),
+            };
         }
         if let Some(id) = parameters.get("organization_id") {
-            let organization = state.users.organization(id).ok_or_else(|| {
-                AuthorizationError::new("invalid_organization_id", "organization_id is unknown")
-            })?;
+            if state.users.organization(id).is_none() {
+                return Err(AuthorizationError::new(
+                    "invalid_organization_id",
+                    "organization_id is unknown",
+                ));
+            }
             return match state.connections.of(id).find(|known| known.enabled) {
                 Some(connection) => Ok(connection.into()),
                 None if only_sso => Err(none_active(state, id)),
-                None => {
-                    Ok(Self { organization_id: Some(organization.id.clone()), connection_id: None })
-                }
+                None => Ok(Self { organization_id: Some(id.to_owned()), connection_id: None }),
             };
         }
         Ok(parameters
@@ -63,16 +68,13 @@ impl ConnectionSelection {
             .and_then(|domain| state.connections.enabled_for(domain))
             .map_or_else(Self::default, Self::from))
     }
-}
 
-impl ConnectionSelection {
     /// The organization of an invited user, and its connection if it is that of the address.
     pub(crate) fn of_invited(user: &SandboxUser, state: &State) -> Self {
-        let connection =
-            domain_of(&user.email).and_then(|domain| state.connections.enabled_for(domain));
         Self {
             organization_id: Some(user.organization_id.clone()),
-            connection_id: connection
+            connection_id: domain_of(&user.email)
+                .and_then(|domain| state.connections.enabled_for(domain))
                 .filter(|connection| connection.organization_id == user.organization_id)
                 .map(|connection| connection.id.clone()),
         }

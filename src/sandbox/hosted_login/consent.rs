@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use time::OffsetDateTime;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::pages::{self, ConsentPage};
 use crate::sandbox::parameters::{Parameters, session_cookies, with_query};
 use crate::sandbox::respond::redirect;
 use crate::sandbox::state::State;
-use crate::sandbox::state::authorization::{AuthorizationError, AuthorizationRequest, SignedIn};
+use crate::sandbox::state::authorization::{
+    AtResource, AuthorizationError, AuthorizationRequest, SignedIn,
+};
 use crate::sandbox::state::users::SandboxUser;
 
 /// Whether the user has to consent. The application itself never requires it.
@@ -18,10 +19,9 @@ pub(crate) fn is_needed(
     authorization: &AuthorizationRequest,
     user: &SandboxUser,
 ) -> bool {
-    let client = authorization.client.holder();
-    authorization.client.at.is_some()
-        && (authorization.asks_again
-            || !state.consents.allows(&user.id, client, &authorization.scopes))
+    let AuthorizationRequest { client, scopes, asks_again, .. } = authorization;
+    client.at.is_some()
+        && (*asks_again || !state.consents.allows(&user.id, client.holder(), scopes))
 }
 
 /// Where the browser is redirected once its user is known: to the page, or back with a code.
@@ -29,33 +29,41 @@ pub(crate) fn next(
     state: &mut State,
     authorization: AuthorizationRequest,
     signed_in: SignedIn,
-    now: OffsetDateTime,
 ) -> String {
     if !is_needed(state, &authorization, &signed_in.user) {
-        return state.grant(authorization, signed_in, now);
+        return state.grant(authorization, signed_in);
     }
-    let transaction = state.open_transaction(authorization, Some(signed_in), now);
+    let transaction = state.open_transaction(authorization, Some(signed_in));
     with_query("/consent", &[("transaction", Some(&transaction))])
 }
 
 /// `GET /consent`: the page.
 pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     let parameters = Parameters::from_query(request);
+    let transaction = parameters.get("transaction").unwrap_or_default();
     let state = environment.lock();
-    let id = parameters.get("transaction").unwrap_or_default();
-    match pending(&state, request, id, environment.now()) {
-        Some((authorization, signed_in)) => page(id, authorization, signed_in),
-        None => pages::expired(),
-    }
+    let Some((AuthorizationRequest { client, reply, scopes, .. }, SignedIn { user, .. })) =
+        pending(&state, request, transaction)
+    else {
+        return pages::expired();
+    };
+    let Some(AtResource { client, resource }) = &client.at else { return pages::expired() };
+    pages::consent(&ConsentPage {
+        transaction,
+        client: client.name(),
+        resource: &resource.name,
+        redirect_uri: &reply.redirect_uri,
+        email: &user.email,
+        scopes,
+    })
 }
 
 /// `POST /consent`: the user allows or denies.
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     pages::handle_form(request, pages::SIGN_IN_FAILED, |form| {
-        let now = environment.now();
         let id = form.get("transaction").unwrap_or_default();
         let mut state = environment.lock();
-        let Some((authorization, signed_in)) = pending(&state, request, id, now) else {
+        let Some((authorization, signed_in)) = pending(&state, request, id) else {
             return pages::expired();
         };
         let (authorization, signed_in) = (authorization.clone(), signed_in.clone());
@@ -64,11 +72,9 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
             Some("allow") => {
                 let client = authorization.client.holder();
                 state.consents.add(&signed_in.user.id, client, &authorization.scopes);
-                state.grant(authorization, signed_in, now)
+                state.grant(authorization, signed_in)
             }
-            _ => authorization
-                .reply
-                .error(&AuthorizationError::new("access_denied", "User denied access")),
+            _ => authorization.reply.error(&AuthorizationError::denied()),
         };
         redirect(StatusCode::SEE_OTHER, &location)
     })
@@ -79,26 +85,9 @@ fn pending<'s>(
     state: &'s State,
     request: &Request<Bytes>,
     transaction: &str,
-    now: OffsetDateTime,
 ) -> Option<(&'s AuthorizationRequest, &'s SignedIn)> {
-    let (authorization, signed_in) = state.transaction(transaction, now)?;
+    let (authorization, signed_in) = state.transaction(transaction)?;
     let signed_in = signed_in?;
     let (session_id, _) = state.session_of(session_cookies(request))?;
     (session_id == signed_in.session_id).then_some((authorization, signed_in))
-}
-
-fn page(
-    transaction: &str,
-    authorization: &AuthorizationRequest,
-    signed_in: &SignedIn,
-) -> Response<Bytes> {
-    let Some(at) = &authorization.client.at else { return pages::expired() };
-    pages::consent(&ConsentPage {
-        transaction,
-        client: at.client.name(),
-        resource: &at.resource.name,
-        redirect_uri: &authorization.reply.redirect_uri,
-        email: &signed_in.user.email,
-        scopes: &authorization.scopes,
-    })
 }

@@ -21,12 +21,13 @@ pub(crate) fn page(
 ) -> Response<Bytes> {
     let users: Vec<_> =
         state.users.all.iter().filter_map(|user| authorization.member(user)).collect();
-    let organization =
-        authorization.organization_id.as_ref().and_then(|id| state.users.organization(id));
     pages::identity_provider(&IdentityProviderPage {
         transaction,
         connection: state.connections.get(connection_id),
-        organization: organization.map_or("", |organization| &organization.display_name),
+        organization: authorization
+            .organization_id
+            .as_deref()
+            .map_or("", |id| state.users.organization_name(id)),
         redirect_uri: &authorization.reply.redirect_uri,
         users: &users,
         email,
@@ -45,7 +46,12 @@ pub(crate) fn failure(
     if !connection.is_some_and(|connection| connection.enabled) {
         return Some(not_active());
     }
+    let (error, description) = picked_failure(form)?;
+    Some(AuthorizationError::new(error, description))
+}
+
+/// The failure that is selected on the page, with its description.
+pub(crate) fn picked_failure(form: &Parameters) -> Option<(&'static str, &'static str)> {
     let picked = form.get("error").filter(|_| form.get("action") == Some("fail"))?;
-    let (error, description) = FAILURES.iter().find(|(error, _)| *error == picked)?;
-    Some(AuthorizationError::new(error, *description))
+    FAILURES.into_iter().find(|(error, _)| *error == picked)
 }

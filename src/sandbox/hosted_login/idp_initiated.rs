@@ -73,8 +73,9 @@ pub(crate) fn failed_login_url(
 
 /// The application's login route, if it is set.
 pub(crate) fn initiate_login_url(state: &State) -> Option<Url> {
-    let url = Url::parse(state.initiate_login_url.as_deref()?).ok()?;
-    matches!(url.scheme(), "http" | "https").then_some(url)
+    Url::parse(state.initiate_login_url.as_deref()?)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https"))
 }
 
 fn url_with(environment: &Environment, parameters: &[(&str, &str)]) -> Option<String> {
@@ -89,26 +90,22 @@ pub(crate) fn token_draft(
     environment: &Environment,
     login: &NewIdpInitiatedLogin,
 ) -> Option<(TokenDraft, Arc<SigningKey>)> {
-    let now = environment.now().unix_timestamp();
     let state = environment.lock();
+    let now = state.now.unix_timestamp();
     let connection = state.connections.get(&login.connection_id)?;
     let claims = without_nulls(json!({
         "organization_id": connection.organization_id,
         "connection_id": connection.id,
         "login_hint": login.login_hint,
         "relay_state": login.relay_state,
-        "iss": issuer(&state),
+        "iss": match initiate_login_url(&state) {
+            Some(url) => url.origin().ascii_serialization(),
+            None => state.environment_url.clone(),
+        },
         "iat": now,
         "nbf": now,
         "exp": now.saturating_add(LIFETIME),
     }));
     let key = Arc::clone(state.keys.current());
     Some((TokenDraft::new(key.kid(), claims), key))
-}
-
-fn issuer(state: &State) -> String {
-    match initiate_login_url(state) {
-        Some(url) => url.origin().ascii_serialization(),
-        None => state.environment_url.clone(),
-    }
 }

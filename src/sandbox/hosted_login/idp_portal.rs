@@ -5,10 +5,10 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
 use crate::sandbox::environment::Environment;
+use crate::sandbox::hosted_login::idp::picked_failure;
 use crate::sandbox::hosted_login::idp_initiated::{
     NewIdpInitiatedLogin, failed_login_url, initiate_login_url, login_token, login_url,
 };
-use crate::sandbox::pages::FAILURES;
 use crate::sandbox::pages::{self, IdpPortalPage};
 use crate::sandbox::respond::redirect;
 
@@ -18,7 +18,6 @@ const REJECTED: &str = "The application cannot be opened";
 pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<Bytes> {
     let state = environment.lock();
     let Some(connection) = state.connections.get(connection_id) else { return unknown() };
-    let organization = state.users.organization(&connection.organization_id);
     let users: Vec<_> = state
         .users
         .all
@@ -27,7 +26,7 @@ pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<B
         .collect();
     pages::idp_portal(&IdpPortalPage {
         connection,
-        organization: organization.map_or("", |organization| &organization.display_name),
+        organization: state.users.organization_name(&connection.organization_id),
         application: initiate_login_url(&state).as_ref(),
         users: &users,
     })
@@ -43,10 +42,7 @@ pub(crate) fn submit(
         let connection = environment.lock().connections.get(connection_id).cloned();
         let Some(connection) = connection else { return unknown() };
         let failure = match form.get("action") {
-            Some("fail") => {
-                let picked = form.get("error");
-                FAILURES.iter().find(|(error, _)| picked == Some(error)).copied()
-            }
+            Some("fail") => picked_failure(&form),
             _ if !connection.enabled => {
                 Some(("connection_not_active", "The connection is disabled"))
             }
@@ -72,15 +68,15 @@ pub(crate) fn submit(
         };
         match location {
             Some(location) => redirect(StatusCode::SEE_OTHER, &location),
-            None => {
-                let reason = "The application's initiate-login URL is not set in the sandbox.";
-                pages::problem(StatusCode::CONFLICT, REJECTED, reason)
-            }
+            None => pages::no_initiate_login_url(REJECTED),
         }
     })
 }
 
 fn unknown() -> Response<Bytes> {
-    let reason = "There is no connection with this ID.";
-    pages::problem(StatusCode::NOT_FOUND, "No such identity provider", reason)
+    pages::problem(
+        StatusCode::NOT_FOUND,
+        "No such identity provider",
+        "There is no connection with this ID.",
+    )
 }

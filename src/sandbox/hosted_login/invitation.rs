@@ -14,13 +14,15 @@ const REJECTED: &str = "The invitation cannot be accepted";
 /// sign-in: programs that open links of e-mails do not accept.
 pub(crate) fn open(environment: &Environment, token: &str) -> Response<Bytes> {
     let state = environment.lock();
-    if state.invited(token, environment.now()).is_none() {
-        let reason = "It has expired, or was withdrawn. Ask for a new one.";
-        return pages::problem(StatusCode::NOT_FOUND, REJECTED, reason);
+    if state.invited(token).is_none() {
+        return pages::problem(
+            StatusCode::NOT_FOUND,
+            REJECTED,
+            "It has expired, or was withdrawn. Ask for a new one.",
+        );
     }
     let Some(mut url) = initiate_login_url(&state) else {
-        let reason = "The application's initiate-login URL is not set in the sandbox.";
-        return pages::problem(StatusCode::CONFLICT, REJECTED, reason);
+        return pages::no_initiate_login_url(REJECTED);
     };
     url.query_pairs_mut().append_pair("invitation_token", token);
     redirect(StatusCode::FOUND, url.as_str())

@@ -10,11 +10,9 @@ use crate::sandbox::state::mail::PasswordlessType;
 
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     pages::handle_form(request, "Nothing was changed", |form| {
-        let chosen = form.get("type").unwrap_or_default();
-        let mut state = environment.lock();
-        let passwordless = &mut state.mail;
+        let passwordless = &mut environment.lock().mail;
         if let Some(chosen) =
-            PasswordlessType::ALL.into_iter().find(|known| known.as_str() == chosen)
+            PasswordlessType::ALL.into_iter().find(|known| form.get("type") == Some(known.as_str()))
         {
             passwordless.passwordless_type = chosen;
         }

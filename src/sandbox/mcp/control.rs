@@ -40,8 +40,12 @@ impl Mcp<'_> {
     /// Sets the URL of the resource's server. Tokens issued from now on contain it in their `aud`,
     /// character by character. Returns whether the resource exists.
     pub fn set_resource_url(&self, id: &str, url: &str) -> bool {
-        let mut state = self.environment.lock();
-        state.resources.get_mut(id).map(|resource| resource.urls = vec![url.to_owned()]).is_some()
+        self.environment
+            .lock()
+            .resources
+            .get_mut(id)
+            .map(|resource| resource.urls = vec![url.to_owned()])
+            .is_some()
     }
 
     /// Adds a URL of the resource's server: clients may name it as `resource` (RFC 8707), too. Tokens
@@ -86,10 +90,9 @@ impl Mcp<'_> {
     /// ```
     pub fn set_own_login(&self, id: &str, url: &str) -> Option<String> {
         let url = Url::parse(url).ok().filter(|url| matches!(url.scheme(), "https" | "http"))?;
-        let mut state = self.environment.lock();
         let own_login = OwnLoginPage::new(url);
         let connection_id = own_login.connection_id.clone();
-        state.resources.get_mut(id)?.own_login = Some(own_login);
+        self.environment.lock().resources.get_mut(id)?.own_login = Some(own_login);
         Some(connection_id)
     }
 

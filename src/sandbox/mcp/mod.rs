@@ -56,6 +56,9 @@ pub(crate) fn is_known(environment: &Environment, id: &str) -> bool {
 fn not_found(environment: &Environment) -> Response<Bytes> {
     let state = environment.lock();
     let known: Vec<_> = state.resources.iter().map(|resource| resource.id.as_str()).collect();
-    let message = format!("Not Found. The resources of this sandbox are: {}", known.join(", "));
-    respond::api_error(StatusCode::NOT_FOUND, 5, &message)
+    respond::api_error(
+        StatusCode::NOT_FOUND,
+        5,
+        &format!("Not Found. The resources of this sandbox are: {}", known.join(", ")),
+    )
 }

@@ -3,7 +3,6 @@
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use time::OffsetDateTime;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::hosted_login::connection_selection::ConnectionSelection;
@@ -37,20 +36,23 @@ pub(crate) fn authorize(
             );
         }
     };
-    let back_with_error =
-        |rejected: AuthorizationError| redirect(StatusCode::FOUND, &reply.error(&rejected));
-    let prompt = match Prompt::parse(&parameters) {
-        Ok(prompt) => prompt,
-        Err(rejected) => return back_with_error(rejected),
-    };
     let only_sso = environment.settings.modular_sso && client.at.is_none();
-    let now = environment.now();
-    let authorization = match parse(client, reply.clone(), &parameters, &state, only_sso, now) {
-        Ok(authorization) => authorization,
-        Err(rejected) => return back_with_error(rejected),
-    };
-    let at_resource = authorization.client.at.as_ref();
-    let own_page = at_resource.and_then(|at| at.resource.own_login.clone());
+    Prompt::parse(&parameters)
+        .and_then(|prompt| {
+            let authorization = parse(client, reply.clone(), &parameters, &state, only_sso)?;
+            sign_in(&mut state, request, authorization, prompt)
+        })
+        .unwrap_or_else(|rejected| redirect(StatusCode::FOUND, &reply.error(&rejected)))
+}
+
+/// Continues with the user who is signed in in the browser, or with a login page.
+fn sign_in(
+    state: &mut State,
+    request: &Request<Bytes>,
+    authorization: AuthorizationRequest,
+    prompt: Prompt,
+) -> Result<Response<Bytes>, AuthorizationError> {
+    let own_page = authorization.client.at.as_ref().and_then(|at| at.resource.own_login.clone());
     let signed_in = state
         .session_of(session_cookies(request))
         .filter(|_| own_page.is_none())
@@ -61,30 +63,28 @@ pub(crate) fn authorize(
                 || state.has_authenticated(id, &user.organization_id);
             may_switch && user.membership.is_active()
         });
-    match signed_in {
-        Some((_, user))
-            if prompt == Prompt::None && consent::is_needed(&state, &authorization, &user) =>
+    match (signed_in, own_page) {
+        (Some((_, user)), _)
+            if prompt == Prompt::None && consent::is_needed(state, &authorization, &user) =>
         {
-            back_with_error(AuthorizationError::new(
+            Err(AuthorizationError::new(
                 "consent_required",
                 "the user has not consented to all scopes",
             ))
         }
-        Some((session_id, user)) => {
+        (Some((session_id, user)), _) => {
             let signed_in = SignedIn { user, session_id };
-            redirect(StatusCode::FOUND, &consent::next(&mut state, authorization, signed_in, now))
+            let location = consent::next(state, authorization, signed_in);
+            Ok(redirect(StatusCode::FOUND, &location))
         }
-        None if prompt == Prompt::None => back_with_error(AuthorizationError::new(
-            "login_required",
-            "no user is signed in in this browser",
-        )),
-        None => {
-            if let Some(own) = &own_page {
-                return own_login::begin(&mut state, own, authorization, now);
-            }
+        (None, _) if prompt == Prompt::None => {
+            Err(AuthorizationError::new("login_required", "no user is signed in in this browser"))
+        }
+        (None, Some(own)) => Ok(own_login::begin(state, &own, authorization)),
+        (None, None) => {
             let screen = if prompt == Prompt::Create { Screen::SignUp } else { Screen::SignIn };
-            let transaction = state.open_transaction(authorization.clone(), None, now);
-            login::page(&state, &transaction, &authorization, screen, None)
+            let transaction = state.open_transaction(authorization.clone(), None);
+            Ok(login::page(state, &transaction, &authorization, screen, None))
         }
     }
 }
@@ -96,7 +96,6 @@ fn parse(
     parameters: &Parameters,
     state: &State,
     only_sso: bool,
-    now: OffsetDateTime,
 ) -> Result<AuthorizationRequest, AuthorizationError> {
     if let Some(name) = parameters.repeated() {
         return Err(AuthorizationError::invalid_request(format!("{name} is repeated")));
@@ -104,14 +103,18 @@ fn parse(
     match parameters.get("response_type") {
         Some("code") => {}
         Some(_) => {
-            let reason = "the only response_type is code";
-            return Err(AuthorizationError::new("unsupported_response_type", reason));
+            return Err(AuthorizationError::new(
+                "unsupported_response_type",
+                "the only response_type is code",
+            ));
         }
         None => return Err(AuthorizationError::invalid_request("response_type is missing")),
     }
     if client.at.as_ref().is_some_and(|at| !at.client.may_use("authorization_code")) {
-        let reason = "the client did not register the grant type authorization_code";
-        return Err(AuthorizationError::new("unauthorized_client", reason));
+        return Err(AuthorizationError::new(
+            "unauthorized_client",
+            "the client did not register the grant type authorization_code",
+        ));
     }
     let code_challenge = code_challenge(parameters)?;
     if client.at.is_some() && code_challenge.is_none() {
@@ -122,36 +125,39 @@ fn parse(
     let indicates_resource = client
         .indicates_resource(parameters)
         .map_err(|reason| AuthorizationError::new("invalid_target", reason))?;
-    let token = parameters.get("invitation_token").filter(|_| client.at.is_none() && !only_sso);
-    let invited =
-        token.map(|token| state.invited(token, now).ok_or_else(expired_invitation)).transpose()?;
-    let selection = match &invited {
-        Some(user) => ConnectionSelection::of_invited(user, state),
-        None => ConnectionSelection::parse(parameters, state, only_sso)?,
+    let mut login_hint = parameters.get("login_hint").map(str::to_owned);
+    let mut invitation = None;
+    let selection = match parameters.get("invitation_token") {
+        Some(token) if client.at.is_none() && !only_sso => {
+            let user = state.invited(token).ok_or_else(|| {
+                AuthorizationError::new("access_denied", "the invitation is unknown or has expired")
+            })?;
+            let selection = ConnectionSelection::of_invited(&user, state);
+            login_hint = Some(user.email);
+            invitation = Some(Invited { token: token.to_owned(), user_id: user.id });
+            selection
+        }
+        _ => ConnectionSelection::parse(parameters, state, only_sso)?,
     };
-    let text = |name: &str| parameters.get(name).map(str::to_owned);
-    let mut prompts = parameters.get("prompt").unwrap_or_default().split_ascii_whitespace();
     Ok(AuthorizationRequest {
         reply,
         code_challenge,
-        dpop_key: text("dpop_jkt"),
-        nonce: text("nonce"),
-        login_hint: invited.as_ref().map(|user| user.email.clone()).or_else(|| text("login_hint")),
+        dpop_key: parameters.get("dpop_jkt").map(str::to_owned),
+        nonce: parameters.get("nonce").map(str::to_owned),
+        login_hint,
         organization_id: selection.organization_id,
         connection_id: selection.connection_id,
         only_sso,
         scopes: granted_scopes(&client, parameters.get("scope")),
-        asks_again: prompts.any(|word| word == "consent"),
+        asks_again: prompts(parameters).any(|word| word == "consent"),
         indicates_resource,
-        invitation: token
-            .zip(invited)
-            .map(|(token, user)| Invited { token: token.to_owned(), user_id: user.id }),
+        invitation,
         client,
     })
 }
 
-fn expired_invitation() -> AuthorizationError {
-    AuthorizationError::new("access_denied", "the invitation is unknown or has expired")
+fn prompts(parameters: &Parameters) -> impl Iterator<Item = &str> {
+    parameters.get("prompt").unwrap_or_default().split_ascii_whitespace()
 }
 
 /// The value of `prompt`.
@@ -167,9 +173,8 @@ enum Prompt {
 
 impl Prompt {
     fn parse(parameters: &Parameters) -> Result<Self, AuthorizationError> {
-        let words = parameters.get("prompt").unwrap_or_default().split_ascii_whitespace();
         let mut prompt = Self::Absent;
-        for (index, word) in words.enumerate() {
+        for (index, word) in prompts(parameters).enumerate() {
             if prompt == Self::None || (word == "none" && index > 0) {
                 return Err(AuthorizationError::invalid_request("prompt=none cannot be combined"));
             }
@@ -223,10 +228,9 @@ fn trusted(
     if let Some(reason) = rejection {
         return Err(format!("The redirect_uri {uri} is not allowed. {reason}"));
     }
-    let sent_state = parameters.get("state").filter(|_| !parameters.repeats("state"));
     let reply = Reply {
         redirect_uri: uri.to_owned(),
-        state: sent_state.map(str::to_owned),
+        state: parameters.get("state").filter(|_| !parameters.repeats("state")).map(str::to_owned),
         issuer: client.at.as_ref().map(|at| state.resource_issuer(&at.resource.id)),
     };
     Ok((client, reply))
@@ -243,8 +247,9 @@ fn code_challenge(parameters: &Parameters) -> Result<Option<String>, Authorizati
     if parameters.get("code_challenge_method") != Some("S256") {
         return Err(AuthorizationError::invalid_request("code_challenge_method must be S256"));
     }
-    let base64url = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-    if challenge.len() != 43 || !challenge.bytes().all(base64url) {
+    if challenge.len() != 43
+        || !challenge.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    {
         return Err(AuthorizationError::invalid_request(
             "code_challenge is not a SHA-256 in base64url",
         ));
@@ -253,16 +258,15 @@ fn code_challenge(parameters: &Parameters) -> Result<Option<String>, Authorizati
 }
 
 fn granted_scopes(client: &OAuthClient, asked: Option<&str>) -> Vec<String> {
-    let of_resource = client.at.as_ref().map_or(&[][..], |at| &at.resource.scopes);
-    let by_default = match &client.at {
-        None => "openid profile email".to_owned(),
-        Some(at) => at.default_scope(),
+    let (of_resource, by_default) = match &client.at {
+        None => (&[][..], "openid profile email".to_owned()),
+        Some(at) => (&at.resource.scopes[..], at.default_scope()),
     };
     let mut granted = Vec::new();
-    for scope in asked.unwrap_or(&by_default).split_ascii_whitespace() {
-        let known = SCOPES.contains(&scope) || of_resource.iter().any(|own| own == scope);
-        if known && !granted.iter().any(|known| known == scope) {
-            granted.push(scope.to_owned());
+    for scope in asked.unwrap_or(&by_default).split_ascii_whitespace().map(str::to_owned) {
+        let is_known = SCOPES.contains(&scope.as_str()) || of_resource.contains(&scope);
+        if is_known && !granted.contains(&scope) {
+            granted.push(scope);
         }
     }
     granted

@@ -11,14 +11,13 @@ pub(crate) fn find(
     resource_id: Option<&str>,
     client_id: &str,
 ) -> Result<OAuthClient, String> {
-    let unknown = || format!("The client_id {client_id} is unknown.");
-    let at = match resource_id {
+    let at = match resource_id.map(|id| state.resources.get(id)) {
         None if client_id == environment.client_id => None,
-        None => return Err(unknown()),
-        Some(id) => {
-            let resource = state.resources.get(id).cloned().ok_or_else(unknown)?;
-            Some(AtResource { client: state.resources.clients.find(id, client_id)?, resource })
-        }
+        Some(Some(resource)) => Some(AtResource {
+            client: state.resources.clients.find(&resource.id, client_id)?,
+            resource: resource.clone(),
+        }),
+        None | Some(None) => return Err(format!("The client_id {client_id} is unknown.")),
     };
     Ok(OAuthClient { client_id: client_id.to_owned(), at, machine: None })
 }

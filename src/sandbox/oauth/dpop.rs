@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::ec_key::thumbprint;
+use crate::sandbox::tokens::signing::decoded_json;
 
 /// The algorithms of proofs.
 pub(crate) const ALGORITHMS: [&str; 1] = ["ES256"];
@@ -29,46 +30,42 @@ pub(crate) fn proven_key(
         return Err("the request has several DPoP headers");
     }
     let proof = proof.to_str().ok().and_then(Proof::parse).ok_or("the proof is malformed")?;
-    let text = |part: &'static str, name: &str| {
-        match part {
-            "jwk" => proof.header.get("jwk").and_then(|jwk| jwk.get(name)),
-            "header" => proof.header.get(name),
-            _ => proof.claims.get(name),
-        }
-        .and_then(Value::as_str)
-    };
-    if text("header", "typ") != Some("dpop+jwt") || text("header", "alg") != Some("ES256") {
+    let [Some("dpop+jwt"), Some("ES256")] = texts(&proof.header, ["/typ", "/alg"]) else {
         return Err("the proof must have the type dpop+jwt and the algorithm ES256");
-    }
-    let jwk = |name| text("jwk", name);
-    let (Some("EC"), Some("P-256"), Some(x), Some(y), None) =
-        (jwk("kty"), jwk("crv"), jwk("x"), jwk("y"), jwk("d"))
+    };
+    let [Some("EC"), Some("P-256"), Some(x), Some(y), None] =
+        texts(&proof.header, ["/jwk/kty", "/jwk/crv", "/jwk/x", "/jwk/y", "/jwk/d"])
     else {
         return Err("jwk must be a public key on P-256");
     };
     if !proof.is_signed_by(x, y) {
         return Err("the signature of the proof is invalid");
     }
-    let url = format!("{}{}", environment.lock().environment_url, request.uri().path());
-    let now = environment.now().unix_timestamp();
-    let issued_at = proof.claims.get("iat").and_then(Value::as_i64);
-    if text("claims", "htm") != Some(request.method().as_str()) {
+    let mut state = environment.lock();
+    let now = state.now.unix_timestamp();
+    let [method, url, id] = texts(&proof.claims, ["/htm", "/htu", "/jti"]);
+    if method != Some(request.method().as_str()) {
         return Err("htm is not the method of the request");
     }
-    if text("claims", "htu") != Some(url.as_str()) {
+    if url.and_then(|url| url.strip_prefix(&state.environment_url)) != Some(request.uri().path()) {
         return Err("htu is not the URL of the token endpoint");
     }
+    let issued_at = proof.claims.get("iat").and_then(Value::as_i64);
     if issued_at.is_none_or(|at| at.abs_diff(now) > WINDOW_SECONDS.unsigned_abs()) {
         return Err("iat is too far from the environment's clock");
     }
-    let id = text("claims", "jti").filter(|id| !id.is_empty()).ok_or("jti is missing")?;
+    let id = id.filter(|id| !id.is_empty()).ok_or("jti is missing")?;
     let key = thumbprint(x, y);
-    let mut state = environment.lock();
     state.used_proofs.retain(|_, until| now <= *until);
     match state.used_proofs.insert(format!("{key} {id}"), now + 2 * WINDOW_SECONDS) {
         None => Ok(Some(key)),
         Some(_) => Err("the proof was used before"),
     }
+}
+
+/// Texts of a JSON object, by their JSON pointers.
+fn texts<'v, const N: usize>(object: &'v Value, pointers: [&str; N]) -> [Option<&'v str>; N] {
+    pointers.map(|pointer| object.pointer(pointer).and_then(Value::as_str))
 }
 
 struct Proof<'p> {
@@ -82,10 +79,9 @@ impl<'p> Proof<'p> {
     fn parse(proof: &'p str) -> Option<Self> {
         let (input, signature) = proof.rsplit_once('.')?;
         let (header, claims) = input.split_once('.')?;
-        let part = |text: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok();
         Some(Self {
-            header: part(header)?,
-            claims: part(claims)?,
+            header: decoded_json(header)?,
+            claims: decoded_json(claims)?,
             input,
             signature: URL_SAFE_NO_PAD.decode(signature).ok()?,
         })
@@ -99,7 +95,8 @@ impl<'p> Proof<'p> {
                 _ => return false,
             }
         }
-        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point);
-        key.verify(self.input.as_bytes(), &self.signature).is_ok()
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
+            .verify(self.input.as_bytes(), &self.signature)
+            .is_ok()
     }
 }

@@ -12,10 +12,10 @@ use crate::sandbox::{pages, redirect_uri};
 
 pub(crate) fn logout(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     match checked(environment, request) {
-        Ok(response) => {
-            let gone = format!("{SESSION_COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
-            set_cookie(response, &gone)
-        }
+        Ok(response) => set_cookie(
+            response,
+            &format!("{SESSION_COOKIE}=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0"),
+        ),
         Err(reason) => pages::problem(StatusCode::BAD_REQUEST, "Signing out failed", &reason),
     }
 }
@@ -25,27 +25,27 @@ fn checked(environment: &Environment, request: &Request<Bytes>) -> Result<Respon
     if let Some(name) = parameters.repeated() {
         return Err(format!("The application sent {name} more than once."));
     }
-    let hinted = match parameters.get("id_token_hint") {
-        None => None,
-        Some(hint) => Some(
+    let hinted = parameters
+        .get("id_token_hint")
+        .map(|hint| {
             session_of_hint(environment, hint)
-                .ok_or("The id_token_hint is not an ID token of this environment.")?,
-        ),
-    };
-    let now = environment.now();
+                .ok_or("The id_token_hint is not an ID token of this environment.")
+        })
+        .transpose()?;
     let mut state = environment.lock();
     let back_to = parameters.get("post_logout_redirect_uri");
-    if let Some(uri) = back_to {
-        let loopback = environment.settings.loopback_redirects;
-        if let Some(reason) =
-            redirect_uri::reason_to_reject(uri, &state.post_logout_redirect_uris, loopback)
-        {
-            return Err(format!("The post_logout_redirect_uri {uri} is not allowed. {reason}"));
-        }
+    if let Some(uri) = back_to
+        && let Some(reason) = redirect_uri::reason_to_reject(
+            uri,
+            &state.post_logout_redirect_uris,
+            environment.settings.loopback_redirects,
+        )
+    {
+        return Err(format!("The post_logout_redirect_uri {uri} is not allowed. {reason}"));
     }
     let of_browser = state.session_of(session_cookies(request)).map(|(id, _)| id);
     for id in [hinted, of_browser].into_iter().flatten() {
-        state.end_session(&id, SessionEnd::LoggedOut, now);
+        state.end_session(&id, SessionEnd::LoggedOut);
     }
     Ok(match back_to {
         Some(uri) => {
@@ -58,6 +58,6 @@ fn checked(environment: &Environment, request: &Request<Bytes>) -> Result<Respon
 /// The `sid` of an ID token that this environment signed; it may have expired.
 fn session_of_hint(environment: &Environment, token: &str) -> Option<String> {
     let claims = own_claims(environment, token)?;
-    let sid = claims.get("sid")?.as_str()?;
-    claims.get("at_hash").is_some().then(|| sid.to_owned())
+    claims.get("at_hash")?;
+    Some(claims.get("sid")?.as_str()?.to_owned())
 }

@@ -4,13 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use url::form_urlencoded;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::oauth::{client_auth, dpop};
 use crate::sandbox::parameters::Parameters;
-use crate::sandbox::respond;
+use crate::sandbox::respond::{self, without_nulls};
 use crate::sandbox::state::State;
 use crate::sandbox::state::authorization::{AtResource, OAuthClient};
 use crate::sandbox::state::grants::{GrantError, ProvenKey, Redeemed};
@@ -49,29 +49,33 @@ fn response(
         .map_err(|reason| TokenEndpointError::new("invalid_dpop_proof", reason))?;
     let registered = client.at.as_ref().map(|at| &at.client);
     if key.is_none() && registered.is_some_and(|registered| registered.metadata.is_bound) {
-        let reason = "the client registered for tokens that are bound to a key; DPoP is missing";
-        return Err(TokenEndpointError::new("invalid_dpop_proof", reason));
+        return Err(TokenEndpointError::new(
+            "invalid_dpop_proof",
+            "the client registered for tokens that are bound to a key; DPoP is missing",
+        ));
     }
-    let is_public = registered.is_some_and(|registered| registered.secret.is_none());
-    let proven = ProvenKey { key: key.as_deref(), binds_grant: is_public };
+    let proven = ProvenKey {
+        key: key.as_deref(),
+        binds_grant: registered.is_some_and(|registered| registered.secret.is_none()),
+    };
     match form.get("grant_type") {
-        Some("client_credentials") => {
-            let (mint, draft, lifetime, scopes) = match (&client.at, &client.machine) {
-                (Some(at), _) => machine_token(environment, &form, at, indicated)?,
-                (None, Some(machine)) => organization_machine_token(environment, &form, machine),
-                (None, None) => client_credentials(environment, &form),
-            };
-            Ok(machine_response(&mint, draft, lifetime, &scopes, proven.key))
-        }
+        Some("client_credentials") => match (&client.at, &client.machine) {
+            (Some(at), _) => resource_machine(environment, &form, at, indicated, proven.key),
+            (None, Some(machine)) => {
+                Ok(organization_machine(environment, &form, machine, proven.key))
+            }
+            (None, None) => Ok(application(environment, &form, proven.key)),
+        },
         Some("authorization_code" | "refresh_token") if client.machine.is_some() => {
-            let reason = "a machine client has no users";
-            Err(TokenEndpointError::new("unauthorized_client", reason))
+            Err(TokenEndpointError::new("unauthorized_client", "a machine client has no users"))
         }
         Some("authorization_code" | "refresh_token")
             if client.at.is_some() && resource_id.is_none() =>
         {
-            let reason = "the client has a token endpoint at its resource";
-            Err(TokenEndpointError::new("unauthorized_client", reason))
+            Err(TokenEndpointError::new(
+                "unauthorized_client",
+                "the client has a token endpoint at its resource",
+            ))
         }
         Some("authorization_code") => {
             authorization_code(environment, &form, &client, indicated, &proven)
@@ -98,36 +102,42 @@ fn authenticate_client(
             "the client authenticates in two ways at once",
         ));
     }
-    let rejected = || TokenEndpointError::invalid_client(basic.is_some());
     let (id, secret) = match &basic {
         Some((id, secret)) => (Some(id.as_str()), Some(secret.as_str())),
         None => (form.get("client_id"), in_body),
     };
-    let id = id.ok_or_else(rejected)?;
-    let client = {
-        let state = environment.lock();
-        // Machines of a resource may also use the environment's own endpoint.
-        let resource_id = resource_id.or_else(|| state.resources.clients.resource_of(id));
+    id.and_then(|id| client(environment, resource_id, id, secret))
+        .ok_or(TokenEndpointError::invalid_client(basic.is_some()))
+}
+
+/// The client with this ID, if the secret is one of its own, or if it is public and sends none.
+fn client(
+    environment: &Environment,
+    resource_id: Option<&str>,
+    id: &str,
+    secret: Option<&str>,
+) -> Option<OAuthClient> {
+    let state = environment.lock();
+    // Machines of a resource may also use the environment's own endpoint.
+    let resource_id = resource_id.or_else(|| state.resources.clients.resource_of(id));
+    let client =
         match state.machines.iter().find(|machine| machine.id == id && resource_id.is_none()) {
             Some(machine) => {
                 OAuthClient { client_id: id.to_owned(), at: None, machine: Some(machine.clone()) }
             }
-            None => {
-                client_auth::find(environment, &state, resource_id, id).map_err(|_| rejected())?
-            }
-        }
-    };
+            None => client_auth::find(environment, &state, resource_id, id).ok()?,
+        };
     let expected: Vec<_> = match (&client.at, &client.machine) {
         (Some(at), _) => at.client.secret.iter().collect(),
         (None, Some(machine)) => machine.secrets.iter().map(|secret| &secret.text).collect(),
         (None, None) => vec![&environment.client_secret],
     };
-    let is_public = client.machine.is_none() && expected.is_empty();
-    let secret_fits = match secret.map(SecretString::from) {
-        None => is_public,
+    let is_authenticated = match secret.map(SecretString::from) {
+        // A public client.
+        None => client.machine.is_none() && expected.is_empty(),
         Some(secret) => expected.contains(&&secret),
     };
-    if secret_fits { Ok(client) } else { Err(rejected()) }
+    is_authenticated.then_some(client)
 }
 
 /// RFC 6749, section 2.3.1: both parts are form-encoded before they are joined.
@@ -138,10 +148,11 @@ fn basic_credentials(value: &HeaderValue) -> Option<(String, String)> {
     }
     let decoded = String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?;
     let (id, secret) = decoded.split_once(':')?;
-    let form_decoded = |text: &str| {
-        form_urlencoded::parse(text.as_bytes()).next().map(|(name, _)| name.into_owned())
-    };
     Some((form_decoded(id)?, form_decoded(secret)?))
+}
+
+fn form_decoded(text: &str) -> Option<String> {
+    form_urlencoded::parse(text.as_bytes()).next().map(|(name, _)| name.into_owned())
 }
 
 fn authorization_code(
@@ -155,13 +166,17 @@ fn authorization_code(
     let redirect_uri = form
         .get("redirect_uri")
         .ok_or(TokenEndpointError::invalid_request("redirect_uri is missing"))?;
-    let verifier = form.get("code_verifier");
-    let now = environment.now();
     let issue = {
-        let mut state = environment.lock();
-        let holder = client.holder();
-        let redeemed = state.grants.redeem(code, &holder, redirect_uri, verifier, proven, now)?;
-        Issue::new(environment, &state, client, redeemed, indicated)?
+        let state = &mut *environment.lock();
+        let redeemed = state.grants.redeem(
+            code,
+            &client.holder(),
+            redirect_uri,
+            form.get("code_verifier"),
+            proven,
+            state.now,
+        )?;
+        Issue::new(environment, state, client, redeemed, indicated)?
     };
     Ok(issue.response(Some(code), proven.key))
 }
@@ -176,14 +191,18 @@ fn refresh_token(
     let token = form
         .get("refresh_token")
         .ok_or(TokenEndpointError::invalid_request("refresh_token is missing"))?;
-    let (grace, now) = (environment.settings.refresh_grace, environment.now());
     let issue = {
-        let mut state = environment.lock();
-        let holder = client.holder();
-        let scope = form.get("scope");
-        let redeemed = state.grants.refresh(token, &holder, scope, proven, grace, now)?;
-        state.touch_session(&redeemed.grant.session_id, now);
-        Issue::new(environment, &state, client, redeemed, indicated)?
+        let state = &mut *environment.lock();
+        let redeemed = state.grants.refresh(
+            token,
+            &client.holder(),
+            form.get("scope"),
+            proven,
+            environment.settings.refresh_grace,
+            state.now,
+        )?;
+        state.touch_session(&redeemed.grant.session_id);
+        Issue::new(environment, state, client, redeemed, indicated)?
     };
     Ok(issue.response(None, proven.key))
 }
@@ -212,15 +231,12 @@ impl<'e> Issue<'e> {
             .ok_or(TokenEndpointError::invalid_grant("the user does not exist"))?
             .active_at(&grant.organization_id)
             .ok_or(TokenEndpointError::invalid_grant("the user is no member any more"))?;
-        let indicated = indicated || grant.indicates_resource;
-        let (session_id, scopes) = (grant.session_id.clone(), grant.scopes.clone());
         Ok(Self {
             mint: Mint::new(environment, state),
-            subject: Subject::new(state, user, session_id, scopes),
-            binding: client
-                .at
-                .as_ref()
-                .map(|at| state.binding(&at.resource.id, &at.client.id, indicated)),
+            subject: Subject::new(state, user, grant.session_id.clone(), grant.scopes.clone()),
+            binding: client.at.as_ref().map(|at| {
+                state.binding(&at.resource.id, &at.client.id, indicated || grant.indicates_resource)
+            }),
             redeemed,
         })
     }
@@ -234,20 +250,19 @@ impl<'e> Issue<'e> {
         };
         let token_type = bind(&mut draft, key);
         let access_token = mint.issue(TokenKind::AccessToken, draft);
-        let mut body = Map::new();
-        body.insert("access_token".to_owned(), access_token.as_str().into());
-        body.insert("expires_in".to_owned(), mint.access_token_lifetime().into());
-        body.insert("token_type".to_owned(), token_type.into());
-        if binding.is_some() {
-            body.insert("scope".to_owned(), subject.scopes.join(" ").into());
-        } else if subject.has_scope("openid") {
+        let id_token = (binding.is_none() && subject.has_scope("openid")).then(|| {
             let draft = mint.id_token(subject, &access_token, redeemed.nonce.as_deref(), code);
-            body.insert("id_token".to_owned(), mint.issue(TokenKind::IdToken, draft).into());
-        }
-        if let Some(refresh_token) = &redeemed.refresh_token {
-            body.insert("refresh_token".to_owned(), refresh_token.as_str().into());
-        }
-        body.into()
+            mint.issue(TokenKind::IdToken, draft)
+        });
+        without_nulls(json!({
+            "access_token": access_token,
+            "expires_in": mint.access_token_lifetime(),
+            "token_type": token_type,
+            "id_token": id_token,
+            "refresh_token": redeemed.refresh_token,
+            "scope": binding.as_ref().map(|_| subject.scopes.join(" ")),
+        }))
+        .into()
     }
 }
 
@@ -258,29 +273,23 @@ fn bind(draft: &mut TokenDraft, key: Option<&str>) -> &'static str {
     "DPoP"
 }
 
-/// A token of the client-credentials grant before it is issued: with its lifetime and scopes.
-type MachineToken<'e, 'f> = (Mint<'e>, TokenDraft, i64, Vec<&'f str>);
-
-fn client_credentials<'e, 'f>(
-    environment: &'e Environment,
-    form: &'f Parameters,
-) -> MachineToken<'e, 'f> {
-    let mint = Mint::new(environment, &environment.lock());
+/// The client-credentials grant of the application itself.
+fn application(environment: &Environment, form: &Parameters, key: Option<&str>) -> Value {
     let scopes: Vec<_> = form.get("scope").unwrap_or("openid").split_ascii_whitespace().collect();
+    let mint = Mint::new(environment, &environment.lock());
     let draft = mint.m2m_token(&environment.client_id, &scopes);
-    (mint, draft, M2M_TOKEN_LIFETIME, scopes)
+    machine_response(&mint, draft, M2M_TOKEN_LIFETIME, &scopes, key)
 }
 
-/// The client-credentials grant of a machine of an organization: the scopes that it has and asks for.
-fn organization_machine_token<'e, 'f>(
-    environment: &'e Environment,
-    form: &'f Parameters,
-    machine: &'f MachineClient,
-) -> MachineToken<'e, 'f> {
-    let asked: Option<Vec<_>> =
-        form.get("scope").map(|scope| scope.split_ascii_whitespace().collect());
-    let is_granted = |own: &&str| asked.as_ref().is_none_or(|asked| asked.contains(own));
-    let scopes: Vec<_> = machine.scopes.iter().map(String::as_str).filter(is_granted).collect();
+/// The client-credentials grant of a machine of an organization: the scopes that it has and
+/// requests.
+fn organization_machine(
+    environment: &Environment,
+    form: &Parameters,
+    machine: &MachineClient,
+    key: Option<&str>,
+) -> Value {
+    let scopes = granted_scopes(&machine.scopes, form.get("scope"));
     let mint = Mint::new(environment, &environment.lock());
     let mut draft = mint.m2m_token(&machine.id, &scopes);
     for (name, value) in &machine.claims {
@@ -293,31 +302,42 @@ fn organization_machine_token<'e, 'f>(
     if !machine.audience.is_empty() {
         draft.claims.insert("aud".to_owned(), json!(machine.audience));
     }
-    (mint, draft, lifetime, scopes)
+    machine_response(&mint, draft, lifetime, &scopes, key)
 }
 
 /// The client-credentials grant of a resource: tokens for a machine, without a user.
-fn machine_token<'e, 'f>(
-    environment: &'e Environment,
-    form: &'f Parameters,
-    at: &'f AtResource,
+fn resource_machine(
+    environment: &Environment,
+    form: &Parameters,
+    at: &AtResource,
     indicated: bool,
-) -> Result<MachineToken<'e, 'f>, TokenEndpointError> {
+    key: Option<&str>,
+) -> Result<Value, TokenEndpointError> {
     if !at.client.may_use("client_credentials") {
-        let reason = "the client did not register the grant type client_credentials";
-        return Err(TokenEndpointError::new("unauthorized_client", reason));
+        return Err(TokenEndpointError::new(
+            "unauthorized_client",
+            "the client did not register the grant type client_credentials",
+        ));
     }
     let by_default = at.default_scope();
-    let asked: Vec<_> = form.get("scope").unwrap_or(&by_default).split_ascii_whitespace().collect();
-    let own = at.resource.scopes.iter().map(String::as_str);
-    let scopes: Vec<_> = own.filter(|own| asked.contains(own)).collect();
+    let scopes =
+        granted_scopes(&at.resource.scopes, Some(form.get("scope").unwrap_or(&by_default)));
     let (mint, binding) = {
         let state = environment.lock();
         (Mint::new(environment, &state), state.binding(&at.resource.id, &at.client.id, indicated))
     };
     let draft = mint.resource_machine_token(&scopes, &binding);
-    let lifetime = mint.access_token_lifetime();
-    Ok((mint, draft, lifetime, scopes))
+    Ok(machine_response(&mint, draft, mint.access_token_lifetime(), &scopes, key))
+}
+
+/// The scopes of a machine that are requested; all of them, if the request has no `scope`.
+fn granted_scopes<'s>(own: &'s [String], requested: Option<&str>) -> Vec<&'s str> {
+    own.iter()
+        .map(String::as_str)
+        .filter(|own| {
+            requested.is_none_or(|scope| scope.split_ascii_whitespace().any(|one| one == *own))
+        })
+        .collect()
 }
 
 fn machine_response(
@@ -361,8 +381,11 @@ impl TokenEndpointError {
     }
 
     fn invalid_client(by_header: bool) -> Self {
-        let description = "client_id and client_secret do not match";
-        Self { error: "invalid_client", description, challenge: by_header }
+        Self {
+            error: "invalid_client",
+            description: "client_id and client_secret do not match",
+            challenge: by_header,
+        }
     }
 
     pub(crate) fn invalid_grant(description: &'static str) -> Self {
@@ -381,8 +404,10 @@ impl TokenEndpointError {
         let body = json!({ "error": self.error, "error_description": self.description });
         let mut response = respond::json(status, &body);
         if self.challenge {
-            let basic = HeaderValue::from_static("Basic realm=\"sandbox\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, basic);
+            response.headers_mut().insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"sandbox\""),
+            );
         }
         response
     }

@@ -12,9 +12,8 @@ use crate::sandbox::state::mail::{OutboxMail, PasswordlessType};
 const SHOWN: usize = 50;
 
 pub(crate) fn outbox(environment: &Environment) -> Response<Bytes> {
-    let now = environment.now();
     let state = environment.lock();
-    let mails = state.mail.outbox().take(SHOWN).map(|mail| row(mail, mail.expires_at <= now));
+    let mails = state.mail.outbox().take(SHOWN).map(|mail| row(mail, mail.expires_at <= state.now));
     let types = PasswordlessType::ALL.into_iter().map(|offered| {
         let label = match offered {
             PasswordlessType::Link => "A link",

@@ -61,13 +61,10 @@ impl AuthorizationRequest {
 
     /// Whether a refresh token is issued.
     pub(crate) fn may_refresh(&self) -> bool {
-        if self.only_sso {
-            return false;
-        }
         // Clients of resources register for it, and rarely request `offline_access`.
-        let registered =
-            self.client.at.as_ref().is_some_and(|at| at.client.may_use("refresh_token"));
-        registered || self.scopes.iter().any(|scope| scope == "offline_access")
+        !self.only_sso
+            && (self.client.at.as_ref().is_some_and(|at| at.client.may_use("refresh_token"))
+                || self.scopes.iter().any(|scope| scope == "offline_access"))
     }
 }
 
@@ -93,8 +90,10 @@ impl Reply {
     }
 
     pub(crate) fn error(&self, rejected: &AuthorizationError) -> String {
-        let description = Some(rejected.description.as_str());
-        self.with(&[("error", Some(rejected.error)), ("error_description", description)])
+        self.with(&[
+            ("error", Some(rejected.error)),
+            ("error_description", Some(&rejected.description)),
+        ])
     }
 
     fn with(&self, response: &[(&str, Option<&str>)]) -> String {
@@ -118,6 +117,11 @@ impl AuthorizationError {
     pub(crate) fn invalid_request(description: impl Into<String>) -> Self {
         Self::new("invalid_request", description)
     }
+
+    /// The user has cancelled, or denied consent.
+    pub(crate) fn denied() -> Self {
+        Self::new("access_denied", "User denied access")
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -139,8 +143,10 @@ pub(crate) struct AtResource {
 impl OAuthClient {
     /// The client to which codes and refresh tokens are bound.
     pub(crate) fn holder(&self) -> Holder {
-        let resource_id = self.at.as_ref().map(|at| at.resource.id.clone());
-        Holder { client_id: self.client_id.clone(), resource_id }
+        Holder {
+            client_id: self.client_id.clone(),
+            resource_id: self.at.as_ref().map(|at| at.resource.id.clone()),
+        }
     }
 
     /// Whether the request names its resource (RFC 8707). The application has none; its parameter

@@ -115,15 +115,13 @@ pub(crate) enum AccountSelector {
 
 impl AccountSelector {
     pub(crate) fn is(&self, account: &Account) -> bool {
-        let same =
-            |wanted: &Option<String>, own: &Option<String>| wanted.is_none() || wanted == own;
         match self {
             Self::Id(id) => *id == account.id,
             Self::Of { connection, identifier, organization_id, user_id } => {
                 *identifier == account.identifier
                     && connection.as_ref().is_none_or(|name| *name == account.connection.name)
-                    && same(organization_id, &account.organization_id)
-                    && same(user_id, &account.user_id)
+                    && (organization_id.is_none() || *organization_id == account.organization_id)
+                    && (user_id.is_none() || *user_id == account.user_id)
             }
         }
     }
@@ -247,9 +245,16 @@ impl SandboxConnectedAccounts {
     ) -> (String, OffsetDateTime) {
         self.links.retain(|_, flow| now < flow.expires_at);
         let (token, expires_at) = (random_token(), now + FLOW_LIFETIME);
-        let account_id = account_id.to_owned();
-        let flow = ConsentFlow { account_id, user_verify_url, state, api_key: None, expires_at };
-        self.links.insert(token.clone(), flow);
+        self.links.insert(
+            token.clone(),
+            ConsentFlow {
+                account_id: account_id.to_owned(),
+                user_verify_url,
+                state,
+                api_key: None,
+                expires_at,
+            },
+        );
         (token, expires_at)
     }
 
@@ -275,6 +280,13 @@ impl SandboxConnectedAccounts {
 
     pub(crate) fn verified(&mut self, id: &str) {
         self.unverified.remove(id);
+    }
+
+    /// The status that the next call of the service behind a connection fails with.
+    pub(crate) fn take_fault(&mut self, connection_name: &str) -> Option<StatusCode> {
+        let faults = &mut self.provider_faults;
+        let index = faults.iter().position(|fault| fault.connection == connection_name)?;
+        faults.remove(index).map(|fault| fault.status)
     }
 }
 

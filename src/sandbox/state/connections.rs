@@ -47,38 +47,40 @@ impl SandboxConnection {
         }
     }
 
-    fn has_domain(&self, domain: &str) -> bool {
+    pub(crate) fn has_domain(&self, domain: &str) -> bool {
         self.domains.iter().any(|own| own.eq_ignore_ascii_case(domain))
     }
 }
 
 /// All connections.
 #[derive(Debug, Default)]
-pub(crate) struct Connections(pub(crate) Vec<SandboxConnection>);
+pub(crate) struct Connections {
+    pub(crate) all: Vec<SandboxConnection>,
+}
 
 impl Connections {
     pub(crate) fn get(&self, id: &str) -> Option<&SandboxConnection> {
-        self.0.iter().find(|connection| connection.id == id)
+        self.all.iter().find(|connection| connection.id == id)
     }
 
     pub(crate) fn get_mut(&mut self, id: &str) -> Option<&mut SandboxConnection> {
-        self.0.iter_mut().find(|connection| connection.id == id)
+        self.all.iter_mut().find(|connection| connection.id == id)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &SandboxConnection> {
-        self.0.iter()
+        self.all.iter()
     }
 
     pub(crate) fn of<'a>(
         &'a self,
         organization_id: &'a str,
     ) -> impl Iterator<Item = &'a SandboxConnection> {
-        self.0.iter().filter(move |known| known.organization_id == organization_id)
+        self.all.iter().filter(move |known| known.organization_id == organization_id)
     }
 
     /// The enabled connection of a domain, compared exactly: that of `acme.test` does not match
     /// `mail.acme.test`.
     pub(crate) fn enabled_for(&self, domain: &str) -> Option<&SandboxConnection> {
-        self.0.iter().find(|known| known.enabled && known.has_domain(domain))
+        self.all.iter().find(|known| known.enabled && known.has_domain(domain))
     }
 }

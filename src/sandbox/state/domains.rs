@@ -45,11 +45,14 @@ impl Domain {
 
     /// The verified domains that an organization is added with.
     pub(crate) fn of(organization: &SandboxOrganization, now: OffsetDateTime) -> Vec<Self> {
-        let of = |domain: &String| Self {
-            status: "AUTO_VERIFIED",
-            ..Self::new(&organization.id, domain, ORGANIZATION_DOMAIN, now)
-        };
-        organization.domains.iter().map(of).collect()
+        organization
+            .domains
+            .iter()
+            .map(|domain| Self {
+                status: "AUTO_VERIFIED",
+                ..Self::new(&organization.id, domain, ORGANIZATION_DOMAIN, now)
+            })
+            .collect()
     }
 
     pub(crate) fn is_verified(&self) -> bool {
@@ -74,11 +77,14 @@ impl State {
     }
 
     /// Verifies a pending domain. Returns whether there is one.
-    pub(crate) fn verify_domain(&mut self, id: &str, now: OffsetDateTime) -> bool {
-        let pending = self.domains.iter_mut().find(|domain| domain.id == id);
-        let Some(domain) = pending.filter(|domain| !domain.is_verified()) else { return false };
+    pub(crate) fn verify_domain(&mut self, id: &str) -> bool {
+        let Some(domain) =
+            self.domains.iter_mut().find(|domain| domain.id == id && !domain.is_verified())
+        else {
+            return false;
+        };
         domain.status = "VERIFIED";
-        domain.changed_at = now;
+        domain.changed_at = self.now;
         let domain = domain.clone();
         self.use_domain(&domain);
         true
@@ -108,7 +114,7 @@ impl State {
         organization_id: &str,
         mut change: impl FnMut(&mut Vec<String>, bool),
     ) {
-        for connection in &mut self.connections.0 {
+        for connection in &mut self.connections.all {
             if connection.organization_id == organization_id {
                 change(&mut connection.domains, true);
             }

@@ -8,16 +8,19 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
+use crate::sandbox::respond::members;
 use crate::sandbox::state::digest::sha256;
 use crate::sandbox::state::ids::surely;
 
 /// A key that signs with ES256.
 #[derive(Debug)]
-pub(crate) struct EcKey(EcdsaKeyPair);
+pub(crate) struct EcKey {
+    pair: EcdsaKeyPair,
+}
 
 impl EcKey {
     pub(crate) fn generate() -> Self {
-        Self(surely(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)))
+        Self { pair: surely(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING)) }
     }
 
     /// The second key of every environment of the process.
@@ -27,7 +30,7 @@ impl EcKey {
     }
 
     pub(crate) fn sign(&self, input: &[u8]) -> Vec<u8> {
-        surely(self.0.sign(&SystemRandom::new(), input)).as_ref().to_vec()
+        surely(self.pair.sign(&SystemRandom::new(), input)).as_ref().to_vec()
     }
 
     pub(crate) fn public_jwk(&self) -> Value {
@@ -37,11 +40,11 @@ impl EcKey {
 
     /// The public key as an environment publishes it.
     pub(crate) fn signing_jwk(&self) -> Value {
-        let (x, y) = self.coordinates();
-        let kid = thumbprint(&x, &y);
-        json!({
-            "kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": kid, "alg": "ES256", "use": "sig",
-        })
+        let mut jwk = members(self.public_jwk());
+        jwk.extend(members(json!({
+            "kid": self.thumbprint(), "alg": "ES256", "use": "sig",
+        })));
+        jwk.into()
     }
 
     pub(crate) fn thumbprint(&self) -> String {
@@ -51,7 +54,7 @@ impl EcKey {
 
     fn coordinates(&self) -> (String, String) {
         // An uncompressed point: the byte 4, and two coordinates of 32 bytes.
-        let point = self.0.public_key().as_ref();
+        let point = self.pair.public_key().as_ref();
         let (x, y) = point.get(1..).and_then(|both| both.split_at_checked(32)).unwrap_or_default();
         (URL_SAFE_NO_PAD.encode(x), URL_SAFE_NO_PAD.encode(y))
     }

@@ -40,10 +40,6 @@ impl ToolMapping {
 }
 
 impl State {
-    pub(crate) fn mcp_config(&self, id: &str) -> Option<&McpConfig> {
-        self.mcp_configs.iter().find(|config| config.id == id)
-    }
-
     pub(crate) fn mcp_server_url(&self, config: &McpConfig) -> String {
         format!("{}/mcp/v3/servers/{}", self.environment_url, config.server_id)
     }

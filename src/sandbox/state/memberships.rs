@@ -43,10 +43,6 @@ impl MembershipDetails {
             _ => "ACTIVE",
         }
     }
-
-    pub(crate) fn invitation_with(&self, token: &str) -> Option<&Invitation> {
-        self.invitation.as_ref().filter(|invitation| invitation.token == token)
-    }
 }
 
 /// An invitation by e-mail.

@@ -56,7 +56,7 @@ use crate::sandbox::state::portal::AdminPortal;
 use crate::sandbox::state::resources::Resources;
 use crate::sandbox::state::roles::Roles;
 use crate::sandbox::state::sessions::{Session, SessionEnd, Sessions};
-use crate::sandbox::state::token_faults::TokenEdits;
+use crate::sandbox::state::token_faults::TokenEdit;
 use crate::sandbox::state::users::{NewUser, SandboxOrganization, SandboxUser, Users, capitalized};
 use crate::sandbox::state::webhooks::Webhooks;
 
@@ -65,6 +65,8 @@ const TRANSACTION_LIFETIME: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub(crate) struct State {
+    /// The time at which the state was locked, the same for all that happens under one lock.
+    pub(crate) now: OffsetDateTime,
     pub(crate) environment_url: String,
     pub(crate) redirect_uris: BTreeSet<String>,
     pub(crate) post_logout_redirect_uris: BTreeSet<String>,
@@ -88,7 +90,8 @@ pub(crate) struct State {
     /// Proofs of possession, with the second until which they are known.
     pub(crate) used_proofs: HashMap<String, i64>,
     pub(crate) endpoint_faults: EndpointFaults,
-    pub(crate) token_edits: TokenEdits,
+    /// Oldest first.
+    pub(crate) token_edits: Vec<TokenEdit>,
     pub(crate) sessions: Sessions,
     pub(crate) own_logins: PendingOwnLogins,
     transactions: HashMap<String, Transaction>,
@@ -98,6 +101,7 @@ impl State {
     /// An environment with the initial organizations and users.
     pub(crate) fn seeded(environment_url: String, now: OffsetDateTime) -> Self {
         let mut state = Self {
+            now,
             environment_url,
             redirect_uris: BTreeSet::new(),
             post_logout_redirect_uris: BTreeSet::new(),
@@ -119,7 +123,7 @@ impl State {
             keys: KeyRing::new(SigningKey::first()),
             grants: Grants::default(),
             endpoint_faults: EndpointFaults::default(),
-            token_edits: TokenEdits::default(),
+            token_edits: Vec::new(),
             used_proofs: HashMap::new(),
             sessions: Sessions::default(),
             own_logins: PendingOwnLogins::default(),
@@ -131,38 +135,44 @@ impl State {
     }
 
     fn seed_users(&mut self) {
-        let acme = SandboxOrganization {
-            id: "org_59615193906282635".to_owned(),
-            external_id: Some("ext_org_123".to_owned()),
-            connection_id: "conn_59615255777705100".to_owned(),
-            ..SandboxOrganization::new("Acme", &["acme.test"])
-        };
-        let globex = SandboxOrganization {
-            id: "org_59615194007076620".to_owned(),
-            connection_id: "conn_59615256201461900".to_owned(),
-            ..SandboxOrganization::new("Globex", &["globex.test"])
-        };
-        let test = SandboxOrganization {
-            id: "org_70087756646187150".to_owned(),
-            connection_id: "conn_70087756662964366".to_owned(),
-            ..SandboxOrganization::new("Test Organization", &["example.com", "example.org"])
-        };
-        self.add_organization(acme, ["OKTA", "SAML"]);
-        self.add_organization(globex, ["MICROSOFT_AD", "OIDC"]);
-        self.add_organization(test, ["IDP_SIMULATOR", "OIDC"]);
-        let everything = ["workspace_data:read", "workspace_data:write"];
-        let seed = [
-            ("usr_63261014140912135", NewUser::new("jane@acme.test").name("Jane", "Roe")),
-            ("usr_63261014241575432", NewUser::new("john@acme.test").name("John", "Doe")),
-            ("usr_63261014325461513", NewUser::new("gita@globex.test").name("Gita", "Rao")),
-            ("usr_63261014409347594", NewUser::new("john@example.com").name("John", "Doe")),
-            ("usr_63261014493233675", NewUser::new("mina@example.org").name("Mina", "Berg")),
-        ];
-        for (id, user) in seed {
-            let user = match user.email.as_str() {
-                "john@acme.test" | "john@example.com" | "mina@example.org" => user,
-                _ => user.roles(["admin"]).permissions(everything),
-            };
+        self.add_organization(
+            SandboxOrganization {
+                id: "org_59615193906282635".to_owned(),
+                external_id: Some("ext_org_123".to_owned()),
+                connection_id: "conn_59615255777705100".to_owned(),
+                ..SandboxOrganization::new("Acme", &["acme.test"])
+            },
+            ["OKTA", "SAML"],
+        );
+        self.add_organization(
+            SandboxOrganization {
+                id: "org_59615194007076620".to_owned(),
+                connection_id: "conn_59615256201461900".to_owned(),
+                ..SandboxOrganization::new("Globex", &["globex.test"])
+            },
+            ["MICROSOFT_AD", "OIDC"],
+        );
+        self.add_organization(
+            SandboxOrganization {
+                id: "org_70087756646187150".to_owned(),
+                connection_id: "conn_70087756662964366".to_owned(),
+                ..SandboxOrganization::new("Test Organization", &["example.com", "example.org"])
+            },
+            ["IDP_SIMULATOR", "OIDC"],
+        );
+        for (id, email, (given, family), is_admin) in [
+            ("usr_63261014140912135", "jane@acme.test", ("Jane", "Roe"), true),
+            ("usr_63261014241575432", "john@acme.test", ("John", "Doe"), false),
+            ("usr_63261014325461513", "gita@globex.test", ("Gita", "Rao"), true),
+            ("usr_63261014409347594", "john@example.com", ("John", "Doe"), false),
+            ("usr_63261014493233675", "mina@example.org", ("Mina", "Berg"), false),
+        ] {
+            let mut user = NewUser::new(email).name(given, family);
+            if is_admin {
+                user = user
+                    .roles(["admin"])
+                    .permissions(["workspace_data:read", "workspace_data:write"]);
+            }
             self.add_user(user);
             if let Some(user) = self.users.all.last_mut() {
                 id.clone_into(&mut user.id);
@@ -178,7 +188,7 @@ impl State {
     ) -> SandboxOrganization {
         let since = organization.made_at.unwrap_or(self.directories.since);
         self.domains.extend(Domain::of(&organization, since));
-        self.connections.0.push(SandboxConnection::new(&organization, provider, connection_type));
+        self.connections.all.push(SandboxConnection::new(&organization, provider, connection_type));
         self.users.add_organization(organization)
     }
 
@@ -217,15 +227,14 @@ impl State {
         &mut self,
         authorization: AuthorizationRequest,
         signed_in: SignedIn,
-        now: OffsetDateTime,
     ) -> String {
-        self.touch_session(&signed_in.session_id, now);
+        self.touch_session(&signed_in.session_id);
         self.switch_session(&signed_in.session_id, &signed_in.user.organization_id);
         if let Some(user) = self.users.with_id_mut(&signed_in.user.id) {
-            user.last_login_at = Some(now);
+            user.last_login_at = Some(self.now);
         }
         let grant = Grant::new(&authorization, signed_in);
-        authorization.reply.clone().code(&self.grants.issue_code(authorization, grant, now))
+        authorization.reply.clone().code(&self.grants.issue_code(authorization, grant, self.now))
     }
 
     /// Stores an authorization request while its user is at a page: the login page, or afterwards
@@ -234,22 +243,22 @@ impl State {
         &mut self,
         request: AuthorizationRequest,
         signed_in: Option<SignedIn>,
-        now: OffsetDateTime,
     ) -> String {
-        self.transactions.retain(|_, transaction| now < transaction.expires_at);
+        self.transactions.retain(|_, transaction| self.now < transaction.expires_at);
         let id = random_token();
-        let expires_at = now + TRANSACTION_LIFETIME;
-        self.transactions.insert(id.clone(), Transaction { request, signed_in, expires_at });
+        self.transactions.insert(
+            id.clone(),
+            Transaction { request, signed_in, expires_at: self.now + TRANSACTION_LIFETIME },
+        );
         id
     }
 
     pub(crate) fn transaction(
         &self,
         id: &str,
-        now: OffsetDateTime,
     ) -> Option<(&AuthorizationRequest, Option<&SignedIn>)> {
         let transaction = self.transactions.get(id)?;
-        (now < transaction.expires_at)
+        (self.now < transaction.expires_at)
             .then_some((&transaction.request, transaction.signed_in.as_ref()))
     }
 
@@ -262,21 +271,22 @@ impl State {
         &mut self,
         user: &SandboxUser,
         user_agent: Option<&str>,
-        now: OffsetDateTime,
     ) -> (String, String) {
         let (id, cookie) = (new_id("ses"), random_token());
-        let session = Session {
-            user_id: user.id.clone(),
-            organization_id: user.organization_id.clone(),
-            authenticated_organizations: vec![user.organization_id.clone()],
-            user_agent: user_agent.map(str::to_owned),
-            created_at: now,
-            updated_at: now,
-            last_active_at: now,
-            end: None,
-            cookie: cookie.clone(),
-        };
-        self.sessions.insert(id.clone(), session);
+        self.sessions.insert(
+            id.clone(),
+            Session {
+                user_id: user.id.clone(),
+                organization_id: user.organization_id.clone(),
+                authenticated_organizations: vec![user.organization_id.clone()],
+                user_agent: user_agent.map(str::to_owned),
+                created_at: self.now,
+                updated_at: self.now,
+                last_active_at: self.now,
+                end: None,
+                cookie: cookie.clone(),
+            },
+        );
         (id, cookie)
     }
 
@@ -287,8 +297,10 @@ impl State {
         mut cookies: impl Iterator<Item = &'a str>,
     ) -> Option<(String, SandboxUser)> {
         cookies.find_map(|cookie| {
-            let known = |session: &Session| session.cookie == cookie && session.is_active();
-            let (id, session) = self.sessions.iter().find(|(_, session)| known(session))?;
+            let (id, session) = self
+                .sessions
+                .iter()
+                .find(|(_, session)| session.cookie == cookie && session.is_active())?;
             let user = self.users.with_id(&session.user_id)?.active_at(&session.organization_id)?;
             Some((id.clone(), user))
         })
@@ -296,8 +308,7 @@ impl State {
 
     /// Whether the user of a session has signed in to the organization.
     pub(crate) fn has_authenticated(&self, id: &str, organization_id: &str) -> bool {
-        let session = self.sessions.get(id);
-        session.is_some_and(|session| {
+        self.sessions.get(id).is_some_and(|session| {
             session.authenticated_organizations.iter().any(|known| known == organization_id)
         })
     }
@@ -312,45 +323,40 @@ impl State {
     }
 
     /// Records an activity of the user.
-    pub(crate) fn touch_session(&mut self, id: &str, now: OffsetDateTime) {
+    pub(crate) fn touch_session(&mut self, id: &str) {
         if let Some(session) = self.sessions.get_mut(id) {
-            session.last_active_at = now;
-            session.updated_at = now;
+            session.last_active_at = self.now;
+            session.updated_at = self.now;
         }
     }
 
     /// Returns whether it was active.
-    pub(crate) fn end_session(&mut self, id: &str, how: SessionEnd, now: OffsetDateTime) -> bool {
+    pub(crate) fn end_session(&mut self, id: &str, how: SessionEnd) -> bool {
         self.grants.revoke_session(id);
         self.sessions.get_mut(id).filter(|session| session.is_active()).is_some_and(|session| {
-            session.updated_at = now;
-            session.end.replace((how, now)).is_none()
+            session.updated_at = self.now;
+            session.end.replace((how, self.now)).is_none()
         })
     }
 
     /// Revokes the sessions of the user with this address. Returns how many were active.
-    pub(crate) fn end_sessions_of(&mut self, email: &str, now: OffsetDateTime) -> usize {
+    pub(crate) fn end_sessions_of(&mut self, email: &str) -> usize {
         self.users
             .find(email)
             .map(|user| user.id.clone())
-            .map_or(0, |user_id| self.revoke_sessions_of(&user_id, now).len())
+            .map_or(0, |user_id| self.revoke_sessions_of(&user_id).len())
     }
 
     /// Revokes the sessions of the user with this ID. Returns those that were active.
-    pub(crate) fn revoke_sessions_of(&mut self, user_id: &str, now: OffsetDateTime) -> Vec<String> {
-        self.revoke_sessions(now, |session| session.user_id == user_id)
+    pub(crate) fn revoke_sessions_of(&mut self, user_id: &str) -> Vec<String> {
+        self.revoke_sessions(|session| session.user_id == user_id)
     }
 
     /// Revokes the sessions in which the user is active in this organization, and the tokens of the
     /// user's other sessions for it.
-    pub(crate) fn revoke_sessions_at(
-        &mut self,
-        user_id: &str,
-        organization_id: &str,
-        now: OffsetDateTime,
-    ) {
+    pub(crate) fn revoke_sessions_at(&mut self, user_id: &str, organization_id: &str) {
         self.grants.revoke_member(user_id, organization_id);
-        self.revoke_sessions(now, |session| {
+        self.revoke_sessions(|session| {
             session.user_id == user_id && session.organization_id == organization_id
         });
         for session in self.sessions.values_mut().filter(|session| session.user_id == user_id) {
@@ -358,18 +364,14 @@ impl State {
         }
     }
 
-    fn revoke_sessions(
-        &mut self,
-        now: OffsetDateTime,
-        is_meant: impl Fn(&Session) -> bool,
-    ) -> Vec<String> {
+    fn revoke_sessions(&mut self, is_meant: impl Fn(&Session) -> bool) -> Vec<String> {
         let mut ids: Vec<_> = self
             .sessions
             .iter()
             .filter(|(_, session)| is_meant(session))
             .map(|(id, _)| id.clone())
             .collect();
-        ids.retain(|id| self.end_session(id, SessionEnd::Revoked, now));
+        ids.retain(|id| self.end_session(id, SessionEnd::Revoked));
         ids
     }
 }

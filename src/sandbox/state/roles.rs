@@ -1,6 +1,7 @@
 //! Roles of the environment and of organizations, and permissions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::iter::successors;
 
 use time::OffsetDateTime;
 
@@ -47,31 +48,31 @@ pub(crate) struct Roles {
 impl Roles {
     /// The roles and permissions of the initial users.
     pub(crate) fn seeded(now: OffsetDateTime) -> Self {
-        let permission = |(name, description): (&str, &str)| Permission {
-            id: new_id("perm"),
-            name: name.to_owned(),
-            description: description.to_owned(),
-            made_at: now,
-            changed_at: now,
-        };
-        let role = |name: &str, display_name: &str, extends: Option<&str>, permission: &str| Role {
-            id: new_id("role"),
-            name: name.to_owned(),
-            display_name: display_name.to_owned(),
-            extends: extends.map(str::to_owned),
-            permissions: vec![permission.to_owned()],
-            ..Role::default()
-        };
         Self {
-            all: vec![
-                role("member", "Member", None, "workspace_data:read"),
-                role("admin", "Admin", Some("member"), "workspace_data:write"),
-            ],
+            all: [
+                ("member", "Member", None, "workspace_data:read"),
+                ("admin", "Admin", Some("member"), "workspace_data:write"),
+            ]
+            .map(|(name, display_name, extends, permission)| Role {
+                id: new_id("role"),
+                name: name.to_owned(),
+                display_name: display_name.to_owned(),
+                extends: extends.map(str::to_owned),
+                permissions: vec![permission.to_owned()],
+                ..Role::default()
+            })
+            .into(),
             permissions: [
                 ("workspace_data:read", "Reads the data of the workspace"),
                 ("workspace_data:write", "Changes the data of the workspace"),
             ]
-            .map(permission)
+            .map(|(name, description)| Permission {
+                id: new_id("perm"),
+                name: name.to_owned(),
+                description: description.to_owned(),
+                made_at: now,
+                changed_at: now,
+            })
             .into(),
             default_creator: "admin".to_owned(),
             default_member: "member".to_owned(),
@@ -81,68 +82,64 @@ impl Roles {
 
     /// A role of the organization, or else of the environment.
     pub(crate) fn get(&self, organization_id: Option<&str>, name: &str) -> Option<&Role> {
-        let own = |role: &&Role| {
-            role.name == name
-                && role.organization_id.is_some()
-                && role.organization_id.as_deref() == organization_id
-        };
-        self.all.iter().find(own).or_else(|| {
-            self.all.iter().find(|role| role.name == name && role.organization_id.is_none())
-        })
+        self.own(organization_id, name).or_else(|| self.own(None, name))
+    }
+
+    /// A role of the organization, or of the environment without one.
+    fn own(&self, organization_id: Option<&str>, name: &str) -> Option<&Role> {
+        self.all
+            .iter()
+            .find(|role| role.name == name && role.organization_id.as_deref() == organization_id)
+    }
+
+    /// The role that a role extends.
+    pub(crate) fn base(&self, role: &Role) -> Option<&Role> {
+        self.get(role.organization_id.as_deref(), role.extends.as_deref()?)
     }
 
     pub(crate) fn permission(&self, name: &str) -> Option<&Permission> {
         self.permissions.iter().find(|permission| permission.name == name)
     }
 
-    pub(crate) fn default_member(&self, organization_id: &str) -> &str {
-        self.default_members.get(organization_id).unwrap_or(&self.default_member)
+    /// The default role of the organization's members, or else that of the environment.
+    pub(crate) fn default_member(&self, organization_id: Option<&str>) -> &str {
+        organization_id.and_then(|id| self.default_members.get(id)).unwrap_or(&self.default_member)
     }
 
     /// The permissions of a role, each with the name of the role that has it.
     pub(crate) fn effective(&self, role: &Role) -> Vec<(String, String)> {
-        let mut found: Vec<(String, String)> = Vec::new();
-        let mut next = Some(role);
-        for _ in 0..MAX_DEPTH {
-            let Some(role) = next else { break };
+        let mut found = BTreeMap::new();
+        for role in successors(Some(role), |role| self.base(role)).take(MAX_DEPTH) {
             for permission in &role.permissions {
-                if !found.iter().any(|(known, _)| known == permission) {
-                    found.push((permission.clone(), role.name.clone()));
-                }
+                found.entry(permission.clone()).or_insert_with(|| role.name.clone());
             }
-            let base = role.extends.as_deref();
-            next = base.and_then(|base| self.get(role.organization_id.as_deref(), base));
         }
-        found.sort();
-        found
+        found.into_iter().collect()
     }
 
     /// The permissions of users with these roles in the organization.
     pub(crate) fn permissions_of(&self, organization_id: &str, roles: &[String]) -> Vec<String> {
-        let mut permissions: Vec<_> = roles
+        let permissions: BTreeSet<_> = roles
             .iter()
             .filter_map(|name| self.get(Some(organization_id), name))
             .flat_map(|role| self.effective(role))
             .map(|(permission, _)| permission)
             .collect();
-        permissions.sort();
-        permissions.dedup();
-        permissions
+        permissions.into_iter().collect()
     }
 
     /// The names of a role and of those that extend it.
     fn with_dependents(&self, name: &str) -> Vec<String> {
         let mut names = vec![name.to_owned()];
         for _ in 0..MAX_DEPTH {
-            let dependent = self.all.iter().filter(|role| {
-                role.extends.as_ref().is_some_and(|base| names.contains(base))
-                    && !names.contains(&role.name)
-            });
-            let dependent: Vec<_> = dependent.map(|role| role.name.clone()).collect();
-            if dependent.is_empty() {
-                break;
-            }
-            names.extend(dependent);
+            let dependents: Vec<_> = self
+                .all
+                .iter()
+                .filter(|role| role.extends.as_ref().is_some_and(|base| names.contains(base)))
+                .map(|role| role.name.clone())
+                .filter(|name| !names.contains(name))
+                .collect();
+            names.extend(dependents);
         }
         names
     }
@@ -172,12 +169,11 @@ impl State {
         self.roles.default_members.retain(|id, default| {
             *default != name || organization_id.is_some_and(|organization| organization != id)
         });
-        for default in [&mut self.roles.default_creator, &mut self.roles.default_member] {
-            if organization_id.is_none()
-                && *default == name
-                && let Some(replacement) = replacement
-            {
-                replacement.clone_into(default);
+        if let (None, Some(replacement)) = (organization_id, replacement) {
+            for default in [&mut self.roles.default_creator, &mut self.roles.default_member] {
+                if *default == name {
+                    replacement.clone_into(default);
+                }
             }
         }
         self.change_members(|user, roles| {
@@ -204,19 +200,23 @@ impl State {
 
     /// How many users have a role.
     pub(crate) fn count_with_role(&self, organization_id: Option<&str>, name: &str) -> usize {
-        let has = |user: &SandboxUser| {
-            organization_id.is_none_or(|id| id == user.organization_id)
-                && user.roles.iter().any(|role| role == name)
-        };
-        self.users.all.iter().filter(|user| user.memberships().any(|user| has(&user))).count()
+        self.users
+            .all
+            .iter()
+            .filter(|user| {
+                user.memberships().any(|member| {
+                    organization_id.is_none_or(|id| id == member.organization_id)
+                        && member.roles.iter().any(|role| role == name)
+                })
+            })
+            .count()
     }
 
     fn change_members(&mut self, change: impl Fn(&mut SandboxUser, &Roles)) {
         for user in &mut self.users.all {
-            let organizations: Vec<_> =
-                user.memberships().map(|member| member.organization_id).collect();
-            for id in organizations {
-                user.change_at(&id, |user| change(user, &self.roles));
+            let members: Vec<_> = user.memberships().collect();
+            for member in members {
+                user.change_at(&member.organization_id, |user| change(user, &self.roles));
             }
         }
     }

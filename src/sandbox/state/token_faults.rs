@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::sandbox::respond::{members, without_nulls};
 use crate::sandbox::state::ec_key::EcKey;
 use crate::sandbox::state::keys::SigningKey;
 
@@ -33,11 +34,29 @@ pub struct TokenDraft {
 
 impl TokenDraft {
     pub(crate) fn new(kid: &str, claims: Map<String, Value>) -> Self {
-        let mut header = Map::new();
-        header.insert("alg".to_owned(), "RS256".into());
-        header.insert("kid".to_owned(), kid.into());
-        header.insert("typ".to_owned(), "JWT".into());
-        Self { header, claims, signing: Signing::CurrentKey }
+        Self {
+            header: members(json!({ "alg": "RS256", "kid": kid, "typ": "JWT" })),
+            claims,
+            signing: Signing::CurrentKey,
+        }
+    }
+
+    /// Sets the claims of an object, except those that are `null`.
+    pub(crate) fn set_claims(&mut self, claims: Value) {
+        self.claims.extend(without_nulls(claims));
+    }
+
+    fn set_claim(&mut self, name: &str, value: impl Into<Value>) {
+        self.claims.insert(name.to_owned(), value.into());
+    }
+
+    fn set_header(&mut self, name: &str, value: impl Into<Value>) {
+        self.header.insert(name.to_owned(), value.into());
+    }
+
+    fn forge(&mut self, algorithm: &str, signing: Signing) {
+        self.set_header("alg", algorithm);
+        self.signing = signing;
     }
 }
 
@@ -130,28 +149,27 @@ impl TokenFault {
     /// Applies the fault to a token.
     pub fn apply(&self, draft: &mut TokenDraft) {
         const HOUR: i64 = 3600;
+        const OTHER_CLIENT: &str = "skc_10000000000000000";
+        const OTHER_HASH: &str = "AAAAAAAAAAAAAAAAAAAAAA";
         let now = draft.claims.get("iat").and_then(Value::as_i64).unwrap_or_default();
-        let client = draft.claims.get("client_id").cloned().unwrap_or_default();
-        let mut set = |name: &str, value: Value| {
-            draft.claims.insert(name.to_owned(), value);
-        };
         match self {
             Self::Expired => {
-                set("iat", json!(now - 2 * HOUR));
-                set("exp", json!(now - HOUR));
+                draft.set_claim("iat", now - 2 * HOUR);
+                draft.set_claim("exp", now - HOUR);
             }
-            Self::InvalidAccessTokenHash => set("at_hash", json!("AAAAAAAAAAAAAAAAAAAAAA")),
-            Self::InvalidAudience => set("aud", json!(["skc_10000000000000000"])),
-            Self::InvalidAuthorizedParty => set("azp", json!("skc_10000000000000000")),
-            Self::InvalidCodeHash => set("c_hash", json!("AAAAAAAAAAAAAAAAAAAAAA")),
-            Self::InvalidIssuer => set("iss", json!("https://evil.scalekit.test")),
-            Self::InvalidNonce => set("nonce", json!("n-of-another-login")),
+            Self::InvalidAccessTokenHash => draft.set_claim("at_hash", OTHER_HASH),
+            Self::InvalidAudience => draft.set_claim("aud", [OTHER_CLIENT].as_slice()),
+            Self::InvalidAuthorizedParty => draft.set_claim("azp", OTHER_CLIENT),
+            Self::InvalidCodeHash => draft.set_claim("c_hash", OTHER_HASH),
+            Self::InvalidIssuer => draft.set_claim("iss", "https://evil.scalekit.test"),
+            Self::InvalidNonce => draft.set_claim("nonce", "n-of-another-login"),
             Self::InvalidSecondaryAudience => {
-                set("aud", json!([client, "skc_10000000000000000"]));
+                let client_id = draft.claims.get("client_id").cloned().unwrap_or_default();
+                draft.set_claim("aud", json!([client_id, OTHER_CLIENT]));
             }
             Self::InvalidSignature => draft.signing = Signing::OtherKey,
-            Self::InvalidSubject => set("sub", json!("usr_10000000000000000")),
-            Self::IssuedLastWeek => set("iat", json!(now - 7 * 24 * HOUR)),
+            Self::InvalidSubject => draft.set_claim("sub", "usr_10000000000000000"),
+            Self::IssuedLastWeek => draft.set_claim("iat", now - 7 * 24 * HOUR),
             Self::MissingAccessTokenHash => drop(draft.claims.remove("at_hash")),
             Self::MissingAudience => drop(draft.claims.remove("aud")),
             Self::MissingAuthorizedParty => drop(draft.claims.remove("azp")),
@@ -167,51 +185,30 @@ impl TokenFault {
             Self::MissingKeyId => drop(draft.header.remove("kid")),
             Self::MissingNonce => drop(draft.claims.remove("nonce")),
             Self::MissingSubject => drop(draft.claims.remove("sub")),
-            Self::NotYetValid => set("nbf", json!(now + HOUR)),
+            Self::NotYetValid => draft.set_claim("nbf", now + HOUR),
             Self::SignedWithClientSecret => draft.forge("HS256", Signing::ClientSecret),
             Self::SignedWithEs256 => {
-                let kid = EcKey::of_environments().thumbprint();
-                draft.header.insert("kid".to_owned(), kid.into());
+                draft.set_header("kid", EcKey::of_environments().thumbprint());
                 draft.forge("ES256", Signing::Es256);
             }
             Self::SignedWithPublicKey => draft.forge("HS256", Signing::PublicKey),
-            Self::UnknownKeyId => {
-                let kid = SigningKey::stranger().kid().to_owned();
-                draft.header.insert("kid".to_owned(), kid.into());
-            }
+            Self::UnknownKeyId => draft.set_header("kid", SigningKey::stranger().kid()),
             Self::Unsigned => draft.forge("none", Signing::Nothing),
-            Self::WithClaim(name, value) => set(name, value.clone()),
+            Self::WithClaim(name, value) => draft.set_claim(name, value.clone()),
         }
     }
 }
 
-impl TokenDraft {
-    fn forge(&mut self, algorithm: &str, signing: Signing) {
-        self.header.insert("alg".to_owned(), algorithm.into());
-        self.signing = signing;
-    }
-}
-
-/// The active faults and edits, oldest first.
-#[derive(Clone, Default)]
-pub(crate) struct TokenEdits(pub(crate) Vec<Edit>);
-
-impl TokenEdits {
-    pub(crate) fn apply(&self, kind: TokenKind, draft: &mut TokenDraft) {
-        for edit in self.0.iter().filter(|edit| edit.kind == kind) {
-            (edit.change)(draft);
-        }
-    }
-}
-
-impl fmt::Debug for TokenEdits {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|edit| edit.kind)).finish()
-    }
-}
-
+/// A fault or an edit of all tokens of a kind.
 #[derive(Clone)]
-pub(crate) struct Edit {
+pub(crate) struct TokenEdit {
     pub(crate) kind: TokenKind,
     pub(crate) change: Arc<dyn Fn(&mut TokenDraft) + Send + Sync>,
+}
+
+// Manual impl: a closure has no Debug.
+impl fmt::Debug for TokenEdit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenEdit").field("kind", &self.kind).finish_non_exhaustive()
+    }
 }

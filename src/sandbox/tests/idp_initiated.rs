@@ -6,7 +6,6 @@ use std::thread;
 use proptest::prelude::*;
 
 use super::*;
-use crate::clock::ManualClock;
 use crate::sandbox::NewIdpInitiatedLogin;
 use crate::sandbox::hosted_login::idp_initiated::{login_token, token_draft};
 
@@ -19,8 +18,7 @@ fn with_login_url() -> Sandbox {
 
 #[tokio::test]
 async fn the_token_has_the_claims_of_scalekits() {
-    let start = time::OffsetDateTime::from_unix_timestamp(1_760_000_000).unwrap();
-    let sandbox = Sandbox::builder().clock(ManualClock::at(start)).build();
+    let sandbox = at_fixed_time();
     let idp_login = NewIdpInitiatedLogin::new(OKTA).login_hint("jane@acme.test");
     let token = sandbox.idp().login_token(idp_login.clone());
     assert!(is_signed(&sandbox, &token).await);
@@ -80,8 +78,7 @@ fn a_deleted_connection_causes_no_redirect_and_no_panic() {
     let sandbox = with_login_url();
     let idp_login = NewIdpInitiatedLogin::new(OKTA);
     assert!(login_token(&sandbox.environment, &idp_login).is_some());
-    let now = sandbox.environment.now();
-    assert!(sandbox.environment.lock().delete_connection(OKTA, now));
+    assert!(sandbox.environment.lock().delete_connection(OKTA));
     assert_eq!(login_token(&sandbox.environment, &idp_login), None);
 }
 
@@ -95,8 +92,8 @@ fn portals_tolerate_concurrent_changes_of_the_connection() {
             logins.collect::<Vec<_>>()
         });
         while !logging_in.is_finished() {
-            sandbox.environment.lock().connections.0.retain(|known| known.id != OKTA);
-            sandbox.environment.lock().connections.0.push(okta.clone());
+            sandbox.environment.lock().connections.all.retain(|known| known.id != OKTA);
+            sandbox.environment.lock().connections.all.push(okta.clone());
         }
         logging_in.join().unwrap()
     });

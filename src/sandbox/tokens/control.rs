@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::sandbox::environment::Environment;
-use crate::sandbox::state::token_faults::{Edit, TokenDraft, TokenFault, TokenKind};
+use crate::sandbox::state::token_faults::{TokenDraft, TokenEdit, TokenFault, TokenKind};
 use crate::sandbox::state::users::NewUser;
 use crate::sandbox::tokens::dpop::DpopKey;
 use crate::sandbox::tokens::signing::signed;
@@ -25,8 +25,7 @@ impl Tokens<'_> {
     /// An access token as after a login of this user; an unknown address signs up first.
     #[must_use]
     pub fn access_token(&self, email: &str) -> String {
-        let (mint, subject) = self.fresh_subject(email);
-        mint.sign(&mint.access_token(&subject))
+        self.sign_draft(&self.access_token_draft(email))
     }
 
     /// The same token before it is signed, for [`sign_draft`](Self::sign_draft).
@@ -39,8 +38,7 @@ impl Tokens<'_> {
     /// An ID token as after a login of this user whose request had this `nonce`.
     #[must_use]
     pub fn id_token(&self, email: &str, nonce: Option<&str>) -> String {
-        let (mint, subject) = self.fresh_subject(email);
-        mint.sign(&mint.fresh_id_token(&subject, nonce))
+        self.sign_draft(&self.id_token_draft(email, nonce))
     }
 
     /// The same token before it is signed, for [`sign_draft`](Self::sign_draft).
@@ -72,7 +70,7 @@ impl Tokens<'_> {
     #[must_use]
     pub fn logout_token_draft(&self, session_id: &str) -> TokenDraft {
         let state = self.environment.lock();
-        let subject = state.sessions.get(session_id).map(|session| session.user_id.clone());
+        let subject = state.sessions.get(session_id).map(|session| session.user_id.as_str());
         Mint::new(self.environment, &state).logout_token(session_id, subject)
     }
 
@@ -80,15 +78,15 @@ impl Tokens<'_> {
     /// like those of clients created without an audience.
     #[must_use]
     pub fn m2m_token(&self, scopes: &[&str]) -> String {
-        let (mint, organization_id) = {
+        let (mint, draft) = {
             let state = self.environment.lock();
-            let first = state.users.organizations.first();
-            (Mint::new(self.environment, &state), first.map(|known| known.id.clone()))
+            let mint = Mint::new(self.environment, &state);
+            let mut draft = mint.m2m_token("m2morg_69038819013296423", scopes);
+            if let Some(acme) = state.users.organizations.first() {
+                draft.claims.insert("oid".to_owned(), acme.id.as_str().into());
+            }
+            (mint, draft)
         };
-        let mut draft = mint.m2m_token("m2morg_69038819013296423", scopes);
-        if let Some(id) = organization_id {
-            draft.claims.insert("oid".to_owned(), id.into());
-        }
         mint.sign(&draft)
     }
 
@@ -106,8 +104,7 @@ impl Tokens<'_> {
     /// ```
     #[must_use]
     pub fn resource_token(&self, email: &str, resource_id: &str, scopes: &[&str]) -> String {
-        let (mint, subject) = self.fresh_subject_with_scopes(email, scopes);
-        mint.sign(&mint.resource_token(&subject, &self.fresh_binding(resource_id)))
+        self.sign_draft(&self.resource_token_draft(email, resource_id, scopes))
     }
 
     /// The same token before it is signed, for [`sign_draft`](Self::sign_draft).
@@ -118,7 +115,8 @@ impl Tokens<'_> {
         resource_id: &str,
         scopes: &[&str],
     ) -> TokenDraft {
-        let (mint, subject) = self.fresh_subject_with_scopes(email, scopes);
+        let (mint, mut subject) = self.fresh_subject(email);
+        subject.scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         mint.resource_token(&subject, &self.fresh_binding(resource_id))
     }
 
@@ -155,12 +153,12 @@ impl Tokens<'_> {
     /// Edits every token of a kind that the token endpoint issues from now on, until
     /// [`clear_faults`](Self::clear_faults).
     pub fn edit(&self, kind: TokenKind, change: impl Fn(&mut TokenDraft) + Send + Sync + 'static) {
-        self.environment.lock().token_edits.0.push(Edit { kind, change: Arc::new(change) });
+        self.environment.lock().token_edits.push(TokenEdit { kind, change: Arc::new(change) });
     }
 
     /// Removes all faults and edits of tokens.
     pub fn clear_faults(&self) {
-        self.environment.lock().token_edits.0.clear();
+        self.environment.lock().token_edits.clear();
     }
 
     /// Signs a token without validating it.
@@ -199,17 +197,10 @@ impl Tokens<'_> {
         self.environment.lock().binding(resource_id, "m2m_69038819013296424", false)
     }
 
-    fn fresh_subject_with_scopes(&self, email: &str, scopes: &[&str]) -> (Mint<'_>, Subject) {
-        let (mint, mut subject) = self.fresh_subject(email);
-        subject.scopes = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        (mint, subject)
-    }
-
     fn fresh_subject(&self, email: &str) -> (Mint<'_>, Subject) {
-        let now = self.environment.now();
         let mut state = self.environment.lock();
         let user = state.find_or_add_user(NewUser::new(email));
-        let (session_id, _) = state.start_session(&user, None, now);
+        let (session_id, _) = state.start_session(&user, None);
         let scopes = DEFAULT_SCOPES.map(str::to_owned).to_vec();
         (Mint::new(self.environment, &state), Subject::new(&state, user, session_id, scopes))
     }

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 
 use crate::sandbox::environment::Environment;
+use crate::sandbox::respond::{members, without_nulls};
 use crate::sandbox::state::digest::sha256;
 use crate::sandbox::state::ec_key::EcKey;
 use crate::sandbox::state::ids::random_token;
@@ -78,20 +79,17 @@ impl DpopKey {
         access_token: Option<&str>,
         edit: impl FnOnce(&mut Map<String, Value>, &mut Map<String, Value>),
     ) -> String {
-        let object = |members: Value| members.as_object().cloned().unwrap_or_default();
-        let mut header = object(json!({
+        let mut header = members(json!({
             "typ": "dpop+jwt", "alg": "ES256", "jwk": self.public_jwk(),
         }));
-        let mut claims = object(json!({
+        let mut claims = without_nulls(json!({
             "jti": random_token(),
             "htm": method,
             "htu": url,
             "iat": self.environment.now().unix_timestamp(),
+            "ath": access_token
+                .map(|token| URL_SAFE_NO_PAD.encode(sha256(token.as_bytes()))),
         }));
-        if let Some(token) = access_token {
-            let hash = URL_SAFE_NO_PAD.encode(sha256(token.as_bytes()));
-            claims.insert("ath".to_owned(), hash.into());
-        }
         edit(&mut header, &mut claims);
         let input = signing_input(&header, &claims);
         let signature = self.key.sign(input.as_bytes());

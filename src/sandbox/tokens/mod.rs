@@ -9,16 +9,20 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value, json};
+use bytes::Bytes;
+use http::{Request, header};
+use serde_json::{Value, json};
 
 use crate::sandbox::environment::Environment;
+use crate::sandbox::respond::members;
 use crate::sandbox::state::State;
 use crate::sandbox::state::digest::sha256;
 use crate::sandbox::state::ids::{new_id, random_token, uuid};
 use crate::sandbox::state::keys::SigningKey;
 use crate::sandbox::state::resources::ResourceIssuer;
-use crate::sandbox::state::token_faults::{TokenDraft, TokenEdits, TokenKind};
+use crate::sandbox::state::token_faults::{TokenDraft, TokenEdit, TokenKind};
 use crate::sandbox::state::users::{SandboxOrganization, SandboxUser};
+use crate::sandbox::tokens::signing::decoded_json;
 
 impl State {
     /// The binding of a token to a resource and a client. An unknown ID is kept: a test may choose
@@ -81,8 +85,8 @@ impl Subject {
 
     /// The user's connection and the user's ID at its identity provider.
     fn at_identity_provider(&self) -> String {
-        let connection = self.organization.as_ref().map(|known| known.connection_id.as_str());
-        format!("{};{}", connection.unwrap_or_default(), identity_provider_id(&self.user.id))
+        let connection_id = self.organization.as_ref().map_or("", |known| &known.connection_id);
+        format!("{connection_id};{}", identity_provider_id(&self.user.id))
     }
 
     fn external_organization_id(&self) -> Option<&str> {
@@ -107,7 +111,8 @@ pub(crate) struct Mint<'e> {
     issuer: String,
     key: Arc<SigningKey>,
     now: i64,
-    token_edits: TokenEdits,
+    /// Oldest first.
+    token_edits: Vec<TokenEdit>,
 }
 
 impl<'e> Mint<'e> {
@@ -125,37 +130,35 @@ impl<'e> Mint<'e> {
         if self.environment.settings.modular_sso {
             return self.sso_access_token(subject);
         }
-        let Subject { user, session_id, .. } = subject;
-        let mut claims = self.claims(&user.id, self.access_token_lifetime());
-        claims.extend(user.claims.clone());
-        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-        set("aud", json!([self.environment.client_id]));
-        set("oid", json!(user.organization_id));
-        set("nbf", json!(self.now));
-        set("jti", json!(new_id("tkn")));
-        set("sid", json!(session_id));
-        set("client_id", json!(self.environment.client_id));
-        set("roles", json!(user.roles));
-        set("permissions", json!(user.permissions));
-        set("scope", json!(subject.scopes.join(" ")));
-        if let Some(id) = subject.external_organization_id() {
-            set("xoid", json!(id));
-        }
-        if let Some(id) = &user.external_id {
-            set("xuid", json!(id));
-        }
-        TokenDraft::new(self.key.kid(), claims)
+        let Subject { user, session_id, scopes, .. } = subject;
+        let mut draft = self.draft(&user.id, self.access_token_lifetime());
+        draft.claims.extend(user.claims.clone());
+        draft.set_claims(json!({
+            "aud": [self.environment.client_id],
+            "oid": user.organization_id,
+            "nbf": self.now,
+            "jti": new_id("tkn"),
+            "sid": session_id,
+            "client_id": self.environment.client_id,
+            "roles": user.roles,
+            "permissions": user.permissions,
+            "scope": scopes.join(" "),
+            "xoid": subject.external_organization_id(),
+            "xuid": user.external_id,
+        }));
+        draft
     }
 
     /// All claims of Modular SSO; custom claims require Full-Stack Auth.
     fn sso_access_token(&self, subject: &Subject) -> TokenDraft {
-        let mut claims = self.claims(&subject.at_identity_provider(), self.access_token_lifetime());
-        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-        set("aud", json!([self.environment.client_id]));
-        set("nbf", json!(self.now));
-        set("jti", json!(new_id("tkn")));
-        set("client_id", json!(self.environment.client_id));
-        TokenDraft::new(self.key.kid(), claims)
+        let mut draft = self.draft(&subject.at_identity_provider(), self.access_token_lifetime());
+        draft.set_claims(json!({
+            "aud": [self.environment.client_id],
+            "nbf": self.now,
+            "jti": new_id("tkn"),
+            "client_id": self.environment.client_id,
+        }));
+        draft
     }
 
     pub(crate) fn id_token(
@@ -166,75 +169,65 @@ impl<'e> Mint<'e> {
         code: Option<&str>,
     ) -> TokenDraft {
         let Subject { user, organization, session_id, .. } = subject;
-        let modular_sso = self.environment.settings.modular_sso;
-        let mut claims = match modular_sso {
-            false => self.claims(&user.id, ID_TOKEN_LIFETIME),
-            true => self.claims(&subject.at_identity_provider(), SSO_ID_TOKEN_LIFETIME),
+        let (has_email, has_profile) = (subject.has_scope("email"), subject.has_scope("profile"));
+        let (mut draft, own_claims) = match self.environment.settings.modular_sso {
+            true => (
+                self.draft(&subject.at_identity_provider(), SSO_ID_TOKEN_LIFETIME),
+                json!({ "preferred_username": user.email }),
+            ),
+            false => (
+                self.draft(&user.id, ID_TOKEN_LIFETIME),
+                json!({
+                    "email_verified": has_email.then_some(true),
+                    "name": has_profile.then_some(&user.name),
+                    "locale": has_profile.then_some("en"),
+                    "xoid": subject.external_organization_id(),
+                }),
+            ),
         };
-        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-        set("aud", json!([self.environment.client_id]));
-        set("azp", json!(self.environment.client_id));
-        set("client_id", json!(self.environment.client_id));
-        set("oid", json!(user.organization_id));
-        set("sid", json!(session_id));
-        set("at_hash", json!(half_hash(access_token)));
-        if let Some(code) = code {
-            set("c_hash", json!(half_hash(code)));
-        }
-        if let Some(nonce) = nonce {
-            set("nonce", json!(nonce));
-        }
-        if let Some(organization) = organization {
-            set("amr", json!([organization.connection_id]));
-        }
-        if subject.has_scope("email") {
-            set("email", json!(user.email));
-        }
-        if subject.has_scope("profile") {
-            set("given_name", json!(user.given_name));
-            set("family_name", json!(user.family_name));
-        }
-        if modular_sso {
-            set("preferred_username", json!(user.email));
-            return TokenDraft::new(self.key.kid(), claims);
-        }
-        if let Some(id) = subject.external_organization_id() {
-            set("xoid", json!(id));
-        }
-        if subject.has_scope("email") {
-            set("email_verified", json!(true));
-        }
-        if subject.has_scope("profile") {
-            set("name", json!(user.name));
-            set("locale", json!("en"));
-        }
-        TokenDraft::new(self.key.kid(), claims)
+        draft.set_claims(own_claims);
+        draft.set_claims(json!({
+            "aud": [self.environment.client_id],
+            "azp": self.environment.client_id,
+            "client_id": self.environment.client_id,
+            "oid": user.organization_id,
+            "sid": session_id,
+            "at_hash": half_hash(access_token),
+            "c_hash": code.map(half_hash),
+            "nonce": nonce,
+            "amr": organization.as_ref().map(|organization| [&organization.connection_id]),
+            "email": has_email.then_some(&user.email),
+            "given_name": has_profile.then_some(&user.given_name),
+            "family_name": has_profile.then_some(&user.family_name),
+        }));
+        draft
     }
 
     /// OpenID Connect Back-Channel Logout 1.0, section 2.4.
-    pub(crate) fn logout_token(&self, session_id: &str, subject: Option<String>) -> TokenDraft {
-        let mut claims = self.claims(subject.as_deref().unwrap_or_default(), LOGOUT_TOKEN_LIFETIME);
+    pub(crate) fn logout_token(&self, session_id: &str, subject: Option<&str>) -> TokenDraft {
+        let mut draft = self.draft(subject.unwrap_or_default(), LOGOUT_TOKEN_LIFETIME);
         if subject.is_none() {
-            claims.remove("sub");
+            draft.claims.remove("sub");
         }
-        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-        set("aud", json!(self.environment.client_id));
-        set("jti", json!(random_token()));
-        set("sid", json!(session_id));
-        set("events", json!({ "http://schemas.openid.net/event/backchannel-logout": {} }));
-        let mut draft = TokenDraft::new(self.key.kid(), claims);
+        draft.set_claims(json!({
+            "aud": self.environment.client_id,
+            "jti": random_token(),
+            "sid": session_id,
+            "events": { "http://schemas.openid.net/event/backchannel-logout": {} },
+        }));
         draft.header.insert("typ".to_owned(), "logout+jwt".into());
         draft
     }
 
     pub(crate) fn m2m_token(&self, client_id: &str, scopes: &[&str]) -> TokenDraft {
-        let mut claims = self.claims(client_id, M2M_TOKEN_LIFETIME);
-        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-        set("client_id", json!(client_id));
-        set("nbf", json!(self.now));
-        set("jti", json!(new_id("tkn")));
-        set("scopes", json!(scopes));
-        TokenDraft::new(self.key.kid(), claims)
+        let mut draft = self.draft(client_id, M2M_TOKEN_LIFETIME);
+        draft.set_claims(json!({
+            "client_id": client_id,
+            "nbf": self.now,
+            "jti": new_id("tkn"),
+            "scopes": scopes,
+        }));
+        draft
     }
 
     /// A token for the MCP server of a configuration.
@@ -246,50 +239,52 @@ impl<'e> Mint<'e> {
         account_ids: &[String],
         lifetime: i64,
     ) -> TokenDraft {
-        let mut claims = self.claims(identifier, lifetime);
-        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-        set("aud", json!([server_url]));
-        set("ca_ids", json!(account_ids));
-        set("jti", json!(new_id("tkn")));
-        set("mcp_cfg", json!(config_id));
-        set("token_type", json!("mcp_session"));
-        TokenDraft::new(self.key.kid(), claims)
+        let mut draft = self.draft(identifier, lifetime);
+        draft.set_claims(json!({
+            "aud": [server_url],
+            "ca_ids": account_ids,
+            "jti": new_id("tkn"),
+            "mcp_cfg": config_id,
+            "token_type": "mcp_session",
+        }));
+        draft
     }
 
     /// An access token for a resource only.
     pub(crate) fn resource_token(&self, subject: &Subject, binding: &Binding) -> TokenDraft {
         let Subject { user, session_id, scopes, .. } = subject;
-        let mut claims = self.claims(&user.id, self.access_token_lifetime());
-        claims.extend(user.claims.clone());
-        claims.insert("oid".to_owned(), json!(user.organization_id));
-        claims.insert("sid".to_owned(), json!(session_id));
-        claims.insert("scope".to_owned(), json!(scopes.join(" ")));
-        self.bound(claims, binding)
+        let mut draft = self.draft(&user.id, self.access_token_lifetime());
+        draft.claims.extend(user.claims.clone());
+        draft.set_claims(json!({
+            "oid": user.organization_id,
+            "sid": session_id,
+            "scope": scopes.join(" "),
+        }));
+        self.bind(&mut draft, binding);
+        draft
     }
 
     /// The same for a machine, without a session.
     pub(crate) fn resource_machine_token(&self, scopes: &[&str], binding: &Binding) -> TokenDraft {
-        let mut claims = self.claims(&binding.client_id, self.access_token_lifetime());
-        claims.insert("scopes".to_owned(), json!(scopes));
-        self.bound(claims, binding)
+        let mut draft = self.draft(&binding.client_id, self.access_token_lifetime());
+        draft.set_claims(json!({ "scopes": scopes }));
+        self.bind(&mut draft, binding);
+        draft
     }
 
-    fn bound(&self, mut claims: Map<String, Value>, binding: &Binding) -> TokenDraft {
-        let mut set = |name: &str, value: Value| claims.insert(name.to_owned(), value);
-        set("iss", json!(binding.issuer));
-        set("aud", json!(binding.audience));
-        set("client_id", json!(binding.client_id));
-        set("nbf", json!(self.now));
-        set("jti", json!(new_id("tkn")));
-        if let Some(resource) = &binding.resource {
-            set("resource", json!(resource));
-        }
-        TokenDraft::new(self.key.kid(), claims)
+    fn bind(&self, draft: &mut TokenDraft, binding: &Binding) {
+        draft.set_claims(json!({
+            "iss": binding.issuer,
+            "aud": binding.audience,
+            "client_id": binding.client_id,
+            "nbf": self.now,
+            "jti": new_id("tkn"),
+            "resource": binding.resource,
+        }));
     }
 
     pub(crate) fn access_token_lifetime(&self) -> i64 {
-        let lifetime = self.environment.settings.access_token_lifetime.as_secs();
-        i64::try_from(lifetime).unwrap_or(i64::MAX / 2)
+        self.environment.settings.access_token_lifetime.as_secs().try_into().unwrap_or(i64::MAX / 2)
     }
 
     /// An ID token for an access token and a code that are not issued.
@@ -300,7 +295,9 @@ impl<'e> Mint<'e> {
 
     /// Applies the token faults, and signs the token.
     pub(crate) fn issue(&self, kind: TokenKind, mut draft: TokenDraft) -> String {
-        self.token_edits.apply(kind, &mut draft);
+        for edit in self.token_edits.iter().filter(|edit| edit.kind == kind) {
+            (edit.change)(&mut draft);
+        }
         self.sign(&draft)
     }
 
@@ -308,14 +305,24 @@ impl<'e> Mint<'e> {
         draft.sign(self.environment, &self.key)
     }
 
-    fn claims(&self, subject: &str, lifetime: i64) -> Map<String, Value> {
-        let mut claims = Map::new();
-        claims.insert("iss".to_owned(), json!(self.issuer));
-        claims.insert("sub".to_owned(), json!(subject));
-        claims.insert("iat".to_owned(), json!(self.now));
-        claims.insert("exp".to_owned(), json!(self.now.saturating_add(lifetime)));
-        claims
+    /// A token with the claims that all have.
+    fn draft(&self, subject: &str, lifetime: i64) -> TokenDraft {
+        let claims = members(json!({
+            "iss": self.issuer,
+            "sub": subject,
+            "iat": self.now,
+            "exp": self.now.saturating_add(lifetime),
+        }));
+        TokenDraft::new(self.key.kid(), claims)
     }
+}
+
+/// The claims of the request's bearer token, as [`own_claims`] returns them.
+pub(crate) fn bearer_claims(environment: &Environment, request: &Request<Bytes>) -> Option<Value> {
+    let mut headers = request.headers().get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (headers.next(), headers.next()) else { return None };
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("bearer") { own_claims(environment, token) } else { None }
 }
 
 /// The claims of a token that this environment signed with a key that is still published; it may
@@ -326,31 +333,26 @@ impl<'e> Mint<'e> {
 pub(crate) fn own_claims(environment: &Environment, token: &str) -> Option<Value> {
     let (input, signature) = token.rsplit_once('.')?;
     let (header, claims) = input.split_once('.')?;
-    let part = |text: &str| -> Option<Value> {
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).ok()?).ok()
-    };
-    let (header, claims) = (part(header)?, part(claims)?);
-    let kid = header.get("kid")?.as_str()?;
+    let (header, claims) = (decoded_json(header)?, decoded_json(claims)?);
     let (key, issuer) = {
         let state = environment.lock();
-        (state.keys.find(kid)?, state.environment_url.clone())
+        (state.keys.find(header.get("kid")?.as_str()?)?, state.environment_url.clone())
     };
-    let signed = URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes())) == signature;
-    (signed && claims.get("iss")?.as_str()? == issuer).then_some(claims)
+    let is_own = claims.get("iss")?.as_str()? == issuer
+        && URL_SAFE_NO_PAD.encode(key.sign(input.as_bytes())) == signature;
+    is_own.then_some(claims)
 }
 
 /// The user's ID at the identity provider: always the same UUID.
 fn identity_provider_id(user_id: &str) -> String {
-    let number = sha256(user_id.as_bytes())
-        .as_ref()
-        .first_chunk::<16>()
-        .copied()
-        .map_or(0, u128::from_be_bytes);
-    uuid(number, 8)
+    uuid(u128::from_be_bytes(half_sha256(user_id)), 8)
 }
 
 /// `at_hash` and `c_hash` of OpenID Connect Core: the left half of the SHA-256.
 fn half_hash(text: &str) -> String {
-    let half = sha256(text.as_bytes()).as_ref().first_chunk::<16>().copied().unwrap_or_default();
-    URL_SAFE_NO_PAD.encode(half)
+    URL_SAFE_NO_PAD.encode(half_sha256(text))
+}
+
+fn half_sha256(text: &str) -> [u8; 16] {
+    sha256(text.as_bytes()).as_ref().first_chunk().copied().unwrap_or_default()
 }

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::sandbox::environment::Environment;
@@ -13,7 +14,7 @@ use crate::sandbox::state::token_faults::{Signing, TokenDraft};
 impl TokenDraft {
     pub(crate) fn sign(&self, environment: &Environment, key: &SigningKey) -> String {
         let input = signing_input(&self.header, &self.claims);
-        let signature = match &self.signing {
+        let signature = match self.signing {
             Signing::ClientSecret => {
                 hmac_sha256(environment.client_secret.expose().as_bytes(), input.as_bytes())
             }
@@ -33,12 +34,16 @@ pub(crate) fn signed(header: &Value, claims: &Value, key: &SigningKey) -> String
     format!("{input}.{signature}")
 }
 
-pub(crate) fn signing_input(
-    header: &impl serde::Serialize,
-    claims: &impl serde::Serialize,
-) -> String {
+pub(crate) fn signing_input(header: &impl Serialize, claims: &impl Serialize) -> String {
+    format!("{}.{}", encoded_json(header), encoded_json(claims))
+}
+
+fn encoded_json(part: &impl Serialize) -> String {
     // Maps with string keys can always be serialized.
-    let part = |json: Result<Vec<u8>, _>| URL_SAFE_NO_PAD.encode(json.unwrap_or_default());
-    let (header, claims) = (serde_json::to_vec(header), serde_json::to_vec(claims));
-    format!("{}.{}", part(header), part(claims))
+    URL_SAFE_NO_PAD.encode(serde_json::to_vec(part).unwrap_or_default())
+}
+
+/// A part of a token as JSON.
+pub(crate) fn decoded_json(part: &str) -> Option<Value> {
+    serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok()
 }

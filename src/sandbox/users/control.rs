@@ -46,8 +46,8 @@ impl Users<'_> {
         // The caller's code runs on a copy: it may use the sandbox itself.
         let Some(mut user) = self.get(email) else { return false };
         change(&mut user);
-        let mut state = self.environment.lock();
-        state
+        self.environment
+            .lock()
             .users
             .all
             .iter_mut()
@@ -58,9 +58,8 @@ impl Users<'_> {
 
     /// Removes a user and revokes their sessions. Returns whether the user existed.
     pub fn remove(&self, email: &str) -> bool {
-        let now = self.environment.now();
         let mut state = self.environment.lock();
-        state.end_sessions_of(email, now);
+        state.end_sessions_of(email);
         let before = state.users.all.len();
         state.users.all.retain(|user| !user.email.eq_ignore_ascii_case(email));
         state.users.all.len() < before
@@ -69,12 +68,12 @@ impl Users<'_> {
     /// Revokes a session (`ses_…`, the `sid` of its tokens): its refresh tokens fail with
     /// `invalid_grant` and its browser has to sign in again. Returns whether it was active.
     pub fn revoke_session(&self, session_id: &str) -> bool {
-        self.environment.lock().end_session(session_id, SessionEnd::Revoked, self.environment.now())
+        self.environment.lock().end_session(session_id, SessionEnd::Revoked)
     }
 
     /// Revokes all sessions of a user and returns how many were active.
     pub fn revoke_sessions(&self, email: &str) -> usize {
-        self.environment.lock().end_sessions_of(email, self.environment.now())
+        self.environment.lock().end_sessions_of(email)
     }
 }
 

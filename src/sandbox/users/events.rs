@@ -1,7 +1,6 @@
 //! Events of users.
 
 use serde_json::json;
-use time::OffsetDateTime;
 
 use super::details::common;
 use crate::sandbox::respond::without_nulls;
@@ -10,19 +9,16 @@ use crate::sandbox::state::users::SandboxUser;
 
 impl State {
     /// Emits an event of the user's membership of the first organization.
-    pub(crate) fn emit_membership(
-        &mut self,
-        event_type: &str,
-        member: &SandboxUser,
-        now: OffsetDateTime,
-    ) {
+    pub(crate) fn emit_membership(&mut self, event_type: &str, member: &SandboxUser) {
         let organization = self.users.organization(&member.organization_id);
-        let organization = without_nulls(json!({
-            "id": member.organization_id,
-            "display_name": member.organization_name,
-            "external_id": organization.and_then(|known| known.external_id.as_deref()),
-        }));
-        let data = json!({ "organization": organization, "user": common(self, member) });
-        self.webhooks.emit(event_type, data, now);
+        let data = json!({
+            "organization": without_nulls(json!({
+                "id": member.organization_id,
+                "display_name": member.organization_name,
+                "external_id": organization.and_then(|known| known.external_id.as_deref()),
+            })),
+            "user": common(self, member),
+        });
+        self.webhooks.emit(event_type, data, self.now);
     }
 }

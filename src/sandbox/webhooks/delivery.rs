@@ -7,18 +7,19 @@ use futures::future::join_all;
 
 use crate::http_client::{HttpClient, send_within_limits};
 use crate::sandbox::environment::Environment;
-use crate::sandbox::state::webhook_endpoint::EndpointData;
 
 /// Interval at which the background task sends due messages.
 const POLL: Duration = Duration::from_millis(500);
 
 pub(crate) async fn deliver_due(environment: &Environment) -> usize {
-    let (client, endpoints) = {
-        let webhooks = &environment.lock().webhooks;
-        let Some(client) = webhooks.client.clone() else { return 0 };
-        let turn = |endpoint: &EndpointData| (endpoint.id.clone(), Arc::clone(&endpoint.turn));
-        (client, webhooks.endpoints.iter().map(turn).collect::<Vec<_>>())
-    };
+    let Some(client) = environment.lock().webhooks.client.clone() else { return 0 };
+    let endpoints: Vec<_> = environment
+        .lock()
+        .webhooks
+        .endpoints
+        .iter()
+        .map(|endpoint| (endpoint.id.clone(), Arc::clone(&endpoint.turn)))
+        .collect();
     let sent = endpoints.iter().map(async |(id, turn)| {
         let _turn = turn.lock().await;
         deliver_due_to(environment, client.as_ref(), id).await

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use serde_json::json;
-use time::OffsetDateTime;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::pages;
@@ -14,30 +13,28 @@ const REJECTED: &str = "Nothing was sent";
 
 impl State {
     /// The first organization was updated; nothing of it has changed.
-    fn emit_test_event(&mut self, now: OffsetDateTime) {
+    fn emit_test_event(&mut self) {
         if let Some(first) = self.users.organizations.first() {
             let data = json!({
                 "id": first.id,
                 "display_name": first.display_name,
                 "external_id": first.external_id,
                 "region_code": "US",
-                "update_time": timestamp(now),
+                "update_time": timestamp(self.now),
             });
-            self.webhooks.emit("organization.updated", data, now);
+            self.webhooks.emit("organization.updated", data, self.now);
         }
     }
 }
 
 pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
     pages::handle_form(request, REJECTED, |form| {
-        let now = environment.now();
+        let state = &mut *environment.lock();
         if form.get("event").is_some() {
-            environment.lock().emit_test_event(now);
-            return redirect(StatusCode::SEE_OTHER, "/deliveries");
+            state.emit_test_event();
+        } else if !state.webhooks.redeliver(form.get("message_id").unwrap_or_default(), state.now) {
+            return pages::problem(StatusCode::NOT_FOUND, REJECTED, "The message does not exist.");
         }
-        if environment.lock().webhooks.redeliver(form.get("message_id").unwrap_or_default(), now) {
-            return redirect(StatusCode::SEE_OTHER, "/deliveries");
-        }
-        pages::problem(StatusCode::NOT_FOUND, REJECTED, "The message does not exist.")
+        redirect(StatusCode::SEE_OTHER, "/deliveries")
     })
 }

@@ -2,79 +2,64 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
-use http::Request;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::{details, known_organization};
 use crate::sandbox::api::{ApiErrorResponse, ApiResult, parse};
-use crate::sandbox::environment::Environment;
 use crate::sandbox::state::State;
 use crate::sandbox::state::users::SandboxOrganization;
 
-pub(in crate::sandbox::api) fn create(
-    environment: &Environment,
-    request: &Request<Bytes>,
-) -> ApiResult {
-    let written = OrganizationFields::read(request)?;
-    let name = written.display_name.as_deref().unwrap_or_default();
-    let mut organization = SandboxOrganization::new(name, &[]);
-    organization.made_at = Some(environment.now());
-    let mut state = environment.lock();
-    written.check(&state, &organization.id)?;
+pub(in crate::sandbox::api) fn create(state: &mut State, body: &[u8]) -> ApiResult {
+    let written = OrganizationFields::read(body)?;
+    let mut organization = SandboxOrganization::new("", &[]);
+    organization.made_at = Some(state.now);
+    written.check(state, &organization.id)?;
     written.apply_to(&mut organization);
     check_name(&organization)?;
     let organization = state.users.add_organization(organization);
-    Ok(json!({ "organization": details(&state, &organization) }))
+    Ok(json!({ "organization": details(state, &organization) }))
 }
 
-pub(in crate::sandbox::api) fn update(
-    environment: &Environment,
-    id: &str,
-    request: &Request<Bytes>,
-) -> ApiResult {
-    let now = environment.now();
-    let mut state = environment.lock();
-    let mut organization = known_organization(&state, id)?.clone();
-    let written = OrganizationFields::read(request)?;
-    written.check(&state, id)?;
+pub(in crate::sandbox::api) fn update(state: &mut State, id: &str, body: &[u8]) -> ApiResult {
+    let mut organization = known_organization(state, id)?.clone();
+    let written = OrganizationFields::read(body)?;
+    written.check(state, id)?;
     written.apply_to(&mut organization);
     check_name(&organization)?;
-    organization.changed_at = Some(now);
-    let response = json!({ "organization": details(&state, &organization) });
-    let known = state.users.organizations.iter_mut().find(|known| known.id == id);
-    known.into_iter().for_each(|known| known.clone_from(&organization));
+    organization.changed_at = Some(state.now);
+    let response = json!({ "organization": details(state, &organization) });
+    if let Some(known) = state.users.organizations.iter_mut().find(|known| known.id == id) {
+        *known = organization;
+    }
     Ok(response)
 }
 
 /// Deletes its roles, connections and directories, and the users who have no other organization.
 /// Ends its users' sessions.
-pub(in crate::sandbox::api) fn delete(environment: &Environment, id: &str) -> ApiResult {
-    let now = environment.now();
-    let mut state = environment.lock();
-    let id = known_organization(&state, id)?.id.clone();
+pub(in crate::sandbox::api) fn delete(state: &mut State, id: &str) -> ApiResult {
+    known_organization(state, id)?;
     let members: Vec<_> = state
         .users
         .all
         .iter()
-        .filter(|user| user.at(&id).is_some())
+        .filter(|user| user.at(id).is_some())
         .map(|user| user.id.clone())
         .collect();
     for user in &members {
-        state.revoke_sessions_at(user, &id, now);
+        state.revoke_sessions_at(user, id);
     }
-    state.users.all.retain_mut(|user| !user.leave(&id) || !user.organization_id.is_empty());
-    state.roles.all.retain(|role| role.organization_id.as_deref() != Some(&id));
+    state.users.all.retain_mut(|user| !user.leave(id) || !user.organization_id.is_empty());
+    state.roles.all.retain(|role| role.organization_id.as_deref() != Some(id));
     state.users.organizations.retain(|known| known.id != id);
-    state.connections.0.retain(|known| known.organization_id != id);
+    state.connections.all.retain(|known| known.organization_id != id);
     state.domains.retain(|known| known.organization_id != id);
     state.machines.retain(|known| known.organization_id != id);
-    state.directories.remove_those_of(&id);
+    state.directories.remove_those_of(id);
     Ok(json!({}))
 }
 
-/// Organization fields of a request.
+/// Organization fields of a body.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct OrganizationFields {
@@ -86,47 +71,41 @@ struct OrganizationFields {
 }
 
 impl OrganizationFields {
-    fn read(request: &Request<Bytes>) -> Result<Self, ApiErrorResponse> {
-        serde_json::from_slice(request.body())
-            .map_err(|_| ApiErrorResponse::invalid("the body is not an organization"))
+    fn read(body: &[u8]) -> ApiResult<Self> {
+        parse::body(body, "the body is not an organization")
     }
 
     /// Validates the limits of the API's reference, and uniqueness.
-    fn check(&self, state: &State, id: &str) -> Result<(), ApiErrorResponse> {
-        let logo_url = self.logo_url.as_deref().filter(|url| !url.is_empty());
-        if logo_url.is_some_and(|url| !url.starts_with("https://") || url.len() > 1024) {
+    fn check(&self, state: &State, id: &str) -> ApiResult<()> {
+        if !self.logo_url.as_deref().is_none_or(is_logo_url) {
             return Err(ApiErrorResponse::invalid(
                 "logo_url must be https and at most 1024 characters",
             ));
         }
-        let slug = self.slug.as_deref().filter(|slug| !slug.is_empty());
-        if slug.is_some_and(|slug| slug.len() > 253 || !slug.split('.').all(is_label)) {
+        if !self.slug.as_deref().is_none_or(is_slug) {
             return Err(ApiErrorResponse::invalid("slug must be a label or host name"));
         }
         parse::metadata(self.metadata.as_ref())?;
-        let has = |own: &Option<String>, wanted: &Option<String>| {
-            wanted.as_ref().is_some_and(|wanted| !wanted.is_empty() && own.as_ref() == Some(wanted))
-        };
-        let mut others = state.users.organizations.iter().filter(|known| known.id != id);
-        let taken = others.any(|other| {
-            has(&other.external_id, &self.external_id) || has(&other.slug, &self.slug)
-        });
-        if taken {
-            Err(ApiErrorResponse::conflict("another organization has the same value"))
-        } else {
-            Ok(())
+        if state.users.organizations.iter().filter(|other| other.id != id).any(|other| {
+            is_taken(self.external_id.as_deref(), other.external_id.as_deref())
+                || is_taken(self.slug.as_deref(), other.slug.as_deref())
+        }) {
+            return Err(ApiErrorResponse::conflict("another organization has the same value"));
         }
+        Ok(())
     }
 
+    /// Empty text removes a value.
     fn apply_to(self, organization: &mut SandboxOrganization) {
-        let set = |own: &mut Option<String>, written: Option<String>| {
+        for (own, written) in [
+            (&mut organization.external_id, self.external_id),
+            (&mut organization.slug, self.slug),
+            (&mut organization.logo_url, self.logo_url),
+        ] {
             if let Some(written) = written {
                 *own = Some(written).filter(|written| !written.is_empty());
             }
-        };
-        set(&mut organization.external_id, self.external_id);
-        set(&mut organization.slug, self.slug);
-        set(&mut organization.logo_url, self.logo_url);
+        }
         if let Some(name) = self.display_name {
             organization.display_name = name;
         }
@@ -136,18 +115,30 @@ impl OrganizationFields {
     }
 }
 
-fn check_name(organization: &SandboxOrganization) -> Result<(), ApiErrorResponse> {
+/// Whether another organization has this value already.
+fn is_taken(written: Option<&str>, other: Option<&str>) -> bool {
+    written.is_some_and(|written| !written.is_empty() && other == Some(written))
+}
+
+fn check_name(organization: &SandboxOrganization) -> ApiResult<()> {
     if (1..=200).contains(&organization.display_name.chars().count()) {
         return Ok(());
     }
     Err(ApiErrorResponse::invalid("display_name must be between 1 and 200 characters"))
 }
 
+fn is_logo_url(text: &str) -> bool {
+    text.is_empty() || (text.starts_with("https://") && text.len() <= 1024)
+}
+
+fn is_slug(text: &str) -> bool {
+    text.is_empty() || (text.len() <= 253 && text.split('.').all(is_label))
+}
+
 /// A DNS label.
 fn is_label(text: &str) -> bool {
-    let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&text.len())
-        && text.bytes().all(fits)
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !text.starts_with('-')
         && !text.ends_with('-')
 }

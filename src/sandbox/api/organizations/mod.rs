@@ -6,16 +6,14 @@
 mod changes;
 mod settings;
 
-use bytes::Bytes;
-use http::Request;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::paging::PageRequest;
-use super::{ApiErrorResponse, ApiResult, checked, timestamp};
-use crate::sandbox::environment::Environment;
+use super::{ApiErrorResponse, ApiResult, parse, timestamp};
 use crate::sandbox::parameters::Parameters;
+use crate::sandbox::respond::without_nulls;
 use crate::sandbox::state::State;
-use crate::sandbox::state::portal::Features;
+use crate::sandbox::state::portal::{Features, PortalLink};
 use crate::sandbox::state::users::SandboxOrganization;
 
 pub(super) use self::changes::{create, delete, update};
@@ -23,81 +21,58 @@ pub(super) use self::settings::{
     session_policy, update as update_settings, update_session_policy, update_user_management,
 };
 
-pub(super) fn list(environment: &Environment, request: &Request<Bytes>) -> ApiResult {
-    let query = Parameters::from_query(request);
-    let page = PageRequest::parse(&query, 10, 100)?;
-    let external_id = query.get("external_id");
-    let state = environment.lock();
+pub(super) fn list(state: &State, query: &Parameters) -> ApiResult {
+    let page = PageRequest::parse(query, 10, 100)?;
     let found: Vec<_> = state
         .users
         .organizations
         .iter()
-        .filter(|organization| {
-            external_id.is_none_or(|id| organization.external_id.as_deref() == Some(id))
-        })
+        .filter(|known| query.admits("external_id", known.external_id.as_deref()))
+        .map(|known| (known.number, known))
         .collect();
-    let start = match &page.from {
-        None => 0,
-        Some(from) => {
-            let from: u64 = from
-                .strip_prefix("organizations:")
-                .and_then(|from| from.parse().ok())
-                .ok_or(ApiErrorResponse::invalid("page_token belongs to another list"))?;
-            found.partition_point(|organization| organization.number < from)
-        }
-    };
-    Ok(page.response(
-        "organizations",
-        &found,
-        start,
-        |organization| format!("organizations:{}", organization.number),
-        |organization| details(&state, organization),
-    ))
+    page.by_number("organizations", &found, |organization| details(state, organization))
 }
 
-pub(super) fn get(environment: &Environment, id: &str) -> ApiResult {
-    let state = environment.lock();
-    let organization = known_organization(&state, id)?;
-    Ok(json!({ "organization": details(&state, organization) }))
+pub(super) fn get(state: &State, id: &str) -> ApiResult {
+    let organization = known_organization(state, id)?;
+    Ok(json!({ "organization": details(state, organization) }))
 }
 
-pub(super) fn get_external(environment: &Environment, external_id: &str) -> ApiResult {
-    let state = environment.lock();
-    let mut all = state.users.organizations.iter();
-    let organization = all
+pub(super) fn get_external(state: &State, external_id: &str) -> ApiResult {
+    let organization = state
+        .users
+        .organizations
+        .iter()
         .find(|organization| organization.external_id.as_deref() == Some(external_id))
         .ok_or(UNKNOWN_ORGANIZATION)?;
-    Ok(json!({ "organization": details(&state, organization) }))
+    Ok(json!({ "organization": details(state, organization) }))
 }
 
 /// A link to the organization's admin portal; without features, to all of it.
-pub(super) fn portal_link(
-    environment: &Environment,
-    id: &str,
-    request: &Request<Bytes>,
-) -> ApiResult {
-    let query = Parameters::from_query(request);
-    let named: Vec<_> = query.all("features").collect();
-    if named.iter().any(|name| !matches!(*name, "dir_sync" | "sso")) {
-        return Err(ApiErrorResponse::invalid("features are dir_sync and sso"));
+pub(super) fn portal_link(state: &mut State, id: &str, query: &Parameters) -> ApiResult {
+    let mut features = Features::default();
+    for name in query.all("features") {
+        match name {
+            "dir_sync" => features.dir_sync = true,
+            "sso" => features.sso = true,
+            _ => return Err(ApiErrorResponse::invalid("features are dir_sync and sso")),
+        }
     }
-    let has = |name| named.is_empty() || named.contains(&name);
-    let features = Features { sso: has("sso"), dir_sync: has("dir_sync") };
-    let now = environment.now();
-    let mut state = environment.lock();
-    let id = known_organization(&state, id)?.id.clone();
-    let link = state.portal_link(&id, features, now);
-    let expire_time = timestamp(link.expires_at);
+    if query.get("features").is_none() {
+        features = Features { sso: true, dir_sync: true };
+    }
+    known_organization(state, id)?;
+    let PortalLink { id, location, expires_at } = state.portal_link(id, features);
     Ok(json!({
-        "link": { "id": link.id, "location": link.location, "expire_time": expire_time },
+        "link": { "id": id, "location": location, "expire_time": timestamp(expires_at) },
     }))
 }
 
 pub(super) fn known_organization<'a>(
     state: &'a State,
     id: &str,
-) -> Result<&'a SandboxOrganization, ApiErrorResponse> {
-    let id = checked(id, "org_", "organization_id must start with org_")?;
+) -> ApiResult<&'a SandboxOrganization> {
+    parse::id(id, "org_", "organization_id must start with org_")?;
     state.users.organization(id).ok_or(UNKNOWN_ORGANIZATION)
 }
 
@@ -106,30 +81,25 @@ const UNKNOWN_ORGANIZATION: ApiErrorResponse =
 
 /// `organizationsOrganization`
 fn details(state: &State, organization: &SandboxOrganization) -> Value {
-    let mut details = Map::new();
-    let mut set = |name: &str, value: Value| details.insert(name.to_owned(), value);
-    set("id", json!(organization.id));
-    set("display_name", json!(organization.display_name));
-    if let Some(external_id) = &organization.external_id {
-        set("external_id", json!(external_id));
-    }
-    if let Some(slug) = &organization.slug {
-        set("slug", json!(slug));
-    }
-    if let Some(logo_url) = &organization.logo_url {
-        set("logo_url", json!(logo_url));
-    }
-    set("region_code", json!("US"));
     let made_at = organization.made_at.unwrap_or(state.directories.since);
-    set("create_time", timestamp(made_at));
-    set("update_time", timestamp(organization.changed_at.unwrap_or(made_at)));
-    set("metadata", json!(organization.metadata));
-    let synced = state.directories.of(&organization.id).any(|directory| directory.enabled);
-    let sso = state.connections.of(&organization.id).any(|connection| connection.enabled);
-    let features = json!([
-        { "name": "sso", "enabled": sso },
-        { "name": "dir_sync", "enabled": synced },
-    ]);
-    set("settings", json!({ "features": features }));
-    details.into()
+    let has_sso = state.connections.of(&organization.id).any(|connection| connection.enabled);
+    let has_dir_sync = state.directories.of(&organization.id).any(|directory| directory.enabled);
+    without_nulls(json!({
+        "id": organization.id,
+        "display_name": organization.display_name,
+        "external_id": organization.external_id,
+        "slug": organization.slug,
+        "logo_url": organization.logo_url,
+        "region_code": "US",
+        "create_time": timestamp(made_at),
+        "update_time": timestamp(organization.changed_at.unwrap_or(made_at)),
+        "metadata": organization.metadata,
+        "settings": {
+            "features": [
+                { "name": "sso", "enabled": has_sso },
+                { "name": "dir_sync", "enabled": has_dir_sync },
+            ],
+        },
+    }))
+    .into()
 }

@@ -1,21 +1,15 @@
 //! Features, session policy and limits of an organization.
 
-use bytes::Bytes;
-use http::Request;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{details, known_organization};
-use crate::sandbox::api::{ApiErrorResponse, ApiResult};
-use crate::sandbox::environment::Environment;
+use super::{UNKNOWN_ORGANIZATION, details, known_organization};
+use crate::sandbox::api::{ApiErrorResponse, ApiResult, parse};
+use crate::sandbox::state::State;
 use crate::sandbox::state::users::SandboxOrganization;
 
 /// `sso` and `dir_sync` enable or disable all connections or directories.
-pub(in crate::sandbox::api) fn update(
-    environment: &Environment,
-    id: &str,
-    request: &Request<Bytes>,
-) -> ApiResult {
+pub(in crate::sandbox::api) fn update(state: &mut State, id: &str, body: &[u8]) -> ApiResult {
     #[derive(Deserialize)]
     struct Body {
         features: Vec<Feature>,
@@ -25,50 +19,46 @@ pub(in crate::sandbox::api) fn update(
         name: String,
         enabled: bool,
     }
-    let body: Body = serde_json::from_slice(request.body())
-        .map_err(|_| ApiErrorResponse::invalid("the body has no features"))?;
-    let now = environment.now();
-    let mut state = environment.lock();
-    let organization = known_organization(&state, id)?.clone();
-    for feature in body.features {
-        match feature.name.as_str() {
+    let Body { features } = parse::body(body, "the body has no features")?;
+    known_organization(state, id)?;
+    let connections: Vec<_> = state.connections.of(id).map(|known| known.id.clone()).collect();
+    let directories: Vec<_> = state.directories.of(id).map(|known| known.id.clone()).collect();
+    for Feature { name, enabled } in features {
+        match name.as_str() {
             "sso" => {
-                let ids: Vec<_> =
-                    state.connections.of(id).map(|connection| connection.id.clone()).collect();
-                for id in ids {
-                    state.set_connection_enabled(&id, feature.enabled, now);
+                for id in &connections {
+                    state.set_connection_enabled(id, enabled);
                 }
             }
             "dir_sync" => {
-                let ids: Vec<_> =
-                    state.directories.of(id).map(|directory| directory.id.clone()).collect();
-                for id in ids {
-                    state.set_directory_enabled(&id, feature.enabled, now);
+                for id in &directories {
+                    state.set_directory_enabled(id, enabled);
                 }
             }
             _ => return Err(ApiErrorResponse::invalid("features are dir_sync and sso")),
         }
     }
-    Ok(json!({ "organization": details(&state, &organization) }))
+    Ok(json!({ "organization": details(state, known_organization(state, id)?) }))
 }
 
-pub(in crate::sandbox::api) fn session_policy(environment: &Environment, id: &str) -> ApiResult {
-    let state = environment.lock();
-    Ok(json!({ "policy": policy(known_organization(&state, id)?) }))
+pub(in crate::sandbox::api) fn session_policy(state: &State, id: &str) -> ApiResult {
+    Ok(json!({ "policy": policy(known_organization(state, id)?) }))
 }
 
 /// The timeouts are stored, but sessions have no limits here.
 pub(in crate::sandbox::api) fn update_session_policy(
-    environment: &Environment,
+    state: &mut State,
     id: &str,
-    request: &Request<Bytes>,
+    body: &[u8],
 ) -> ApiResult {
-    let body: Value = serde_json::from_slice(request.body())
-        .map_err(|_| ApiErrorResponse::invalid("the body is not a session policy"))?;
-    let mut state = environment.lock();
-    known_organization(&state, id)?;
-    let organization = state.users.organizations.iter_mut().find(|known| known.id == id);
-    let organization = organization.ok_or(super::UNKNOWN_ORGANIZATION)?;
+    let body: Value = parse::body(body, "the body is not a session policy")?;
+    known_organization(state, id)?;
+    let organization = state
+        .users
+        .organizations
+        .iter_mut()
+        .find(|known| known.id == id)
+        .ok_or(UNKNOWN_ORGANIZATION)?;
     organization.session_policy = match body.get("policy_source").and_then(Value::as_str) {
         Some("APPLICATION") => None,
         Some("CUSTOM") => Some(in_minutes(body)?),
@@ -78,26 +68,29 @@ pub(in crate::sandbox::api) fn update_session_policy(
 }
 
 pub(in crate::sandbox::api) fn update_user_management(
-    environment: &Environment,
+    state: &State,
     id: &str,
-    request: &Request<Bytes>,
+    body: &[u8],
 ) -> ApiResult {
-    let body: Value = serde_json::from_slice(request.body())
-        .map_err(|_| ApiErrorResponse::invalid("the body has no settings"))?;
-    known_organization(&environment.lock(), id)?;
-    let limit = body.pointer("/settings/max_allowed_users").and_then(Value::as_i64);
-    let limit = limit.ok_or(ApiErrorResponse::invalid("max_allowed_users is missing"))?;
+    let body: Value = parse::body(body, "the body has no settings")?;
+    known_organization(state, id)?;
+    let limit = body
+        .pointer("/settings/max_allowed_users")
+        .and_then(Value::as_i64)
+        .ok_or(ApiErrorResponse::invalid("max_allowed_users is missing"))?;
     Ok(json!({ "settings": { "max_allowed_users": limit } }))
 }
 
 /// `organizationsOrganizationSessionPolicySettings`
 fn policy(organization: &SandboxOrganization) -> Value {
-    let application = || json!({ "policy_source": "APPLICATION" });
-    organization.session_policy.clone().unwrap_or_else(application)
+    match &organization.session_policy {
+        None => json!({ "policy_source": "APPLICATION" }),
+        Some(policy) => policy.clone(),
+    }
 }
 
 /// "Responses always return minutes."
-fn in_minutes(mut policy: Value) -> Result<Value, ApiErrorResponse> {
+fn in_minutes(mut policy: Value) -> ApiResult {
     let Some(members) = policy.as_object_mut() else { return Ok(policy) };
     for name in ["absolute_session_timeout", "idle_session_timeout"] {
         let unit = format!("{name}_unit");
