@@ -53,11 +53,13 @@ use crate::secret::SecretString;
 
 /// API for API keys. Returned by [`Api::api_keys`].
 #[derive(Clone, Debug)]
-pub struct ApiKeysApi(Api);
+pub struct ApiKeysApi {
+    api: Api,
+}
 
 impl ApiKeysApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Creates a key. Never retried: after an error that leaves the result open, look for it in the
@@ -67,13 +69,9 @@ impl ApiKeysApi {
     /// See [`ApiError`].
     #[doc(alias("createToken", "create_token"))]
     pub async fn create(&self, key: &NewApiKey) -> Result<CreatedApiKey, ApiError> {
-        let created: Created =
-            self.0.request(Method::POST, "/api/v1/tokens").json(key).send().await?;
-        Ok(CreatedApiKey {
-            token: created.token.into(),
-            token_id: created.token_id,
-            token_info: created.token_info,
-        })
+        let Created { token, token_id, token_info } =
+            self.api.request(Method::POST, "/api/v1/tokens").json(key).send().await?;
+        Ok(CreatedApiKey { token: token.into(), token_id, token_info })
     }
 
     /// Returns the details of a valid key. An ID (`apit_…`) is accepted, too: call this with the
@@ -84,8 +82,11 @@ impl ApiKeysApi {
     /// [`ApiError::NotFound`] if it is unknown, expired or invalidated; see [`ApiError`].
     #[doc(alias("validateToken", "validate_token"))]
     pub async fn validate(&self, token: &str) -> Result<ApiKey, ApiError> {
-        let request = self.validation(token).retries(Retries::Idempotent);
-        request.send_member("token_info").await.map_err(|error| error.without(token))
+        self.validation(token)
+            .retries(Retries::Idempotent)
+            .send_member("token_info")
+            .await
+            .map_err(|error| error.without(token))
     }
 
     /// The same within a timeout, without retries.
@@ -94,8 +95,11 @@ impl ApiKeysApi {
         token: &str,
         timeout: Duration,
     ) -> Result<ApiKey, ApiError> {
-        let request = self.validation(token).timeout(timeout);
-        request.send_member("token_info").await.map_err(|error| error.without(token))
+        self.validation(token)
+            .timeout(timeout)
+            .send_member("token_info")
+            .await
+            .map_err(|error| error.without(token))
     }
 
     /// Invalidates a key, named by itself or by its ID. Succeeds if it is invalid already.
@@ -104,7 +108,7 @@ impl ApiKeysApi {
     /// See [`ApiError`].
     #[doc(alias("invalidateToken", "invalidate_token"))]
     pub async fn invalidate(&self, token: &str) -> Result<(), ApiError> {
-        self.0
+        self.api
             .request(Method::POST, "/api/v1/tokens:invalidate")
             .retries(Retries::Idempotent)
             .json(&json!({ "token": token }))
@@ -125,7 +129,7 @@ impl ApiKeysApi {
             #[serde(flatten)]
             update: &'a ApiKeyUpdate,
         }
-        self.0
+        self.api
             .request(Method::POST, "/api/v1/tokens:update")
             .json(&Body { token, update })
             .send_member("token_info")
@@ -146,13 +150,11 @@ impl ApiKeysApi {
     }
 
     fn all(&self, organization_id: &str) -> ApiRequest {
-        let request = self.0.request(Method::GET, "/api/v1/tokens");
-        request.filter("organization_id", organization_id)
+        self.api.request(Method::GET, "/api/v1/tokens").filter("organization_id", organization_id)
     }
 
     fn validation(&self, token: &str) -> ApiRequest {
-        let request = self.0.request(Method::POST, "/api/v1/tokens:validate");
-        request.json(&json!({ "token": token }))
+        self.api.request(Method::POST, "/api/v1/tokens:validate").json(&json!({ "token": token }))
     }
 }
 

@@ -37,7 +37,6 @@ use std::fmt;
 
 use http::Method;
 use serde::Serialize;
-use serde_json::Value;
 use url::Url;
 
 use super::{Api, ApiError};
@@ -45,11 +44,13 @@ use crate::util::query::QueryParam;
 
 /// API for logins at your own login page. Returned by [`Api::auth_requests`].
 #[derive(Clone, Debug)]
-pub struct AuthRequestsApi(Api);
+pub struct AuthRequestsApi {
+    api: Api,
+}
 
 impl AuthRequestsApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Sets the user who has logged in. `connection_id` is that of the MCP server's own
@@ -64,15 +65,16 @@ impl AuthRequestsApi {
         login_request_id: &str,
         user: &LoginUser,
     ) -> Result<(), ApiError> {
-        let path = "/api/v1/connections/{connection_id}/auth-requests/{login_request_id}/user";
-        self.0
-            .request(Method::POST, path)
+        self.api
+            .request(
+                Method::POST,
+                "/api/v1/connections/{connection_id}/auth-requests/{login_request_id}/user",
+            )
             .path_parameter("connection_id", connection_id)
             .path_parameter("login_request_id", login_request_id)
             .json(user)
-            .send::<Value>()
+            .send_empty()
             .await
-            .map(drop)
     }
 
     /// The URL to redirect the browser to afterwards, with the `state` of the request.
@@ -80,7 +82,7 @@ impl AuthRequestsApi {
     /// # Errors
     /// [`ApiError::InvalidCall`] if `connection_id` is empty or has dot segments.
     pub fn callback_url(&self, connection_id: &str, state: &str) -> Result<Url, ApiError> {
-        self.0
+        self.api
             .request(Method::GET, "/sso/v1/connections/{connection_id}/partner:callback")
             .path_parameter("connection_id", connection_id)
             .query("state", state)
@@ -102,9 +104,12 @@ impl LoginRequest {
     /// Parses the query of your login page's URL. `None` if a parameter is missing or repeated.
     #[must_use]
     pub fn from_query(query: &str) -> Option<Self> {
-        let one = |name| QueryParam::find(query, name).single().filter(|value| !value.is_empty());
-        Some(Self { id: one("login_request_id")?, state: one("state")? })
+        Some(Self { id: parameter(query, "login_request_id")?, state: parameter(query, "state")? })
     }
+}
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    QueryParam::find(query, name).single().filter(|value| !value.is_empty())
 }
 
 /// The user who has logged in at your login page.

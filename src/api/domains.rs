@@ -38,22 +38,24 @@ use super::{Api, ApiError, ApiRequest, ListRequest};
 use crate::model::wire;
 use crate::model::{DomainType, DomainVerificationMethod, DomainVerificationStatus};
 
-/// Page size, the maximum.
-const PAGE_SIZE: u16 = 100;
+/// The environment's maximum page size.
+const MAX_PAGE_SIZE: u16 = 100;
 
 /// API for domains. Returned by [`Api::domains`].
 #[derive(Clone, Debug)]
-pub struct DomainsApi(Api);
+pub struct DomainsApi {
+    api: Api,
+}
 
 impl DomainsApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Lists the domains of an organization (`org_…`).
     #[doc(alias("listDomains", "list_domains"))]
     pub fn list(&self, organization_id: &str) -> ListRequest<Domain> {
-        ListRequest::numbered(self.all(Method::GET, organization_id), "domains", PAGE_SIZE)
+        ListRequest::numbered(self.all(Method::GET, organization_id), "domains", MAX_PAGE_SIZE)
     }
 
     /// Returns a domain (`dom_…`).
@@ -94,13 +96,13 @@ impl DomainsApi {
     }
 
     fn all(&self, method: Method, organization_id: &str) -> ApiRequest {
-        self.0
+        self.api
             .request(method, "/api/v1/organizations/{organization_id}/domains")
             .path_parameter("organization_id", organization_id)
     }
 
     fn one(&self, method: Method, organization_id: &str, id: &str) -> ApiRequest {
-        self.0
+        self.api
             .request(method, "/api/v1/organizations/{organization_id}/domains/{id}")
             .path_parameter("organization_id", organization_id)
             .path_parameter("id", id)

@@ -52,17 +52,19 @@ use crate::secret::SecretString;
 
 /// API for MCP configurations. Returned by [`Api::mcp_configs`].
 #[derive(Clone, Debug)]
-pub struct McpConfigsApi(Api);
+pub struct McpConfigsApi {
+    api: Api,
+}
 
 impl McpConfigsApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Lists configurations.
     #[doc(alias = "list_configs")]
     pub fn list(&self) -> McpConfigs {
-        McpConfigs(self.0.request(Method::GET, "/api/v1/mcp/configs"))
+        McpConfigs(self.api.request(Method::GET, "/api/v1/mcp/configs"))
     }
 
     /// Returns a configuration (`cfg_…`).
@@ -91,9 +93,12 @@ impl McpConfigsApi {
             #[serde(flatten)]
             settings: &'a McpConfigSettings,
         }
-        let request = self.0.request(Method::POST, "/api/v1/mcp/configs");
-        let request = request.json(&Body { name, settings });
-        settings.check(request).send_member("config").await
+        self.api
+            .request(Method::POST, "/api/v1/mcp/configs")
+            .json(&Body { name, settings })
+            .problem(settings.problem)
+            .send_member("config")
+            .await
     }
 
     /// Replaces the settings of a configuration. What an environment does with settings that are
@@ -107,8 +112,11 @@ impl McpConfigsApi {
         config_id: &str,
         settings: &McpConfigSettings,
     ) -> Result<McpConfig, ApiError> {
-        let request = self.one(Method::PUT, config_id, "").json(settings);
-        settings.check(request).send_member("config").await
+        self.one(Method::PUT, config_id, "")
+            .json(settings)
+            .problem(settings.problem)
+            .send_member("config")
+            .await
     }
 
     /// Deletes a configuration permanently.
@@ -130,8 +138,10 @@ impl McpConfigsApi {
         config_id: &str,
         identifier: &str,
     ) -> Result<Vec<McpConnectedAccount>, ApiError> {
-        let request = self.accounts(config_id, identifier, false).retries(Retries::Idempotent);
-        request.send_list("connected_accounts").await
+        self.accounts(config_id, identifier, false)
+            .retries(Retries::Idempotent)
+            .send_list("connected_accounts")
+            .await
     }
 
     /// The same with a link for each account, where its user authorizes your app. Creates accounts
@@ -183,31 +193,33 @@ impl McpConfigsApi {
             expiry: Option<String>,
         }
         let seconds = lifetime.map(|lifetime| lifetime.as_secs());
-        let body = Body { identifier, expiry: seconds.map(|seconds| format!("{seconds}s")) };
-        let request = self.one(Method::POST, config_id, "/tokens").json(&body);
-        let request = match seconds {
-            None | Some(60..=86_400) => named(request, identifier),
-            Some(_) => request.problem("the lifetime of a session token is 60 s to 24 h"),
+        let problem = match seconds {
+            None | Some(60..=86_400) => None,
+            Some(_) => Some("the lifetime of a session token is 60 s to 24 h"),
         };
-        let Created { token, expires_at } = request.send().await?;
+        let Created { token, expires_at } = self
+            .of_user(config_id, "/tokens", identifier)
+            .json(&Body { identifier, expiry: seconds.map(|seconds| format!("{seconds}s")) })
+            .problem(problem)
+            .send()
+            .await?;
         Ok(McpSessionToken { token: token.into(), expires_at })
     }
 
     fn accounts(&self, config_id: &str, identifier: &str, with_links: bool) -> ApiRequest {
-        let body = json!({ "identifier": identifier, "include_auth_link": with_links });
-        named(self.one(Method::POST, config_id, "/connected_accounts").json(&body), identifier)
+        self.of_user(config_id, "/connected_accounts", identifier)
+            .json(&json!({ "identifier": identifier, "include_auth_link": with_links }))
+    }
+
+    fn of_user(&self, config_id: &str, rest: &str, identifier: &str) -> ApiRequest {
+        let problem = identifier.is_empty().then_some("the identifier of the user is empty");
+        self.one(Method::POST, config_id, rest).problem(problem)
     }
 
     fn one(&self, method: Method, config_id: &str, rest: &str) -> ApiRequest {
-        let request = self.0.request(method, format!("/api/v1/mcp/configs/{{config_id}}{rest}"));
-        request.path_parameter("config_id", config_id)
-    }
-}
-
-fn named(request: ApiRequest, identifier: &str) -> ApiRequest {
-    match identifier {
-        "" => request.problem("the identifier of the user is empty"),
-        _ => request,
+        self.api
+            .request(method, format!("/api/v1/mcp/configs/{{config_id}}{rest}"))
+            .path_parameter("config_id", config_id)
     }
 }
 
@@ -336,27 +348,20 @@ impl McpConfigSettings {
         if tools.is_empty() {
             self.problem = Some("no tools are named, which would add all tools of the connection");
         }
-        self.map(connection_name.into(), tools)
+        self.add(connection_name.into(), tools)
     }
 
     /// Adds all tools of a connection, also those that Scalekit adds later, and those that delete.
     pub fn all_tools(self, connection_name: impl Into<String>) -> Self {
-        self.map(connection_name.into(), Vec::new())
+        self.add(connection_name.into(), Vec::new())
     }
 
-    fn map(mut self, connection_name: String, tools: Vec<String>) -> Self {
+    fn add(mut self, connection_name: String, tools: Vec<String>) -> Self {
         self.connection_tool_mappings.push(NewMapping { connection_name, tools });
         if self.connection_tool_mappings.len() > 25 {
             self.problem = Some("an MCP configuration has at most 25 connections");
         }
         self
-    }
-
-    fn check(&self, request: ApiRequest) -> ApiRequest {
-        match self.problem {
-            Some(problem) => request.problem(problem),
-            None => request,
-        }
     }
 }
 
@@ -381,9 +386,8 @@ pub struct McpConnectedAccount {
     pub authentication_link: Option<AuthorizationLink>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct WireAccount {
     #[serde(deserialize_with = "wire::text")]
     connection_name: Option<String>,

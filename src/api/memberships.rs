@@ -48,11 +48,13 @@ use crate::model::wire;
 
 /// API for memberships. Returned by [`Api::memberships`].
 #[derive(Clone, Debug)]
-pub struct MembershipsApi(Api);
+pub struct MembershipsApi {
+    api: Api,
+}
 
 impl MembershipsApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Adds an existing user to an organization (`org_…`), by default with an invitation by e-mail.
@@ -73,8 +75,11 @@ impl MembershipsApi {
         user: impl Into<UserKey<'_>>,
         membership: &InitialMembership,
     ) -> Result<UserDetails, ApiError> {
-        let request = self.one(Method::POST, organization_id, user.into());
-        membership.invite(request).json(membership).send_member("user").await
+        self.one(Method::POST, organization_id, user.into())
+            .query_option("send_invitation_email", membership.send_invitation_email)
+            .json(membership)
+            .send_member("user")
+            .await
     }
 
     /// Changes the roles or the metadata of a member.
@@ -88,8 +93,7 @@ impl MembershipsApi {
         user: impl Into<UserKey<'_>>,
         update: &MembershipUpdate,
     ) -> Result<UserDetails, ApiError> {
-        let request = self.one(Method::PATCH, organization_id, user.into());
-        request.json(update).send_member("user").await
+        self.one(Method::PATCH, organization_id, user.into()).json(update).send_member("user").await
     }
 
     /// Removes a user from an organization permanently. Without a membership, the user remains.
@@ -122,7 +126,7 @@ impl MembershipsApi {
         organization_id: &str,
         user_id: &str,
     ) -> Result<Invitation, ApiError> {
-        self.0
+        self.api
             .request(
                 Method::PATCH,
                 "/api/v1/invites/organizations/{organization_id}/users/{id}/resend",
@@ -157,13 +161,13 @@ impl MembershipsApi {
     }
 
     fn one(&self, method: Method, organization_id: &str, user: UserKey<'_>) -> ApiRequest {
-        user.request(&self.0, method, "/api/v1/memberships/organizations/{organization_id}")
+        user.request(&self.api, method, "/api/v1/memberships/organizations/{organization_id}")
             .path_parameter("organization_id", organization_id)
     }
 
     fn of_member(&self, organization_id: &str, user_id: &str, what: &str) -> ApiRequest {
         let path = format!("/api/v1/organizations/{{organization_id}}/users/{{user_id}}/{what}");
-        self.0
+        self.api
             .request(Method::GET, path)
             .path_parameter("organization_id", organization_id)
             .path_parameter("user_id", user_id)
@@ -232,16 +236,6 @@ pub struct InitialMembership {
     /// is a member at once. Default: the environment's, true.
     #[serde(skip)]
     pub send_invitation_email: Option<bool>,
-}
-
-impl InitialMembership {
-    /// Adds the setting that is not part of the body.
-    pub(super) fn invite(&self, request: ApiRequest) -> ApiRequest {
-        match self.send_invitation_email {
-            Some(send) => request.query("send_invitation_email", send.to_string()),
-            None => request,
-        }
-    }
 }
 
 /// Changes to a membership. `None` keeps a field.

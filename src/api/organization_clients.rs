@@ -284,7 +284,7 @@ impl fmt::Debug for CreatedClientSecret {
     }
 }
 
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct CustomClaim {
     key: String,
@@ -303,9 +303,9 @@ fn write_claims<S: Serializer>(
     claims: &BTreeMap<String, String>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
-    let of =
-        |(key, value): (&String, &String)| CustomClaim { key: key.clone(), value: value.clone() };
-    serializer.collect_seq(claims.iter().map(of))
+    serializer.collect_seq(
+        claims.iter().map(|(key, value)| BTreeMap::from([("key", key), ("value", value)])),
+    )
 }
 
 fn write_new_claims<S: Serializer>(

@@ -15,12 +15,17 @@ pub(crate) fn read<'de, T: Deserialize<'de> + Default>(value: impl Deserializer<
 }
 
 /// Text that is not empty. Numbers become their digits.
-pub(crate) fn text_of(value: &Value) -> Option<String> {
+fn text_of(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
+}
+
+/// The text of a member.
+pub(crate) fn member_text(object: &Map<String, Value>, name: &str) -> Option<String> {
+    object.get(name).and_then(text_of)
 }
 
 /// `true` or `false`, also as text in any case.

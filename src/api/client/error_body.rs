@@ -15,52 +15,47 @@ const TOOL_ERROR: &str = "TOOL_ERROR";
 pub(in crate::api) struct ErrorBody(Map<String, Value>);
 
 impl ErrorBody {
-    pub(in crate::api) fn is_tool_error(&self) -> bool {
-        self.error_code() == Some(TOOL_ERROR) || self.tool_error_info().is_some()
-    }
-
     pub(in crate::api) fn parse(body: &[u8]) -> Option<Self> {
         serde_json::from_slice(body).ok().map(Self)
     }
 
+    pub(in crate::api) fn is_tool_error(&self) -> bool {
+        self.error_code() == Some(TOOL_ERROR) || self.tool_error_info().is_some()
+    }
+
     /// The most specific error code.
     pub(in crate::api) fn error_code(&self) -> Option<&str> {
-        self.0
-            .get("details")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
+        self.details()
             .filter_map(|detail| detail.get("error_code"))
             .chain(["error_code", "code", "error"].into_iter().filter_map(|name| self.0.get(name)))
             .filter_map(Value::as_str)
             .find(|text| is_code(text))
     }
 
-    pub(in crate::api) fn tool_error_info(&self) -> Option<&Value> {
-        let mut infos = self
-            .0
-            .get("details")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|detail| detail.get("tool_error_info"));
-        infos.next().or_else(|| self.0.get("tool_error_info")).filter(|info| info.is_object())
+    /// A text of the tool's error.
+    pub(in crate::api) fn tool_error_text(&self, name: &str) -> Option<&str> {
+        self.tool_error_info()?.get(name)?.as_str()
+    }
+
+    fn tool_error_info(&self) -> Option<&Value> {
+        self.details()
+            .find_map(|detail| detail.get("tool_error_info"))
+            .or_else(|| self.0.get("tool_error_info"))
+            .filter(|info| info.is_object())
     }
 
     /// The message, with the invalid fields.
     pub(in crate::api) fn explanation(&self) -> Option<String> {
         let fields = self
-            .0
-            .get("details")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(|detail| detail.get("validation_error_info")?.get("field_violations"))
-            .filter_map(Value::as_array)
+            .details()
+            .filter_map(|detail| {
+                detail.get("validation_error_info")?.get("field_violations")?.as_array()
+            })
             .flatten()
             .filter_map(|violation| {
-                let text = |name| violation.get(name).and_then(Value::as_str);
-                Some(format!("{}: {}", text("field")?, text("description").unwrap_or("rejected")))
+                let description = violation.get("description").and_then(Value::as_str);
+                let field = violation.get("field")?.as_str()?;
+                Some(format!("{field}: {}", description.unwrap_or("rejected")))
             });
         let parts: Vec<_> = self.message().map(str::to_owned).into_iter().chain(fields).collect();
         (!parts.is_empty()).then(|| parts.join("; "))
@@ -73,6 +68,10 @@ impl ErrorBody {
             .chain(self.0.get("error").and_then(|error| error.get("message")))
             .filter_map(Value::as_str)
             .find(|text| !text.is_empty())
+    }
+
+    fn details(&self) -> impl Iterator<Item = &Value> {
+        self.0.get("details").and_then(Value::as_array).into_iter().flatten()
     }
 }
 
@@ -88,31 +87,33 @@ pub(in crate::api) fn is_unauthenticated(response: &Response<Bytes>) -> bool {
         || body.0.get("code") == Some(&Value::from(16))
 }
 
-pub(in crate::api) fn is_code(text: &str) -> bool {
+fn is_code(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
-pub(in crate::api) fn is_secret(word: &str, client_secret: &str) -> bool {
+fn is_secret(word: &str, client_secret: &str) -> bool {
     // "eyJ" is the base64url prefix of a token's `{"`.
     word.contains("eyJ") || word.contains(client_secret)
 }
 
-/// E-mail addresses are redacted.
+/// The text without e-mail addresses.
 pub(in crate::api) fn without_addresses(text: &str) -> String {
-    text.split_whitespace()
-        .map(|word| if contains_address(word) { "[redacted]" } else { word })
-        .collect::<Vec<_>>()
-        .join(" ")
+    redact(text, contains_address)
 }
 
-/// Redacts too many words rather than too few.
+/// Whether a word may contain an e-mail address. Too many words are redacted rather than too few.
 fn contains_address(word: &str) -> bool {
-    // Also if it was escaped, even twice.
+    // An address may be escaped, even twice.
     let word = word.replace("%25", "%").replace("%40", "@");
     let Some((before, after)) = word.rsplit_once('@') else { return false };
     let names_type = !before.contains(char::is_alphanumeric) && !after.contains('.');
     after.contains(char::is_alphanumeric) && !names_type
+}
+
+/// A foreign error code, unless it has another form or may be a secret.
+pub(in crate::api) fn presentable_code(code: &str, secret: &str) -> Option<String> {
+    (is_code(code) && !is_secret(code, secret)).then(|| code.to_owned())
 }
 
 /// Sanitizes foreign text for logs.
@@ -123,13 +124,14 @@ pub(in crate::api) fn presentable(text: &str, secret: &str) -> Option<String> {
         .take(4 * MAX_MESSAGE)
         .map(|letter| if letter.is_control() { ' ' } else { letter })
         .collect();
-    let text: String = text
-        .split_whitespace()
-        .map(|word| if is_secret(word, secret) { "[redacted]" } else { word })
+    let text: String =
+        redact(&text, |word| is_secret(word, secret)).chars().take(MAX_MESSAGE).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+fn redact(text: &str, is_redacted: impl Fn(&str) -> bool) -> String {
+    text.split_whitespace()
+        .map(|word| if is_redacted(word) { "[redacted]" } else { word })
         .collect::<Vec<_>>()
         .join(" ")
-        .chars()
-        .take(MAX_MESSAGE)
-        .collect();
-    (!text.is_empty()).then_some(text)
 }

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use url::Url;
 
-use super::response;
 use super::retry::Retries;
+use super::{response, transport};
 use crate::api::error::ApiError;
 use crate::http_client::SendLimits;
 use crate::scalekit::Scalekit;
@@ -30,18 +30,23 @@ pub struct ApiRequest {
     path: String,
     query: Vec<(&'static str, String)>,
     body: Option<Bytes>,
-    timeout: Duration,
-    max_response_bytes: usize,
+    limits: SendLimits,
     retries: Retries,
     problem: Option<&'static str>,
 }
 
 impl ApiRequest {
     pub(in crate::api) fn new(scalekit: Scalekit, method: Method, path: String) -> Self {
-        let retries = Retries::of(&method);
-        let SendLimits { timeout, max_body_bytes: max_response_bytes } = SendLimits::default();
-        let (query, body, problem) = (Vec::new(), None, None);
-        Self { scalekit, method, path, query, body, timeout, max_response_bytes, retries, problem }
+        Self {
+            scalekit,
+            retries: Retries::of(&method),
+            method,
+            path,
+            query: Vec::new(),
+            body: None,
+            limits: SendLimits::default(),
+            problem: None,
+        }
     }
 
     /// Replaces `{name}` in the path with a value, percent-encoded. [`send`](Self::send) fails with
@@ -64,7 +69,19 @@ impl ApiRequest {
         self
     }
 
-    /// Sets a pair of the query.
+    /// Adds a pair to the query, if there is a value.
+    pub(in crate::api) fn query_option(
+        self,
+        name: &'static str,
+        value: Option<impl ToString>,
+    ) -> Self {
+        match value {
+            Some(value) => self.query(name, value.to_string()),
+            None => self,
+        }
+    }
+
+    /// Replaces a pair of the query.
     pub(in crate::api) fn with_query(mut self, name: &'static str, value: String) -> Self {
         self.query.retain(|(known, _)| *known != name);
         self.query(name, value)
@@ -108,12 +125,12 @@ impl ApiRequest {
     /// Sets the timeout of each attempt, from sending to the last byte of the response. Default: 20
     /// s.
     pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.limits.timeout = timeout;
         self
     }
 
     pub(in crate::api) fn max_response_bytes(mut self, bytes: usize) -> Self {
-        self.max_response_bytes = bytes;
+        self.limits.max_body_bytes = bytes;
         self
     }
 
@@ -122,8 +139,9 @@ impl ApiRequest {
         self
     }
 
-    pub(in crate::api) fn problem(mut self, problem: &'static str) -> Self {
-        self.problem = Some(problem);
+    /// Fails the call with [`ApiError::InvalidCall`], if there is a problem.
+    pub(in crate::api) fn problem(mut self, problem: impl Into<Option<&'static str>>) -> Self {
+        self.problem = problem.into().or(self.problem);
         self
     }
 
@@ -132,9 +150,7 @@ impl ApiRequest {
     /// # Errors
     /// See [`ApiError`].
     pub async fn send<T: DeserializeOwned>(self) -> Result<T, ApiError> {
-        let scalekit = self.scalekit.clone();
-        let response = self.send_raw().await?;
-        response::read(&response, &scalekit)
+        response::read(&self.response().await?, &self.scalekit)
     }
 
     /// Sends the call and returns a member of the response.
@@ -142,9 +158,7 @@ impl ApiRequest {
         self,
         member: &'static str,
     ) -> Result<T, ApiError> {
-        let scalekit = self.scalekit.clone();
-        let response = self.send_raw().await?;
-        response::read_members(&response, &scalekit)?
+        response::read_members(&self.response().await?, &self.scalekit)?
             .get(member)?
             .ok_or(ApiError::unexpected("a response without the requested object"))
     }
@@ -162,11 +176,12 @@ impl ApiRequest {
         self,
         member: &'static str,
     ) -> Result<(Vec<T>, String), ApiError> {
-        let scalekit = self.scalekit.clone();
-        let response = self.send_raw().await?;
-        let mut members = response::read_members(&response, &scalekit)?;
-        let token = members.get("next_page_token")?.unwrap_or_default();
-        Ok((members.get(member)?.unwrap_or_default(), token))
+        let response = self.response().await?;
+        let mut members = response::read_members(&response, &self.scalekit)?;
+        Ok((
+            members.get(member)?.unwrap_or_default(),
+            members.get("next_page_token")?.unwrap_or_default(),
+        ))
     }
 
     /// Sends the call, whose response has no content.
@@ -179,8 +194,11 @@ impl ApiRequest {
     /// # Errors
     /// When there is no response, or no access token.
     pub async fn send_raw(self) -> Result<Response<Bytes>, ApiError> {
-        let (scalekit, retries) = (self.scalekit.clone(), self.retries);
-        super::transport::send(&scalekit, self.build()?, retries).await
+        self.response().await
+    }
+
+    async fn response(&self) -> Result<Response<Bytes>, ApiError> {
+        transport::send(&self.scalekit, self.build()?, self.retries).await
     }
 
     /// The URL of the call.
@@ -196,20 +214,18 @@ impl ApiRequest {
     }
 
     /// The request without the access token.
-    fn build(self) -> Result<Request<Bytes>, ApiError> {
+    fn build(&self) -> Result<Request<Bytes>, ApiError> {
+        let json = HeaderValue::from_static("application/json");
         let mut request = Request::builder()
+            .method(&self.method)
             .uri(self.url()?.as_str())
-            .method(self.method)
-            .header(header::ACCEPT, HeaderValue::from_static("application/json"));
-        if self.body.is_some() {
-            let json = HeaderValue::from_static("application/json");
-            request = request.header(header::CONTENT_TYPE, json);
-        }
-        let mut request = request
-            .body(self.body.unwrap_or_default())
+            .header(header::ACCEPT, &json)
+            .extension(self.limits)
+            .body(self.body.clone().unwrap_or_default())
             .map_err(|_| ApiError::InvalidCall("its URL is not valid"))?;
-        let limits = SendLimits { timeout: self.timeout, max_body_bytes: self.max_response_bytes };
-        request.extensions_mut().insert(limits);
+        if self.body.is_some() {
+            request.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
         Ok(request)
     }
 }

@@ -9,10 +9,12 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 
-use super::error_body::{ErrorBody, is_secret, presentable, without_addresses};
+use super::error_body::{ErrorBody, presentable, presentable_code, without_addresses};
 use crate::api::error::{ApiError, ErrorResponse, Unavailable};
 use crate::http_client::{WEB_PAGE, is_web_page};
 use crate::scalekit::Scalekit;
+
+const OTHER_JSON: &str = "its body is not the JSON of this call";
 
 /// Deserializes a successful response, or returns the error.
 pub(in crate::api) fn read<T: DeserializeOwned>(
@@ -25,8 +27,6 @@ pub(in crate::api) fn read<T: DeserializeOwned>(
     let body: &[u8] = if response.body().is_empty() { b"null" } else { response.body() };
     serde_json::from_slice(body).map_err(|_| unexpected(response, OTHER_JSON))
 }
-
-const OTHER_JSON: &str = "its body is not the JSON of this call";
 
 /// The members of a successful response, or the error.
 pub(in crate::api) fn read_members<'a>(
@@ -54,27 +54,29 @@ impl Members<'_> {
 }
 
 fn unexpected(response: &Response<Bytes>, otherwise: &'static str) -> ApiError {
-    let what = if is_web_page(response) { WEB_PAGE } else { otherwise };
-    ApiError::UnexpectedResponse { what, status: Some(response.status()) }
+    ApiError::UnexpectedResponse {
+        what: if is_web_page(response) { WEB_PAGE } else { otherwise },
+        status: Some(response.status()),
+    }
 }
 
 fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
     let status = response.status();
-    let body = ErrorBody::parse(response.body());
-    let is_of_the_api = body.is_some() || response.body().is_empty();
-    let body = body.unwrap_or_default();
+    let parsed = ErrorBody::parse(response.body());
+    let is_of_the_api = parsed.is_some() || response.body().is_empty();
+    let body = parsed.unwrap_or_default();
     let secret = scalekit.client_secret().expose();
     let error_response = ErrorResponse {
         status,
-        error_code: body.error_code().filter(|code| !is_secret(code, secret)).map(str::to_owned),
+        error_code: body.error_code().and_then(|code| presentable_code(code, secret)),
         message: body.explanation().and_then(|text| presentable(&without_addresses(&text), secret)),
     };
     match status {
         StatusCode::UNAUTHORIZED => ApiError::Unauthorized(error_response),
-        StatusCode::TOO_MANY_REQUESTS => {
-            let retry_after = retry_after(response, scalekit.clock().now());
-            ApiError::RateLimited { response: error_response, retry_after }
-        }
+        StatusCode::TOO_MANY_REQUESTS => ApiError::RateLimited {
+            response: error_response,
+            retry_after: retry_after(response, scalekit.clock().now()),
+        },
         StatusCode::NOT_IMPLEMENTED if is_of_the_api => ApiError::NotImplemented(error_response),
         _ if status.is_server_error() => {
             ApiError::Unavailable(Unavailable::Failing(error_response))

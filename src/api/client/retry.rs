@@ -40,16 +40,16 @@ impl Retries {
 
     /// Whether the environment rejected the access token.
     pub(in crate::api) fn token_was_rejected(self, response: &Response<Bytes>) -> bool {
-        let is_ours = || match self {
-            Self::Proxied => is_unauthenticated(response),
-            // A 401 of a tool's provider does not concern our token.
-            _ => !is_tool_error(response),
-        };
-        response.status() == StatusCode::UNAUTHORIZED && is_ours()
+        response.status() == StatusCode::UNAUTHORIZED
+            && match self {
+                Self::Proxied => is_unauthenticated(response),
+                // A 401 of a tool's provider does not concern our token.
+                _ => !is_tool_error(response),
+            }
     }
 
-    /// Whether a call that was [rejected](Self::token_was_rejected) may be retried: it was certainly not
-    /// processed, or is idempotent.
+    /// Whether a call whose token [was rejected](Self::token_was_rejected) may be retried: it was
+    /// certainly not processed, or is idempotent.
     pub(in crate::api) fn may_follow_token_rejection(
         self,
         method: &Method,
@@ -89,8 +89,7 @@ impl Retries {
 
 /// Whether the challenge rejects the token (RFC 6750, section 3.1).
 fn rejects_token(response: &Response<Bytes>) -> bool {
-    let mut challenges = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
-    challenges.any(|challenge| {
+    response.headers().get_all(header::WWW_AUTHENTICATE).iter().any(|challenge| {
         challenge.to_str().is_ok_and(|text| text.contains(r#"error="invalid_token""#))
     })
 }

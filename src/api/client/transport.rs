@@ -8,7 +8,6 @@ use http::{HeaderValue, Request, Response, header};
 
 use super::retry::{MAX_RETRIES, Retries};
 use crate::api::error::ApiError;
-use crate::http_client::HttpClientError;
 use crate::oauth::OAuthError;
 use crate::scalekit::{ApplicationToken, MissingToken, Scalekit};
 use crate::secret::SecretString;
@@ -22,10 +21,10 @@ pub(in crate::api) async fn send(
     request: Request<Bytes>,
     retries: Retries,
 ) -> Result<Response<Bytes>, ApiError> {
-    let mut token = token(scalekit, None).await?;
+    let mut token = scalekit.application_token(None, fetch_token).await?;
     let (mut refreshed, mut retried) = (false, 0);
     loop {
-        let outcome = attempt(scalekit, &request, &token.access_token).await?;
+        let outcome = scalekit.send(authorized(&request, &token.access_token)?).await;
         if let Ok(response) = &outcome
             && !refreshed
             && retries.token_was_rejected(response)
@@ -35,7 +34,7 @@ pub(in crate::api) async fn send(
                 return outcome.map_err(ApiError::from);
             }
             refreshed = true;
-            token = self::token(scalekit, Some(&token.access_token)).await?;
+            token = scalekit.application_token(Some(&token.access_token), fetch_token).await?;
             continue;
         }
         match retries.retry_delay(&outcome, retried, scalekit.clock().now()) {
@@ -48,34 +47,24 @@ pub(in crate::api) async fn send(
     }
 }
 
-async fn attempt(
-    scalekit: &Scalekit,
-    request: &Request<Bytes>,
-    token: &SecretString,
-) -> Result<Result<Response<Bytes>, HttpClientError>, ApiError> {
-    let mut request = request.clone();
+/// The request with the access token.
+fn authorized(request: &Request<Bytes>, token: &SecretString) -> Result<Request<Bytes>, ApiError> {
     let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
         .map_err(|_| ApiError::unexpected("an access token that is not a valid header value"))?;
     value.set_sensitive(true);
+    let mut request = request.clone();
     request.headers_mut().insert(header::AUTHORIZATION, value);
-    Ok(scalekit.send(request).await)
-}
-
-async fn token(
-    scalekit: &Scalekit,
-    rejected: Option<&SecretString>,
-) -> Result<Arc<ApplicationToken>, ApiError> {
-    Ok(scalekit.application_token(rejected, fetch_token).await?)
+    Ok(request)
 }
 
 async fn fetch_token(scalekit: Scalekit) -> Result<ApplicationToken, MissingToken> {
-    let asked_at = scalekit.clock().monotonic();
+    let sent_at = scalekit.clock().monotonic();
     let response = scalekit.client_credentials(&[]).await.map_err(|error| match error {
         OAuthError::Rejected { code } => MissingToken::Rejected { code },
         OAuthError::InvalidGrant => MissingToken::Rejected { code: "invalid_grant".to_owned() },
         OAuthError::UnexpectedResponse(what) => MissingToken::UnexpectedResponse(what),
         OAuthError::Unavailable(reason) => MissingToken::Unavailable(Arc::new(reason)),
     })?;
-    let expires_at = asked_at.saturating_add(response.expires_in.unwrap_or(DEFAULT_LIFETIME));
+    let expires_at = sent_at.saturating_add(response.expires_in.unwrap_or(DEFAULT_LIFETIME));
     Ok(ApplicationToken { access_token: response.access_token, expires_at })
 }

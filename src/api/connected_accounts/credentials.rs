@@ -63,21 +63,15 @@ impl OAuthCredentials {
     }
 
     fn to_wire(&self) -> Value {
-        let mut wire = Map::new();
-        let mut set = |name: &str, value: Value| wire.insert(name.to_owned(), value);
-        if let Some(token) = &self.access_token {
-            set("access_token", token.expose().into());
-        }
-        if let Some(token) = &self.refresh_token {
-            set("refresh_token", token.expose().into());
-        }
-        if !self.scopes.is_empty() {
-            set("scopes", self.scopes.clone().into());
-        }
-        if let Some(domain) = &self.domain {
-            set("domain", domain.as_str().into());
-        }
-        wire.into()
+        [
+            ("access_token", self.access_token.as_ref().map(|token| token.expose().into())),
+            ("refresh_token", self.refresh_token.as_ref().map(|token| token.expose().into())),
+            ("scopes", (!self.scopes.is_empty()).then(|| self.scopes.clone().into())),
+            ("domain", self.domain.clone().map(Value::from)),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
     }
 }
 
@@ -90,8 +84,9 @@ pub struct StaticCredentials {
 impl StaticCredentials {
     /// Creates credentials from names and values, for instance `api_key`.
     pub fn new(details: impl IntoIterator<Item = (impl Into<String>, impl Into<Value>)>) -> Self {
-        let details = details.into_iter().map(|(name, value)| (name.into(), value.into()));
-        Self { details: details.collect() }
+        Self {
+            details: details.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+        }
     }
 
     /// Returns names and values. Do not log them.
@@ -211,13 +206,10 @@ struct StaticAuth {
 impl AuthorizationDetails {
     /// `None` if the user has not authorized the account yet.
     pub(super) fn into_credentials(self) -> Option<Credentials> {
-        let tokens = self
-            .oauth_token
-            .filter(|tokens| tokens.access_token.is_some() || tokens.refresh_token.is_some());
-        let details = self.static_auth.map(|auth| StaticCredentials { details: auth.details });
-        tokens
+        self.oauth_token
+            .filter(|tokens| tokens.access_token.is_some() || tokens.refresh_token.is_some())
             .map(Credentials::OAuth)
-            .or(details.map(Credentials::Static))
+            .or(self.static_auth.map(|auth| StaticCredentials { details: auth.details }.into()))
             .or(self.google_dwd.map(Credentials::GoogleDwd))
             .or(self.trusted_idp.map(Credentials::TrustedIdp))
     }

@@ -174,15 +174,12 @@ impl ConnectedAccounts {
 
     /// Streams the accounts, fetching pages as needed. Ends after an error.
     pub fn stream(self) -> ItemStream<ConnectedAccount> {
-        ItemStream::new(self.checked(), "connected_accounts")
-    }
-
-    fn checked(self) -> ApiRequest {
-        match (self.0.count("connection_names"), self.0.count("connector")) {
-            (0, _) | (1..=20, 0) => self.0,
-            (1..=20, _) => self.0.problem("connection names cannot be combined with a connector"),
-            _ => self.0.problem("there are more than 20 connection names"),
-        }
+        let problem = match (self.0.count("connection_names"), self.0.count("connector")) {
+            (0, _) | (1..=20, 0) => None,
+            (1..=20, _) => Some("connection names cannot be combined with a connector"),
+            _ => Some("there are more than 20 connection names"),
+        };
+        ItemStream::new(self.0.problem(problem), "connected_accounts")
     }
 }
 

@@ -78,9 +78,11 @@ impl VerifiedResponse {
 /// An absolute http or https URL: `javascript:` and similar ones would run in the origin that
 /// redirects there.
 fn web_address(text: &str) -> Option<Url> {
-    let url = Url::parse(text).ok()?;
-    let is_plain = url.username().is_empty() && url.password().is_none();
-    (matches!(url.scheme(), "http" | "https") && is_plain).then_some(url)
+    Url::parse(text).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none()
+    })
 }
 
 #[cfg(test)]

@@ -42,13 +42,15 @@ mod waiting;
 
 use http::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use url::Url;
 
 use self::credentials::AuthorizationDetails;
 use self::link::{LinkResponse, VerifiedResponse};
 use super::client::retry::Retries;
 use super::{Api, ApiError, ApiRequest};
+use crate::model::wire;
+use crate::webhook::ConnectedAccountData;
 
 pub use self::credentials::{
     Credentials, GoogleDwdCredentials, OAuthCredentials, StaticCredentials, TrustedIdpCredentials,
@@ -62,11 +64,13 @@ pub use self::waiting::{WaitError, WaitUntilActive};
 
 /// API for connected accounts. Returned by [`Api::connected_accounts`].
 #[derive(Clone, Debug)]
-pub struct ConnectedAccountsApi(Api);
+pub struct ConnectedAccountsApi {
+    api: Api,
+}
 
 impl ConnectedAccountsApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Returns the account, and creates it if the user has none. Concurrent calls all return the
@@ -105,14 +109,18 @@ impl ConnectedAccountsApi {
         &self,
         account: &NewConnectedAccount,
     ) -> Result<ConnectedAccount, ApiError> {
-        let content = Content::of(account.credentials.as_ref(), account.api_config.as_ref());
-        // Required for an account whose tokens come from an authorization link.
-        let content = content.or_empty_token();
-        if account.key.id.is_some() {
-            let problem = "an account is created by its connection and identifier, not by its id";
-            return Err(ApiError::InvalidCall(problem));
+        let NewConnectedAccount { key, credentials, api_config } = account;
+        if key.id.is_some() {
+            return Err(ApiError::InvalidCall(
+                "an account is created by its connection and identifier, not by its id",
+            ));
         }
-        self.send(Method::POST, &account.key, content).await
+        let credentials = match credentials {
+            Some(credentials) => credentials.to_wire(),
+            // Required for an account whose tokens come from an authorization link.
+            None => json!({ "oauth_token": {} }),
+        };
+        self.send(Method::POST, key, Some(credentials), api_config.as_ref()).await
     }
 
     /// Returns an account without its credentials.
@@ -126,8 +134,10 @@ impl ConnectedAccountsApi {
         "get_connected_account_by_identifier"
     ))]
     pub async fn get(&self, account: &AccountKey) -> Result<ConnectedAccount, ApiError> {
-        let path = "/api/v1/connected_accounts/details";
-        account.query(self.0.request(Method::GET, path)).send_member("connected_account").await
+        account
+            .query(self.api.request(Method::GET, "/api/v1/connected_accounts/details"))
+            .send_member("connected_account")
+            .await
     }
 
     /// Returns the account's credentials, for services that neither a tool nor the
@@ -137,21 +147,26 @@ impl ConnectedAccountsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("getConnectedAccountByIdentifier", "get_connected_account_by_identifier"))]
     pub async fn credentials(&self, account: &AccountKey) -> Result<Option<Credentials>, ApiError> {
-        let request = self.0.request(Method::GET, "/api/v1/connected_accounts/auth");
-        let response = account.query(request).send::<CredentialsResponse>().await?;
-        Ok(response.connected_account.authorization_details.into_credentials())
+        Ok(account
+            .query(self.api.request(Method::GET, "/api/v1/connected_accounts/auth"))
+            .send::<CredentialsResponse>()
+            .await?
+            .connected_account
+            .authorization_details
+            .into_credentials())
     }
 
     /// Lists all accounts of the environment.
     #[doc(alias("listConnectedAccounts", "list_connected_accounts"))]
     pub fn list(&self) -> ConnectedAccounts {
-        ConnectedAccounts::new(self.0.request(Method::GET, "/api/v1/connected_accounts"))
+        ConnectedAccounts::new(self.api.request(Method::GET, "/api/v1/connected_accounts"))
     }
 
     /// Searches accounts by a part of their identifier and other fields, at least three characters.
     pub fn search(&self, text: &str) -> AccountSearch {
-        let request = self.0.request(Method::GET, "/api/v1/connected_accounts:search");
-        AccountSearch::new(request.query("query", text))
+        AccountSearch::new(
+            self.api.request(Method::GET, "/api/v1/connected_accounts:search").query("query", text),
+        )
     }
 
     /// Replaces an account's credentials or settings; `None` keeps them.
@@ -165,7 +180,7 @@ impl ConnectedAccountsApi {
         credentials: Option<&Credentials>,
         api_config: Option<&Map<String, Value>>,
     ) -> Result<ConnectedAccount, ApiError> {
-        self.send(Method::PUT, account, Content::of(credentials, api_config)).await
+        self.send(Method::PUT, account, credentials.map(Credentials::to_wire), api_config).await
     }
 
     /// Deletes an account and its credentials permanently.
@@ -174,13 +189,13 @@ impl ConnectedAccountsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("deleteConnectedAccount", "delete_connected_account"))]
     pub async fn delete(&self, account: &AccountKey) -> Result<(), ApiError> {
-        account
-            .check(self.0.request(Method::POST, "/api/v1/connected_accounts:delete"))
+        self.api
+            .request(Method::POST, "/api/v1/connected_accounts:delete")
+            .problem(account.problem())
             .json(account)
             .retries(Retries::Unsent)
-            .send::<Value>()
+            .send_empty()
             .await
-            .map(drop)
     }
 
     /// Returns the URL where the user authorizes your app. Whoever opens the link connects their
@@ -215,8 +230,8 @@ impl ConnectedAccountsApi {
         user_verify_url: &str,
         state: &str,
     ) -> Result<AuthorizationLink, ApiError> {
-        let (user_verify_url, state) = (Some(user_verify_url), Some(state));
-        self.link(LinkBody { account, user_verify_url, state }).await
+        self.link(LinkBody { account, user_verify_url: Some(user_verify_url), state: Some(state) })
+            .await
     }
 
     /// Activates the account of `auth_request_id` if it belongs to `identifier`, which must come
@@ -233,9 +248,9 @@ impl ConnectedAccountsApi {
         identifier: &str,
     ) -> Result<Option<Url>, ApiError> {
         Ok(self
-            .0
+            .api
             .request(Method::POST, "/api/v1/connected_accounts/user/verify")
-            .json(&VerifyBody { auth_request_id, identifier })
+            .json(&json!({ "auth_request_id": auth_request_id, "identifier": identifier }))
             .send::<VerifiedResponse>()
             .await?
             .url())
@@ -247,19 +262,29 @@ impl ConnectedAccountsApi {
     }
 
     async fn link(&self, body: LinkBody<'_>) -> Result<AuthorizationLink, ApiError> {
-        let request = self.0.request(Method::POST, "/api/v1/connected_accounts/magic_link");
-        body.account.check(request).json(&body).send::<LinkResponse>().await?.link()
+        self.api
+            .request(Method::POST, "/api/v1/connected_accounts/magic_link")
+            .problem(body.account.problem())
+            .json(&body)
+            .send::<LinkResponse>()
+            .await?
+            .link()
     }
 
     async fn send(
         &self,
         method: Method,
         account: &AccountKey,
-        connected_account: Content,
+        authorization_details: Option<Value>,
+        api_config: Option<&Map<String, Value>>,
     ) -> Result<ConnectedAccount, ApiError> {
-        account
-            .check(self.0.request(method, "/api/v1/connected_accounts"))
-            .json(&AccountBody { account, connected_account })
+        self.api
+            .request(method, "/api/v1/connected_accounts")
+            .problem(account.problem())
+            .json(&AccountBody {
+                account,
+                connected_account: Content { authorization_details, api_config },
+            })
             .send_member("connected_account")
             .await
     }
@@ -281,17 +306,22 @@ pub struct AccountKey {
 }
 
 impl AccountKey {
+    const EMPTY: Self =
+        Self { id: None, connector: None, identifier: None, organization_id: None, user_id: None };
+
     /// The account with this ID (`ca_…`).
     pub fn id(id: impl Into<String>) -> Self {
-        let (id, none) = (Some(id.into()), None);
-        Self { id, connector: none.clone(), identifier: none, organization_id: None, user_id: None }
+        Self { id: Some(id.into()), ..Self::EMPTY }
     }
 
     /// The account of a user, by the connection's name as spelled in the dashboard and your app's
     /// identifier of the user.
     pub fn new(connection_name: impl Into<String>, identifier: impl Into<String>) -> Self {
-        let (connector, identifier) = (Some(connection_name.into()), Some(identifier.into()));
-        Self { id: None, connector, identifier, organization_id: None, user_id: None }
+        Self {
+            connector: Some(connection_name.into()),
+            identifier: Some(identifier.into()),
+            ..Self::EMPTY
+        }
     }
 
     /// Adds the organization, if the identifier alone is ambiguous.
@@ -308,48 +338,48 @@ impl AccountKey {
         self
     }
 
-    pub(super) fn parts(&self) -> [(&'static str, Option<&str>); 5] {
+    /// ID, connection name, identifier, organization and user.
+    pub(super) fn parts(&self) -> [Option<&str>; 5] {
         [
-            ("id", self.id.as_deref()),
-            ("connector", self.connector.as_deref()),
-            ("identifier", self.identifier.as_deref()),
-            ("organization_id", self.organization_id.as_deref()),
-            ("user_id", self.user_id.as_deref()),
+            self.id.as_deref(),
+            self.connector.as_deref(),
+            self.identifier.as_deref(),
+            self.organization_id.as_deref(),
+            self.user_id.as_deref(),
         ]
     }
 
     /// Connection name and identifier, if nothing else is set.
     pub(super) fn names(&self) -> Option<(&str, &str)> {
-        match self.parts().map(|(_, part)| part) {
+        match self.parts() {
             [None, Some(connector), Some(identifier), None, None] => Some((connector, identifier)),
             _ => None,
         }
     }
 
     /// The API ignores empty parts and would match other accounts too.
-    pub(super) fn check(&self, request: ApiRequest) -> ApiRequest {
-        match self.parts().iter().any(|(_, part)| part.is_some_and(str::is_empty)) {
-            true => request.problem("a part of the account's key is empty"),
-            false => request,
-        }
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        self.parts().contains(&Some("")).then_some("a part of the account's key is empty")
     }
 
+    /// Adds the key to the query.
     fn query(&self, request: ApiRequest) -> ApiRequest {
-        self.parts()
+        ["id", "connector", "identifier", "organization_id", "user_id"]
             .into_iter()
-            .filter_map(|(name, part)| Some((name, part?)))
-            .fold(self.check(request), |request, (name, part)| request.query(name, part))
+            .zip(self.parts())
+            .fold(request, |request, (name, part)| request.query_option(name, part))
+            .problem(self.problem())
     }
 
     /// Whether an event may be about this account.
-    fn may_match(&self, event: &crate::webhook::ConnectedAccountData) -> bool {
-        let same = |own: &Option<String>, other: &Option<String>| match (own, other) {
-            (Some(own), Some(other)) => own == other,
-            _ => true,
-        };
-        same(&self.id, &event.id)
-            && same(&self.identifier, &event.identifier)
-            && same(&self.connector, &event.connection_name)
+    fn may_match(&self, event: &ConnectedAccountData) -> bool {
+        [
+            (&self.id, &event.id),
+            (&self.identifier, &event.identifier),
+            (&self.connector, &event.connection_name),
+        ]
+        .into_iter()
+        .all(|(own, other)| own.is_none() || other.is_none() || own == other)
     }
 }
 
@@ -357,30 +387,16 @@ impl AccountKey {
 struct AccountBody<'a> {
     #[serde(flatten)]
     account: &'a AccountKey,
-    connected_account: Content,
+    connected_account: Content<'a>,
 }
 
 /// The account fields of a request.
-#[derive(Default, Serialize)]
-struct Content {
+#[derive(Serialize)]
+struct Content<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     authorization_details: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    api_config: Option<Map<String, Value>>,
-}
-
-impl Content {
-    fn of(credentials: Option<&Credentials>, api_config: Option<&Map<String, Value>>) -> Self {
-        Self {
-            authorization_details: credentials.map(Credentials::to_wire),
-            api_config: api_config.cloned(),
-        }
-    }
-
-    fn or_empty_token(mut self) -> Self {
-        self.authorization_details.get_or_insert_with(|| serde_json::json!({ "oauth_token": {} }));
-        self
-    }
+    api_config: Option<&'a Map<String, Value>>,
 }
 
 #[derive(Serialize)]
@@ -393,12 +409,6 @@ struct LinkBody<'a> {
     state: Option<&'a str>,
 }
 
-#[derive(Serialize)]
-struct VerifyBody<'a> {
-    auth_request_id: &'a str,
-    identifier: &'a str,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct CredentialsResponse {
@@ -408,6 +418,6 @@ struct CredentialsResponse {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct WithCredentials {
-    #[serde(deserialize_with = "crate::model::wire::or_default")]
+    #[serde(deserialize_with = "wire::or_default")]
     authorization_details: AuthorizationDetails,
 }

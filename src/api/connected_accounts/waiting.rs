@@ -76,11 +76,12 @@ impl WaitUntilActive {
                 Ok(account) if account.is_active() => return Ok(account),
                 Ok(account) => {
                     let disconnected = ConnectedAccountStatus::Disconnected;
+                    let previous = std::mem::replace(last, account.status);
                     // An account that was disconnected from the start may stay so until its user
                     // consents.
-                    let was_another = last.as_ref().is_some_and(|last| *last != disconnected);
-                    *last = account.status;
-                    if was_another && *last == Some(disconnected) {
+                    if previous.is_some_and(|previous| previous != disconnected)
+                        && *last == Some(disconnected)
+                    {
                         return Err(WaitError::Disconnected);
                     }
                 }

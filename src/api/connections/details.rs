@@ -56,11 +56,12 @@ impl Connection {
 
     /// Whether users of a domain, in lower case, can sign in through it now.
     pub(super) fn signs_in(&self, domain: &str) -> bool {
-        let is_complete = matches!(self.status, None | Some(ConnectionStatus::Completed));
-        // Some list the domains only in the organization, not in the connection.
-        let is_for_it = self.domains.is_empty()
-            || self.domains.iter().any(|known| known.eq_ignore_ascii_case(domain));
-        self.is_sso() && self.enabled == Some(true) && is_complete && is_for_it
+        self.is_sso()
+            && self.enabled == Some(true)
+            && matches!(self.status, None | Some(ConnectionStatus::Completed))
+            // Some list the domains only in the organization, not in the connection.
+            && (self.domains.is_empty()
+                || self.domains.iter().any(|known| known.eq_ignore_ascii_case(domain)))
     }
 }
 
@@ -158,8 +159,9 @@ fn domains<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D:
         .iter()
         .flatten()
         .filter_map(|known| {
-            let name = known.get("domain").or_else(|| known.get("name")).unwrap_or(known);
-            name.as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+            known.get("domain").or_else(|| known.get("name")).unwrap_or(known).as_str()
         })
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
         .collect())
 }

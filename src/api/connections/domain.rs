@@ -36,17 +36,18 @@ pub fn email_domain(address: &str) -> Option<String> {
 
 /// The name in lower case, if it is a host name (RFC 1123) and not an IP address.
 pub(super) fn host_name(name: &str) -> Option<String> {
-    let is_label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|byte: u8| byte.is_ascii_alphanumeric() || byte == b'-')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
     // The last label of a host name is never a number; that of an IPv4 address is.
     let ends_in_a_number =
         name.rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-    let is_name = name.len() <= 253 && name.split('.').all(is_label) && !ends_in_a_number;
-    is_name.then(|| name.to_ascii_lowercase())
+    (name.len() <= 253 && name.split('.').all(is_label) && !ends_in_a_number)
+        .then(|| name.to_ascii_lowercase())
+}
+
+fn is_label(label: &str) -> bool {
+    (1..=63).contains(&label.len())
+        && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+        && !label.starts_with('-')
+        && !label.ends_with('-')
 }
 
 #[cfg(test)]

@@ -41,11 +41,13 @@ use super::{Api, ApiError, ApiRequest, EnabledState};
 
 /// API for connections. Returned by [`Api::connections`].
 #[derive(Clone, Debug)]
-pub struct ConnectionsApi(Api);
+pub struct ConnectionsApi {
+    api: Api,
+}
 
 impl ConnectionsApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Lists all connections of the environment, including disabled and unfinished ones.
@@ -114,7 +116,7 @@ impl ConnectionsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("getConnection", "get_connection"))]
     pub async fn get(&self, organization_id: &str, id: &str) -> Result<Connection, ApiError> {
-        self.one(Method::GET, "{id}", organization_id, id).send_member("connection").await
+        self.one(Method::GET, organization_id, id, "").send_member("connection").await
     }
 
     /// Enables the connection.
@@ -123,7 +125,7 @@ impl ConnectionsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("enableConnection", "enable_connection"))]
     pub async fn enable(&self, organization_id: &str, id: &str) -> Result<EnabledState, ApiError> {
-        self.one(Method::PATCH, "{id}:enable", organization_id, id).send().await
+        self.one(Method::PATCH, organization_id, id, ":enable").send().await
     }
 
     /// Disables the connection. Existing sessions are unaffected.
@@ -132,7 +134,7 @@ impl ConnectionsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("disableConnection", "disable_connection"))]
     pub async fn disable(&self, organization_id: &str, id: &str) -> Result<EnabledState, ApiError> {
-        self.one(Method::PATCH, "{id}:disable", organization_id, id).send().await
+        self.one(Method::PATCH, organization_id, id, ":disable").send().await
     }
 
     /// Deletes a connection permanently.
@@ -142,16 +144,16 @@ impl ConnectionsApi {
     /// succeeded although its response was an error; see [`ApiError`].
     #[doc(alias("deleteConnection", "delete_connection"))]
     pub async fn delete(&self, organization_id: &str, id: &str) -> Result<(), ApiError> {
-        self.one(Method::DELETE, "{id}", organization_id, id).send_empty().await
+        self.one(Method::DELETE, organization_id, id, "").send_empty().await
     }
 
     fn all(&self) -> ApiRequest {
-        self.0.request(Method::GET, "/api/v1/connections")
+        self.api.request(Method::GET, "/api/v1/connections")
     }
 
-    fn one(&self, method: Method, rest: &str, organization_id: &str, id: &str) -> ApiRequest {
-        let path = format!("/api/v1/organizations/{{organization_id}}/connections/{rest}");
-        self.0
+    fn one(&self, method: Method, organization_id: &str, id: &str, verb: &str) -> ApiRequest {
+        let path = format!("/api/v1/organizations/{{organization_id}}/connections/{{id}}{verb}");
+        self.api
             .request(method, path)
             .path_parameter("organization_id", organization_id)
             .path_parameter("id", id)

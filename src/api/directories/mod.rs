@@ -53,11 +53,13 @@ use super::{Api, ApiError, ApiRequest, EnabledState, ItemStream};
 
 /// API for directories. Returned by [`Api::directories`].
 #[derive(Clone, Debug)]
-pub struct DirectoriesApi(Api);
+pub struct DirectoriesApi {
+    api: Api,
+}
 
 impl DirectoriesApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Lists the directories of an organization (`org_…`).
@@ -66,7 +68,7 @@ impl DirectoriesApi {
     /// See [`ApiError`].
     #[doc(alias("listDirectories", "list_directories"))]
     pub async fn list(&self, organization_id: &str) -> Result<Vec<Directory>, ApiError> {
-        self.0
+        self.api
             .request(Method::GET, "/api/v1/organizations/{organization_id}/directories")
             .path_parameter("organization_id", organization_id)
             .send_list("directories")
@@ -99,10 +101,7 @@ impl DirectoriesApi {
         organization_id: &str,
         directory_id: &str,
     ) -> Result<Directory, ApiError> {
-        self.one(Method::GET, "{id}", organization_id)
-            .path_parameter("id", directory_id)
-            .send_member("directory")
-            .await
+        self.one(Method::GET, organization_id, directory_id, "").send_member("directory").await
     }
 
     /// Enables synchronization of a directory.
@@ -115,10 +114,7 @@ impl DirectoriesApi {
         organization_id: &str,
         directory_id: &str,
     ) -> Result<EnabledState, ApiError> {
-        self.one(Method::PATCH, "{id}:enable", organization_id)
-            .path_parameter("id", directory_id)
-            .send()
-            .await
+        self.one(Method::PATCH, organization_id, directory_id, ":enable").send().await
     }
 
     /// Disables synchronization of a directory.
@@ -131,29 +127,27 @@ impl DirectoriesApi {
         organization_id: &str,
         directory_id: &str,
     ) -> Result<EnabledState, ApiError> {
-        self.one(Method::PATCH, "{id}:disable", organization_id)
-            .path_parameter("id", directory_id)
-            .send()
-            .await
+        self.one(Method::PATCH, organization_id, directory_id, ":disable").send().await
     }
 
     /// Lists the users of a directory.
     #[doc(alias("listDirectoryUsers", "list_directory_users"))]
     pub fn users(&self, organization_id: &str, directory_id: &str) -> DirectoryUsers {
-        let request = self.one(Method::GET, "{directory_id}/users", organization_id);
-        DirectoryUsers(request.path_parameter("directory_id", directory_id))
+        DirectoryUsers(self.one(Method::GET, organization_id, directory_id, "/users"))
     }
 
     /// Lists the groups of a directory.
     #[doc(alias("listDirectoryGroups", "list_directory_groups"))]
     pub fn groups(&self, organization_id: &str, directory_id: &str) -> DirectoryGroups {
-        let request = self.one(Method::GET, "{directory_id}/groups", organization_id);
-        DirectoryGroups(request.path_parameter("directory_id", directory_id))
+        DirectoryGroups(self.one(Method::GET, organization_id, directory_id, "/groups"))
     }
 
-    fn one(&self, method: Method, rest: &str, organization_id: &str) -> ApiRequest {
-        let path = format!("/api/v1/organizations/{{organization_id}}/directories/{rest}");
-        self.0.request(method, path).path_parameter("organization_id", organization_id)
+    fn one(&self, method: Method, organization_id: &str, id: &str, rest: &str) -> ApiRequest {
+        let path = format!("/api/v1/organizations/{{organization_id}}/directories/{{id}}{rest}");
+        self.api
+            .request(method, path)
+            .path_parameter("organization_id", organization_id)
+            .path_parameter("id", id)
     }
 }
 

@@ -64,17 +64,19 @@ use crate::model::{OrganizationSettings, RegionCode};
 
 /// API for organizations. Returned by [`Api::organizations`].
 #[derive(Clone, Debug)]
-pub struct OrganizationsApi(Api);
+pub struct OrganizationsApi {
+    api: Api,
+}
 
 impl OrganizationsApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Lists all organizations of the environment.
     #[doc(alias("listOrganization", "list_organizations"))]
     pub fn list(&self) -> Organizations {
-        Organizations(self.0.request(Method::GET, "/api/v1/organizations"))
+        Organizations(self.api.request(Method::GET, "/api/v1/organizations"))
     }
 
     /// Returns an organization by its ID (`org_…`).
@@ -83,7 +85,7 @@ impl OrganizationsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("getOrganization", "get_organization"))]
     pub async fn get(&self, id: &str) -> Result<Organization, ApiError> {
-        self.one(Method::GET, id).send_member("organization").await
+        self.one(Method::GET, id, "").send_member("organization").await
     }
 
     /// Returns an organization by your app's ID.
@@ -92,7 +94,7 @@ impl OrganizationsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("getOrganizationByExternalId", "get_organization_by_external_id"))]
     pub async fn get_by_external_id(&self, external_id: &str) -> Result<Organization, ApiError> {
-        self.0
+        self.api
             .request(Method::GET, "/api/v1/organizations:external/{external_id}")
             .path_parameter("external_id", external_id)
             .send_member("organization")
@@ -106,7 +108,7 @@ impl OrganizationsApi {
     /// See [`ApiError`].
     #[doc(alias("createOrganization", "create_organization"))]
     pub async fn create(&self, organization: &NewOrganization) -> Result<Organization, ApiError> {
-        self.0
+        self.api
             .request(Method::POST, "/api/v1/organizations")
             .json(organization)
             .send_member("organization")
@@ -123,7 +125,7 @@ impl OrganizationsApi {
         id: &str,
         update: &OrganizationUpdate,
     ) -> Result<Organization, ApiError> {
-        self.one(Method::PATCH, id).json(update).send_member("organization").await
+        self.one(Method::PATCH, id, "").json(update).send_member("organization").await
     }
 
     /// Deletes an organization permanently.
@@ -133,7 +135,7 @@ impl OrganizationsApi {
     /// succeeded although its response was an error; see [`ApiError`].
     #[doc(alias("deleteOrganization", "delete_organization"))]
     pub async fn delete(&self, id: &str) -> Result<(), ApiError> {
-        self.one(Method::DELETE, id).send_empty().await
+        self.one(Method::DELETE, id, "").send_empty().await
     }
 
     /// Creates a link to the admin portal of an organization, where its administrator sets up these
@@ -150,16 +152,14 @@ impl OrganizationsApi {
         id: &str,
         features: &[PortalFeature],
     ) -> Result<PortalLink, ApiError> {
-        let request = self
-            .0
-            .request(Method::PUT, "/api/v1/organizations/{id}/portal_links")
-            .path_parameter("id", id);
-        let response: portal_link::Response = features
+        features
             .iter()
-            .fold(request, |request, feature| request.query("features", feature.as_str()))
-            .send()
-            .await?;
-        response.link(&self.0.scalekit.endpoint(""))
+            .fold(self.one(Method::PUT, id, "/portal_links"), |request, feature| {
+                request.query("features", feature.as_str())
+            })
+            .send::<portal_link::Response>()
+            .await?
+            .link(&self.api.scalekit.endpoint(""))
     }
 
     /// Enables or disables a feature of an organization, such as `sso` or `dir_sync`. Others are
@@ -174,7 +174,7 @@ impl OrganizationsApi {
         name: &str,
         enabled: bool,
     ) -> Result<Organization, ApiError> {
-        self.below(Method::PATCH, "{id}/settings", "id", id)
+        self.one(Method::PATCH, id, "/settings")
             .json(&json!({ "features": [{ "name": name, "enabled": enabled }] }))
             .send_member("organization")
             .await
@@ -186,7 +186,7 @@ impl OrganizationsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("getOrganizationSessionPolicy", "get_organization_session_policy"))]
     pub async fn session_policy(&self, id: &str) -> Result<SessionPolicy, ApiError> {
-        self.session_policy_request(Method::GET, id)
+        self.one(Method::GET, id, "/session-policy")
             .send_member::<session_policy::Settings>("policy")
             .await
             .map(SessionPolicy::from)
@@ -202,7 +202,7 @@ impl OrganizationsApi {
         id: &str,
         policy: &SessionPolicy,
     ) -> Result<SessionPolicy, ApiError> {
-        self.session_policy_request(Method::PATCH, id)
+        self.one(Method::PATCH, id, "/session-policy")
             .json(&session_policy::Settings::from(policy))
             .send_member::<session_policy::Settings>("policy")
             .await
@@ -215,23 +215,16 @@ impl OrganizationsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("upsertUserManagementSettings", "upsert_user_management_settings"))]
     pub async fn set_max_users(&self, id: &str, users: u32) -> Result<(), ApiError> {
-        let place = "{organization_id}/settings/usermanagement";
-        self.below(Method::PATCH, place, "organization_id", id)
+        self.one(Method::PATCH, id, "/settings/usermanagement")
             .json(&json!({ "settings": { "max_allowed_users": users } }))
             .send_empty()
             .await
     }
 
-    fn session_policy_request(&self, method: Method, id: &str) -> ApiRequest {
-        self.below(method, "{organization_id}/session-policy", "organization_id", id)
-    }
-
-    fn one(&self, method: Method, id: &str) -> ApiRequest {
-        self.below(method, "{id}", "id", id)
-    }
-
-    fn below(&self, method: Method, rest: &str, name: &'static str, id: &str) -> ApiRequest {
-        self.0.request(method, format!("/api/v1/organizations/{rest}")).path_parameter(name, id)
+    fn one(&self, method: Method, id: &str, rest: &str) -> ApiRequest {
+        self.api
+            .request(method, format!("/api/v1/organizations/{{id}}{rest}"))
+            .path_parameter("id", id)
     }
 }
 

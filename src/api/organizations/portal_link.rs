@@ -97,9 +97,8 @@ struct Link {
 impl Response {
     /// The link as an absolute URL.
     pub(super) fn link(self, environment: &Url) -> Result<PortalLink, ApiError> {
-        let link = self.link.unwrap_or_default();
-        let location = link
-            .location
+        let Link { id, expire_time, location } = self.link.unwrap_or_default();
+        let location = location
             .map(SecretString::from)
             .ok_or(ApiError::unexpected("a response without its link"))?;
         let url = environment
@@ -108,8 +107,8 @@ impl Response {
             .filter(is_web_url)
             .ok_or(ApiError::unexpected("a link that is not an http or https URL"))?;
         Ok(PortalLink {
-            id: link.id,
-            expire_time: link.expire_time,
+            id,
+            expire_time,
             origin: url.origin().ascii_serialization(),
             location: SecretString::from(String::from(url)),
         })
@@ -119,6 +118,8 @@ impl Response {
 /// Whether its origin is valid in a `Content-Security-Policy`, where a `;` in a host begins another
 /// directive and a `*` is a wildcard.
 fn is_web_url(url: &Url) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte);
-    matches!(url.scheme(), "http" | "https") && url.host_str().is_some_and(|h| h.bytes().all(fits))
+    matches!(url.scheme(), "http" | "https")
+        && url.host_str().is_some_and(|host| {
+            host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-.:[]".contains(&byte))
+        })
 }

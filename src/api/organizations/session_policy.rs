@@ -43,15 +43,13 @@ impl From<&SessionPolicy> for Settings {
         let SessionPolicy::Custom { absolute_timeout, idle_timeout } = policy else {
             return Self { policy_source: Some("APPLICATION".to_owned()), ..Self::default() };
         };
-        let minutes = |time: Duration| time.as_secs().div_ceil(60);
-        let unit = |time: &Option<Duration>| time.map(|_| "MINUTES".to_owned());
         Self {
             policy_source: Some("CUSTOM".to_owned()),
             absolute_session_timeout: absolute_timeout.map(minutes),
-            absolute_session_timeout_unit: unit(absolute_timeout),
+            absolute_session_timeout_unit: absolute_timeout.map(|_| "MINUTES".to_owned()),
             idle_session_timeout_enabled: Some(idle_timeout.is_some()),
             idle_session_timeout: idle_timeout.map(minutes),
-            idle_session_timeout_unit: unit(idle_timeout),
+            idle_session_timeout_unit: idle_timeout.map(|_| "MINUTES".to_owned()),
         }
     }
 }
@@ -73,6 +71,10 @@ impl From<Settings> for SessionPolicy {
             ),
         }
     }
+}
+
+fn minutes(time: Duration) -> u64 {
+    time.as_secs().div_ceil(60)
 }
 
 fn duration(count: Option<u64>, unit: Option<&str>) -> Option<Duration> {

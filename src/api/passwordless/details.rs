@@ -63,7 +63,7 @@ pub struct NewEmail {
     /// The recipient.
     pub email: String,
     /// The template. Default: the environment's choice.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "word")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<EmailTemplate>,
     /// Template variables: at most 30, without the environment's own names (`otp`, `link`,
     /// `expire_time`, `expiry_time`, `expiry_time_relative`). Every variable that the template uses
@@ -231,8 +231,4 @@ fn unix_seconds<S: Serializer>(
 
 fn secret<S: Serializer>(secret: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
     secret.as_ref().map(SecretString::expose).serialize(serializer)
-}
-
-fn word<S: Serializer>(word: &Option<EmailTemplate>, serializer: S) -> Result<S::Ok, S::Error> {
-    word.as_ref().map(EmailTemplate::as_str).serialize(serializer)
 }

@@ -50,17 +50,20 @@ use std::time::Duration;
 
 use http::Method;
 use serde::Serialize;
+use serde_json::json;
 
 use self::details::{SentResponse, VerifiedResponse};
-use super::{Api, ApiError, ErrorResponse};
+use super::{Api, ApiError, ApiRequest, ErrorResponse};
 
 /// API for passwordless e-mail. Returned by [`Api::passwordless`].
 #[derive(Clone, Debug)]
-pub struct PasswordlessApi(Api);
+pub struct PasswordlessApi {
+    api: Api,
+}
 
 impl PasswordlessApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Sends an e-mail with a code, a link or both, as configured in the dashboard. Never retried.
@@ -70,10 +73,12 @@ impl PasswordlessApi {
     /// resent ones; see [`PasswordlessError`].
     #[doc(alias("sendPasswordlessEmail", "send_passwordless_email"))]
     pub async fn send(&self, mail: &NewEmail) -> Result<SentEmail, PasswordlessError> {
-        if let Some(problem) = mail.problem() {
-            return Err(ApiError::InvalidCall(problem).into());
-        }
-        self.mail("send", mail).await
+        self.request("send", mail)
+            .problem(mail.problem())
+            .send::<SentResponse>()
+            .await
+            .and_then(SentResponse::sent)
+            .map_err(PasswordlessError::from_send)
     }
 
     /// Sends the e-mail of a request again. If the dashboard is set to "issue new credentials on
@@ -84,8 +89,11 @@ impl PasswordlessApi {
     /// [`PasswordlessError::Rejected`] if the request has ended; see [`send`](Self::send).
     #[doc(alias("resendPasswordlessEmail", "resend_passwordless_email"))]
     pub async fn resend(&self, auth_request_id: &str) -> Result<SentEmail, PasswordlessError> {
-        let request = Credentials { auth_request_id: Some(auth_request_id), ..Default::default() };
-        self.mail("resend", &request).await
+        self.request("resend", &json!({ "auth_request_id": auth_request_id }))
+            .send::<SentResponse>()
+            .await
+            .and_then(SentResponse::sent)
+            .map_err(PasswordlessError::from_resend)
     }
 
     /// Verifies a code.
@@ -99,8 +107,7 @@ impl PasswordlessApi {
         auth_request_id: &str,
         code: &str,
     ) -> Result<VerifiedEmail, PasswordlessError> {
-        let (auth_request_id, code) = (Some(auth_request_id), Some(code));
-        self.verify(&Credentials { auth_request_id, code, ..Default::default() })
+        self.verify(&json!({ "auth_request_id": auth_request_id, "code": code }))
             .await
             .map_err(PasswordlessError::from_code)
     }
@@ -117,33 +124,23 @@ impl PasswordlessApi {
         link_token: &str,
         auth_request_id: Option<&str>,
     ) -> Result<VerifiedEmail, PasswordlessError> {
-        let credentials =
-            Credentials { auth_request_id, link_token: Some(link_token), ..Default::default() };
-        self.verify(&credentials).await.map_err(PasswordlessError::rejection)
-    }
-
-    async fn mail(
-        &self,
-        verb: &'static str,
-        body: &impl Serialize,
-    ) -> Result<SentEmail, PasswordlessError> {
-        Ok(self
-            .0
-            .request(Method::POST, format!("/api/v1/passwordless/email/{verb}"))
-            .json(body)
-            .send::<SentResponse>()
+        #[derive(Serialize)]
+        struct Body<'a> {
+            link_token: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            auth_request_id: Option<&'a str>,
+        }
+        self.verify(&Body { link_token, auth_request_id })
             .await
-            .map_err(|error| PasswordlessError::from_mail(error, verb == "resend"))?
-            .sent()?)
+            .map_err(PasswordlessError::rejection)
     }
 
-    async fn verify(&self, body: &Credentials<'_>) -> Result<VerifiedEmail, ApiError> {
-        self.0
-            .request(Method::POST, "/api/v1/passwordless/email/verify")
-            .json(body)
-            .send::<VerifiedResponse>()
-            .await?
-            .verified()
+    async fn verify(&self, body: &impl Serialize) -> Result<VerifiedEmail, ApiError> {
+        self.request("verify", body).send::<VerifiedResponse>().await?.verified()
+    }
+
+    fn request(&self, verb: &str, body: &impl Serialize) -> ApiRequest {
+        self.api.request(Method::POST, format!("/api/v1/passwordless/email/{verb}")).json(body)
     }
 }
 
@@ -177,15 +174,21 @@ pub enum PasswordlessError {
 }
 
 impl PasswordlessError {
-    fn from_mail(error: ApiError, is_resend: bool) -> Self {
+    fn from_send(error: ApiError) -> Self {
         match error {
             ApiError::RateLimited { response, retry_after }
                 if !is_of_the_environment(&response, &["mail", "otp", "passwordless"]) =>
             {
                 Self::TooManyEmails { response, retry_after }
             }
-            error if is_resend => Self::rejection(error),
             error => Self::Api(error),
+        }
+    }
+
+    fn from_resend(error: ApiError) -> Self {
+        match Self::from_send(error) {
+            Self::Api(error) => Self::rejection(error),
+            error => error,
         }
     }
 
@@ -218,7 +221,7 @@ impl PasswordlessError {
 
 /// Whether the response mentions an expiry as the only reason. The code takes precedence.
 fn is_expiry(response: &ErrorResponse) -> bool {
-    let others = [
+    const OTHER_REASONS: [&str; 7] = [
         "invalid",
         "incorrect",
         "wrong",
@@ -227,24 +230,14 @@ fn is_expiry(response: &ErrorResponse) -> bool {
         "or has expired",
         "expired or",
     ];
-    let mut texts = response.texts().map(|text| text.replace('_', " "));
-    texts
+    response
+        .texts()
+        .map(|text| text.replace('_', " "))
         .find(|text| text.contains("expire"))
-        .is_some_and(|text| !others.iter().any(|other| text.contains(other)))
+        .is_some_and(|text| !OTHER_REASONS.iter().any(|reason| text.contains(reason)))
 }
 
 /// Whether a 429 is the environment's general limit, and not that of the call.
 fn is_of_the_environment(response: &ErrorResponse, own: &[&str]) -> bool {
     response.error_code.as_deref() == Some("RATE_LIMITED") && !response.mentions(own)
-}
-
-/// The credential of an e-mail, and its request.
-#[derive(Default, Serialize)]
-struct Credentials<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    auth_request_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    code: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    link_token: Option<&'a str>,
 }

@@ -45,11 +45,13 @@ use super::{Api, ApiError, ApiRequest};
 
 /// API for roles of the environment. Returned by [`Api::roles`].
 #[derive(Clone, Debug)]
-pub struct RolesApi(Api);
+pub struct RolesApi {
+    api: Api,
+}
 
 impl RolesApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Lists all roles with their permissions, inherited ones included.
@@ -58,8 +60,7 @@ impl RolesApi {
     /// See [`ApiError`].
     #[doc(alias("listRoles", "list_roles"))]
     pub async fn list(&self) -> Result<Vec<Role>, ApiError> {
-        let request = self.0.request(Method::GET, "/api/v1/roles");
-        with_permissions(request).send_list("roles").await
+        with_permissions(self.api.request(Method::GET, "/api/v1/roles")).send_list("roles").await
     }
 
     /// Returns a role by its name, with its permissions, inherited ones included.
@@ -77,7 +78,7 @@ impl RolesApi {
     /// [`ApiError::Conflict`] if a role has this name; see [`ApiError`].
     #[doc(alias("createRole", "create_role"))]
     pub async fn create(&self, role: &NewRole) -> Result<Role, ApiError> {
-        self.0.request(Method::POST, "/api/v1/roles").json(role).send_member("role").await
+        self.api.request(Method::POST, "/api/v1/roles").json(role).send_member("role").await
     }
 
     /// Changes the fields that `update` contains.
@@ -160,8 +161,7 @@ impl RolesApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("getRoleUsersCount", "get_role_users_count"))]
     pub async fn users_count(&self, name: &str) -> Result<u64, ApiError> {
-        let count: details::Count = self.one(Method::GET, name, "/users:count").send().await?;
-        Ok(count.count)
+        Ok(self.one(Method::GET, name, "/users:count").send::<details::Count>().await?.count)
     }
 
     /// Sets the roles of new users: of the creator of an organization, and of its other members.
@@ -175,7 +175,7 @@ impl RolesApi {
         creator: Option<&str>,
         member: Option<&str>,
     ) -> Result<DefaultRoles, ApiError> {
-        self.0
+        self.api
             .request(Method::PATCH, "/api/v1/roles:set_defaults")
             .json(&details::NewDefaults {
                 default_creator_role: creator,
@@ -186,7 +186,7 @@ impl RolesApi {
     }
 
     fn one(&self, method: Method, name: &str, rest: &str) -> ApiRequest {
-        self.0
+        self.api
             .request(method, format!("/api/v1/roles/{{role_name}}{rest}"))
             .path_parameter("role_name", name)
     }

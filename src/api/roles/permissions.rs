@@ -17,21 +17,24 @@ open_enum! {
 
 /// API for permissions. Returned by [`Api::permissions`].
 #[derive(Clone, Debug)]
-pub struct PermissionsApi(Api);
+pub struct PermissionsApi {
+    api: Api,
+}
 
 impl PermissionsApi {
     pub(in crate::api) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Lists all permissions, of one type if it is given.
     #[doc(alias("listPermissions", "list_permissions"))]
     pub fn list(&self, permission_type: Option<PermissionType>) -> ListRequest<Permission> {
-        let mut request = self.0.request(Method::GET, "/api/v1/permissions");
-        if let Some(permission_type) = permission_type {
-            request = request.query("type", permission_type.as_str());
-        }
-        ListRequest::new(request, "permissions")
+        ListRequest::new(
+            self.api
+                .request(Method::GET, "/api/v1/permissions")
+                .query_option("type", permission_type),
+            "permissions",
+        )
     }
 
     /// Returns a permission by its name.
@@ -51,7 +54,7 @@ impl PermissionsApi {
     /// [`ApiError::Conflict`] if it exists; see [`ApiError`].
     #[doc(alias("createPermission", "create_permission"))]
     pub async fn create(&self, name: &str, description: &str) -> Result<Permission, ApiError> {
-        self.0
+        self.api
             .request(Method::POST, "/api/v1/permissions")
             .json(&json!({ "name": name, "description": description }))
             .send_member("permission")
@@ -80,7 +83,7 @@ impl PermissionsApi {
     }
 
     fn one(&self, method: Method, name: &str) -> ApiRequest {
-        self.0
+        self.api
             .request(method, "/api/v1/permissions/{permission_name}")
             .path_parameter("permission_name", name)
     }

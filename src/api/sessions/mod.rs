@@ -41,11 +41,13 @@ use crate::model::wire;
 
 /// API for sessions. Returned by [`Api::sessions`].
 #[derive(Clone, Debug)]
-pub struct SessionsApi(Api);
+pub struct SessionsApi {
+    api: Api,
+}
 
 impl SessionsApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Returns a session by its ID (`ses_…`).
@@ -54,7 +56,7 @@ impl SessionsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("getSession", "get_session"))]
     pub async fn get(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
-        self.0
+        self.api
             .request(Method::GET, "/api/v1/sessions/{session_id}")
             .path_parameter("session_id", session_id)
             .send()
@@ -67,7 +69,7 @@ impl SessionsApi {
     /// [`ApiError::NotFound`] if it does not exist; see [`ApiError`].
     #[doc(alias("revokeSession", "revoke_session"))]
     pub async fn revoke(&self, session_id: &str) -> Result<SessionDetails, ApiError> {
-        self.0
+        self.api
             .request(Method::POST, "/api/v1/sessions/{session_id}/revoke")
             .path_parameter("session_id", session_id)
             .retries(Retries::Unsent)
@@ -79,8 +81,11 @@ impl SessionsApi {
     /// [`status`](UserSessions::status) is set.
     #[doc(alias("getUserSessions", "get_user_sessions"))]
     pub fn list_for_user(&self, user_id: &str) -> UserSessions {
-        let request = self.0.request(Method::GET, "/api/v1/users/{user_id}/sessions");
-        UserSessions(request.path_parameter("user_id", user_id))
+        UserSessions(
+            self.api
+                .request(Method::GET, "/api/v1/users/{user_id}/sessions")
+                .path_parameter("user_id", user_id),
+        )
     }
 
     /// Revokes all active sessions of a user.
@@ -89,7 +94,7 @@ impl SessionsApi {
     /// [`ApiError::NotFound`] if the user does not exist; see [`ApiError`].
     #[doc(alias("revokeAllUserSessions", "revoke_all_user_sessions"))]
     pub async fn revoke_all_for_user(&self, user_id: &str) -> Result<RevokedSessions, ApiError> {
-        self.0
+        self.api
             .request(Method::POST, "/api/v1/users/{user_id}/sessions/revoke")
             .path_parameter("user_id", user_id)
             .retries(Retries::Unsent)

@@ -106,7 +106,7 @@ async fn queries_are_serialized_as_the_document_specifies() {
     tools.scoped("u 1").provider("GMAIL").stream().try_next().await.unwrap();
     tools.available("u 1").stream().try_next().await.unwrap();
     assert_eq!(
-        played.asked(),
+        played.requests(),
         [
             "GET /api/v1/connected_accounts/details?connector=gmail&identifier=user_123",
             "GET /api/v1/connected_accounts/auth?id=ca_1",

@@ -36,7 +36,7 @@ async fn directories_are_listed_and_read() {
     let unknown = directories.get("org_1", "dir:2").await.unwrap_err();
     assert!(matches!(unknown, ApiError::NotFound(_)));
     assert_eq!(
-        environment.asked(),
+        environment.requests(),
         [
             "GET /api/v1/organizations/org_1/directories",
             "GET /api/v1/organizations/org_1/directories",
@@ -96,7 +96,7 @@ async fn a_directory_is_enabled_and_disabled() {
     let off = api.directories().disable("org_1", "dir_1").await.unwrap();
     assert_eq!((off.enabled, off.error_message), (Some(false), None));
     assert_eq!(
-        environment.asked(),
+        environment.requests(),
         [
             "PATCH /api/v1/organizations/org_1/directories/dir_1:enable",
             "PATCH /api/v1/organizations/org_1/directories/dir_1:disable",
@@ -132,7 +132,7 @@ async fn users_are_listed_to_the_last_page() {
     let path = "GET /api/v1/organizations/org_1/directories/dir_1/users?page_size=30&\
                 include_detail=true&directory_group_id=dirgroup_1&\
                 updated_after=2024-10-01T02%3A00%3A00.5%2B02%3A00";
-    assert_eq!(environment.asked(), [path.to_owned(), format!("{path}&page_token=p2")]);
+    assert_eq!(environment.requests(), [path.to_owned(), format!("{path}&page_token=p2")]);
 
     let [john, unnamed] = users.try_into().unwrap();
     assert_eq!(john.id, "diruser_1");
@@ -173,7 +173,7 @@ async fn groups_are_listed_to_the_last_page() {
     let path = "GET /api/v1/organizations/org_1/directories/dir_1/groups?page_size=5&\
                 updated_after=2024-10-01T00%3A00%3A00Z&include_detail=false&\
                 include_external_groups=true";
-    assert_eq!(environment.asked(), [path.to_owned(), format!("{path}&page_token=p2")]);
+    assert_eq!(environment.requests(), [path.to_owned(), format!("{path}&page_token=p2")]);
     let [admins, others, bare] = groups.try_into().unwrap();
     assert_eq!((admins.total_users, others.total_users), (Some(10), Some(10)));
     assert_eq!(admins.group_detail["a"], 1);
@@ -191,12 +191,12 @@ async fn a_stream_ends_after_an_error_and_with_an_unwritable_time() {
     assert!(matches!(users.try_next().await, Err(ApiError::Forbidden(_))));
     assert_eq!(users.try_next().await.unwrap(), None);
     let path = "GET /api/v1/organizations/org_1/directories/dir_1/users";
-    assert_eq!(environment.asked(), [path.to_owned(), format!("{path}?page_token=2")]);
+    assert_eq!(environment.requests(), [path.to_owned(), format!("{path}?page_token=2")]);
 
     let before_christ = datetime!(-0044-03-15 12:00 UTC);
     let mut users = api.directories().users("org_1", "dir_1").updated_after(before_christ).stream();
     assert!(matches!(users.try_next().await, Err(ApiError::InvalidCall(_))));
-    assert_eq!(environment.asked(), [""; 0]);
+    assert_eq!(environment.requests(), [""; 0]);
 }
 
 #[test]

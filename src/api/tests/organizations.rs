@@ -29,7 +29,7 @@ async fn all_pages_are_read_with_the_same_filters() {
     assert_eq!(ids, ["org_1", "org_2", "org_3"]);
     let first = "GET /api/v1/organizations?page_size=100&external_id=tenant+7%26x";
     assert_eq!(
-        environment.asked(),
+        environment.requests(),
         [
             first.to_owned(),
             format!("{first}&page_token=a%2Bb%2F%3D"),
@@ -45,7 +45,7 @@ async fn a_response_without_items_is_an_empty_list() {
         let all: Vec<Organization> =
             api.organizations().list().stream().try_collect().await.unwrap();
         assert!(all.is_empty());
-        assert_eq!(environment.asked(), ["GET /api/v1/organizations"]);
+        assert_eq!(environment.requests(), ["GET /api/v1/organizations"]);
     }
 }
 
@@ -72,7 +72,7 @@ async fn an_organization_is_read_by_either_id() {
     let empty = organizations.get("org_2").await.unwrap_err();
     assert!(matches!(empty, ApiError::UnexpectedResponse { .. }), "{empty}");
     assert_eq!(
-        environment.asked(),
+        environment.requests(),
         [
             "GET /api/v1/organizations/org_59615193906282635",
             "GET /api/v1/organizations:external/tenant%2F7",
@@ -132,9 +132,9 @@ async fn only_deletion_is_retried() {
     let organizations = api.organizations();
     organizations.create(&NewOrganization::new("Acme")).await.unwrap_err();
     organizations.update("org_1", &OrganizationUpdate::default()).await.unwrap_err();
-    assert_eq!(environment.asked().len(), 2);
+    assert_eq!(environment.requests().len(), 2);
     organizations.delete("org_1").await.unwrap();
-    assert_eq!(environment.asked().len(), 3);
+    assert_eq!(environment.requests().len(), 3);
 }
 
 #[test]
@@ -190,5 +190,5 @@ async fn the_first_item_needs_no_other_crate_and_one_page() {
     let (environment, api) = Played::responses([(200, page)]);
     let mut organizations = api.organizations().list().stream();
     assert_eq!(organizations.next().await.unwrap().unwrap().id, "org_1");
-    assert_eq!(environment.asked().len(), 1);
+    assert_eq!(environment.requests().len(), 1);
 }

@@ -138,8 +138,8 @@ async fn rejections_are_distinguished_from_failures() {
         let failed = verified(status, body).await;
         assert!(matches!(failed, Err(PasswordlessError::Api(_))), "{status}");
     }
-    let invalid = Played::responses([(400, r#"{"message":"expired"}"#)]).1.passwordless();
-    let invalid = invalid.send(&mail()).await;
+    let invalid =
+        Played::responses([(400, r#"{"message":"expired"}"#)]).1.passwordless().send(&mail()).await;
     assert!(matches!(invalid, Err(PasswordlessError::Api(ApiError::InvalidRequest(_)))));
     let over = Played::responses([(404, "{}")]).1.passwordless().resend("a").await;
     assert!(matches!(over, Err(PasswordlessError::Rejected(_))));
@@ -162,7 +162,7 @@ async fn invalid_requests_are_not_sent() {
         let error = api.passwordless().send(&mail).await.unwrap_err();
         assert!(matches!(error, PasswordlessError::Api(ApiError::InvalidCall(_))), "{error}");
     }
-    assert_eq!(environment.asked(), [""; 0]);
+    assert_eq!(environment.requests(), [""; 0]);
 }
 
 #[tokio::test]

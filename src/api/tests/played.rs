@@ -31,7 +31,7 @@ impl Played {
     }
 
     /// The requests since the last call: method and target.
-    pub(super) fn asked(&self) -> Vec<String> {
+    pub(super) fn requests(&self) -> Vec<String> {
         let calls = self.take();
         calls.iter().map(|call| format!("{} {}", call.method(), target(call))).collect()
     }

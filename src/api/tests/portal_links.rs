@@ -26,7 +26,7 @@ async fn a_link_is_created_for_features() {
     let both = [PortalFeature::Sso, PortalFeature::DirSync];
     organizations.portal_link("org_1", &both).await.unwrap();
     assert_eq!(
-        environment.asked(),
+        environment.requests(),
         [
             "PUT /api/v1/organizations/org%2F1/portal_links",
             "PUT /api/v1/organizations/org_1/portal_links?features=sso",
@@ -80,7 +80,7 @@ async fn creating_a_link_is_retried() {
     let response = link("https://acme.scalekit.dev/magicLink/2");
     let (environment, api) = Played::responses([(503, ""), (200, response.as_str())]);
     api.organizations().portal_link("org_1", &[]).await.unwrap();
-    assert_eq!(environment.asked().len(), 2);
+    assert_eq!(environment.requests().len(), 2);
 }
 
 #[tokio::test]

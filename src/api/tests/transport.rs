@@ -44,8 +44,10 @@ async fn all_waiting_calls_get_the_error_of_the_token_request() {
     sandbox.faults().clear(Endpoint::Token);
     api.sessions().revoke_all_for_user(&jane).await.unwrap();
 
-    let other = Scalekit::builder(sandbox.environment_url(), sandbox.client_id(), "wrong");
-    let other = other.http_client(sandbox.client()).build().unwrap();
+    let other = Scalekit::builder(sandbox.environment_url(), sandbox.client_id(), "wrong")
+        .http_client(sandbox.client())
+        .build()
+        .unwrap();
     let rejected = other.api().sessions().revoke_all_for_user(&jane).await;
     assert!(matches!(rejected, Err(ApiError::Credentials { code }) if code == "invalid_client"));
 }

@@ -2,9 +2,8 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use serde_json::Value;
 
-use crate::api::client::error_body::{ErrorBody, is_code, is_secret, presentable};
+use crate::api::client::error_body::{ErrorBody, presentable, presentable_code};
 use crate::scalekit::Scalekit;
 
 /// The error of a tool's service.
@@ -40,20 +39,24 @@ impl fmt::Display for ToolError {
 
 /// The error of a tool's provider, if the environment includes it.
 pub(super) fn tool_error(response: &Response<Bytes>, scalekit: &Scalekit) -> Option<ToolError> {
-    let body = ErrorBody::parse(response.body())?;
-    if response.status().is_success() || !body.is_tool_error() {
+    if response.status().is_success() {
         return None;
     }
-    let info = body.tool_error_info();
-    let text = |name: &str| info.and_then(|info| info.get(name)).and_then(Value::as_str);
-    let message = text("tool_error_message").filter(|text| !text.is_empty()).or(body.message());
+    let body = ErrorBody::parse(response.body()).filter(ErrorBody::is_tool_error)?;
     let secret = scalekit.client_secret().expose();
-    let code = |name: &str| text(name).filter(|text| is_code(text) && !is_secret(text, secret));
     Some(ToolError {
         status: response.status(),
-        execution_id: code("execution_id").map(str::to_owned),
-        code: code("tool_error_code").map(str::to_owned),
-        message: message.and_then(|message| presentable(message, secret)),
+        execution_id: body
+            .tool_error_text("execution_id")
+            .and_then(|id| presentable_code(id, secret)),
+        code: body
+            .tool_error_text("tool_error_code")
+            .and_then(|code| presentable_code(code, secret)),
+        message: body
+            .tool_error_text("tool_error_message")
+            .filter(|text| !text.is_empty())
+            .or(body.message())
+            .and_then(|message| presentable(message, secret)),
     })
 }
 

@@ -21,8 +21,12 @@ pub struct ToolCall {
 impl ToolCall {
     /// Creates a call of the tool with this name, with a user's account.
     pub fn new(tool_name: impl Into<String>, account: &AccountKey) -> Self {
-        let (tool_name, account) = (tool_name.into(), account.clone());
-        Self { tool_name, account, params: Map::new(), agent_run_id: None }
+        Self {
+            tool_name: tool_name.into(),
+            account: account.clone(),
+            params: Map::new(),
+            agent_run_id: None,
+        }
     }
 
     /// Sets an input parameter.
@@ -67,12 +71,12 @@ impl Serialize for ToolCall {
             #[serde(skip_serializing_if = "Option::is_none")]
             agent_run_id: Option<&'a str>,
         }
-        let [(_, id), (_, connector), (_, identifier), (_, organization_id), (_, user_id)] =
+        let [connected_account_id, connector, identifier, organization_id, user_id] =
             self.account.parts();
         Body {
             tool_name: &self.tool_name,
             params: &self.params,
-            connected_account_id: id,
+            connected_account_id,
             connector,
             identifier,
             organization_id,
@@ -121,15 +125,18 @@ pub(super) fn cut(text: String, max_bytes: usize) -> String {
     if text.len() <= max_bytes {
         return text;
     }
-    let note = |kept: usize| format!("\n[cut: the first {kept} of {} bytes]", text.len());
-    let mut kept = max_bytes.saturating_sub(note(text.len()).len());
+    let mut kept = max_bytes.saturating_sub(cut_note(text.len(), text.len()).len());
     while !text.is_char_boundary(kept) {
         kept -= 1;
     }
     let mut cut = text.get(..kept).unwrap_or_default().to_owned();
-    cut.push_str(&note(kept));
+    cut.push_str(&cut_note(kept, text.len()));
     cut.truncate(max_bytes);
     cut
+}
+
+fn cut_note(kept: usize, bytes: usize) -> String {
+    format!("\n[cut: the first {kept} of {bytes} bytes]")
 }
 
 impl fmt::Debug for ToolResult {

@@ -123,9 +123,8 @@ impl ScopedTools {
     /// # Errors
     /// See [`ApiError`].
     pub async fn toolset(self) -> Result<Toolset, ApiError> {
-        let api = self.api.clone();
-        let tools: Vec<_> = self.stream().try_collect().await?;
-        Ok(Toolset::new(&api, tools))
+        let tools: Vec<_> = ItemStream::new(self.request, "tools").try_collect().await?;
+        Ok(Toolset::new(&self.api, tools))
     }
 
     fn with(self, change: impl FnOnce(ApiRequest) -> ApiRequest) -> Self {

@@ -49,8 +49,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, Method, Request, Response};
 
-use super::client::response;
 use super::client::retry::Retries;
+use super::client::{response, transport};
 use super::connected_accounts::AccountKey;
 use super::{Api, ApiError};
 
@@ -86,16 +86,21 @@ impl ToolsApi {
     /// Lists the tools of a user's accounts, each with its account.
     #[doc(alias("listScopedTools", "list_scoped_tools"))]
     pub fn scoped(&self, identifier: &str) -> ScopedTools {
-        let request = self.api.request(Method::GET, "/api/v1/tools/scoped");
-        ScopedTools::new(self, request.filter("identifier", identifier))
+        ScopedTools::new(
+            self,
+            self.api.request(Method::GET, "/api/v1/tools/scoped").filter("identifier", identifier),
+        )
     }
 
     /// Lists the tools that a user could use, for connected accounts and those that can be
     /// connected.
     #[doc(alias("listAvailableTools", "list_available_tools"))]
     pub fn available(&self, identifier: &str) -> AvailableTools {
-        let request = self.api.request(Method::GET, "/api/v1/tools/available");
-        AvailableTools::new(request.filter("identifier", identifier))
+        AvailableTools::new(
+            self.api
+                .request(Method::GET, "/api/v1/tools/available")
+                .filter("identifier", identifier),
+        )
     }
 
     /// Executes a tool. The timeout is 60 s. Never retried, because the tool may have run: an
@@ -107,18 +112,20 @@ impl ToolsApi {
     /// Scalekit.
     #[doc(alias("executeTool", "execute_tool"))]
     pub async fn execute(&self, call: &ToolCall) -> Result<ToolResult, ExecuteError> {
-        let response = call
-            .account()
-            .check(self.api.request(Method::POST, "/api/v1/execute_tool").json(call))
+        let response = self
+            .api
+            .request(Method::POST, "/api/v1/execute_tool")
+            .problem(call.account().problem())
+            .json(call)
             .retries(Retries::AfterTokenRejection)
             .timeout(TIMEOUT)
             .max_response_bytes(MAX_RESPONSE_BYTES)
             .send_raw()
             .await?;
-        if let Some(error) = error::tool_error(&response, &self.api.scalekit) {
-            return Err(ExecuteError::Tool(error));
+        match error::tool_error(&response, &self.api.scalekit) {
+            Some(error) => Err(ExecuteError::Tool(error)),
+            None => Ok(response::read(&response, &self.api.scalekit)?),
         }
-        Ok(response::read(&response, &self.api.scalekit)?)
     }
 
     /// Forwards a request header to services in addition to the default ones, see
@@ -161,10 +168,12 @@ impl ToolsApi {
         account: &AccountKey,
         request: Request<impl Into<Bytes>>,
     ) -> Result<Response<Bytes>, ApiError> {
-        let (scalekit, request) = (&self.api.scalekit, request.map(Into::into));
-        let request = proxy::proxied(scalekit, account, &self.forwarded_headers, request)?;
-        super::client::transport::send(scalekit, request, Retries::Proxied)
-            .await
-            .map(proxy::returned)
+        let request = proxy::proxied(
+            &self.api.scalekit,
+            account,
+            &self.forwarded_headers,
+            request.map(Into::into),
+        )?;
+        transport::send(&self.api.scalekit, request, Retries::Proxied).await.map(proxy::returned)
     }
 }

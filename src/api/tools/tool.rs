@@ -49,9 +49,11 @@ impl Tool {
     #[must_use]
     pub fn input_schema(&self) -> Map<String, Value> {
         // `input` is the name in the example of Scalekit's OpenAPI document.
-        let mut schemas = ["input_schema", "input"].into_iter();
-        let schema = schemas.find_map(|name| self.definition.get(name)?.as_object());
-        let mut schema = schema.cloned().unwrap_or_default();
+        let mut schema = ["input_schema", "input"]
+            .into_iter()
+            .find_map(|name| self.definition.get(name)?.as_object())
+            .cloned()
+            .unwrap_or_default();
         schema.entry("type").or_insert_with(|| "object".into());
         // Models reject the schema of an object without properties.
         schema.entry("properties").or_insert_with(|| json!({}));
@@ -61,9 +63,11 @@ impl Tool {
     /// What the tool may do at its service. Hints that the definition does not contain are `None`.
     #[must_use]
     pub fn annotations(&self) -> ToolAnnotations {
-        let annotations = self.definition.get("annotations").cloned();
-        // If any hint is malformed, none is trusted.
-        annotations.and_then(|given| serde_json::from_value(given).ok()).unwrap_or_default()
+        self.definition
+            .get("annotations")
+            // If any hint is malformed, none is trusted.
+            .and_then(|given| ToolAnnotations::deserialize(given).ok())
+            .unwrap_or_default()
     }
 
     /// Whether the tool is annotated as one that changes nothing. Tools without the annotation are
@@ -88,30 +92,29 @@ impl Tool {
             ToolFormat::Mcp => "inputSchema",
             ToolFormat::OpenAi | ToolFormat::OpenAiResponses => "parameters",
         };
-        let mut definition = Map::new();
-        let mut set = |name: &str, value: Value| definition.insert(name.to_owned(), value);
-        set("name", name.into());
-        set(schema_name, self.input_schema().into());
+        let mut definition = Map::from_iter([
+            ("name".to_owned(), name.into()),
+            (schema_name.to_owned(), self.input_schema().into()),
+        ]);
         if let Some(description) = description {
-            set("description", description.into());
+            definition.insert("description".to_owned(), description.into());
         }
         match format {
-            ToolFormat::Anthropic => definition.into(),
+            ToolFormat::Anthropic => {}
             ToolFormat::Mcp => {
                 let annotations = self.annotations().to_mcp();
                 if !annotations.is_empty() {
-                    set("annotations", annotations.into());
+                    definition.insert("annotations".to_owned(), annotations.into());
                 }
-                definition.into()
             }
-            ToolFormat::OpenAi => json!({ "type": "function", "function": definition }),
+            ToolFormat::OpenAi => return json!({ "type": "function", "function": definition }),
             ToolFormat::OpenAiResponses => {
-                set("type", "function".into());
+                definition.insert("type".to_owned(), "function".into());
                 // A strict schema would have to require all properties.
-                set("strict", false.into());
-                definition.into()
+                definition.insert("strict".to_owned(), false.into());
             }
         }
+        definition.into()
     }
 
     fn text(&self, name: &str) -> Option<&str> {

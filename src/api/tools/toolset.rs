@@ -1,6 +1,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
+use std::iter;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
@@ -57,7 +58,9 @@ const MAX_NAME: usize = 64;
 /// # fn main() {}
 /// ```
 #[derive(Clone)]
-pub struct Toolset(Arc<Inner>);
+pub struct Toolset {
+    inner: Arc<Inner>,
+}
 
 #[derive(Clone)]
 struct Inner {
@@ -89,14 +92,16 @@ impl Toolset {
     /// are replaced by `_`. Names of several accounts get a number, and their descriptions the ID of
     /// the account.
     pub fn new(api: &ToolsApi, tools: impl IntoIterator<Item = ScopedTool>) -> Self {
-        Self(Arc::new(Inner {
-            api: api.clone(),
-            entries: entries(tools),
-            hooks: Vec::new(),
-            agent_run_id: None,
-            max_argument_bytes: MAX_ARGUMENT_BYTES,
-            max_result_bytes: MAX_RESULT_BYTES,
-        }))
+        Self {
+            inner: Arc::new(Inner {
+                api: api.clone(),
+                entries: entries(tools),
+                hooks: Vec::new(),
+                agent_run_id: None,
+                max_argument_bytes: MAX_ARGUMENT_BYTES,
+                max_result_bytes: MAX_RESULT_BYTES,
+            }),
+        }
     }
 
     /// Adds a hook around each call: it runs the call by [`Next::run`], before which it can change
@@ -111,10 +116,9 @@ impl Toolset {
         F: Fn(RequestedCall, Next) -> R + Send + Sync + 'static,
         R: Future<Output = Result<ToolResult, ToolCallError>> + Send + 'static,
     {
-        let hook = Arc::new(move |call, next| -> BoxFuture<'static, CallResult> {
-            Box::pin(hook(call, next))
-        });
-        Arc::make_mut(&mut self.0).hooks.push(hook);
+        Arc::make_mut(&mut self.inner)
+            .hooks
+            .push(Arc::new(move |call, next| Box::pin(hook(call, next))));
         self
     }
 
@@ -122,14 +126,14 @@ impl Toolset {
     /// Default: none.
     #[must_use]
     pub fn agent_run_id(mut self, id: impl Into<String>) -> Self {
-        Arc::make_mut(&mut self.0).agent_run_id = Some(id.into());
+        Arc::make_mut(&mut self.inner).agent_run_id = Some(id.into());
         self
     }
 
     /// Sets the maximum size of a call's arguments, in bytes of JSON. Default: 64 KiB.
     #[must_use]
     pub fn max_argument_bytes(mut self, bytes: usize) -> Self {
-        Arc::make_mut(&mut self.0).max_argument_bytes = bytes;
+        Arc::make_mut(&mut self.inner).max_argument_bytes = bytes;
         self
     }
 
@@ -137,17 +141,20 @@ impl Toolset {
     /// Default: 16 KiB.
     #[must_use]
     pub fn max_result_bytes(mut self, bytes: usize) -> Self {
-        Arc::make_mut(&mut self.0).max_result_bytes = bytes;
+        Arc::make_mut(&mut self.inner).max_result_bytes = bytes;
         self
     }
 
     /// The definitions of the tools as a model expects them.
     #[must_use]
     pub fn definitions(&self, format: ToolFormat) -> Vec<Value> {
-        let definition = |entry: &Arc<Entry>| {
-            entry.tool.named(&entry.function_name, entry.description.as_deref(), format)
-        };
-        self.0.entries.iter().map(definition).collect()
+        self.inner
+            .entries
+            .iter()
+            .map(|entry| {
+                entry.tool.named(&entry.function_name, entry.description.as_deref(), format)
+            })
+            .collect()
     }
 
     /// Runs a call that a model requests: the name of a definition, and arguments as an object or as
@@ -156,12 +163,12 @@ impl Toolset {
     /// # Errors
     /// See [`ToolCallError`].
     pub async fn call(&self, name: &str, arguments: &Value) -> Result<ToolResult, ToolCallError> {
-        let mut entries = self.0.entries.iter();
-        let entry = entries.find(|entry| entry.function_name == name);
-        let entry = Arc::clone(entry.ok_or(ToolCallError::UnknownTool)?);
-        let arguments = object(arguments, self.0.max_argument_bytes)?;
-        let call = RequestedCall { entry, arguments };
-        Next { toolset: Arc::clone(&self.0), position: 0 }.run(call).await
+        let entry = self.inner.entries.iter().find(|entry| entry.function_name == name);
+        let call = RequestedCall {
+            entry: Arc::clone(entry.ok_or(ToolCallError::UnknownTool)?),
+            arguments: object(arguments, self.inner.max_argument_bytes)?,
+        };
+        Next { toolset: Arc::clone(&self.inner), position: 0 }.run(call).await
     }
 
     /// The same with a text for the model: the result, or an error about which the model can do
@@ -170,7 +177,7 @@ impl Toolset {
     /// # Errors
     /// [`ApiError`] for errors that the model cannot avoid, see [`ToolCallError::into_text`].
     pub async fn call_for_text(&self, name: &str, arguments: &Value) -> Result<String, ApiError> {
-        let max_bytes = self.0.max_result_bytes;
+        let max_bytes = self.inner.max_result_bytes;
         match self.call(name, arguments).await {
             Ok(result) => Ok(result.to_text(max_bytes)),
             Err(error) => Ok(cut(error.into_text()?, max_bytes)),
@@ -180,8 +187,7 @@ impl Toolset {
 
 impl fmt::Debug for Toolset {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = self.0.entries.iter().map(|entry| &entry.function_name);
-        f.debug_set().entries(names).finish()
+        f.debug_set().entries(self.inner.entries.iter().map(|entry| &entry.function_name)).finish()
     }
 }
 
@@ -239,11 +245,10 @@ impl Next {
             return hook(call, Self { toolset, position: position + 1 }).await;
         }
         let account = AccountKey::id(&call.entry.account_id);
-        let request = ToolCall::new(&call.entry.tool_name, &account).parameters(call.arguments);
-        let request = match &toolset.agent_run_id {
-            Some(id) => request.agent_run_id(id),
-            None => request,
-        };
+        let mut request = ToolCall::new(&call.entry.tool_name, &account).parameters(call.arguments);
+        if let Some(id) = &toolset.agent_run_id {
+            request = request.agent_run_id(id);
+        }
         Ok(toolset.api.execute(&request).await?)
     }
 }
@@ -294,25 +299,23 @@ impl ToolCallError {
 
 /// The arguments as a model sends them: an object, or text that is one.
 fn object(arguments: &Value, max_bytes: usize) -> Result<Map<String, Value>, ToolCallError> {
-    let invalid = ToolCallError::InvalidArguments;
-    let is_too_large = |bytes: usize| bytes > max_bytes;
-    let parsed: Value = match arguments {
-        Value::String(text) if is_too_large(text.len()) => {
-            return Err(invalid("they are too large"));
-        }
+    let bytes = match arguments {
+        Value::String(text) => text.len(),
+        value => value.to_string().len(),
+    };
+    if bytes > max_bytes {
+        return Err(ToolCallError::InvalidArguments("they are too large"));
+    }
+    let parsed = match arguments {
         Value::String(text) if text.trim().is_empty() => Value::Null,
-        Value::String(text) => {
-            serde_json::from_str(text).map_err(|_| invalid("they are not JSON"))?
-        }
-        given if is_too_large(given.to_string().len()) => {
-            return Err(invalid("they are too large"));
-        }
-        given => given.clone(),
+        Value::String(text) => serde_json::from_str(text)
+            .map_err(|_| ToolCallError::InvalidArguments("they are not JSON"))?,
+        value => value.clone(),
     };
     match parsed {
         Value::Null => Ok(Map::new()),
         Value::Object(arguments) => Ok(arguments),
-        _ => Err(invalid("they are not an object")),
+        _ => Err(ToolCallError::InvalidArguments("they are not an object")),
     }
 }
 
@@ -329,32 +332,44 @@ fn entries(tools: impl IntoIterator<Item = ScopedTool>) -> Vec<Arc<Entry>> {
                 repeated.insert(base);
             }
             names.insert(function_name.clone());
-            let description = tool.description().map(str::to_owned);
-            Some(Entry { function_name, tool_name, description, account_id, tool })
+            Some(Entry {
+                function_name,
+                tool_name,
+                description: tool.description().map(str::to_owned),
+                account_id,
+                tool,
+            })
         })
         .collect();
     for entry in &mut entries {
         if repeated.contains(&sanitized(&entry.tool_name)) {
-            let description = entry.description.take().unwrap_or_default();
-            let description = format!("{description} Connected account: {}.", entry.account_id);
-            entry.description = Some(description.trim_start().to_owned());
+            let account = format!("Connected account: {}.", entry.account_id);
+            entry.description = Some(match entry.description.take() {
+                Some(description) => format!("{description} {account}"),
+                None => account,
+            });
         }
     }
     entries.into_iter().map(Arc::new).collect()
 }
 
 fn sanitized(name: &str) -> String {
-    let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '_' | '-');
-    name.chars().take(MAX_NAME).map(|letter| if allowed(letter) { letter } else { '_' }).collect()
+    name.chars()
+        .take(MAX_NAME)
+        .map(|letter| match letter {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | '-' => letter,
+            _ => '_',
+        })
+        .collect()
 }
 
 /// The name, with a number if it is taken.
 fn unique(base: &str, taken: &HashSet<String>) -> String {
-    let numbered = (2_usize..).map(|number| {
-        let suffix = format!("_{number}");
-        let kept: String = base.chars().take(MAX_NAME - suffix.len()).collect();
-        kept + &suffix
-    });
-    let mut candidates = std::iter::once(base.to_owned()).chain(numbered);
-    candidates.find(|name| !taken.contains(name)).unwrap_or_default()
+    iter::once(base.to_owned())
+        .chain((2_usize..).map(|number| {
+            let suffix = format!("_{number}");
+            base.chars().take(MAX_NAME - suffix.len()).chain(suffix.chars()).collect()
+        }))
+        .find(|name| !taken.contains(name))
+        .unwrap_or_default()
 }

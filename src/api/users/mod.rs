@@ -45,11 +45,13 @@ use super::{Api, ApiError, ApiRequest, ListRequest};
 
 /// API for users. Returned by [`Api::users`].
 #[derive(Clone, Debug)]
-pub struct UsersApi(Api);
+pub struct UsersApi {
+    api: Api,
+}
 
 impl UsersApi {
     pub(super) fn new(api: Api) -> Self {
-        Self(api)
+        Self { api }
     }
 
     /// Creates a user as a member of an organization (`org_…`), by default with an invitation by
@@ -63,11 +65,11 @@ impl UsersApi {
         organization_id: &str,
         user: &NewMember,
     ) -> Result<UserDetails, ApiError> {
-        let request = self
-            .0
-            .request(Method::POST, "/api/v1/organizations/{organization_id}/users")
-            .path_parameter("organization_id", organization_id);
-        user.membership.invite(request).json(user).send_member("user").await
+        self.in_organization(Method::POST, organization_id, "")
+            .query_option("send_invitation_email", user.membership.send_invitation_email)
+            .json(user)
+            .send_member("user")
+            .await
     }
 
     /// Returns a user with the user's memberships.
@@ -82,21 +84,19 @@ impl UsersApi {
     /// Lists all users of the environment.
     #[doc(alias("listUsers", "list_users"))]
     pub fn list(&self) -> ListRequest<UserDetails> {
-        ListRequest::new(self.0.request(Method::GET, "/api/v1/users"), "users")
+        ListRequest::new(self.api.request(Method::GET, "/api/v1/users"), "users")
     }
 
     /// Lists the users of an organization (`org_…`), invited ones included.
     #[doc(alias("listOrganizationUsers", "list_organization_users"))]
     pub fn list_by_organization(&self, organization_id: &str) -> ListRequest<UserDetails> {
-        let path = "/api/v1/organizations/{organization_id}/users";
-        let request = self.0.request(Method::GET, path);
-        ListRequest::new(request.path_parameter("organization_id", organization_id), "users")
+        ListRequest::new(self.in_organization(Method::GET, organization_id, ""), "users")
     }
 
     /// Searches for users by a part of their address, ID or external ID, at least three characters.
     #[doc(alias("searchUsers", "search_users"))]
     pub fn search(&self, query: &str) -> ListRequest<UserDetails> {
-        searched(self.0.request(Method::GET, "/api/v1/users:search"), query)
+        searched(self.api.request(Method::GET, "/api/v1/users:search"), query)
     }
 
     /// The same in an organization (`org_…`).
@@ -106,9 +106,7 @@ impl UsersApi {
         organization_id: &str,
         query: &str,
     ) -> ListRequest<UserDetails> {
-        let path = "/api/v1/organizations/{organization_id}/users:search";
-        let request = self.0.request(Method::GET, path);
-        searched(request.path_parameter("organization_id", organization_id), query)
+        searched(self.in_organization(Method::GET, organization_id, ":search"), query)
     }
 
     /// Changes the fields that `update` contains.
@@ -147,16 +145,20 @@ impl UsersApi {
     }
 
     fn one(&self, method: Method, user: UserKey<'_>) -> ApiRequest {
-        user.request(&self.0, method, "/api/v1")
+        user.request(&self.api, method, "/api/v1")
+    }
+
+    fn in_organization(&self, method: Method, organization_id: &str, verb: &str) -> ApiRequest {
+        self.api
+            .request(method, format!("/api/v1/organizations/{{organization_id}}/users{verb}"))
+            .path_parameter("organization_id", organization_id)
     }
 }
 
 fn searched(request: ApiRequest, query: &str) -> ListRequest<UserDetails> {
-    let request = match query.chars().count() {
-        0..3 => request.problem("a search text has fewer than three characters"),
-        _ => request.query("query", query),
-    };
-    ListRequest::new(request, "users")
+    let problem =
+        (query.chars().count() < 3).then_some("a search text has fewer than three characters");
+    ListRequest::new(request.query("query", query).problem(problem), "users")
 }
 
 /// How a call names its user. `&str` is the environment's ID.

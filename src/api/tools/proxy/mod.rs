@@ -35,8 +35,9 @@ pub(super) fn proxied(
     // Its headers only have the connection name and identifier: without the rest, another account
     // could match.
     let Some((connection_name, identifier)) = account.names() else {
-        let problem = "the proxy knows accounts by connection name and identifier only";
-        return Err(ApiError::InvalidCall(problem));
+        return Err(ApiError::InvalidCall(
+            "the proxy knows accounts by connection name and identifier only",
+        ));
     };
     let (mut parts, body) = request.into_parts();
     if [Method::CONNECT, Method::TRACE].contains(&parts.method) {
@@ -54,29 +55,29 @@ pub(super) fn proxied(
         .parse()
         .map_err(|_| ApiError::InvalidCall("the URI of a proxied request is not valid"))?;
     headers::retain_forwarded(&mut parts.headers, named)?;
-    let value = |text: &str| match HeaderValue::from_str(text) {
-        // Servers decode non-ASCII values differently, which could match another user. Surrounding
-        // white space is lost in transit.
-        Ok(value) if !text.is_empty() && text.is_ascii() && text.trim() == text => Ok(value),
-        _ => {
-            Err(ApiError::InvalidCall("connection name or identifier is not a valid header value"))
-        }
-    };
-    parts.headers.insert(CONNECTION_NAME, value(connection_name)?);
-    parts.headers.insert(IDENTIFIER, value(identifier)?);
+    parts.headers.insert(CONNECTION_NAME, key_header(connection_name)?);
+    parts.headers.insert(IDENTIFIER, key_header(identifier)?);
     // The app's extensions are not passed to the HTTP client.
     parts.extensions = Extensions::new();
     parts.extensions.insert(SendLimits { timeout: TIMEOUT, max_body_bytes: MAX_RESPONSE_BYTES });
     Ok(Request::from_parts(parts, body))
 }
 
+/// A part of the account's key as a header. Servers decode non-ASCII values differently, which could
+/// match another user. Surrounding white space is lost in transit.
+fn key_header(text: &str) -> Result<HeaderValue, ApiError> {
+    HeaderValue::from_str(text)
+        .ok()
+        .filter(|_| !text.is_empty() && text.is_ascii() && text.trim() == text)
+        .ok_or(ApiError::InvalidCall("connection name or identifier is not a valid header value"))
+}
+
 /// The response of the service, without headers that affect the app which returns it to a browser.
 pub(super) fn returned(mut response: Response<Bytes>) -> Response<Bytes> {
-    let location = response.headers_mut().remove(header::LOCATION);
-    headers::remove_not_returned(response.headers_mut());
-    if let Some(location) = location {
+    if let Some(location) = response.headers_mut().remove(header::LOCATION) {
         response.extensions_mut().insert(ServiceLocation(location));
     }
+    headers::remove_not_returned(response.headers_mut());
     response
 }
 
