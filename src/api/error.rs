@@ -54,8 +54,8 @@ pub enum ApiError {
     /// The environment is unreachable or failing. Try again later.
     #[error("the API is unavailable: {0}")]
     Unavailable(#[source] Unavailable),
-    /// The environment does not have the operation (501), as with those that a sandbox does not play.
-    /// Trying again does not help.
+    /// The environment does not have the operation (501). A sandbox does not have all of them. Trying
+    /// again does not help.
     #[error("the environment does not have this operation: {0}")]
     NotImplemented(ErrorResponse),
     /// The response is not the API's: the environment URL may be wrong, or a proxy may be in
@@ -96,11 +96,12 @@ impl ApiError {
         | Self::Forbidden(response)
         | Self::InvalidRequest(response)
         | Self::NotFound(response)
+        | Self::NotImplemented(response)
         | Self::RateLimited { response, .. }
         | Self::Unauthorized(response)
         | Self::Unavailable(Unavailable::Failing(response)) = &mut self
         {
-            // It may be cut, so that the secret is not found in it.
+            // A message may be cut, so that the secret is not found in it.
             response.message = None;
             response.error_code.take_if(|code| code.contains(secret) || secret.contains(&**code));
         }
@@ -141,6 +142,21 @@ pub struct ErrorResponse {
     pub message: Option<String>,
 }
 
+impl ErrorResponse {
+    /// Whether code or message contains one of these words, in lower case.
+    pub(crate) fn mentions(&self, words: &[&str]) -> bool {
+        self.texts().any(|text| words.iter().any(|word| text.contains(word)))
+    }
+
+    /// Code and message, in lower case.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = String> {
+        [self.error_code.as_deref(), self.message.as_deref()]
+            .into_iter()
+            .flatten()
+            .map(str::to_ascii_lowercase)
+    }
+}
+
 impl fmt::Display for ErrorResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.status)?;
@@ -175,17 +191,31 @@ impl From<MissingToken> for ApiError {
     }
 }
 
-impl ErrorResponse {
-    /// Whether code or message contains one of these words, in lower case.
-    pub(crate) fn mentions(&self, words: &[&str]) -> bool {
-        self.texts().any(|text| words.iter().any(|word| text.contains(word)))
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// Code and message, in lower case.
-    pub(crate) fn texts(&self) -> impl Iterator<Item = String> {
-        [self.error_code.as_deref(), self.message.as_deref()]
-            .into_iter()
-            .flatten()
-            .map(str::to_ascii_lowercase)
+    #[test]
+    fn an_error_without_a_secret_repeats_it_neither_as_message_nor_as_code() {
+        let response = ErrorResponse {
+            status: StatusCode::BAD_REQUEST,
+            error_code: Some("sk_1".to_owned()),
+            message: Some("sk_1 is unknown".to_owned()),
+        };
+        for error in [
+            ApiError::Conflict,
+            ApiError::Forbidden,
+            ApiError::InvalidRequest,
+            ApiError::NotFound,
+            ApiError::NotImplemented,
+            ApiError::Unauthorized,
+            |response| ApiError::RateLimited { response, retry_after: None },
+            |response| ApiError::Unavailable(Unavailable::Failing(response)),
+        ] as [fn(ErrorResponse) -> ApiError; 8]
+        {
+            let error = error(response.clone()).without("sk_1");
+            let response = error.response().unwrap();
+            assert_eq!((&response.error_code, &response.message), (&None, &None), "{error}");
+        }
     }
 }
