@@ -22,16 +22,18 @@ impl<T: DeserializeOwned + Send + 'static> ListRequest<T> {
         Self { request, member, paging: Paging::Token, item: PhantomData }
     }
 
-    /// A list whose pages have numbers.
-    pub(super) fn numbered(request: ApiRequest, member: &'static str, size: u16) -> Self {
-        let paging = Paging::Number { size: 0 };
-        Self { request, member, paging, item: PhantomData }.page_size(size)
+    /// A list whose pages have numbers, with the environment's maximum page size.
+    pub(super) fn numbered(request: ApiRequest, member: &'static str, max_size: u16) -> Self {
+        let paging = Paging::Number { size: max_size, max_size };
+        Self { paging, ..Self::new(request, member) }.page_size(max_size)
     }
 
     /// Sets the page size, which the environment limits. Default: the environment's.
-    pub fn page_size(mut self, size: u16) -> Self {
-        if let Paging::Number { size: expected } = &mut self.paging {
-            *expected = size.into();
+    pub fn page_size(mut self, mut size: u16) -> Self {
+        if let Paging::Number { size: requested, max_size } = &mut self.paging {
+            // Otherwise the environment returns pages of another size, and the last one is unknown.
+            size = size.clamp(1, *max_size);
+            *requested = size;
         }
         Self { request: self.request.with_query("page_size", size.to_string()), ..self }
     }

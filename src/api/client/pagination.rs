@@ -1,9 +1,9 @@
 //! Paginated lists as streams.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::vec;
 
 use futures::stream::{self, BoxStream, Stream, StreamExt as _};
 use serde::de::DeserializeOwned;
@@ -13,8 +13,8 @@ use crate::api::{ApiError, ApiRequest};
 /// How the pages of a list are requested.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::api) enum Paging {
-    /// By their number, from 0. A page with fewer items than this is the last.
-    Number { size: usize },
+    /// By their number, from 0. A page with fewer items than requested is the last.
+    Number { size: u16, max_size: u16 },
     /// By the token of the page before, which is empty on the last page.
     Token,
 }
@@ -30,21 +30,17 @@ impl<T: DeserializeOwned + Send + 'static> ItemStream<T> {
     }
 
     pub(in crate::api) fn paged(request: ApiRequest, member: &'static str, paging: Paging) -> Self {
-        let start = Progress { items: VecDeque::new(), next: Some(String::new()) };
-        let state = (start, CycleDetector::default(), request);
-        let items =
-            stream::try_unfold(state, move |(mut progress, mut cycles, request)| async move {
-                loop {
-                    if let Some(item) = progress.items.pop_front() {
-                        return Ok(Some((item, (progress, cycles, request))));
-                    }
-                    let Some(page) = progress.next.take() else { return Ok(None) };
-                    if cycles.is_repeated(&page) {
-                        return Err(ApiError::unexpected("pages that repeat"));
-                    }
-                    progress = Progress::after(&request, member, paging, page).await?;
-                }
-            });
+        let pages = Pages {
+            request,
+            member,
+            paging,
+            items: Vec::new().into_iter(),
+            next: Some(String::new()),
+            cycles: CycleDetector::default(),
+        };
+        let items = stream::try_unfold(pages, async |mut pages| {
+            Ok(pages.next_item().await?.map(|item| (item, pages)))
+        });
         Self(items.boxed())
     }
 }
@@ -92,34 +88,45 @@ impl CycleDetector {
     }
 }
 
-struct Progress<T> {
-    items: VecDeque<T>,
-    /// The token or number of the next page to fetch; empty for the first.
+/// The pages of a list, and the items of the current one.
+struct Pages<T> {
+    request: ApiRequest,
+    member: &'static str,
+    paging: Paging,
+    items: vec::IntoIter<T>,
+    /// The token or number of the next page to fetch. Empty: the first.
     next: Option<String>,
+    cycles: CycleDetector,
 }
 
-impl<T: DeserializeOwned> Progress<T> {
-    async fn after(
-        request: &ApiRequest,
-        member: &'static str,
-        paging: Paging,
-        page: String,
-    ) -> Result<Self, ApiError> {
-        let parameter = match paging {
-            Paging::Number { .. } => "page_number",
-            Paging::Token => "page_token",
+impl<T: DeserializeOwned> Pages<T> {
+    async fn next_item(&mut self) -> Result<Option<T>, ApiError> {
+        loop {
+            if let Some(item) = self.items.next() {
+                return Ok(Some(item));
+            }
+            let Some(page) = self.next.take() else { return Ok(None) };
+            if self.cycles.is_repeated(&page) {
+                return Err(ApiError::unexpected("pages that repeat"));
+            }
+            self.fetch(&page).await?;
+        }
+    }
+
+    async fn fetch(&mut self, page: &str) -> Result<(), ApiError> {
+        let request = match self.paging {
+            _ if page.is_empty() => self.request.clone(),
+            Paging::Number { .. } => self.request.clone().query("page_number", page),
+            Paging::Token => self.request.clone().query("page_token", page),
         };
-        let request = match page.as_str() {
-            "" => request.clone(),
-            page => request.clone().query(parameter, page),
-        };
-        let (items, token) = request.send_page(member).await?;
-        let next = match paging {
-            Paging::Number { size } if items.len() < size => None,
+        let (items, token) = request.send_page(self.member).await?;
+        self.next = match self.paging {
+            Paging::Number { size, .. } if items.len() < size.into() => None,
             Paging::Number { .. } => Some((page.parse().unwrap_or(0_u32) + 1).to_string()),
             Paging::Token => Some(token).filter(|token| !token.is_empty()),
         };
-        Ok(Self { items: items.into(), next })
+        self.items = items.into_iter();
+        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ mod transport;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::TryStreamExt as _;
+use futures::{StreamExt as _, TryStreamExt as _};
 use http::{Method, Response, StatusCode};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -22,7 +22,7 @@ use super::sessions::{SessionDetails, UserSessions};
 use super::{Api, ApiError};
 use crate::Scalekit;
 use crate::clock::ManualClock;
-use crate::model::SessionStatus;
+use crate::model::{DomainType, SessionStatus};
 use crate::sandbox::{Endpoint, Fault, Sandbox};
 
 const START: i64 = 1_800_000_000;
@@ -115,8 +115,8 @@ async fn pages_are_fetched_as_the_stream_is_polled() {
 #[tokio::test]
 async fn revocations_while_listing_shift_no_page() {
     let (_sandbox, api, jane) = sandbox_with_sessions(7);
-    let active = api.sessions().list_for_user(&jane).status(SessionStatus::Active);
-    let mut active = active.page_size(2).stream();
+    let mut active =
+        api.sessions().list_for_user(&jane).status(SessionStatus::Active).page_size(2).stream();
     let mut revoked = 0;
     while let Some(session) = active.try_next().await.unwrap() {
         api.sessions().revoke(&session.session_id).await.unwrap();
@@ -139,6 +139,23 @@ async fn a_list_ends_with_its_first_error_and_never_repeats() {
     sandbox.faults().add(Endpoint::Api, Fault::Response(circle));
     let listed = api.sessions().list_for_user(&jane).stream().try_collect::<Vec<_>>().await;
     assert!(matches!(listed, Err(ApiError::UnexpectedResponse { .. })));
+}
+
+#[tokio::test]
+async fn a_list_by_page_numbers_is_complete_and_ends_with_any_page_size() {
+    let sandbox = Sandbox::new();
+    let acme = sandbox.organizations().list().remove(0).id;
+    let domains = sandbox.scalekit().api().domains();
+    for number in 0..120 {
+        let name = format!("{number}.acme.example");
+        domains.create(&acme, &name, DomainType::AllowedEmailDomain).await.unwrap();
+    }
+    let count = domains.list(&acme).stream().try_collect::<Vec<_>>().await.unwrap().len();
+    assert!(count >= 120);
+    for size in [0, 7, 100, 200] {
+        let all = domains.list(&acme).page_size(size).stream().take(2 * count);
+        assert_eq!(all.try_collect::<Vec<_>>().await.unwrap().len(), count, "{size}");
+    }
 }
 
 #[tokio::test]
