@@ -9,8 +9,8 @@ use std::convert::Infallible;
 use axum_core::body::Body;
 use axum_core::extract::{FromRef, FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
-use http::StatusCode;
 use http::request::Parts;
+use http::{Extensions, StatusCode};
 
 use crate::auth_routes::CallbackRejection;
 use crate::middleware::identity::{self, NoPrincipal};
@@ -84,8 +84,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
-        let principal = identity::principal(&parts.extensions).cloned();
-        principal.map_err(|_| MissingLayer::principal(parts))
+        identity::principal(&parts.extensions).cloned().map_err(|_| MissingLayer::principal(parts))
     }
 }
 
@@ -101,8 +100,7 @@ impl<S: Send + Sync> FromRequestParts<S> for WebhookEvent {
     type Rejection = WebhookPayloadRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
-        let event = parsed(&parts.extensions, Self::from_extensions).await;
-        payload(event, || MissingLayer::new("WebhookEvent", "WebhookVerify", parts))
+        payload(parts, Self::from_extensions, "WebhookEvent", "WebhookVerify").await
     }
 }
 
@@ -110,10 +108,8 @@ impl<S: Send + Sync> FromRequestParts<S> for InterceptorRequest {
     type Rejection = WebhookPayloadRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, WebhookPayloadRejection> {
-        let request = parsed(&parts.extensions, Self::from_extensions).await;
-        payload(request, || {
-            MissingLayer::new("InterceptorRequest", "WebhookVerify::interceptor", parts)
-        })
+        payload(parts, Self::from_extensions, "InterceptorRequest", "WebhookVerify::interceptor")
+            .await
     }
 }
 
@@ -140,12 +136,16 @@ impl IntoResponse for WebhookPayloadRejection {
     }
 }
 
-fn payload<T>(
-    parsed: Option<Result<T, EventError>>,
-    missing: impl FnOnce() -> MissingLayer,
+async fn payload<T: Send + 'static>(
+    parts: &Parts,
+    parse: fn(&Extensions) -> Option<Result<T, EventError>>,
+    extractor: &'static str,
+    layer: &'static str,
 ) -> Result<T, WebhookPayloadRejection> {
-    parsed
-        .ok_or_else(|| WebhookPayloadRejection::MissingLayer(missing()))?
+    parsed(&parts.extensions, parse)
+        .await
+        .ok_or_else(|| MissingLayer::new(extractor, layer, parts))
+        .map_err(WebhookPayloadRejection::MissingLayer)?
         .map_err(WebhookPayloadRejection::Malformed)
 }
 
@@ -198,8 +198,11 @@ where
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let verified = RequireToken::from_ref(state).verify(parts).await;
-        verified.map(Self).map_err(|rejected| rejected.map(Body::from))
+        RequireToken::from_ref(state)
+            .verify(parts)
+            .await
+            .map(Self)
+            .map_err(|rejected| rejected.map(Body::from))
     }
 }
 

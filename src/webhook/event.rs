@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::payload::EventPayload;
-use crate::model::{lenient, wire};
+use crate::model::lenient::{self, member_text};
+use crate::model::wire;
 use crate::util::json::{self, parse_event};
 
 /// An event of the environment. Cheap to clone.
@@ -18,9 +19,11 @@ use crate::util::json::{self, parse_event};
 /// the fields of the [payload](EventPayload), without a domain's secret. [`raw`](Self::raw) has the
 /// other members.
 #[derive(Clone)]
-pub struct WebhookEvent(Arc<Event>);
+pub struct WebhookEvent {
+    inner: Arc<Inner>,
+}
 
-struct Event {
+struct Inner {
     id: String,
     event_type: String,
     occurred_at: Option<OffsetDateTime>,
@@ -64,87 +67,87 @@ impl WebhookEvent {
     pub(crate) fn parse_bytes(body: Bytes) -> Result<Self, EventError> {
         let json::Event { members: mut envelope, is_complete } =
             parse_event(&body).map_err(|_| EventError::Malformed)?;
-        let data = envelope.remove("data");
-        let text = |name: &str| envelope.get(name).and_then(lenient::text_of);
-        let id = text("id").ok_or(EventError::Missing("id"))?;
-        let event_type = text("type").ok_or(EventError::Missing("type"))?;
-        let Some(Value::Object(data)) = data else { return Err(EventError::Missing("data")) };
-
-        let time = |name: &str| envelope.get(name).and_then(lenient::timestamp_of);
-        let organization_id = text("organization_id")
-            .or_else(|| data.get("organization_id").and_then(lenient::text_of));
+        let id = member_text(&envelope, "id").ok_or(EventError::Missing("id"))?;
+        let event_type = member_text(&envelope, "type").ok_or(EventError::Missing("type"))?;
+        let Some(Value::Object(data)) = envelope.remove("data") else {
+            return Err(EventError::Missing("data"));
+        };
+        let organization_id = member_text(&envelope, "organization_id")
+            .or_else(|| member_text(&data, "organization_id"));
         let payload = EventPayload::read(&event_type, data);
-        let organization_id =
-            organization_id.or_else(|| payload.organization_id().map(str::to_owned));
-        Ok(Self(Arc::new(Event {
+        let inner = Inner {
             id,
             event_type,
-            occurred_at: time("occurred_at").or_else(|| time("timestamp")),
-            environment_id: text("environment_id"),
-            organization_id,
-            spec_version: text("spec_version"),
-            display_name: text("display_name"),
+            occurred_at: ["occurred_at", "timestamp"]
+                .into_iter()
+                .find_map(|name| lenient::timestamp_of(envelope.get(name)?)),
+            environment_id: member_text(&envelope, "environment_id"),
+            organization_id: organization_id
+                .or_else(|| payload.organization_id().map(str::to_owned)),
+            spec_version: member_text(&envelope, "spec_version"),
+            display_name: member_text(&envelope, "display_name"),
             payload,
             body,
             raw: OnceLock::new(),
             is_complete,
-        })))
+        };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// `evt_…`. The same for each delivery of the event.
     #[must_use]
     pub fn id(&self) -> &str {
-        &self.0.id
+        &self.inner.id
     }
 
     /// The event type, for instance `organization.directory.user_created`.
     #[must_use]
     pub fn event_type(&self) -> &str {
-        &self.0.event_type
+        &self.inner.event_type
     }
 
     /// Time of the event. Events may arrive in another order.
     #[must_use]
     pub fn occurred_at(&self) -> Option<OffsetDateTime> {
-        self.0.occurred_at
+        self.inner.occurred_at
     }
 
     /// The environment (`env_…`).
     #[must_use]
     pub fn environment_id(&self) -> Option<&str> {
-        self.0.environment_id.as_deref()
+        self.inner.environment_id.as_deref()
     }
 
     /// The organization (`org_…`) of the envelope, else that of the data. Roles, permissions and
     /// connected accounts usually have none.
     #[must_use]
     pub fn organization_id(&self) -> Option<&str> {
-        self.0.organization_id.as_deref()
+        self.inner.organization_id.as_deref()
     }
 
     /// The version of the envelope, for instance `1`.
     #[must_use]
     pub fn spec_version(&self) -> Option<&str> {
-        self.0.spec_version.as_deref()
+        self.inner.spec_version.as_deref()
     }
 
     /// Display name of the event, for instance `Directory User Created`.
     #[must_use]
     pub fn display_name(&self) -> Option<&str> {
-        self.0.display_name.as_deref()
+        self.inner.display_name.as_deref()
     }
 
     /// The typed payload.
     #[must_use]
     pub fn payload(&self) -> &EventPayload {
-        &self.0.payload
+        &self.inner.payload
     }
 
     /// The whole event, including all unknown members, if it [is complete](Self::is_complete). The
     /// first call parses it.
     #[must_use]
     pub fn raw(&self) -> &Map<String, Value> {
-        let Event { body, raw, .. } = &*self.0;
+        let Inner { body, raw, .. } = &*self.inner;
         // It was parsed before, without an error.
         raw.get_or_init(|| parse_event(body).map(|event| event.members).unwrap_or_default())
     }
@@ -153,7 +156,7 @@ impl WebhookEvent {
     /// [`parse`](Self::parse) lists those that are omitted. The request's bytes always have them.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.0.is_complete
+        self.inner.is_complete
     }
 }
 
@@ -196,10 +199,10 @@ impl Serialize for WebhookEvent {
 impl fmt::Debug for WebhookEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookEvent")
-            .field("id", &self.0.id)
-            .field("event_type", &self.0.event_type)
-            .field("occurred_at", &self.0.occurred_at)
-            .field("organization_id", &self.0.organization_id)
+            .field("id", &self.inner.id)
+            .field("event_type", &self.inner.event_type)
+            .field("occurred_at", &self.inner.occurred_at)
+            .field("organization_id", &self.inner.organization_id)
             .finish_non_exhaustive()
     }
 }

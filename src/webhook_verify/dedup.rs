@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::StatusCode;
+use tokio::runtime::Handle;
 
 use super::WebhookSecret;
 use crate::shared_store::{
@@ -54,8 +55,11 @@ pub(super) struct DedupConfig {
 
 impl Default for DedupConfig {
     fn default() -> Self {
-        let [lease, retention] = [60, 24 * 60 * 60].map(Duration::from_secs);
-        Self { name: Arc::from(""), lease, retention }
+        Self {
+            name: Arc::from(""),
+            lease: Duration::from_secs(60),
+            retention: Duration::from_secs(24 * 60 * 60),
+        }
     }
 }
 
@@ -70,19 +74,21 @@ pub(crate) enum Claim {
 }
 
 impl Deduplicator {
-    pub(super) async fn claim(&self, id: &str) -> Result<Claim, StoreError> {
-        let id = URL_SAFE_NO_PAD.encode(hash_parts([&*self.config.name, id]));
-        let key = |secret: &WebhookSecret| secret.scope.key(KeyNamespace::WebhookEvent, &id);
-        let keys: Arc<[_]> = self.secrets.iter().map(key).collect();
+    pub(super) async fn claim(self, id: String) -> Result<Claim, StoreError> {
+        let id = URL_SAFE_NO_PAD.encode(hash_parts([&*self.config.name, &id]));
         // Created before the values, so that they are removed if this future is dropped.
         let mut guard = Box::new(ClaimGuard {
-            deduplicator: self.clone(),
-            keys: Arc::clone(&keys),
+            keys: self
+                .secrets
+                .iter()
+                .map(|secret| secret.scope.key(KeyNamespace::WebhookEvent, &id))
+                .collect(),
             value: Bytes::from(format!("running {}", unique_owner())),
+            deduplicator: self,
             is_finished: false,
         });
-        for (index, key) in keys.iter().enumerate() {
-            if let Some(found) = self.find_or_claim(key, &guard.value).await? {
+        for (index, key) in guard.keys.iter().enumerate() {
+            if let Some(found) = guard.deduplicator.find_or_claim(key, &guard.value).await? {
                 // Otherwise it is dropped, with the values under earlier keys.
                 guard.is_finished = index == 0;
                 return Ok(found);
@@ -91,7 +97,7 @@ impl Deduplicator {
         Ok(Claim::Acquired(guard))
     }
 
-    /// Claims a message under one key, unless that has a value.
+    /// Claims a message under one key. Returns the other claim if that key has a value.
     async fn find_or_claim(
         &self,
         key: &StoreKey,
@@ -198,13 +204,10 @@ impl ClaimGuard {
 }
 
 impl Drop for ClaimGuard {
-    /// The handler panicked, failed without a response, or was cancelled.
+    /// The handler panicked, failed without a response, or was cancelled. Without a runtime the value
+    /// expires.
     fn drop(&mut self) {
-        if self.is_finished {
-            return;
-        }
-        // Without a runtime the value expires.
-        if tokio::runtime::Handle::try_current().is_err() {
+        if self.is_finished || Handle::try_current().is_err() {
             return;
         }
         let guard = Self {

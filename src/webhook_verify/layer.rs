@@ -1,3 +1,4 @@
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -71,8 +72,8 @@ impl WebhookVerify {
     /// Messages are kept apart by the endpoint's secret, so that endpoints, apps and environments
     /// can share a store.
     ///
-    /// While the store has no room for a new ID, messages are handled without deduplication, because
-    /// no bound may block the deprovisioning of a user. The log line `webhook_not_deduplicated` and
+    /// While the store is full, new messages are handled without deduplication, because no bound may
+    /// block the deprovisioning of a user. The log line `webhook_not_deduplicated` and
     /// the counter `tower_scalekit_webhooks_not_deduplicated_total` report it.
     pub fn deduplicate(mut self, store: impl SharedStore) -> Self {
         self.store = Some(TimedStore::new(store));
@@ -101,9 +102,12 @@ impl WebhookVerify {
     }
 
     pub(super) fn deduplicator(&self) -> Option<Deduplicator> {
-        let store = self.store.clone().filter(|_| self.kind == Kind::Webhook)?;
-        let (secrets, config) = (Arc::clone(&self.secrets), self.dedup.clone());
-        Some(Deduplicator { store, secrets, config, tasks: self.tasks.clone() })
+        Some(Deduplicator {
+            store: self.store.clone().filter(|_| self.kind == Kind::Webhook)?,
+            secrets: Arc::clone(&self.secrets),
+            config: self.dedup.clone(),
+            tasks: self.tasks.clone(),
+        })
     }
 
     /// Waits until the store contains all completed messages: a message whose completion is not
@@ -138,8 +142,8 @@ impl WebhookVerify {
 
 on_rejection!(WebhookVerify, WebhookRejection, renderer);
 
-impl std::fmt::Debug for WebhookVerify {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for WebhookVerify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WebhookVerify")
             .field("kind", &self.kind)
             .field("secrets", &self.secrets.len())

@@ -37,13 +37,17 @@ pub(crate) async fn parsed<T: Send + 'static>(
     parse: fn(&Extensions) -> Option<Result<T, EventError>>,
 ) -> Option<Result<T, EventError>> {
     let body = extensions.get::<SignedBody>()?;
-    let runtime = Handle::try_current().ok().filter(|_| body.bytes.len() > MAX_PARSED_INLINE);
-    let Some(runtime) = runtime else { return parse(extensions) };
+    if body.bytes.len() <= MAX_PARSED_INLINE {
+        return parse(extensions);
+    }
+    let Ok(runtime) = Handle::try_current() else { return parse(extensions) };
     let mut only_body = Extensions::new();
     only_body.insert(body.clone());
-    // It fails only if the runtime shuts down, or by a panic.
-    let parsing = runtime.spawn_blocking(move || parse(&only_body));
-    parsing.await.unwrap_or_else(|_| parse(extensions))
+    runtime
+        .spawn_blocking(move || parse(&only_body))
+        .await
+        // The task fails only if the runtime shuts down, or by a panic.
+        .unwrap_or_else(|_| parse(extensions))
 }
 
 impl WebhookEvent {

@@ -43,36 +43,44 @@ impl WebhookVerify {
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
     ) -> Poll<Result<Verified, WebhookRejection>> {
-        if let Pending::Body(received_at) = pending {
-            let body = ready!(request.body_mut().poll_buffer(cx, &self.limits))?;
-            // Again, because they borrow from the request, which the future has held meanwhile.
-            let headers = SignedHeaders::read(request.headers(), self.kind, *received_at)?;
-            headers.verify(&body, &self.secrets)?;
-            let Some(deduplicator) = self.deduplicator() else {
-                return Poll::Ready(Ok(Verified::New { body, finish: FinishClaim::None }));
-            };
-            let id = headers.id.to_owned();
-            let claim = Box::pin(async move { deduplicator.claim(&id).await });
-            *pending = Pending::Deduplication { body, claim };
+        loop {
+            match pending {
+                Pending::Body(received_at) => {
+                    let body = ready!(request.body_mut().poll_buffer(cx, &self.limits))?;
+                    // The headers are read again, because they borrow from the request, which the
+                    // future has held meanwhile.
+                    let id = SignedHeaders::read(request.headers(), self.kind, *received_at)?
+                        .verify(&body, &self.secrets)?;
+                    let Some(deduplicator) = self.deduplicator() else {
+                        return Poll::Ready(Ok(Verified::New { body, finish: FinishClaim::None }));
+                    };
+                    let claim = Box::pin(deduplicator.claim(id.to_owned()));
+                    *pending = Pending::Deduplication { body, claim };
+                }
+                Pending::Deduplication { body, claim } => {
+                    let claim = ready!(claim.as_mut().poll(cx));
+                    return Poll::Ready(verified(body.clone(), claim));
+                }
+            }
         }
-        let Pending::Deduplication { body, claim } = pending else { return Poll::Pending };
-        Poll::Ready(match ready!(claim.as_mut().poll(cx)) {
-            Ok(Claim::Acquired(guard)) => {
-                Ok(Verified::New { body: body.clone(), finish: FinishClaim::Due(guard) })
-            }
-            Ok(Claim::Completed(status)) => Ok(Verified::Duplicate(status)),
-            Ok(Claim::InProgress) => Err(WebhookRejection::InProgress),
-            // A message that is handled twice is better than one that is not: no bound may block
-            // deprovisioning.
-            Err(error @ StoreError::Full { .. }) => {
-                telemetry::webhook_not_deduplicated(&error);
-                Ok(Verified::New { body: body.clone(), finish: FinishClaim::None })
-            }
-            Err(error) => {
-                telemetry::internal_error("webhook_claim", &error);
-                Err(WebhookRejection::StoreUnavailable)
-            }
-        })
+    }
+}
+
+fn verified(body: Bytes, claim: Result<Claim, StoreError>) -> Result<Verified, WebhookRejection> {
+    match claim {
+        Ok(Claim::Acquired(guard)) => Ok(Verified::New { body, finish: FinishClaim::Due(guard) }),
+        Ok(Claim::Completed(status)) => Ok(Verified::Duplicate(status)),
+        Ok(Claim::InProgress) => Err(WebhookRejection::InProgress),
+        // A message that is handled twice is better than one that is not: no bound may block
+        // deprovisioning.
+        Err(error @ StoreError::Full { .. }) => {
+            telemetry::webhook_not_deduplicated(&error);
+            Ok(Verified::New { body, finish: FinishClaim::None })
+        }
+        Err(error) => {
+            telemetry::internal_error("webhook_claim", &error);
+            Err(WebhookRejection::StoreUnavailable)
+        }
     }
 }
 
@@ -107,11 +115,10 @@ impl OnResponse for FinishClaim {
         status: StatusCode,
         _: &mut HeaderMap,
     ) -> Poll<()> {
-        if let Self::Due(_) = self
-            && let Self::Due(guard) = std::mem::replace(self, Self::None)
-        {
-            *self = Self::Started(Box::pin(guard.finish(status)));
-        }
+        *self = match std::mem::replace(self, Self::None) {
+            Self::Due(guard) => Self::Started(Box::pin(guard.finish(status))),
+            other => other,
+        };
         match self {
             Self::Started(finish) => finish.as_mut().poll(cx),
             Self::None | Self::Due(_) => Poll::Ready(()),

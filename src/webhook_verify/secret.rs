@@ -84,23 +84,22 @@ impl WebhookSecret {
     }
 
     fn parse(setting: &'static str, secret: &str) -> Result<Self, ConfigError> {
-        let encoded = secret.strip_prefix("whsec_").unwrap_or(secret);
-        let bytes = BASE64.decode(encoded).ok().map(Zeroizing::new);
-        match bytes {
-            Some(bytes) if (24..=64).contains(&bytes.len()) => {
-                let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
-                // Differs from all content that the sender signs: an ID, a timestamp and a body
-                // with dots in between.
-                let fingerprint = hmac::sign(&key, b"tower-scalekit webhook endpoint");
-                let scope = StoreScope::new([b"webhook endpoint", fingerprint.as_ref()]);
-                Ok(Self { key, scope })
-            }
-            _ => {
-                let reason =
-                    "must be whsec_ and 24 to 64 bytes in base64, as the dashboard shows it";
-                Err(ConfigProblem::invalid(setting, reason).into())
-            }
-        }
+        let bytes = BASE64
+            .decode(secret.strip_prefix("whsec_").unwrap_or(secret))
+            .ok()
+            .map(Zeroizing::new)
+            .filter(|bytes| (24..=64).contains(&bytes.len()))
+            .ok_or_else(|| {
+                ConfigProblem::invalid(
+                    setting,
+                    "must be whsec_ and 24 to 64 bytes in base64, as the dashboard shows it",
+                )
+            })?;
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &bytes);
+        // Differs from all content that the sender signs: an ID, a timestamp and a body with dots in
+        // between.
+        let fingerprint = hmac::sign(&key, b"tower-scalekit webhook endpoint");
+        Ok(Self { scope: StoreScope::new([b"webhook endpoint", fingerprint.as_ref()]), key })
     }
 }
 

@@ -53,13 +53,18 @@ impl Kind {
         }
     }
 
-    /// The other kind and its layer, for the log.
-    fn other(self) -> (Self, &'static str) {
+    fn other(self) -> Self {
         match self {
-            Self::Interceptor => (Self::Webhook, "a webhook: use WebhookVerify::new here"),
-            Self::Webhook => {
-                (Self::Interceptor, "an interceptor request: use WebhookVerify::interceptor here")
-            }
+            Self::Interceptor => Self::Webhook,
+            Self::Webhook => Self::Interceptor,
+        }
+    }
+
+    /// The kind and its layer, for the log.
+    fn description(self) -> &'static str {
+        match self {
+            Self::Interceptor => "an interceptor request: use WebhookVerify::interceptor here",
+            Self::Webhook => "a webhook: use WebhookVerify::new here",
         }
     }
 }
@@ -122,9 +127,7 @@ pub fn verify<'h>(
     secrets: &[WebhookSecret],
     now: OffsetDateTime,
 ) -> Result<&'h str, WebhookError> {
-    let headers = SignedHeaders::read(headers, Kind::Webhook, now)?;
-    headers.verify(body, secrets)?;
-    Ok(headers.id)
+    SignedHeaders::read(headers, Kind::Webhook, now)?.verify(body, secrets)
 }
 
 /// Like [`verify`], for interceptor requests, whose headers are called `interceptor-…`.
@@ -138,16 +141,14 @@ pub fn verify_interceptor<'h>(
     secrets: &[WebhookSecret],
     now: OffsetDateTime,
 ) -> Result<&'h str, WebhookError> {
-    let headers = SignedHeaders::read(headers, Kind::Interceptor, now)?;
-    headers.verify(body, secrets)?;
-    Ok(headers.id)
+    SignedHeaders::read(headers, Kind::Interceptor, now)?.verify(body, secrets)
 }
 
 /// The headers of a signed request, validated without its body.
 #[derive(Debug)]
 pub(crate) struct SignedHeaders<'h> {
     kind: Kind,
-    pub(super) id: &'h str,
+    id: &'h str,
     /// As sent, because it is part of the signed content.
     timestamp: &'h str,
     signatures: &'h str,
@@ -159,21 +160,26 @@ impl<'h> SignedHeaders<'h> {
         kind: Kind,
         now: OffsetDateTime,
     ) -> Result<Self, WebhookError> {
-        let [id_name, time_name, signature_name] = kind.headers();
-        let value = |name| only(headers, name, kind);
-        let (id, timestamp, signatures) =
-            (value(id_name)?, value(time_name)?, value(signature_name)?);
-        if id.is_empty() || id.len() > MAX_ID_BYTES {
-            let found = format_args!("{} bytes", id.len());
-            return Err(WebhookError::Malformed.failed(id_name, "1 to 256 bytes", found));
+        let [id, timestamp, signature] = kind.headers();
+        let signed = Self {
+            kind,
+            id: only(headers, id, kind)?,
+            timestamp: only(headers, timestamp, kind)?,
+            signatures: only(headers, signature, kind)?,
+        };
+        if !(1..=MAX_ID_BYTES).contains(&signed.id.len()) {
+            let found = format_args!("{} bytes", signed.id.len());
+            return Err(WebhookError::Malformed.failed(id, "1 to 256 bytes", found));
         }
-        check_time(time_name, timestamp, now)?;
-        let headers = Self { kind, id, timestamp, signatures };
-        if headers.candidates().next().is_none() {
-            let (expected, found) = ("v1, and 32 bytes in base64", "no such signature");
-            return Err(WebhookError::InvalidSignature.failed(signature_name, expected, found));
+        check_time(timestamp, signed.timestamp, now)?;
+        if signed.candidates().next().is_none() {
+            return Err(WebhookError::InvalidSignature.failed(
+                signature,
+                "v1, and 32 bytes in base64",
+                "no such signature",
+            ));
         }
-        Ok(headers)
+        Ok(signed)
     }
 
     /// The signatures. Malformed ones and those of other versions are skipped (Standard Webhooks,
@@ -187,12 +193,12 @@ impl<'h> SignedHeaders<'h> {
     }
 
     /// Compares every candidate with the signature of every secret, in constant time, also after a
-    /// match.
+    /// match. Returns the message's ID.
     pub(super) fn verify(
         &self,
         body: &[u8],
         secrets: &[WebhookSecret],
-    ) -> Result<(), WebhookError> {
+    ) -> Result<&'h str, WebhookError> {
         let mut fits = false;
         for secret in secrets {
             let mut mac = hmac::Context::with_key(&secret.key);
@@ -204,24 +210,25 @@ impl<'h> SignedHeaders<'h> {
                 fits |= verify_slices_are_equal(mac.as_ref(), &candidate).is_ok();
             }
         }
-        match fits {
-            false => {
-                let [_, _, name] = self.kind.headers();
-                let expected = format_args!("a signature by one of {} secrets", secrets.len());
-                let found = format_args!(
+        if !fits {
+            let [_, _, name] = self.kind.headers();
+            return Err(WebhookError::InvalidSignature.failed(
+                name,
+                format_args!("a signature by one of {} secrets", secrets.len()),
+                format_args!(
                     "{} by others, or of another body than the {} bytes that arrived: check that \
                      the secret is that of this endpoint, and that nothing changes the body",
                     self.candidates().count(),
                     body.len()
-                );
-                Err(WebhookError::InvalidSignature.failed(name, expected, found))
-            }
-            true if self.kind != Kind::from_body(body) => {
-                let (expected, (_, found)) = (format_args!("{:?}", self.kind), self.kind.other());
-                Err(WebhookError::WrongKind.failed("body", expected, found))
-            }
-            true => Ok(()),
+                ),
+            ));
         }
+        let kind = Kind::from_body(body);
+        if kind != self.kind {
+            let expected = format_args!("{:?}", self.kind);
+            return Err(WebhookError::WrongKind.failed("body", expected, kind.description()));
+        }
+        Ok(self.id)
     }
 }
 
@@ -238,15 +245,10 @@ fn only<'h>(
             Err(_) => "a value that is not ASCII",
         },
         (Some(_), Some(_)) => "several headers",
-        (None, _) => {
-            let (other, layer) = kind.other();
-            let is_other = other.headers().iter().all(|name| headers.contains_key(*name));
-            if is_other {
-                layer
-            } else {
-                "none: the request is not of Scalekit, or a proxy drops it"
-            }
+        (None, _) if kind.other().headers().iter().all(|name| headers.contains_key(*name)) => {
+            kind.other().description()
         }
+        (None, _) => "none: the request is not of Scalekit, or a proxy drops it",
     };
     Err(WebhookError::Malformed.failed(name, "one header", found))
 }
@@ -257,16 +259,18 @@ fn check_time(
     timestamp: &str,
     now: OffsetDateTime,
 ) -> Result<(), WebhookError> {
-    let digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
-    let Some(seconds) = timestamp.parse::<i64>().ok().filter(|_| digits) else {
+    let is_in_digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
+    let Some(seconds) = timestamp.parse::<i64>().ok().filter(|_| is_in_digits) else {
         let expected = "seconds since 1970, in digits";
         return Err(WebhookError::Malformed.failed(name, expected, Shown(timestamp)));
     };
     let age = now.unix_timestamp().saturating_sub(seconds);
     if age.unsigned_abs() > TOLERANCE {
-        let expected = format_args!("within {TOLERANCE} s of the clock of this server");
-        let found = format_args!("{age} s before it: check the clock, and what delays deliveries");
-        return Err(WebhookError::TimestampOutsideTolerance.failed(name, expected, found));
+        return Err(WebhookError::TimestampOutsideTolerance.failed(
+            name,
+            format_args!("within {TOLERANCE} s of the clock of this server"),
+            format_args!("{age} s before it: check the clock, and what delays deliveries"),
+        ));
     }
     Ok(())
 }

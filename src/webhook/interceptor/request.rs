@@ -1,10 +1,11 @@
 use std::fmt;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
-use crate::model::lenient;
+use crate::model::lenient::{self, member_text};
 use crate::util::json::parse_object;
 use crate::util::open_enum::open_enum;
 use crate::webhook::EventError;
@@ -40,16 +41,13 @@ impl InterceptorRequest {
     /// When it is not a JSON object, or has no trigger point.
     pub fn parse(body: &[u8]) -> Result<Self, EventError> {
         let raw = parse_object(body).map_err(|_| EventError::Malformed)?;
-        let trigger_point = raw
-            .get("trigger_point")
-            .and_then(lenient::text_of)
+        let trigger_point = member_text(&raw, "trigger_point")
+            .map(|word| TriggerPoint::from(word.as_str()))
             .ok_or(EventError::Missing("trigger_point"))?;
-        let trigger_point = TriggerPoint::from(trigger_point.as_str());
-        let data = raw.get("data").unwrap_or(&Value::Null);
         Ok(Self {
-            display_name: raw.get("display_name").and_then(lenient::text_of),
+            display_name: member_text(&raw, "display_name"),
             context: raw.get("interceptor_context").map(lenient::read).unwrap_or_default(),
-            data: InterceptorData::read(&trigger_point, data),
+            data: InterceptorData::read(&trigger_point, raw.get("data").unwrap_or(&Value::Null)),
             trigger_point,
             raw,
         })
@@ -106,21 +104,25 @@ pub enum InterceptorData {
 
 impl InterceptorData {
     fn read(trigger_point: &TriggerPoint, data: &Value) -> Self {
-        let part = |name: &str| data.get(name).filter(|part| part.is_object());
         match trigger_point {
-            TriggerPoint::PreM2mTokenCreation => Self::M2mTokenCreation(
-                part("m2m_token_claims").map(lenient::read).unwrap_or_default(),
-            ),
-            TriggerPoint::PreSessionCreation => {
-                Self::SessionCreation(part("user").map(lenient::read).unwrap_or_default())
+            TriggerPoint::PreM2mTokenCreation => {
+                Self::M2mTokenCreation(subject(data, "m2m_token_claims").unwrap_or_default())
             }
-            TriggerPoint::PreSignup => Self::Signup(part("user").map(lenient::read)),
+            TriggerPoint::PreSessionCreation => {
+                Self::SessionCreation(subject(data, "user").unwrap_or_default())
+            }
+            TriggerPoint::PreSignup => Self::Signup(subject(data, "user")),
             TriggerPoint::PreUserInvitation => {
-                Self::UserInvitation(part("organization").map(lenient::read).unwrap_or_default())
+                Self::UserInvitation(subject(data, "organization").unwrap_or_default())
             }
             TriggerPoint::Unknown(_) => Self::Unknown(data.clone()),
         }
     }
+}
+
+/// An object in the data.
+fn subject<T: DeserializeOwned + Default>(data: &Value, name: &str) -> Option<Box<T>> {
+    data.get(name).filter(|subject| subject.is_object()).map(lenient::read)
 }
 
 /// Context of an interceptor request. Device details come from the browser and are not trustworthy.

@@ -12,8 +12,7 @@ pub struct InterceptorResponse {
     decision: Decision,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<DenyMessage>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[serde(rename = "response")]
+    #[serde(rename = "response", skip_serializing_if = "Option::is_none")]
     additions: Option<Additions>,
 }
 
@@ -26,8 +25,11 @@ impl InterceptorResponse {
     /// Denies the action with a message for the user. Without text, Scalekit shows a general one.
     pub fn deny(message: impl Into<String>) -> Self {
         let message = message.into();
-        let error = (!message.is_empty()).then_some(DenyMessage { message });
-        Self { decision: Decision::Deny, error, additions: None }
+        Self {
+            decision: Decision::Deny,
+            error: (!message.is_empty()).then_some(DenyMessage { message }),
+            additions: None,
+        }
     }
 
     /// Adds a claim to the token: when a session is created, to the `custom_claims` of its access
@@ -60,8 +62,9 @@ impl From<InterceptorResponse> for Response<Bytes> {
         // Maps with text keys can always be serialized. The fallback denies.
         let body = serde_json::to_vec(&response).unwrap_or(br#"{"decision":"DENY"}"#.to_vec());
         let mut response = Self::new(body.into());
-        let json = HeaderValue::from_static("application/json");
-        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
     }
 }

@@ -31,7 +31,7 @@ fn assert_response(trigger_point: &str, response: InterceptorResponse) {
 }
 
 #[test]
-fn signup() {
+fn a_signup_is_read_and_denied() {
     let request = request("PRE_SIGNUP");
     assert!(!format!("{request:?}").contains("xsrPHl7k7ARgdhC6"), "no state in logs");
     let context = &request.context;
@@ -70,8 +70,8 @@ fn signup() {
     );
     assert_eq!(membership.metadata["cost"]["region"], "US");
 
-    let membership = NewMembership::in_organization("org_102953846317318346");
-    let mut membership = membership.role("admin").role("viewer");
+    let mut membership =
+        NewMembership::in_organization("org_102953846317318346").role("admin").role("viewer");
     membership.external_organization_id = Some("ext_B6YycAGRaPmnuxAFPT5KI4HBHxr4qWX".to_owned());
     let no = "Only @acmecorp.com email addresses are allowed to sign up";
     let response = InterceptorResponse::deny(no).create_organization_membership(membership);
@@ -83,7 +83,7 @@ fn signup() {
 }
 
 #[test]
-fn session_creation() {
+fn a_session_creation_is_read_and_allowed_with_claims() {
     let request = request("PRE_SESSION_CREATION");
     assert_eq!(request.context.organization_id.as_deref(), Some("org_93418204671239864"));
     let InterceptorData::SessionCreation(user) = &request.data else {
@@ -103,7 +103,7 @@ fn session_creation() {
 }
 
 #[test]
-fn user_invitation() {
+fn an_invitation_is_read_and_denied() {
     let request = request("PRE_USER_INVITATION");
     let InterceptorData::UserInvitation(organization) = &request.data else {
         panic!("{:?}", request.data)
@@ -115,7 +115,7 @@ fn user_invitation() {
 }
 
 #[test]
-fn m2m_token_creation() {
+fn a_token_of_an_application_is_read_and_allowed_with_claims() {
     let request = request("PRE_M2M_TOKEN_CREATION");
     assert_eq!(request.context.client_id.as_deref(), Some("m2morg_93710427703245914"));
     let InterceptorData::M2mTokenCreation(token) = &request.data else {

@@ -66,13 +66,13 @@ fn places(value: &Value) -> Vec<String> {
 
 proptest! {
     #[test]
-    fn arbitrary_bytes(body in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes_cause_no_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = WebhookEvent::parse(&body);
         let _ = InterceptorRequest::parse(&body);
     }
 
     #[test]
-    fn samples_with_other_bytes(
+    fn samples_with_other_bytes_cause_no_panic(
         file in any::<Index>(),
         changes in prop::collection::vec((any::<Index>(), any::<u8>()), 1..4),
         length in any::<Index>(),
@@ -88,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn samples_with_other_values(
+    fn samples_with_other_values_are_read_if_the_envelope_is_complete(
         file in any::<Index>(),
         changes in prop::collection::vec((any::<Index>(), json()), 1..4),
     ) {

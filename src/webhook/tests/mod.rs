@@ -49,8 +49,8 @@ fn every_documented_event_has_a_variant_and_is_complete() {
         assert_eq!(event.event_type(), name);
         // `organization.directory.user_created` is `DirectoryUserCreated`, and similarly for the
         // others.
-        let words = name.split(['.', '_']).filter(|word| !word.is_empty());
-        let words: Vec<_> = words.map(str::to_owned).collect();
+        let words: Vec<_> =
+            name.split(['.', '_']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
         let variant = format!("{:?}", event.payload());
         let variant = variant.split_once('(').unwrap().0.to_lowercase();
         let full = words.concat();

@@ -24,7 +24,7 @@ fn some(text: &str) -> Option<String> {
 }
 
 #[test]
-fn organization() {
+fn an_organization_is_read() {
     let acme = payload!(example("organization.deleted"), OrganizationDeleted);
     assert_eq!((acme.id, acme.display_name), (some("org_1234567890"), some("AcmeCorp")));
     assert_eq!(acme.external_id, some("org_external_123"));
@@ -37,7 +37,7 @@ fn organization() {
 }
 
 #[test]
-fn domain() {
+fn a_domain_is_read_and_its_secret_not_printed() {
     let domain = payload!(example("organization.domain_created"), OrganizationDomainCreated);
     assert_eq!((&domain.id, &domain.domain), (&some("dom_1234567890"), &some("acmecorp.com")));
     assert_eq!(domain.domain_type, Some(DomainType::OrganizationDomain));
@@ -52,7 +52,7 @@ fn domain() {
 }
 
 #[test]
-fn membership() {
+fn a_membership_is_read_with_organization_and_user() {
     let signup = payload!(example("user.signup"), UserSignup);
     assert_eq!(signup.organization.id, some("org_102690563312124938"));
     assert_eq!(signup.organization.display_name, None, "empty text is none");
@@ -82,7 +82,7 @@ fn membership() {
 }
 
 #[test]
-fn user_and_session() {
+fn a_user_is_read_with_the_session() {
     let logout = payload!(example("user.logout"), UserLogout);
     assert_eq!(logout.user.email, some("john.doe@acmecorp.com"));
     assert_eq!(logout.user.last_login_time, Some(datetime!(2025-12-09 12:04:41.48 UTC)));
@@ -103,7 +103,7 @@ fn user_and_session() {
 }
 
 #[test]
-fn directory() {
+fn a_directory_is_read() {
     let directory = payload!(example("organization.directory_disabled"), DirectoryDisabled);
     assert_eq!(directory.id, some("dir_53879621145330183"));
     assert_eq!(directory.organization_id, some("org_53879494091473415"));
@@ -114,7 +114,7 @@ fn directory() {
 }
 
 #[test]
-fn directory_user() {
+fn a_directory_user_is_read() {
     let user = payload!(example("organization.directory.user_created"), DirectoryUserCreated);
     let raw = json!({
         "active": true, "cost_center": "QAUZJUHSTYCN", "department": "HNXJPGISMIFN",
@@ -160,7 +160,7 @@ fn directory_user() {
 }
 
 #[test]
-fn directory_group() {
+fn a_directory_group_is_read() {
     let group = payload!(example("organization.directory.group_deleted"), DirectoryGroupDeleted);
     let expected = DirectoryGroupData {
         id: some("dirgroup_40072007005503806"),
@@ -175,7 +175,7 @@ fn directory_group() {
 }
 
 #[test]
-fn connection() {
+fn a_connection_is_read() {
     let connection = payload!(example("organization.sso_enabled"), SsoEnabled);
     let expected = ConnectionData {
         id: some("conn_94567862424830277"),
@@ -189,7 +189,7 @@ fn connection() {
 }
 
 #[test]
-fn role_and_permission() {
+fn a_role_and_a_permission_are_read() {
     let role = payload!(example("role.created"), RoleCreated);
     let expected = RoleData {
         id: some("role_1234567890"),
@@ -209,7 +209,7 @@ fn role_and_permission() {
 }
 
 #[test]
-fn connected_account() {
+fn a_connected_account_is_read() {
     let account =
         payload!(example("connected_account.status_updated"), ConnectedAccountStatusUpdated);
     let expected = ConnectedAccountData {
