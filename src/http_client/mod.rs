@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::header;
+use http::{Request, Response, header};
 use http_body::Body;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use tokio::time::Instant;
@@ -50,8 +50,8 @@ pub trait HttpClient: Send + Sync + 'static {
     /// Sends the request and reads the whole response.
     fn send(
         &self,
-        request: http::Request<Bytes>,
-    ) -> BoxFuture<'_, Result<http::Response<Bytes>, HttpClientError>>;
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>>;
 }
 
 /// Limits of one request, in its extensions.
@@ -73,7 +73,7 @@ impl Default for SendLimits {
 impl SendLimits {
     /// The limits of a request, or the default ones.
     #[must_use]
-    pub fn from_request<B>(request: &http::Request<B>) -> Self {
+    pub fn from_request<B>(request: &Request<B>) -> Self {
         request.extensions().get().copied().unwrap_or_default()
     }
 }
@@ -113,8 +113,8 @@ impl HttpClientError {
 /// Enforces the request's timeout, also if the client does not.
 pub(crate) async fn send_within_limits(
     client: &dyn HttpClient,
-    request: http::Request<Bytes>,
-) -> Result<http::Response<Bytes>, HttpClientError> {
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, HttpClientError> {
     let SendLimits { timeout, max_body_bytes } = SendLimits::from_request(&request);
     let span = spans::http_request_span(request.method(), request.uri());
     let started = Instant::now();
@@ -126,8 +126,11 @@ pub(crate) async fn send_within_limits(
         }
         Ok(result) => result,
     };
-    let outcome = result.as_ref().map(http::Response::status).map_err(HttpClientError::code);
-    spans::http_request_finished(&span, outcome, started.elapsed());
+    spans::http_request_finished(
+        &span,
+        result.as_ref().map(Response::status).map_err(HttpClientError::code),
+        started.elapsed(),
+    );
     result
 }
 
@@ -143,7 +146,7 @@ fn root_cause<'a>(error: &'a (dyn StdError + 'static)) -> &'a (dyn StdError + 's
 /// Description of an HTML response, as proxies, portals and websites send.
 pub(crate) const WEB_PAGE: &str = "a web page instead of JSON, perhaps from a proxy";
 
-pub(crate) fn is_web_page(response: &http::Response<Bytes>) -> bool {
+pub(crate) fn is_web_page(response: &Response<Bytes>) -> bool {
     response
         .headers()
         .get(header::CONTENT_TYPE)
@@ -151,14 +154,18 @@ pub(crate) fn is_web_page(response: &http::Response<Bytes>) -> bool {
         || response.body().trim_ascii_start().starts_with(b"<")
 }
 
-/// Reads a response's body up to `limit` bytes.
-async fn read_response<B>(body: B, limit: usize) -> Result<Bytes, HttpClientError>
+/// Reads the body of a response, up to `limit` bytes.
+async fn read_body<B>(
+    response: Response<B>,
+    limit: usize,
+) -> Result<Response<Bytes>, HttpClientError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
+    let (parts, body) = response.into_parts();
     match Limited::new(body, limit).collect().await {
-        Ok(read) => Ok(read.to_bytes()),
+        Ok(body) => Ok(Response::from_parts(parts, body.to_bytes())),
         Err(error) if error.is::<LengthLimitError>() => {
             Err(HttpClientError::BodyTooLarge { limit })
         }
@@ -172,10 +179,7 @@ pub(crate) struct UnreachableClient;
 
 #[cfg(test)]
 impl HttpClient for UnreachableClient {
-    fn send(
-        &self,
-        _: http::Request<Bytes>,
-    ) -> BoxFuture<'_, Result<http::Response<Bytes>, HttpClientError>> {
+    fn send(&self, _: Request<Bytes>) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
         Box::pin(async { Err(HttpClientError::Connect("there is no network here".into())) })
     }
 }

@@ -1,8 +1,10 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 
-use super::{HttpClient, HttpClientError, SendLimits, read_response};
+use super::{HttpClient, HttpClientError, SendLimits, read_body};
 use crate::error::{ConfigError, ConfigProblem};
 
 /// [`HttpClient`] based on reqwest.
@@ -35,6 +37,16 @@ impl ReqwestClient {
             .map(|client| Self { client })
             .map_err(|error| ConfigProblem::invalid("http_client", error.to_string()).into())
     }
+
+    async fn execute(
+        &self,
+        request: Request<Bytes>,
+        timeout: Duration,
+    ) -> Result<reqwest::Response, reqwest::Error> {
+        let mut request = reqwest::Request::try_from(request)?;
+        *request.timeout_mut() = Some(timeout);
+        self.client.execute(request).await
+    }
 }
 
 impl HttpClient for ReqwestClient {
@@ -43,24 +55,16 @@ impl HttpClient for ReqwestClient {
         request: Request<Bytes>,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
         Box::pin(async move {
-            let limits = SendLimits::from_request(&request);
-            let failed = |error: reqwest::Error| {
+            let SendLimits { timeout, max_body_bytes } = SendLimits::from_request(&request);
+            match self.execute(request, timeout).await {
+                Ok(response) => read_body(response.into(), max_body_bytes).await,
+                Err(error) if error.is_timeout() => Err(HttpClientError::Timeout(timeout)),
                 // The URL may contain an identifier; the cause is enough.
-                let error = error.without_url();
-                if error.is_timeout() {
-                    HttpClientError::Timeout(limits.timeout)
-                } else if error.is_connect() {
-                    HttpClientError::Connect(error.into())
-                } else {
-                    HttpClientError::Exchange(error.into())
+                Err(error) if error.is_connect() => {
+                    Err(HttpClientError::Connect(error.without_url().into()))
                 }
-            };
-            let mut request = reqwest::Request::try_from(request).map_err(failed)?;
-            *request.timeout_mut() = Some(limits.timeout);
-            let response: Response<reqwest::Body> =
-                self.client.execute(request).await.map_err(failed)?.into();
-            let (parts, body) = response.into_parts();
-            Ok(Response::from_parts(parts, read_response(body, limits.max_body_bytes).await?))
+                Err(error) => Err(HttpClientError::Exchange(error.without_url().into())),
+            }
         })
     }
 }

@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
-use super::{HttpClient, HttpClientError, SendLimits, read_response};
+use super::{HttpClient, HttpClientError, SendLimits, read_body};
 
 /// Any cloneable `tower::Service` of requests as an [`HttpClient`].
 ///
@@ -54,8 +54,7 @@ where
                 .call(request)
                 .await
                 .map_err(|error| HttpClientError::Exchange(error.into()))?;
-            let (parts, body) = response.into_parts();
-            Ok(Response::from_parts(parts, read_response(body, limit).await?))
+            read_body(response, limit).await
         })
     }
 }

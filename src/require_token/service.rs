@@ -257,10 +257,13 @@ impl RequireToken {
         proof: MaybeProof,
         request: &mut Request<B>,
     ) -> Evaluation<Waiting, CacheHeaders> {
-        let used = self.check_principal(principal, proof.as_deref()).and_then(|principal| {
-            self.use_proof(&principal, proof.as_deref(), request.extensions())
-                .map(|pending| (principal, pending))
-        });
+        let checked = self.check_principal(principal, proof.as_deref());
+        let used = match checked {
+            Ok(principal) => self
+                .use_proof(principal.subject(), proof.as_deref(), request.extensions())
+                .map(|pending| (principal, pending)),
+            Err(rejection) => Err(rejection),
+        };
         match used {
             Ok((principal, Some(write))) => {
                 Evaluation::Pending(Waiting::Use(write, principal, proof))
@@ -329,13 +332,12 @@ impl RequireToken {
     /// Uses the proof of an accepted token. Returns what is pending, if other replicas know more.
     fn use_proof(
         &self,
-        principal: &Principal,
+        subject: &str,
         proof: Option<&Proof>,
         extensions: &Extensions,
     ) -> Result<Option<PendingUse>, TokenRejection> {
         let (Some(proof), Some(dpop)) = (proof, &self.settings.dpop) else { return Ok(None) };
-        let clock = self.settings.verifier.clock();
-        match dpop.proofs.use_once(proof, principal.subject(), extensions, clock) {
+        match dpop.proofs.use_once(proof, subject, extensions, self.settings.verifier.clock()) {
             ProofUse::First => Ok(None),
             ProofUse::Pending(write) => Ok(Some(write)),
             ProofUse::Replayed => Err(replayed(dpop)),
@@ -486,7 +488,7 @@ impl RequireToken {
             revocations.read_if_stale().await;
         }
         let principal = self.check_principal(principal, proof)?;
-        if let Some(write) = self.use_proof(&principal, proof, &parts.extensions)? {
+        if let Some(write) = self.use_proof(principal.subject(), proof, &parts.extensions)? {
             self.is_first_use(write.await)?;
         }
         if let Some(proof) = proof {
