@@ -24,6 +24,8 @@ use tower_scalekit::session::{LoginDecision, LoginHookError, VerifiedLogin};
 use tower_scalekit::token::Principal;
 use tower_scalekit::{AddAccessToken, RequireSession, RequireToken, Session, Sessions};
 
+use crate::common::OrExit as _;
+
 /// A client that adds the token, and the URL that it calls.
 #[derive(Clone)]
 struct Reports {
@@ -42,18 +44,18 @@ async fn main() {
         // Otherwise only the claims of access tokens are kept.
         .retain_access_token()
         .on_login(add_plan)
-        .build();
-    let sessions = common::or_exit(2, sessions);
+        .build()
+        .or_exit(2);
 
-    let port = common::or_exit(1, setup.listener.local_addr()).port();
+    let port = setup.listener.local_addr().or_exit(1).port();
     let origin = format!("http://127.0.0.1:{port}");
     let client = Client::builder(TokioExecutor::new()).build_http();
     // The token is sent to this origin only.
-    let client = common::or_exit(2, AddAccessToken::new([&origin])).layer(client);
+    let client = AddAccessToken::new([&origin]).or_exit(2).layer(client);
     let reports = Reports { client, url: format!("{origin}/reports") };
 
     let scalekit = &setup.scalekit;
-    let token = common::or_exit(2, RequireToken::for_audience(scalekit, scalekit.client_id()));
+    let token = RequireToken::for_audience(scalekit, scalekit.client_id()).or_exit(2);
     let app = Router::new()
         .route("/api/me", get(me))
         .with_state(reports)

@@ -16,6 +16,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tower_scalekit::{RequireSession, Session, Sessions};
 
+use crate::common::OrExit as _;
+
 #[tokio::main]
 async fn main() {
     let setup = common::Setup::from_env().await;
@@ -25,9 +27,9 @@ async fn main() {
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
         .shared_store(setup.store.clone())
         .cookie_name("spa")
-        .idle_timeout(Duration::from_secs(common::or_exit(2, idle.parse())))
-        .build();
-    let sessions = common::or_exit(2, sessions);
+        .idle_timeout(Duration::from_secs(idle.parse().or_exit(2)))
+        .build()
+        .or_exit(2);
 
     let app = Router::new()
         .route("/api/report", get(report))

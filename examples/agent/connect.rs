@@ -6,7 +6,7 @@ use indicatif::ProgressBar;
 use tower_scalekit::Scalekit;
 use tower_scalekit::api::connected_accounts::{AccountKey, NewConnectedAccount};
 
-use crate::terminal::line;
+use crate::terminal::{self, line};
 use crate::{Failure, IDENTIFIER};
 
 /// Returns when the account at this connection is active. Its user has to authorize the app first if
@@ -19,9 +19,7 @@ pub async fn connect(scalekit: &Scalekit, connection: &str, yes: bool) -> Result
     }
     let link = accounts.authorization_link(&user).await?;
     if yes {
-        let visited = reqwest::get(link.url().as_str()).await;
-        let visited = visited.and_then(reqwest::Response::error_for_status);
-        visited.map_err(|error| format!("the authorization link: {}", error.without_url()))?;
+        terminal::visit(&link).await?;
     } else {
         println!("open this link to connect {}: {}", line(connection), link.url());
     }

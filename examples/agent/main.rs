@@ -27,6 +27,7 @@ use tower_scalekit::api::tools::{
     Next, RequestedCall, ToolCallError, ToolFormat, ToolResult, Toolset,
 };
 
+use crate::common::OrExit as _;
 use crate::model::Model;
 use crate::terminal::line;
 
@@ -46,35 +47,33 @@ async fn main() {
     let (flags, words): (Vec<_>, Vec<_>) =
         std::env::args().skip(1).partition(|argument| argument.starts_with('-'));
     if let Some(unknown) = flags.iter().find(|flag| *flag != "--yes") {
-        common::or_exit::<(), _>(2, Err(format!("{unknown}: there is --yes")));
+        common::exit(2, format!("{unknown}: there is --yes"));
     }
     let task = match words.join(" ") {
         task if task.is_empty() => "Post a summary of my unread mail to #general".to_owned(),
         task => task,
     };
     common::init_logging();
-    let (scalekit, _sandbox) = if common::is_configured() {
-        (common::or_exit(2, Scalekit::from_env()), None)
-    } else {
-        common::embedded_environment("http://127.0.0.1:3000", |sandbox| sandbox).await
-    };
-    let model = common::or_exit(1, Model::from_env().await);
-    let ran = run(&scalekit, &model, &task, !flags.is_empty()).await;
-    println!("{}", common::or_exit(1, ran.map_err(|error| line(&error.to_string()))));
+    let (scalekit, _sandbox) = common::environment().await;
+    let model = Model::from_env().await.or_exit(1);
+    let text = run(&scalekit, &model, &task, !flags.is_empty())
+        .await
+        .map_err(|error| line(&error.to_string()))
+        .or_exit(1);
+    println!("{text}");
 }
 
 async fn run(scalekit: &Scalekit, model: &Model, task: &str, yes: bool) -> Result<String, Failure> {
-    let connection =
-        |name: &'static str, usual: &str| common::setting(name).unwrap_or_else(|| usual.to_owned());
-    let gmail = connection("GMAIL_CONNECTION_NAME", "gmail");
-    let slack = connection("SLACK_CONNECTION_NAME", "slack");
-    for name in [&gmail, &slack] {
-        connect::connect(scalekit, name, yes).await?;
+    let mut tools = scalekit.api().tools().scoped(IDENTIFIER);
+    for (variable, usual) in
+        [("GMAIL_CONNECTION_NAME", "gmail"), ("SLACK_CONNECTION_NAME", "slack")]
+    {
+        let connection = common::setting(variable).unwrap_or_else(|| usual.to_owned());
+        connect::connect(scalekit, &connection, yes).await?;
+        tools = tools.connection_name(&connection);
     }
-    let tools = scalekit.api().tools();
-    let toolset = tools.scoped(IDENTIFIER).connection_name(&gmail).connection_name(&slack);
     let toolset =
-        toolset.toolset().await?.hook(progress).hook(move |call, next| approve(call, next, yes));
+        tools.toolset().await?.hook(progress).hook(move |call, next| approve(call, next, yes));
     converse(model, &toolset, task).await
 }
 
@@ -94,9 +93,9 @@ async fn converse(model: &Model, toolset: &Toolset, task: &str) -> Result<String
         }
         messages.push(message);
         for call in calls {
-            let (name, arguments) = (&call["function"]["name"], &call["function"]["arguments"]);
-            let name = name.as_str().unwrap_or_default();
-            let text = toolset.call_for_text(name, arguments).await?;
+            let function = &call["function"];
+            let name = function["name"].as_str().unwrap_or_default();
+            let text = toolset.call_for_text(name, &function["arguments"]).await?;
             messages.push(json!({ "role": "tool", "tool_call_id": call["id"], "content": text }));
         }
     }
@@ -116,14 +115,14 @@ async fn progress(call: RequestedCall, next: Next) -> Result<ToolResult, ToolCal
 
 /// Asks the user before a tool writes.
 async fn approve(call: RequestedCall, next: Next, yes: bool) -> Result<ToolResult, ToolCallError> {
-    if call.tool().is_read_only() || yes || asked(&shown(&call)).await {
+    if call.tool().is_read_only() || yes || confirms(&shown(&call)).await {
         return next.run(call).await;
     }
     Err(ToolCallError::Denied("The user has denied this call.".to_owned()))
 }
 
 /// Whether the user types `y`. The end of the input is a no.
-async fn asked(call: &str) -> bool {
+async fn confirms(call: &str) -> bool {
     print!("allow {call}? [y/N] ");
     let _ = io::stdout().flush();
     let mut answer = String::new();

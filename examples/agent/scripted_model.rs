@@ -48,30 +48,33 @@ fn next(request: &Value) -> Value {
         .filter(|message| message["role"] == "tool")
         .map(|message| message["content"].as_str().unwrap_or_default())
         .collect();
-    let call = |name: &str, arguments: Value| {
-        let function = json!({ "name": name, "arguments": arguments.to_string() });
-        let id = format!("call_{}", results.len());
-        json!({
-            "role": "assistant",
-            "content": null,
-            "tool_calls": [{ "id": id, "type": "function", "function": function }],
-        })
-    };
     match results[..] {
-        [] => call("gmail_fetch_mails", json!({ "query": "is:unread", "max_results": 3 })),
+        [] => {
+            let arguments = json!({ "query": "is:unread", "max_results": 3 });
+            call("call_0", "gmail_fetch_mails", &arguments)
+        }
         [mails] => {
             let text = format!("Unread mail: {}", subjects(mails).join("; "));
-            call("slack_send_message", json!({ "channel": "general", "text": text }))
+            let arguments = json!({ "channel": "general", "text": text });
+            call("call_1", "slack_send_message", &arguments)
         }
         [.., sent] => {
-            let is_sent = serde_json::from_str::<Value>(sent).is_ok();
-            let text = match is_sent {
-                true => "I have posted your unread mail to #general.".to_owned(),
-                false => format!("I have posted nothing: {sent}"),
+            let text = match serde_json::from_str::<Value>(sent) {
+                Ok(_) => "I have posted your unread mail to #general.".to_owned(),
+                Err(_) => format!("I have posted nothing: {sent}"),
             };
             json!({ "role": "assistant", "content": text })
         }
     }
+}
+
+fn call(id: &str, name: &str, arguments: &Value) -> Value {
+    let function = json!({ "name": name, "arguments": arguments.to_string() });
+    json!({
+        "role": "assistant",
+        "content": null,
+        "tool_calls": [{ "id": id, "type": "function", "function": function }],
+    })
 }
 
 fn subjects(mails: &str) -> Vec<String> {

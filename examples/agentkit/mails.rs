@@ -44,8 +44,10 @@ impl Mail {
     /// The time, to the minute if it can be parsed.
     pub fn time(&self) -> String {
         let format = format_description!("[year]-[month]-[day] [hour]:[minute]");
-        let date = OffsetDateTime::parse(&self.date, &Rfc3339);
-        date.ok().and_then(|date| date.format(format).ok()).unwrap_or_else(|| self.date.clone())
+        OffsetDateTime::parse(&self.date, &Rfc3339)
+            .ok()
+            .and_then(|date| date.format(format).ok())
+            .unwrap_or_else(|| self.date.clone())
     }
 }
 

@@ -25,6 +25,7 @@ use tower_scalekit::api::ApiError;
 use tower_scalekit::api::connected_accounts::{AccountKey, ConnectedAccount, NewConnectedAccount};
 use tower_scalekit::model::ConnectedAccountStatus;
 
+use crate::common::OrExit as _;
 use crate::mails::Mails;
 use crate::terminal::line;
 
@@ -33,38 +34,36 @@ const IDENTIFIER: &str = "user_123";
 
 #[tokio::main]
 async fn main() {
-    let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let has = |flag: &str| arguments.iter().any(|argument| argument == flag);
-    let unknown =
-        arguments.iter().find(|argument| !["--yes", "--serve"].contains(&argument.as_str()));
-    if let Some(unknown) = unknown {
-        common::or_exit::<(), _>(2, Err(format!("{unknown}: there are --yes and --serve")));
+    let (mut yes, mut serve) = (false, false);
+    for argument in std::env::args().skip(1) {
+        match argument.as_str() {
+            "--yes" => yes = true,
+            "--serve" => serve = true,
+            unknown => common::exit(2, format!("{unknown}: there are --yes and --serve")),
+        }
     }
     let connection = common::setting("GMAIL_CONNECTION_NAME").unwrap_or_else(|| "gmail".to_owned());
-    if has("--serve") {
+    if serve {
         return serve::run(&connection).await;
     }
     common::init_logging();
-    let (scalekit, sandbox) = if common::is_configured() {
-        (common::or_exit(2, Scalekit::from_env()), None)
-    } else {
-        common::embedded_environment("http://127.0.0.1:3000", |sandbox| sandbox).await
-    };
+    let (scalekit, sandbox) = common::environment().await;
     if let Some((_, server)) = &sandbox {
         println!("sandbox on {}", server.environment_url());
     }
-    let ran = run(&scalekit, &connection, has("--yes")).await;
-    common::or_exit(1, ran.map_err(|error| line(&error)));
+    run(&scalekit, &connection, yes).await.map_err(|error| line(&error)).or_exit(1);
 }
 
 async fn run(scalekit: &Scalekit, connection: &str, yes: bool) -> Result<(), String> {
     let accounts = scalekit.api().connected_accounts();
     let user = AccountKey::new(connection, IDENTIFIER);
-    let account = accounts.get_or_create(&NewConnectedAccount::new(&user)).await;
-    let account = account.map_err(|error| explain(connection, &error))?;
-    tell(&account);
+    let account = accounts
+        .get_or_create(&NewConnectedAccount::new(&user))
+        .await
+        .map_err(|error| explain(connection, &error))?;
+    print_status(&account);
     if !account.is_active() {
-        tell(&authorize(scalekit, &user, yes).await?);
+        print_status(&authorize(scalekit, &user, yes).await?);
     }
     let progress = spinner("fetching unread mails");
     let mails = Mails::unread(scalekit, &user).await;
@@ -82,9 +81,7 @@ async fn authorize(
     let accounts = scalekit.api().connected_accounts();
     let link = accounts.authorization_link(user).await.map_err(|error| error.to_string())?;
     if yes {
-        let visited = reqwest::get(link.url().as_str()).await;
-        let visited = visited.and_then(reqwest::Response::error_for_status);
-        visited.map_err(|error| format!("the authorization link: {}", error.without_url()))?;
+        terminal::visit(&link).await?;
     } else {
         println!("open this link to connect Gmail: {}", link.url());
     }
@@ -105,10 +102,9 @@ fn explain(connection: &str, error: &ApiError) -> String {
     }
 }
 
-fn tell(account: &ConnectedAccount) {
-    let id = &account.id;
+fn print_status(account: &ConnectedAccount) {
     let status = account.status.as_ref().map_or("unknown", ConnectedAccountStatus::as_str);
-    println!("connected account {} is {}", line(id), line(status));
+    println!("connected account {} is {}", line(&account.id), line(status));
 }
 
 /// Only on a terminal.

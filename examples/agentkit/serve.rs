@@ -8,6 +8,7 @@ use axum::routing::get;
 use tower_scalekit::api::ApiError;
 use tower_scalekit::{ConnectAccount, RequireSession, Scalekit, Session, Sessions};
 
+use crate::common::OrExit as _;
 use crate::mails::Mails;
 use crate::{common, page, pages};
 
@@ -24,10 +25,10 @@ pub async fn run(connection: &str) {
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
         .shared_store(setup.store.clone())
         .cookie_name("agentkit")
-        .build();
-    let sessions = common::or_exit(2, sessions);
-    let gmail = ConnectAccount::builder(&sessions, connection).path("/connect/gmail").build();
-    let gmail = common::or_exit(2, gmail);
+        .build()
+        .or_exit(2);
+    let gmail =
+        ConnectAccount::builder(&sessions, connection).path("/connect/gmail").build().or_exit(2);
     // The dashboard has the post-verification redirect URL of other environments.
     if let Some((sandbox, _)) = &setup.sandbox {
         sandbox.connected_accounts().require_user_verification(true);

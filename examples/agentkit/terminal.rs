@@ -1,6 +1,16 @@
-//! Untrusted text on a terminal: anyone can send an e-mail.
+//! Untrusted text on a terminal, where anyone can send an e-mail; and links, without a browser.
 
 use serde_json::{Map, Value};
+use tower_scalekit::api::connected_accounts::AuthorizationLink;
+
+/// Opens a link, which is enough in a sandbox.
+pub async fn visit(link: &AuthorizationLink) -> Result<(), String> {
+    reqwest::get(link.url().as_str())
+        .await
+        .and_then(reqwest::Response::error_for_status)
+        .map(drop)
+        .map_err(|error| format!("the authorization link: {}", error.without_url()))
+}
 
 /// Text on a single line.
 pub fn line(text: &str) -> String {

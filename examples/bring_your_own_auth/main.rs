@@ -33,25 +33,29 @@ use tower_scalekit::require_origin::RequireOrigin;
 use tower_scalekit::{Principal, RequireToken, Scalekit};
 use url::Url;
 
+use crate::common::OrExit as _;
+
 #[tokio::main]
 async fn main() {
     let setup = common::Setup::from_env().await;
     let (resource_id, connection_id) = ids(&setup);
-    let id = common::or_exit(2, ResourceId::new(&resource_id));
-    let url = format!("{}/mcp", setup.public_url);
-    let resource = ProtectedResource::builder(&setup.scalekit, url, id).name("Profile").build();
-    let resource = common::or_exit(2, resource);
+    let id = ResourceId::new(&resource_id).or_exit(2);
+    let resource =
+        ProtectedResource::builder(&setup.scalekit, format!("{}/mcp", setup.public_url), id)
+            .name("Profile")
+            .build()
+            .or_exit(2);
 
-    let public_url = common::or_exit(2, Url::parse(&setup.public_url));
+    let public_url = Url::parse(&setup.public_url).or_exit(2);
     // A form of another site could log the browser in as another user.
-    let own_pages = RequireOrigin::new([public_url.origin().ascii_serialization()]);
+    let own_pages = RequireOrigin::new([public_url.origin().ascii_serialization()]).or_exit(2);
     let login = LoginPage { scalekit: setup.scalekit.clone(), connection_id };
     let app = Router::new()
         .route_service("/mcp", mcp_service(&public_url))
         .route_layer(RequireToken::for_resource(&resource))
         .merge(
             Router::new()
-                .route("/login", post(log_in).route_layer(common::or_exit(2, own_pages)).get(show))
+                .route("/login", post(log_in).route_layer(own_pages).get(show))
                 .with_state(Arc::new(login)),
         )
         .merge(resource.routes());
@@ -66,10 +70,9 @@ fn ids(setup: &common::Setup) -> (String, String) {
         let connection = sandbox.mcp().set_own_login(&id, &format!("{}/login", setup.public_url));
         return (id, connection.unwrap_or_default());
     }
-    let required = |name: &'static str| {
-        common::or_exit(2, common::setting(name).ok_or_else(|| format!("{name} is not set")))
-    };
-    (required("MCP_RESOURCE_ID"), required("MCP_CONNECTION_ID"))
+    let ids = ["MCP_RESOURCE_ID", "MCP_CONNECTION_ID"]
+        .map(|name| common::setting(name).ok_or_else(|| format!("{name} is not set")).or_exit(2));
+    ids.into()
 }
 
 struct LoginPage {
@@ -188,9 +191,11 @@ struct Profile;
 impl Profile {
     #[tool(description = "Returns the user's ID")]
     fn whoami(&self, Extension(parts): Extension<Parts>) -> Result<String, ErrorData> {
-        let principal = parts.extensions.get::<Principal>();
-        let subject = principal.map(|principal| principal.subject().to_owned());
-        subject.ok_or_else(|| ErrorData::internal_error("no principal", None))
+        parts
+            .extensions
+            .get::<Principal>()
+            .map(|principal| principal.subject().to_owned())
+            .ok_or_else(|| ErrorData::internal_error("no principal", None))
     }
 }
 

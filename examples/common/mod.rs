@@ -13,7 +13,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::http::{HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderValue, Uri, header};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -52,19 +52,16 @@ impl Setup {
     /// The same, with other settings of the embedded sandbox.
     pub async fn with_sandbox(change: impl FnOnce(SandboxBuilder) -> SandboxBuilder) -> Self {
         init_logging();
-        let scalekit = is_configured().then(|| or_exit(2, Scalekit::from_env()));
+        let scalekit = is_configured().then(|| Scalekit::from_env().or_exit(2));
         let store = shared_store().await;
         let listener = bind().await;
-        let address = or_exit(1, listener.local_addr());
+        let address = listener.local_addr().or_exit(1);
         if setting("PUBLIC_URL").is_none() && address.ip().is_unspecified() {
-            or_exit::<(), _>(
-                2,
-                Err("PUBLIC_URL is not set: with such a BIND it says how browsers get here"),
-            );
+            exit(2, "PUBLIC_URL is not set: with such a BIND it says how browsers get here");
         }
         let public_url = setting("PUBLIC_URL").unwrap_or_else(|| format!("http://{address}"));
         if !is_web_address(&public_url) {
-            or_exit(2, Err("PUBLIC_URL: not a URL such as https://app.example.com"))
+            exit(2, "PUBLIC_URL: not a URL such as https://app.example.com");
         }
         let public_url = public_url.trim_end_matches('/').to_owned();
         let (scalekit, sandbox) = match scalekit {
@@ -78,21 +75,21 @@ impl Setup {
     /// Without either, prints a line and returns `None`.
     pub fn webhook_secret(&self, path: &str) -> Option<WebhookSecret> {
         if setting("SCALEKIT_WEBHOOK_SECRET").is_some() {
-            return Some(or_exit(2, WebhookSecret::from_env("SCALEKIT_WEBHOOK_SECRET")));
+            return Some(WebhookSecret::from_env("SCALEKIT_WEBHOOK_SECRET").or_exit(2));
         }
         let Some((sandbox, _)) = &self.sandbox else {
             eprintln!("SCALEKIT_WEBHOOK_SECRET is not set: webhooks are not accepted");
             return None;
         };
         let endpoint = sandbox.webhooks().add_endpoint(&format!("{}{path}", self.public_url));
-        sandbox.webhooks().set_client(or_exit(1, ReqwestClient::new()));
+        sandbox.webhooks().set_client(ReqwestClient::new().or_exit(1));
         sandbox.webhooks().start_delivery();
-        Some(or_exit(1, WebhookSecret::new(endpoint.secret().expose())))
+        Some(WebhookSecret::new(endpoint.secret().expose()).or_exit(1))
     }
 
     /// Prints where the server listens, and the URL to open if that is another one.
     pub fn print_urls(&self) {
-        let listening = format!("http://{}", or_exit(1, self.listener.local_addr()));
+        let listening = format!("http://{}", self.listener.local_addr().or_exit(1));
         println!("listening on {listening}");
         if self.public_url != listening {
             println!("open {}", self.public_url);
@@ -128,7 +125,7 @@ impl Setup {
         let serving = axum::serve(self.listener, app).with_graceful_shutdown(stopped);
         let mut serving = pin!(serving.into_future());
         tokio::select! {
-            served = &mut serving => or_exit(1, served),
+            served = &mut serving => served.or_exit(1),
             // A connection that never ends must not block the exit.
             _ = drain => { let _ = timeout(Duration::from_secs(10), serving).await; }
         }
@@ -153,14 +150,17 @@ pub const SHUTDOWN: Duration = Duration::from_secs(15);
 /// which then count as cross-site.
 pub fn with_security_headers(app: Router, form_targets: &str) -> Router {
     let policy = content_security_policy(form_targets, "'none'");
-    let set = |name: HeaderName, value: &str| {
-        let value = or_exit(2, HeaderValue::from_str(value));
-        SetResponseHeaderLayer::if_not_present(name, value)
-    };
-    app.layer(set(header::CONTENT_SECURITY_POLICY, &policy))
-        .layer(set(header::REFERRER_POLICY, "same-origin"))
-        .layer(set(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(set(header::X_FRAME_OPTIONS, "DENY"))
+    [
+        (header::CONTENT_SECURITY_POLICY, policy.as_str()),
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+    ]
+    .into_iter()
+    .fold(app, |app, (name, value)| {
+        let value = HeaderValue::from_str(value).or_exit(2);
+        app.layer(SetResponseHeaderLayer::if_not_present(name, value))
+    })
 }
 
 /// The policy of a page that may embed these frames. Forms may lead to these targets, such as the
@@ -185,20 +185,30 @@ pub async fn embedded_environment(
     change: impl FnOnce(SandboxBuilder) -> SandboxBuilder,
 ) -> (Scalekit, Option<(Sandbox, SandboxServer)>) {
     if !is_loopback(public_url) {
-        let error = "SCALEKIT_ENVIRONMENT_URL is not set: the embedded sandbox is for a PUBLIC_URL on \
-                     this machine, such as http://localhost:3000";
-        or_exit::<(), _>(2, Err(error));
+        exit(
+            2,
+            "SCALEKIT_ENVIRONMENT_URL is not set: the embedded sandbox is for a PUBLIC_URL on this \
+             machine, such as http://localhost:3000",
+        );
     }
     let sandbox = Sandbox::builder()
         .redirect_uri(&format!("{public_url}/auth/callback"))
         .post_logout_redirect_uri(&format!("{public_url}/auth/logout/callback"))
         .initiate_login_url(&format!("{public_url}/login"));
     let sandbox = change(sandbox).build();
-    sandbox.mcp().fetch_client_metadata_documents(or_exit(1, ReqwestClient::new()));
-    let server = or_exit(1, sandbox.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await);
+    sandbox.mcp().fetch_client_metadata_documents(ReqwestClient::new().or_exit(1));
+    let server = sandbox.serve(SocketAddr::from(([127, 0, 0, 1], 0))).await.or_exit(1);
     let secret = sandbox.client_secret().clone();
     let scalekit = Scalekit::builder(server.environment_url(), sandbox.client_id(), secret);
-    (or_exit(2, scalekit.build()), Some((sandbox, server)))
+    (scalekit.build().or_exit(2), Some((sandbox, server)))
+}
+
+/// The environment of a program without a server: that of the variables, or an embedded sandbox.
+pub async fn environment() -> (Scalekit, Option<(Sandbox, SandboxServer)>) {
+    if is_configured() {
+        return (Scalekit::from_env().or_exit(2), None);
+    }
+    embedded_environment("http://127.0.0.1:3000", |sandbox| sandbox).await
 }
 
 /// The Redis server in `REDIS_URL`, or, with `REDIS_SENTINEL`, the one that Sentinel monitors under
@@ -220,8 +230,8 @@ async fn shared_store() -> Arc<dyn SharedStore> {
     };
     match store.connect().await {
         Ok(store) => Arc::new(store),
-        Err(RedisStoreError::Config(error)) => or_exit(2, Err(format!("REDIS_URL: {error}"))),
-        Err(error) => or_exit(1, Err(format!("REDIS_URL: {error}"))),
+        Err(RedisStoreError::Config(error)) => exit(2, format!("REDIS_URL: {error}")),
+        Err(error) => exit(1, format!("REDIS_URL: {error}")),
     }
 }
 
@@ -234,16 +244,18 @@ pub fn session_secret() -> SessionSecret {
                 && setting("REDIS_URL").is_none() =>
         {
             eprintln!("SESSION_SECRET is not set: sessions end when this process does");
-            or_exit(1, SessionSecret::generate())
+            SessionSecret::generate().or_exit(1)
         }
-        secret => or_exit(2, secret),
+        secret => secret.or_exit(2),
     }
 }
 
 /// The path of `PUBLIC_URL`, without a slash at its end.
 static BASE_PATH: LazyLock<String> = LazyLock::new(|| {
-    let url = setting("PUBLIC_URL").and_then(|url| url.parse::<Uri>().ok());
-    url.map(|url| url.path().trim_end_matches('/').to_owned()).unwrap_or_default()
+    setting("PUBLIC_URL")
+        .and_then(|url| url.parse::<Uri>().ok())
+        .map(|url| url.path().trim_end_matches('/').to_owned())
+        .unwrap_or_default()
 });
 
 /// The path of a page as browsers request it.
@@ -252,8 +264,7 @@ pub fn at(path: &str) -> String {
 }
 
 fn is_web_address(text: &str) -> bool {
-    let scheme = text.split_once("://").map(|(scheme, _)| scheme);
-    matches!(scheme, Some("http" | "https")) && text.parse::<Uri>().is_ok()
+    matches!(text.split_once("://"), Some(("http" | "https", _))) && text.parse::<Uri>().is_ok()
 }
 
 fn is_loopback(url: &str) -> bool {
@@ -265,27 +276,38 @@ fn is_loopback(url: &str) -> bool {
 
 /// An environment variable, or the file that its `_FILE` variant names; empty counts as unset.
 pub fn setting(name: &'static str) -> Option<String> {
-    or_exit(2, env::var(name)).map(|value| value.expose().to_owned())
+    env::var(name).or_exit(2).map(|value| value.expose().to_owned())
 }
 
-/// Returns the value, or prints one line on standard error and exits.
-pub fn or_exit<T, E: Display>(code: i32, result: Result<T, E>) -> T {
-    result.unwrap_or_else(|error| {
-        eprintln!("error: {error}");
-        process::exit(code)
-    })
+/// A result that the program cannot run without.
+pub trait OrExit<T> {
+    /// Returns the value, or exits with this code and the error.
+    fn or_exit(self, code: i32) -> T;
+}
+
+impl<T, E: Display> OrExit<T> for Result<T, E> {
+    fn or_exit(self, code: i32) -> T {
+        self.unwrap_or_else(|error| exit(code, error))
+    }
+}
+
+/// Prints one line on standard error and exits.
+pub fn exit(code: i32, error: impl Display) -> ! {
+    eprintln!("error: {error}");
+    process::exit(code)
 }
 
 /// Binds the port in `BIND`.
 pub async fn bind() -> TcpListener {
     let bind = setting("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
-    let bound = TcpListener::bind(&bind).await;
-    // Not a host and port, or not an address of this machine.
-    let is_invalid = |error: &io::Error| {
-        matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::AddrNotAvailable)
-    };
-    let code = if bound.as_ref().is_err_and(is_invalid) { 2 } else { 1 };
-    or_exit(code, bound.map_err(|error| format!("cannot listen on {bind} (BIND): {error}")))
+    TcpListener::bind(&bind).await.unwrap_or_else(|error| {
+        let code = match error.kind() {
+            // Not a host and port, or not an address of this machine.
+            io::ErrorKind::InvalidInput | io::ErrorKind::AddrNotAvailable => 2,
+            _ => 1,
+        };
+        exit(code, format!("cannot listen on {bind} (BIND): {error}"))
+    })
 }
 
 /// Listens from now on for SIGTERM or Ctrl-C, and resolves when one arrives.
@@ -293,8 +315,8 @@ pub async fn bind() -> TcpListener {
 pub fn stop_signal() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
 
-    let mut terminate = or_exit(1, signal(SignalKind::terminate()));
-    let mut interrupt = or_exit(1, signal(SignalKind::interrupt()));
+    let mut terminate = signal(SignalKind::terminate()).or_exit(1);
+    let mut interrupt = signal(SignalKind::interrupt()).or_exit(1);
     async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -306,18 +328,20 @@ pub fn stop_signal() -> impl Future<Output = ()> {
 /// Resolves at Ctrl-C.
 #[cfg(not(unix))]
 pub fn stop_signal() -> impl Future<Output = ()> {
-    async { or_exit(1, tokio::signal::ctrl_c().await) }
+    async { tokio::signal::ctrl_c().await.or_exit(1) }
 }
 
 pub fn init_logging() {
     // The error that the process exits with contains problems of a certificate.
     let usual = "info,rustls_platform_verifier=off";
-    let filter = setting("RUST_LOG").unwrap_or_else(|| usual.to_owned());
-    let filter =
-        or_exit(2, EnvFilter::try_new(filter).map_err(|error| format!("RUST_LOG: {error}")));
-    let is_seen = io::stderr().is_terminal();
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(is_seen);
-    subscriber.with_writer(io::stderr).init();
+    let filter = EnvFilter::try_new(setting("RUST_LOG").as_deref().unwrap_or(usual))
+        .map_err(|error| format!("RUST_LOG: {error}"))
+        .or_exit(2);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
 }
 
 const SCALEKIT_VARIABLES: [&str; 4] = [

@@ -12,7 +12,7 @@ use crate::common::at;
 
 /// A page with the app's name and a navigation above its content.
 pub fn page(app: &str, title: &str, navigation: Markup, content: Markup) -> String {
-    let page = html! {
+    html! {
         (DOCTYPE)
         html lang="en" {
             head {
@@ -27,8 +27,8 @@ pub fn page(app: &str, title: &str, navigation: Markup, content: Markup) -> Stri
                 main { (content) }
             }
         }
-    };
-    page.into_string()
+    }
+    .into_string()
 }
 
 /// The user, and the logout button.

@@ -10,6 +10,8 @@ mod common;
 use axum::Router;
 use tower_scalekit::{ForwardAuth, RequireAuth, RequireSession, RequireToken, Sessions};
 
+use crate::common::OrExit as _;
+
 #[tokio::main]
 async fn main() {
     let setup = common::Setup::from_env().await;
@@ -18,11 +20,12 @@ async fn main() {
         .cookie_name("forward_auth")
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
         .shared_store(setup.store.clone())
-        .build();
-    let sessions = common::or_exit(2, sessions);
+        .build()
+        .or_exit(2);
     // User tokens have the client ID as their audience, unless the dashboard configures others.
-    let token = RequireToken::for_audience(&setup.scalekit, setup.scalekit.client_id());
-    let token = common::or_exit(2, token).reject_revoked(&sessions.revocations());
+    let token = RequireToken::for_audience(&setup.scalekit, setup.scalekit.client_id())
+        .or_exit(2)
+        .reject_revoked(&sessions.revocations());
 
     let session_or_token = RequireAuth::new(RequireSession::new(&sessions), token);
     let verify = ForwardAuth::nginx().service(session_or_token);

@@ -16,13 +16,16 @@ use tower_scalekit::RequireToken;
 use tower_scalekit::middleware::RejectionContext;
 use tower_scalekit::require_token::TokenRejection;
 
+use crate::common::OrExit as _;
+
 #[tokio::main]
 async fn main() {
     let setup = common::Setup::from_env().await;
     let audience =
         common::setting("API_AUDIENCE").unwrap_or_else(|| setup.scalekit.client_id().to_owned());
-    let tokens = RequireToken::for_audience(&setup.scalekit, audience);
-    let tokens = common::or_exit(2, tokens).on_rejection(as_grpc_status);
+    let tokens = RequireToken::for_audience(&setup.scalekit, audience)
+        .or_exit(2)
+        .on_rejection(as_grpc_status);
 
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("todos", tonic_health::ServingStatus::Serving).await;
@@ -36,7 +39,7 @@ async fn main() {
         .layer(tokens)
         .add_service(health)
         .serve_with_incoming_shutdown(TcpIncoming::from(setup.listener), stop);
-    common::or_exit(1, served.await);
+    served.await.or_exit(1);
 }
 
 /// A rejection as gRPC clients expect it: 200, with the status in the headers.

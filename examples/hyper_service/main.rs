@@ -28,6 +28,8 @@ use tower_scalekit::session::Deprovisioning;
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::{Principal, RequireSession, RequireToken, Session, Sessions, WebhookVerify};
 
+use crate::common::OrExit as _;
+
 type BoxedResponse = Result<Response<BoxBody<Bytes, Infallible>>, Infallible>;
 
 #[tokio::main]
@@ -35,15 +37,16 @@ async fn main() {
     let setup = common::Setup::from_env().await;
     let audience =
         common::setting("API_AUDIENCE").unwrap_or_else(|| setup.scalekit.client_id().to_owned());
-    let tokens = common::or_exit(2, RequireToken::for_audience(&setup.scalekit, audience));
+    let tokens = RequireToken::for_audience(&setup.scalekit, audience).or_exit(2);
     let webhooks = setup.webhook_secret("/webhooks/scalekit").map(WebhookVerify::new);
     let sessions = Sessions::builder(setup.scalekit.clone())
         .secret(common::session_secret())
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
         .shared_store(setup.store.clone())
         .cookie_name("hyper")
-        .build();
-    let app = App { tokens, webhooks, sessions: common::or_exit(2, sessions) };
+        .build()
+        .or_exit(2);
+    let app = App { tokens, webhooks, sessions };
     let service = service_fn({
         let app = app.clone();
         move |request| respond(app.clone(), request)

@@ -17,7 +17,7 @@ use axum::routing::get;
 use maud::html;
 use tower_scalekit::{RequireSession, Session, Sessions};
 
-use crate::common::at;
+use crate::common::{OrExit as _, at};
 
 /// Path and description.
 const WAYS: [(&str, &str); 7] = [
@@ -38,8 +38,8 @@ async fn main() {
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
         .shared_store(setup.store.clone())
         .cookie_name("login")
-        .build();
-    let sessions = common::or_exit(2, sessions);
+        .build()
+        .or_exit(2);
 
     let app = Router::new()
         .route("/api/me", get(me::me))

@@ -24,6 +24,7 @@ use tower_scalekit::Scalekit;
 use tower_scalekit::api::connected_accounts::AccountKey;
 use tower_scalekit::api::mcp_configs::{McpConfig, McpConfigSettings};
 
+use crate::common::OrExit as _;
 use crate::terminal::line;
 
 /// Your system's stable ID of the user.
@@ -38,16 +39,14 @@ type Failure = Box<dyn Error + Send + Sync>;
 async fn main() {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     if let Some(unknown) = arguments.iter().find(|argument| *argument != "--yes") {
-        common::or_exit::<(), _>(2, Err(format!("{unknown}: there is --yes")));
+        common::exit(2, format!("{unknown}: there is --yes"));
     }
     common::init_logging();
-    let (scalekit, _sandbox) = if common::is_configured() {
-        (common::or_exit(2, Scalekit::from_env()), None)
-    } else {
-        common::embedded_environment("http://127.0.0.1:3000", |sandbox| sandbox).await
-    };
-    let ran = run(&scalekit, !arguments.is_empty()).await;
-    common::or_exit(1, ran.map_err(|error| line(&error.to_string())));
+    let (scalekit, _sandbox) = common::environment().await;
+    run(&scalekit, !arguments.is_empty())
+        .await
+        .map_err(|error| line(&error.to_string()))
+        .or_exit(1);
 }
 
 async fn run(scalekit: &Scalekit, yes: bool) -> Result<(), Failure> {
@@ -63,11 +62,10 @@ async fn run(scalekit: &Scalekit, yes: bool) -> Result<(), Failure> {
     for tool in client.list_all_tools().await? {
         println!("{}: {}", line(&tool.name), line(tool.description.as_deref().unwrap_or_default()));
     }
-    let arguments = Map::from_iter([
+    let call = CallToolRequestParams::new("gmail_fetch_mails").with_arguments(Map::from_iter([
         ("query".to_owned(), Value::from("is:unread")),
         ("max_results".to_owned(), Value::from(3)),
-    ]);
-    let call = CallToolRequestParams::new("gmail_fetch_mails").with_arguments(arguments);
+    ]));
     let result = client.call_tool(call).await?;
     for text in result.content.iter().filter_map(|content| content.as_text()) {
         println!("{}", line(&text.text));
@@ -91,17 +89,13 @@ async fn config(scalekit: &Scalekit) -> Result<McpConfig, Failure> {
 async fn connect(scalekit: &Scalekit, config_id: &str, yes: bool) -> Result<(), Failure> {
     let configs = scalekit.api().mcp_configs();
     for account in configs.connect_accounts(config_id, IDENTIFIER).await? {
-        let (Some(id), Some(link)) = (account.connected_account_id, account.authentication_link)
+        let (false, Some(id), Some(link)) =
+            (account.is_active, account.connected_account_id, account.authentication_link)
         else {
             continue;
         };
-        if account.is_active {
-            continue;
-        }
         if yes {
-            let visited = reqwest::get(link.url().as_str()).await;
-            let visited = visited.and_then(reqwest::Response::error_for_status);
-            visited.map_err(|error| format!("the authorization link: {}", error.without_url()))?;
+            terminal::visit(&link).await?;
         } else {
             println!("open this link to connect the account: {}", link.url());
         }

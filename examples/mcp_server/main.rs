@@ -28,12 +28,14 @@ use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::{ConfigError, Principal, RequireToken};
 use url::Url;
 
+use crate::common::OrExit as _;
+
 #[tokio::main]
 async fn main() {
     let setup = common::Setup::from_env().await;
-    let resource = common::or_exit(2, protected_resource(&setup));
-    let mcp = common::or_exit(2, mcp_service(&setup.public_url));
-    let scope_hint = common::or_exit(2, ScopeToken::new("todo:read"));
+    let resource = protected_resource(&setup).or_exit(2);
+    let mcp = mcp_service(&setup.public_url).or_exit(2);
+    let scope_hint = ScopeToken::new("todo:read").or_exit(2);
     let app = Router::new()
         .route_service("/mcp", mcp.clone())
         .route_service("/mcp/", mcp)
@@ -62,9 +64,10 @@ fn cors() -> CorsLayer {
 
 fn protected_resource(setup: &common::Setup) -> Result<ProtectedResource, ConfigError> {
     let url = format!("{}/mcp", setup.public_url);
-    let of_sandbox = || setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.mcp().resource_id());
-    let id = common::setting("MCP_RESOURCE_ID").or_else(of_sandbox);
-    let id = common::or_exit(2, id.ok_or("MCP_RESOURCE_ID is not set"));
+    let id = common::setting("MCP_RESOURCE_ID")
+        .or_else(|| setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.mcp().resource_id()))
+        .ok_or("MCP_RESOURCE_ID is not set")
+        .or_exit(2);
     // On this machine, clients may use either name of it.
     let other_name = [("//127.0.0.1:", "//localhost:"), ("//localhost:", "//127.0.0.1:")]
         .into_iter()
@@ -92,8 +95,12 @@ fn mcp_service(public_url: &str) -> Result<McpService, url::ParseError> {
     let this_machine = ["localhost", "127.0.0.1"];
     let hosts = [public_url.host_str().unwrap_or_default()].into_iter().chain(this_machine);
     let allowed_origins = common::setting("ALLOWED_ORIGINS").unwrap_or_default();
-    let origins = allowed_origins.split(',').map(str::trim).filter(|origin| !origin.is_empty());
-    let origins = origins.map(str::to_owned).chain([public_url.origin().ascii_serialization()]);
+    let origins = allowed_origins
+        .split(',')
+        .map(str::trim)
+        .filter(|origin| !origin.is_empty())
+        .map(str::to_owned)
+        .chain([public_url.origin().ascii_serialization()]);
     let config = StreamableHttpServerConfig::default()
         .with_allowed_hosts(hosts)
         .with_allowed_origins(origins.chain(this_machine.map(|host| format!("http://{host}:*"))))
@@ -108,8 +115,10 @@ fn mcp_service(public_url: &str) -> Result<McpService, url::ParseError> {
 struct Todos(Arc<Mutex<HashMap<String, Vec<String>>>>);
 
 fn owner(principal: &Principal) -> String {
-    let subject = || format!("subject {}", principal.subject());
-    principal.organization_id().map_or_else(subject, |id| format!("organization {id}"))
+    match principal.organization_id() {
+        Some(id) => format!("organization {id}"),
+        None => format!("subject {}", principal.subject()),
+    }
 }
 
 #[derive(serde::Deserialize, schemars::JsonSchema)]
@@ -124,8 +133,10 @@ impl Todos {
     fn list_todos(&self, Extension(parts): Extension<Parts>) -> Result<String, ErrorData> {
         let principal = require_scope(&parts, "todo:read")?;
         let todos = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let todos = todos.get(&owner(principal)).map(|todos| todos.join("\n"));
-        Ok(todos.unwrap_or_else(|| "Nothing to do".to_owned()))
+        Ok(match todos.get(&owner(principal)) {
+            Some(todos) => todos.join("\n"),
+            None => "Nothing to do".to_owned(),
+        })
     }
 
     #[tool(description = "Adds something to do")]
@@ -152,8 +163,9 @@ impl ServerHandler for Todos {
 /// The principal, if it has the scope. The layers require it already; this also covers tools that
 /// are called in another way.
 fn require_scope<'p>(parts: &'p Parts, scope: &str) -> Result<&'p Principal, ErrorData> {
-    let principal = parts.extensions.get::<Principal>();
-    principal
+    parts
+        .extensions
+        .get::<Principal>()
         .filter(|principal| principal.scopes().iter().any(|granted| granted == scope))
         .ok_or_else(|| ErrorData::invalid_request(format!("Required scope: {scope}"), None))
 }

@@ -20,6 +20,8 @@ use tower_scalekit::{Principal, RequireSession, RequireToken, Sessions, describe
 use tracing::Span;
 use tracing::field::Empty;
 
+use crate::common::OrExit as _;
+
 /// Upper bounds in seconds. Requests to the environment take up to 20 s.
 const BUCKETS: [f64; 10] = [0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 20.0];
 
@@ -28,8 +30,8 @@ async fn main() {
     // Before anything is counted.
     let prometheus = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".to_owned()), &BUCKETS)
-        .and_then(PrometheusBuilder::install_recorder);
-    let prometheus = common::or_exit(1, prometheus);
+        .and_then(PrometheusBuilder::install_recorder)
+        .or_exit(1);
     describe_metrics();
 
     let setup = common::Setup::from_env().await;
@@ -38,10 +40,11 @@ async fn main() {
         .cookie_name("observability")
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
         .shared_store(setup.store.clone())
-        .build();
-    let sessions = common::or_exit(2, sessions);
-    let token = RequireToken::for_audience(&setup.scalekit, setup.scalekit.client_id());
-    let token = common::or_exit(2, token).reject_revoked(&sessions.revocations());
+        .build()
+        .or_exit(2);
+    let token = RequireToken::for_audience(&setup.scalekit, setup.scalekit.client_id())
+        .or_exit(2)
+        .reject_revoked(&sessions.revocations());
 
     let of_probe = sessions.clone();
     let app = Router::new()
@@ -77,7 +80,8 @@ async fn greet(principal: Principal) -> String {
     format!("Hello, {}\n", principal.subject())
 }
 
-/// 503 until the keys and the revocations are there. An outage later is in the body only.
+/// Responds with 503 until the keys and the revocations are loaded. A later outage is in the body
+/// only.
 async fn ready(sessions: &Sessions) -> (StatusCode, Json<Readiness>) {
     let readiness = sessions.readiness().await;
     let status =

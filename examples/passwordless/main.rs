@@ -26,6 +26,8 @@ use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::passwordless_login::PasswordlessLoginError;
 use tower_scalekit::{PasswordlessLogin, RequireSession, Session, Sessions};
 
+use crate::common::OrExit as _;
+
 #[derive(Clone)]
 struct App {
     login: PasswordlessLogin,
@@ -42,8 +44,8 @@ async fn main() {
         .shared_store(setup.store.clone())
         .cookie_name("passwordless")
         .login_path("/")
-        .build();
-    let sessions = common::or_exit(2, sessions);
+        .build()
+        .or_exit(2);
     // Every recipient of the e-mail may log in as a user of that address; `on_login` could look up
     // users.
     let login = PasswordlessLogin::builder(&sessions)
@@ -52,11 +54,11 @@ async fn main() {
         .max_emails_per_client(30)
         .confirmation_page(pages::link_confirmation)
         .on_rejection(in_our_style)
-        .build();
-    let login = common::or_exit(2, login);
+        .build()
+        .or_exit(2);
 
-    let outbox = setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.environment_url());
-    let outbox = outbox.map(|sandbox| format!("{sandbox}/outbox"));
+    let outbox =
+        setup.sandbox.as_ref().map(|(sandbox, _)| format!("{}/outbox", sandbox.environment_url()));
     let app = Router::new()
         .route("/api/me", get(me::me))
         .route_layer(RequireSession::new(&sessions))
@@ -81,7 +83,7 @@ fn peer(request: &Request<()>) -> Option<String> {
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct HomeQuery {
     /// The pending login.
     attempt: Option<String>,
     /// Where the user is redirected afterwards.
@@ -90,16 +92,16 @@ struct Asked {
 
 async fn home(
     State(app): State<App>,
-    Query(asked): Query<Asked>,
+    Query(query): Query<HomeQuery>,
     session: Option<Session>,
     headers: HeaderMap,
 ) -> Html<String> {
-    let attempt = asked.attempt.as_deref();
+    let attempt = query.attempt.as_deref();
     let pending = attempt.and_then(|attempt| app.login.pending(&headers, Some(attempt)));
     Html(match (session, pending) {
         (_, Some(pending)) => pages::code(&pending, app.outbox.as_deref()),
         (Some(session), None) => pages::welcome(&session),
-        (None, None) => pages::address(asked.return_to.as_deref(), attempt.is_some()),
+        (None, None) => pages::address(query.return_to.as_deref(), attempt.is_some()),
     })
 }
 

@@ -9,24 +9,18 @@ mod store;
 
 use tower_scalekit::shared_store::conformance;
 
+use self::common::OrExit as _;
 use self::store::PostgresStore;
 
 #[tokio::main]
 async fn main() {
-    let Some(url) = common::setting("DATABASE_URL") else {
-        common::or_exit::<(), _>(2, Err("DATABASE_URL is not set"));
-        return;
-    };
-    let store = PostgresStore::connect(&url).await;
-    let is_invalid = matches!(store, Err(sqlx::Error::Configuration(_)));
-    let store = store.map_err(|error| format!("DATABASE_URL: {error}"));
-    let store = common::or_exit(if is_invalid { 2 } else { 1 }, store);
-    let checked = conformance::check(&store, async |by| tokio::time::sleep(by).await).await;
-    common::or_exit(1, checked);
-    let lost = conformance::check_loss(&store, async || {
-        common::or_exit(1, store.clear().await);
+    let url = common::setting("DATABASE_URL").ok_or("DATABASE_URL is not set").or_exit(2);
+    let store = PostgresStore::connect(&url).await.unwrap_or_else(|error| {
+        let code = if matches!(error, sqlx::Error::Configuration(_)) { 2 } else { 1 };
+        common::exit(code, format!("DATABASE_URL: {error}"))
     });
-    common::or_exit(1, lost.await);
+    conformance::check(&store, async |by| tokio::time::sleep(by).await).await.or_exit(1);
+    conformance::check_loss(&store, async || store.clear().await.or_exit(1)).await.or_exit(1);
     println!("the store conforms");
-    common::or_exit(1, store.remove_expired().await);
+    store.remove_expired().await.or_exit(1);
 }

@@ -82,8 +82,9 @@ impl PostgresStore {
     async fn run(&self, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, StoreError> {
         let mut running = Running(None);
         let connection = running.0.insert(self.0.acquire().await.map_err(unavailable)?);
-        let rows = timeout(RESPONSE_TIMEOUT, query.fetch_all(&mut **connection)).await;
-        let rows = rows.map_err(|late| StoreError::Unavailable(late.into()))?;
+        let rows = timeout(RESPONSE_TIMEOUT, query.fetch_all(&mut **connection))
+            .await
+            .map_err(|late| StoreError::Unavailable(late.into()))?;
         // Back to the pool.
         running.0 = None;
         rows.map_err(unavailable)
@@ -208,9 +209,8 @@ impl SharedStore for PostgresStore {
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
         async move {
-            let query =
-                sqlx::query(APPEND).bind(name(log)).bind(&entry[..]).bind(ttl.as_secs_f64());
-            self.run(query).await.map(|_| ())
+            let query = sqlx::query(APPEND).bind(name(log)).bind(&entry[..]);
+            self.run(query.bind(ttl.as_secs_f64())).await.map(|_| ())
         }
         .boxed()
     }

@@ -27,6 +27,8 @@ use tower_scalekit::{
     WebhookVerify,
 };
 
+use crate::common::OrExit as _;
+
 const WEBHOOKS: &str = "/webhooks/scalekit";
 /// How long ago a user may have logged in to change settings.
 const RECENTLY: Duration = Duration::from_secs(5 * 60);
@@ -39,19 +41,20 @@ async fn main() {
         .cookie_name("saaskit")
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
         .shared_store(setup.store.clone())
-        .build();
-    let sessions = common::or_exit(2, sessions);
+        .build()
+        .or_exit(2);
 
-    let verified = setup.webhook_secret(WEBHOOKS);
-    let verified =
-        verified.map(|secret| WebhookVerify::new(secret).deduplicate(setup.store.clone()));
+    let verified = setup
+        .webhook_secret(WEBHOOKS)
+        .map(|secret| WebhookVerify::new(secret).deduplicate(setup.store.clone()));
 
     // User tokens have the client ID as their audience, unless the dashboard configures others.
-    let token = RequireToken::for_audience(&setup.scalekit, setup.scalekit.client_id());
-    let token = common::or_exit(2, token).reject_revoked(&sessions.revocations());
+    let token = RequireToken::for_audience(&setup.scalekit, setup.scalekit.client_id())
+        .or_exit(2)
+        .reject_revoked(&sessions.revocations());
     let session_or_token = RequireAuth::new(RequireSession::new(&sessions), token);
-    let may_write = RequireScope::all_permissions(["workspace_data:write"]);
-    let admin = get(admin).layer(may_write.on_rejection(page::forbidden));
+    let may_write =
+        RequireScope::all_permissions(["workspace_data:write"]).on_rejection(page::forbidden);
     let app = Router::new()
         .route("/dashboard", get(dashboard))
         .route("/organizations", get(organizations))
@@ -63,7 +66,12 @@ async fn main() {
                 .route("/settings", get(settings))
                 .route_layer(RequireSession::new(&sessions).authenticated_within(RECENTLY)),
         )
-        .merge(Router::new().route("/api/admin", admin).route_layer(session_or_token))
+        .merge(
+            Router::new()
+                .route("/api/admin", get(admin))
+                .route_layer(may_write)
+                .route_layer(session_or_token),
+        )
         .merge(
             Router::new()
                 .route("/", get(home))

@@ -24,6 +24,8 @@ use tower_scalekit::Sandbox;
 use tower_scalekit::http_client::ReqwestClient;
 use tower_scalekit::sandbox::NewMachineClient;
 
+use crate::common::OrExit as _;
+
 #[tokio::main]
 async fn main() {
     common::init_logging();
@@ -59,11 +61,11 @@ async fn main() {
         .collect();
 
     // Bound and released at once, to report a port in use like the other examples.
-    let address = common::or_exit(1, common::bind().await.local_addr());
-    sandbox.webhooks().set_client(common::or_exit(1, ReqwestClient::new()));
+    let address = common::bind().await.local_addr().or_exit(1);
+    sandbox.webhooks().set_client(ReqwestClient::new().or_exit(1));
     sandbox.webhooks().start_delivery();
-    sandbox.mcp().fetch_client_metadata_documents(common::or_exit(1, ReqwestClient::new()));
-    let server = common::or_exit(1, sandbox.serve(address).await);
+    sandbox.mcp().fetch_client_metadata_documents(ReqwestClient::new().or_exit(1));
+    let server = sandbox.serve(address).await.or_exit(1);
     let stop = common::stop_signal();
     eprintln!("SCALEKIT_ENVIRONMENT_URL={}", server.environment_url());
     eprintln!("SCALEKIT_CLIENT_ID={}", sandbox.client_id());
@@ -84,17 +86,21 @@ async fn main() {
 
 /// The values of a variable.
 fn values(name: &'static str) -> Vec<String> {
-    let list = common::setting(name).unwrap_or_default();
-    list.split(',').map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned).collect()
+    common::setting(name)
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim)
+        .filter(|value| !value.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The same, each of which must be a URL.
 fn urls(name: &'static str) -> Vec<String> {
     let urls = values(name);
     for url in &urls {
-        let parsed = url.parse::<Uri>().ok();
-        if parsed.is_none_or(|url| url.scheme().is_none() || url.host().is_none()) {
-            common::or_exit(2, Err(format!("{name}: not a URL such as http://localhost:3000/path")))
+        if !url.parse::<Uri>().is_ok_and(|url| url.scheme().is_some() && url.host().is_some()) {
+            common::exit(2, format!("{name}: not a URL such as http://localhost:3000/path"));
         }
     }
     urls

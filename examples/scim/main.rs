@@ -32,6 +32,7 @@ use time::OffsetDateTime;
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::{RequireSession, Session, Sessions, WebhookVerify};
 
+use self::common::OrExit as _;
 use self::table::Table;
 use self::user::{Change, User};
 
@@ -39,18 +40,17 @@ use self::user::{Change, User};
 async fn main() {
     let setup = common::Setup::from_env().await;
     let secret = setup.webhook_secret("/webhook");
-    let path = common::or_exit(2, database());
-    let created = create_private(&path).map_err(|error| format!("{}: {error}", path.display()));
-    common::or_exit(1, created);
-    let table = Table::open(&path).map_err(|error| format!("{}: {error}", path.display()));
-    let table = common::or_exit(1, table);
+    let path = database().or_exit(2);
+    create_private(&path).map_err(|error| format!("{}: {error}", path.display())).or_exit(1);
+    let table =
+        Table::open(&path).map_err(|error| format!("{}: {error}", path.display())).or_exit(1);
     let sessions = Sessions::builder(setup.scalekit.clone())
         .secret(common::session_secret())
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
         .shared_store(setup.store.clone())
         .cookie_name("scim")
-        .build();
-    let sessions = common::or_exit(2, sessions);
+        .build()
+        .or_exit(2);
 
     // No `deduplicate`: the table of events is permanent.
     let webhooks = secret
@@ -64,8 +64,7 @@ async fn main() {
         .merge(webhooks.unwrap_or_default())
         .with_state(table.clone());
     // Events are accepted from the start, so that none is lost during the sync.
-    let organization_id = common::setting("SCALEKIT_ORGANIZATION_ID");
-    let sync = sync::run(setup.scalekit.api(), organization_id, table);
+    let sync = sync::run(setup.scalekit.api(), common::setting("SCALEKIT_ORGANIZATION_ID"), table);
     tokio::select! {
         biased;
         () = setup.serve(app) => {}
@@ -79,10 +78,12 @@ async fn webhook(
     State(table): State<Table>,
     event: WebhookEvent,
 ) -> Result<StatusCode, StatusCode> {
-    let handled = blocking(&table, move |table| {
+    blocking(&table, move |table| {
         table.handle(event.id(), event.event_type(), Change::of(&event, OffsetDateTime::now_utc()))
-    });
-    handled.await.map(|_| StatusCode::CREATED).map_err(failed)
+    })
+    .await
+    .map(|_| StatusCode::CREATED)
+    .map_err(failed)
 }
 
 /// The users of the logged-in user's organization.
@@ -90,10 +91,9 @@ async fn users(
     State(table): State<Table>,
     session: Session,
 ) -> Result<Json<Vec<User>>, StatusCode> {
-    let organization = session.principal().organization_id().ok_or(StatusCode::FORBIDDEN)?;
-    let organization = organization.to_owned();
-    let users = blocking(&table, move |table| table.users(&organization));
-    users.await.map(Json).map_err(failed)
+    let organization =
+        session.principal().organization_id().ok_or(StatusCode::FORBIDDEN)?.to_owned();
+    blocking(&table, move |table| table.users(&organization)).await.map(Json).map_err(failed)
 }
 
 fn failed(error: rusqlite::Error) -> StatusCode {
@@ -107,19 +107,22 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Table) -> rusqlite::Result<T> + Send + 'static,
 ) -> rusqlite::Result<T> {
     let table = table.clone();
-    let done = tokio::task::spawn_blocking(move || work(&table)).await;
-    done.unwrap_or(Err(rusqlite::Error::UnwindingPanic))
+    tokio::task::spawn_blocking(move || work(&table))
+        .await
+        .unwrap_or(Err(rusqlite::Error::UnwindingPanic))
 }
 
 /// The file of `DATABASE_URL`.
 fn database() -> Result<PathBuf, &'static str> {
     let Some(url) = common::setting("DATABASE_URL") else {
-        let home = env::home_dir().filter(|home| home.is_absolute());
-        let home = home.ok_or("DATABASE_URL is not set, and there is no home directory")?;
-        return Ok(home.join(".local/state/tower-scalekit/scim.sqlite"));
+        return env::home_dir()
+            .filter(|home| home.is_absolute())
+            .map(|home| home.join(".local/state/tower-scalekit/scim.sqlite"))
+            .ok_or("DATABASE_URL is not set, and there is no home directory");
     };
-    let path = url.strip_prefix("sqlite://").and_then(|path| path.split('?').next());
-    path.filter(|path| !path.is_empty())
+    url.strip_prefix("sqlite://")
+        .and_then(|path| path.split('?').next())
+        .filter(|path| !path.is_empty())
         .map(PathBuf::from)
         .ok_or("DATABASE_URL must be sqlite:// and the path of a file")
 }

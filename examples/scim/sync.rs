@@ -10,7 +10,6 @@ use tower_scalekit::api::Api;
 
 use crate::blocking;
 use crate::table::{Listed, Table};
-use crate::user::nanoseconds;
 
 /// The environment's maximum page size.
 const PAGE: u32 = 30;
@@ -46,15 +45,16 @@ async fn full(api: &Api, organization: Option<&str>, table: &Table) -> Result<u6
     let sync = blocking(table, |table| table.begin_sync(OffsetDateTime::now_utc())).await?;
     let progress = progress(directories.iter().filter_map(|one| one.total_users).sum())?;
     for directory in directories {
-        let users = api.directories().users(&organization, &directory.id);
-        let users = users.page_size(PAGE).include_detail(true).stream();
-        let mut pages = users.try_chunks(PAGE as usize);
+        let mut pages = api
+            .directories()
+            .users(&organization, &directory.id)
+            .page_size(PAGE)
+            .include_detail(true)
+            .stream()
+            .map_ok(Listed::from)
+            .try_chunks(PAGE as usize);
         while let Some(page) = pages.try_next().await.map_err(|failed| failed.1)? {
-            let listed = page.into_iter().map(|user| Listed {
-                updated_at: user.updated_at.map(nanoseconds),
-                user: user.into(),
-            });
-            let (page, organization) = (listed.collect::<Vec<_>>(), organization.clone());
+            let organization = organization.clone();
             progress.inc(page.len() as u64);
             blocking(table, move |table| table.take_page(sync, &organization, page)).await?;
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 use time::{Duration, OffsetDateTime};
+use tower_scalekit::api::directories::DirectoryUser;
 
 use crate::evaluate::{self, Known, Sync};
 use crate::user::{Change, User, nanoseconds};
@@ -21,6 +22,12 @@ pub struct Table(Arc<Mutex<Connection>>);
 pub struct Listed {
     pub user: User,
     pub updated_at: Option<i64>,
+}
+
+impl From<DirectoryUser> for Listed {
+    fn from(user: DirectoryUser) -> Self {
+        Self { updated_at: user.updated_at.map(nanoseconds), user: user.into() }
+    }
 }
 
 impl Table {
@@ -74,7 +81,7 @@ impl Table {
                 let known = known(transaction, &user.id)?;
                 let seen_in = evaluate::seen_after_listing(known.as_ref(), sync);
                 if evaluate::listing_counts(known.as_ref(), updated_at, sync) {
-                    let before = known.as_ref().map(|known| known.changed_at);
+                    let before = known.map(|known| known.changed_at);
                     let row = Known {
                         changed_at: before.max(updated_at).unwrap_or_default(),
                         seen_in,
@@ -115,11 +122,11 @@ impl Table {
     /// All users of an organization who were not deleted.
     pub fn users(&self, organization_id: &str) -> rusqlite::Result<Vec<User>> {
         let connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = "SELECT id, email, name, given_name, family_name, active FROM users
-                   WHERE organization_id = ? AND NOT deleted ORDER BY email, id";
-        let mut all = connection.prepare_cached(all)?;
-        let users = all.query_map([organization_id], to_user)?;
-        users.collect()
+        let mut all = connection.prepare_cached(
+            "SELECT id, email, name, given_name, family_name, active FROM users
+             WHERE organization_id = ? AND NOT deleted ORDER BY email, id",
+        )?;
+        all.query_map([organization_id], to_user)?.collect()
     }
 
     /// Runs `change` in a transaction.
@@ -170,9 +177,11 @@ fn id_by_email(
 ) -> rusqlite::Result<String> {
     let find = "SELECT id FROM users WHERE organization_id = ? AND email = ?
                 ORDER BY deleted, changed_at DESC LIMIT 1";
-    let id =
-        transaction.prepare_cached(find)?.query_row([organization_id, email], |row| row.get(0));
-    Ok(id.optional()?.unwrap_or_else(|| format!("{organization_id}/{email}")))
+    Ok(transaction
+        .prepare_cached(find)?
+        .query_row([organization_id, email], |row| row.get(0))
+        .optional()?
+        .unwrap_or_else(|| format!("{organization_id}/{email}")))
 }
 
 fn user_of(transaction: &Transaction<'_>, id: &str) -> rusqlite::Result<Option<User>> {

@@ -29,15 +29,18 @@ impl User {
                 *field = before;
             }
         }
-        let before = Some(before.name).filter(|_| !is_renamed);
-        let name = [Some(self.name.clone()), before].into_iter().flatten();
-        let name = name.into_iter().find(|name| !name.is_empty());
-        self.named(name)
+        if self.name.is_empty() && !is_renamed {
+            self.name = before.name;
+        }
+        self.named()
     }
 
-    fn named(mut self, name: Option<String>) -> Self {
-        let parts = format!("{} {}", self.given_name, self.family_name);
-        self.name = name.unwrap_or_else(|| parts.trim().to_owned());
+    /// A user without a full name has one of its parts.
+    fn named(mut self) -> Self {
+        if self.name.is_empty() {
+            let parts = format!("{} {}", self.given_name, self.family_name);
+            parts.trim().clone_into(&mut self.name);
+        }
         self
     }
 }
@@ -46,17 +49,15 @@ impl User {
 impl From<directories::DirectoryUser> for User {
     fn from(user: directories::DirectoryUser) -> Self {
         let name = user.user_detail.get("name").and_then(|name| name.as_str());
-        let name = name.filter(|name| !name.is_empty()).map(str::to_owned);
-        let active = user.active();
-        let user = Self {
+        Self {
+            name: name.unwrap_or_default().to_owned(),
+            active: user.active(),
             id: user.id,
             email: user.email.unwrap_or_default(),
             given_name: user.given_name.unwrap_or_default(),
             family_name: user.family_name.unwrap_or_default(),
-            active,
-            ..Self::default()
-        };
-        user.named(name)
+        }
+        .named()
     }
 }
 
@@ -96,8 +97,8 @@ impl Change {
             _ => return None,
         };
         let user = User::from(&**user);
-        let is_told = !user.id.is_empty() || !user.email.is_empty();
-        is_told.then(|| Self {
+        let is_identified = !user.id.is_empty() || !user.email.is_empty();
+        is_identified.then(|| Self {
             user,
             organization_id: event.organization_id().unwrap_or_default().to_owned(),
             happened_at: nanoseconds(event.occurred_at().map_or(now, |at| at.min(now))),

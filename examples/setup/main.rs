@@ -14,28 +14,34 @@ use std::env;
 
 use tower_scalekit::Scalekit;
 
+use crate::common::OrExit as _;
+
 #[tokio::main]
 async fn main() {
     common::init_logging();
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    let (scalekit, sandbox) = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => (configured(), None),
-        ["--sandbox"] => {
+    let (scalekit, sandbox) = match env::args().nth(1).as_deref() {
+        None => (configured(), None),
+        Some("--sandbox") => {
             common::embedded_environment("http://localhost:3000", |sandbox| sandbox).await
         }
-        [unknown, ..] => {
-            common::or_exit(2, Err(format!("{unknown}: the only option is --sandbox")))
-        }
+        Some(unknown) => common::exit(2, format!("{unknown}: the only option is --sandbox")),
     };
     if let Some((_, server)) = &sandbox {
         println!("sandbox on {}", server.environment_url());
     }
 
-    let organizations = scalekit.api().organizations().list().page_size(10);
-    let first = organizations.stream().next().await.transpose();
     let url = scalekit.environment_url();
-    let first = common::or_exit(1, first.map_err(|error| format!("{url}: {error}")));
-
+    let first = scalekit
+        .api()
+        .organizations()
+        .list()
+        .page_size(10)
+        .stream()
+        .next()
+        .await
+        .transpose()
+        .map_err(|error| format!("{url}: {error}"))
+        .or_exit(1);
     println!("{url} accepts the credentials of {}", scalekit.client_id());
     match first {
         Some(first) => println!("Name of the first organization: {}", first.display_name),
@@ -46,11 +52,10 @@ async fn main() {
 fn configured() -> Scalekit {
     let hint = "They are in the dashboard at Developers > Settings > API credentials. To try it \
                 without an account: --sandbox";
-    common::or_exit(
-        2,
-        Scalekit::from_env().map_err(|error| match common::is_configured() {
+    Scalekit::from_env()
+        .map_err(|error| match common::is_configured() {
             true => error.to_string(),
             false => format!("{error}\n{hint}"),
-        }),
-    )
+        })
+        .or_exit(2)
 }

@@ -27,17 +27,18 @@ use tower_scalekit::api::organizations::PortalFeature;
 use tower_scalekit::session::VerifiedLogin;
 use tower_scalekit::{IdpInitiatedRedirect, RequireScope, RequireSession, Session, Sessions};
 
+use crate::common::OrExit as _;
 use crate::users::Users;
 
 #[tokio::main]
 async fn main() {
     let setup = common::Setup::with_sandbox(|sandbox| sandbox.modular_sso()).await;
     let administrators = common::setting("SSO_ADMINISTRATORS").unwrap_or_else(|| {
-        let organization =
-            setup.sandbox.as_ref().map(|(sandbox, _)| sandbox.organizations().list().remove(0));
-        organization.map_or(String::new(), |one| format!("{}:jane@acme.test", one.id))
+        setup.sandbox.as_ref().map_or(String::new(), |(sandbox, _)| {
+            format!("{}:jane@acme.test", sandbox.organizations().list().remove(0).id)
+        })
     });
-    let users = common::or_exit(2, Users::with_administrators(&administrators));
+    let users = Users::with_administrators(&administrators).or_exit(2);
     let sessions = Sessions::builder(setup.scalekit.clone())
         .secret(common::session_secret())
         .redirect_uri(format!("{}/auth/callback", setup.public_url))
@@ -47,8 +48,8 @@ async fn main() {
         .on_login(move |login: VerifiedLogin| {
             std::future::ready(users.admit(login.identity()).map(Into::into))
         })
-        .build();
-    let sessions = common::or_exit(2, sessions);
+        .build()
+        .or_exit(2);
 
     let app = Router::new()
         .route("/admin-portal", get(admin_portal))
@@ -73,14 +74,14 @@ async fn home(session: Option<Session>) -> Html<String> {
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct SsoQuery {
     #[serde(default)]
     email: String,
 }
 
 /// Looks up whether the address has single sign-on, before it redirects the user.
-async fn sso(State(sessions): State<Sessions>, Query(asked): Query<Asked>) -> Response {
-    let email = asked.email.trim();
+async fn sso(State(sessions): State<Sessions>, Query(query): Query<SsoQuery>) -> Response {
+    let email = query.email.trim();
     let Some(domain) = email_domain(email) else {
         return problem(StatusCode::BAD_REQUEST, None, "Enter your work e-mail address.");
     };
@@ -107,8 +108,10 @@ async fn admin_portal(State(sessions): State<Sessions>, session: Session) -> Res
     let organizations = sessions.scalekit().api().organizations();
     match organizations.portal_link(organization, &[PortalFeature::Sso]).await {
         Ok(link) => {
-            let environment = sessions.scalekit().environment_url();
-            let policy = common::content_security_policy(environment, link.frame_source());
+            let policy = common::content_security_policy(
+                sessions.scalekit().environment_url(),
+                link.frame_source(),
+            );
             let page = pages::admin_portal(&session, link.location.expose());
             ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
         }

@@ -20,14 +20,18 @@ impl Users {
     /// Parses who may manage single sign-on of which organization: `org_1:jane@acme.test,org_2:…`.
     /// The operator decides, never the order of logins.
     pub fn with_administrators(list: &str) -> Result<Self, String> {
-        let entries = list.split(',').map(str::trim).filter(|entry| !entry.is_empty());
-        let administrators = entries.map(|entry| match entry.split_once(':') {
-            Some((organization, email)) => Ok((organization.trim().to_owned(), folded(email))),
-            None => {
-                Err(format!("SSO_ADMINISTRATORS: not an organization, : and an address: {entry}"))
-            }
-        });
-        Ok(Self { administrators: Arc::new(administrators.collect::<Result<_, _>>()?) })
+        let administrators = list
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .map(|entry| match entry.split_once(':') {
+                Some((organization, email)) => Ok((organization.trim().to_owned(), folded(email))),
+                None => Err(format!(
+                    "SSO_ADMINISTRATORS: not an organization, : and an address: {entry}"
+                )),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Self { administrators: Arc::new(administrators) })
     }
 
     /// The session of a login: users join the organization that they log in from.
