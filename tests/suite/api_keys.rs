@@ -13,7 +13,10 @@ use tower_scalekit::sandbox::{Endpoint, Fault, SandboxUser};
 use tower_scalekit::token::TokenError;
 use tower_scalekit::{Principal, RequireAuth, RequireScope, RequireSession, RequireToken};
 
-use crate::support::{JANE, JOHN, Reading as _, World, request, send, set_cookies, settle};
+use crate::support::{
+    JANE, JOHN, Reading as _, World, request, request_with_token, send, set_cookies, settle,
+    token_layer,
+};
 
 struct Api {
     world: World,
@@ -35,10 +38,8 @@ impl Api {
         change: impl FnOnce(RequireToken) -> RequireToken,
     ) -> Self {
         let world = World::new();
-        let scalekit = world.sandbox.scalekit();
-        let verifier = configure(ApiKeyVerifier::new(&scalekit));
-        let token = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
-        let token = change(token.api_keys(&verifier));
+        let verifier = configure(ApiKeyVerifier::new(&world.sandbox.scalekit()));
+        let token = change(token_layer(&world.sandbox).api_keys(&verifier));
         let layer = RequireAuth::new(RequireSession::new(&world.sessions), token);
         let admin = get(identity).layer(RequireScope::any_role(["admin"]));
         let app = Router::new().route("/", get(identity)).route("/admin", admin).route_layer(layer);
@@ -309,11 +310,9 @@ async fn each_credential_is_verified_as_what_it_is() {
     assert_eq!(api.calls(), calls + 1);
 
     // Without the setting, a key is a malformed token.
-    let scalekit = api.world.sandbox.scalekit();
-    let layer = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
+    let layer = token_layer(&api.world.sandbox);
     let app: Router = Router::new().route("/", get(identity)).route_layer(layer);
-    let credential = format!("Bearer {}", key.token.expose());
-    let response = send(&app, request(Method::GET, "/", &[("authorization", &credential)])).await;
+    let response = send(&app, request_with_token("/", key.token.expose())).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(api.calls(), calls + 1);
 }

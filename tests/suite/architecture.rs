@@ -2,8 +2,8 @@
 //! public types.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::path::Path;
+
+use crate::files::{files, read, root};
 
 /// Top-level modules. Each imports from later lines only; modules of one line do not import from
 /// each other. `lib.rs` comes before all.
@@ -135,24 +135,20 @@ fn edge(from: &Module, to: &Module, names: &BTreeSet<String>) -> String {
 
 /// All files of the library.
 fn sources() -> BTreeMap<Module, String> {
-    let (mut found, root) = (BTreeMap::new(), Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
-    visit(&root, &root, &mut found);
-    found
-}
-
-fn visit(root: &Path, folder: &Path, found: &mut BTreeMap<Module, String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            visit(root, &path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let module = path.strip_prefix(root).unwrap().with_extension("");
-            let mut module: Module =
-                module.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+    files(&["src"], "rs")
+        .into_iter()
+        .map(|path| {
+            let mut module: Module = path
+                .strip_prefix(root().join("src"))
+                .unwrap()
+                .with_extension("")
+                .iter()
+                .map(|part| part.to_str().unwrap().to_owned())
+                .collect();
             module.pop_if(|name| name == "mod" || name == "lib");
-            found.insert(module, fs::read_to_string(&path).unwrap());
-        }
-    }
+            (module, read(path))
+        })
+        .collect()
 }
 
 /// What each file imports. Test modules may import from anywhere and are left out.

@@ -27,11 +27,11 @@ use tower_scalekit::clock::ManualClock;
 use tower_scalekit::require_scope::mcp::RequireMcpScope;
 use tower_scalekit::sandbox::{TokenFault, TokenKind};
 use tower_scalekit::{
-    Principal, RequireAuth, RequireScope, RequireSession, RequireToken, Session, WebhookVerify,
+    Principal, RequireAuth, RequireScope, RequireSession, Session, WebhookVerify,
 };
 
 use self::credentials::{Credential, Credentials};
-use crate::support::{JANE, JOHN, World, request};
+use crate::support::{JANE, JOHN, World, request, token_layer};
 use crate::webhooks::{secret, signed};
 
 const MCP_CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"add"}}"#;
@@ -131,10 +131,7 @@ impl Guard {
     }
 
     fn around(self, world: &World, inner: Erased) -> Erased {
-        let token = || {
-            RequireToken::for_audience(&world.sandbox.scalekit(), world.sandbox.client_id())
-                .unwrap()
-        };
+        let token = || token_layer(&world.sandbox);
         let session = || RequireSession::new(&world.sessions);
         let auth = || RequireAuth::new(session(), token());
         let scope = || RequireScope::all(["todo:write"]);

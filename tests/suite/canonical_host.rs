@@ -354,8 +354,8 @@ async fn a_redirect_leads_to_no_other_host() {
         for target in ["/", "//evil.test/x", "/\\evil.test", "/@evil.test", "/.//evil.test", "/?//"]
         {
             let headers = [&NAVIGATION[..], &[("host", "evil.test")]].concat();
-            let response = service.clone().oneshot(request(Method::GET, target, &headers));
-            let response = response.await.unwrap();
+            let response =
+                service.clone().oneshot(request(Method::GET, target, &headers)).await.unwrap();
             let location = response.headers()[header::LOCATION].to_str().unwrap().to_owned();
             let there = url::Url::parse(ORIGIN).unwrap().join(&location).unwrap();
             assert_eq!(there.origin().ascii_serialization(), ORIGIN, "{target} {location}");

@@ -15,12 +15,12 @@ use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::session::{Deprovisioned, Deprovisioning, LocalSession, User};
 use tower_scalekit::shared_store::{MemoryStore, StoreError};
 use tower_scalekit::webhook::WebhookEvent;
-use tower_scalekit::{RequireToken, Sandbox, Scalekit, Sessions};
+use tower_scalekit::{Sandbox, Scalekit, Sessions};
 
 use crate::store::FlakyStore;
 use crate::support::{
-    Browser, CALLBACK, FETCH, JANE, JOHN, Reading as _, World, app, request, sandbox_builder,
-    secret, send,
+    Browser, CALLBACK, FETCH, JANE, JOHN, Reading as _, World, app, request, request_with_token,
+    sandbox_builder, secret, send, token_layer,
 };
 
 /// How far a wall clock is from another, or is stepped.
@@ -269,13 +269,11 @@ async fn a_replica_whose_wall_clock_is_stepped_back_reads_revocations_within_two
 }
 
 fn api(sandbox: &Sandbox) -> Router {
-    let layer = RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id()).unwrap();
-    Router::new().route("/", get(|| async {})).route_layer(layer)
+    Router::new().route("/", get(|| async {})).route_layer(token_layer(sandbox))
 }
 
 async fn status(api: &Router, token: &str) -> StatusCode {
-    let authorization = format!("Bearer {token}");
-    send(api, request(Method::GET, "/", &[("authorization", &authorization)])).await.status()
+    send(api, request_with_token("/", token)).await.status()
 }
 
 #[tokio::test]

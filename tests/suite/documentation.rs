@@ -1,34 +1,8 @@
 //! The pages of the documentation: complete, linked, and known to coding agents.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn read(path: &str) -> String {
-    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
-/// All files below these folders with this extension.
-fn files(folders: &[&str], extension: &str) -> Vec<PathBuf> {
-    let mut folders: Vec<_> = folders.iter().map(|folder| root().join(folder)).collect();
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|one| one == extension) {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
-}
+use crate::files::{files, read, root};
 
 /// Name and file of each page of `guides`.
 fn guides() -> Vec<(String, String)> {
@@ -57,7 +31,7 @@ fn code(page: &str) -> impl Iterator<Item = &str> {
 fn aliases() -> BTreeSet<String> {
     let mut aliases = BTreeSet::new();
     for file in files(&["src"], "rs") {
-        let source = fs::read_to_string(file).unwrap();
+        let source = read(file);
         for attribute in source.split("#[doc(alias").skip(1) {
             let (attribute, _) = attribute.split_once(")]").unwrap();
             aliases.extend(attribute.split('"').skip(1).step_by(2).map(str::to_owned));
@@ -93,7 +67,7 @@ fn links_between_files_exist() {
     let (library, guides) = (read("src/lib.rs"), guides());
     let mut links = 0;
     for page in pages {
-        let text = fs::read_to_string(&page).unwrap();
+        let text = read(&page);
         let sources = text.split("src=\"").skip(1).filter_map(|rest| rest.split('"').next());
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         for link in targets.chain(sources) {
@@ -140,7 +114,7 @@ fn linked_headings_exist() {
     let anchors: BTreeSet<_> = anchors.collect();
     let mut links = 0;
     for file in files(&["src"], "md").into_iter().chain(files(&["src"], "rs")) {
-        let text = fs::read_to_string(&file).unwrap();
+        let text = read(&file);
         for link in text.split("guides::").skip(1) {
             let link = link.split([')', ']', '`', ' ', '\n', '{', ';']).next().unwrap();
             if link.contains('#') {
@@ -158,7 +132,7 @@ fn every_skill_is_compiled_and_has_a_name_and_a_description() {
     let skills = files(&["skills"], "md");
     assert!(skills.len() >= 6);
     for skill in skills {
-        let text = fs::read_to_string(&skill).unwrap();
+        let text = read(&skill);
         let folder = skill.parent().unwrap().file_name().unwrap().to_str().unwrap();
         assert!(text.starts_with(&format!("---\nname: {folder}\ndescription: ")), "{folder}");
         let (header, _) = text[4..].split_once("\n---\n").unwrap();

@@ -18,7 +18,7 @@ use tower_scalekit::{
     ForwardAuth, Principal, RequireAuth, RequireScope, RequireSession, RequireToken, Sandbox,
 };
 
-use crate::support::{JANE, Reading as _, World, request, secret, send};
+use crate::support::{JANE, Reading as _, World, request, secret, send, token_layer};
 
 const API: &str = "https://api.example.com";
 const TODOS: &str = "https://api.example.com/todos";
@@ -28,9 +28,7 @@ fn builder() -> DpopBuilder {
 }
 
 fn guard(sandbox: &Sandbox, dpop: DpopBuilder) -> RequireToken {
-    let scalekit = sandbox.scalekit();
-    let guard = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
-    guard.dpop(&dpop.build().unwrap())
+    token_layer(sandbox).dpop(&dpop.build().unwrap())
 }
 
 fn routes() -> Router {
@@ -100,9 +98,7 @@ async fn a_bound_token_is_accepted_with_a_proof_and_never_as_a_bearer_token() {
     let key = sandbox.tokens().dpop_key();
     let token = bound(&sandbox, &key);
     let with_dpop = app(&sandbox, builder());
-    let scalekit = sandbox.scalekit();
-    let bearer_only = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
-    let without_dpop = routes().route_layer(bearer_only);
+    let without_dpop = routes().route_layer(token_layer(&sandbox));
     let proof = || key.proof("GET", TODOS, Some(&token));
 
     for scheme in ["DPoP", "dpop"] {
@@ -122,7 +118,8 @@ async fn a_bound_token_is_accepted_with_a_proof_and_never_as_a_bearer_token() {
     assert!(matches!(rejection(&response), TokenRejection::MissingToken { .. }));
     assert_eq!(response.header("www-authenticate"), Some("Bearer"));
 
-    let verifier = scalekit.token_verifier().audience(sandbox.client_id()).build().unwrap();
+    let verifier =
+        sandbox.scalekit().token_verifier().audience(sandbox.client_id()).build().unwrap();
     assert_eq!(verifier.verify(&token).await.unwrap_err(), TokenError::SenderConstrained);
     assert!(!verifier.accepts(&token, &[]).await.unwrap());
 }

@@ -6,12 +6,11 @@ use http::{Method, Response, StatusCode};
 use tower::ServiceBuilder;
 use tower_scalekit::require_session::SessionRejection;
 use tower_scalekit::sandbox::NewUser;
-use tower_scalekit::{
-    ForwardAuth, RequireAuth, RequireScope, RequireSession, RequireToken, Sessions,
-};
+use tower_scalekit::{ForwardAuth, RequireAuth, RequireScope, RequireSession, Sessions};
 
 use crate::support::{
     Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, request, send, set_cookies,
+    token_layer,
 };
 
 const NAMES: [&str; 6] = ["user", "email", "organization", "roles", "permissions", "scopes"];
@@ -24,9 +23,7 @@ fn identity(response: &Response<Bytes>) -> [&str; 6] {
 }
 
 fn guard(world: &World) -> RequireAuth {
-    let scalekit = world.sandbox.scalekit();
-    let token = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
-    RequireAuth::new(RequireSession::new(&world.sessions), token)
+    RequireAuth::new(RequireSession::new(&world.sessions), token_layer(&world.sandbox))
 }
 
 /// The app as nginx, Traefik and Envoy call it.

@@ -15,7 +15,7 @@ use tower_scalekit::require_token::TokenRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
 use tower_scalekit::{RequireToken, Sandbox};
 
-use crate::support::{JANE, World, sandbox_builder};
+use crate::support::{JANE, World, sandbox_builder, token_layer};
 
 /// A rejection as gRPC clients expect it: 200, and the status in the headers ("trailers only").
 fn as_grpc_status(rejected: RejectionContext<'_, TokenRejection>) -> Response<Bytes> {
@@ -27,9 +27,7 @@ fn as_grpc_status(rejected: RejectionContext<'_, TokenRejection>) -> Response<By
 }
 
 fn guard(sandbox: &Sandbox) -> RequireToken {
-    RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id())
-        .unwrap()
-        .on_rejection(as_grpc_status)
+    token_layer(sandbox).on_rejection(as_grpc_status)
 }
 
 async fn serve(sandbox: &Sandbox) -> Channel {

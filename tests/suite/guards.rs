@@ -20,24 +20,21 @@ use tower::{Service, ServiceBuilder, ServiceExt as _, service_fn};
 use tower_layer::Layer;
 use tower_scalekit::middleware::ResponseBody;
 use tower_scalekit::{
-    IdpInitiatedRedirect, Principal, RequireAuth, RequireScope, RequireSession, RequireToken,
-    Sandbox, Sessions,
+    IdpInitiatedRedirect, Principal, RequireAuth, RequireScope, RequireSession, Sandbox, Sessions,
 };
 use tower_test::mock;
 
-use crate::support::{FETCH, JANE, Reading as _, World, request, sandbox_builder, send};
-
-fn token_layer(sandbox: &Sandbox) -> RequireToken {
-    RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id()).unwrap()
-}
+use crate::support::{
+    FETCH, JANE, Reading as _, World, request, request_with_token, sandbox_builder, send,
+    token_layer,
+};
 
 fn auth_layer(sandbox: &Sandbox, sessions: &Sessions) -> RequireAuth {
     RequireAuth::new(RequireSession::new(sessions), token_layer(sandbox))
 }
 
 fn bearing(sandbox: &Sandbox) -> Request<Body> {
-    let authorization = format!("Bearer {}", sandbox.tokens().access_token(JANE));
-    request(Method::GET, "/", &[("authorization", &authorization)])
+    request_with_token("/", &sandbox.tokens().access_token(JANE))
 }
 
 /// Creates requests as an outer layer leaves them.
@@ -263,7 +260,7 @@ async fn a_session_around_require_token_leaves_no_bearer_challenge() {
 
 /// Frames that are created when they are polled.
 struct OnDemand {
-    asked: Arc<AtomicUsize>,
+    polls: Arc<AtomicUsize>,
     left: usize,
 }
 
@@ -275,7 +272,7 @@ impl http_body::Body for OnDemand {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.asked.fetch_add(1, Ordering::SeqCst);
+        self.polls.fetch_add(1, Ordering::SeqCst);
         let Some(left) = self.left.checked_sub(1) else { return Poll::Ready(None) };
         self.left = left;
         Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b"frame")))))
@@ -285,8 +282,8 @@ impl http_body::Body for OnDemand {
 #[tokio::test]
 async fn bodies_are_neither_read_nor_buffered() {
     let world = World::new();
-    let asked = Arc::new(AtomicUsize::new(0));
-    let stream = || OnDemand { asked: Arc::clone(&asked), left: 1000 };
+    let polls = Arc::new(AtomicUsize::new(0));
+    let stream = || OnDemand { polls: Arc::clone(&polls), left: 1000 };
     let inner = |_: Request<OnDemand>| async { Ok::<_, Infallible>(Response::new(stream())) };
     let service = ServiceBuilder::new()
         .layer(RequireSession::new(&world.sessions).optional())
@@ -296,10 +293,10 @@ async fn bodies_are_neither_read_nor_buffered() {
         .service_fn(inner);
     let request = bearing(&world.sandbox).map(|_| stream());
     let mut body = service.oneshot(request).await.unwrap().into_body();
-    assert_eq!(asked.load(Ordering::SeqCst), 0);
+    assert_eq!(polls.load(Ordering::SeqCst), 0);
     for frames in 1..=3 {
         assert!(body.frame().await.unwrap().unwrap().is_data());
-        assert_eq!(asked.load(Ordering::SeqCst), frames);
+        assert_eq!(polls.load(Ordering::SeqCst), frames);
     }
 }
 

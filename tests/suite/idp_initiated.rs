@@ -29,8 +29,8 @@ use url::Url;
 
 use crate::store::FlakyStore;
 use crate::support::{
-    CALLBACK, JANE, JOHN, NAVIGATION, Reading as _, World, app, noise, parameter, request, secret,
-    send, set_cookies,
+    CALLBACK, JANE, JOHN, NAVIGATION, Reading as _, World, app, login_error, noise, parameter,
+    request, secret, send, set_cookies,
 };
 
 /// A world whose app accepts IdP-initiated logins.
@@ -70,10 +70,6 @@ pub(crate) fn login_token_with(sandbox: &Sandbox, changes: Value) -> String {
 
 fn at_login(token: &str) -> String {
     format!("/login?idp_initiated_login={token}")
-}
-
-fn failure(response: &Response<Bytes>) -> LoginError {
-    response.extensions().get::<RouteRejection<LoginError>>().expect("a rejection").error().clone()
 }
 
 fn assert_no_session(response: &Response<Bytes>) {
@@ -247,7 +243,7 @@ async fn no_other_token_starts_an_idp_initiated_login() {
         let response = browser.open(&at_login(&token)).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{what}");
         assert!(
-            matches!(failure(&response), LoginError::InvalidIdpInitiatedLogin { .. }),
+            matches!(login_error(&response), LoginError::InvalidIdpInitiatedLogin { .. }),
             "{what}"
         );
         assert_no_session(&response);
@@ -257,7 +253,7 @@ async fn no_other_token_starts_an_idp_initiated_login() {
     }
     let token = login_token_with(sandbox, json!({}));
     let twice = format!("/login?idp_initiated_login={token}&idp_initiated_login=x");
-    assert_eq!(failure(&browser.open(&twice).await), LoginError::InvalidRequest);
+    assert_eq!(login_error(&browser.open(&twice).await), LoginError::InvalidRequest);
     // None of these has spent it.
     assert!(browser.open(&at_login(&token)).await.location().contains("connection_id="));
 }
@@ -286,7 +282,7 @@ async fn the_issuer_is_checked_if_configured() {
                 assert!(response.location().contains("connection_id="));
             } else {
                 let error = TokenError::InvalidIssuer;
-                assert_eq!(failure(&response), LoginError::InvalidIdpInitiatedLogin { error });
+                assert_eq!(login_error(&response), LoginError::InvalidIdpInitiatedLogin { error });
             }
         }
     }
@@ -325,7 +321,7 @@ async fn logins_before_the_clock_is_set_back_do_not_count_after_it() {
         }
     }
     let last = at_login(&login_token_with(&world.sandbox, json!({ "n": 6 })));
-    assert_eq!(failure(&browser.open(&last).await), LoginError::RedirectLoop);
+    assert_eq!(login_error(&browser.open(&last).await), LoginError::RedirectLoop);
 }
 
 #[tokio::test]
@@ -336,7 +332,7 @@ async fn unavailable_keys_are_503() {
     let response = world.browser().open(&target).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(response.header("retry-after").is_some());
-    assert_eq!(failure(&response), LoginError::Unavailable);
+    assert_eq!(login_error(&response), LoginError::Unavailable);
 }
 
 #[tokio::test]

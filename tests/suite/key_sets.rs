@@ -6,7 +6,7 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{Method, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use serde_json::{Value, json};
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
 use tower_scalekit::sandbox::SandboxClient;
@@ -14,7 +14,7 @@ use tower_scalekit::token::TokenVerifier;
 use tower_scalekit::{RequireToken, Sandbox};
 
 use crate::secrets::Captured;
-use crate::support::{JANE, Reading as _, request, sandbox_builder, send};
+use crate::support::{JANE, Reading as _, request_with_token, sandbox_builder, send};
 
 /// Replaces the sandbox's only key by these keys.
 #[derive(Clone)]
@@ -55,8 +55,7 @@ async fn status(
         .unwrap();
     let app = Router::new().route("/", get(|| async {})).route_layer(RequireToken::new(verifier));
     let token = token(&sandbox, with_kid);
-    let authorization = format!("Bearer {token}");
-    send(&app, request(Method::GET, "/", &[("authorization", &authorization)])).await.status()
+    send(&app, request_with_token("/", &token)).await.status()
 }
 
 fn token(sandbox: &Sandbox, with_kid: bool) -> String {

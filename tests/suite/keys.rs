@@ -8,7 +8,10 @@ use serde_json::json;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
 use tower_scalekit::{IdpInitiatedRedirect, RequireToken, Sandbox};
 
-use crate::support::{JANE, JOHN, NAVIGATION, Reading as _, World, request, sandbox_builder, send};
+use crate::support::{
+    JANE, JOHN, NAVIGATION, Reading as _, World, request, request_with_token, sandbox_builder,
+    send, token_layer,
+};
 
 struct Api {
     sandbox: Sandbox,
@@ -21,14 +24,12 @@ impl Api {
     }
 
     fn at(sandbox: Sandbox) -> Self {
-        let guard = RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id()).unwrap();
-        let app = Router::new().route("/", get(|| async {})).route_layer(guard);
-        Self { sandbox, app }
+        let layer = token_layer(&sandbox);
+        Self { sandbox, app: Router::new().route("/", get(|| async {})).route_layer(layer) }
     }
 
     async fn ask(&self, token: &str) -> Response<Bytes> {
-        let authorization = format!("Bearer {token}");
-        send(&self.app, request(Method::GET, "/", &[("authorization", &authorization)])).await
+        send(&self.app, request_with_token("/", token)).await
     }
 
     async fn status(&self, token: &str) -> StatusCode {
@@ -83,11 +84,7 @@ async fn requests_that_need_the_same_new_key_share_one_fetch() {
     let waiting: Vec<_> = (0..2)
         .map(|_| {
             let (app, token) = (api.app.clone(), api.sandbox.tokens().access_token(JANE));
-            tokio::spawn(async move {
-                let authorization = format!("Bearer {token}");
-                let headers = [("authorization", authorization.as_str())];
-                send(&app, request(Method::GET, "/", &headers)).await.status()
-            })
+            tokio::spawn(async move { send(&app, request_with_token("/", &token)).await.status() })
         })
         .collect();
     for _ in 0..20 {
@@ -134,10 +131,7 @@ async fn known_keys_do_not_wait_for_a_fetch() {
     assert_eq!(api.status(&jane).await, StatusCode::OK);
     let _held = api.sandbox.faults().hold(Endpoint::Keys);
     let (app, unknown) = (api.app.clone(), api.with_kid("unknown"));
-    let waiting = tokio::spawn(async move {
-        let authorization = format!("Bearer {unknown}");
-        send(&app, request(Method::GET, "/", &[("authorization", &authorization)])).await
-    });
+    let waiting = tokio::spawn(async move { send(&app, request_with_token("/", &unknown)).await });
     tokio::task::yield_now().await;
     for token in [&jane, &john] {
         assert_eq!(api.status(token).await, StatusCode::OK);

@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::{Method, Response, StatusCode};
 use tower_scalekit::Sandbox;
 use tower_scalekit::auth_routes::LoginError;
-use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
 use tower_scalekit::shared_store::KeyNamespace;
@@ -14,16 +13,12 @@ use url::Url;
 
 use crate::store::FlakyStore;
 use crate::support::{
-    Browser, CALLBACK, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, app, noise, parameter,
-    send, set_cookies, with_parameters,
+    Browser, CALLBACK, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, app, login_error,
+    noise, parameter, send, set_cookies, with_parameters,
 };
 
-fn failure(response: &Response<Bytes>) -> LoginError {
-    response.extensions().get::<RouteRejection<LoginError>>().expect("a rejection").error().clone()
-}
-
 pub(crate) fn assert_rejected(response: &Response<Bytes>, expected: &LoginError) {
-    assert_eq!(&failure(response), expected);
+    assert_eq!(&login_error(response), expected);
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     let session = set_cookies(response.headers()).iter().any(|line| line.contains("_session"));
     assert!(!session, "a rejection changes the session: {response:?}");
@@ -346,7 +341,7 @@ async fn an_error_at_the_login_path_is_400_and_starts_no_login() {
     for query in ["error=access_denied", "error=%3Cb%3E", "error=x&return_to=/me"] {
         let mut browser = world.browser();
         let response = browser.open(&format!("/login?{query}")).await;
-        assert!(matches!(failure(&response), LoginError::AuthorizationFailed { .. }));
+        assert!(matches!(login_error(&response), LoginError::AuthorizationFailed { .. }));
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
         assert_eq!(response.header("location"), None);
         assert_eq!(browser.names(), [""; 0]);
@@ -441,7 +436,7 @@ async fn a_failing_token_endpoint_is_503_and_the_same_callback_works_afterwards(
         world.sandbox.faults().add(Endpoint::Token, fault);
         let response = browser.open(&callback).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(failure(&response), LoginError::Unavailable);
+        assert_eq!(login_error(&response), LoginError::Unavailable);
         assert!(response.header("retry-after").is_some());
         assert_eq!(set_cookies(response.headers()), [""; 0]);
         world.sandbox.faults().clear(Endpoint::Token);
@@ -495,7 +490,7 @@ async fn wrong_client_credentials_are_500() {
     world.sandbox.faults().add(Endpoint::Token, Fault::Response(rejection));
     let response = browser.open(&callback).await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(failure(&response), LoginError::Misconfigured);
+    assert_eq!(login_error(&response), LoginError::Misconfigured);
     assert!(!response.text().contains("invalid_client"));
 }
 

@@ -4,12 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::StatusCode;
 use serde_json::json;
 use tokio::time::Instant;
 use tower_scalekit::auth_routes::LoginError;
-use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::Endpoint;
 use tower_scalekit::session::{
     LocalSession, LoginDecision, LoginHookError, SessionsBuilder, User, VerifiedLogin,
@@ -17,7 +15,9 @@ use tower_scalekit::session::{
 use tower_scalekit::shared_store::KeyNamespace;
 
 use crate::store::FlakyStore;
-use crate::support::{Browser, JANE, JOHN, Reading as _, World, app, parameter, with_parameters};
+use crate::support::{
+    Browser, JANE, JOHN, Reading as _, World, app, login_error, parameter, with_parameters,
+};
 
 type Decided = Result<LoginDecision, LoginHookError>;
 type Decide = fn(&VerifiedLogin) -> Decided;
@@ -73,10 +73,6 @@ fn world(hook: &Hook) -> World {
 async fn at_the_callback(world: &World, browser: &mut Browser) -> String {
     let authorization = browser.start_login("/login?return_to=/me").await;
     world.sandbox.log_in(&authorization, JANE).unwrap()
-}
-
-fn failure(response: &Response<Bytes>) -> LoginError {
-    response.extensions().get::<RouteRejection<LoginError>>().expect("a rejection").error().clone()
 }
 
 #[tokio::test]
@@ -154,7 +150,7 @@ async fn a_denied_user_can_log_in_with_another_account() {
     let callback = at_the_callback(&world, &mut browser).await;
     let denied = browser.open(&callback).await;
     assert_eq!(
-        (denied.status(), failure(&denied)),
+        (denied.status(), login_error(&denied)),
         (StatusCode::FORBIDDEN, LoginError::LoginDenied)
     );
     assert_eq!(browser.names(), [""; 0], "the attempt has ended");
@@ -194,7 +190,7 @@ async fn a_denied_login_has_the_status_and_page_of_the_app() {
     let denied = browser.open(&target).await;
     assert_eq!(denied.status(), StatusCode::PAYMENT_REQUIRED);
     assert_eq!(denied.text(), "Ask for an invitation. /login?return_to=%2Fme&prompt=login");
-    assert_eq!(failure(&denied), LoginError::LoginDenied);
+    assert_eq!(login_error(&denied), LoginError::LoginDenied);
     assert_eq!(browser.names(), [""; 0]);
 }
 
@@ -210,7 +206,7 @@ async fn a_login_is_kept_while_the_hook_is_unavailable() {
     for _ in 0..2 {
         let response = browser.open(&callback).await;
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(failure(&response), LoginError::LoginHookUnavailable);
+        assert_eq!(login_error(&response), LoginError::LoginHookUnavailable);
         assert!(response.header("retry-after").is_some());
         assert!(!response.text().contains("database"));
         assert_eq!(browser.names_with("_login_").len(), 1, "the attempt is kept");
@@ -237,7 +233,7 @@ async fn a_kept_login_is_for_its_browser_code_and_time_only() {
     let world = world(&hook);
     let mut browser = world.browser();
     let callback = at_the_callback(&world, &mut browser).await;
-    assert_eq!(failure(&browser.open(&callback).await), LoginError::LoginHookUnavailable);
+    assert_eq!(login_error(&browser.open(&callback).await), LoginError::LoginHookUnavailable);
     hook.set(accept);
     let rejected = [
         (world.browser(), callback.clone()),
@@ -259,7 +255,7 @@ async fn a_kept_login_is_for_its_browser_code_and_time_only() {
     browser.keep_too_long(&name);
     hook.set(accept);
     world.advance(601);
-    assert_eq!(failure(&browser.open(&callback).await), LoginError::StateMismatch);
+    assert_eq!(login_error(&browser.open(&callback).await), LoginError::StateMismatch);
 }
 
 #[tokio::test]
@@ -272,7 +268,7 @@ async fn a_kept_login_that_is_revoked_begins_no_session() {
     let id = hook.calls.lock().unwrap()[0].identity().user().id.clone();
     world.sessions.revoke_user(&id).await.unwrap();
     hook.set(accept);
-    assert_eq!(failure(&browser.open(&callback).await), LoginError::StateMismatch);
+    assert_eq!(login_error(&browser.open(&callback).await), LoginError::StateMismatch);
     assert_eq!(browser.names_with("_session"), [""; 0]);
 }
 
@@ -287,7 +283,7 @@ async fn a_login_that_cannot_be_kept_ends() {
     store.reject(Some(KeyNamespace::LoginAttempt));
     let response = browser.open(&callback).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(failure(&response), LoginError::Interrupted);
+    assert_eq!(login_error(&response), LoginError::Interrupted);
     assert_eq!(browser.names(), [""; 0], "the code is spent");
 }
 
@@ -314,7 +310,7 @@ async fn a_slow_hook_is_cancelled_after_thirty_seconds() {
     let began = Instant::now();
     let response = browser.open(&callback).await;
     assert_eq!(began.elapsed(), Duration::from_secs(30));
-    assert_eq!(failure(&response), LoginError::LoginHookUnavailable);
+    assert_eq!(login_error(&response), LoginError::LoginHookUnavailable);
     assert!(response.header("retry-after").is_some());
     assert_eq!(browser.open(&callback).await.location(), "/me");
 }
@@ -327,7 +323,7 @@ async fn a_panic_of_the_hook_is_500_and_the_user_can_log_in_again() {
     let callback = at_the_callback(&world, &mut browser).await;
     let response = browser.open(&callback).await;
     assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert_eq!(failure(&response), LoginError::Misconfigured);
+    assert_eq!(login_error(&response), LoginError::Misconfigured);
     assert!(!response.text().contains("a bug"));
     assert_eq!(browser.names(), [""; 0]);
     hook.set(accept);
@@ -375,7 +371,7 @@ async fn a_switch_can_be_retried_while_the_hook_is_unavailable() {
     let asked = browser.open(&callback).await;
     hook.set(unavailable);
     let response = browser.decide(&asked, "switch").await;
-    assert_eq!(failure(&response), LoginError::LoginHookUnavailable);
+    assert_eq!(login_error(&response), LoginError::LoginHookUnavailable);
     assert_eq!(browser.fetch("/me").await.json()["email"], JANE);
     hook.set(accept);
     assert_eq!(browser.decide(&asked, "switch").await.location(), "/me");

@@ -73,10 +73,6 @@ impl HookedApp {
         let apps = sessions.each_ref().map(app);
         Self { world, sessions, apps, called, proceed }
     }
-
-    async fn status(&self, replica: usize, browser: &Browser) -> StatusCode {
-        send(&self.apps[replica], browser.request(Method::GET, "/me", &FETCH)).await.status()
-    }
 }
 
 /// The app has its own user IDs.
@@ -120,12 +116,12 @@ async fn a_revocation_during_the_login_hook_ends_the_login() {
                 hooked.world.advance(2);
                 let expected = if is_revoked { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
                 for replica in [0, 1] {
-                    assert_eq!(hooked.status(replica, &browser).await, expected, "{case}");
+                    assert_eq!(browser.status_at(&hooked.apps[replica]).await, expected, "{case}");
                 }
                 // A later login is unaffected.
                 let again = browser.log_in(&hooked.world.sandbox, JANE).await;
                 assert_eq!(again.status(), StatusCode::SEE_OTHER, "{case}");
-                assert_eq!(hooked.status(1, &browser).await, StatusCode::OK, "{case}");
+                assert_eq!(browser.status_at(&hooked.apps[1]).await, StatusCode::OK, "{case}");
             }
         }
     }
@@ -257,8 +253,11 @@ async fn a_revocation_during_the_hook_of_a_login_by_email_ends_the_login() {
 async fn a_login_by_email_that_waits_for_confirmation_ends_with_a_revocation() {
     for is_revoked in [false, true] {
         let world = World::new();
-        let login = PasswordlessLogin::builder(&world.sessions).start_page("/in");
-        let login = login.code_page("/code").build().unwrap();
+        let login = PasswordlessLogin::builder(&world.sessions)
+            .start_page("/in")
+            .code_page("/code")
+            .build()
+            .unwrap();
         let app = world.app.clone().merge(login.routes());
         let mut browser = world.logged_in(JANE).await.at(&app);
         submit(&mut browser, "send", JOHN).await;
@@ -317,8 +316,11 @@ async fn a_revocation_while_the_app_identifies_the_user_covers_the_session_of_th
 #[tokio::test]
 async fn a_revocation_while_the_environment_verifies_a_code_ends_the_login() {
     let world = World::new();
-    let login = PasswordlessLogin::builder(&world.sessions).start_page("/in");
-    let login = login.code_page("/code").build().unwrap();
+    let login = PasswordlessLogin::builder(&world.sessions)
+        .start_page("/in")
+        .code_page("/code")
+        .build()
+        .unwrap();
     let app = world.app.clone().merge(login.routes());
     let mut browser = world.browser().at(&app);
     submit(&mut browser, "send", JANE).await;

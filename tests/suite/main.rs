@@ -15,6 +15,7 @@ mod directory_users;
 mod documentation;
 mod dpop;
 mod exchanged_tokens;
+mod files;
 mod first_contact;
 mod forward_auth;
 mod grpc;

@@ -5,17 +5,14 @@ mod scopes;
 mod streams;
 
 use std::convert::Infallible;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::routing::any;
 use bytes::Bytes;
-use futures::stream;
+use futures::stream::{self, Stream, StreamExt as _};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use http_body::Frame;
 use http_body_util::{BodyExt as _, Full};
 use serde_json::{Value, json};
 use tower::{Layer as _, Service as _, ServiceExt as _, service_fn};
@@ -293,8 +290,10 @@ async fn a_server_with_several_hosts_has_metadata_and_challenges_for_each() {
     let other = "http://localhost:3000/mcp";
     let sandbox = sandbox_builder().build();
     let id = ResourceId::new(ID).unwrap();
-    let resource = ProtectedResource::builder(&sandbox.scalekit(), URL, id).additional_url(other);
-    let resource = resource.build().unwrap();
+    let resource = ProtectedResource::builder(&sandbox.scalekit(), URL, id)
+        .additional_url(other)
+        .build()
+        .unwrap();
     let app = app_of(&resource, |app| app.layer(RequireScope::all(["todo:write"])));
     let optional = Router::new()
         .route("/mcp", any(async || "anonymous"))
@@ -556,28 +555,15 @@ async fn the_extractor_verifies_and_rejects_like_the_layer() {
 }
 
 /// Sends one message, and never ends.
-struct Endless(bool);
-
-impl http_body::Body for Endless {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if std::mem::replace(&mut self.0, true) {
-            return Poll::Pending;
-        }
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from("data: first\n\n")))))
-    }
+fn endless() -> impl Stream<Item = Result<&'static str, Infallible>> {
+    stream::iter([Ok("data: first\n\n")]).chain(stream::pending())
 }
 
 #[tokio::test]
 async fn event_streams_pass_all_layers_unbuffered() {
     let world = World::with(|_| {
         Router::new()
-            .route("/mcp", any(|| async { Body::new(Endless(false)) }))
+            .route("/mcp", any(async || Body::from_stream(endless())))
             .layer(RequireMcpScope::new().tool("list", ["todo:read"]))
             .layer(RequireScope::all(["todo:read"]))
     });

@@ -215,8 +215,8 @@ async fn a_session_token_acts_as_its_user_at_its_server_only() {
     }
     assert_eq!(world.send(Some(&token), Method::POST, ping).await.status(), StatusCode::OK);
     // A session token is none for the API.
-    let request = Request::get(format!("{}/api/v1/mcp/configs", world.sandbox.environment_url()));
-    let request = request.header("authorization", format!("Bearer {token}"));
+    let request = Request::get(format!("{}/api/v1/mcp/configs", world.sandbox.environment_url()))
+        .header("authorization", format!("Bearer {token}"));
     let response = world.sandbox.client().send(request.body(Bytes::new()).unwrap()).await.unwrap();
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 

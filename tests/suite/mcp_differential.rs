@@ -226,11 +226,12 @@ impl Server {
         let server = StreamableHttpService::new(move || Ok(ran.clone()), sessions, config);
         let mut all = Vec::new();
         for (scope, principal) in &self.principals {
-            let request = Request::post("/mcp")
+            let mut request = Request::post("/mcp")
                 .header("host", "localhost")
                 .header("accept", "application/json, text/event-stream")
-                .header("content-type", "application/json");
-            let mut request = request.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
+                .header("content-type", "application/json")
+                .body(Full::new(Bytes::copy_from_slice(body)))
+                .unwrap();
             request.extensions_mut().insert(principal.clone());
             let _ = self.layer.layer(server.clone()).call(request).await.unwrap();
             all.extend(self.ran.0.lock().unwrap().drain(..).map(|ran| (*scope, ran)));

@@ -493,7 +493,7 @@ async fn routes_and_pages_of_different_sessions_end_the_loop_of_logins() {
     let line = log.lines().find(|line| line.contains("redirect_loop")).unwrap();
     assert!(line.contains("the layer around the page must have the same `Sessions`"), "{line}");
     assert!(log.contains("session_cookie_unopened"), "{log}");
-    // The user may retry, and is not told forever.
+    // The user may retry, and the message does not stay forever.
     browser.start_login("/login").await;
 }
 

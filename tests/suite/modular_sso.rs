@@ -9,12 +9,13 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::http_client::HttpClient as _;
-use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::oauth::{ErrorOrigin, LogoutRequest, SsoError};
 use tower_scalekit::sandbox::{Endpoint, TokenFault, TokenKind};
 use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedIdentity};
 
-use crate::support::{Browser, NAVIGATION, Reading as _, World, parameter, send, set_cookies};
+use crate::support::{
+    Browser, NAVIGATION, Reading as _, World, login_error, parameter, send, set_cookies,
+};
 
 const ANA: &str = "ana@example.com";
 const HOUR: u64 = 3600;
@@ -46,10 +47,6 @@ fn admitting(
 async fn at_the_callback(world: &World, browser: &mut Browser, target: &str) -> String {
     let authorization = browser.start_login(target).await;
     world.sandbox.log_in(&authorization, ANA).unwrap()
-}
-
-fn failure(response: &Response<Bytes>) -> LoginError {
-    response.extensions().get::<RouteRejection<LoginError>>().expect("a rejection").error().clone()
 }
 
 fn parts(browser: &Browser, target: &str) -> Parts {
@@ -92,8 +89,8 @@ async fn a_session_of_a_known_user_has_the_apps_user_id() {
         Ok(identity.session_of(user))
     });
     let organization = world.sandbox.organizations().list();
-    let organization = organization.iter().find(|one| one.domains.contains(&"example.com".into()));
-    let organization = organization.unwrap();
+    let organization =
+        organization.iter().find(|one| one.domains.contains(&"example.com".into())).unwrap();
     let mut browser = world.browser();
     let target = format!("/login?organization_id={}", organization.id);
     let callback = at_the_callback(&world, &mut browser, &target).await;
@@ -116,7 +113,7 @@ async fn a_user_whom_the_hook_denies_gets_a_403_and_no_session() {
     let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
     let response = browser.open(&callback).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
-    assert_eq!(failure(&response), LoginError::LoginDenied);
+    assert_eq!(login_error(&response), LoginError::LoginDenied);
     assert!(response.text().contains("This account is not allowed to use the app"));
     assert_eq!(browser.names(), [""; 0], "the attempt is over");
     response.assert_private();
@@ -138,7 +135,7 @@ async fn a_denied_login_keeps_the_previous_session() {
     rejecting.store(true, Ordering::SeqCst);
     let callback = at_the_callback(&world, &mut browser, "/login?domain_hint=example.com").await;
     let response = browser.open(&callback).await;
-    assert_eq!(failure(&response), LoginError::LoginDenied);
+    assert_eq!(login_error(&response), LoginError::LoginDenied);
     assert!(!set_cookies(response.headers()).iter().any(|line| line.contains("_session")));
     assert_eq!(browser.cookie_header(), session, "only the attempt has ended");
     assert_eq!(browser.fetch("/me").await.json(), me);
@@ -209,12 +206,12 @@ async fn identify_returns_the_identity_and_sets_no_session_cookie() {
             LoginError::AuthorizationFailed { error: Some(SsoError::UserNotActive) },
         ),
     ] {
-        let rejection = world.sessions.callback().identify(&parts(&browser, target)).await;
-        let rejection = rejection.unwrap_err();
+        let rejection =
+            world.sessions.callback().identify(&parts(&browser, target)).await.unwrap_err();
         assert_eq!(rejection.error(), Some(&expected), "{target}");
         let response = rejection.into_response();
         assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{target}");
-        assert_eq!(failure(&response), expected, "{target}");
+        assert_eq!(login_error(&response), expected, "{target}");
     }
 }
 
@@ -225,8 +222,8 @@ async fn identify_restarts_a_login_that_needs_interaction() {
     let authorization = browser.start_login("/login?prompt=none&return_to=/me").await;
     let state = parameter(&authorization, "state").unwrap();
     let target = format!("/auth/callback?error=login_required&state={state}");
-    let rejection = world.sessions.callback().identify(&parts(&browser, &target)).await;
-    let rejection = rejection.unwrap_err();
+    let rejection =
+        world.sessions.callback().identify(&parts(&browser, &target)).await.unwrap_err();
     assert_eq!(rejection.error(), None, "the login continues");
     let response = rejection.into_response();
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
@@ -244,8 +241,8 @@ async fn debug_output_of_identity_and_rejection_omits_the_return_page() {
     let shown = format!("{login:?}");
     assert!(shown.contains("/invited") && !shown.contains("hush"), "{shown}");
 
-    let rejection = world.sessions.callback().identify(&parts(&browser, &callback)).await;
-    let rejection = rejection.unwrap_err();
+    let rejection =
+        world.sessions.callback().identify(&parts(&browser, &callback)).await.unwrap_err();
     let shown = format!("{rejection:?}");
     let state = parameter(&callback, "state").unwrap();
     assert!(shown.contains("StateMismatch"), "{shown}");

@@ -85,8 +85,13 @@ async fn a_machine_client_gets_tokens_with_each_of_its_secrets() {
     let second = clients.create_secret(id).await.unwrap();
     for secret in [&created.plain_secret, &second.plain_secret] {
         let response = token(secret).await;
-        let verifier = world.sandbox.scalekit().token_verifier();
-        let verifier = verifier.audience("https://api.example.com").build().unwrap();
+        let verifier = world
+            .sandbox
+            .scalekit()
+            .token_verifier()
+            .audience("https://api.example.com")
+            .build()
+            .unwrap();
         let access_token = response.json()["access_token"].as_str().unwrap().to_owned();
         let principal = verifier.verify(&access_token).await.unwrap();
         assert_eq!(principal.organization_id(), Some(acme.as_str()));

@@ -2,13 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 use std::process::Command;
 
-fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
+use crate::files::{files, read, root};
 
 /// The relative links of a page.
 fn links(page: &str) -> impl Iterator<Item = &str> {
@@ -33,7 +29,7 @@ fn the_package_contains_what_its_pages_link_to() {
                 link.starts_with(part)
             });
             assert!(is_included, "{page} links to {link}, which is not in the package");
-            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(link);
+            let file = root().join(link);
             assert!(file.exists(), "{page} links to {link}");
         }
     }
@@ -42,7 +38,7 @@ fn the_package_contains_what_its_pages_link_to() {
 #[test]
 fn every_example_names_its_features() {
     let manifest = read("Cargo.toml");
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")).unwrap() {
+    for entry in fs::read_dir(root().join("examples")).unwrap() {
         let folder = entry.unwrap();
         if folder.path().join("main.rs").is_file() {
             let name = folder.file_name().into_string().unwrap();
@@ -65,27 +61,18 @@ fn the_workflow_calls_the_script_and_repeats_no_version() {
 /// The library and the examples compile on Windows, too.
 #[test]
 fn what_only_unix_has_is_behind_cfg() {
-    let mut folders: Vec<_> =
-        ["src", "examples"].map(|name| Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).into();
     let mut found = 0;
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let mut is_behind_cfg = false;
-                for line in fs::read_to_string(&path).unwrap().lines() {
-                    match line {
-                        "#[cfg(unix)]" => is_behind_cfg = true,
-                        "}" => is_behind_cfg = false,
-                        _ if line.contains("::unix::") => {
-                            found += 1;
-                            assert!(is_behind_cfg, "{}: {line}", path.display());
-                        }
-                        _ => {}
-                    }
+    for path in files(&["src", "examples"], "rs") {
+        let mut is_behind_cfg = false;
+        for line in read(&path).lines() {
+            match line {
+                "#[cfg(unix)]" => is_behind_cfg = true,
+                "}" => is_behind_cfg = false,
+                _ if line.contains("::unix::") => {
+                    found += 1;
+                    assert!(is_behind_cfg, "{}: {line}", path.display());
                 }
+                _ => {}
             }
         }
     }
@@ -108,7 +95,7 @@ fn dependencies(selection: &[&str]) -> usize {
         .args(tree)
         .args(["--target", "x86_64-unknown-linux-gnu"])
         .args(selection)
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(root())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -149,7 +136,7 @@ fn each_promise_has_tests_that_exist() {
         assert!(tests.peek().is_some(), "{promise}");
         for test in tests {
             let (module, name) = test.rsplit_once("::").unwrap_or_else(|| panic!("{promise}"));
-            let file = read(&format!("tests/suite/{}.rs", module.replace("::", "/")));
+            let file = read(format!("tests/suite/{}.rs", module.replace("::", "/")));
             let (before, _) = file
                 .split_once(&format!("fn {name}() {{"))
                 .unwrap_or_else(|| panic!("{promise}: there is no {test}"));

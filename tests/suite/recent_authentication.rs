@@ -14,12 +14,12 @@ use tower_scalekit::require_token::TokenRejection;
 use tower_scalekit::sandbox::TokenKind;
 use tower_scalekit::session::{LocalSession, LoginDecision};
 use tower_scalekit::shared_store::MemoryStore;
-use tower_scalekit::{RequireAuth, RequireSession, RequireToken, Session, Sessions};
+use tower_scalekit::{RequireAuth, RequireSession, Session, Sessions};
 
 use crate::clocks::scalekit;
 use crate::support::{
     Browser, CALLBACK, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, parameter, request,
-    sandbox_builder, secret, send,
+    request_with_token, sandbox_builder, secret, send, token_layer,
 };
 
 const LIMIT: Duration = Duration::from_secs(300);
@@ -288,9 +288,7 @@ async fn replicas_whose_clocks_differ_accept_or_reject_without_a_loop() {
 #[tokio::test]
 async fn a_token_needs_a_recent_auth_time_and_an_accepted_acr() {
     let world = World::new();
-    let scalekit = world.sandbox.scalekit();
-    let layer = RequireToken::for_audience(&scalekit, scalekit.client_id())
-        .unwrap()
+    let layer = token_layer(&world.sandbox)
         .authenticated_within(LIMIT)
         .acr_values(["urn:mfa", "phr"].map(|value| AcrValue::new(value).unwrap()));
     let app = Router::new().route("/", get(|| async {})).route_layer(layer);
@@ -330,10 +328,8 @@ async fn a_token_needs_a_recent_auth_time_and_an_accepted_acr() {
 #[tokio::test]
 async fn a_rule_of_the_session_holds_for_the_tokens_of_the_same_route() {
     let world = World::new();
-    let scalekit = world.sandbox.scalekit();
     let session = RequireSession::new(&world.sessions).authenticated_within(LIMIT);
-    let token = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
-    let layer = RequireAuth::new(session, token);
+    let layer = RequireAuth::new(session, token_layer(&world.sandbox));
     let app = Router::new().route("/", get(|| async {})).route_layer(layer);
     let token = format!("Bearer {}", world.sandbox.tokens().access_token(JANE));
     let headers = [&FETCH[..], &[("authorization", &token)]].concat();
@@ -346,16 +342,13 @@ async fn a_rule_of_the_session_holds_for_the_tokens_of_the_same_route() {
 #[tokio::test]
 async fn a_token_that_is_cached_becomes_too_old() {
     let world = World::new();
-    let scalekit = world.sandbox.scalekit();
-    let layer = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
-    let layer = layer.authenticated_within(Duration::from_secs(60));
+    let layer = token_layer(&world.sandbox).authenticated_within(Duration::from_secs(60));
     let app = Router::new().route("/", get(|| async {})).route_layer(layer);
     let mut draft = world.sandbox.tokens().access_token_draft(JANE);
     let now = world.sandbox.clock().clock().now().unix_timestamp();
     draft.claims.insert("auth_time".to_owned(), now.into());
-    let token = format!("Bearer {}", world.sandbox.tokens().sign_draft(&draft));
-    let respond =
-        async || send(&app, request(Method::GET, "/", &[("authorization", &token)])).await.status();
+    let token = world.sandbox.tokens().sign_draft(&draft);
+    let respond = async || send(&app, request_with_token("/", &token)).await.status();
     assert_eq!((respond().await, respond().await), (StatusCode::OK, StatusCode::OK));
     world.advance(61);
     assert_eq!(respond().await, StatusCode::UNAUTHORIZED);

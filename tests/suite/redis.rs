@@ -148,8 +148,11 @@ async fn secrets_rotate_while_replicas_use_both() {
     let names: Vec<String> = redis.command(&["KEYS", "*"]).await;
     let left: u64 = redis.command(&["TTL", &names[0]]).await;
     assert!((3500..=3600).contains(&left), "{left}");
-    let after = RedisStore::builder(&redis.url(), secret(2)).key_name_secret(secret(1));
-    let after = after.connect().await.unwrap();
+    let after = RedisStore::builder(&redis.url(), secret(2))
+        .key_name_secret(secret(1))
+        .connect()
+        .await
+        .unwrap();
     assert_eq!(after.get(&key).await.unwrap(), Some(c));
     assert!(matches!(before.get(&key).await, Err(StoreError::Unavailable(_))));
     // Another secret for the names is another store.
@@ -261,8 +264,13 @@ async fn an_attempt_to_connect_that_hangs_does_not_delay_the_return_of_the_store
     let Some(redis) = Redis::start().await else { return };
     let network = Network::before(&redis, None).await;
     let limit = PATIENCE * 2;
-    let store = network.builder().response_timeout(limit / 80).connect_timeout(limit);
-    let store = store.connect().await.unwrap();
+    let store = network
+        .builder()
+        .response_timeout(limit / 80)
+        .connect_timeout(limit)
+        .connect()
+        .await
+        .unwrap();
     network.set(State::Silent);
     assert!(store.get(&key("any")).await.is_err());
     let attempt = tokio::spawn({
@@ -448,8 +456,11 @@ async fn tls_connections_verify_the_server_and_need_no_provider_of_the_process()
     let url = format!("rediss://localhost:{}", network.address.port());
     let untrusted = RedisStore::builder(&url, secret(1)).connect().await.unwrap_err();
     assert!(matches!(untrusted, RedisStoreError::Unreachable(_)), "{untrusted:?}");
-    let store = RedisStore::builder(&url, secret(1)).root_certificates(pem.clone());
-    let store = store.connect().await.unwrap();
+    let store = RedisStore::builder(&url, secret(1))
+        .root_certificates(pem.clone())
+        .connect()
+        .await
+        .unwrap();
     store.put(&self::key("any"), Bytes::from("value"), HOUR).await.unwrap();
     assert_eq!(redis.store().await.get(&self::key("any")).await.unwrap(), Some("value".into()));
     // The name must match, too.

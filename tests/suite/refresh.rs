@@ -16,13 +16,12 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
-use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient, TokenFault, TokenKind};
 use tower_scalekit::{Sandbox, Scalekit, Sessions};
 
 use crate::support::{
-    Browser, CALLBACK, FETCH, JANE, NAVIGATION, Reading as _, World, app, sandbox_builder, secret,
-    send, set_cookies, settle,
+    Browser, CALLBACK, FETCH, JANE, NAVIGATION, Reading as _, World, app, login_error,
+    sandbox_builder, secret, send, set_cookies, settle,
 };
 
 /// The first ones disconnect in the middle.

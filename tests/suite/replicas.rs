@@ -33,15 +33,7 @@ impl Replicas {
     }
 
     async fn logged_in(&self, email: &str) -> Browser {
-        let mut browser = Browser::new(&self.apps[0], &self.world.sandbox);
-        let done = browser.log_in(&self.world.sandbox, email).await;
-        assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
-        browser
-    }
-
-    async fn status(&self, replica: usize, browser: &Browser) -> StatusCode {
-        let request = browser.request(Method::GET, "/me", &FETCH);
-        send(&self.apps[replica], request).await.status()
+        self.world.logged_in_at(&self.apps[0], email).await
     }
 }
 
@@ -76,9 +68,9 @@ async fn a_replica_without_keys_uses_the_refresh_of_another_one() {
     let replicas = Replicas::new();
     let browser = replicas.logged_in(JANE).await;
     replicas.world.advance(301);
-    assert_eq!(replicas.status(0, &browser).await, StatusCode::OK);
+    assert_eq!(browser.status_at(&replicas.apps[0]).await, StatusCode::OK);
     replicas.world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
-    assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+    assert_eq!(browser.status_at(&replicas.apps[1]).await, StatusCode::OK);
     assert_eq!(replicas.world.sandbox.requests().refreshes(), 1);
 }
 
@@ -87,15 +79,15 @@ async fn a_logout_on_one_replica_ends_the_session_on_all() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in(JANE).await;
     let copy = browser.clone();
-    assert_eq!(replicas.status(1, &copy).await, StatusCode::OK);
+    assert_eq!(copy.status_at(&replicas.apps[1]).await, StatusCode::OK);
     assert_eq!(browser.post("/logout").await.status(), StatusCode::SEE_OTHER);
-    assert_eq!(replicas.status(0, &copy).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(copy.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
     replicas.world.advance(2);
-    assert_eq!(replicas.status(1, &copy).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(copy.status_at(&replicas.apps[1]).await, StatusCode::UNAUTHORIZED);
     // A refresh on any replica does not restore it.
     replicas.world.advance(300);
     for replica in [0, 1] {
-        assert_eq!(replicas.status(replica, &copy).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(copy.status_at(&replicas.apps[replica]).await, StatusCode::UNAUTHORIZED);
     }
 }
 
@@ -118,7 +110,7 @@ async fn a_logout_during_a_refresh_is_not_undone_by_its_late_response() {
         assert!(set_cookies(late.headers()).iter().all(|cookie| cookie.contains("Max-Age=0")));
         replicas.world.advance(2);
         for replica in [0, 1] {
-            assert_eq!(replicas.status(replica, &copy).await, StatusCode::UNAUTHORIZED);
+            assert_eq!(copy.status_at(&replicas.apps[replica]).await, StatusCode::UNAUTHORIZED);
         }
     }
 }
@@ -143,7 +135,7 @@ async fn a_handler_that_is_slower_than_a_logout_restores_no_session() {
     let response = send(&app, browser.request(Method::GET, "/slow", &FETCH)).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert!(set_cookies(response.headers()).is_empty(), "{:?}", response.headers());
-    assert_eq!(replicas.status(0, &browser).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]
@@ -160,13 +152,13 @@ async fn revocations_reach_every_replica_within_two_seconds_and_no_other_session
     let subject = id(jane.clone()).await;
     assert!(subject.starts_with("usr_"), "{subject}");
     replicas.sessions[1].revoke_user(&subject).await.unwrap();
-    assert_eq!(replicas.status(1, &jane).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(jane.status_at(&replicas.apps[1]).await, StatusCode::UNAUTHORIZED);
     replicas.world.advance(2);
-    assert_eq!(replicas.status(0, &jane).await, StatusCode::UNAUTHORIZED);
-    assert_eq!(replicas.status(0, &john).await, StatusCode::OK);
+    assert_eq!(jane.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(john.status_at(&replicas.apps[0]).await, StatusCode::OK);
     let again = replicas.logged_in(JANE).await;
     for replica in [0, 1] {
-        assert_eq!(replicas.status(replica, &again).await, StatusCode::OK);
+        assert_eq!(again.status_at(&replicas.apps[replica]).await, StatusCode::OK);
     }
 }
 
@@ -176,7 +168,7 @@ async fn a_revoked_user_may_log_in_again_under_the_same_session_of_the_environme
     let mut jane = replicas.logged_in(JANE).await;
     let me = send(&replicas.apps[0], jane.request(Method::GET, "/me", &FETCH)).await.json();
     replicas.sessions[0].revoke_session(me["sid"].as_str().unwrap()).await.unwrap();
-    assert_eq!(replicas.status(0, &jane).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(jane.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
     // The session was not revoked at the environment, which may reuse its ID for a session that
     // begins later.
     let sid = me["sid"].clone();
@@ -185,7 +177,7 @@ async fn a_revoked_user_may_log_in_again_under_the_same_session_of_the_environme
         draft.claims.insert("sid".into(), sid.clone());
     });
     assert_eq!(jane.log_in(&replicas.world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
-    assert_eq!(replicas.status(0, &jane).await, StatusCode::OK);
+    assert_eq!(jane.status_at(&replicas.apps[0]).await, StatusCode::OK);
 }
 
 #[tokio::test]
@@ -255,7 +247,7 @@ async fn a_login_at_a_replica_that_starts_without_the_store_outlives_earlier_rev
 /// A store that delays what follows a refresh that the environment rejects.
 #[tokio::test]
 async fn the_response_to_a_rejected_refresh_removes_no_cookie_of_a_later_login() {
-    // The log, or the entry that tells other replicas.
+    // The log, or the entry that notifies other replicas.
     for (delayed, is_removed) in [(KeyNamespace::Revocation, true), (KeyNamespace::Refresh, false)]
     {
         let world = World::new();
@@ -290,8 +282,8 @@ async fn a_login_ends_the_session_that_it_replaces() {
     let old = browser.clone();
     let done = browser.log_in(&replicas.world.sandbox, JOHN).await;
     assert_eq!(browser.decide(&done, "switch").await.status(), StatusCode::SEE_OTHER);
-    assert_eq!(replicas.status(0, &old).await, StatusCode::UNAUTHORIZED);
-    assert_eq!(replicas.status(0, &browser).await, StatusCode::OK);
+    assert_eq!(old.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.status_at(&replicas.apps[0]).await, StatusCode::OK);
 }
 
 /// Two replicas whose store can fail.

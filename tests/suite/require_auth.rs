@@ -9,19 +9,15 @@ use tower_scalekit::require_session::SessionRejection;
 use tower_scalekit::require_token::TokenRejection;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::token::Credential;
-use tower_scalekit::{Principal, RequireAuth, RequireScope, RequireSession, RequireToken, Session};
+use tower_scalekit::{Principal, RequireAuth, RequireScope, RequireSession, Session};
 
 use crate::support::{
     Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, request, send, set_cookies,
+    token_layer,
 };
 
-fn token_layer(world: &World) -> RequireToken {
-    let scalekit = world.sandbox.scalekit();
-    RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap()
-}
-
 fn auth_layer(world: &World) -> RequireAuth {
-    RequireAuth::new(RequireSession::new(&world.sessions), token_layer(world))
+    RequireAuth::new(RequireSession::new(&world.sessions), token_layer(&world.sandbox))
 }
 
 fn app(layer: RequireAuth) -> Router {
@@ -217,7 +213,7 @@ async fn optional_forwards_requests_without_a_credential_but_no_invalid_token() 
 #[tokio::test]
 async fn an_optional_token_is_valid_or_absent() {
     let world = World::new();
-    let layer = token_layer(&world).optional();
+    let layer = token_layer(&world.sandbox).optional();
     let app = Router::new().route("/", get(identity)).route_layer(layer);
     let nobody = world.browser().at(&app);
     assert_eq!(call(&nobody, &[]).await.text(), "nobody");
@@ -254,9 +250,7 @@ async fn an_outage_of_the_keys_concerns_tokens_only() {
     let app = app(auth_layer(&world));
     let jane = world.logged_in(JANE).await.at(&app);
     // Another process, which has no keys yet.
-    let scalekit = world.sandbox.scalekit();
-    let token = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
-    let app = self::app(RequireAuth::new(RequireSession::new(&world.sessions), token));
+    let app = self::app(auth_layer(&world));
     world.sandbox.faults().add(Endpoint::Keys, Fault::Unreachable);
     let jane = jane.at(&app);
     assert_eq!(call(&jane, &[]).await.status(), StatusCode::OK);
@@ -271,7 +265,7 @@ async fn each_layer_renders_its_own_rejections() {
     let session = RequireSession::new(&world.sessions).on_rejection(|context| {
         context.into_default_response().map(|_| Bytes::from("the session's"))
     });
-    let token = token_layer(&world)
+    let token = token_layer(&world.sandbox)
         .on_rejection(|context| context.into_default_response().map(|_| "the token's".into()));
     let app = app(RequireAuth::new(session, token));
     let page = send(&app, request(Method::GET, "/", &NAVIGATION)).await;

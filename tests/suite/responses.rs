@@ -26,12 +26,11 @@ use tower_scalekit::{Principal, RequireScope, RequireSession, RequireToken, Sand
 
 use crate::support::{
     Browser, FETCH, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, request, sandbox_builder,
-    send, set_cookies, with_parameters,
+    send, set_cookies, token_layer, with_parameters,
 };
 
 fn bearer(sandbox: &Sandbox) -> RequireToken {
-    RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id())
-        .unwrap()
+    token_layer(sandbox)
         .realm(Realm::new("todos").unwrap())
         .scope_hint([ScopeToken::new("todo:read").unwrap()])
 }

@@ -18,7 +18,7 @@ use tower_scalekit::token::TokenError;
 use tower_scalekit::{Bearer, RequireScope, RequireToken, Sandbox, Sessions};
 
 use crate::store::FlakyStore;
-use crate::support::{JANE, JOHN, Reading as _, World, request, send};
+use crate::support::{JANE, JOHN, Reading as _, World, request_with_token, send, token_layer};
 
 /// An app with sessions, and an API in another process.
 struct Services {
@@ -29,9 +29,7 @@ struct Services {
 }
 
 fn guard(sandbox: &Sandbox, revocations: &Revocations) -> RequireToken {
-    RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id())
-        .unwrap()
-        .reject_revoked(revocations)
+    token_layer(sandbox).reject_revoked(revocations)
 }
 
 fn api(guard: RequireToken) -> Router {
@@ -53,8 +51,7 @@ impl Services {
     }
 
     async fn get(&self, token: &str) -> Response<Bytes> {
-        let bearer = format!("Bearer {token}");
-        send(&self.api, request(Method::GET, "/", &[("authorization", &bearer)])).await
+        send(&self.api, request_with_token("/", token)).await
     }
 
     fn claim(&self, token: &str, name: &str) -> String {
@@ -111,10 +108,7 @@ async fn a_process_with_sessions_shares_its_revocations() {
     let world = World::new();
     let app = api(guard(&world.sandbox, &world.sessions.revocations()));
     let token = world.sandbox.tokens().access_token(JANE);
-    let bearer = format!("Bearer {token}");
-    let ask = async || {
-        send(&app, request(Method::GET, "/", &[("authorization", &bearer)])).await.status()
-    };
+    let ask = async || send(&app, request_with_token("/", &token)).await.status();
     assert_eq!(ask().await, StatusCode::OK);
     let me = world.logged_in(JANE).await.fetch("/me").await.json();
     world.sessions.revoke_user(me["sub"].as_str().unwrap()).await.unwrap();
@@ -188,8 +182,8 @@ async fn layers_behind_it_and_the_extractor_never_see_a_revoked_token() {
                 .unwrap();
             all.push(app.clone().oneshot(request).await.unwrap().status());
         }
-        let request = Request::get("/").header(header::AUTHORIZATION, &bearer);
-        let request = request.body(Full::default()).unwrap();
+        let request =
+            Request::get("/").header(header::AUTHORIZATION, &bearer).body(Full::default()).unwrap();
         all.push(plain.clone().oneshot(request).await.unwrap().status());
         all
     };
@@ -204,10 +198,10 @@ async fn requests_share_one_read_of_the_log() {
     let store = Arc::new(FlakyStore::new(world.sandbox.clock().clock()));
     let revocations = world.sandbox.scalekit().revocations(Arc::clone(&store)).build();
     let apps = [(); 2].map(|()| api(guard(&world.sandbox, &revocations)));
-    let bearer = format!("Bearer {}", world.sandbox.tokens().access_token(JANE));
+    let token = world.sandbox.tokens().access_token(JANE);
     for _ in 0..50 {
         for app in &apps {
-            let request = request(Method::GET, "/", &[("authorization", &bearer)]);
+            let request = request_with_token("/", &token);
             assert_eq!(send(app, request).await.status(), StatusCode::OK);
         }
     }

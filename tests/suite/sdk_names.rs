@@ -2,8 +2,8 @@
 //! quickstarts call, and each that a method of the API corresponds to.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+
+use crate::files::{files, read};
 
 /// Methods that the quickstarts call, as the Node SDK spells them.
 const QUICKSTARTS: &[&str] = &[
@@ -55,7 +55,7 @@ fn snake_case(name: &str) -> String {
 }
 
 /// The aliases of a file, and its public functions without one that are methods of an `…Api`.
-fn read(source: &str) -> (BTreeSet<String>, Vec<String>) {
+fn names(source: &str) -> (BTreeSet<String>, Vec<String>) {
     let (mut aliases, mut unnamed) = (BTreeSet::new(), Vec::new());
     let (mut in_api, mut has_alias, mut in_alias) = (false, false, false);
     for line in source.lines() {
@@ -82,24 +82,14 @@ fn read(source: &str) -> (BTreeSet<String>, Vec<String>) {
     (aliases, unnamed)
 }
 
-fn visit(folder: &Path, aliases: &mut BTreeSet<String>, unnamed: &mut Vec<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            visit(&path, aliases, unnamed);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let (found, missing) = read(&fs::read_to_string(&path).unwrap());
-            aliases.extend(found);
-            unnamed.extend(missing);
-        }
-    }
-}
-
 #[test]
 fn the_methods_of_the_sdks_are_found() {
     let (mut aliases, mut unnamed) = (BTreeSet::new(), Vec::new());
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    visit(&root.join("src"), &mut aliases, &mut unnamed);
+    for path in files(&["src"], "rs") {
+        let (found, missing) = names(&read(&path));
+        aliases.extend(found);
+        unnamed.extend(missing);
+    }
     for name in QUICKSTARTS {
         assert!(aliases.contains(*name), "no item has the alias {name}");
     }

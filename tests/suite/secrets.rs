@@ -184,8 +184,13 @@ async fn traces_of_a_whole_session_contain_the_events_and_no_secret() {
     john.open(&foreign).await;
     setting.secrets.add("a-secret-in-error");
 
-    let verifier = setting.sessions.scalekit().token_verifier();
-    let verifier = verifier.audience(setting.sandbox.client_id()).build().unwrap();
+    let verifier = setting
+        .sessions
+        .scalekit()
+        .token_verifier()
+        .audience(setting.sandbox.client_id())
+        .build()
+        .unwrap();
     let token = setting.sandbox.tokens().access_token(JANE);
     setting.secrets.add(&token);
     verifier.verify(&token).await.unwrap();

@@ -11,11 +11,11 @@ use tower::{Layer as _, Service as _, ServiceBuilder, ServiceExt as _, service_f
 use tower_scalekit::add_access_token::AddAccessTokenError;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::session::{LocalSession, SessionTokenError, SessionsBuilder, User};
-use tower_scalekit::{AddAccessToken, RequireSession, RequireToken, Session, Sessions};
+use tower_scalekit::{AddAccessToken, RequireSession, Session, Sessions};
 use tower_test::mock;
 
 use crate::store::FlakyStore;
-use crate::support::{Browser, FETCH, JANE, Reading as _, World, app, request};
+use crate::support::{Browser, FETCH, JANE, Reading as _, World, app, request, token_layer};
 
 /// The two places where sessions are kept.
 const PLACES: [fn(SessionsBuilder) -> SessionsBuilder; 2] =
@@ -91,8 +91,11 @@ async fn a_refresh_for_a_token_is_the_one_of_the_session() {
         let mut browser = world.logged_in(JANE).await;
         let session = session_of(&world, &browser).await;
         world.advance(301);
-        let tokens = join_all((0..50).map(|_| session.access_token())).await;
-        let tokens: Vec<_> = tokens.into_iter().map(Result::unwrap).collect();
+        let tokens: Vec<_> = join_all((0..50).map(|_| session.access_token()))
+            .await
+            .into_iter()
+            .map(Result::unwrap)
+            .collect();
         assert!(tokens.iter().all(|token| token.expose() == tokens[0].expose()));
         assert_eq!(world.sandbox.requests().refreshes(), 1);
 
@@ -301,11 +304,9 @@ async fn a_client_adds_the_token_for_an_api_of_the_same_environment() {
         let principal = request.extensions().get::<tower_scalekit::Principal>().unwrap();
         Ok::<_, Infallible>(Response::new(Body::from(principal.subject().to_owned())))
     });
-    let api = RequireToken::for_audience(&world.sandbox.scalekit(), world.sandbox.client_id())
-        .unwrap()
-        .layer(api);
     let client = ServiceBuilder::new()
         .layer(AddAccessToken::new(["https://api.example.com"]).unwrap())
+        .layer(token_layer(&world.sandbox))
         .service(api);
     let call = |url: &str| request(Method::GET, url, &[("authorization", "Bearer forged")]);
 

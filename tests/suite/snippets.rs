@@ -10,7 +10,6 @@ mod webhooks;
 mod your_tests;
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -27,6 +26,7 @@ use time::OffsetDateTime;
 use tower_scalekit::Sandbox;
 use tower_scalekit::shared_store::MemoryStore;
 
+use crate::files::{files, read, root};
 use crate::support::{JANE, NAVIGATION, Reading as _, World, request, secret, send};
 use crate::webhooks as signing;
 
@@ -222,29 +222,13 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     blocks
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn compiled() -> Vec<String> {
-    let mut folders = vec![root().join("tests/suite/snippets"), root().join("examples")];
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                found.push(fs::read_to_string(path).unwrap());
-            }
-        }
-    }
-    found
+    files(&["tests/suite/snippets", "examples"], "rs").iter().map(read).collect()
 }
 
 #[test]
 fn every_block_of_the_readme_is_quoted_from_compiled_code() {
-    let (sources, readme) = (compiled(), fs::read_to_string(root().join("README.md")).unwrap());
+    let (sources, readme) = (compiled(), read("README.md"));
     let sources: Vec<_> = sources.iter().map(|source| lines(source)).collect();
     let quoted = blocks(&readme, "rust");
     assert!(quoted.len() > 5, "{}", quoted.len());
@@ -257,8 +241,8 @@ fn every_block_of_the_readme_is_quoted_from_compiled_code() {
 
 #[test]
 fn every_command_of_the_readme_exists() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let readme = read("README.md");
+    let manifest = read("Cargo.toml");
     let mut commands = 0;
     for line in readme.lines() {
         for example in line.split("--example ").skip(1) {
@@ -278,13 +262,13 @@ fn every_command_of_the_readme_exists() {
 
 #[test]
 fn the_readme_has_at_most_150_lines() {
-    let lines = fs::read_to_string(root().join("README.md")).unwrap().lines().count();
+    let lines = read("README.md").lines().count();
     assert!(lines <= 150, "{lines}");
 }
 
 #[test]
 fn links_of_the_readme_go_to_docs_rs_or_to_files_of_the_package() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let readme = read("README.md");
     for link in readme.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
         let is_page =
             ["https://docs.rs/tower-scalekit/latest/tower_scalekit/", "https://www.scalekit.com"]
@@ -293,7 +277,7 @@ fn links_of_the_readme_go_to_docs_rs_or_to_files_of_the_package() {
         assert!(is_page || root().join(link).is_file(), "{link}");
     }
     // Guides are modules, whose pages docs.rs has under their names.
-    let library = fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let library = read("src/lib.rs");
     for guide in readme.split("/guides/").skip(1).filter_map(|rest| rest.split('/').next()) {
         assert!(library.contains(&format!("pub mod {guide} {{}}")), "{guide}");
     }

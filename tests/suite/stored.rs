@@ -46,15 +46,7 @@ impl Replicas {
     }
 
     async fn logged_in(&self) -> Browser {
-        let mut browser = Browser::new(&self.apps[0], &self.world.sandbox);
-        let done = browser.log_in(&self.world.sandbox, JANE).await;
-        assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
-        browser
-    }
-
-    async fn status(&self, replica: usize, browser: &Browser) -> StatusCode {
-        let request = browser.request(Method::GET, "/me", &FETCH);
-        send(&self.apps[replica], request).await.status()
+        self.world.logged_in_at(&self.apps[0], JANE).await
     }
 }
 
@@ -141,13 +133,13 @@ async fn a_replica_with_an_outdated_copy_spends_no_token_again() {
     let replicas = Replicas::new();
     let browser = replicas.logged_in().await;
     for replica in [0, 1] {
-        assert_eq!(replicas.status(replica, &browser).await, StatusCode::OK);
+        assert_eq!(browser.status_at(&replicas.apps[replica]).await, StatusCode::OK);
     }
     replicas.world.advance(301);
-    assert_eq!(replicas.status(0, &browser).await, StatusCode::OK);
+    assert_eq!(browser.status_at(&replicas.apps[0]).await, StatusCode::OK);
     // The published result is no longer kept.
     replicas.world.advance(100);
-    assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+    assert_eq!(browser.status_at(&replicas.apps[1]).await, StatusCode::OK);
     assert_eq!(replicas.world.sandbox.requests().refreshes(), 1);
 }
 
@@ -156,12 +148,12 @@ async fn an_ended_stored_session_stays_ended_on_every_replica_and_after_a_restar
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in().await;
     let copy = browser.clone();
-    assert_eq!(replicas.status(1, &copy).await, StatusCode::OK);
+    assert_eq!(copy.status_at(&replicas.apps[1]).await, StatusCode::OK);
     let logout = browser.open("/logout").await;
     assert!(logout.location().contains("id_token_hint="), "{}", logout.location());
-    assert_eq!(replicas.status(0, &copy).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(copy.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
     replicas.world.advance(2);
-    assert_eq!(replicas.status(1, &copy).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(copy.status_at(&replicas.apps[1]).await, StatusCode::UNAUTHORIZED);
     let restarted = replicas.world.replica(|one| one.shared_store(replicas.store.clone()));
     let response = copy.at(&app(&restarted)).fetch("/me").await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
@@ -187,7 +179,7 @@ async fn a_late_refresh_does_not_restore_a_stored_session() {
     assert_eq!(late.await.unwrap().status(), StatusCode::UNAUTHORIZED);
     replicas.world.advance(3600);
     for replica in [0, 1] {
-        assert_eq!(replicas.status(replica, &copy).await, StatusCode::UNAUTHORIZED);
+        assert_eq!(copy.status_at(&replicas.apps[replica]).await, StatusCode::UNAUTHORIZED);
     }
 }
 

@@ -144,8 +144,9 @@ async fn all_of_a_sessions_life_is_below_the_base_path() {
         let sessions = builder(&sandbox, base).build().unwrap();
         let paths = ["/me", "/"].map(|path| deployment.page(base, path));
         // A page at `/app/` has no path of its own.
-        let paths = paths.map(|path| path.trim_end_matches('/').to_owned());
-        let paths = paths.map(|path| if path.is_empty() { "/".to_owned() } else { path });
+        let paths = paths
+            .map(|path| path.trim_end_matches('/').to_owned())
+            .map(|path| if path.is_empty() { "/".to_owned() } else { path });
         let app = deployment.deploy(pages(&sessions, paths), base);
         let mut browser = Browser::new(&app, &sandbox);
         let what = format!("{deployment:?} {base}");

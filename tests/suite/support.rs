@@ -15,10 +15,14 @@ use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use tower::ServiceExt as _;
+use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::clock::{Clock, ManualClock};
+use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::SandboxBuilder;
 use tower_scalekit::session::SessionsBuilder;
-use tower_scalekit::{RequireScope, RequireSession, Sandbox, Session, SessionSecret, Sessions};
+use tower_scalekit::{
+    RequireScope, RequireSession, RequireToken, Sandbox, Session, SessionSecret, Sessions,
+};
 use url::Url;
 
 pub(crate) const ORIGIN: &str = "https://app.example.com";
@@ -67,7 +71,12 @@ impl World {
     }
 
     pub(crate) async fn logged_in(&self, email: &str) -> Browser {
-        let mut browser = self.browser();
+        self.logged_in_at(&self.app, email).await
+    }
+
+    /// The browser of a user who has logged in at this replica.
+    pub(crate) async fn logged_in_at(&self, app: &Router, email: &str) -> Browser {
+        let mut browser = Browser::new(app, &self.sandbox);
         let done = browser.log_in(&self.sandbox, email).await;
         assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
         browser
@@ -96,13 +105,11 @@ fn sessions_builder(sandbox: &Sandbox) -> SessionsBuilder {
 }
 
 pub(crate) fn app(sessions: &Sessions) -> Router {
-    let cached = || async { ([(header::CACHE_CONTROL, "private, max-age=60")], "cached") };
-    let admin =
-        get(|| async { "admin" }).layer(RequireScope::all_permissions(["workspace_data:write"]));
     Router::new()
+        .route("/admin", get(async || "admin"))
+        .route_layer(RequireScope::all_permissions(["workspace_data:write"]))
         .route("/me", get(me).post(me))
-        .route("/admin", admin)
-        .route("/cached", get(cached))
+        .route("/cached", get(([(header::CACHE_CONTROL, "private, max-age=60")], "cached")))
         .nest("/area/one", Router::new().route("/page", get(me)))
         .route_layer(RequireSession::new(sessions))
         .merge(
@@ -160,8 +167,7 @@ impl Browser {
 
     pub(crate) fn all_names(&self) -> impl Iterator<Item = &str> {
         let now = self.clock.now();
-        let live = self.jar.iter().filter(move |(_, (_, until))| now < *until);
-        live.map(|(name, _)| name.as_str())
+        self.jar.iter().filter(move |(_, (_, until))| now < *until).map(|(name, _)| name.as_str())
     }
 
     pub(crate) fn names_with(&self, part: &str) -> Vec<String> {
@@ -170,9 +176,7 @@ impl Browser {
 
     /// The same with their values.
     pub(crate) fn names_and_values(&self) -> String {
-        let pairs =
-            self.names().into_iter().map(|name| format!("{name}={}", self.cookie(name).unwrap()));
-        pairs.collect::<Vec<_>>().join("; ")
+        self.pairs(self.names().into_iter())
     }
 
     pub(crate) fn cookie(&self, name: &str) -> Option<&str> {
@@ -195,9 +199,14 @@ impl Browser {
     }
 
     pub(crate) fn cookie_header(&self) -> String {
-        let pairs: Vec<_> =
-            self.all_names().map(|name| format!("{name}={}", self.cookie(name).unwrap())).collect();
-        pairs.join("; ")
+        self.pairs(self.all_names())
+    }
+
+    fn pairs<'a>(&self, names: impl Iterator<Item = &'a str>) -> String {
+        names
+            .map(|name| format!("{name}={}", self.cookie(name).unwrap()))
+            .collect::<Vec<_>>()
+            .join("; ")
     }
 
     pub(crate) fn request(
@@ -246,6 +255,11 @@ impl Browser {
         started.location().to_owned()
     }
 
+    /// The status of the app's page for logged-in users, at this replica.
+    pub(crate) async fn status_at(&self, app: &Router) -> StatusCode {
+        send(app, self.request(Method::GET, "/me", &FETCH)).await.status()
+    }
+
     /// Logs in and returns the callback's response.
     pub(crate) async fn log_in(&mut self, sandbox: &Sandbox, email: &str) -> Response<Bytes> {
         let authorization = self.start_login("/login?return_to=/me").await;
@@ -264,10 +278,15 @@ impl Browser {
         let page = self.open(asked.location()).await;
         assert_eq!(page.status(), StatusCode::OK, "{}", page.text());
         page.assert_private();
-        let (page, end) = (page.text(), format!("action={button}\""));
-        let actions = page.split("<form method=\"post\" action=\"").map(str::to_owned);
-        let action = actions.into_iter().find(|action| action.contains(&end)).expect(button);
-        let action = action.split('"').next().unwrap().replace("&amp;", "&");
+        let end = format!("action={button}");
+        let action = page
+            .text()
+            .split("<form method=\"post\" action=\"")
+            .skip(1)
+            .filter_map(|form| form.split('"').next())
+            .find(|action| action.ends_with(&end))
+            .expect(button)
+            .replace("&amp;", "&");
         let form = [("sec-fetch-mode", "navigate"), ("sec-fetch-site", "same-origin")];
         self.send(Method::POST, &action, &form).await
     }
@@ -293,10 +312,28 @@ impl Browser {
 }
 
 pub(crate) fn request(method: Method, target: &str, headers: &[(&str, &str)]) -> Request<Body> {
-    let request = Request::builder().method(method).uri(target);
-    let request =
-        headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
-    request.body(Body::empty()).unwrap()
+    headers
+        .iter()
+        .fold(Request::builder().method(method).uri(target), |request, (name, value)| {
+            request.header(*name, *value)
+        })
+        .body(Body::empty())
+        .unwrap()
+}
+
+/// A request with a bearer token.
+pub(crate) fn request_with_token(target: &str, token: &str) -> Request<Body> {
+    request(Method::GET, target, &[("authorization", &format!("Bearer {token}"))])
+}
+
+/// Requires user tokens of the environment.
+pub(crate) fn token_layer(sandbox: &Sandbox) -> RequireToken {
+    RequireToken::for_audience(&sandbox.scalekit(), sandbox.client_id()).unwrap()
+}
+
+/// Why a login was rejected.
+pub(crate) fn login_error(response: &Response<Bytes>) -> LoginError {
+    response.extensions().get::<RouteRejection<LoginError>>().expect("a rejection").error().clone()
 }
 
 /// Lets the spawned tasks run as far as they can.

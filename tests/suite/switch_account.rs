@@ -12,7 +12,6 @@ use futures::future::join;
 use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::json;
 use tower_scalekit::auth_routes::LoginError;
-use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::{
     Endpoint, Fault, NewIdpInitiatedLogin, NewUser, TokenFault, TokenKind,
 };
@@ -22,15 +21,12 @@ use tower_scalekit::{IdpInitiatedRedirect, Sandbox};
 
 use crate::store::{FlakyStore, When};
 use crate::support::{
-    Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, send, set_cookies, settle,
+    Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, app, login_error, send,
+    set_cookies, settle,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
 const PAGE: &str = "/auth/switch-account?attempt=";
-
-fn failure(response: &Response<Bytes>) -> LoginError {
-    response.extensions().get::<RouteRejection<LoginError>>().expect("a rejection").error().clone()
-}
 
 async fn email(browser: &Browser) -> Option<String> {
     let me = browser.clone().fetch("/me").await;
@@ -96,7 +92,7 @@ async fn keep_discards_the_login_and_revokes_its_session_at_the_environment() {
     assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked");
     assert_eq!(world.sandbox.users().revoke_sessions(JANE), 1, "no other session is revoked");
     let rejected = post(&mut too_late, &switch).await;
-    assert_eq!(failure(&rejected), LoginError::StateMismatch);
+    assert_eq!(login_error(&rejected), LoginError::StateMismatch);
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,7 +182,7 @@ async fn only_the_same_browser_can_decide_and_only_from_the_apps_page() {
             let mut browser = browser.clone();
             let rejected = browser.send(Method::POST, target, &headers).await;
             assert_eq!(rejected.status(), StatusCode::FORBIDDEN, "{headers:?}");
-            assert_eq!(failure(&rejected), LoginError::CrossSite);
+            assert_eq!(login_error(&rejected), LoginError::CrossSite);
             assert_eq!(browser.cookie_header(), before);
         }
     }
@@ -197,7 +193,7 @@ async fn only_the_same_browser_can_decide_and_only_from_the_apps_page() {
         assert_eq!(browser.cookie_header(), before);
         // Another browser does not have this login.
         let mut nobody = world.browser();
-        assert_eq!(failure(&post(&mut nobody, target).await), LoginError::StateMismatch);
+        assert_eq!(login_error(&post(&mut nobody, target).await), LoginError::StateMismatch);
         let mut john = world.logged_in(JOHN).await;
         let there = post(&mut john, target).await;
         assert_eq!((there.status(), there.location()), (StatusCode::SEE_OTHER, "/"));
@@ -210,7 +206,7 @@ async fn only_the_same_browser_can_decide_and_only_from_the_apps_page() {
         (Method::DELETE, &switch, LoginError::MethodNotAllowed { allow: "GET, HEAD, POST" }),
     ] {
         let rejected = browser.clone().send(method, target, &FETCH).await;
-        assert_eq!(failure(&rejected), expected, "{target}");
+        assert_eq!(login_error(&rejected), expected, "{target}");
     }
     assert_eq!(email(&browser).await.as_deref(), Some(JANE));
 }
@@ -369,7 +365,7 @@ async fn a_user_who_was_revoked_while_the_login_waited_is_not_logged_in() {
     let john = world.sandbox.users().get(JOHN).unwrap().id;
     world.sessions.revoke_user(&john).await.unwrap();
     let rejected = browser.decide(&asked, "switch").await;
-    assert_eq!(failure(&rejected), LoginError::StateMismatch);
+    assert_eq!(login_error(&rejected), LoginError::StateMismatch);
     assert_eq!(email(&browser).await.as_deref(), Some(JANE));
 }
 
@@ -383,7 +379,7 @@ async fn while_the_store_is_down_no_login_replaces_another_users_session() {
     store.reject(Some(KeyNamespace::PendingLogin));
     let rejected = browser.open(&callback).await;
     assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(failure(&rejected), LoginError::Interrupted);
+    assert_eq!(login_error(&rejected), LoginError::Interrupted);
     assert_eq!(email(&browser).await.as_deref(), Some(JANE));
 }
 
@@ -425,7 +421,7 @@ async fn the_login_hook_is_called_after_the_user_has_switched() {
     // The Scalekit user is the same, whatever ID the app's session has, so no confirmation is
     // required.
     let rejected = log_in(&mut browser, JOHN).await;
-    assert_eq!(failure(&rejected), LoginError::LoginDenied);
+    assert_eq!(login_error(&rejected), LoginError::LoginDenied);
 }
 
 #[tokio::test]

@@ -421,8 +421,10 @@ async fn the_processing_lease_is_configurable() {
     let inner = service_fn(|_: Request<ReplayBody<Body>>| {
         std::future::pending::<Result<Response<Body>, Infallible>>()
     });
-    let patient = layer(&world.clock).processing_lease(Duration::from_secs(200));
-    let mut patient = patient.deduplicate(world.store.clone()).layer(inner);
+    let mut patient = layer(&world.clock)
+        .processing_lease(Duration::from_secs(200))
+        .deduplicate(world.store.clone())
+        .layer(inner);
     let mut call = Box::pin(patient.ready().await.unwrap().call(message("msg_1")));
     assert!(futures::poll!(&mut call).is_pending());
     for (seconds, expected) in [(199, StatusCode::SERVICE_UNAVAILABLE), (1, StatusCode::OK)] {

@@ -74,8 +74,8 @@ async fn hooks_approve_deny_replace_and_observe() {
         async move {
             let name = call.tool_name().to_owned();
             let result = next.run(call).await;
-            let outcome = result.as_ref().map(|result| result.data.len());
-            let outcome = outcome.map_err(ToString::to_string);
+            let outcome =
+                result.as_ref().map(|result| result.data.len()).map_err(ToString::to_string);
             entries.lock().unwrap().push(format!("{name} {outcome:?}"));
             result
         }

@@ -18,8 +18,8 @@ async fn waiting_ends_when_the_account_is_active() {
     let waiting = tokio::spawn(accounts.wait_until_active(&user()).into_future());
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(!waiting.is_finished());
-    let asked = sandbox.requests().count(Endpoint::Api);
-    assert!((12..=24).contains(&asked), "asked {asked} times in two minutes");
+    let requests = sandbox.requests().count(Endpoint::Api);
+    assert!((12..=24).contains(&requests), "{requests} requests in two minutes");
     // A temporary outage of the environment ends nothing.
     sandbox.faults().add_times(Endpoint::Api, 4, Fault::Unreachable);
     sandbox.consent(link.url().as_str()).unwrap();
@@ -49,9 +49,9 @@ async fn waiting_has_a_timeout_and_can_be_cancelled() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     waiting.abort();
     assert!(waiting.await.unwrap_err().is_cancelled());
-    let asked = sandbox.requests().count(Endpoint::Api);
+    let requests = sandbox.requests().count(Endpoint::Api);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!(sandbox.requests().count(Endpoint::Api), asked, "no more requests");
+    assert_eq!(sandbox.requests().count(Endpoint::Api), requests, "no more requests");
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,12 +102,12 @@ async fn a_webhook_ends_the_wait_early() {
     let waiting = tokio::spawn(wait.into_future());
     // During one of the long intervals.
     tokio::time::sleep(Duration::from_secs(100)).await;
-    let asked = sandbox.requests().count(Endpoint::Api);
-    while sandbox.requests().count(Endpoint::Api) == asked {
+    let requests = sandbox.requests().count(Endpoint::Api);
+    while sandbox.requests().count(Endpoint::Api) == requests {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let asked = sandbox.requests().count(Endpoint::Api);
+    let requests = sandbox.requests().count(Endpoint::Api);
     let start = tokio::time::Instant::now();
 
     let body = br#"{"id":"evt_1","type":"connected_account.updated",
@@ -118,7 +118,7 @@ async fn a_webhook_ends_the_wait_early() {
     tokio::task::yield_now().await;
     assert_eq!(
         sandbox.requests().count(Endpoint::Api),
-        asked,
+        requests,
         "events of other accounts cause no request"
     );
 
@@ -145,14 +145,14 @@ async fn a_flood_of_webhooks_causes_no_flood_of_requests() {
         events.apply(&event);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let asked = sandbox.requests().count(Endpoint::Api) - before;
-    assert!((70..=81).contains(&asked), "asked {asked} times in a minute");
+    let requests = sandbox.requests().count(Endpoint::Api) - before;
+    assert!((70..=81).contains(&requests), "{requests} requests in a minute");
 
     // Events that one request has covered cause no others.
     let before = sandbox.requests().count(Endpoint::Api);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let asked = sandbox.requests().count(Endpoint::Api) - before;
-    assert!(asked <= 16, "asked {asked} times in a minute without events");
+    let requests = sandbox.requests().count(Endpoint::Api) - before;
+    assert!(requests <= 16, "{requests} requests in a minute without events");
 
     // Any number of events of other accounts causes no request.
     let body = br#"{"id":"evt_1","type":"connected_account.updated",
@@ -167,8 +167,8 @@ async fn a_flood_of_webhooks_causes_no_flood_of_requests() {
             events.apply(&other);
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let asked = sandbox.requests().count(Endpoint::Api) - before;
-        assert!(asked <= 8, "asked {asked} times in a minute with events of others, {delay:?}");
+        let requests = sandbox.requests().count(Endpoint::Api) - before;
+        assert!(requests <= 8, "{requests} requests in a minute with events of others, {delay:?}");
     }
     sandbox.faults().clear(Endpoint::Api);
 

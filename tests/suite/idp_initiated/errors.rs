@@ -28,14 +28,14 @@ async fn a_rejection_is_rendered_by_the_layer() {
         assert_eq!((response.status(), response.text().as_str()), (StatusCode::BAD_REQUEST, text));
         // Any renderer's response has the rejection in its extensions, and the headers that protect
         // the address.
-        let _ = failure(&response);
+        let _ = login_error(&response);
         assert_no_session(&response);
     }
     let response = browser.fetch("/login?error=access_denied").await;
     assert_eq!(response.text(), "The login was cancelled: nowhere", "a script follows no link");
     // Rejections of the inner service are rendered by that service.
     let response = browser.open("/auth/callback?code=c&state=s").await;
-    assert_eq!(failure(&response), LoginError::StateMismatch);
+    assert_eq!(login_error(&response), LoginError::StateMismatch);
     assert!(response.text().contains("was started in another browser"));
 }
 
@@ -83,7 +83,7 @@ async fn an_error_of_an_idp_initiated_login_shows_no_text_of_the_query() {
     ] {
         let response = world.browser().open(&format!("{target}&{foreign}")).await;
         assert_eq!(response.status(), StatusCode::BAD_REQUEST);
-        assert_eq!(failure(&response), LoginError::AuthorizationFailed { error });
+        assert_eq!(login_error(&response), LoginError::AuthorizationFailed { error });
         assert!(!response.text().contains("555") && !response.text().contains("boo"));
         assert_no_session(&response);
     }
@@ -112,7 +112,7 @@ async fn an_error_is_matched_by_the_whole_path_in_a_nested_router() {
     let mut browser = world.browser().at(&app);
     let response = browser.open("/auth/callback?error=access_denied").await;
     let error = Some(SsoError::AccessDenied);
-    assert_eq!(failure(&response), LoginError::AuthorizationFailed { error });
+    assert_eq!(login_error(&response), LoginError::AuthorizationFailed { error });
     assert_no_session(&response);
     // A path that only ends in the same way does not match.
     for target in ["/help/login?error=access_denied", "/help/auth/callback?error=access_denied"] {
@@ -150,10 +150,10 @@ async fn an_idp_initiated_login_completes_only_in_the_browser_that_it_began_in()
     let mut stranger = world.browser();
     stranger.open("/login").await;
     let response = stranger.open(&callback).await;
-    assert_eq!(failure(&response), LoginError::StateMismatch);
+    assert_eq!(login_error(&response), LoginError::StateMismatch);
     assert_no_session(&response);
     let without_state = callback.split("&state").next().unwrap();
-    assert_eq!(failure(&browser.open(without_state).await), LoginError::InvalidRequest);
+    assert_eq!(login_error(&browser.open(without_state).await), LoginError::InvalidRequest);
     assert_eq!(browser.open(&callback).await.status(), StatusCode::SEE_OTHER);
 }
 
@@ -174,7 +174,7 @@ async fn a_redirect_loop_of_a_portal_is_stopped() {
     let last = target(3);
     let stopped = browser.open(&last).await;
     assert_eq!(stopped.status(), StatusCode::BAD_REQUEST);
-    assert_eq!(failure(&stopped), LoginError::RedirectLoop);
+    assert_eq!(login_error(&stopped), LoginError::RedirectLoop);
     assert_no_session(&stopped);
     world.advance(60);
     // The rejected token was not spent; it is spent now.

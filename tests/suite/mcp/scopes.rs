@@ -163,7 +163,7 @@ async fn headers_that_do_not_match_the_body_are_named() {
     let response = world.post(&reader, call("add"), &[call_tool]).await;
     assert_eq!(response.status(), StatusCode::FORBIDDEN);
     // A token that is not sufficient for any operation does not make the layer read an encoded body.
-    let encoded = world.post(&reader, Body::new(Never), &[("content-encoding", "gzip")]).await;
+    let encoded = world.post(&reader, never(), &[("content-encoding", "gzip")]).await;
     assert_eq!(encoded.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
 
@@ -227,18 +227,8 @@ async fn what_cannot_be_requested_is_rejected_without_a_challenge() {
 }
 
 /// A body that never arrives.
-struct Never;
-
-impl http_body::Body for Never {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Pending
-    }
+fn never() -> Body {
+    Body::from_stream(stream::pending::<Result<Bytes, Infallible>>())
 }
 
 #[tokio::test]

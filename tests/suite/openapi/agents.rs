@@ -66,8 +66,12 @@ impl Calls {
         let one = call!(calls, ConnectedAccounts::organization_id(one, "org_1"));
         let one = call!(calls, ConnectedAccounts::provider(one, "GMAIL"));
         let one = call!(calls, ConnectedAccounts::matching(one, "user"));
-        let one = call!(calls, ConnectedAccounts::user_id(one, "usr_1"));
-        let one = one.stream().try_collect::<Vec<_>>().await.unwrap().remove(0);
+        let one = call!(calls, ConnectedAccounts::user_id(one, "usr_1"))
+            .stream()
+            .try_collect::<Vec<_>>()
+            .await
+            .unwrap()
+            .remove(0);
         let found = call!(calls, ConnectedAccountsApi::search(accounts, "user"));
         let found = call!(calls, AccountSearch::page_size(found, 1));
         let connection = one.connection_id.as_deref().unwrap();
@@ -114,8 +118,9 @@ impl Calls {
         let available = call!(calls, AvailableTools::stream(available));
         assert_eq!(available.try_collect::<Vec<_>>().await.unwrap().len(), 8);
 
-        let fetch = ToolCall::new("gmail_fetch_mails", account).parameter("max_results", 1);
-        let fetch = fetch.agent_run_id("run_1");
+        let fetch = ToolCall::new("gmail_fetch_mails", account)
+            .parameter("max_results", 1)
+            .agent_run_id("run_1");
         call!(calls, ToolsApi::execute(tools, &fetch)).await.unwrap();
         sandbox.connected_accounts().fail_provider("gmail", 1, http::StatusCode::TOO_MANY_REQUESTS);
         tools.execute(&fetch).await.unwrap_err();
@@ -128,8 +133,10 @@ impl Calls {
 
     pub(super) async fn mcp_configs(&mut self, configs: &McpConfigsApi, sandbox: &Sandbox) {
         let calls = self;
-        let settings = McpConfigSettings::new().tools("slack", ["slack_list_channels"]);
-        let settings = settings.all_tools("exa").description("Searches and posts");
+        let settings = McpConfigSettings::new()
+            .tools("slack", ["slack_list_channels"])
+            .all_tools("exa")
+            .description("Searches and posts");
         let created = call!(calls, McpConfigsApi::create(configs, "a-config", &settings));
         let config = created.await.unwrap();
         let id = &config.id;

@@ -28,8 +28,8 @@ impl Calls {
         let mut update = ApiKeyUpdate::default();
         update.description = Some(String::new());
         update.custom_claims = [("team".to_owned(), String::new())].into();
-        let changed = call!(calls, ApiKeysApi::update(api_keys, &key.token_id, &update));
-        let changed = changed.await.unwrap();
+        let changed =
+            call!(calls, ApiKeysApi::update(api_keys, &key.token_id, &update)).await.unwrap();
         assert_eq!((changed.description, changed.custom_claims.len()), (None, 0));
         api_keys.create(&NewApiKey::new(&jane.organization_id)).await.unwrap();
         let all = call!(calls, ApiKeysApi::list(api_keys, &jane.organization_id)).page_size(1);

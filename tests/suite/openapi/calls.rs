@@ -109,8 +109,8 @@ impl Calls {
         let groups = call!(calls, DirectoryGroups::include_detail(groups, true));
         let groups = call!(calls, DirectoryGroups::include_external_groups(groups, true));
         let groups = call!(calls, DirectoryGroups::updated_after(groups, LONG_AGO));
-        let groups = call!(calls, DirectoryGroups::stream(groups));
-        let groups: Vec<_> = groups.try_collect().await.unwrap();
+        let groups: Vec<_> =
+            call!(calls, DirectoryGroups::stream(groups)).try_collect().await.unwrap();
         assert!(groups.len() > 1);
 
         let users = call!(calls, DirectoriesApi::users(directories, acme, id));
@@ -137,8 +137,7 @@ impl Calls {
         let later = OffsetDateTime::now_utc() + time::Duration::days(1);
         let found = call!(calls, UserSessions::end_time(found, later));
         let found = call!(calls, UserSessions::page_size(found, 2));
-        let found = call!(calls, UserSessions::stream(found));
-        let found: Vec<_> = found.try_collect().await.unwrap();
+        let found: Vec<_> = call!(calls, UserSessions::stream(found)).try_collect().await.unwrap();
         assert_eq!(found.len(), 3);
         let id = &found[0].session_id;
         call!(calls, SessionsApi::get(sessions, id)).await.unwrap();
@@ -206,12 +205,16 @@ pub(super) async fn fail(sandbox: &Sandbox, client: &Recorder) {
         (&bearer, "/api/v1/organizations?page_token=none", StatusCode::BAD_REQUEST),
         (&bearer, &format!("{sessions}?page_token=none"), StatusCode::BAD_REQUEST),
     ] {
-        let request = Request::get(format!("{}{path}", sandbox.environment_url()));
-        let request = request.header("authorization", authorization).body(Bytes::new()).unwrap();
+        let request = Request::get(format!("{}{path}", sandbox.environment_url()))
+            .header("authorization", authorization)
+            .body(Bytes::new())
+            .unwrap();
         assert_eq!(client.send(request).await.unwrap().status(), status, "{path}");
     }
     sandbox.faults().add_times(Endpoint::Api, 1, Fault::Status(StatusCode::TOO_MANY_REQUESTS));
-    let request = Request::get(format!("{}{sessions}", sandbox.environment_url()));
-    let request = request.header("authorization", &bearer).body(Bytes::new()).unwrap();
+    let request = Request::get(format!("{}{sessions}", sandbox.environment_url()))
+        .header("authorization", &bearer)
+        .body(Bytes::new())
+        .unwrap();
     assert_eq!(client.send(request).await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
 }

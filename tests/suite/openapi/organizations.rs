@@ -79,8 +79,8 @@ impl Calls {
         let all = call!(calls, OrganizationClientsApi::list(clients)).page_size(10).stream();
         assert_eq!(all.try_collect::<Vec<_>>().await.unwrap(), std::slice::from_ref(&client));
         let renamed = ClientSettings::new("Release");
-        let changed = call!(calls, OrganizationClientsApi::update(clients, id, &renamed));
-        let changed = changed.await.unwrap();
+        let changed =
+            call!(calls, OrganizationClientsApi::update(clients, id, &renamed)).await.unwrap();
         assert_eq!((changed.name, changed.scopes), (renamed.name, client.scopes));
         let secret = call!(calls, OrganizationClientsApi::create_secret(clients, id));
         let secret = secret.await.unwrap().secret.id;

@@ -14,8 +14,9 @@ impl Calls {
         let connections = &api.connections();
         let all = call!(calls, ConnectionsApi::list(connections)).await.unwrap();
         assert_eq!(all.len(), sandbox.connections().list().len());
-        let own = call!(calls, ConnectionsApi::list_by_organization(connections, &acme.id));
-        let own = own.await.unwrap();
+        let own = call!(calls, ConnectionsApi::list_by_organization(connections, &acme.id))
+            .await
+            .unwrap();
         assert_eq!(own.len(), 1);
         let id = &own[0].id;
         let domain = &acme.domains[0];

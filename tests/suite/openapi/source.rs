@@ -1,25 +1,16 @@
 //! The calls of `src/api`, read from its source.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+
+use crate::files::{files, read, root};
 
 /// `Type::function` for each public function of each public type that sends calls.
 pub(super) fn public_functions() -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api"), &mut found);
-    found
-}
-
-fn visit(folder: &Path, found: &mut BTreeSet<String>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.file_stem().and_then(|name| name.to_str()) {
-            Some("tests") => {}
-            _ if path.is_dir() => visit(&path, found),
-            _ => found.extend(functions_of(&fs::read_to_string(&path).unwrap())),
-        }
-    }
+    files(&["src/api"], "rs")
+        .iter()
+        .filter(|path| !path.starts_with(root().join("src/api/tests")))
+        .flat_map(|path| functions_of(&read(path)))
+        .collect()
 }
 
 /// The code is formatted: items begin and end in the first column.

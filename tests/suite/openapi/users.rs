@@ -88,8 +88,8 @@ impl Calls {
         new.metadata = [("team".to_owned(), "alpha".to_owned())].into();
         new.send_invitation_email = Some(false);
         let john = &sandbox.users().get(JOHN).unwrap().id;
-        let user = call!(calls, MembershipsApi::create(memberships, globex, john, &new));
-        let user = user.await.unwrap();
+        let user =
+            call!(calls, MembershipsApi::create(memberships, globex, john, &new)).await.unwrap();
         assert_eq!(user.membership(globex).unwrap().status, Some(MembershipStatus::Active));
         memberships.create(globex, john, &new).await.unwrap_err();
 

@@ -311,8 +311,8 @@ async fn a_response_does_not_reveal_whether_the_environment_accepts_an_address()
         let mut responses = Vec::new();
         for (email, is_accepted) in [("bob@acme.test", true), ("eve@acme.test", false)] {
             if !is_accepted {
-                let response = Response::builder().status(rejection.0);
-                let response = response.body(Bytes::from(rejection.1)).unwrap();
+                let response =
+                    Response::builder().status(rejection.0).body(Bytes::from(rejection.1)).unwrap();
                 mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Response(response));
             }
             let mut browser = mail.browser();

@@ -59,8 +59,8 @@ fn watched(secrets: &Secrets) -> MailWorld {
     let (id, client_secret) = (sandbox.client_id(), sandbox.client_secret().clone());
     let scalekit = Scalekit::builder(sandbox.environment_url(), id, client_secret);
     let scalekit = scalekit.http_client(client).clock(sandbox.clock().clock()).build().unwrap();
-    let sessions = Sessions::builder(scalekit).secret(secret(1)).redirect_uri(CALLBACK);
-    let sessions = sessions.build().unwrap();
+    let sessions =
+        Sessions::builder(scalekit).secret(secret(1)).redirect_uri(CALLBACK).build().unwrap();
     let login = PasswordlessLogin::builder(&sessions).code_page("/code").build().unwrap();
     let app = app(&sessions).merge(login.routes());
     MailWorld { world: World { sandbox, sessions, app: app.clone() }, app, login }

@@ -47,8 +47,12 @@ impl Replicas {
     /// Starts another replica.
     async fn add(&mut self, change: impl Fn(SessionsBuilder) -> SessionsBuilder) {
         let network = Network::before(&self.redis, None).await;
-        let store = network.builder().response_timeout(Duration::from_millis(1500)).connect().await;
-        let store = store.unwrap();
+        let store = network
+            .builder()
+            .response_timeout(Duration::from_millis(1500))
+            .connect()
+            .await
+            .unwrap();
         let sessions = self.world.replica(|sessions| change(sessions.shared_store(store)));
         self.apps.push(app(&sessions));
         self.sessions.push(sessions);
@@ -60,14 +64,7 @@ impl Replicas {
     }
 
     async fn logged_in_as(&self, email: &str, replica: usize) -> Browser {
-        let mut browser = Browser::new(&self.apps[replica], &self.world.sandbox);
-        let done = browser.log_in(&self.world.sandbox, email).await;
-        assert_eq!(done.status(), StatusCode::SEE_OTHER, "{}", done.text());
-        browser
-    }
-
-    async fn status(&self, replica: usize, browser: &Browser) -> StatusCode {
-        send(&self.apps[replica], browser.request(Method::GET, "/me", &FETCH)).await.status()
+        self.world.logged_in_at(&self.apps[replica], email).await
     }
 
     /// Waits for what runs in the background, and forgets its calls.
@@ -121,20 +118,20 @@ async fn a_revocation_reaches_every_replica_within_two_seconds_of_its_connection
     let Some(replicas) = Replicas::new(|sessions| sessions).await else { return };
     let browser = replicas.logged_in(0).await;
     for replica in 0..3 {
-        assert_eq!(replicas.status(replica, &browser).await, StatusCode::OK);
+        assert_eq!(browser.status_at(&replicas.apps[replica]).await, StatusCode::OK);
     }
     let me = send(&replicas.apps[0], browser.request(Method::GET, "/me", &FETCH)).await.json();
     replicas.networks[2].set(State::Silent);
     replicas.sessions[0].revoke_user(me["sub"].as_str().unwrap()).await.unwrap();
-    assert_eq!(replicas.status(0, &browser).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
     replicas.world.advance(2);
-    assert_eq!(replicas.status(1, &browser).await, StatusCode::UNAUTHORIZED);
-    assert_eq!(replicas.status(2, &browser).await, StatusCode::OK);
+    assert_eq!(browser.status_at(&replicas.apps[1]).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.status_at(&replicas.apps[2]).await, StatusCode::OK);
     replicas.networks[2].set(State::Connected);
     // Fails until there is a new connection; then once more after two seconds at most.
     eventually("the revocation is read", async || {
         replicas.world.advance(2);
-        replicas.status(2, &browser).await == StatusCode::UNAUTHORIZED
+        browser.status_at(&replicas.apps[2]).await == StatusCode::UNAUTHORIZED
     })
     .await;
 }
@@ -144,15 +141,15 @@ async fn a_revocation_by_a_replica_without_connection_is_published_later() {
     let Some(replicas) = Replicas::new(|sessions| sessions).await else { return };
     let browser = replicas.logged_in(0).await;
     let me = send(&replicas.apps[0], browser.request(Method::GET, "/me", &FETCH)).await.json();
-    assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+    assert_eq!(browser.status_at(&replicas.apps[1]).await, StatusCode::OK);
     replicas.networks[0].set(State::Silent);
     assert!(replicas.sessions[0].revoke_user(me["sub"].as_str().unwrap()).await.is_err());
-    assert_eq!(replicas.status(0, &browser).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
     replicas.networks[0].set(State::Connected);
     // Without further requests on the replica that revoked it.
     eventually("the revocation is read", async || {
         replicas.world.advance(2);
-        replicas.status(1, &browser).await == StatusCode::UNAUTHORIZED
+        browser.status_at(&replicas.apps[1]).await == StatusCode::UNAUTHORIZED
     })
     .await;
 }
@@ -167,13 +164,13 @@ async fn revocations_are_published_again_after_redis_has_lost_its_data() {
     // Replicas read the log at least every two seconds while they have requests.
     eventually("the revocation is published again", async || {
         replicas.world.advance(2);
-        assert_eq!(replicas.status(0, &browser).await, StatusCode::UNAUTHORIZED);
-        replicas.status(1, &browser).await == StatusCode::UNAUTHORIZED
+        assert_eq!(browser.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
+        browser.status_at(&replicas.apps[1]).await == StatusCode::UNAUTHORIZED
     })
     .await;
     // One that starts now knows nothing else.
     replicas.add(|sessions| sessions).await;
-    assert_eq!(replicas.status(3, &browser).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(browser.status_at(&replicas.apps[3]).await, StatusCode::UNAUTHORIZED);
 }
 
 /// As a failover to a replica that lacks the last writes.
@@ -182,19 +179,19 @@ async fn a_revocation_that_redis_has_lost_is_published_again() {
     let Some(replicas) = Replicas::new(|sessions| sessions).await else { return };
     let browser = replicas.logged_in(0).await;
     for replica in [0, 1] {
-        assert_eq!(replicas.status(replica, &browser).await, StatusCode::OK);
+        assert_eq!(browser.status_at(&replicas.apps[replica]).await, StatusCode::OK);
     }
     let me = send(&replicas.apps[0], browser.request(Method::GET, "/me", &FETCH)).await.json();
     let snapshot = replicas.redis.snapshot().await;
     replicas.sessions[0].revoke_user(me["sub"].as_str().unwrap()).await.unwrap();
     replicas.redis.restore(&snapshot).await;
     replicas.world.advance(2);
-    assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+    assert_eq!(browser.status_at(&replicas.apps[1]).await, StatusCode::OK);
     // The replica that revoked it notices the loss, and publishes it with its next read.
     eventually("the revocation is published again", async || {
         replicas.world.advance(2);
-        assert_eq!(replicas.status(0, &browser).await, StatusCode::UNAUTHORIZED);
-        replicas.status(1, &browser).await == StatusCode::UNAUTHORIZED
+        assert_eq!(browser.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
+        browser.status_at(&replicas.apps[1]).await == StatusCode::UNAUTHORIZED
     })
     .await;
 }
@@ -245,7 +242,7 @@ async fn a_refresh_during_a_restart_of_redis_ends_no_session() {
         replicas.redis.start_again().await;
         for replica in 0..3 {
             eventually("the session is accepted", async || {
-                replicas.status(replica, &browser).await == StatusCode::OK
+                browser.status_at(&replicas.apps[replica]).await == StatusCode::OK
             })
             .await;
         }
@@ -288,7 +285,7 @@ async fn a_lost_lease_costs_a_second_refresh_and_without_the_grace_of_the_enviro
         }
         let refreshes = replicas.refreshes() - refreshes;
         replicas.world.advance(301);
-        let next = replicas.status(2, &browser).await;
+        let next = browser.status_at(&replicas.apps[2]).await;
         println!("grace {grace:?}: {refreshes} refreshes, {logouts} logouts at once, then {next}");
         if grace.is_zero() {
             assert_eq!((refreshes, next), (2, StatusCode::UNAUTHORIZED));

@@ -83,8 +83,11 @@ async fn cluster(servers: &mut Servers) -> [u16; 3] {
 async fn a_cluster_conforms_and_a_node_that_hangs_delays_only_its_keys() {
     let Some(mut servers) = Servers::new() else { return };
     let ports = cluster(&mut servers).await;
-    let store = RedisStore::cluster(ports[..1].iter().map(|port| url(*port)), secret(1));
-    let store = store.response_timeout(Duration::from_millis(1500)).connect().await.unwrap();
+    let store = RedisStore::cluster(ports[..1].iter().map(|port| url(*port)), secret(1))
+        .response_timeout(Duration::from_millis(1500))
+        .connect()
+        .await
+        .unwrap();
     conformance::check(&store, async |by| tokio::time::sleep(by).await).await.unwrap();
 
     for port in ports {
@@ -168,8 +171,8 @@ async fn a_comparison_whose_response_is_lost_is_not_repeated() {
         redis.command::<String>(&["CLUSTER", "INFO"]).await.contains("cluster_state:ok")
     })
     .await;
-    let store = RedisStore::cluster([url(network.address.port())], secret(1));
-    let store = store.connect().await.unwrap();
+    let store =
+        RedisStore::cluster([url(network.address.port())], secret(1)).connect().await.unwrap();
     let (key, [old, new]) = (key("any"), ["old", "new"].map(Bytes::from));
     let mut failed = 0;
     for _ in 0..5 {

@@ -71,14 +71,14 @@ async fn the_refresh_endpoint_refreshes_at_once() {
 
 #[tokio::test]
 async fn the_refresh_endpoint_reports_errors() {
-    let failure = |response: &Response<Bytes>| {
+    let private_error = |response: &Response<Bytes>| {
         response.assert_private();
-        response.extensions().get::<RouteRejection<LoginError>>().unwrap().error().clone()
+        login_error(response)
     };
     let world = World::new();
     let response = world.browser().post("/auth/refresh").await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(failure(&response), LoginError::MissingSession);
+    assert_eq!(private_error(&response), LoginError::MissingSession);
     let mut damaged = world.browser();
     damaged.plant(world.sessions.cookie_name(), "damaged");
     assert_eq!(damaged.post("/auth/refresh").await.status(), StatusCode::UNAUTHORIZED);
@@ -89,7 +89,7 @@ async fn the_refresh_endpoint_reports_errors() {
     for headers in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.test")] {
         let response = browser.send(Method::POST, "/auth/refresh", &[headers]).await;
         assert_eq!(response.status(), StatusCode::FORBIDDEN);
-        assert_eq!(failure(&response), LoginError::CrossSite);
+        assert_eq!(private_error(&response), LoginError::CrossSite);
     }
     assert_eq!(browser.open("/auth/refresh").await.status(), StatusCode::METHOD_NOT_ALLOWED);
     assert_eq!(world.sandbox.requests().refreshes(), 0);
@@ -97,7 +97,7 @@ async fn the_refresh_endpoint_reports_errors() {
     let response = browser.post("/auth/refresh").await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(response.header("retry-after").is_some());
-    assert_eq!(failure(&response), LoginError::Unavailable);
+    assert_eq!(private_error(&response), LoginError::Unavailable);
     assert_eq!(browser.cookie_header(), before);
     world.sandbox.faults().clear(Endpoint::Token);
     world.sandbox.users().revoke_sessions(JANE);

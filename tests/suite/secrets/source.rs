@@ -1,7 +1,6 @@
 //! Fields whose names suggest that a derived `Debug` would print a secret.
 
-use std::fs;
-use std::path::Path;
+use crate::files::{files, read};
 
 /// Suffixes of names of secrets.
 const NAMES: [&str; 17] = [
@@ -50,23 +49,14 @@ const NO_SECRETS: [(&str, &str); 11] = [
 #[test]
 fn no_public_type_derives_debug_over_a_field_named_like_a_secret() {
     let mut found = Vec::new();
-    visit(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut found);
+    for path in files(&["src"], "rs") {
+        fields_shown(&read(path), &mut found);
+    }
     found.sort_unstable();
     found.dedup();
     let mut expected = NO_SECRETS.map(|(name, field)| (name.to_owned(), field.to_owned()));
     expected.sort_unstable();
     assert_eq!(found, expected, "write `Debug` by hand, use `SecretString`, or say here why not");
-}
-
-fn visit(folder: &Path, found: &mut Vec<(String, String)>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            visit(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            fields_shown(&fs::read_to_string(&path).unwrap(), found);
-        }
-    }
 }
 
 /// The code is formatted: types begin and end in the first column, a field has a line.

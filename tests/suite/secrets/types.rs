@@ -78,8 +78,10 @@ async fn debug_of_api_calls_and_their_errors_contains_no_secret() {
     let client_secret = sandbox.client_secret().expose().to_owned();
     secrets.add(&client_secret);
     let api = sandbox.scalekit().api();
-    let asked = api.request(Method::POST, "/api/v1/things").query("token", SECRET);
-    let asked = asked.json(&json!({ "password": SECRET }));
+    let asked = api
+        .request(Method::POST, "/api/v1/things")
+        .query("token", SECRET)
+        .json(&json!({ "password": SECRET }));
     secrets.assert_debug(&asked);
     secrets.assert_debug(&api.organizations().list().external_id(SECRET));
     let query = format!("login_request_id=lri_1&state={SECRET}");
@@ -101,8 +103,10 @@ async fn debug_of_api_calls_and_their_errors_contains_no_secret() {
         sandbox.faults().clear(Endpoint::Api);
     }
     for body in [json!({ "error": client_secret }), json!({ "error": token })] {
-        let response = Response::builder().status(StatusCode::BAD_REQUEST);
-        let response = response.body(Bytes::from(body.to_string())).unwrap();
+        let response = Response::builder()
+            .status(StatusCode::BAD_REQUEST)
+            .body(Bytes::from(body.to_string()))
+            .unwrap();
         sandbox.faults().add(Endpoint::Token, Fault::Response(response));
         let scalekit = sandbox.scalekit();
         let error: ApiError = scalekit.api().sessions().get("ses_1").await.unwrap_err();

@@ -19,7 +19,7 @@ async fn a_session_that_a_replica_of_the_store_lacks_right_after_the_login_is_50
     let page = other.open("/me").await;
     assert_eq!(page.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(other.cookie_header(), browser.cookie_header());
-    assert_eq!(replicas.status(1, &browser).await, StatusCode::OK, "the store has it");
+    assert_eq!(browser.status_at(&replicas.apps[1]).await, StatusCode::OK, "the store has it");
     // When the read replica of the store has caught up, the app's replica has too.
     assert_eq!(browser.at(&lagging()).fetch("/me").await.status(), StatusCode::OK);
     world.advance(58);

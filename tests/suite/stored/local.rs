@@ -14,9 +14,9 @@ async fn a_local_session_is_served_like_any_other_without_the_environment() {
         let me = browser.fetch("/me").await.json();
         assert_eq!(me["sub"], "usr_mary");
         assert_eq!((&me["email"], &me["roles"]), (&json!("mary@own.test"), &json!(["r"])));
-        assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+        assert_eq!(browser.status_at(&replicas.apps[1]).await, StatusCode::OK);
         replicas.world.advance(24 * 3600);
-        assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+        assert_eq!(browser.status_at(&replicas.apps[1]).await, StatusCode::OK);
         assert_eq!(browser.post("/auth/refresh").await.status(), StatusCode::OK);
 
         let copy = browser.clone();
@@ -25,7 +25,7 @@ async fn a_local_session_is_served_like_any_other_without_the_environment() {
         assert_eq!(browser.names_with("_session"), [""; 0]);
         replicas.world.advance(2);
         for replica in [0, 1] {
-            assert_eq!(replicas.status(replica, &copy).await, StatusCode::UNAUTHORIZED);
+            assert_eq!(copy.status_at(&replicas.apps[replica]).await, StatusCode::UNAUTHORIZED);
         }
     }
     assert_eq!(replicas.world.sandbox.requests().count(Endpoint::Token), 0);

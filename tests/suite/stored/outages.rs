@@ -25,7 +25,7 @@ async fn an_outage_of_the_store_is_503_and_ends_nothing() {
     // ended it.
     let copy = browser.clone();
     assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
-    assert_eq!(replicas.status(0, &copy).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(copy.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
 
     replicas.store.set_down(false);
     let other = replicas.logged_in().await;
@@ -265,7 +265,7 @@ async fn a_store_that_missed_a_refresh_gets_it_from_the_published_result() {
     replicas.store.reject(Some(KeyNamespace::Session));
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     replicas.store.reject(None);
-    assert_eq!(replicas.status(1, &browser).await, StatusCode::OK);
+    assert_eq!(browser.status_at(&replicas.apps[1]).await, StatusCode::OK);
     tokio::time::sleep(Duration::from_secs(60)).await;
     replicas.world.advance(61);
     let fresh =
@@ -464,7 +464,7 @@ async fn shutdown_publishes_a_logout_that_the_store_missed() {
         let limit = Duration::from_secs(5);
         assert_eq!(replicas.sessions[0].shutdown(limit).await, Ok(()));
         replicas.world.advance(2);
-        assert_eq!(replicas.status(1, &copy).await, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(copy.status_at(&replicas.apps[1]).await, StatusCode::UNAUTHORIZED, "{path}");
     }
 }
 
@@ -475,16 +475,16 @@ async fn a_logout_that_the_store_missed_is_published_when_it_is_available() {
         let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
         browser.post(path).await;
         let (copy, other) = (browser.clone(), browser.clone());
-        assert_eq!(replicas.status(1, &copy).await, StatusCode::OK);
+        assert_eq!(copy.status_at(&replicas.apps[1]).await, StatusCode::OK);
         replicas.store.set_down(true);
         assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
         replicas.store.set_down(false);
         // Any request after two seconds.
         for _ in 0..2 {
             replicas.world.advance(2);
-            assert_eq!(replicas.status(0, &other).await, StatusCode::UNAUTHORIZED);
+            assert_eq!(other.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
         }
-        assert_eq!(replicas.status(1, &copy).await, StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(copy.status_at(&replicas.apps[1]).await, StatusCode::UNAUTHORIZED, "{path}");
     }
 }
 

@@ -37,8 +37,11 @@ struct Recorded {
 
 impl Recorded {
     fn register(&self, key: &Key) -> Arc<AtomicU64> {
-        let labels = key.labels().map(|label| format!("{}={:?}", label.key(), label.value()));
-        let labels = labels.collect::<Vec<_>>().join(",");
+        let labels = key
+            .labels()
+            .map(|label| format!("{}={:?}", label.key(), label.value()))
+            .collect::<Vec<_>>()
+            .join(",");
         let name = format!("{}{{{labels}}}", key.name());
         Arc::clone(self.series.lock().unwrap().entry(name).or_default())
     }

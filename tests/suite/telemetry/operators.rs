@@ -42,8 +42,10 @@ fn the_files_name_metrics_and_labels_that_exist() {
                 let label = name_at(part);
                 let own = row.label.as_ref().filter(|(own, _)| *own == label);
                 assert!(common.contains(&label) || own.is_some(), "{name}: {part}");
-                let values = part.trim_start_matches(label).trim_start_matches(['=', '!', '~']);
-                let values = values.replace('\\', "");
+                let values = part
+                    .trim_start_matches(label)
+                    .trim_start_matches(['=', '!', '~'])
+                    .replace('\\', "");
                 for value in values.trim_matches('"').split('|').filter(|_| own.is_some()) {
                     let (_, known) = own.unwrap();
                     assert!(row.has_other_values || known.contains(&value), "{name}: {value}");

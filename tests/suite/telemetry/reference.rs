@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
-use std::path::Path;
+
+use crate::files::{files, read};
 
 pub(super) const PAGE: &str = include_str!("../../../src/docs/reference/telemetry.md");
 const EVENTS: &str = include_str!("../../../src/util/telemetry.rs");
@@ -49,10 +49,15 @@ fn name_in(text: &str) -> &str {
 
 /// The first sentence of a function's documentation.
 fn first_sentence(before: &str) -> String {
-    let lines = before.lines().rev().skip_while(|line| line.is_empty() || line.starts_with("#["));
-    let lines: Vec<_> = lines.map_while(|line| line.strip_prefix("///")).map(str::trim).collect();
-    let paragraph = lines.into_iter().rev().take_while(|line| !line.is_empty());
-    let paragraph = paragraph.collect::<Vec<_>>().join(" ");
+    let lines: Vec<_> = before
+        .lines()
+        .rev()
+        .skip_while(|line| line.is_empty() || line.starts_with("#["))
+        .map_while(|line| line.strip_prefix("///"))
+        .map(str::trim)
+        .collect();
+    let paragraph =
+        lines.into_iter().rev().take_while(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
     paragraph.split(". ").next().unwrap().trim_end_matches('.').to_owned()
 }
 
@@ -118,32 +123,27 @@ fn the_page_has_the_table_of_events() {
 /// Events and spans are emitted where the reference finds them, and metrics by nothing else.
 #[test]
 fn nothing_else_in_the_source_emits_events_or_metrics() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut folders = vec![root.clone()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let file = path.strip_prefix(&root).unwrap().to_str().unwrap().replace('\\', "/");
-            let is_home =
-                ["util/telemetry.rs", "util/spans.rs", "util/metric_table.rs"].contains(&&*file);
-            if is_home || !file.ends_with(".rs") || file.ends_with("tests.rs") {
-                continue;
-            }
-            let source = fs::read_to_string(&path).unwrap();
-            let (source, _) =
-                source.split_once("#[cfg(test)]\nmod tests {").unwrap_or((&source, ""));
-            for line in source.lines().filter(|line| !line.trim_start().starts_with("//")) {
-                let emits = ["tracing::error!", "tracing::warn!", "tracing::info!", "_span!("]
-                    .into_iter()
-                    .chain(["tracing::debug!", "tracing::trace!", "metrics::counter!"])
-                    .chain(["metrics::gauge!", "metrics::histogram!", "#[instrument"]);
-                for macro_name in emits {
-                    assert!(!line.contains(macro_name), "{file}: {line}");
-                }
+    let emitters = ["util/telemetry.rs", "util/spans.rs", "util/metric_table.rs"];
+    for path in files(&["src"], "rs") {
+        if path.ends_with("tests.rs") || emitters.iter().any(|emitter| path.ends_with(emitter)) {
+            continue;
+        }
+        let source = read(&path);
+        let (source, _) = source.split_once("#[cfg(test)]\nmod tests {").unwrap_or((&source, ""));
+        for line in source.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for macro_name in [
+                "tracing::error!",
+                "tracing::warn!",
+                "tracing::info!",
+                "tracing::debug!",
+                "tracing::trace!",
+                "_span!(",
+                "#[instrument",
+                "metrics::counter!",
+                "metrics::gauge!",
+                "metrics::histogram!",
+            ] {
+                assert!(!line.contains(macro_name), "{}: {line}", path.display());
             }
         }
     }

@@ -22,7 +22,9 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 
 use crate::store::FlakyStore;
-use crate::support::{FETCH, JANE, World, request, sandbox_builder, send, settle};
+use crate::support::{
+    FETCH, JANE, World, request, request_with_token, sandbox_builder, send, settle,
+};
 use crate::webhooks::{clock, layer, message};
 
 type Fields = BTreeMap<&'static str, String>;
@@ -142,10 +144,6 @@ fn bearer_app(sandbox: &tower_scalekit::Sandbox) -> Router {
     Router::new().route("/", get(async || "in")).route_layer(layer)
 }
 
-fn with_token(token: &str) -> Request<Body> {
-    request(Method::GET, "/", &[("authorization", &format!("Bearer {token}"))])
-}
-
 #[tokio::test]
 async fn a_rejection_is_in_the_span_of_its_request_at_once_and_after_waiting() {
     let traces = Traces::default();
@@ -162,9 +160,11 @@ async fn a_rejection_is_in_the_span_of_its_request_at_once_and_after_waiting() {
     // Two requests that wait for one fetch of the keys.
     sandbox.faults().add_times(Endpoint::Keys, 1, Fault::Unreachable);
     let token = sandbox.tokens().access_token(JANE);
-    let (first, second) =
-        join(traced(&app, with_token(&token), "first"), traced(&app, with_token(&token), "second"))
-            .await;
+    let (first, second) = join(
+        traced(&app, request_with_token("/", &token), "first"),
+        traced(&app, request_with_token("/", &token), "second"),
+    )
+    .await;
     for response in [first, second] {
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -194,7 +194,7 @@ async fn a_rejection_is_in_the_span_of_its_request_at_once_and_after_waiting() {
     let mut forged = sandbox.tokens().access_token_draft(JANE);
     TokenFault::InvalidSignature.apply(&mut forged);
     let forged = sandbox.tokens().sign_draft(&forged);
-    let rejected = traced(&app, with_token(&forged), "forged").await;
+    let rejected = traced(&app, request_with_token("/", &forged), "forged").await;
     assert_eq!(rejected.status(), StatusCode::UNAUTHORIZED);
     let noted = traces.take();
     for event in ["check_failed", "token_rejected", "request_rejected", "key_set_fetched"] {
