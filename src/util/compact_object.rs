@@ -76,6 +76,21 @@ impl Content {
         start..self.texts.len()
     }
 
+    fn push_value(&mut self, value: &Value) -> Slot {
+        match value {
+            Value::String(text) => Slot::Text(self.push(text)),
+            Value::Array(items) if items.iter().all(Value::is_string) => {
+                let start = self.items.len();
+                for text in items.iter().filter_map(Value::as_str) {
+                    let item = self.push(text);
+                    self.items.push(item);
+                }
+                Slot::Texts(start..self.items.len())
+            }
+            other => Slot::Other(other.clone()),
+        }
+    }
+
     fn text(&self, span: &Span) -> &str {
         self.texts.get(span.clone()).unwrap_or_default()
     }
@@ -90,11 +105,11 @@ impl Content {
 impl CompactObject {
     /// Parses an object in one pass, with the limits of [`parse_object`](super::json::parse_object).
     pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
-        // Validated at once, not by each text.
+        // UTF-8 is validated once, not for each text.
         let text = std::str::from_utf8(json).map_err(de::Error::custom)?;
         let mut deserializer = serde_json::Deserializer::from_str(text);
-        let visitor = ObjectVisitor { max_values: MAX_VALUES, capacity: json.len() };
-        let object = deserializer.deserialize_map(visitor)?;
+        let object = deserializer
+            .deserialize_map(ObjectVisitor { max_values: MAX_VALUES, capacity: json.len() })?;
         deserializer.end()?;
         Ok(object)
     }
@@ -103,11 +118,13 @@ impl CompactObject {
     pub(crate) fn get(&self, name: &str) -> Option<Member<'_>> {
         // Of the few members of a token, only those with names of this length are compared.
         const FEW: usize = 32;
-        let text = |own: &Span| self.content.text(own);
+        let content = &self.content;
         let (_, slot) = if self.members.len() <= FEW {
-            self.members.iter().find(|(own, _)| own.len() == name.len() && text(own) == name)?
+            self.members
+                .iter()
+                .find(|(own, _)| own.len() == name.len() && content.text(own) == name)?
         } else {
-            let found = self.members.binary_search_by(|(own, _)| text(own).cmp(name));
+            let found = self.members.binary_search_by(|(own, _)| content.text(own).cmp(name));
             self.members.get(found.ok()?)?
         };
         Some(self.member(slot))
@@ -116,10 +133,12 @@ impl CompactObject {
     /// All members.
     pub(crate) fn map(&self) -> &Map<String, Value> {
         self.map.get_or_init(|| {
-            let member = |(name, slot): &(Span, Slot)| {
-                (self.content.text(name).to_owned(), self.member(slot).to_value())
-            };
-            self.members.iter().map(member).collect()
+            self.members
+                .iter()
+                .map(|(name, slot)| {
+                    (self.content.text(name).to_owned(), self.member(slot).to_value())
+                })
+                .collect()
         })
     }
 
@@ -127,10 +146,10 @@ impl CompactObject {
         let content = &self.content;
         match slot {
             Slot::Text(span) => Member::Text(content.text(span)),
-            Slot::Texts(range) => {
-                let items = content.items.get(range.clone()).unwrap_or_default();
-                Member::Texts(Texts { content, items })
-            }
+            Slot::Texts(range) => Member::Texts(Texts {
+                content,
+                items: content.items.get(range.clone()).unwrap_or_default(),
+            }),
             Slot::Other(value) => Member::Other(value),
         }
     }
@@ -140,24 +159,15 @@ impl From<Map<String, Value>> for CompactObject {
     fn from(map: Map<String, Value>) -> Self {
         let mut content = Content::default();
         // In the order of names, whether or not serde_json keeps that of the text.
-        let sorted: BTreeMap<_, _> = map.iter().collect();
-        let members = sorted.into_iter().map(|(name, value)| {
-            let texts = value.as_array().filter(|items| items.iter().all(Value::is_string));
-            let slot = match (value, texts) {
-                (Value::String(text), _) => Slot::Text(content.push(text)),
-                (_, Some(texts)) => {
-                    let start = content.items.len();
-                    for text in texts.iter().filter_map(Value::as_str) {
-                        let item = content.push(text);
-                        content.items.push(item);
-                    }
-                    Slot::Texts(start..content.items.len())
-                }
-                (other, None) => Slot::Other(other.clone()),
-            };
-            (content.push(name), slot)
-        });
-        let members = members.collect();
+        let members = map
+            .iter()
+            .collect::<BTreeMap<_, _>>()
+            .into_iter()
+            .map(|(name, value)| {
+                let slot = content.push_value(value);
+                (content.push(name), slot)
+            })
+            .collect();
         Self { content, members, map: map.into() }
     }
 }
@@ -211,16 +221,12 @@ impl<'de> Visitor<'de> for ObjectVisitor {
             if is_private(content.text(&name)) {
                 return Err(de::Error::custom("private member name"));
             }
-            let seed = MemberSeed { content: &mut content, limits: &mut limits, depth: 1 };
-            let slot = entries.next_value_seed(seed)?;
-            members.push((name, slot));
+            let value = MemberSeed { content: &mut content, limits: &mut limits, depth: 1 };
+            members.push((name, entries.next_value_seed(value)?));
         }
         members.sort_unstable_by(|(one, _), (other, _)| content.text(one).cmp(content.text(other)));
-        let has_duplicates = members.windows(2).any(|pair| match pair {
-            [(one, _), (other, _)] => content.text(one) == content.text(other),
-            _ => false,
-        });
-        if has_duplicates {
+        // Strictly: equal names are duplicates.
+        if !members.is_sorted_by(|(one, _), (other, _)| content.text(one) < content.text(other)) {
             return Err(de::Error::custom("duplicate member"));
         }
         Ok(CompactObject { content, members, map: OnceLock::new() })
@@ -258,7 +264,7 @@ struct MemberSeed<'a> {
 }
 
 impl MemberSeed<'_> {
-    /// For what is no text.
+    /// For a value that is not stored as text.
     fn limited(&mut self) -> LimitedValue<'_> {
         LimitedValue::counted(self.limits, self.depth)
     }
@@ -323,7 +329,7 @@ impl<'de> Visitor<'de> for MemberSeed<'_> {
                 (Slot::Other(value), values) => {
                     values.get_or_insert_with(|| self.content.take_items(start)).push(value);
                 }
-                // Deeper lists are no lists of texts.
+                // A list within a list is a `Value`.
                 (Slot::Texts(_), _) => {}
             }
         }

@@ -40,8 +40,7 @@ impl Display for Shown<'_> {
         if text.contains('@') {
             return write!(f, "an address (#{:016x})", KEY.hash_one(text));
         }
-        let is_segment = |part: &str| part.len() > 20;
-        if text.split('.').filter(|part| is_segment(part)).count() > 1 {
+        if text.split('.').filter(|segment| segment.len() > 20).count() > 1 {
             return write!(f, "{} bytes that could be a token", text.len());
         }
         match text.char_indices().nth(MAX_CHARS) {
@@ -56,12 +55,19 @@ pub(crate) struct OneOf<'a>(pub(crate) &'a [String]);
 
 impl Display for OneOf<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, text) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { " or " };
-            write!(f, "{separator}{}", Shown(text))?;
-        }
-        Ok(())
+        write_list(f, self.0.iter().map(String::as_str), " or ")
     }
+}
+
+fn write_list<'a>(
+    f: &mut fmt::Formatter<'_>,
+    texts: impl Iterator<Item = &'a str>,
+    separator: &str,
+) -> fmt::Result {
+    for (index, text) in texts.enumerate() {
+        write!(f, "{}{}", if index == 0 { "" } else { separator }, Shown(text))?;
+    }
+    Ok(())
 }
 
 /// The value of a claim of a token whose signature was verified.
@@ -73,9 +79,9 @@ impl Display for ShownClaim {
             Some(Value::String(text)) => Shown(text).fmt(f),
             Some(Value::Number(number)) => number.fmt(f),
             Some(Value::Array(items)) if items.len() <= 10 => {
-                let texts: Vec<_> =
-                    items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect();
-                write!(f, "[{}]", OneOf(&texts).to_string().replace(" or ", ", "))
+                f.write_str("[")?;
+                write_list(f, items.iter().filter_map(Value::as_str), ", ")?;
+                f.write_str("]")
             }
             other => ClaimType(other.as_ref()).fmt(f),
         }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, HeaderName, Method, Request, Uri, header};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use url::Url;
 
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
@@ -33,22 +33,26 @@ pub(crate) enum Initiator {
 /// Reads `Sec-Fetch-Site`, in older browsers `Origin`, else `Referer`. Requests of `trusted`
 /// origins count as the app's own.
 pub(crate) fn initiator(headers: &HeaderMap, ours: &Url, trusted: &[String]) -> Initiator {
-    let origin = headers.get(header::ORIGIN);
-    let is_trusted = |origin: &[u8]| trusted.iter().any(|trusted| origin == trusted.as_bytes());
-    let is_own = if let Some(site) = headers.get(&SEC_FETCH_SITE) {
-        site == "same-origin"
-            || site == "none"
-            || origin.is_some_and(|origin| is_trusted(origin.as_bytes()))
-    } else {
-        let referer = || {
-            let url = Url::parse(headers.get(header::REFERER)?.to_str().unwrap_or_default());
-            Some(url.map_or_else(|_| "null".to_owned(), |url| url.origin().ascii_serialization()))
-        };
-        let origin = origin.map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned());
-        let Some(origin) = origin.or_else(referer) else { return Initiator::Unknown };
-        origin == ours.origin().ascii_serialization() || is_trusted(origin.as_bytes())
+    let origin =
+        headers.get(header::ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()));
+    let is_own = match headers.get(&SEC_FETCH_SITE) {
+        Some(site) if site == "same-origin" || site == "none" => true,
+        Some(_) => origin.is_some_and(|origin| trusted.iter().any(|trusted| *trusted == origin)),
+        None => match origin.or_else(|| referer_origin(headers).map(Cow::Owned)) {
+            Some(origin) => {
+                origin == ours.origin().ascii_serialization()
+                    || trusted.iter().any(|trusted| *trusted == origin)
+            }
+            None => return Initiator::Unknown,
+        },
     };
     if is_own { Initiator::Own } else { Initiator::Other }
+}
+
+/// The origin of the URL in `Referer`; `null` if it is not a URL.
+fn referer_origin(headers: &HeaderMap) -> Option<String> {
+    let url = Url::parse(headers.get(header::REFERER)?.to_str().unwrap_or_default());
+    Some(url.map_or_else(|_| "null".to_owned(), |url| url.origin().ascii_serialization()))
 }
 
 /// Whether a browser says that a page of another origin has caused the request: a script, or an image,
@@ -61,9 +65,7 @@ pub(crate) fn is_of_other_origin(headers: &HeaderMap) -> bool {
 /// browsers open one to any site, with its cookies, and its messages carry no `Origin`. Over
 /// HTTP/1.1 it is a `GET` with `Upgrade`, over HTTP/2 an extended `CONNECT`.
 pub(crate) fn is_state_changing<B>(request: &Request<B>) -> bool {
-    let is_read =
-        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-    !is_read
+    !matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
         || request.headers().contains_key(header::UPGRADE)
         || request.headers().get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "websocket")
 }
@@ -82,9 +84,9 @@ pub(crate) fn is_speculative<B>(request: &Request<B>) -> bool {
     }
     headers.contains_key(&NEXT_ROUTER_PREFETCH)
         || PURPOSES.iter().flat_map(|name| headers.get_all(name)).any(|value| {
-            let value = value.as_bytes().to_ascii_lowercase();
-            let value = String::from_utf8_lossy(&value);
-            ["prefetch", "prerender", "preview"].iter().any(|purpose| value.contains(purpose))
+            ["prefetch", "prerender", "preview"]
+                .iter()
+                .any(|purpose| contains_ignoring_case(value, purpose))
         })
 }
 
@@ -92,11 +94,15 @@ pub(crate) fn is_speculative<B>(request: &Request<B>) -> bool {
 pub(crate) fn wants_html(headers: &HeaderMap) -> bool {
     match headers.get(&SEC_FETCH_MODE) {
         Some(mode) => mode == "navigate",
-        None => headers.get_all(header::ACCEPT).iter().any(|accept| {
-            let html = b"text/html";
-            accept.as_bytes().windows(html.len()).any(|part| part.eq_ignore_ascii_case(html))
-        }),
+        None => headers
+            .get_all(header::ACCEPT)
+            .iter()
+            .any(|accept| contains_ignoring_case(accept, "text/html")),
     }
+}
+
+fn contains_ignoring_case(value: &HeaderValue, text: &str) -> bool {
+    value.as_bytes().windows(text.len()).any(|part| part.eq_ignore_ascii_case(text.as_bytes()))
 }
 
 /// Whether a browser is navigating. A redirect would send `fetch` to another origin and lose the
@@ -145,10 +151,9 @@ pub(crate) fn requested_target_of<'r>(
         None => (uri, layer_path.or(base_path)?),
     };
     let target = uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let rest = uri.path().strip_prefix(removed);
-    Some(match rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-        true => target.into(),
-        false => format!("{removed}{target}").into(),
+    Some(match uri.path().strip_prefix(removed) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => target.into(),
+        _ => format!("{removed}{target}").into(),
     })
 }
 
@@ -167,9 +172,10 @@ fn original_uri(_: &Extensions) -> Option<&Uri> {
 /// `None` if a proxy names the browser's target, which has passed no router.
 #[cfg(feature = "axum")]
 pub(crate) fn nested_path(extensions: &Extensions) -> Option<&str> {
-    let nested = extensions.get::<axum::extract::NestedPath>()?;
-    let is_named = extensions.get::<BrowserTarget>().is_some();
-    (!is_named).then(|| nested.as_str().trim_end_matches('/'))
+    if extensions.get::<BrowserTarget>().is_some() {
+        return None;
+    }
+    Some(extensions.get::<axum::extract::NestedPath>()?.as_str().trim_end_matches('/'))
 }
 
 #[cfg(not(feature = "axum"))]

@@ -44,8 +44,7 @@ impl HostAndPort {
     }
 
     pub(crate) fn from_url(url: &Url) -> Option<Self> {
-        let host = url.host()?.to_owned();
-        Some(Self { host, port: url.port().filter(is_no_default) })
+        Some(Self { host: url.host()?.to_owned(), port: url.port().filter(is_not_default) })
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -54,12 +53,11 @@ impl HostAndPort {
             "" | ":" => None,
             port => Some(port.strip_prefix(':')?.parse().ok()?),
         };
-        let host = Host::parse(authority.host()).ok()?;
-        Some(Self { host, port: port.filter(is_no_default) })
+        Some(Self { host: Host::parse(authority.host()).ok()?, port: port.filter(is_not_default) })
     }
 }
 
-fn is_no_default(port: &u16) -> bool {
+fn is_not_default(port: &u16) -> bool {
     !matches!(port, 80 | 443)
 }
 
@@ -107,11 +105,12 @@ fn unmarked(uri: &Uri) -> Option<Uri> {
 
 /// Returns the query without the mark; `None` if it has none.
 pub(crate) fn without_redirect_param(query: &str) -> Option<String> {
-    let is_redirect_param = |pair: &&str| pair.split('=').next() == Some(REDIRECT_PARAM);
-    if !query.contains(REDIRECT_PARAM) || !query.split('&').any(|pair| is_redirect_param(&pair)) {
+    if !query.contains(REDIRECT_PARAM) {
         return None;
     }
-    Some(query.split('&').filter(|pair| !is_redirect_param(pair)).collect::<Vec<_>>().join("&"))
+    let (marks, rest): (Vec<_>, Vec<_>) =
+        query.split('&').partition(|pair| pair.split('=').next() == Some(REDIRECT_PARAM));
+    (!marks.is_empty()).then(|| rest.join("&"))
 }
 
 /// Adds the mark to a path with or without a query.

@@ -7,8 +7,7 @@ pub(crate) fn jitter(most: f64) -> f64 {
     let mut chance = [0];
     // Without randomness there is no jitter.
     let _ = rand::fill(&mut chance);
-    let [chance] = chance;
-    1.0 - most * f64::from(chance) / 255.0
+    1.0 - most * f64::from(chance[0]) / 255.0
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 100;
 /// or `raw_value`.
 const PRIVATE_PREFIX: &str = "$serde_json::private::";
 
-/// Whether a member's name is one of those.
+/// Whether a member's name has this prefix.
 pub(super) fn is_private(name: &str) -> bool {
     name.starts_with(PRIVATE_PREFIX)
 }
@@ -71,8 +71,8 @@ impl JsonLimits {
 
     fn parse(&mut self, bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-        let root = LimitedValue { limits: self, depth: 0, is_counted: false };
-        let value = root.deserialize(&mut deserializer)?;
+        let value = LimitedValue { limits: self, depth: 0, is_counted: false }
+            .deserialize(&mut deserializer)?;
         deserializer.end()?;
         match value {
             Some(Value::Object(members)) => Ok(members),
@@ -105,8 +105,7 @@ impl LimitedValue<'_> {
     fn member(&mut self, name: &str) -> LimitedValue<'_> {
         let depth = self.depth + 1;
         let is_deep = self.limits.lenient_below.is_none_or(|lenient_below| depth > lenient_below);
-        let is_counted = is_deep && !is_private(name);
-        LimitedValue { limits: self.limits, depth, is_counted }
+        LimitedValue { limits: self.limits, depth, is_counted: is_deep && !is_private(name) }
     }
 
     /// Whether the limits allow the value.
@@ -115,8 +114,11 @@ impl LimitedValue<'_> {
         if is_too_deep && self.limits.lenient_below.is_some() {
             return false;
         }
-        let left = self.limits.values_left.checked_sub(usize::from(self.is_counted));
-        left.map(|left| self.limits.values_left = left).is_some()
+        let Some(left) = self.limits.values_left.checked_sub(usize::from(self.is_counted)) else {
+            return false;
+        };
+        self.limits.values_left = left;
+        true
     }
 }
 
@@ -183,7 +185,6 @@ impl<'de> Visitor<'de> for LimitedValue<'_> {
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut entries: A) -> Result<Value, A::Error> {
         let is_strict = self.limits.lenient_below.is_none();
-        let rejects_duplicates = is_strict || self.depth < ENVELOPE_DEPTH;
         let mut members = Map::new();
         let mut number = None;
         while let Some(name) = entries.next_key::<String>()? {
@@ -197,7 +198,7 @@ impl<'de> Visitor<'de> for LimitedValue<'_> {
                 self.limits.is_complete &= number.is_some();
             } else if let Some(value) = value
                 && members.insert(name, value).is_some()
-                && rejects_duplicates
+                && (is_strict || self.depth < ENVELOPE_DEPTH)
             {
                 return Err(de::Error::custom("duplicate member"));
             }

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -58,8 +58,12 @@ where
         name: &'static str,
         interrupted: E,
     ) -> Self {
-        let running = SingleFlight::tracked(tasks, name);
-        Self { running, done: Memory::new(clock, remembered), name, interrupted }
+        Self {
+            running: SingleFlight::tracked(tasks, name),
+            done: Memory::new(clock, remembered),
+            name,
+            interrupted,
+        }
     }
 
     /// Joins the work, or starts it, unless it has just completed. It continues when the client
@@ -80,8 +84,8 @@ where
             }
         });
         flight.await.unwrap_or_else(|| {
-            let interrupted = io::Error::other("the work panicked or was interrupted");
-            telemetry::internal_error(self.name, &interrupted);
+            let error = io::Error::other("the work panicked or was interrupted");
+            telemetry::internal_error(self.name, &error);
             Err(self.interrupted.clone())
         })
     }
@@ -103,7 +107,7 @@ impl<T> Memory<T> {
 
     pub(crate) fn put(&self, key: Key, value: T) {
         let now = self.clock.monotonic();
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.lock();
         entries.retain(|_, (_, until)| now < *until);
         if entries.len() < MAX_REMEMBERED {
             entries.insert(key, (value, now.saturating_add(self.lifetime)));
@@ -112,8 +116,7 @@ impl<T> Memory<T> {
 
     /// Removes and returns a value, so that only one caller gets it.
     pub(crate) fn take(&self, key: &Key) -> Option<T> {
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let (value, until) = entries.remove(key)?;
+        let (value, until) = self.lock().remove(key)?;
         (self.clock.monotonic() < until).then_some(value)
     }
 
@@ -121,8 +124,12 @@ impl<T> Memory<T> {
     where
         T: Clone,
     {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.lock();
         let (value, until) = entries.get(key)?;
         (self.clock.monotonic() < *until).then(|| value.clone())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, (T, Duration)>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use url::{Url, form_urlencoded};
+use url::{Position, Url, form_urlencoded};
 
 use super::host_redirect::without_redirect_param;
 
@@ -40,31 +40,23 @@ impl ReturnTo {
         }
         // The origin is arbitrary; the check is that the result has the same one.
         let here = Url::parse("https://return-to.invalid/").ok()?;
-        let there = here.join(text).ok()?;
+        let mut there = here.join(text).ok()?;
         // Removing dot segments can leave a path that starts like the URL of another host.
         if there.origin() != here.origin() || there.path().starts_with("//") {
             return None;
         }
-        let mut path = there.path().to_owned();
-        let unmarked = there.query().and_then(without_redirect_param);
-        let query = match &unmarked {
-            Some(rest) => Some(rest.as_str()).filter(|rest| !rest.is_empty()),
-            None => there.query(),
-        };
-        for (mark, part) in [('?', query), ('#', there.fragment())] {
-            if let Some(part) = part {
-                path.push(mark);
-                path.push_str(part);
-            }
+        if let Some(query) = there.query().and_then(without_redirect_param) {
+            there.set_query(Some(query.as_str()).filter(|query| !query.is_empty()));
         }
         // Percent-encoding made it longer; it must fit into the login cookie and parse there.
-        (path.len() <= MAX_BYTES).then_some(Self(path))
+        let target = &there[Position::BeforePath..];
+        (target.len() <= MAX_BYTES).then(|| Self(target.to_owned()))
     }
 
     /// The path of an absolute URL on the origin of `ours`; otherwise `None`.
     pub(crate) fn on_origin(address: &str, ours: &Url) -> Option<Self> {
         let address = Url::parse(address).ok().filter(|url| url.origin() == ours.origin())?;
-        Self::parse(&address[url::Position::BeforePath..])
+        Self::parse(&address[Position::BeforePath..])
     }
 
     /// The start page of an app without a base path.
@@ -80,9 +72,9 @@ impl ReturnTo {
 
     /// Whether its query has this parameter.
     pub(crate) fn has(&self, parameter: &str) -> bool {
-        let query = self.0.split('#').next().and_then(|page| page.split_once('?'));
-        let query = query.map_or("", |(_, query)| query);
-        form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == parameter)
+        self.0.split('#').next().and_then(|page| page.split_once('?')).is_some_and(|(_, query)| {
+            form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == parameter)
+        })
     }
 
     /// Whether it is the environment's redirect from a consent, which must not be repeated.

@@ -4,9 +4,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-/// How many redirects to a route must not arrive before that is reported, and how long after the
-/// first of them: browsers that arrive together are on their way.
-const UNREACHED: (u32, Duration) = (3, Duration::from_secs(10));
+/// How many redirects to a route must not arrive before that is reported.
+const UNREACHED_REDIRECTS: u32 = 3;
+/// How long after the first of them it is reported: browsers that arrive together are on their way.
+const UNREACHED_TIME: Duration = Duration::from_secs(10);
 
 /// What this process knows of a route.
 #[derive(Debug, Default)]
@@ -38,13 +39,12 @@ impl RouteCheck {
     /// Counts a redirect of a browser to the route. Whether to report that none of them arrives,
     /// although the route was created: once.
     pub(crate) fn report_unreached(&self, now: Duration) -> bool {
-        let (count, duration) = UNREACHED;
         if !self.exists.load(Ordering::Relaxed) || self.is_reached.load(Ordering::Relaxed) {
             return false;
         }
         let first = *self.first_redirect.get_or_init(|| now);
-        self.redirects.fetch_add(1, Ordering::Relaxed) + 1 >= count
-            && now.saturating_sub(first) >= duration
+        self.redirects.fetch_add(1, Ordering::Relaxed) + 1 >= UNREACHED_REDIRECTS
+            && now.saturating_sub(first) >= UNREACHED_TIME
             && !self.is_reported.swap(true, Ordering::Relaxed)
     }
 }

@@ -27,7 +27,7 @@ pub(crate) fn http_request_span(method: &Method, url: &Uri) -> Span {
     )
 }
 
-/// A request has got a response, or none: `error` is then the reason.
+/// Records the end of a request: the status of its response, or why there is none.
 pub(crate) fn http_request_finished(
     span: &Span,
     result: Result<StatusCode, &'static str>,
@@ -63,18 +63,20 @@ pub(crate) fn http_request_finished(
 
 /// A path without the IDs in it: its first three segments, as far as they are plain words.
 fn url_template(path: &str) -> String {
-    let is_plain = |segment: &str| {
-        let is_plain =
-            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
-        segment.len() <= 40 && segment.bytes().all(is_plain)
-    };
     let mut segments = path.trim_start_matches('/').split('/');
     let mut template = String::new();
     for segment in segments.by_ref().take(3) {
         template += "/";
-        template += if is_plain(segment) { segment } else { "*" };
+        template += if is_plain_word(segment) { segment } else { "*" };
     }
     if segments.next().is_some() { template + "/*" } else { template }
+}
+
+fn is_plain_word(segment: &str) -> bool {
+    segment.len() <= 40
+        && segment
+            .bytes()
+            .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'))
 }
 
 /// The span of an operation of the shared store.
@@ -90,7 +92,7 @@ pub(crate) fn store_operation_span(operation: &'static str) -> Span {
     )
 }
 
-/// An operation of the shared store has ended; `error` is why it failed.
+/// Records the end of an operation of the shared store; `error` is why it failed.
 pub(crate) fn store_operation_finished(
     span: &Span,
     error: Option<&'static str>,

@@ -25,7 +25,9 @@ const SHUTDOWN_RETRY: Duration = Duration::from_millis(100);
 ///
 /// `tokio_util`'s `TaskTracker` would be a further dependency, and counts tasks without names.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Tasks(Arc<watch::Sender<State>>);
+pub(crate) struct Tasks {
+    state: Arc<watch::Sender<State>>,
+}
 
 /// Receivers are notified of the shutdown, and when no task is running any more: otherwise, each
 /// task would wake all that pause.
@@ -49,16 +51,18 @@ impl Tasks {
     where
         F: Future<Output: Send> + Send + 'static,
     {
-        self.0.send_if_modified(|state| {
+        self.state.send_if_modified(|state| {
             *state.running.entry(name).or_default() += 1;
             false
         });
         let running = Running { tasks: self.clone(), name };
-        let task = async move {
-            let _running = running;
-            task.await
-        };
-        tokio::spawn(task.instrument(span.clone()))
+        tokio::spawn(
+            async move {
+                let _running = running;
+                task.await
+            }
+            .instrument(span.clone()),
+        )
     }
 
     /// Spawns a task that [`shutdown`](Self::shutdown) waits for, and whose result nothing else needs.
@@ -141,7 +145,7 @@ impl Tasks {
 
     /// Waits for this time, or for a fraction of a second at shutdown.
     pub(crate) async fn pause(&self, time: Duration) {
-        let mut state = self.0.subscribe();
+        let mut state = self.state.subscribe();
         let shutdown = async {
             drop(state.wait_for(|state| state.shutting_down).await);
             sleep(SHUTDOWN_RETRY).await;
@@ -151,11 +155,11 @@ impl Tasks {
 
     /// Waits until no task is running.
     pub(crate) async fn shutdown(&self, limit: Duration) -> Result<(), UnfinishedTasks> {
-        self.0.send_modify(|state| state.shutting_down = true);
-        let mut state = self.0.subscribe();
+        self.state.send_modify(|state| state.shutting_down = true);
+        let mut state = self.state.subscribe();
         match timeout(limit, state.wait_for(|state| state.running.is_empty())).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(UnfinishedTasks { running: self.0.borrow().running.clone() }),
+            Err(_) => Err(UnfinishedTasks { running: self.state.borrow().running.clone() }),
         }
     }
 }
@@ -168,7 +172,7 @@ struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.tasks.0.send_if_modified(|state| {
+        self.tasks.state.send_if_modified(|state| {
             if let Some(count) = state.running.get_mut(self.name) {
                 *count -= 1;
                 if *count == 0 {

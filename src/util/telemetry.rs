@@ -169,15 +169,27 @@ pub(crate) fn account_connected() {
 
 /// An account was not connected; `detail` is an error code of the environment, never its free text.
 pub(crate) fn account_not_connected(reason: &'static str, detail: Option<&str>) {
-    let event = ("account_not_connected", reason);
-    limited!(warn, event, LOG_INTERVAL, reason, detail, "account_not_connected");
+    limited!(
+        warn,
+        ("account_not_connected", reason),
+        LOG_INTERVAL,
+        reason,
+        detail,
+        "account_not_connected"
+    );
     count!("tower_scalekit_connected_accounts_total", "outcome" => reason);
 }
 
 /// A logout token was rejected.
 pub(crate) fn logout_token_rejected(reason: &'static str, claim: Option<&'static str>) {
-    let event = ("invalid_logout_token", reason);
-    limited!(warn, event, LOG_INTERVAL, reason, claim, "invalid_logout_token");
+    limited!(
+        warn,
+        ("invalid_logout_token", reason),
+        LOG_INTERVAL,
+        reason,
+        claim,
+        "invalid_logout_token"
+    );
     count!("tower_scalekit_logout_tokens_total", "outcome" => reason);
 }
 
@@ -314,8 +326,13 @@ pub(crate) fn webhook_ids_dropped(count: usize) {
 /// A webhook is handled although the store has no room for its ID, so that it may be handled again.
 pub(crate) fn webhook_not_deduplicated(error: &(dyn std::error::Error + 'static)) {
     count!("tower_scalekit_webhooks_not_deduplicated_total");
-    let event = ("webhook_not_deduplicated", "");
-    limited!(error, event, LOG_INTERVAL, error, "webhook_not_deduplicated");
+    limited!(
+        error,
+        ("webhook_not_deduplicated", ""),
+        LOG_INTERVAL,
+        error,
+        "webhook_not_deduplicated"
+    );
 }
 
 /// A webhook was accepted (`accepted`), or was a duplicate (`duplicate`).
@@ -530,13 +547,13 @@ fn should_log(
     static LOGGED: Mutex<BTreeMap<(&str, Cow<'static, str>), Instant>> =
         Mutex::new(BTreeMap::new());
     let event = (event, reason.into());
-    let (now, mut logged) = (Instant::now(), LOGGED.lock().unwrap_or_else(PoisonError::into_inner));
-    let is_recent =
-        logged.get(&event).is_some_and(|at| now.saturating_duration_since(*at) < period);
-    if !is_recent {
-        logged.insert(event, now);
+    let now = Instant::now();
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    if logged.get(&event).is_some_and(|at| now.saturating_duration_since(*at) < period) {
+        return false;
     }
-    !is_recent
+    logged.insert(event, now);
+    true
 }
 
 #[cfg(test)]

@@ -55,7 +55,7 @@ impl<V> TokenCache<V> {
     /// The content of the text that these parts form.
     pub(crate) fn get_joined<T>(&self, parts: &[&[u8]], read: impl FnOnce(&V) -> T) -> Option<T> {
         let (set, tag) = self.set(parts)?;
-        for (slot, _) in set.slots.iter().zip(&set.tags).filter(|(_, own)| has_tag(own, tag)) {
+        for (slot, _) in set.slots_with(tag) {
             if let Some(entry) = slot.load().as_ref()
                 && entry.has_text(parts)
             {
@@ -69,23 +69,12 @@ impl<V> TokenCache<V> {
     pub(crate) fn insert(&self, text: &str, value: V) {
         let parts = &[text.as_bytes()];
         let Some((set, tag)) = self.set(parts) else { return };
-        let is_same = |slot: &ArcSwapOption<Entry<V>>| {
-            slot.load().as_ref().is_some_and(|entry| entry.has_text(parts))
-        };
-        let mut slots = set.slots.iter().zip(&set.tags);
-        let known = slots.find(|(slot, own)| has_tag(own, tag) && is_same(slot));
-        let (slot, own) = match known {
-            Some(known) => known,
-            None => {
-                let oldest = set.next_evicted.fetch_add(1, Ordering::Relaxed) % WAYS;
-                let (Some(slot), Some(own)) = (set.slots.get(oldest), set.tags.get(oldest)) else {
-                    return;
-                };
-                (slot, own)
-            }
-        };
+        let own = set
+            .slots_with(tag)
+            .find(|(slot, _)| slot.load().as_ref().is_some_and(|entry| entry.has_text(parts)));
+        let Some((slot, slot_tag)) = own.or_else(|| set.oldest_slot()) else { return };
         slot.store(Some(Arc::new(Entry { text: Zeroizing::new(text.to_owned()), value })));
-        own.store(tag, Ordering::Release);
+        slot_tag.store(tag, Ordering::Release);
     }
 
     /// The set of a text, and the tag of its slot.
@@ -111,10 +100,6 @@ struct Set<V> {
     next_evicted: AtomicUsize,
 }
 
-fn has_tag(own: &AtomicU32, tag: u32) -> bool {
-    own.load(Ordering::Acquire) == tag
-}
-
 impl<V> Set<V> {
     fn new() -> Self {
         Self {
@@ -122,6 +107,20 @@ impl<V> Set<V> {
             slots: array::from_fn(|_| ArcSwapOption::empty()),
             next_evicted: AtomicUsize::new(0),
         }
+    }
+
+    fn slots(&self) -> impl Iterator<Item = (&ArcSwapOption<Entry<V>>, &AtomicU32)> {
+        self.slots.iter().zip(&self.tags)
+    }
+
+    /// The slots that may have a text with this tag, and their tags.
+    fn slots_with(&self, tag: u32) -> impl Iterator<Item = (&ArcSwapOption<Entry<V>>, &AtomicU32)> {
+        self.slots().filter(move |(_, own)| own.load(Ordering::Acquire) == tag)
+    }
+
+    /// The slot whose text is evicted next.
+    fn oldest_slot(&self) -> Option<(&ArcSwapOption<Entry<V>>, &AtomicU32)> {
+        self.slots().nth(self.next_evicted.fetch_add(1, Ordering::Relaxed) % WAYS)
     }
 }
 
@@ -143,13 +142,13 @@ impl<V> Entry<V> {
 /// A universal hash with a random key (NH of UMAC, RFC 4418 section 5.2, with words of 64 bits): a
 /// sender cannot choose texts that collide. SipHash costs four times as much.
 struct SeededHash {
-    key: [u64; HASHED_BYTES / 8],
+    key: [[u64; 2]; HASHED_BYTES / 16],
 }
 
 impl SeededHash {
     fn new() -> Self {
         let random = RandomState::new();
-        Self { key: array::from_fn(|index| random.hash_one(index)) }
+        Self { key: array::from_fn(|pair| [0, 1].map(|word| random.hash_one((pair, word)))) }
     }
 
     /// The hash of the last bytes of the text that these parts form.
@@ -163,11 +162,11 @@ impl SeededHash {
             free = before;
         }
         let (words, _) = end.as_chunks::<8>();
-        let mut keyed = words.iter().zip(&self.key);
-        let mut next =
-            || keyed.next().map(|(word, key)| key.wrapping_add(u64::from_le_bytes(*word)));
+        let (pairs, _) = words.as_chunks::<2>();
         let mut sum: u128 = 0;
-        while let (Some(one), Some(other)) = (next(), next()) {
+        for ([one, other], key) in pairs.iter().zip(&self.key) {
+            let one = key[0].wrapping_add(u64::from_le_bytes(*one));
+            let other = key[1].wrapping_add(u64::from_le_bytes(*other));
             sum = sum.wrapping_add(u128::from(one) * u128::from(other));
         }
         #[expect(clippy::cast_possible_truncation, reason = "both halves are mixed")]
