@@ -13,11 +13,12 @@ const POLICY: HeaderValue = HeaderValue::from_static(
      base-uri 'none'; frame-ancestors 'none'",
 );
 
+const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
+
 /// Turns a response into an HTML page.
 pub(crate) fn show(response: &mut Response<Bytes>, page: String) {
-    *response.body_mut() = Bytes::from(page);
-    let html = HeaderValue::from_static("text/html; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, html);
+    *response.body_mut() = page.into();
+    response.headers_mut().insert(header::CONTENT_TYPE, HTML);
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, POLICY);
 }
 
@@ -28,8 +29,7 @@ pub(crate) fn problem(message: &str, link: &str, label: &str) -> String {
 
 /// A page with one sentence and one link.
 pub(crate) fn with_link(title: &str, message: &str, link: &str, label: &str) -> String {
-    let actions_html = format!(r#"<a href="{}">{}</a>"#, escaped(link), escaped(label));
-    page("", title, message, actions_html)
+    page("", title, message, format!(r#"<a href="{}">{}</a>"#, escaped(link), escaped(label)))
 }
 
 /// A page with one sentence, to which a full stop is added. `head` and `actions_html` are HTML.

@@ -9,13 +9,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use serde::Serialize;
 
 use super::page;
 use crate::challenge::{Challenge, expose_challenge};
 use crate::util::cache_control::NO_STORE;
+use crate::util::telemetry;
 
 /// A rejected request and its default response.
 ///
@@ -107,9 +107,9 @@ impl<R: Rejection> Renderer<R> {
         uri: &Uri,
         headers: &HeaderMap,
     ) -> Response<Bytes> {
-        crate::util::telemetry::rejected(rejection.code());
+        telemetry::rejected(rejection.code());
         if is_preflight(method, headers) {
-            crate::util::telemetry::preflight_rejected();
+            telemetry::preflight_rejected();
         }
         let mut response = rejection.response();
         if let Some(render) = &self.0 {
@@ -180,11 +180,12 @@ pub(crate) fn json_response(status: StatusCode, error: &str, message: &str) -> R
     let body = serde_json::to_vec(&ErrorBody { error, message }).unwrap_or_default();
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::CACHE_CONTROL, NO_STORE);
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     response
 }
+
+pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// 503 with `Retry-After`: a dependency of this server is unavailable.
 pub(crate) fn unavailable_response(message: &str) -> Response<Bytes> {
@@ -198,8 +199,7 @@ pub(crate) fn unavailable_response(message: &str) -> Response<Bytes> {
 pub(crate) fn speculative_response(wants_html: bool) -> Response<Bytes> {
     let mut response = retry_response(SPECULATIVE_CODE, SPECULATIVE_MESSAGE);
     if wants_html {
-        let page = page::with_link("Continue", SPECULATIVE_MESSAGE, "", "Continue");
-        page::show(&mut response, page);
+        page::show(&mut response, page::with_link("Continue", SPECULATIVE_MESSAGE, "", "Continue"));
     }
     response
 }
@@ -224,8 +224,14 @@ pub(crate) fn challenged(mut response: Response<Bytes>, challenge: &Challenge) -
 /// 401 for a request without a token. The challenge has no error code if the request has no
 /// credentials (RFC 6750, section 3.1).
 pub(crate) fn missing_token_response(challenge: &Challenge) -> Response<Bytes> {
-    let message = "Send an access token as Authorization: Bearer";
-    challenged(json_response(StatusCode::UNAUTHORIZED, MISSING_TOKEN_CODE, message), challenge)
+    challenged(
+        json_response(
+            StatusCode::UNAUTHORIZED,
+            MISSING_TOKEN_CODE,
+            "Send an access token as Authorization: Bearer",
+        ),
+        challenge,
+    )
 }
 
 /// Code of that response.
@@ -233,8 +239,11 @@ pub(crate) const MISSING_TOKEN_CODE: &str = "missing_token";
 
 /// The response of an extractor or layer whose required layer is missing.
 pub(crate) fn misconfigured_response() -> Response<Bytes> {
-    let message = "The server is misconfigured. See its log";
-    json_response(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
+    json_response(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "server_error",
+        "The server is misconfigured. See its log",
+    )
 }
 
 /// Messages for body limits: the memory bound is exceeded, or a body timed out.

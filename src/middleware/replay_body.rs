@@ -71,8 +71,9 @@ impl<B> ReplayBody<B> {
     }
 
     pub(crate) fn buffered(body: B) -> Self {
-        let (bytes, rest) = (Bytes::new(), Some(Box::pin(body)));
-        Self { kind: Kind::Read { read: Read { bytes, trailers: None, rest, waiting: None } } }
+        let read =
+            Read { bytes: Bytes::new(), trailers: None, rest: Some(Box::pin(body)), waiting: None };
+        Self { kind: Kind::Read { read } }
     }
 }
 
@@ -246,7 +247,7 @@ where
             KindProjection::Read { read } => read,
         };
         if !read.bytes.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(std::mem::take(&mut read.bytes)))));
+            return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut read.bytes)))));
         }
         match &mut read.rest {
             Some(rest) => rest.as_mut().poll_frame(cx),

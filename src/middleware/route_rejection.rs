@@ -60,12 +60,13 @@ pub(crate) trait RouteState {
 
     /// Returns the response to a speculative request, so that it has no side effects.
     fn reject_speculative<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
-        let headers = request.headers();
-        is_speculative(request).then(|| {
-            let error = Self::Error::SPECULATIVE;
-            // The link is relative: the page contains nothing from the request.
-            self.renderer().render(RouteRejection::new(error, String::new(), headers), request)
-        })
+        if !is_speculative(request) {
+            return None;
+        }
+        // The link is relative: the page contains nothing from the request.
+        let rejection =
+            RouteRejection::new(Self::Error::SPECULATIVE, String::new(), request.headers());
+        Some(self.renderer().render(rejection, request))
     }
 }
 
@@ -124,7 +125,7 @@ impl<E: RouteError> Rejection for RouteRejection<E> {
             StatusCode::SERVICE_UNAVAILABLE => unavailable_response(&message),
             _ => json_response(status, self.code(), &message),
         };
-        if let Some(retry_url) = self.retry_url.as_ref().filter(|url| !url.is_empty()) {
+        if let Some(retry_url) = self.retry_url() {
             let page = page::problem(&message, retry_url, self.error.retry_label());
             page::show(&mut response, page);
         }
