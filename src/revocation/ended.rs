@@ -23,12 +23,10 @@ pub(super) struct Ended {
 impl Ended {
     /// Returns the key of its entry in the log.
     pub(super) fn log_key(&self) -> (Key, EntryKind) {
-        let kind = if self.issued_until < i64::MAX {
-            EntryKind::ByIssueTime
-        } else {
-            EntryKind::ByPosition
-        };
-        (self.key, kind)
+        match self.issued_until {
+            i64::MAX => (self.key, EntryKind::ByPosition),
+            _ => (self.key, EntryKind::ByIssueTime),
+        }
     }
 
     /// Returns its entry in the log.
@@ -44,22 +42,25 @@ impl Ended {
     }
 }
 
-/// Sets of sessions, by the second of the monotonic clock at which they are removed.
+/// Single sessions that were ended.
 #[derive(Default)]
-pub(super) struct EndedSessions(BTreeMap<u64, HashMap<Key, i64>>);
+pub(super) struct EndedSessions {
+    /// Sets of sessions, by the second of the monotonic clock at which they are removed.
+    by_end: BTreeMap<u64, HashMap<Key, i64>>,
+}
 
 impl EndedSessions {
     /// Adds a session. Returns `false` if it is already covered.
     pub(super) fn insert(&mut self, ended: Ended, now: Duration) -> bool {
-        while let Some(first) = self.0.first_entry()
+        while let Some(first) = self.by_end.first_entry()
             && *first.key() <= now.as_secs()
         {
             first.remove();
         }
         // A replica reads its own entries too.
-        let mut retained = self.0.range(ended.forget_at.as_secs()..);
-        let until = |sessions: &HashMap<Key, i64>| sessions.get(&ended.key).copied();
-        if retained.any(|(_, sessions)| until(sessions) >= Some(ended.issued_until)) {
+        if self.by_end.range(ended.forget_at.as_secs()..).any(|(_, sessions)| {
+            sessions.get(&ended.key).is_some_and(|until| *until >= ended.issued_until)
+        }) {
             return false;
         }
         let left = ended.forget_at.saturating_sub(now).as_secs();
@@ -72,13 +73,15 @@ impl EndedSessions {
 
     /// Whether a session with tokens that were issued then has ended.
     pub(super) fn covers(&self, key: &Key, issued_at: Option<i64>) -> bool {
-        let mut known = self.0.values().filter_map(|ended| ended.get(key));
-        known.any(|until| issued_at.is_none_or(|issued_at| issued_at <= *until))
+        self.by_end
+            .values()
+            .filter_map(|sessions| sessions.get(key))
+            .any(|until| issued_at.is_none_or(|issued_at| issued_at <= *until))
     }
 
     /// Adds all of another set.
     pub(super) fn extend(&mut self, other: Self) {
-        for (end, sessions) in other.0 {
+        for (end, sessions) in other.by_end {
             for (key, issued_until) in sessions {
                 self.add(end, key, issued_until);
             }
@@ -86,39 +89,42 @@ impl EndedSessions {
     }
 
     fn add(&mut self, end: u64, key: Key, issued_until: i64) {
-        let until = self.0.entry(end).or_default().entry(key).or_insert(issued_until);
+        let until = self.by_end.entry(end).or_default().entry(key).or_insert(issued_until);
         *until = issued_until.max(*until);
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_end.is_empty()
     }
 
     /// Returns up to `max` sessions.
     pub(super) fn first(&self, max: usize) -> Vec<Ended> {
-        let all = self.0.iter().flat_map(|(end, sessions)| {
-            sessions.iter().map(|(key, issued_until)| Ended {
-                key: *key,
-                issued_until: *issued_until,
-                forget_at: Duration::from_secs(*end),
+        self.by_end
+            .iter()
+            .flat_map(|(end, sessions)| {
+                sessions.iter().map(|(key, issued_until)| Ended {
+                    key: *key,
+                    issued_until: *issued_until,
+                    forget_at: Duration::from_secs(*end),
+                })
             })
-        });
-        all.take(max).collect()
+            .take(max)
+            .collect()
     }
 
     /// Removes a session that [`first`](Self::first) has returned.
     pub(super) fn remove(&mut self, ended: &Ended) {
         let end = ended.forget_at.as_secs();
-        let Some(sessions) = self.0.get_mut(&end) else { return };
+        let Some(sessions) = self.by_end.get_mut(&end) else { return };
         sessions.remove(&ended.key);
         if sessions.is_empty() {
-            self.0.remove(&end);
+            self.by_end.remove(&end);
         }
     }
 
     /// Removes a session, unless it has also ended with tokens that were issued later.
     pub(super) fn forget(&mut self, ended: &Ended) {
-        self.0.retain(|_, sessions| {
+        self.by_end.retain(|_, sessions| {
             if sessions.get(&ended.key).is_some_and(|until| *until <= ended.issued_until) {
                 sessions.remove(&ended.key);
             }
@@ -128,6 +134,6 @@ impl EndedSessions {
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.0.values().map(HashMap::len).sum()
+        self.by_end.values().map(HashMap::len).sum()
     }
 }

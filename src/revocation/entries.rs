@@ -25,6 +25,13 @@ impl Entries {
         self.all.get(key)
     }
 
+    /// Returns the entries of a key, of either kind.
+    pub(super) fn with_key(&self, key: Key) -> impl Iterator<Item = &Entry> {
+        [EntryKind::ByPosition, EntryKind::ByIssueTime]
+            .into_iter()
+            .filter_map(move |kind| self.all.get(&(key, kind)))
+    }
+
     pub(super) fn insert(&mut self, key: (Key, EntryKind), entry: Entry) {
         if entry.is_published {
             self.unpublished.remove(&key);
@@ -64,8 +71,8 @@ impl Entries {
 
     /// Records that the log may lack any of them.
     pub(super) fn mark_all_unconfirmed(&mut self) {
-        let published = self.all.iter().filter(|(_, entry)| entry.is_published);
-        self.unconfirmed = published.map(|(key, _)| *key).collect();
+        self.unconfirmed =
+            self.all.iter().filter(|(_, entry)| entry.is_published).map(|(key, _)| *key).collect();
     }
 
     /// Records that the log has one of them.

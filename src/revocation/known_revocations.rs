@@ -6,7 +6,7 @@ use super::log::ReadStart;
 use super::order::{Coverage, Position};
 use super::{
     APPEND_LAG, Entry, EntryKind, Key, KnownRevocations, MAX_WITH_POSITION, RevocableSession,
-    SWEEP_INTERVAL, token,
+    SWEEP_INTERVAL,
 };
 use crate::shared_store::LogCursor;
 
@@ -26,23 +26,20 @@ impl KnownRevocations {
         self.entries.len() < MAX_WITH_POSITION
     }
 
+    /// Whether one of a session's keys was revoked after it began.
     pub(super) fn covers(&self, key: Key, session: &RevocableSession) -> bool {
-        [EntryKind::ByPosition, EntryKind::ByIssueTime].into_iter().any(|kind| {
-            let entry = self.entries.get(&(key, kind));
-            entry.is_some_and(|one| self.epochs.covers(one, session.position, session.issued_at))
-        })
+        self.entries
+            .with_key(key)
+            .any(|entry| self.epochs.covers(entry, session.position, session.issued_at))
     }
 
     /// Whether one of a token's keys was revoked after it was issued.
-    pub(super) fn covers_token(&self, key: &Key, issued_at: Option<i64>) -> bool {
-        let covers = |kind: EntryKind| {
-            self.entries
-                .get(&(*key, kind))
-                .is_some_and(|entry| issued_at.is_none_or(|at| at <= token::covered_until(entry)))
-        };
-        self.has_ended(key, issued_at)
-            || covers(EntryKind::ByPosition)
-            || covers(EntryKind::ByIssueTime)
+    pub(super) fn covers_token(&self, key: Key, issued_at: Option<i64>) -> bool {
+        self.has_ended(&key, issued_at)
+            || self
+                .entries
+                .with_key(key)
+                .any(|entry| issued_at.is_none_or(|at| at <= entry.covers_tokens_until()))
     }
 
     /// Records that the store may have lost entries of the log: it is read from its start, and what
@@ -63,8 +60,10 @@ impl KnownRevocations {
             Coverage::At(known) => known.epoch == position.epoch && position.number <= known.number,
             Coverage::Pending | Coverage::Always => true,
         });
-        let before = self.before_loss.filter(|before| before.epoch == position.epoch);
-        !is_known && before >= Some(position)
+        !is_known
+            && self
+                .before_loss
+                .is_some_and(|before| before.epoch == position.epoch && before >= position)
     }
 
     /// Records the end of a read of the log: entries that were appended before it and that it did
@@ -74,16 +73,16 @@ impl KnownRevocations {
         self.is_rereading = false;
         let appended = std::mem::take(&mut self.appended);
         self.entries.mark_unconfirmed_missing(|key| !appended.contains_key(key));
-        for ((key, kind), append) in appended {
+        for (key, append) in appended {
             let may_be_late =
                 started.at < append.at.saturating_add(APPEND_LAG) && append.at > self.checked_until;
             if append.after_read >= started.number || may_be_late {
-                self.appended.insert((key, kind), append);
-            } else if let Some(ended) = append.entry.single_session(key) {
+                self.appended.insert(key, append);
+            } else if let Some(ended) = append.entry.single_session(key.0) {
                 self.ended.forget(&ended);
                 self.lost.insert(ended, now);
             } else {
-                self.entries.mark_missing_in_log((key, kind));
+                self.entries.mark_missing_in_log(key);
             }
         }
     }

@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures::future::try_join_all;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::order::{Coverage, Position, ProcessClock};
 use super::{Appended, Entry, EntryKind, Key, LOGIN_TIMEOUT, MAX_APPENDED, RENEW_AGE, State};
@@ -54,21 +53,18 @@ impl State {
     /// Publishes revocations to the other replicas, except those that are already published: ending
     /// a session again does not fill the log.
     pub(super) async fn publish(&self, keys: &[(Key, EntryKind)]) -> Result<(), StoreError> {
-        let is_pending = |(_, entry): &(_, Entry)| entry.coverage == Coverage::Pending;
         let mut unpublished = self.unpublished(keys);
         // Serialized: a revocation that got two positions would also cover the logins between them.
         let mut publish_lock = None;
-        if unpublished.iter().any(is_pending) {
+        if unpublished.iter().any(|(_, entry)| entry.is_pending()) {
             publish_lock = Some(self.publishing.lock().await);
             unpublished = self.unpublished(keys);
         }
-        if unpublished.iter().any(is_pending) {
+        if unpublished.iter().any(|(_, entry)| entry.is_pending()) {
             let position = self.advance_shared_counter().await?;
-            for (key, entry) in &mut unpublished {
-                if entry.coverage == Coverage::Pending {
-                    entry.coverage = Coverage::At(position);
-                    self.set_coverage(*key, *entry);
-                }
+            for (key, entry) in unpublished.iter_mut().filter(|(_, entry)| entry.is_pending()) {
+                entry.coverage = Coverage::At(position);
+                self.set_coverage(*key, *entry);
             }
         }
         for (key, entry) in unpublished {
@@ -81,29 +77,32 @@ impl State {
 
     /// Records that an entry was appended: a read that begins later must return it.
     fn note_appended(&self, key: (Key, EntryKind), entry: Entry) {
-        let after_read = self.reads_begun.load(Ordering::Acquire);
-        let at = self.clock.monotonic();
+        let appended = Appended {
+            entry,
+            after_read: self.reads_begun.load(Ordering::Acquire),
+            at: self.clock.monotonic(),
+        };
         let mut known = self.known();
         known.entries.mark_in_log(&key);
         if known.appended.len() < MAX_APPENDED {
-            known.appended.insert(key, Appended { entry, after_read, at });
+            known.appended.insert(key, appended);
         }
     }
 
-    async fn append(&self, key: (Key, EntryKind), entry: &Entry) -> Result<(), StoreError> {
+    async fn append(&self, (key, kind): (Key, EntryKind), entry: &Entry) -> Result<(), StoreError> {
         let left = entry.forget_at.saturating_sub(self.clock.monotonic());
         let logged = Logged {
-            key: key.0,
+            key,
             position: entry.coverage.position(),
             made_by: entry.coverage.position().and(entry.made_by),
-            issued_until: (key.1 == EntryKind::ByIssueTime).then_some(entry.issued_until),
-            revoked_at: (key.1 == EntryKind::ByPosition && entry.revoked_at < i64::MAX)
+            issued_until: (kind == EntryKind::ByIssueTime).then_some(entry.issued_until),
+            revoked_at: (kind == EntryKind::ByPosition && entry.revoked_at < i64::MAX)
                 .then_some(entry.revoked_at),
             lifetime: left.as_secs().saturating_add(1),
         };
-        let text = Bytes::from(serde_json::to_vec(&logged).unwrap_or_default());
-        self.store.append(&self.log, text, left).await?;
-        self.note_appended(key, *entry);
+        let text = serde_json::to_vec(&logged).unwrap_or_default();
+        self.store.append(&self.log, text.into(), left).await?;
+        self.note_appended((key, kind), *entry);
         Ok(())
     }
 
@@ -146,18 +145,21 @@ impl State {
         self.publish_pending().await?;
         // One at a time: the next caller finds nothing left to publish.
         let _turn = self.republishing.lock().await;
-        self.publish(&self.unpublished_keys(|entry| entry.coverage != Coverage::Pending)).await
+        self.publish(&self.unpublished_keys(|entry| !entry.is_pending())).await
     }
 
     /// Publishes the revocations that have no position yet.
     pub(super) async fn publish_pending(&self) -> Result<(), StoreError> {
-        self.publish(&self.unpublished_keys(|entry| entry.coverage == Coverage::Pending)).await
+        self.publish(&self.unpublished_keys(Entry::is_pending)).await
     }
 
     fn unpublished_keys(&self, includes: impl Fn(&Entry) -> bool) -> Vec<(Key, EntryKind)> {
-        let known = self.known();
-        let unpublished = known.entries.unpublished(self.clock.monotonic());
-        unpublished.filter(|(_, entry)| includes(entry)).map(|(key, _)| key).collect()
+        self.known()
+            .entries
+            .unpublished(self.clock.monotonic())
+            .filter(|(_, entry)| includes(entry))
+            .map(|(key, _)| key)
+            .collect()
     }
 
     /// Publishes the ended sessions that the store has lost, unless another replica has done so.
@@ -166,24 +168,22 @@ impl State {
             let now = self.clock.monotonic();
             let (batch, missing, losses) = {
                 let known = self.known();
-                if known.is_rereading {
+                let batch = known.lost.first(LOST_PER_BATCH);
+                if known.is_rereading || batch.is_empty() {
                     return Ok(());
                 }
-                let batch = known.lost.first(LOST_PER_BATCH);
                 let mut missing = batch.clone();
                 missing.retain(|one| {
-                    let is_known = known.ended.covers(&one.key, Some(one.issued_until))
-                        || known.appended.contains_key(&one.log_key());
-                    now < one.forget_at && !is_known
+                    now < one.forget_at
+                        && !known.ended.covers(&one.key, Some(one.issued_until))
+                        && !known.appended.contains_key(&one.log_key())
                 });
                 (batch, missing, known.losses)
             };
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let appended =
-                missing.iter().map(async |one| self.append(one.log_key(), &one.entry()).await);
-            try_join_all(appended).await?;
+            try_join_all(
+                missing.iter().map(async |one| self.append(one.log_key(), &one.entry()).await),
+            )
+            .await?;
             {
                 let mut known = self.known();
                 // After another loss, what the log had is unknown again.
@@ -209,12 +209,12 @@ impl State {
         if let Some(write) = self.writes.get(&()) {
             write.await;
         }
-        let (now, known) = (self.clock.monotonic(), self.known());
-        let is_complete = !known.is_rereading
+        let known = self.known();
+        !known.is_rereading
             && known.lost.is_empty()
-            && known.entries.unpublished(now).next().is_none()
-            && known.appended.values().all(|append| append.at > known.checked_until);
-        is_complete && self.read_to_end.load(Ordering::Acquire) > before
+            && known.entries.unpublished(self.clock.monotonic()).next().is_none()
+            && known.appended.values().all(|append| append.at > known.checked_until)
+            && self.read_to_end.load(Ordering::Acquire) > before
     }
 
     /// Joins the read of the log that is in progress, or starts one.
@@ -227,47 +227,46 @@ impl State {
     /// If the store is unavailable, requests are authorized by the known revocations; if the log did
     /// not end, they are rejected.
     async fn read(self: &Arc<Self>) {
-        let started = self.clock.monotonic();
-        let number = self.reads_begun.fetch_add(1, Ordering::AcqRel) + 1;
-        let deadline = Instant::now() + READ_TIMEOUT;
-        let read = self.read_log(ReadStart { number, at: started }, deadline).await;
+        let started = ReadStart {
+            at: self.clock.monotonic(),
+            number: self.reads_begun.fetch_add(1, Ordering::AcqRel) + 1,
+        };
+        let read = self.read_log(started, Instant::now() + READ_TIMEOUT).await;
         match &read {
-            Ok(()) => {
-                self.read_to_end.store(number, Ordering::Release);
-                self.has_more.store(false, Ordering::Release);
-                self.catching_up_since.store(0, Ordering::Release);
-                if millis(started) < self.unreadable_until.load(Ordering::Acquire) {
-                    self.note_incomplete_read(false);
-                } else {
-                    self.complete_read_at.store(millis(started), Ordering::Release);
-                    self.has_complete_read.store(true, Ordering::Release);
-                    if self.is_stale.swap(false, Ordering::AcqRel) {
-                        telemetry::revocations_current();
-                    }
-                }
-            }
+            Ok(()) => self.note_read_to_end(started),
             Err(error) => {
                 telemetry::internal_error("revocation_log", error);
-                let has_more = !matches!(error, ReadError::Store(_));
-                self.has_more.fetch_or(has_more, Ordering::AcqRel);
+                self.has_more.fetch_or(!matches!(error, ReadError::Store(_)), Ordering::AcqRel);
                 self.note_incomplete_read(matches!(error, ReadError::TooLong));
             }
         }
         // Regardless of how slow the store was, and whether it responded.
-        let last_read_at = started.max(self.clock.monotonic().saturating_sub(RENEW_AGE));
+        let last_read_at = started.at.max(self.clock.monotonic().saturating_sub(RENEW_AGE));
         self.last_read_at.store(millis(last_read_at).saturating_add(1), Ordering::Release);
         // After the read: skips what another replica has published again meanwhile. Requests need
         // only the read, and the store may accept entries slowly.
         let (state, is_read) = (Arc::clone(self), read.is_ok());
         self.writes.start((), || async move {
-            let written = tokio::time::timeout(WRITE_TIMEOUT, state.write(is_read))
-                .await
-                .map_err(|_| ReadError::TooLong)
-                .and_then(|it| Ok(it?));
-            if let Err(error) = written {
-                telemetry::internal_error("revocation_log", &error);
+            match timeout(WRITE_TIMEOUT, state.write(is_read)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => telemetry::internal_error("revocation_log", &error),
+                Err(late) => telemetry::internal_error("revocation_log", &late),
             }
         });
+    }
+
+    fn note_read_to_end(&self, started: ReadStart) {
+        self.read_to_end.store(started.number, Ordering::Release);
+        self.has_more.store(false, Ordering::Release);
+        self.catching_up_since.store(0, Ordering::Release);
+        if millis(started.at) < self.unreadable_until.load(Ordering::Acquire) {
+            return self.note_incomplete_read(false);
+        }
+        self.complete_read_at.store(millis(started.at), Ordering::Release);
+        self.has_complete_read.store(true, Ordering::Release);
+        if self.is_stale.swap(false, Ordering::AcqRel) {
+            telemetry::revocations_current();
+        }
     }
 
     /// Reports stale revocations. A replica that was idle has perhaps more to read than fits into one
@@ -279,10 +278,12 @@ impl State {
             return;
         }
         if is_too_long {
-            let catching_up = &self.catching_up_since;
-            let begun =
-                catching_up.compare_exchange(0, now.max(1), Ordering::AcqRel, Ordering::Acquire);
-            since = begun.map_or_else(|earlier| earlier, |_| now);
+            // Since an earlier read, or since now.
+            since = self
+                .catching_up_since
+                .compare_exchange(0, now.max(1), Ordering::AcqRel, Ordering::Acquire)
+                .err()
+                .unwrap_or(now);
         }
         let age = now.saturating_sub(since);
         if age > after && !self.is_stale.swap(true, Ordering::AcqRel) {
@@ -328,18 +329,13 @@ impl State {
                 losses = known.losses;
             }
         }
-        let mut unreadable = page.unreadable;
-        let mut entries = Vec::with_capacity(page.entries.len());
-        for text in &page.entries {
-            match serde_json::from_slice::<Logged>(text) {
-                Ok(logged) => entries.push(logged),
-                Err(_) => unreadable += 1,
-            }
-        }
+        let entries: Vec<Logged> =
+            page.entries.iter().filter_map(|text| serde_json::from_slice(text).ok()).collect();
         self.order_epochs(&entries, page.cursor_lost).await;
         for logged in &entries {
             self.merge_logged(logged, losses, now);
         }
+        let unreadable = page.unreadable + page.entries.len() - entries.len();
         if unreadable > 0 {
             telemetry::revocations_unreadable(unreadable);
             // A revocation covers no session that begins later.
@@ -365,18 +361,21 @@ impl State {
     /// the epoch of the counter is the newest. While it is unknown, those of the entries are, so that
     /// they cover all sessions.
     async fn order_epochs(&self, entries: &[Logged], cursor_lost: bool) {
-        let epochs = || entries.iter().filter_map(|logged| Some(logged.position?.epoch));
-        let has_new = {
+        let new_epochs: Vec<u32> = {
             let known = self.known();
-            epochs().any(|epoch| !known.epochs.contains(epoch))
+            entries
+                .iter()
+                .filter_map(|logged| Some(logged.position?.epoch))
+                .filter(|epoch| !known.epochs.contains(*epoch))
+                .collect()
         };
-        if !has_new && !cursor_lost {
+        if new_epochs.is_empty() && !cursor_lost {
             return;
         }
         if let Err(error) = self.store.within(LOGIN_TIMEOUT, self.read_counter()).await {
             telemetry::internal_error("revocation_counter", &error);
             let mut known = self.known();
-            for epoch in epochs() {
+            for epoch in new_epochs {
                 if !known.epochs.contains(epoch) {
                     known.epochs.observe_newest(epoch);
                 }
@@ -386,12 +385,7 @@ impl State {
 
     /// Adds an entry of the log, unless a loss was noted since its page was requested.
     fn merge_logged(&self, logged: &Logged, losses: u64, now: Duration) {
-        let kind = if logged.issued_until.is_some() {
-            EntryKind::ByIssueTime
-        } else {
-            EntryKind::ByPosition
-        };
-        let key = (logged.key, kind);
+        let key = (logged.key, EntryKind::of(logged.issued_until));
         let mut known = self.known();
         if known.losses != losses {
             return;
@@ -416,9 +410,12 @@ impl State {
             if is_recent && known.is_reassigned(key, position) {
                 // Made again now, after all sessions that have begun meanwhile.
                 known.made_here += 1;
-                let made_by = Some((self.process, known.made_here));
-                entry =
-                    Entry { coverage: Coverage::Pending, made_by, is_published: false, ..entry };
+                entry = Entry {
+                    coverage: Coverage::Pending,
+                    made_by: Some((self.process, known.made_here)),
+                    is_published: false,
+                    ..entry
+                };
             }
             known.observe(position);
         }

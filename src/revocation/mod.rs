@@ -95,7 +95,9 @@ const CONTENDED: &str = "other replicas keep changing the revocation counter";
 /// [`Scalekit::revocations`](crate::Scalekit::revocations). Bearer tokens are checked by
 /// [`RequireToken::reject_revoked`](crate::RequireToken::reject_revoked).
 #[derive(Clone)]
-pub struct Revocations(Arc<State>);
+pub struct Revocations {
+    state: Arc<State>,
+}
 
 /// When a replica's revocations count as stale.
 #[derive(Clone, Copy, Debug)]
@@ -198,6 +200,13 @@ pub(crate) enum EntryKind {
     ByIssueTime,
 }
 
+impl EntryKind {
+    /// The kind of a revocation; an event has a time until which it covers tokens.
+    fn of(issued_until: Option<i64>) -> Self {
+        if issued_until.is_some() { Self::ByIssueTime } else { Self::ByPosition }
+    }
+}
+
 /// An entry of the log that this replica has appended.
 #[derive(Clone, Copy)]
 struct Appended {
@@ -228,6 +237,11 @@ impl Entry {
         let Self { issued_until, forget_at, .. } = *self;
         (self.coverage == Coverage::Always).then_some(Ended { key, issued_until, forget_at })
     }
+
+    /// Whether it has no position yet.
+    fn is_pending(&self) -> bool {
+        self.coverage == Coverage::Pending
+    }
 }
 
 impl Revocations {
@@ -244,7 +258,7 @@ impl Revocations {
         if !has_peers {
             known.observe_counter(Position { epoch: process, number: 0 });
         }
-        Self(Arc::new(State {
+        let state = Arc::new(State {
             store,
             log: scope.key(KeyNamespace::Revocation, "log"),
             counter: scope.key(KeyNamespace::Revocation, "counter"),
@@ -272,25 +286,25 @@ impl Revocations {
             checks: SingleFlight::new(),
             publishing: tokio::sync::Mutex::default(),
             republishing: tokio::sync::Mutex::default(),
-        }))
+        });
+        Self { state }
     }
 
     /// Returns whether this replica knows the revocations of the others: see
     /// [`readiness`].
     pub async fn readiness(&self) -> Readiness {
-        if !self.0.has_peers {
+        if !self.state.has_peers {
             return Readiness::new(true);
         }
         readiness::wait(self.read_if_stale()).await;
-        let is_read = self.0.has_complete_read.load(Ordering::Acquire);
-        let read_at = Duration::from_millis(self.0.complete_read_at.load(Ordering::Acquire));
-        let revocations = ReadinessCheck {
-            is_ok: is_read && !self.0.is_stale.load(Ordering::Acquire),
-            age: is_read.then(|| self.0.clock.monotonic().saturating_sub(read_at)),
-        };
+        let is_read = self.state.has_complete_read.load(Ordering::Acquire);
+        let read_at = Duration::from_millis(self.state.complete_read_at.load(Ordering::Acquire));
         let mut readiness = Readiness::new(is_read && !self.rejects_requests());
-        readiness.shared_store = Some(self.0.store.readiness());
-        readiness.revocations = Some(revocations);
+        readiness.shared_store = Some(self.state.store.readiness());
+        readiness.revocations = Some(ReadinessCheck {
+            is_ok: is_read && !self.state.is_stale.load(Ordering::Acquire),
+            age: is_read.then(|| self.state.clock.monotonic().saturating_sub(read_at)),
+        });
         readiness
     }
 
@@ -300,7 +314,7 @@ impl Revocations {
         target: RevocationTarget<'_>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        self.0.revoke(target, None, lifetime).await
+        self.state.revoke(target, None, lifetime).await
     }
 
     /// Like `revoke`, for an event with its own time, in seconds by the environment's clock.
@@ -311,24 +325,23 @@ impl Revocations {
         target: RevocationTarget<'_>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        self.0.revoke(target, Some(issued_until), lifetime).await
+        self.state.revoke(target, Some(issued_until), lifetime).await
     }
 
     /// Publishes what could not be published before. Returns `false` if that failed again.
     pub(crate) async fn publish_again(&self) -> bool {
-        self.0.publish_again().await.is_ok()
+        self.state.publish_again().await.is_ok()
     }
 
     /// Reads the log, and publishes what it lacks. An entry that was appended up to this monotonic time
     /// is lost if the log does not show it. Returns `false` if the log does not have all yet.
     pub(crate) async fn check_log(&self, appended_until: Duration) -> bool {
         {
-            let mut known = self.0.known();
+            let mut known = self.state.known();
             known.checked_until = appended_until.max(known.checked_until);
         }
-        let state = Arc::clone(&self.0);
-        let check = self.0.checks.join((), || async move { state.check_log().await });
-        check.await.unwrap_or(false)
+        let state = Arc::clone(&self.state);
+        self.state.checks.join((), || async move { state.check_log().await }).await.unwrap_or(false)
     }
 
     /// Returns the position for a session that begins now. While the store is unavailable, that is
@@ -337,20 +350,22 @@ impl Revocations {
     /// # Errors
     /// Returned when no position is known: the store has been unavailable since this process started.
     pub(crate) async fn position(&self) -> Result<RecordedPosition, StoreError> {
-        let counted = if self.0.has_peers { self.0.count_login().await } else { Ok(()) };
+        let counted = if self.state.has_peers { self.state.count_login().await } else { Ok(()) };
         if let Err(error) = &counted {
             telemetry::internal_error("revocation_counter", error);
         }
-        let known = self.0.known();
-        let begun_by = counted.is_err().then_some((self.0.process, known.made_here));
-        let unknown = || StoreError::Unavailable("there is no revocation counter".into());
-        let position = known.position.ok_or_else(|| counted.err().unwrap_or_else(unknown))?;
-        Ok(RecordedPosition { position: Some(position), begun_by })
+        let known = self.state.known();
+        let begun_by = counted.is_err().then_some((self.state.process, known.made_here));
+        match (known.position, counted) {
+            (Some(position), _) => Ok(RecordedPosition { position: Some(position), begun_by }),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Err(StoreError::Unavailable("there is no revocation counter".into())),
+        }
     }
 
     /// Changes with each revocation.
     pub(crate) fn change_count(&self) -> u64 {
-        self.0.change_count.load(Ordering::Acquire)
+        self.state.change_count.load(Ordering::Acquire)
     }
 
     /// Whether a revocation was known at this change count.
@@ -361,17 +376,17 @@ impl Revocations {
     /// Whether a session was ended, by its own ID.
     pub(crate) fn is_id_revoked(&self, id: &str) -> bool {
         let key = RevocationTarget::Session(id).key();
-        let known = self.0.known();
+        let known = self.state.known();
         known.has_ended(&key, None) || known.entries.get(&(key, EntryKind::ByPosition)).is_some()
     }
 
     /// Whether other replicas may use the same store.
     pub(crate) fn has_peers(&self) -> bool {
-        self.0.has_peers
+        self.state.has_peers
     }
 
     pub(crate) fn is_revoked(&self, session: &RevocableSession) -> bool {
-        let known = self.0.known();
+        let known = self.state.known();
         [session.session, session.environment_session]
             .iter()
             .flatten()
@@ -381,7 +396,7 @@ impl Revocations {
 
     /// Returns the read of the log that a request must wait for; usually none.
     pub(crate) fn pending_read(&self) -> Option<Flight<()>> {
-        if self.0.has_peers { self.0.due_read() } else { None }
+        if self.state.has_peers { self.state.due_read() } else { None }
     }
 
     /// Waits for a read of the log if there is one that a request must wait for.
@@ -394,7 +409,7 @@ impl Revocations {
     /// Whether requests are rejected because the log has revocations that are not read yet, or, if
     /// configured, because it has not been read yet, or not for too long.
     pub(crate) fn rejects_requests(&self) -> bool {
-        let State { staleness, is_stale, has_complete_read, has_more, .. } = &*self.0;
+        let State { staleness, is_stale, has_complete_read, has_more, .. } = &*self.state;
         has_more.load(Ordering::Acquire)
             || (staleness.rejects
                 && (is_stale.load(Ordering::Acquire) || !has_complete_read.load(Ordering::Acquire)))
@@ -427,15 +442,13 @@ impl State {
         issued_until: Option<i64>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        let kind =
-            if issued_until.is_some() { EntryKind::ByIssueTime } else { EntryKind::ByPosition };
+        let kind = EntryKind::of(issued_until);
         let key = (target.key(), kind);
         let now = self.clock.monotonic();
-        let revoked_at = match issued_until {
-            Some(_) => i64::MAX,
-            None => self.clock.now().unix_timestamp(),
+        let (issued_until, revoked_at) = match issued_until {
+            Some(issued_until) => (issued_until, i64::MAX),
+            None => (i64::MAX, self.clock.now().unix_timestamp()),
         };
-        let issued_until = issued_until.unwrap_or(i64::MAX);
         {
             let mut known = self.known();
             if known.ended.covers(&key.0, Some(issued_until)) {
@@ -480,18 +493,21 @@ impl State {
 
     /// Returns a new position, after all that sessions have recorded so far.
     async fn advance_shared_counter(&self) -> Result<Position, StoreError> {
-        let first = || Position { epoch: random_id(), number: 1 };
-        let next = |highest: Option<Position>| highest.map_or_else(first, Position::next_shared);
-        let next = self.update_counter(MAX_TRIES, next).await?;
-        next.ok_or_else(|| StoreError::Unavailable(CONTENDED.into()))
+        self.update_counter(MAX_TRIES, |highest| {
+            highest.map_or_else(|| Position::of_new_counter(1), Position::next_shared)
+        })
+        .await?
+        .ok_or_else(|| StoreError::Unavailable(CONTENDED.into()))
     }
 
     /// Reads the counter's position. Creates the counter if there is none, and advances it if the
     /// store has lost its last changes.
     async fn read_counter(&self) -> Result<(), StoreError> {
-        let first = || Position { epoch: random_id(), number: 0 };
-        let highest = |known: Option<Position>| known.unwrap_or_else(first);
-        self.update_counter(MAX_CORRECTIONS, highest).await.map(drop)
+        self.update_counter(MAX_CORRECTIONS, |highest| {
+            highest.unwrap_or_else(|| Position::of_new_counter(0))
+        })
+        .await
+        .map(drop)
     }
 
     /// Sets the counter to what `next` returns for the highest known position, which is `None` if the
@@ -510,9 +526,11 @@ impl State {
                 return Ok(stored);
             }
             let mut behind = CounterBehind { state: self, is_behind: stored < highest };
-            let set =
-                self.store.compare_and_set(&self.counter, seen, next.encode(), COUNTER_LIFETIME);
-            if set.await? {
+            if self
+                .store
+                .compare_and_set(&self.counter, seen, next.encode(), COUNTER_LIFETIME)
+                .await?
+            {
                 drop(behind);
                 self.observe_counter(next);
                 return Ok(Some(next));

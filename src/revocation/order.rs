@@ -19,6 +19,11 @@ pub(crate) struct Position {
 }
 
 impl Position {
+    /// Returns a position of a counter that did not exist.
+    pub(super) fn of_new_counter(number: u64) -> Self {
+        Self { epoch: random_id(), number }
+    }
+
     /// Returns the next position of a counter that one process has alone.
     pub(super) fn next_local(self) -> Self {
         Self { number: self.number.saturating_add(1), ..self }
@@ -92,31 +97,34 @@ impl Coverage {
     }
 }
 
-/// The counters that this process has seen, oldest first.
+/// The counters that this process has seen.
 #[derive(Debug, Default)]
-pub(super) struct Epochs(Vec<u32>);
+pub(super) struct Epochs {
+    /// Oldest first.
+    seen: Vec<u32>,
+}
 
 impl Epochs {
     /// Adds an epoch of the log that is not known yet. It is older than that of the counter.
     pub(super) fn observe(&mut self, epoch: u32) {
         if !self.contains(epoch) {
-            self.0.insert(self.0.len().saturating_sub(1), epoch);
+            self.seen.insert(self.seen.len().saturating_sub(1), epoch);
             self.drop_oldest();
         }
     }
 
     /// Adds the epoch of the counter that is in use.
     pub(super) fn observe_newest(&mut self, epoch: u32) {
-        if self.0.last() != Some(&epoch) {
-            self.0.retain(|known| *known != epoch);
-            self.0.push(epoch);
+        if self.seen.last() != Some(&epoch) {
+            self.seen.retain(|seen| *seen != epoch);
+            self.seen.push(epoch);
             self.drop_oldest();
         }
     }
 
     fn drop_oldest(&mut self) {
-        if self.0.len() > MAX_EPOCHS {
-            self.0.remove(0);
+        if self.seen.len() > MAX_EPOCHS {
+            self.seen.remove(0);
         }
     }
 
@@ -187,7 +195,7 @@ impl Epochs {
 
     /// The rank of an epoch: a higher one is newer.
     fn recency_rank(&self, epoch: u32) -> Option<usize> {
-        self.0.iter().position(|known| *known == epoch)
+        self.seen.iter().position(|seen| *seen == epoch)
     }
 }
 

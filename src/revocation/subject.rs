@@ -35,32 +35,23 @@ pub(crate) enum RevocationTarget<'a> {
 
 impl RevocationTarget<'_> {
     pub(crate) fn key(self) -> Key {
-        let (kind, id) = match self {
-            Self::EnvironmentSession(id) => ("environment session", id),
-            Self::Organization(id) => ("organization", id),
-            Self::Email(email) => {
-                return Key::of("e-mail in no organization", &fold_email(email));
-            }
+        match self {
+            Self::Email(email) => Key::of("e-mail in no organization", &[&fold_email(email)]),
+            Self::EnvironmentSession(id) => Key::of("environment session", &[id]),
+            Self::Organization(id) => Key::of("organization", &[id]),
             Self::OrganizationEmail(organization, email) => {
-                let email = fold_email(email);
-                return Key::of("e-mail in organization", &format!("{organization}\0{email}"));
+                Key::of("e-mail in organization", &[organization, &fold_email(email)])
             }
             Self::OrganizationIdpUser(organization, id) => {
-                let id = fold_user_id(id);
-                return Key::of(
-                    "provider's user in organization",
-                    &format!("{organization}\0{id}"),
-                );
+                Key::of("provider's user in organization", &[organization, &fold_user_id(id)])
             }
             Self::OrganizationUser(organization, user) => {
-                let user = fold_user_id(user);
-                return Key::of("user in organization", &format!("{organization}\0{user}"));
+                Key::of("user in organization", &[organization, &fold_user_id(user)])
             }
-            Self::Recorded(key) => return key,
-            Self::Session(id) => ("session", id),
-            Self::User(id) => return Key::of("user", &fold_user_id(id)),
-        };
-        Key::of(kind, id)
+            Self::Recorded(key) => key,
+            Self::Session(id) => Key::of("session", &[id]),
+            Self::User(id) => Key::of("user", &[&fold_user_id(id)]),
+        }
     }
 
     /// The key in the shared store which records that such a session has begun.
@@ -83,12 +74,9 @@ impl Key {
         URL_SAFE_NO_PAD.encode(self.0)
     }
 
-    pub(crate) fn of(kind: &str, id: &str) -> Self {
-        let mut key = [0; 16];
-        key.iter_mut()
-            .zip(digest(&SHA256, format!("{kind}\0{id}").as_bytes()).as_ref())
-            .for_each(|(to, from)| *to = *from);
-        Self(key)
+    pub(crate) fn of(kind: &str, ids: &[&str]) -> Self {
+        let hash = digest(&SHA256, format!("{kind}\0{}", ids.join("\0")).as_bytes());
+        Self(hash.as_ref().first_chunk().copied().unwrap_or_default())
     }
 }
 
@@ -105,17 +93,6 @@ pub(crate) struct RevocableSession {
 }
 
 impl RevocableSession {
-    /// Returns the IDs of the markers that the session has begun: one for each key by which it can
-    /// be revoked from outside this app, so not for its own ID.
-    pub(crate) fn marker_ids(&self) -> impl Iterator<Item = String> {
-        self.keys.iter().filter(|key| Some(**key) != self.session).map(Key::text)
-    }
-
-    /// Returns the one of these IDs for the environment's session.
-    pub(crate) fn environment_session_marker(&self) -> Option<String> {
-        self.environment_session.as_ref().map(Key::text)
-    }
-
     pub(crate) fn new<'a>(
         names: impl IntoIterator<Item = RevocationTarget<'a>>,
         position: RecordedPosition,
@@ -132,5 +109,16 @@ impl RevocableSession {
             }
         }
         Self { keys, session, environment_session, position, issued_at }
+    }
+
+    /// Returns the IDs of the markers that the session has begun: one for each key by which it can
+    /// be revoked from outside this app, so not for its own ID.
+    pub(crate) fn marker_ids(&self) -> impl Iterator<Item = String> {
+        self.keys.iter().filter(|key| Some(**key) != self.session).map(Key::text)
+    }
+
+    /// Returns the one of these IDs for the environment's session.
+    pub(crate) fn environment_session_marker(&self) -> Option<String> {
+        self.environment_session.as_ref().map(Key::text)
     }
 }

@@ -40,11 +40,8 @@ pub(super) enum Fails {
 }
 
 /// A store that fails in one way at a time.
-#[derive(Clone)]
-pub(super) struct TestStore(Arc<TestState>);
-
-struct TestState {
-    store: Mutex<Arc<MemoryStore>>,
+pub(super) struct TestStore {
+    memory: Mutex<Arc<MemoryStore>>,
     fails: Mutex<Fails>,
     reads: AtomicUsize,
     late: Mutex<Late>,
@@ -59,42 +56,48 @@ struct Late {
 }
 
 impl TestStore {
-    pub(super) fn new(clock: &SteppedClock) -> Self {
-        Self(Arc::new(TestState {
-            store: Mutex::new(Arc::new(MemoryStore::new(clock.clock()))),
+    pub(super) fn new(clock: &SteppedClock) -> Arc<Self> {
+        Arc::new(Self {
+            memory: Mutex::new(Arc::new(MemoryStore::new(clock.clock()))),
             fails: Mutex::new(Fails::Not),
             reads: AtomicUsize::new(0),
             late: Mutex::default(),
-        }))
+        })
     }
 
     pub(super) fn set(&self, fails: Fails) {
-        *self.0.fails.lock().unwrap() = fails;
+        *self.fails.lock().unwrap() = fails;
+    }
+
+    fn fails(&self) -> Fails {
+        *self.fails.lock().unwrap()
+    }
+
+    fn memory(&self) -> Arc<MemoryStore> {
+        Arc::clone(&self.memory.lock().unwrap())
     }
 
     /// Returns how often a log was read since the last call.
     pub(super) fn take_reads(&self) -> usize {
-        self.0.reads.swap(0, Ordering::SeqCst)
+        self.reads.swap(0, Ordering::SeqCst)
     }
 
     /// Shows what was written while the store lagged.
     pub(super) async fn catch_up(&self) {
-        let late = std::mem::take(&mut *self.0.late.lock().unwrap());
-        let store = Arc::clone(&self.0.store.lock().unwrap());
+        let late = std::mem::take(&mut *self.late.lock().unwrap());
         for (log, entry, ttl) in late.appended {
-            store.append(&log, entry, ttl).await.unwrap();
+            self.memory().append(&log, entry, ttl).await.unwrap();
         }
     }
 
-    fn lags(&self) -> bool {
-        *self.0.fails.lock().unwrap() == Fails::Lags
-    }
-
     fn retain_before_write(&self, key: &StoreKey) {
-        if self.lags() {
-            let store = Arc::clone(&self.0.store.lock().unwrap());
-            let before = || store.get(key).now_or_never().unwrap().unwrap();
-            self.0.late.lock().unwrap().before.entry(key.clone()).or_insert_with(before);
+        if self.fails() == Fails::Lags {
+            self.late
+                .lock()
+                .unwrap()
+                .before
+                .entry(key.clone())
+                .or_insert_with(|| self.memory().get(key).now_or_never().unwrap().unwrap());
         }
     }
 
@@ -112,7 +115,7 @@ impl TestStore {
     }
 
     pub(super) fn lose_state(&self, clock: &SteppedClock) {
-        *self.0.store.lock().unwrap() = Arc::new(MemoryStore::new(clock.clock()));
+        *self.memory.lock().unwrap() = Arc::new(MemoryStore::new(clock.clock()));
     }
 
     /// Loses the log and keeps the counter, or returns to a former one.
@@ -127,39 +130,43 @@ impl TestStore {
         &'a self,
         call: impl FnOnce(Arc<MemoryStore>) -> StoreFuture<'static, T>,
     ) -> StoreFuture<'a, T> {
-        let failure = || StoreError::Unavailable("expected in this test".into());
-        let mut fails = self.0.fails.lock().unwrap();
+        let memory = self.memory();
+        let mut fails = self.fails.lock().unwrap();
         match *fails {
             Fails::Some { bits, have_effect } => {
                 *fails = Fails::Some { bits: bits >> 1, have_effect };
                 if bits & 1 == 0 {
-                    return call(Arc::clone(&self.0.store.lock().unwrap()));
+                    return call(memory);
                 }
-                let call = have_effect.then(|| call(Arc::clone(&self.0.store.lock().unwrap())));
+                let call = have_effect.then(|| call(memory));
                 Box::pin(async move {
                     if let Some(call) = call {
                         drop(call.await);
                     }
-                    Err(failure())
+                    Err(unavailable())
                 })
             }
             Fails::Hangs => Box::pin(std::future::pending()),
-            Fails::Unavailable => Box::pin(async move { Err(failure()) }),
+            Fails::Unavailable => Box::pin(async { Err(unavailable()) }),
             Fails::Yields => {
-                let call = call(Arc::clone(&self.0.store.lock().unwrap()));
+                let call = call(memory);
                 Box::pin(async {
                     tokio::task::yield_now().await;
                     call.await
                 })
             }
-            _ => call(Arc::clone(&self.0.store.lock().unwrap())),
+            _ => call(memory),
         }
     }
 }
 
+fn unavailable() -> StoreError {
+    StoreError::Unavailable("expected in this test".into())
+}
+
 impl SharedStore for TestStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
-        if let Some(before) = self.0.late.lock().unwrap().before.get(key).cloned() {
+        if let Some(before) = self.late.lock().unwrap().before.get(key).cloned() {
             return self.call(|_| Box::pin(async move { Ok(before) }));
         }
         let key = key.clone();
@@ -203,27 +210,26 @@ impl SharedStore for TestStore {
     }
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        if *self.0.fails.lock().unwrap() == Fails::Full {
-            let error = StoreError::Full { namespace: KeyNamespace::Revocation, max_bytes: None };
-            return Box::pin(async move { Err(error) });
+        match self.fails() {
+            Fails::Full => Box::pin(async {
+                Err(StoreError::Full { namespace: KeyNamespace::Revocation, max_bytes: None })
+            }),
+            Fails::LosesEntries => Box::pin(async { Ok(()) }),
+            Fails::AppendsHang => Box::pin(std::future::pending()),
+            Fails::Lags => {
+                self.late.lock().unwrap().appended.push((log.clone(), entry, ttl));
+                Box::pin(async { Ok(()) })
+            }
+            _ => {
+                let log = log.clone();
+                self.call(|store| Box::pin(async move { store.append(&log, entry, ttl).await }))
+            }
         }
-        if *self.0.fails.lock().unwrap() == Fails::LosesEntries {
-            return Box::pin(async { Ok(()) });
-        }
-        if *self.0.fails.lock().unwrap() == Fails::AppendsHang {
-            return Box::pin(std::future::pending());
-        }
-        if self.lags() {
-            self.0.late.lock().unwrap().appended.push((log.clone(), entry, ttl));
-            return Box::pin(async { Ok(()) });
-        }
-        let log = log.clone();
-        self.call(|store| Box::pin(async move { store.append(&log, entry, ttl).await }))
     }
 
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
-        let fails = *self.0.fails.lock().unwrap();
-        let number = self.0.reads.fetch_add(1, Ordering::SeqCst);
+        let fails = self.fails();
+        let number = self.reads.fetch_add(1, Ordering::SeqCst);
         let log = log.clone();
         self.call(|store| {
             Box::pin(async move {

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::{Entry, Key, RevocationTarget, Revocations};
 use crate::clock::ISSUER_SKEW;
 
-/// The latest issue time of the tokens that a revocation covers, in seconds. The clocks of the
-/// environment and of the replica that revoked may differ; an event has the environment's own time.
-pub(super) fn covered_until(entry: &Entry) -> i64 {
-    entry.issued_until.min(entry.revoked_at.saturating_add(ISSUER_SKEW.whole_seconds()))
+impl Entry {
+    /// The latest issue time of the tokens that it covers, in seconds. The clocks of the environment
+    /// and of the replica that revoked may differ; an event has the environment's own time.
+    pub(super) fn covers_tokens_until(&self) -> i64 {
+        self.issued_until.min(self.revoked_at.saturating_add(ISSUER_SKEW.whole_seconds()))
+    }
 }
 
 /// The keys by which a token can be revoked.
@@ -26,8 +28,11 @@ impl RevocableToken {
         names: impl IntoIterator<Item = RevocationTarget<'a>>,
         issued_at: Option<i64>,
     ) -> Self {
-        let keys = names.into_iter().map(RevocationTarget::key).collect();
-        Self { keys, issued_at, checked: AtomicU64::new(0) }
+        Self {
+            keys: names.into_iter().map(RevocationTarget::key).collect(),
+            issued_at,
+            checked: AtomicU64::new(0),
+        }
     }
 }
 
@@ -38,8 +43,8 @@ impl Revocations {
         if token.checked.load(Ordering::Acquire) == change_count {
             return false;
         }
-        let known = self.0.known();
-        let is_revoked = token.keys.iter().any(|key| known.covers_token(key, token.issued_at));
+        let known = self.state.known();
+        let is_revoked = token.keys.iter().any(|key| known.covers_token(*key, token.issued_at));
         drop(known);
         if !is_revoked {
             token.checked.store(change_count, Ordering::Release);

@@ -91,9 +91,8 @@ impl Sessions {
         &self,
         event: &DirectoryEvent<'_>,
     ) -> Result<KnownUser, StoreError> {
-        let id = format!("{}\0{}", event.organization, event.user_id);
-        let key =
-            self.store_key(KeyNamespace::DirectoryUser, &Key::of("directory user", &id).text());
+        let id = Key::of("directory user", &[event.organization, event.user_id]).text();
+        let key = self.store_key(KeyNamespace::DirectoryUser, &id);
         let now = self.now();
         let (mut user, mut dropped, mut is_first) = (KnownUser::default(), Vec::new(), true);
         let recorded = self

@@ -280,7 +280,7 @@ async fn an_old_revocation_that_a_replica_has_dropped_is_not_made_again() {
     clock.advance(HOUR);
     let session = begin(&there).await;
     there.revoke(RevocationTarget::User("other"), HOUR).await.unwrap();
-    drop(std::mem::take(&mut there.0.known().entries));
+    drop(std::mem::take(&mut there.state.known().entries));
     store.lose_log(&clock, None).await;
     read(&clock, &here).await;
     read(&clock, &there).await;
@@ -333,8 +333,8 @@ async fn a_login_after_the_loss_of_the_counter_is_valid_on_a_replica_that_starts
         let late = replica(&store, &clock);
         let new = begin(if begins_there { &late } else { &here }).await;
         // Requests wait for the read, not for what follows in the background.
-        let background = late.0.republishing.lock().await;
-        late.0.join_read().await;
+        let background = late.state.republishing.lock().await;
+        late.state.join_read().await;
         assert!(late.is_revoked(&old) && !late.is_revoked(&new), "{begins_there}");
         drop(background);
     }
@@ -353,12 +353,12 @@ async fn a_revocation_after_the_loss_of_the_counter_covers_earlier_sessions_when
         assert!(store.remove_if(&counter, lost).await.unwrap());
         here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
         read_now(&here).await;
-        let background = there.0.republishing.lock().await;
+        let background = there.state.republishing.lock().await;
         if counter_fails {
             // The page is read, the counter is not.
             store.set(Fails::Some { bits: 0b10, have_effect: false });
         }
-        there.0.join_read().await;
+        there.state.join_read().await;
         assert!(there.is_revoked(&old), "{counter_fails}");
         drop(background);
         store.set(Fails::Not);
@@ -378,14 +378,14 @@ async fn a_loss_during_the_repair_of_another_loses_no_ended_session() {
     store.lose_log(&clock, None).await;
     there.revoke(RevocationTarget::Session("known"), HOUR).await.unwrap();
     clock.advance(Duration::from_secs(2));
-    let background = here.0.republishing.lock().await;
-    here.0.join_read().await;
+    let background = here.state.republishing.lock().await;
+    here.state.join_read().await;
     store.set(Fails::Yields);
-    let mut repair = Box::pin(here.0.publish_lost());
+    let mut repair = Box::pin(here.state.publish_lost());
     assert!(futures::poll!(&mut repair).is_pending(), "the entry is being appended");
     store.set(Fails::Not);
     store.lose_log(&clock, None).await;
-    here.0.known().note_loss();
+    here.state.known().note_loss();
     repair.await.unwrap();
     drop(background);
     // Once to notice, once to publish.
@@ -404,10 +404,10 @@ async fn an_outdated_read_of_the_counter_is_no_loss_if_the_next_one_fails() {
     drop(begin(&here).await);
     store.set(Fails::Lags);
     there.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
-    let newer = there.0.known().position.unwrap();
-    here.0.known().observe(newer);
+    let newer = there.state.known().position.unwrap();
+    here.state.known().observe(newer);
     // An outdated number is read and not replaced.
     store.set(Fails::Some { bits: 0b100, have_effect: false });
     assert!(here.position().await.unwrap().begun_by.is_some(), "the counter was not read again");
-    assert_eq!(here.0.known().losses, 0);
+    assert_eq!(here.state.known().losses, 0);
 }

@@ -58,8 +58,8 @@ async fn read(clock: &SteppedClock, revocations: &Revocations) {
 }
 
 async fn read_now(revocations: &Revocations) {
-    revocations.0.join_read().await;
-    if let Some(write) = revocations.0.writes.get(&()) {
+    revocations.state.join_read().await;
+    if let Some(write) = revocations.state.writes.get(&()) {
         write.await;
     }
 }
@@ -100,7 +100,7 @@ async fn a_login_after_a_revocation_survives_it_and_one_before_does_not() {
                 second.revoke(revoked, HOUR).await.unwrap();
                 clock.advance(Duration::from_millis(0));
                 let new = begin(first).await;
-                if first.0.has_peers {
+                if first.state.has_peers {
                     read(&clock, first).await;
                     read(&clock, second).await;
                 }
@@ -189,12 +189,12 @@ async fn at_capacity_logouts_are_retained_without_their_position() {
     };
     for number in 0..MAX_WITH_POSITION {
         let key = RevocationTarget::EnvironmentSession(&format!("other {number}")).key();
-        here.0.known().entries.insert((key, EntryKind::ByIssueTime), entry);
+        here.state.known().entries.insert((key, EntryKind::ByIssueTime), entry);
     }
     here.revoke_issued_until(100, logout, 2 * HOUR).await.unwrap();
-    assert_eq!(here.0.known().entries.len(), MAX_WITH_POSITION);
+    assert_eq!(here.state.known().entries.len(), MAX_WITH_POSITION);
     read(&clock, &there).await;
-    here.0.known().entries = Entries::default();
+    here.state.known().entries = Entries::default();
     store.lose_state(&clock);
     // Once to notice, once to publish.
     read(&clock, &here).await;
@@ -248,7 +248,7 @@ async fn a_later_revocation_elsewhere_covers_tokens_that_an_unpublished_one_does
     here.revoke(user, HOUR).await.unwrap_err();
     store.set(Fails::Not);
     let key = (user.key(), EntryKind::ByPosition);
-    let unpublished = *here.0.known().entries.get(&key).unwrap();
+    let unpublished = *here.state.known().entries.get(&key).unwrap();
 
     clock.advance(Duration::from_secs(70));
     let issued_at = clock.clock().now().unix_timestamp();
@@ -259,8 +259,8 @@ async fn a_later_revocation_elsewhere_covers_tokens_that_an_unpublished_one_does
     assert!(here.is_token_revoked(&token));
 
     // A publication that began before the read.
-    here.0.set_coverage(key, unpublished);
-    here.0.note_published(key, unpublished);
+    here.state.set_coverage(key, unpublished);
+    here.state.note_published(key, unpublished);
     assert!(here.is_token_revoked(&RevocableToken::new([user], Some(issued_at))));
 }
 
@@ -351,12 +351,12 @@ async fn an_endless_or_repeating_log_is_read_for_a_limited_time() {
         assert!(!there.is_revoked(&begin(&here).await));
         assert!(there.pending_read().is_none(), "the next read is not due yet");
         assert!(there.rejects_requests(), "it may have more revocations");
-        assert!(!there.0.is_stale.load(Ordering::SeqCst));
+        assert!(!there.state.is_stale.load(Ordering::SeqCst));
 
         clock.advance(Duration::from_millis(60_000));
         read(&clock, &there).await;
         assert!(there.rejects_requests());
-        assert_eq!(there.0.is_stale.load(Ordering::SeqCst), fails == Fails::RepeatsPages);
+        assert_eq!(there.state.is_stale.load(Ordering::SeqCst), fails == Fails::RepeatsPages);
         store.set(Fails::Not);
         read(&clock, &there).await;
         assert!(!there.rejects_requests());
@@ -402,11 +402,11 @@ async fn a_replica_that_was_idle_is_not_stale_while_it_reads_a_long_log() {
     read(&clock, &there).await;
     assert!(!there.rejects_requests() && there.is_revoked(&old));
     // An outage is reported at once.
-    assert!(!there.0.is_stale.load(Ordering::SeqCst));
+    assert!(!there.state.is_stale.load(Ordering::SeqCst));
     clock.advance(HOUR);
     store.set(Fails::Unavailable);
     read(&clock, &there).await;
-    assert!(there.0.is_stale.load(Ordering::SeqCst));
+    assert!(there.state.is_stale.load(Ordering::SeqCst));
 }
 
 #[tokio::test]
@@ -417,7 +417,7 @@ async fn a_replica_without_requests_reads_the_log_when_it_revokes() {
     let old = begin(&here).await;
     here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
     webhooks.revoke(RevocationTarget::User("usr_2"), HOUR).await.unwrap();
-    if let Some(read) = webhooks.0.reads.get(&()) {
+    if let Some(read) = webhooks.state.reads.get(&()) {
         read.await;
     }
     assert!(webhooks.is_revoked(&old));
@@ -492,7 +492,7 @@ async fn revocations_are_removed_when_no_covered_session_can_be_alive() {
             here.revoke(RevocationTarget::Session(&number.to_string()), lifetime).await.unwrap();
             clock.advance(Duration::from_millis(500));
         }
-        assert!(here.0.known().entries.len() == 0 && here.0.known().ended.len() < 10);
+        assert!(here.state.known().entries.len() == 0 && here.state.known().ended.len() < 10);
         let old = begin(&here).await;
         here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
         clock.advance(Duration::from_millis(1000 * 60 * 60 - 1));
