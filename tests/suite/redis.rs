@@ -349,6 +349,12 @@ async fn a_former_primary_is_left_for_the_new_one() {
 async fn a_full_server_rejects_new_values_and_keeps_the_old_ones() {
     let Some(redis) = Redis::start().await else { return };
     let store = redis.store().await;
+    let rotated = RedisStore::builder(&redis.url(), secret(2))
+        .key_name_secret(secret(1))
+        .previous_secret(secret(1))
+        .connect()
+        .await
+        .unwrap();
     store.put(&key("old"), Bytes::from("value"), HOUR).await.unwrap();
     redis.command::<()>(&["CONFIG", "SET", "maxmemory", "1"]).await;
     for full in [
@@ -363,7 +369,10 @@ async fn a_full_server_rejects_new_values_and_keeps_the_old_ones() {
             matches!(full, Err(StoreError::Full { namespace: KeyNamespace::Session, .. }));
         assert!(is_full, "{full:?}");
     }
-    assert_eq!(store.get(&key("old")).await.unwrap(), Some(Bytes::from("value")));
+    // The second one cannot seal it again with the current secret.
+    for store in [store, rotated] {
+        assert_eq!(store.get(&key("old")).await.unwrap(), Some(Bytes::from("value")));
+    }
 }
 
 #[tokio::test]

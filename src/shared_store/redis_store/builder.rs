@@ -162,63 +162,69 @@ impl RedisStoreBuilder {
         let sealer =
             Sealer::new(self.key_prefix.clone(), names, &self.secret, &self.previous_secrets)
                 .ok_or_else(|| invalid("secret", "no key can be derived from it"))?;
-        let link =
-            Link::connect(self.servers()?, self.response_timeout, self.connect_timeout).await?;
-        Ok(RedisStore { link, sealer: Arc::new(sealer), scripts: Arc::new(Scripts::new()) })
+        Ok(RedisStore {
+            link: Link::connect(self.servers()?, self.response_timeout, self.connect_timeout)
+                .await?,
+            sealer: Arc::new(sealer),
+            scripts: Arc::new(Scripts::new()),
+        })
     }
 
     fn servers(&self) -> Result<Servers, RedisStoreError> {
-        let mut problems = Problems::default();
-        let infos = self.urls.iter().map(|url| self.parse(url.expose()));
-        let infos: Vec<_> = infos.filter_map(|info| problems.collect(info)).collect();
-        if self.urls.is_empty() {
-            problems.push(ConfigProblem::Missing { setting: "Redis URL" });
-        }
-        let infos = problems.finish(Some(infos))?;
-        if infos.iter().any(is_tls) && CryptoProvider::get_default().is_none() {
+        let infos = self.parse_urls()?;
+        let is_tls = infos.iter().any(is_tls);
+        if is_tls && CryptoProvider::get_default().is_none() {
             // Another thread may have installed one at the same time.
             let _ = aws_lc_rs::default_provider().install_default();
         }
+        let certificates = self.certificates().filter(|_| is_tls);
         Ok(match &self.topology {
             Topology::Single => {
-                let info = infos.into_iter().next();
-                Servers::Single(Box::new(Client::open(
-                    info.ok_or_else(|| invalid("URL", "is not set"))?,
-                )?))
+                let info = infos.into_iter().next().ok_or_else(|| invalid("URL", "is not set"))?;
+                Servers::Single(Box::new(Client::open(info)?))
             }
-            Topology::Sentinel { name } => {
-                let mut server = RedisConnectionInfo::default();
-                if let Some((user, password)) = &self.credentials {
-                    server = server.set_password(password.expose());
-                    if !user.is_empty() {
-                        server = server.set_username(user);
-                    }
-                }
-                let is_tls = infos.iter().any(is_tls);
-                Servers::Sentinel(Box::new(Sentinel {
-                    name: name.clone(),
-                    sentinels: infos.into_iter().map(Client::open).collect::<Result<_, _>>()?,
-                    server,
-                    is_tls,
-                    certificates: self.certificates().filter(|_| is_tls),
-                    // The reason of the others is reported if one does not respond.
-                    timeout: self.connect_timeout * 2 / 3,
-                }))
-            }
+            Topology::Sentinel { name } => Servers::Sentinel(Box::new(Sentinel {
+                name: name.clone(),
+                sentinels: infos.into_iter().map(Client::open).collect::<Result<_, _>>()?,
+                server: self.monitored_server(),
+                is_tls,
+                certificates,
+                // The reason of the others is reported if one does not respond.
+                timeout: self.connect_timeout * 2 / 3,
+            })),
             Topology::Cluster => {
-                let is_tls = infos.iter().any(is_tls);
                 let mut builder = ClusterClient::builder(infos)
                     // Of each node: the others must be reached in time.
                     .connection_timeout(self.connect_timeout / 3)
                     // The connection repeats commands itself, and only some.
                     .retries(0)
                     .response_timeout(self.response_timeout);
-                if let Some(certificates) = self.certificates().filter(|_| is_tls) {
+                if let Some(certificates) = certificates {
                     builder = builder.certs(certificates);
                 }
                 Servers::Cluster(Box::new(builder.build()?))
             }
         })
+    }
+
+    /// User and password of the servers that Sentinel monitors.
+    fn monitored_server(&self) -> RedisConnectionInfo {
+        let server = RedisConnectionInfo::default();
+        match &self.credentials {
+            None => server,
+            Some((user, password)) if user.is_empty() => server.set_password(password.expose()),
+            Some((user, password)) => server.set_username(user).set_password(password.expose()),
+        }
+    }
+
+    fn parse_urls(&self) -> Result<Vec<ConnectionInfo>, ConfigError> {
+        let mut problems = Problems::default();
+        if self.urls.is_empty() {
+            problems.push(ConfigProblem::Missing { setting: "Redis URL" });
+        }
+        let infos =
+            self.urls.iter().filter_map(|url| problems.collect(self.parse(url.expose()))).collect();
+        problems.finish(Some(infos))
     }
 
     fn parse(&self, url: &str) -> Result<ConnectionInfo, ConfigError> {
@@ -236,8 +242,8 @@ impl RedisStoreBuilder {
     }
 
     fn certificates(&self) -> Option<TlsCertificates> {
-        let root_cert = Some(self.root_certificates.clone()?);
-        Some(TlsCertificates { client_tls: None, root_cert })
+        let root_cert = self.root_certificates.clone();
+        root_cert.is_some().then_some(TlsCertificates { client_tls: None, root_cert })
     }
 }
 

@@ -24,7 +24,9 @@ const CLUSTER_RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// A connection that is replaced when it breaks. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Link(Arc<Shared>);
+pub(super) struct Link {
+    shared: Arc<Shared>,
+}
 
 struct Shared {
     servers: Servers,
@@ -60,7 +62,7 @@ impl Link {
             failed: Mutex::default(),
         };
         shared.current.store(Some(Arc::new(shared.open(true).await?)));
-        Ok(Self(Arc::new(shared)))
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     pub(super) async fn query<T: FromRedisValue>(
@@ -68,8 +70,7 @@ impl Link {
         namespace: KeyNamespace,
         cmd: &Cmd,
     ) -> Result<T, StoreError> {
-        let value = self.send(cmd).await.map_err(|failure| failure.into_error(namespace))?;
-        from_redis_value(value).map_err(|error| StoreError::Unavailable(error.into()))
+        parse(self.send(cmd).await.map_err(|failure| failure.into_error(namespace))?)
     }
 
     /// Returns `None` if Redis does not know the script.
@@ -79,18 +80,16 @@ impl Link {
         cmd: &Cmd,
     ) -> Result<Option<T>, StoreError> {
         match self.send(cmd).await {
-            Ok(value) => from_redis_value(value)
-                .map(Some)
-                .map_err(|error| StoreError::Unavailable(error.into())),
+            Ok(value) => parse(value).map(Some),
             Err(failure) if failure.is_unknown_script() => Ok(None),
             Err(failure) => Err(failure.into_error(namespace)),
         }
     }
 
     async fn send(&self, cmd: &Cmd) -> Result<Value, Failure> {
-        let limit = self.0.response_timeout;
+        let limit = self.shared.response_timeout;
         let deadline = Instant::now() + limit;
-        let open = match self.0.current.load_full() {
+        let open = match self.shared.current.load_full() {
             Some(open) => open,
             // The attempt continues for later operations.
             None => timeout_at(deadline, self.reconnect(None)?)
@@ -108,7 +107,7 @@ impl Link {
         if failure.requires_reconnect() {
             match connection {
                 // Unless another operation has replaced it.
-                Connection::Node(_) => drop(self.0.current.compare_and_swap(&open, None)),
+                Connection::Node(_) => drop(self.shared.current.compare_and_swap(&open, None)),
                 // Other nodes may be available.
                 Connection::Cluster(_) if open.since.elapsed() > CLUSTER_RETRY_AFTER => {
                     drop(self.reconnect(Some(open)));
@@ -121,18 +120,18 @@ impl Link {
 
     /// Joins the attempt to connect that is in progress, or starts one.
     fn reconnect(&self, broken: Option<Arc<Open>>) -> Result<Flight<Attempt>, Failure> {
-        let failed = self.0.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let failed = self.shared.failed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, error)) = failed
             && at.elapsed() < RETRY_AFTER
         {
             return Err(Failure::Connect(error));
         }
-        let shared = Arc::clone(&self.0);
-        Ok(self.0.attempts.join((), || async move {
+        let shared = Arc::clone(&self.shared);
+        Ok(self.shared.attempts.join((), || async move {
             // An attempt may have succeeded before this one began.
-            let is_broken =
-                |open: &Arc<Open>| broken.as_ref().is_some_and(|broken| Arc::ptr_eq(broken, open));
-            if let Some(open) = shared.current.load_full().filter(|open| !is_broken(open)) {
+            if let Some(open) = shared.current.load_full()
+                && broken.is_none_or(|broken| !Arc::ptr_eq(&broken, &open))
+            {
                 return Ok(open);
             }
             // A cluster can be used without the node that does not respond to the check.
@@ -154,7 +153,7 @@ impl Link {
 
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let is_connected = self.0.current.load().is_some();
+        let is_connected = self.shared.current.load().is_some();
         f.debug_struct("Link").field("is_connected", &is_connected).finish_non_exhaustive()
     }
 }
@@ -186,6 +185,10 @@ impl Shared {
         let connection = self.servers.connect(check).await?;
         Ok(Open { connection, since: Instant::now() })
     }
+}
+
+fn parse<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
+    from_redis_value(value).map_err(|error| StoreError::Unavailable(error.into()))
 }
 
 fn canceled<T>() -> Result<T, Arc<RedisStoreError>> {

@@ -6,9 +6,10 @@ mod sealing;
 mod servers;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use ::redis::{Cmd, FromRedisValue, Script, Value, cmd};
+use ::redis::{Cmd, FromRedisValue, Value, cmd};
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -68,8 +69,8 @@ use crate::util::telemetry;
 #[derive(Clone)]
 pub struct RedisStore {
     link: Link,
-    sealer: std::sync::Arc<Sealer>,
-    scripts: std::sync::Arc<Scripts>,
+    sealer: Arc<Sealer>,
+    scripts: Arc<Scripts>,
 }
 
 impl RedisStore {
@@ -108,20 +109,35 @@ impl RedisStore {
     async fn run<T: FromRedisValue>(
         &self,
         key: &StoreKey,
-        script: &Script,
-        code: &str,
-        args: &[&[u8]],
         name: &Name,
+        script: &Script,
+        args: &[&[u8]],
     ) -> Result<T, StoreError> {
-        let call = |command: &str, script: &str| {
-            let mut call = cmd(command);
-            call.arg(script).arg(1).arg(name.text()).arg(args);
-            call
-        };
-        match self.link.query_script(key.namespace(), &call("EVALSHA", script.get_hash())).await? {
+        let eval_sha = script_call("EVALSHA", &script.sha1, name, args);
+        match self.link.query_script(key.namespace(), &eval_sha).await? {
             Some(value) => Ok(value),
-            None => self.query(key, &call("EVAL", code)).await,
+            None => self.query(key, &script_call("EVAL", script.code, name, args)).await,
         }
+    }
+
+    /// `SET` with the sealed value and its lifetime.
+    fn set(&self, key: &StoreKey, value: &[u8], ttl: Duration) -> Result<Cmd, StoreError> {
+        let name = self.sealer.name(key);
+        let mut set = cmd("SET");
+        set.arg(name.text()).arg(self.sealer.seal(&name, value)?).arg("PX").arg(millis(ttl));
+        Ok(set)
+    }
+
+    /// Seals a value with the current secret, while the former one is available.
+    async fn reseal(
+        &self,
+        key: &StoreKey,
+        name: &Name,
+        sealed: Vec<u8>,
+        value: &[u8],
+    ) -> Result<(), StoreError> {
+        let resealed = self.sealer.seal(name, value)?;
+        self.replace(key, name, &[sealed], &resealed, None).await.map(drop)
     }
 
     /// Replaces the value if it is one of the candidates; without `ttl` the lifetime is kept.
@@ -136,8 +152,15 @@ impl RedisStore {
         let ttl = ttl.map(millis).unwrap_or_default();
         let mut args = vec![value, ttl.as_bytes()];
         args.extend(candidates.iter().map(Vec::as_slice));
-        self.run(key, &self.scripts.replace, REPLACE, &args, name).await
+        self.run(key, name, &self.scripts.replace, &args).await
     }
+}
+
+/// A call of a script on one key.
+fn script_call(command: &str, script: &str, name: &Name, args: &[&[u8]]) -> Cmd {
+    let mut call = cmd(command);
+    call.arg(script).arg(1).arg(name.text()).arg(args);
+    call
 }
 
 impl fmt::Debug for RedisStore {
@@ -229,6 +252,18 @@ impl Scripts {
     }
 }
 
+struct Script {
+    code: &'static str,
+    /// Identifies it in Redis.
+    sha1: String,
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, sha1: ::redis::Script::new(code).get_hash().to_owned() }
+    }
+}
+
 /// The ID of an entry, and its fields with their names.
 type StreamEntry = (String, Vec<Vec<u8>>);
 
@@ -250,16 +285,14 @@ impl SharedStore for RedisStore {
     fn get<'a>(&'a self, key: &'a StoreKey) -> StoreFuture<'a, Option<Bytes>> {
         async move {
             let name = self.sealer.name(key);
-            let mut get = cmd("GET");
-            get.arg(name.text());
-            let Some(sealed) = self.query::<Option<Vec<u8>>>(key, &get).await? else {
-                return Ok(None);
-            };
+            let sealed: Option<Vec<u8>> = self.query(key, cmd("GET").arg(name.text())).await?;
+            let Some(sealed) = sealed else { return Ok(None) };
             let opened = self.sealer.open(&name, &sealed)?;
-            if opened.outdated_key {
-                // While the former secret is available.
-                let value = self.sealer.seal(&name, &opened.value)?;
-                self.replace(key, &name, &[sealed], &value, None).await?;
+            if opened.outdated_key
+                && let Err(error) = self.reseal(key, &name, sealed, &opened.value).await
+            {
+                // A server whose memory is full rejects writes, and serves reads.
+                telemetry::internal_error("shared_store_reseal", &error);
             }
             Ok(Some(opened.value))
         }
@@ -267,13 +300,7 @@ impl SharedStore for RedisStore {
     }
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        async move {
-            let name = self.sealer.name(key);
-            let mut set = cmd("SET");
-            set.arg(name.text()).arg(self.sealer.seal(&name, &value)?).arg("PX").arg(millis(ttl));
-            self.query(key, &set).await
-        }
-        .boxed()
+        async move { self.query(key, &self.set(key, &value, ttl)?).await }.boxed()
     }
 
     fn put_if_absent<'a>(
@@ -283,11 +310,9 @@ impl SharedStore for RedisStore {
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
         async move {
-            let name = self.sealer.name(key);
-            let mut set = cmd("SET");
-            set.arg(name.text()).arg(self.sealer.seal(&name, &value)?).arg("PX").arg(millis(ttl));
             // `OK` or nil.
-            Ok(self.query::<Value>(key, set.arg("NX")).await? != Value::Nil)
+            let set: Value = self.query(key, self.set(key, &value, ttl)?.arg("NX")).await?;
+            Ok(set != Value::Nil)
         }
         .boxed()
     }
@@ -313,7 +338,7 @@ impl SharedStore for RedisStore {
             let name = self.sealer.name(key);
             let candidates = self.sealer.candidates(&name, &expected)?;
             let candidates: Vec<_> = candidates.iter().map(Vec::as_slice).collect();
-            self.run(key, &self.scripts.remove, REMOVE, &candidates, &name).await
+            self.run(key, &name, &self.scripts.remove, &candidates).await
         }
         .boxed()
     }
@@ -323,7 +348,7 @@ impl SharedStore for RedisStore {
             let name = self.sealer.name(log);
             let (entry, ttl, mark) = (self.sealer.seal(&name, &entry)?, millis(ttl), mark()?);
             let args: [&[u8]; 3] = [&entry, ttl.as_bytes(), mark.as_bytes()];
-            self.run(log, &self.scripts.append, APPEND, &args, &name).await
+            self.run(log, &name, &self.scripts.append, &args).await
         }
         .boxed()
     }
@@ -334,7 +359,7 @@ impl SharedStore for RedisStore {
             let (id, mark) = cursor.as_text().split_once(' ').unwrap_or((cursor.as_text(), ""));
             let args = [id.as_bytes(), mark.as_bytes(), count.as_bytes()];
             let (is_lost, read): (bool, Vec<StreamEntry>) =
-                self.run(log, &self.scripts.read, READ, &args, &name).await?;
+                self.run(log, &name, &self.scripts.read, &args).await?;
             let next = match read.last() {
                 Some((id, fields)) => LogCursor::from_text(format!(
                     "{id} {}",

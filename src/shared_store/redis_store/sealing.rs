@@ -52,10 +52,12 @@ impl Sealer {
         current: &SessionSecret,
         previous: &[SessionSecret],
     ) -> Option<Self> {
-        let names = source(names);
-        let names = names.expand(&[b"redis key names v1"], hmac::HMAC_SHA256).ok()?.into();
-        let previous = previous.iter().map(ValueKey::derive).collect::<Option<_>>()?;
-        Some(Self { prefix, names, current: ValueKey::derive(current)?, previous })
+        Some(Self {
+            prefix,
+            names: source(names).expand(&[b"redis key names v1"], hmac::HMAC_SHA256).ok()?.into(),
+            current: ValueKey::derive(current)?,
+            previous: previous.iter().map(ValueKey::derive).collect::<Option<_>>()?,
+        })
     }
 
     pub(super) fn name(&self, key: &StoreKey) -> Name {
@@ -67,8 +69,7 @@ impl Sealer {
         hash.copy_from_slice(context.sign().as_ref());
         // 144 bits.
         let short = URL_SAFE_NO_PAD.encode(hash.first_chunk::<18>().unwrap_or(&[0; 18]));
-        let text = [self.prefix.as_str(), &self.hash_tag(key), &short].concat();
-        Name { text, hash }
+        Name { text: [self.prefix.as_str(), &self.hash_tag(key), &short].concat(), hash }
     }
 
     /// Keeps the revocations of an app in one slot of a cluster: the log and its counter must be
@@ -93,20 +94,21 @@ impl Sealer {
     }
 
     pub(super) fn open(&self, name: &Name, sealed: &[u8]) -> Result<Opened, StoreError> {
-        let opened = sealed.split_at_checked(HEADER_LEN).and_then(|(header, body)| {
-            let key = self.keys().find(|key| key.header() == header)?;
-            let mut value = body.to_vec();
-            let length =
-                key.key.open_in_place(nonce(name), aad(header, name), &mut value).ok()?.len();
-            value.truncate(length);
-            Some(Opened { value: value.into(), outdated_key: key.id != self.current.id })
-        });
-        opened.ok_or_else(|| {
+        self.try_open(name, sealed).ok_or_else(|| {
             StoreError::Unavailable(
                 "a value in Redis was sealed with a secret that is not configured, or was changed"
                     .into(),
             )
         })
+    }
+
+    fn try_open(&self, name: &Name, sealed: &[u8]) -> Option<Opened> {
+        let (header, body) = sealed.split_at_checked(HEADER_LEN)?;
+        let key = self.keys().find(|key| key.header() == header)?;
+        let mut value = body.to_vec();
+        let length = key.key.open_in_place(nonce(name), aad(header, name), &mut value).ok()?.len();
+        value.truncate(length);
+        Some(Opened { value: value.into(), outdated_key: key.id != self.current.id })
     }
 
     fn keys(&self) -> impl Iterator<Item = &ValueKey> {

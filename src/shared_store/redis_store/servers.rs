@@ -27,7 +27,7 @@ const CLUSTER_RETRIES: [Duration; 6] = [
     Duration::from_millis(160),
 ];
 
-/// Where the server is.
+/// How the servers of each topology are reached.
 pub(super) enum Servers {
     Single(Box<Client>),
     Sentinel(Box<Sentinel>),
@@ -132,16 +132,18 @@ impl Sentinel {
     /// Asks all sentinels at once: one that does not respond delays nothing, and the server that an
     /// outdated one names is not a primary.
     async fn connect(&self, check: bool) -> Result<Connection, RedisStoreError> {
-        let attempts = self.sentinels.iter().map(|sentinel| {
-            let attempt = timeout(self.timeout, self.connect_by(sentinel, check));
-            async { attempt.await.ok() }
-        });
-        let (mut attempts, mut error) = (attempts.collect::<FuturesUnordered<_>>(), None);
+        let mut attempts: FuturesUnordered<_> = self
+            .sentinels
+            .iter()
+            .map(|sentinel| timeout(self.timeout, self.connect_by(sentinel, check)))
+            .collect();
+        let mut error = None;
         while let Some(attempt) = attempts.next().await {
             match attempt {
-                Some(Ok(connection)) => return Ok(connection),
-                Some(Err(failed)) => error = Some(failed),
-                None => {}
+                Ok(Ok(connection)) => return Ok(connection),
+                Ok(Err(failed)) => error = Some(failed),
+                // It did not respond in time.
+                Err(_) => {}
             }
         }
         Err(error.unwrap_or_else(|| {
@@ -199,20 +201,21 @@ fn check_settings(info: &Value, is_single: bool) -> Result<(), RedisStoreError> 
 }
 
 fn check_info(info: &str, is_single: bool) -> Result<(), RedisStoreError> {
-    let setting = |name: &str| {
-        info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
-    };
-    if let Some(version) = setting("redis_version") {
+    if let Some(version) = setting(info, "redis_version") {
         let mut numbers = version.split('.').map_while(|part| part.parse::<u32>().ok());
         if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < (6, 2) {
             return Err(RedisStoreError::UnsupportedVersion { version: version.to_owned() });
         }
     }
-    if is_single && setting("role") == Some("slave") {
+    if is_single && setting(info, "role") == Some("slave") {
         return Err(RedisStoreError::unreachable("the server is a replica, which rejects writes"));
     }
-    match setting("maxmemory_policy") {
+    match setting(info, "maxmemory_policy") {
         Some("noeviction") | None => Ok(()),
         Some(policy) => Err(RedisStoreError::EvictionPolicy { policy: policy.to_owned() }),
     }
+}
+
+fn setting<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.trim_end().strip_prefix(name)?.strip_prefix(':'))
 }
