@@ -230,11 +230,12 @@ impl StoreScope {
     /// its hash (SHA-256).
     #[must_use]
     pub fn key(&self, namespace: KeyNamespace, id: &str) -> StoreKey {
-        if id.contains('\0') || id.len() > MAX_ID_BYTES {
-            let hash = URL_SAFE_NO_PAD.encode(hash_parts([id]));
-            return StoreKey { namespace, id: self.qualify(&["sha256:", &hash].concat()).into() };
-        }
-        StoreKey { namespace, id: self.qualify(id).into() }
+        let id = if id.contains('\0') || id.len() > MAX_ID_BYTES {
+            self.qualify(&format!("sha256:{}", URL_SAFE_NO_PAD.encode(hash_parts([id]))))
+        } else {
+            self.qualify(id)
+        };
+        StoreKey { namespace, id: id.into() }
     }
 
     /// Returns the name, prefixed with this scope.
@@ -383,14 +384,6 @@ impl LogPage {
     }
 }
 
-impl StoreError {
-    /// The error for a value that this app has sealed, but in a format that it does not know: that of a
-    /// newer version, during a deployment. It must neither count as absent nor be replaced.
-    pub(crate) fn unknown_format() -> Self {
-        Self::Unavailable("a value has the format of another version of tower-scalekit".into())
-    }
-}
-
 /// Returned when a store operation fails.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -415,6 +408,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// The error for a value that this app has sealed, but in a format that it does not know: that of a
+    /// newer version, during a deployment. It must neither count as absent nor be replaced.
+    pub(crate) fn unknown_format() -> Self {
+        Self::Unavailable("a value has the format of another version of tower-scalekit".into())
+    }
+
     /// A stable code for traces.
     fn code(&self) -> &'static str {
         match self {

@@ -32,7 +32,7 @@ pub(super) enum Operation {
 
 /// What the result of an operation changes.
 #[derive(Debug, PartialEq, Eq)]
-enum Change {
+enum Transition {
     Begins,
     Ends,
 }
@@ -54,10 +54,12 @@ impl Outages {
         operation: Operation,
         result: Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let change = self.observe(operation, result.is_ok());
+        let transition = self.observe(operation, result.is_ok());
         match &result {
-            Err(error) => telemetry::shared_store_failed(change == Some(Change::Begins), error),
-            Ok(_) if change == Some(Change::Ends) => telemetry::shared_store_available(),
+            Err(error) => {
+                telemetry::shared_store_failed(transition == Some(Transition::Begins), error);
+            }
+            Ok(_) if transition == Some(Transition::Ends) => telemetry::shared_store_available(),
             Ok(_) => {}
         }
         result.map_err(|error| match error {
@@ -71,19 +73,19 @@ impl Outages {
     /// Whether the store is available, and when it last was.
     pub(super) fn readiness(&self) -> ReadinessCheck {
         let succeeded_at = self.succeeded_at.load(Ordering::Acquire);
-        let age = self.now().saturating_sub(succeeded_at);
         ReadinessCheck {
             is_ok: succeeded_at > 0 && self.failed_at.load(Ordering::Acquire) == 0,
-            age: (succeeded_at > 0).then(|| Duration::from_millis(age)),
+            age: (succeeded_at > 0)
+                .then(|| Duration::from_millis(self.now().saturating_sub(succeeded_at))),
         }
     }
 
-    fn observe(&self, operation: Operation, succeeded: bool) -> Option<Change> {
+    fn observe(&self, operation: Operation, succeeded: bool) -> Option<Transition> {
         let is_write = operation == Operation::Write;
         if !succeeded {
             self.writes_fail.fetch_or(is_write, Ordering::AcqRel);
             let before = self.failed_at.swap(self.now(), Ordering::AcqRel);
-            return (before == 0).then_some(Change::Begins);
+            return (before == 0).then_some(Transition::Begins);
         }
         self.succeeded_at.store(self.now(), Ordering::Release);
         let failed_at = self.failed_at.load(Ordering::Acquire);
@@ -101,7 +103,7 @@ impl Outages {
                 .failed_at
                 .compare_exchange(failed_at, 0, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok();
-        is_over.then_some(Change::Ends)
+        is_over.then_some(Transition::Ends)
     }
 
     fn now(&self) -> u64 {
@@ -120,26 +122,26 @@ mod tests {
     async fn an_outage_begins_once_and_ends_after_a_second_without_failures() {
         let outages = Outages::new();
         assert_eq!(outages.observe(Read, true), None);
-        assert_eq!(outages.observe(Read, false), Some(Change::Begins));
+        assert_eq!(outages.observe(Read, false), Some(Transition::Begins));
         for _ in 0..5 {
             advance(Duration::from_millis(900)).await;
             assert_eq!(outages.observe(Read, true), None);
             assert_eq!(outages.observe(Read, false), None);
         }
         advance(RECOVERY).await;
-        assert_eq!(outages.observe(Read, true), Some(Change::Ends));
+        assert_eq!(outages.observe(Read, true), Some(Transition::Ends));
         assert_eq!(outages.observe(Read, true), None);
-        assert_eq!(outages.observe(Read, false), Some(Change::Begins));
+        assert_eq!(outages.observe(Read, false), Some(Transition::Begins));
     }
 
     #[tokio::test(start_paused = true)]
     async fn reads_do_not_end_an_outage_of_writes() {
         let outages = Outages::new();
-        assert_eq!(outages.observe(Write, false), Some(Change::Begins));
+        assert_eq!(outages.observe(Write, false), Some(Transition::Begins));
         advance(RECOVERY * 10).await;
         assert_eq!(outages.observe(Read, true), None);
         assert_eq!(outages.observe(Write, false), None);
         advance(RECOVERY).await;
-        assert_eq!(outages.observe(Write, true), Some(Change::Ends));
+        assert_eq!(outages.observe(Write, true), Some(Transition::Ends));
     }
 }

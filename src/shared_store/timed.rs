@@ -36,8 +36,12 @@ impl TimedStore {
     ) -> Result<T, StoreError> {
         let (span, started) = (spans::store_operation_span(name), Instant::now());
         let result = with_timeout(operation).instrument(span.clone()).await;
-        let error = result.as_ref().err().map(StoreError::code);
-        spans::store_operation_finished(&span, error, name, started.elapsed());
+        spans::store_operation_finished(
+            &span,
+            result.as_ref().err().map(StoreError::code),
+            name,
+            started.elapsed(),
+        );
         self.outages.record(kind, result)
     }
 

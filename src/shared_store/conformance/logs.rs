@@ -14,8 +14,8 @@ const MAX_PAGES: usize = 2 * ENTRIES;
 
 pub(super) async fn order(subject: &Subject<'_>) -> Checked {
     let log = subject.key("log of many");
-    let (entries, empty) = read(subject, &log, LogCursor::start()).await?;
-    expect(entries.len(), 0, "entries of an empty log")?;
+    let mut from_empty = Reader::new(subject, &log);
+    expect(from_empty.read().await?.len(), 0, "entries of an empty log")?;
     let mut expected = Vec::new();
     for number in 0..ENTRIES {
         // Equal entries are different ones, and an entry is any bytes.
@@ -23,33 +23,27 @@ pub(super) async fn order(subject: &Subject<'_>) -> Checked {
         subject.append(&log, &entry, HOUR).await?;
         expected.push(entry);
     }
-    expect(
-        &read(subject, &log, empty).await?.0,
-        &expected,
-        "entries from the end when it was empty",
-    )?;
-    let (entries, end) = read(subject, &log, LogCursor::start()).await?;
-    expect(&entries, &expected, "entries from the start")?;
-    let (entries, again) = read(subject, &log, end.clone()).await?;
-    expect(entries.len(), 0, "entries after the last one")?;
-    expect(again == end, true, "the cursor stays the same at the end of the log")?;
+    expect(&from_empty.read().await?, &expected, "entries from the end when it was empty")?;
+    let mut reader = Reader::new(subject, &log);
+    expect(&reader.read().await?, &expected, "entries from the start")?;
+    let end = reader.cursor.clone();
+    expect(reader.read().await?.len(), 0, "entries after the last one")?;
+    expect(reader.cursor == end, true, "the cursor stays the same at the end of the log")?;
     subject.append(&log, b"later", HOUR).await?;
-    expect(
-        read(subject, &log, end).await?.0,
-        vec![b"later".to_vec()],
-        "entries after the former end",
-    )
+    expect(reader.read().await?, vec![b"later".to_vec()], "entries after the former end")
 }
 
 pub(super) async fn separate(subject: &Subject<'_>) -> Checked {
-    let logs = ["log", "LOG", "log "].map(|id| subject.key(id));
+    let logs = subject.keys(["log", "LOG", "log "]);
     for log in &logs {
         subject.append(log, log.id().as_bytes(), HOUR).await?;
     }
     for log in &logs {
-        let (entries, _) = read(subject, log, LogCursor::start()).await?;
-        let what = format!("entries of the log {:?}", log.id());
-        expect(&entries, &vec![log.id().as_bytes().to_vec()], &what)?;
+        expect(
+            Reader::new(subject, log).read().await?,
+            vec![log.id().as_bytes().to_vec()],
+            &format!("entries of the log {:?}", log.id()),
+        )?;
     }
     Ok(())
 }
@@ -68,26 +62,25 @@ pub(super) async fn concurrent(subject: &Subject<'_>) -> Checked {
             Checked::Ok(())
         }
     }));
+    let mut reader = Reader::new(subject, &log);
     let mut found = Vec::new();
-    let reader = async {
-        let mut cursor = LogCursor::start();
+    let reads = async {
         for _ in 0..EACH {
-            let (entries, end) = read(subject, &log, cursor).await?;
-            found.extend(entries);
-            cursor = end;
+            found.extend(reader.read().await?);
             tokio::task::yield_now().await;
         }
-        Checked::Ok(cursor)
+        Checked::Ok(())
     };
-    let (written, cursor) = join(writers, reader).await;
-    written?;
-    found.extend(read(subject, &log, cursor?).await?.0);
+    let (written, read) = join(writers, reads).await;
+    written.and(read)?;
+    found.extend(reader.read().await?);
     for writer in 0..WRITERS {
         let prefix = format!("{writer} ").into_bytes();
-        let own: Vec<_> = found.iter().filter(|entry| entry.starts_with(&prefix)).collect();
-        let expected: Vec<_> =
-            (0..EACH).map(|number| format!("{writer} {number}").into_bytes()).collect();
-        expect(own, expected.iter().collect(), "entries of one of several writers")?;
+        expect(
+            found.iter().filter(|entry| entry.starts_with(&prefix)).cloned().collect::<Vec<_>>(),
+            (0..EACH).map(|number| format!("{writer} {number}").into_bytes()).collect(),
+            "entries of one of several writers",
+        )?;
     }
     Ok(())
 }
@@ -96,43 +89,52 @@ pub(super) async fn lifetimes(subject: &Subject<'_>, wait: &impl AsyncFn(Duratio
     let log = subject.key("log with lifetimes");
     subject.append(&log, b"long", HOUR).await?;
     subject.append(&log, b"short", SHORT).await?;
-    let (_, end) = read(subject, &log, LogCursor::start()).await?;
+    let mut reader = Reader::new(subject, &log);
+    reader.read().await?;
     wait(PASSED).await;
-    let (entries, _) = read(subject, &log, LogCursor::start()).await?;
-    let has_long = entries.iter().any(|entry| entry == b"long");
-    expect(has_long, true, "an entry is there after a later one has expired")?;
+    let entries = Reader::new(subject, &log).read().await?;
+    expect(
+        entries.iter().any(|entry| entry == b"long"),
+        true,
+        "an entry is there after a later one has expired",
+    )?;
     subject.append(&log, b"last", HOUR).await?;
-    let (entries, _) = read(subject, &log, end).await?;
-    expect(entries, vec![b"last".to_vec()], "entries after one that has expired")?;
+    expect(reader.read().await?, vec![b"last".to_vec()], "entries after one that has expired")?;
 
     // All entries expire, and the log is written again.
     let log = subject.key("log that expires");
     subject.append(&log, b"short", SHORT).await?;
-    let (_, end) = read(subject, &log, LogCursor::start()).await?;
+    let mut reader = Reader::new(subject, &log);
+    reader.read().await?;
     wait(PASSED).await;
     subject.append(&log, b"last", HOUR).await?;
-    let found = read_from(subject, &log, end.clone()).await?;
-    expect(found.entries, vec![b"last".to_vec()], "entries after all others have expired")?;
+    expect(
+        reader.clone().read_to_end().await?.entries,
+        vec![b"last".to_vec()],
+        "entries after all others have expired",
+    )?;
     // The expired entry may be removed now, and its cursor be lost.
     subject.append(&log, b"later", HOUR).await?;
-    let found = read_from(subject, &log, end).await?;
-    let expected = vec![b"last".to_vec(), b"later".to_vec()];
-    expect(found.entries, expected, "entries after an expired one that is no longer the newest")
+    expect(
+        reader.read_to_end().await?.entries,
+        vec![b"last".to_vec(), b"later".to_vec()],
+        "entries after an expired one that is no longer the newest",
+    )
 }
 
 pub(super) async fn loss(subject: &Subject<'_>, lose: impl AsyncFnOnce()) -> Checked {
     let log = subject.key("log that is lost");
-    for number in 0..10 {
-        subject.append(&log, format!("old {number}").as_bytes(), HOUR).await?;
-    }
-    let (_, end) = read(subject, &log, LogCursor::start()).await?;
+    append_several(subject, &log, "old", 10).await?;
+    let mut before = Reader::new(subject, &log);
+    before.read().await?;
     lose().await;
-    let found = read_from(subject, &log, end.clone()).await?;
+    let mut after = before.clone();
+    let found = after.read_to_end().await?;
     expect(found.entries.len(), 0, "entries of the lost log")?;
     expect(found.cursor_lost, true, "cursor_lost of a lost log")?;
     subject.append(&log, b"new", HOUR).await?;
-    for cursor in [end, found.end] {
-        let found = read_from(subject, &log, cursor).await?;
+    for mut reader in [before, after] {
+        let found = reader.read_to_end().await?;
         expect(found.entries, vec![b"new".to_vec()], "entries since the loss")?;
     }
     Ok(())
@@ -145,65 +147,81 @@ pub(super) async fn restore(
     restore: impl AsyncFnOnce(),
 ) -> Checked {
     let log = subject.key("log that is restored");
-    let append = async |name: &str, count: usize| {
-        let mut entries = Vec::new();
-        for number in 0..count {
-            let entry = format!("{name} {number}").into_bytes();
-            subject.append(&log, &entry, HOUR).await?;
-            entries.push(entry);
-        }
-        Checked::Ok(entries)
-    };
-    let kept = append("kept", 3).await?;
-    let (_, saved) = read(subject, &log, LogCursor::start()).await?;
+    let kept = append_several(subject, &log, "kept", 3).await?;
+    let mut from_saved = Reader::new(subject, &log);
+    from_saved.read().await?;
     save().await;
-    append("lost", 3).await?;
-    let (_, end) = read(subject, &log, saved.clone()).await?;
+    append_several(subject, &log, "lost", 3).await?;
+    let mut from_lost = from_saved.clone();
+    from_lost.read().await?;
     restore().await;
-    let found = read_from(subject, &log, end.clone()).await?;
+    let found = from_lost.clone().read_to_end().await?;
     expect(found.cursor_lost, true, "cursor_lost after the loss of the last entries")?;
     expect(&found.entries, &kept, "entries that were not lost")?;
-    let new = append("new", 5).await?;
+    let new = append_several(subject, &log, "new", 5).await?;
     let all = [kept, new.clone()].concat();
-    let found = read_from(subject, &log, end).await?;
+    let found = from_lost.read_to_end().await?;
     expect(found.cursor_lost, true, "cursor_lost when there are other entries")?;
     expect(&found.entries, &all, "all entries, after the loss of the last ones")?;
-    let found = read_from(subject, &log, saved).await?;
+    let found = from_saved.read_to_end().await?;
     let expected = if found.cursor_lost { all } else { new };
     expect(&found.entries, &expected, "entries since the former state")
 }
 
+async fn append_several(
+    subject: &Subject<'_>,
+    log: &StoreKey,
+    name: &str,
+    count: usize,
+) -> Checked<Vec<Vec<u8>>> {
+    let mut entries = Vec::new();
+    for number in 0..count {
+        let entry = format!("{name} {number}").into_bytes();
+        subject.append(log, &entry, HOUR).await?;
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+/// Reads a log, from its start and then from where the last read has ended.
+#[derive(Clone)]
+struct Reader<'a> {
+    subject: &'a Subject<'a>,
+    log: &'a StoreKey,
+    cursor: LogCursor,
+}
+
 /// What a log has after a cursor.
-struct WholeLog {
+struct Found {
     entries: Vec<Vec<u8>>,
-    end: LogCursor,
     cursor_lost: bool,
 }
 
-/// Reads all pages after a cursor that the log has. Returns the entries and the cursor at the end.
-async fn read(
-    subject: &Subject<'_>,
-    log: &StoreKey,
-    cursor: LogCursor,
-) -> Checked<(Vec<Vec<u8>>, LogCursor)> {
-    let found = read_from(subject, log, cursor).await?;
-    expect(found.cursor_lost, false, "cursor_lost of a log that has lost nothing")?;
-    Ok((found.entries, found.end))
-}
-
-/// Reads all pages after the cursor.
-///
-/// Cursors are passed as text, as between two calls of a process that is written in another way.
-async fn read_from(subject: &Subject<'_>, log: &StoreKey, cursor: LogCursor) -> Checked<WholeLog> {
-    let mut found = WholeLog { entries: Vec::new(), end: cursor, cursor_lost: false };
-    for _ in 0..MAX_PAGES {
-        let page = subject.read_since(log, found.end).await?;
-        found.end = LogCursor::from_text(page.next.as_text());
-        found.cursor_lost |= page.cursor_lost;
-        if page.entries.is_empty() {
-            return Ok(found);
-        }
-        found.entries.extend(page.entries.iter().map(|entry| entry.to_vec()));
+impl<'a> Reader<'a> {
+    fn new(subject: &'a Subject<'a>, log: &'a StoreKey) -> Self {
+        Self { subject, log, cursor: LogCursor::start() }
     }
-    Err(format!("read_since returns no empty page in {MAX_PAGES} calls"))
+
+    /// Reads the next entries of a log that has lost nothing.
+    async fn read(&mut self) -> Checked<Vec<Vec<u8>>> {
+        let found = self.read_to_end().await?;
+        expect(found.cursor_lost, false, "cursor_lost of a log that has lost nothing")?;
+        Ok(found.entries)
+    }
+
+    /// Reads the next entries. Cursors are passed as text, as between two calls of a process that is
+    /// written in another way.
+    async fn read_to_end(&mut self) -> Checked<Found> {
+        let mut found = Found { entries: Vec::new(), cursor_lost: false };
+        for _ in 0..MAX_PAGES {
+            let page = self.subject.read_since(self.log, self.cursor.clone()).await?;
+            self.cursor = LogCursor::from_text(page.next.as_text());
+            found.cursor_lost |= page.cursor_lost;
+            if page.entries.is_empty() {
+                return Ok(found);
+            }
+            found.entries.extend(page.entries.iter().map(|entry| entry.to_vec()));
+        }
+        Err(format!("read_since returns no empty page in {MAX_PAGES} calls"))
+    }
 }

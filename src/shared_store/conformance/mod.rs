@@ -43,8 +43,7 @@ pub async fn check(
     wait: impl AsyncFn(Duration),
 ) -> Result<(), ConformanceError> {
     let subject = Subject::new(store)?;
-    let mut violations = Vec::new();
-    for (rule, checked) in [
+    ConformanceError::from_checks([
         ("values are stored byte for byte", values::bytes(&subject).await),
         ("different keys have different values", values::keys(&subject).await),
         ("put_if_absent", values::put_if_absent(&subject).await),
@@ -57,10 +56,7 @@ pub async fn check(
         ("no concurrent entry is skipped", logs::concurrent(&subject).await),
         ("lifetimes", values::lifetimes(&subject, &wait).await),
         ("lifetimes of log entries", logs::lifetimes(&subject, &wait).await),
-    ] {
-        violations.extend(checked.err().map(|found| Violation { rule, found }));
-    }
-    ConformanceError::unless_none(violations)
+    ])
 }
 
 /// Returns an error if a reader misses entries of a log after the store has lost its state.
@@ -74,8 +70,7 @@ pub async fn check_loss(
     lose: impl AsyncFnOnce(),
 ) -> Result<(), ConformanceError> {
     let checked = logs::loss(&Subject::new(store)?, lose).await;
-    let rule = "a lost position is the start of the log";
-    ConformanceError::unless_none(checked.err().map(|found| Violation { rule, found }))
+    ConformanceError::from_checks([("a lost position is the start of the log", checked)])
 }
 
 /// Returns an error if a reader misses entries of a log after the store has lost its last writes.
@@ -91,8 +86,10 @@ pub async fn check_restore(
     restore: impl AsyncFnOnce(),
 ) -> Result<(), ConformanceError> {
     let checked = logs::restore(&Subject::new(store)?, save, restore).await;
-    let rule = "a position whose entry was lost is the start of the log";
-    ConformanceError::unless_none(checked.err().map(|found| Violation { rule, found }))
+    ConformanceError::from_checks([(
+        "a position whose entry was lost is the start of the log",
+        checked,
+    )])
 }
 
 /// Returned when a store violates rules of [`SharedStore`].
@@ -108,8 +105,12 @@ impl ConformanceError {
         &self.violations
     }
 
-    fn unless_none(violations: impl IntoIterator<Item = Violation>) -> Result<(), Self> {
-        let violations: Vec<_> = violations.into_iter().collect();
+    /// Returns an error with the rules whose check failed.
+    fn from_checks(checks: impl IntoIterator<Item = (&'static str, Checked)>) -> Result<(), Self> {
+        let violations: Vec<_> = checks
+            .into_iter()
+            .filter_map(|(rule, checked)| Some(Violation { rule, found: checked.err()? }))
+            .collect();
         if violations.is_empty() { Ok(()) } else { Err(Self { violations }) }
     }
 }
@@ -161,6 +162,10 @@ impl<'a> Subject<'a> {
 
     fn key(&self, id: &str) -> StoreKey {
         self.scope.key(KeyNamespace::Refresh, id)
+    }
+
+    fn keys<const N: usize>(&self, ids: [&str; N]) -> [StoreKey; N] {
+        ids.map(|id| self.key(id))
     }
 
     async fn get(&self, key: &StoreKey) -> Checked<Option<Bytes>> {

@@ -104,65 +104,49 @@ impl MemoryStore {
         key: &StoreKey,
         step: impl FnOnce(&Shard, Duration) -> T,
     ) -> StoreFuture<'_, T> {
-        let shard = self.shard(key).map(|shard| step(&shard, self.clock.monotonic()));
-        ready(shard.ok_or_else(unreachable_shard)).boxed()
+        let read = self.shard(key).map(|shard| step(&shard, self.clock.monotonic()));
+        ready(read.ok_or_else(unreachable_shard)).boxed()
     }
 
-    /// Runs one atomic operation, with the write it may contain, and returns whether it wrote.
-    fn write<'a>(
-        &'a self,
-        key: &'a StoreKey,
-        value: Bytes,
-        ttl: Duration,
-        applies: impl Fn(Option<&Bytes>) -> bool,
-    ) -> StoreFuture<'a, bool> {
-        ready(self.try_write(key, &value, ttl, applies)).boxed()
-    }
-
-    fn try_write(
+    /// Sets a value if the present one allows it. Returns whether it did.
+    fn set_if(
         &self,
         key: &StoreKey,
-        value: &Bytes,
+        value: Bytes,
         ttl: Duration,
-        applies: impl Fn(Option<&Bytes>) -> bool,
+        allows: impl Fn(Option<&Bytes>) -> bool,
     ) -> Result<bool, StoreError> {
-        let now = self.clock.monotonic();
+        self.write(key, value, ttl, Shard::set, |shard, now| {
+            allows(shard.unexpired(key, now)).then(|| shard.cost_of(key))
+        })
+    }
+
+    /// Runs one atomic operation with the write it may contain. `replaced` returns the memory of
+    /// what it replaces, or `None` if it does not write. Returns whether it wrote.
+    fn write(
+        &self,
+        key: &StoreKey,
+        bytes: Bytes,
+        ttl: Duration,
+        write: fn(&mut Shard, &StoreKey, Bytes, Duration, Duration),
+        replaced: impl Fn(&Shard, Duration) -> Option<usize>,
+    ) -> Result<bool, StoreError> {
+        let (namespace, now) = (key.namespace(), self.clock.monotonic());
         self.sweep_next(now);
         for attempt in 0..2 {
             let mut shard = self.shard(key).ok_or_else(unreachable_shard)?;
             self.release_memory(shard.remove_expired(now, EXPIRED_PER_WRITE, None));
-            if !applies(shard.unexpired(key, now)) {
-                return Ok(false);
-            }
-            let (before, after) = (shard.cost_of(key), Shard::cost(key, value));
-            if self.reserve(key.namespace(), before, after) {
-                shard.set(key, value.clone(), now, ttl);
+            let Some(before) = replaced(&shard, now) else { return Ok(false) };
+            if self.reserve(namespace, before, Shard::cost(key, &bytes)) {
+                write(&mut shard, key, bytes, now, ttl);
                 return Ok(true);
             }
             drop(shard);
             if attempt == 0 {
-                self.reclaim(key.namespace(), now);
+                self.reclaim(namespace, now);
             }
         }
-        Err(self.full(key.namespace()))
-    }
-
-    fn try_append(&self, log: &StoreKey, entry: Bytes, ttl: Duration) -> Result<(), StoreError> {
-        let now = self.clock.monotonic();
-        self.sweep_next(now);
-        for attempt in 0..2 {
-            let mut shard = self.shard(log).ok_or_else(unreachable_shard)?;
-            self.release_memory(shard.remove_expired(now, EXPIRED_PER_WRITE, None));
-            if self.reserve(log.namespace(), 0, Shard::cost(log, &entry)) {
-                shard.append(log, entry, now, ttl);
-                return Ok(());
-            }
-            drop(shard);
-            if attempt == 0 {
-                self.reclaim(log.namespace(), now);
-            }
-        }
-        Err(self.full(log.namespace()))
+        Err(StoreError::Full { namespace, max_bytes: Some(self.max_bytes) })
     }
 
     fn shard(&self, key: &StoreKey) -> Option<MutexGuard<'_, Shard>> {
@@ -182,12 +166,11 @@ impl MemoryStore {
     fn reserve(&self, namespace: KeyNamespace, before: usize, after: usize) -> bool {
         let Some(usage) = self.usage(namespace) else { return true };
         let max = if namespace == KeyNamespace::Revocation { usize::MAX } else { self.max_bytes };
-        let grown = |bytes: usize| {
+        let reserved = usage.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, |bytes| {
             let total = bytes.saturating_sub(before).saturating_add(after);
             // Values that do not grow always fit.
             (after <= before || total <= max).then_some(total)
-        };
-        let reserved = usage.bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, grown);
+        });
         let bytes = usage.bytes.load(Ordering::Acquire);
         if bytes > self.max_bytes / 5 * 4 && !usage.is_nearly_full.swap(true, Ordering::AcqRel) {
             telemetry::memory_store_nearly_full(namespace, bytes, self.max_bytes);
@@ -212,42 +195,43 @@ impl MemoryStore {
     /// Removes a few expired values from one shard after another, so that shards without writes are
     /// cleaned too.
     fn sweep_next(&self, now: Duration) {
-        let freed = self
-            .shard_at(self.next_swept.fetch_add(1, Ordering::Relaxed))
-            .map(|mut shard| shard.remove_expired(now, EXPIRED_PER_WRITE, None));
-        self.release_memory(freed.into_iter().flatten());
+        self.remove_from(self.next_swept.fetch_add(1, Ordering::Relaxed), |shard| {
+            shard.remove_expired(now, EXPIRED_PER_WRITE, None)
+        });
     }
 
     /// Frees memory for a value of this namespace, in steps that lock one shard each.
     fn reclaim(&self, namespace: KeyNamespace, now: Duration) {
-        let mut has_freed = false;
+        let mut expired = 0;
         for number in 0..SHARDS {
-            let freed = self
-                .shard_at(number)
-                .map(|mut shard| shard.remove_expired(now, RECLAIMED_PER_SHARD, Some(namespace)))
-                .unwrap_or_default();
-            has_freed |= !freed.is_empty();
-            self.release_memory(freed);
+            expired += self.remove_from(number, |shard| {
+                shard.remove_expired(now, RECLAIMED_PER_SHARD, Some(namespace))
+            });
         }
-        if has_freed || namespace != KeyNamespace::WebhookEvent {
+        if expired > 0 || namespace != KeyNamespace::WebhookEvent {
             return;
         }
         let Some(before) = now.checked_sub(RETRY_SCHEDULE) else { return };
-        let start = self.next_swept.fetch_add(1, Ordering::Relaxed) % SHARDS;
-        for number in start..start + SHARDS {
-            let freed = self
-                .shard_at(number)
-                .map(|mut shard| shard.remove_handled(before, RECLAIMED_PER_SHARD))
-                .unwrap_or_default();
-            if !freed.is_empty() {
-                telemetry::webhook_ids_dropped(freed.len());
-                return self.release_memory(freed);
+        let start = self.next_swept.fetch_add(1, Ordering::Relaxed);
+        for number in (0..SHARDS).map(|offset| start.wrapping_add(offset)) {
+            let dropped =
+                self.remove_from(number, |shard| shard.remove_handled(before, RECLAIMED_PER_SHARD));
+            if dropped > 0 {
+                return telemetry::webhook_ids_dropped(dropped);
             }
         }
     }
 
-    fn full(&self, namespace: KeyNamespace) -> StoreError {
-        StoreError::Full { namespace, max_bytes: Some(self.max_bytes) }
+    /// Removes values from a shard. Returns how many.
+    fn remove_from(
+        &self,
+        number: usize,
+        remove: impl FnOnce(&mut Shard) -> Vec<(KeyNamespace, usize)>,
+    ) -> usize {
+        let freed = self.shard_at(number).map(|mut shard| remove(&mut shard)).unwrap_or_default();
+        let count = freed.len();
+        self.release_memory(freed);
+        count
     }
 }
 
@@ -262,7 +246,7 @@ impl SharedStore for MemoryStore {
     }
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        ready(self.try_write(key, &value, ttl, |_| true).map(|_| ())).boxed()
+        ready(self.set_if(key, value, ttl, |_| true).map(drop)).boxed()
     }
 
     fn put_if_absent<'a>(
@@ -271,7 +255,7 @@ impl SharedStore for MemoryStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
-        self.write(key, value, ttl, |present| present.is_none())
+        ready(self.set_if(key, value, ttl, |present| present.is_none())).boxed()
     }
 
     fn replace_if<'a>(
@@ -281,22 +265,21 @@ impl SharedStore for MemoryStore {
         value: Bytes,
         ttl: Duration,
     ) -> StoreFuture<'a, bool> {
-        self.write(key, value, ttl, |present| present == Some(&expected))
+        ready(self.set_if(key, value, ttl, |present| present == Some(&expected))).boxed()
     }
 
     fn remove_if<'a>(&'a self, key: &'a StoreKey, expected: Bytes) -> StoreFuture<'a, bool> {
         let now = self.clock.monotonic();
-        let removed = self.shard(key).map(|mut shard| {
+        let removed = self.shard(key).and_then(|mut shard| {
             let is_expected = shard.unexpired(key, now) == Some(&expected);
             if is_expected { shard.remove(key) } else { None }
         });
-        let removed = removed.flatten();
         self.release_memory(removed);
         ready(Ok(removed.is_some())).boxed()
     }
 
     fn append<'a>(&'a self, log: &'a StoreKey, entry: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
-        ready(self.try_append(log, entry, ttl)).boxed()
+        ready(self.write(log, entry, ttl, Shard::append, |_, _| Some(0)).map(drop)).boxed()
     }
 
     fn read_since<'a>(&'a self, log: &'a StoreKey, cursor: LogCursor) -> StoreFuture<'a, LogPage> {
