@@ -2,7 +2,7 @@ use http::Request;
 
 use super::ScopeRejection;
 use super::requirement::Requirement;
-use crate::challenge::Challenge;
+use crate::challenge::{Challenge, ChallengeContext};
 use crate::middleware::identity::{self, Anonymous, NoPrincipal};
 use crate::token::Principal;
 use crate::util::fetch_metadata::matched_path;
@@ -16,18 +16,23 @@ pub(super) fn evaluate<B>(
 ) -> Result<(), ScopeRejection> {
     let principal = principal(request)?;
     let missing = requirement.missing(principal);
-    let granted =
-        if missing.is_empty() { requirement.granted_scopes(principal) } else { Vec::new() };
-    let context = request.extensions_mut().get_mut().and_then(Principal::challenge_context);
     if missing.is_empty() {
-        if let Some(context) = context {
+        let granted = requirement.granted_scopes(principal);
+        if let Some(context) = challenge_context(request) {
             context.require(granted);
         }
         return Ok(());
     }
-    let challenge = context.map(|context| context.step_up(requirement.challenge_scopes()));
-    let description = requirement.describe(&missing);
-    Err(ScopeRejection::Insufficient { missing, description, challenge })
+    Err(ScopeRejection::Insufficient {
+        description: requirement.describe(&missing),
+        missing,
+        challenge: challenge_context(request)
+            .map(|context| context.step_up(requirement.challenge_scopes())),
+    })
+}
+
+fn challenge_context<B>(request: &mut Request<B>) -> Option<&mut ChallengeContext> {
+    request.extensions_mut().get_mut().and_then(Principal::challenge_context)
 }
 
 /// The principal that an authentication layer has verified. Without one, the request is rejected.
@@ -40,9 +45,11 @@ pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeReje
             ScopeRejection::MissingToken { challenge: Challenge::clone(challenge) }
         }
         NoPrincipal::MissingLayer => {
-            let layers = "RequireSession, RequireToken or RequireAuth";
-            let route = matched_path(request.extensions());
-            telemetry::layer_missing("RequireScope", layers, route);
+            telemetry::layer_missing(
+                "RequireScope",
+                "RequireSession, RequireToken or RequireAuth",
+                matched_path(request.extensions()),
+            );
             ScopeRejection::Misconfigured
         }
     })

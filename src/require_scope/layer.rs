@@ -68,8 +68,10 @@ impl RequireScope {
     }
 
     fn new(requirement: Result<Requirement, ConfigError>) -> Self {
-        let requirement = requirement.map(Arc::new).map_err(Arc::new);
-        Self { requirement, renderer: Renderer::default() }
+        Self {
+            requirement: requirement.map(Arc::new).map_err(Arc::new),
+            renderer: Renderer::default(),
+        }
     }
 }
 

@@ -80,10 +80,13 @@ struct StepUp<'a> {
 
 /// The challenge for a token with more scopes.
 fn step_up(description: &str, challenge: &Challenge) -> Response<Bytes> {
-    let (error, scope) = (ERROR.code(), challenge.scope_text());
-    let (message, error_description) = (description, description);
-    let body = StepUp { error, message, error_description, scope: &scope };
-    let mut response = json_response(StatusCode::FORBIDDEN, error, description);
+    let body = StepUp {
+        error: ERROR.code(),
+        message: description,
+        error_description: description,
+        scope: &challenge.scope_text(),
+    };
+    let mut response = json_response(StatusCode::FORBIDDEN, ERROR.code(), description);
     *response.body_mut() = serde_json::to_vec(&body).unwrap_or_default().into();
     challenged(response, &challenge.clone().error(ERROR))
 }

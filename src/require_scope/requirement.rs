@@ -63,18 +63,20 @@ impl Requirement {
             Kind::Role => principal.roles(),
             Kind::Scope => principal.scopes(),
         };
-        let lacks = |name: &&ScopeToken| !self.scope_hierarchy.grant(granted, name);
+        let missing = self.names.iter().filter(|name| !self.scope_hierarchy.grant(granted, name));
         match self.quantity {
-            Quantity::All => self.names.iter().filter(lacks).cloned().collect(),
-            Quantity::Any if self.names.iter().all(|name| lacks(&name)) => self.names.clone(),
+            Quantity::All => missing.cloned().collect(),
+            Quantity::Any if missing.count() == self.names.len() => self.names.clone(),
             Quantity::Any => Vec::new(),
         }
     }
 
     /// The scopes by which the principal meets it.
     pub(super) fn granted_scopes(&self, principal: &Principal) -> Vec<ScopeToken> {
-        let scopes = if self.kind == Kind::Scope { self.names.as_slice() } else { &[] };
-        scopes
+        if self.kind != Kind::Scope {
+            return Vec::new();
+        }
+        self.names
             .iter()
             .filter(|name| self.scope_hierarchy.grant(principal.scopes(), name))
             .cloned()

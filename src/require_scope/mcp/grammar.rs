@@ -182,23 +182,29 @@ fn end_of_digits(text: &[u8], start: usize) -> Step<usize> {
 
 /// Number of bytes of a string before the next quote, escape or control character.
 fn plain_bytes(rest: &[u8]) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
     let mut plain = 0;
-    for word in rest.chunks_exact(8) {
-        let Ok(word) = word.try_into().map(u64::from_le_bytes) else { break };
-        // The lowest set bit is exact, others may come from a borrow:
-        // <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>
-        let zero_in = |word: u64| word.wrapping_sub(ONES) & !word;
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let special = control | zero_in(word ^ (ONES * 0x22)) | zero_in(word ^ (ONES * 0x5c));
-        if special & HIGH != 0 {
-            return plain + (special & HIGH).trailing_zeros() as usize / 8;
+    for bytes in rest.as_chunks::<8>().0 {
+        let word = u64::from_le_bytes(*bytes);
+        let special = less_in(word, 0x20)
+            | less_in(word ^ (ONES * u64::from(b'"')), 1)
+            | less_in(word ^ (ONES * u64::from(b'\\')), 1);
+        if special != 0 {
+            return plain + special.trailing_zeros() as usize / 8;
         }
         plain += 8;
     }
     let tail = rest.get(plain..).unwrap_or_default();
     plain + tail.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
+}
+
+const ONES: u64 = u64::from_ne_bytes([1; 8]);
+const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+
+/// The high bit of each byte that is less than `limit`. The lowest set bit is exact, others may come
+/// from a borrow: <https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>
+#[inline]
+const fn less_in(word: u64, limit: u64) -> u64 {
+    word.wrapping_sub(ONES * limit) & !word & HIGH
 }
 
 /// Length of an escape in a string.

@@ -70,10 +70,8 @@ fn compare(
         (None, _) if is_required => true,
         (None, _) => return Ok(()),
         (Some(value), None) => {
-            let text = value.to_str().ok().map(str::trim);
-            let text = text.and_then(|text| match header == MCP_NAME {
-                true => decoded(text),
-                false => Some(Cow::Borrowed(text)),
+            let text = value.to_str().ok().map(str::trim).and_then(|text| {
+                if header == MCP_NAME { decoded(text) } else { Some(Cow::Borrowed(text)) }
             });
             if expected.is_some() && text.as_deref() == expected {
                 return Ok(());
@@ -87,8 +85,7 @@ fn compare(
 
 /// Names that are not valid header text are encoded as `=?base64?…?=`.
 fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    let encoded = text.strip_prefix("=?base64?").and_then(|text| text.strip_suffix("?="));
-    match encoded {
+    match text.strip_prefix("=?base64?").and_then(|text| text.strip_suffix("?=")) {
         Some(encoded) => String::from_utf8(STANDARD.decode(encoded).ok()?).ok().map(Cow::Owned),
         None => Some(Cow::Borrowed(text)),
     }

@@ -53,9 +53,12 @@ fn decode(text: &[u8]) -> impl Iterator<Item = char> {
         let (character, length) = match rest {
             [] => return None,
             [b'\\', b'u', digits @ ..] => {
-                let digits = digits.get(..4).and_then(|digits| std::str::from_utf8(digits).ok());
-                let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
-                (code.and_then(char::from_u32).unwrap_or(char::REPLACEMENT_CHARACTER), 6)
+                let escaped = digits
+                    .get(..4)
+                    .and_then(|digits| std::str::from_utf8(digits).ok())
+                    .and_then(|digits| u32::from_str_radix(digits, 16).ok())
+                    .and_then(char::from_u32);
+                (escaped.unwrap_or(char::REPLACEMENT_CHARACTER), 6)
             }
             [b'\\', escaped @ (b'"' | b'\\' | b'/'), ..] => (char::from(*escaped), 2),
             [b'\\', ..] => (char::REPLACEMENT_CHARACTER, 2),

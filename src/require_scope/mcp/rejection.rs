@@ -158,8 +158,7 @@ impl Rejection for McpRejection {
         };
         if let McpError::UnsupportedContentEncoding = self.error {
             // RFC 9110, section 15.5.16.
-            let identity = HeaderValue::from_static("identity");
-            response.headers_mut().insert(header::ACCEPT_ENCODING, identity);
+            response.headers_mut().insert(header::ACCEPT_ENCODING, IDENTITY);
         }
         let code = match &self.error {
             McpError::HeaderMismatch { .. } => HEADER_MISMATCH,
@@ -179,6 +178,9 @@ impl Rejection for McpRejection {
         response
     }
 }
+
+/// The value of `Accept-Encoding` that allows no compression.
+pub(super) const IDENTITY: HeaderValue = HeaderValue::from_static("identity");
 
 const HEADER_MISMATCH: i32 = -32020;
 const INVALID_REQUEST: i32 = -32600;
@@ -207,8 +209,7 @@ pub(super) fn error_body(
     message: &str,
     data: Option<ErrorData>,
 ) -> Bytes {
-    let error = JsonRpcError { code, message, data };
-    let error = serde_json::to_string(&error).unwrap_or_default();
+    let error = serde_json::to_string(&JsonRpcError { code, message, data }).unwrap_or_default();
     // The ID is JSON as it was read from a valid message.
     let id = id.map(|id| format!("\"id\":{id},")).unwrap_or_default();
     format!("{{\"jsonrpc\":\"2.0\",{id}\"error\":{error}}}").into()

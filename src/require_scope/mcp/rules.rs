@@ -58,23 +58,32 @@ impl Rules {
     }
 
     fn tool(&self, name: &str) -> &Rule {
-        let of_tool = self.tools.get(name).or(self.default_tool.as_ref());
-        of_tool.unwrap_or(&self.every_tool)
+        self.tools.get(name).or(self.default_tool.as_ref()).unwrap_or(&self.every_tool)
     }
 
     /// Applies the hierarchy to all rules, and computes their sums.
     pub(super) fn complete(&mut self) {
-        let named = self.tools.values_mut().chain(self.methods.values_mut());
-        let others = self.default_tool.iter_mut().chain([&mut self.default_method]);
-        for rule in named.chain(others) {
-            for requirement in rule.requirements_mut().into_iter().flatten() {
+        for rule in self
+            .tools
+            .values_mut()
+            .chain(self.methods.values_mut())
+            .chain(&mut self.default_tool)
+            .chain([&mut self.default_method])
+        {
+            for requirement in
+                [&mut rule.permissions, &mut rule.roles, &mut rule.scopes].into_iter().flatten()
+            {
                 requirement.scope_hierarchy = self.scope_hierarchy.clone();
             }
         }
         self.every_tool = Rule::all_of(self.tools.values());
-        let others = self.default_tool.iter().chain([&self.default_method]);
-        let named = self.tools.values().chain(self.methods.values());
-        self.everything = Rule::all_of(named.chain(others));
+        self.everything = Rule::all_of(
+            self.tools
+                .values()
+                .chain(self.methods.values())
+                .chain(&self.default_tool)
+                .chain([&self.default_method]),
+        );
     }
 }
 
@@ -89,14 +98,12 @@ impl Rule {
         }
     }
 
-    fn requirements_mut(&mut self) -> [&mut Option<Requirement>; 3] {
-        [&mut self.permissions, &mut self.roles, &mut self.scopes]
-    }
-
     /// Whether the principal meets the rule.
     pub(super) fn permits(&self, principal: &Principal) -> bool {
-        let requirements = [&self.permissions, &self.roles, &self.scopes];
-        requirements.into_iter().flatten().all(|one| one.missing(principal).is_empty())
+        [&self.permissions, &self.roles, &self.scopes]
+            .into_iter()
+            .flatten()
+            .all(|requirement| requirement.missing(principal).is_empty())
             && self.conditions.iter().all(|condition| condition(principal))
     }
 
@@ -108,9 +115,11 @@ impl Rule {
         }
         let principal = principal(request)?;
         if !self.conditions.iter().all(|condition| condition(principal)) {
-            let description = "claims that meet the condition of this tool".to_owned();
-            let (missing, challenge) = (Vec::new(), None);
-            return Err(ScopeRejection::Insufficient { missing, description, challenge });
+            return Err(ScopeRejection::Insufficient {
+                missing: Vec::new(),
+                description: "claims that meet the condition of this tool".to_owned(),
+                challenge: None,
+            });
         }
         match &self.scopes {
             Some(scopes) => evaluate(scopes, request),

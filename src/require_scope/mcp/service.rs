@@ -1,7 +1,7 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{Method, Request, Response, header};
 use http_body::Body;
 use tower_service::Service;
 
@@ -11,7 +11,7 @@ use super::headers::{allow_batches, check};
 use super::lists::ListFilter;
 use super::message::{Message, MessageReader, RequestId};
 use super::operation::{Operation, decline_http2_upgrade, has_no_operation, may_become_a_tunnel};
-use super::rejection::{McpError, McpRejection};
+use super::rejection::{IDENTITY, McpError, McpRejection};
 use crate::middleware::replay_body::{BodyError, ReplayBody};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
@@ -169,8 +169,7 @@ impl RequireMcpScope {
         };
         if filter.is_some() {
             // No layer inside may compress the response, which could not be filtered then.
-            let identity = HeaderValue::from_static("identity");
-            request.headers_mut().insert(header::ACCEPT_ENCODING, identity);
+            request.headers_mut().insert(header::ACCEPT_ENCODING, IDENTITY);
         }
         Ok(filter.map(Box::new))
     }
@@ -181,8 +180,7 @@ impl RequireMcpScope {
         request_id: Option<Box<str>>,
         request: &Request<B>,
     ) -> Decision<OnResponse> {
-        let rejection = McpRejection::new(error, request_id);
-        Decision::Respond(self.renderer.render(rejection, request))
+        Decision::Respond(self.renderer.render(McpRejection::new(error, request_id), request))
     }
 }
 

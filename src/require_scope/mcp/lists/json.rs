@@ -6,25 +6,26 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 
 /// A JSON text. The methods return `None` if it is malformed.
 #[derive(Clone, Copy)]
-pub(super) struct Json<'a>(pub(super) &'a [u8]);
+pub(super) struct Json<'a> {
+    pub(super) text: &'a [u8],
+}
 
 impl<'a> Json<'a> {
     pub(super) fn get(self, range: &Range<usize>) -> &'a [u8] {
-        self.0.get(range.clone()).unwrap_or_default()
+        self.text.get(range.clone()).unwrap_or_default()
     }
 
     /// The only value of the text.
     pub(super) fn root(self) -> Option<Range<usize>> {
         let start = self.skip_spaces(0);
         let (IgnoredAny, end) = self.value(start)?;
-        (self.skip_spaces(end) == self.0.len()).then_some(start..end)
+        (self.skip_spaces(end) == self.text.len()).then_some(start..end)
     }
 
     /// The names and values of an object.
     pub(super) fn members(self, object: &Range<usize>) -> Option<Vec<(String, Range<usize>)>> {
         self.sequence(object, [b'{', b'}'], |at| {
-            let (name, end) = self.value(at)?;
-            let start = self.skip_spaces(self.expect(b':', end)?);
+            let (name, start) = self.name(at)?;
             let (IgnoredAny, end) = self.value(start)?;
             Some(((name, start..end), end))
         })
@@ -35,14 +36,9 @@ impl<'a> Json<'a> {
     pub(super) fn begun_members(self, object: usize) -> Vec<(String, usize)> {
         let mut begun = Vec::new();
         let mut next = self.expect(b'{', object);
-        while let Some(at) = next {
-            let name = self.value(self.skip_spaces(at));
-            let Some((name, start)) = name.and_then(|(name, end)| {
-                let start = self.skip_spaces(self.expect(b':', end)?);
-                Some((name, start))
-            }) else {
-                break;
-            };
+        while let Some(at) = next
+            && let Some((name, start)) = self.name(self.skip_spaces(at))
+        {
             begun.push((name, start));
             next = self.value(start).and_then(|(IgnoredAny, end)| self.expect(b',', end));
         }
@@ -75,7 +71,7 @@ impl<'a> Json<'a> {
     ) -> Option<Vec<T>> {
         let mut all = Vec::new();
         let mut at = self.skip_spaces(self.expect(open, range.start)?);
-        if self.0.get(at) == Some(&close) {
+        if self.text.get(at) == Some(&close) {
             return Some(all);
         }
         loop {
@@ -88,9 +84,15 @@ impl<'a> Json<'a> {
         }
     }
 
+    /// The name of a member at a position, and where its value starts.
+    fn name(self, at: usize) -> Option<(String, usize)> {
+        let (name, end) = self.value(at)?;
+        Some((name, self.skip_spaces(self.expect(b':', end)?)))
+    }
+
     /// The value at a position, and its end.
     fn value<T: DeserializeOwned>(self, at: usize) -> Option<(T, usize)> {
-        let mut values = serde_json::Deserializer::from_slice(self.0.get(at..)?).into_iter();
+        let mut values = serde_json::Deserializer::from_slice(self.text.get(at..)?).into_iter();
         let value = values.next()?.ok()?;
         Some((value, at + values.byte_offset()))
     }
@@ -98,11 +100,11 @@ impl<'a> Json<'a> {
     /// The position after this byte, which may follow white space.
     fn expect(self, byte: u8, at: usize) -> Option<usize> {
         let at = self.skip_spaces(at);
-        (self.0.get(at) == Some(&byte)).then_some(at + 1)
+        (self.text.get(at) == Some(&byte)).then_some(at + 1)
     }
 
     fn skip_spaces(self, at: usize) -> usize {
-        let rest = self.0.get(at..).unwrap_or_default();
+        let rest = self.text.get(at..).unwrap_or_default();
         at + rest.iter().take_while(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')).count()
     }
 }
@@ -113,7 +115,7 @@ mod tests {
 
     #[test]
     fn members_and_items_are_found_where_they_are() {
-        let json = Json(br#" {"a" : [1,"]", {"b":[]}, -1.5e3 ] ,"\u0062":{}} "#);
+        let json = Json { text: br#" {"a" : [1,"]", {"b":[]}, -1.5e3 ] ,"\u0062":{}} "# };
         let root = json.root().unwrap();
         let members = json.members(&root).unwrap();
         let found: Vec<_> =
@@ -125,7 +127,7 @@ mod tests {
         assert_eq!(json.members(&members[1].1), Some(Vec::new()));
         assert_eq!(json.items(&root), None);
         let begun = |text: &str| {
-            let members = Json(text.as_bytes()).begun_members(0);
+            let members = Json { text: text.as_bytes() }.begun_members(0);
             members.into_iter().map(|(name, start)| format!("{name} {start}")).collect::<Vec<_>>()
         };
         assert_eq!(begun(r#" {"a":{"b":1}, "c" : [2"#), ["a 6", "c 21"]);
@@ -134,7 +136,7 @@ mod tests {
             assert_eq!(begun(text), [""; 0], "{text}");
         }
         for broken in ["", "{", "{}x", "{\"a\":1,}", "[1,]", "[1 2]", "\u{feff}{}", "{a:1}"] {
-            assert_eq!(Json(broken.as_bytes()).root(), None, "{broken}");
+            assert_eq!(Json { text: broken.as_bytes() }.root(), None, "{broken}");
         }
     }
 }

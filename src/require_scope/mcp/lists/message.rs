@@ -14,24 +14,22 @@ type Edit = (Range<usize>, Vec<u8>);
 impl Access {
     /// Filters the lists in a message, or in each message of a batch. `None`: nothing changes.
     pub(super) fn filter(&self, text: &[u8]) -> Result<Option<Vec<u8>>, ListError> {
-        let edits = self.edits(Json(text)).ok_or(ListError::Malformed)?;
+        let edits = self.edits(Json { text }).ok_or(ListError::Malformed)?;
         Ok((!edits.is_empty()).then(|| apply(text, edits)))
     }
 
     /// Whether a message that is too large to filter may pass, by its beginning: it is a result whose
     /// content exceeds the limit, and no list precedes that.
     pub(super) fn is_content(&self, message: &[u8]) -> bool {
-        let json = Json(message.get(..MAX_BYTES).unwrap_or(message));
+        let json = Json { text: message.get(..MAX_BYTES).unwrap_or(message) };
         let members = json.begun_members(0);
-        let is_result = |name: &str| name == "result";
         let Some(((name, result), before)) = members.split_last() else { return false };
         let begun = json.begun_members(*result);
         let Some((last, value)) = begun.last() else { return false };
-        let is_list = |name: &str| LISTS.iter().any(|list| list.member == name);
         self.expected.is_none()
-            && is_result(name)
-            && !before.iter().any(|(name, _)| is_result(name))
-            && !begun.iter().any(|(name, _)| is_list(name))
+            && name == "result"
+            && before.iter().all(|(name, _)| name != "result")
+            && begun.iter().all(|(name, _)| LISTS.iter().all(|list| list.member != name))
             && CONTENT.contains(&last.as_str())
             && json.is_incomplete(*value)
     }

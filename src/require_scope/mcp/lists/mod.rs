@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
 use thiserror::Error;
 
 use self::event_stream::Events;
 use super::operation::Operation;
 use super::rejection::{INTERNAL_ERROR, error_body};
 use super::rules::Rules;
+use crate::middleware::rejection::JSON;
 use crate::middleware::response_body::{BodyChange, BodyFilter};
 use crate::middleware::response_future::OnResponse;
 use crate::token::Principal;
@@ -96,8 +97,11 @@ impl ListFilter {
         rules: &Arc<Rules>,
         principal: &Principal,
     ) -> Self {
-        let expected = LISTS.iter().find(|list| method == Some(list.method));
-        let access = Access { rules: Arc::clone(rules), principal: principal.clone(), expected };
+        let access = Access {
+            rules: Arc::clone(rules),
+            principal: principal.clone(),
+            expected: LISTS.iter().find(|list| method == Some(list.method)),
+        };
         Self { access, id, format: None, error: None }
     }
 
@@ -111,15 +115,18 @@ impl ListFilter {
         if !status.is_success() {
             return Ok(None);
         }
-        // That of a notification; or the result follows on a stream, which the first revision had.
+        // The response to a notification; or the result follows on a stream, as in the first revision.
         if matches!(status, StatusCode::ACCEPTED | StatusCode::NO_CONTENT) {
             self.access.expected = None;
         }
-        let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence = content_type.and_then(|value| value.split(';').next()).unwrap_or_default();
-        let format = if essence.trim().eq_ignore_ascii_case("application/json") {
+        let media_type = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok()?.split(';').next())
+            .unwrap_or_default()
+            .trim();
+        let format = if media_type.eq_ignore_ascii_case("application/json") {
             Format::Json(Vec::new())
-        } else if essence.trim().eq_ignore_ascii_case("text/event-stream") {
+        } else if media_type.eq_ignore_ascii_case("text/event-stream") {
             Format::EventStream(Events::default())
         } else if self.access.expected.is_some() {
             return Err(ListError::ContentType);
@@ -135,8 +142,29 @@ impl ListFilter {
     /// The error that replaces the rest of the response.
     fn error(&self, error: ListError) -> Bytes {
         telemetry::internal_error("filter_lists", &error);
-        let message = "The response could not be filtered. See the server's log";
-        error_body(self.id.as_deref(), INTERNAL_ERROR, message, None)
+        error_body(
+            self.id.as_deref(),
+            INTERNAL_ERROR,
+            "The response could not be filtered. See the server's log",
+            None,
+        )
+    }
+
+    /// Ends the response after an error.
+    fn complete(
+        &mut self,
+        result: Result<(), ListError>,
+        filtered: &mut Vec<u8>,
+    ) -> ControlFlow<()> {
+        let Err(error) = result else { return ControlFlow::Continue(()) };
+        let error = self.error(error);
+        match self.format.take() {
+            Some(Format::EventStream(_)) => {
+                filtered.extend([b"data: ", &*error, b"\n\n"].concat());
+            }
+            _ => filtered.extend_from_slice(&error),
+        }
+        ControlFlow::Break(())
     }
 }
 
@@ -165,8 +193,7 @@ impl OnResponse for Option<Box<ListFilter>> {
                     Err(error) => {
                         filter.error = Some(error);
                         headers.remove(header::CONTENT_ENCODING);
-                        let json = HeaderValue::from_static("application/json");
-                        headers.insert(header::CONTENT_TYPE, json);
+                        headers.insert(header::CONTENT_TYPE, JSON);
                     }
                 }
             }
@@ -221,25 +248,6 @@ impl BodyFilter for ListFilter {
             Some(Format::EventStream(events)) => events.finish(&self.access, filtered),
         };
         let _ = self.complete(result, filtered);
-    }
-}
-
-impl ListFilter {
-    /// Ends the response after an error.
-    fn complete(
-        &mut self,
-        result: Result<(), ListError>,
-        filtered: &mut Vec<u8>,
-    ) -> ControlFlow<()> {
-        let Err(error) = result else { return ControlFlow::Continue(()) };
-        let error = self.error(error);
-        match self.format.take() {
-            Some(Format::EventStream(_)) => {
-                filtered.extend([b"data: ", &*error, b"\n\n"].concat());
-            }
-            _ => filtered.extend_from_slice(&error),
-        }
-        ControlFlow::Break(())
     }
 }
 
