@@ -88,7 +88,7 @@ pub(super) struct Delivery {
 
 impl EmailAttempt {
     pub(super) fn begin(
-        names: AttemptIds,
+        ids: AttemptIds,
         email: &str,
         return_to: &ReturnTo,
         delivery: &Delivery,
@@ -97,9 +97,9 @@ impl EmailAttempt {
     ) -> Self {
         let Delivery { sent, is_delivered } = delivery;
         Self {
-            id: names.id,
+            id: ids.id,
             auth_request_id: sent.auth_request_id.clone(),
-            state: names.state,
+            state: ids.state,
             email: email.to_owned(),
             passwordless_type: sent.passwordless_type.clone(),
             return_to: return_to.clone(),

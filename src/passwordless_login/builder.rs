@@ -342,46 +342,24 @@ impl PasswordlessLoginBuilder {
     /// Returned when settings are invalid; reports all of them.
     pub fn build(self) -> Result<PasswordlessLogin, ConfigError> {
         let mut problems = Problems::default();
-        let path = self.path.as_deref();
-        let base = self.sessions.join_base_path("path", path, "/passwordless");
-        let base = problems.collect(base).unwrap_or_default();
-        let base = base.trim_end_matches('/');
-        let paths = Paths {
-            send: format!("{base}/send"),
-            resend: format!("{base}/resend"),
-            verify: format!("{base}/verify"),
-            switch: format!("{base}/switch"),
-        };
+        let [prefix, start, code] = [
+            ("path", &self.path, "/passwordless"),
+            ("start_page", &self.start_page, "/"),
+            ("code_page", &self.code_page, "/"),
+        ]
+        .map(|(setting, path, default)| {
+            let path = self.sessions.join_base_path(setting, path.as_deref(), default);
+            problems.collect(path).unwrap_or_default()
+        });
+        let paths = Paths::below(&prefix);
         problems.collect(paths.check(&self.sessions));
-        let [start, code] = [("start_page", &self.start_page), ("code_page", &self.code_page)]
-            .map(|(setting, page)| self.sessions.join_base_path(setting, page.as_deref(), "/"))
-            .map(|page| problems.collect(page).unwrap_or_default());
         self.check(&mut problems);
         let clock = self.sessions.scalekit().clock().clone();
-        let tasks = self.sessions.tasks().clone();
         let inner = Inner {
-            logins: SharedResults::new(
-                clock.clone(),
-                RESULT_TTL,
-                &tasks,
-                "passwordless login",
-                PasswordlessLoginError::Misconfigured,
-            ),
-            switches: SharedResults::new(
-                clock.clone(),
-                RESULT_TTL,
-                &tasks,
-                "passwordless login",
-                PasswordlessLoginError::Misconfigured,
-            ),
-            unfinished: Memory::new(clock.clone(), UNFINISHED_TTL),
-            resends: SharedResults::new(
-                clock,
-                RESEND_RESULT_TTL,
-                &tasks,
-                "passwordless email",
-                PasswordlessLoginError::Misconfigured,
-            ),
+            logins: shared_results(&self.sessions, "passwordless login", RESULT_TTL),
+            switches: shared_results(&self.sessions, "passwordless login", RESULT_TTL),
+            unfinished: Memory::new(clock, UNFINISHED_TTL),
+            resends: shared_results(&self.sessions, "passwordless email", RESEND_RESULT_TTL),
             sessions: self.sessions,
             paths,
             pages: Pages { start, code },
@@ -401,7 +379,7 @@ impl PasswordlessLoginBuilder {
             confirmation_page: self.confirmation_page,
             renderer: self.renderer,
         };
-        problems.finish(Some(PasswordlessLogin(Arc::new(inner))))
+        problems.finish(Some(PasswordlessLogin { inner: Arc::new(inner) }))
     }
 
     /// Checks the settings that are independent of each other.
@@ -435,12 +413,26 @@ impl PasswordlessLoginBuilder {
     }
 }
 
+fn shared_results<T: Clone + Send + Sync + 'static>(
+    sessions: &Sessions,
+    name: &'static str,
+    retention: Duration,
+) -> SharedResults<T, PasswordlessLoginError> {
+    SharedResults::new(
+        sessions.scalekit().clock().clone(),
+        retention,
+        sessions.tasks(),
+        name,
+        PasswordlessLoginError::Misconfigured,
+    )
+}
+
 on_rejection!(PasswordlessLoginBuilder, RouteRejection<PasswordlessLoginError>, renderer);
 
 impl PasswordlessLogin {
     /// No code is accepted after this time.
     pub(super) fn max_lifetime(&self) -> Duration {
-        self.0.expires_in.unwrap_or(DEFAULT_MAX_LIFETIME)
+        self.inner.expires_in.unwrap_or(DEFAULT_MAX_LIFETIME)
     }
 }
 

@@ -54,13 +54,10 @@ impl LinkConfirmation {
     /// Returns the hidden fields of the form, as HTML. They contain the link's token.
     #[must_use]
     pub fn hidden_fields(&self) -> String {
-        let field = |name: &str, value: &str| {
-            format!(r#"<input type="hidden" name="{name}" value="{}">"#, escaped(value))
-        };
-        let mut fields = field("link_token", self.link_token.expose());
-        fields += &field("page", self.page.expose());
+        let mut fields = hidden_field("link_token", self.link_token.expose());
+        fields += &hidden_field("page", self.page.expose());
         if let Some(attempt) = &self.attempt {
-            fields += &field("attempt", attempt);
+            fields += &hidden_field("attempt", attempt);
         }
         fields
     }
@@ -80,6 +77,10 @@ impl LinkConfirmation {
         let message = "You opened a sign-in link from an e-mail. If you requested it, log in here";
         page(OWN_ORIGIN, &title, message, form)
     }
+}
+
+fn hidden_field(name: &str, value: &str) -> String {
+    format!(r#"<input type="hidden" name="{name}" value="{}">"#, escaped(value))
 }
 
 impl fmt::Debug for LinkConfirmation {

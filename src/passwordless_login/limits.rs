@@ -88,18 +88,20 @@ impl fmt::Debug for EmailLimits {
 /// reverse proxy, which all clients share.
 pub(super) fn public_peer(request: &Request<()>) -> Option<String> {
     match peer(request)?.ip().to_canonical() {
-        IpAddr::V4(ip) => {
-            let [first, second, ..] = ip.octets();
-            let is_shared = first == 100 && second & 0xc0 == 64;
-            let is_public =
-                !(ip.is_private() || ip.is_loopback() || ip.is_link_local() || is_shared);
-            is_public.then(|| ip.to_string())
+        IpAddr::V4(ip) if ip.is_private() || ip.is_loopback() || ip.is_link_local() => None,
+        IpAddr::V4(ip) => match ip.octets() {
+            // Shared address space (RFC 6598), 100.64.0.0/10.
+            [100, 64..=127, ..] => None,
+            _ => Some(ip.to_string()),
+        },
+        IpAddr::V6(ip)
+            if ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local() =>
+        {
+            None
         }
         IpAddr::V6(ip) => {
-            let is_public =
-                !(ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local());
             let [a, b, c, d, ..] = ip.segments();
-            is_public.then(|| format!("{a:x}:{b:x}:{c:x}:{d:x}::/64"))
+            Some(format!("{a:x}:{b:x}:{c:x}:{d:x}::/64"))
         }
     }
 }
@@ -108,8 +110,10 @@ pub(super) fn public_peer(request: &Request<()>) -> Option<String> {
 fn peer(request: &Request<()>) -> Option<SocketAddr> {
     use axum::extract::ConnectInfo;
 
-    let connected = request.extensions().get::<ConnectInfo<SocketAddr>>();
-    connected.map(|ConnectInfo(peer)| *peer).or_else(|| request.extensions().get().copied())
+    match request.extensions().get() {
+        Some(ConnectInfo(peer)) => Some(*peer),
+        None => request.extensions().get().copied(),
+    }
 }
 
 #[cfg(not(feature = "axum"))]
@@ -126,13 +130,8 @@ struct Limit {
 
 /// What was counted, to be subtracted if it did not happen.
 #[derive(Default)]
-pub(super) struct Counted(Vec<Count>);
-
-impl Counted {
-    /// Leaves the count of the client, which is the first one: it is not subtracted.
-    fn keep_client_count(&mut self) {
-        self.0.drain(..self.0.len().min(1));
-    }
+pub(super) struct Counted {
+    counts: Vec<Count>,
 }
 
 struct Count {
@@ -166,22 +165,21 @@ impl PasswordlessLogin {
         email: &str,
         client: Option<&str>,
     ) -> Result<Counted, PasswordlessLoginError> {
-        let (limits, email) = (&self.0.limits, fold_email(email));
+        let (limits, email) = (&self.inner.limits, fold_email(email));
         let per_day = Limit { max: limits.per_address_and_day, window: DAY };
         let mut counters = Vec::new();
         if let Some(client) = client {
             let per_hour = Limit { max: limits.per_client_and_hour, window: HOUR };
-            counters.push((self.key(KeyNamespace::SentEmail, &["client", client]), vec![per_hour]));
+            counters.push((vec!["client", client], vec![per_hour]));
             // One client cannot use up the limit of an address.
             let half = Limit { max: per_day.max.div_ceil(2), ..per_day };
-            let key = self.key(KeyNamespace::SentEmail, &["client and address", client, &email]);
-            counters.push((key, vec![half]));
+            counters.push((vec!["client and address", client, &email], vec![half]));
         }
-        let key = self.key(KeyNamespace::SentEmail, &["address", &email]);
-        counters.push((key, vec![PER_MINUTE, per_day]));
+        counters.push((vec!["address", &email], vec![PER_MINUTE, per_day]));
 
         let mut counted = Counted::default();
-        for (key, limits) in counters {
+        for (name, limits) in counters {
+            let key = self.key(KeyNamespace::SentEmail, &name);
             if let Err(error) = self.count(key, &limits, &mut counted).await {
                 self.subtract(counted).await;
                 return Err(match error {
@@ -193,7 +191,8 @@ impl PasswordlessLogin {
             }
         }
         if client.is_some() {
-            counted.keep_client_count();
+            // That of the client is the first one.
+            counted.counts.remove(0);
         }
         Ok(counted)
     }
@@ -230,7 +229,7 @@ impl PasswordlessLogin {
 
     /// Subtracts what was counted. If the store fails, it stays counted, which is safe.
     pub(super) async fn subtract(&self, counted: Counted) {
-        for Count { key, ttl, at } in counted.0 {
+        for Count { key, ttl, at } in counted.counts {
             let subtracted = self.change(&key, ttl, |times| {
                 let position = times.iter().position(|time| *time == at);
                 Ok(position.map(|position| times.remove(position)).is_some())
@@ -247,7 +246,7 @@ impl PasswordlessLogin {
         limits: &[Limit],
         counted: &mut Counted,
     ) -> Result<(), NotCounted> {
-        let now = unix_millis(self.0.sessions.scalekit().clock().now());
+        let now = unix_millis(self.sessions().scalekit().clock().now());
         let ttl = limits.iter().map(|limit| limit.window).max().unwrap_or(DAY);
         self.change(&key, ttl, |times| {
             for limit in limits {
@@ -266,7 +265,7 @@ impl PasswordlessLogin {
             Ok(true)
         })
         .await?;
-        counted.0.push(Count { key, ttl, at: now });
+        counted.counts.push(Count { key, ttl, at: now });
         Ok(())
     }
 
@@ -278,38 +277,36 @@ impl PasswordlessLogin {
         ttl: Duration,
         mut change: impl FnMut(&mut Vec<i64>) -> Result<bool, NotCounted>,
     ) -> Result<(), NotCounted> {
-        let now = unix_millis(self.0.sessions.scalekit().clock().now());
-        let change_current = |stored: Option<&[u8]>| {
-            let mut times = stored.map(decode).unwrap_or_default();
-            // If the clock was set back, later times are rewritten as of now, even if nothing else
-            // changes, so that a limit does not last longer. Another replica's clock may be ahead.
-            let is_set_back =
-                |time: &i64| *time > now.saturating_add(millis(REPLICA_SKEW.unsigned_abs()));
-            let is_ahead = times.iter().any(is_set_back);
-            times.iter_mut().filter(|time| is_set_back(time)).for_each(|time| *time = now);
-            times.sort_unstable();
-            times.retain(|time| now - *time < millis(ttl));
-            let result = change(&mut times);
-            let is_unchanged = !is_ahead && !matches!(result, Ok(true));
-            let result = result.map(|_| ());
-            Ok::<_, StoreError>(if is_unchanged {
-                Change::Keep(result)
-            } else if times.is_empty() {
-                Change::Remove(result)
-            } else {
-                Change::Set(encode(&times), result)
-            })
-        };
-        self.0
-            .sessions
+        let now = unix_millis(self.sessions().scalekit().clock().now());
+        // Another replica's clock may be ahead.
+        let latest = now.saturating_add(millis(REPLICA_SKEW.unsigned_abs()));
+        self.sessions()
             .store()
-            .update(key, ttl, MAX_CONFLICTS, change_current)
+            .update(key, ttl, MAX_CONFLICTS, |stored| {
+                let mut times = stored.map(decode).unwrap_or_default();
+                // If the clock was set back, later times are rewritten as of now, even if nothing
+                // else changes, so that a limit does not last longer.
+                let is_set_back = times.iter().any(|time| *time > latest);
+                times.iter_mut().filter(|time| **time > latest).for_each(|time| *time = now);
+                times.sort_unstable();
+                times.retain(|time| now - *time < millis(ttl));
+                let changed = change(&mut times);
+                let is_changed = is_set_back || matches!(changed, Ok(true));
+                let result = changed.map(drop);
+                Ok::<_, StoreError>(if !is_changed {
+                    Change::Keep(result)
+                } else if times.is_empty() {
+                    Change::Remove(result)
+                } else {
+                    Change::Set(encode(&times), result)
+                })
+            })
             .await?
             .unwrap_or(Err(NotCounted::Limited { retry_after: Duration::from_secs(1) }))
     }
 
     fn key(&self, namespace: KeyNamespace, parts: &[&str]) -> StoreKey {
-        self.0.sessions.store_key(namespace, &Key::new(parts).to_text())
+        self.sessions().store_key(namespace, &Key::new(parts).to_text())
     }
 }
 

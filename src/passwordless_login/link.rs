@@ -37,42 +37,41 @@ pub struct Link(pub(super) PasswordlessLogin);
 
 impl Link {
     async fn respond(&self, request: Request<()>) -> Response<Bytes> {
-        let request = &request;
-        let login = &self.0;
-        let (token, headers) = match link_token(request) {
-            Ok(token) => (token, request.headers()),
+        let (login, request) = (&self.0, &request);
+        let same_browser_only = login.inner.same_browser_only;
+        let token = match link_token(request) {
+            Ok(token) => token,
             Err(failure) => return login.reject(failure, request, None),
         };
-        let named = attempt_id(request.uri().path());
         let is_opened = request.method() == Method::GET && is_navigation(request);
-        match EmailAttempt::find(&login.0.sessions, headers, named) {
+        let id = attempt_id(request.uri().path());
+        match EmailAttempt::find(login.sessions(), request.headers(), id) {
             Some(attempt) if is_opened => {
                 let credential = Credential::OwnLink { token: token.clone(), attempt };
-                let outcome = login.log_in(&credential, headers).await;
-                match outcome {
+                match login.log_in(&credential, request.headers()).await {
                     // It may belong to a request that this browser does not know, or no longer.
-                    Err(PasswordlessLoginError::InvalidLink) if !login.0.same_browser_only => {
-                        self.ask(token, None, request).await
+                    Err(PasswordlessLoginError::InvalidLink) if !same_browser_only => {
+                        self.ask(token, None, request)
                     }
                     outcome => login.conclude(outcome, &credential, request),
                 }
             }
-            None if login.0.same_browser_only => {
+            None if same_browser_only => {
                 login.reject(PasswordlessLoginError::BrowserMismatch, request, None)
             }
-            own => self.ask(token, own.map(|attempt| attempt.id), request).await,
+            own => self.ask(token, own.map(|attempt| attempt.id), request),
         }
     }
 
     /// Shows the page with the button; `own` is this browser's attempt, if the link belongs to it.
-    async fn ask(
+    fn ask(
         &self,
         token: SecretString,
         own: Option<String>,
         request: &Request<()>,
     ) -> Response<Bytes> {
         let login = &self.0;
-        let host = login.0.sessions.origin_of(request).host_name();
+        let host = login.sessions().origin_of(request).host_name();
         let confirmation = match LinkConfirmation::new(host, login.verify_path(), token, own) {
             Ok(confirmation) => confirmation,
             Err(error) => {
@@ -80,11 +79,11 @@ impl Link {
                 return login.reject(PasswordlessLoginError::Misconfigured, request, None);
             }
         };
-        let page = match &login.0.confirmation_page {
+        let page = match &login.inner.confirmation_page {
             Some(page) => page(&confirmation),
             None => confirmation.page(),
         };
-        let mut response = Response::new(Bytes::new());
+        let mut response = Response::default();
         page::show(&mut response, page);
         set_route_headers(response.headers_mut(), []);
         response

@@ -177,7 +177,9 @@ use crate::util::request_dedup::{Memory, SharedResults};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
 #[derive(Clone)]
-pub struct PasswordlessLogin(Arc<Inner>);
+pub struct PasswordlessLogin {
+    inner: Arc<Inner>,
+}
 
 struct Inner {
     sessions: Sessions,
@@ -236,20 +238,20 @@ impl PasswordlessLogin {
     /// Returns the path that sends e-mails by `POST`. Default: `/passwordless/send`.
     #[must_use]
     pub fn send_path(&self) -> &str {
-        &self.0.paths.send
+        &self.inner.paths.send
     }
 
     /// Returns the path that sends an e-mail again by `POST`. Default: `/passwordless/resend`.
     #[must_use]
     pub fn resend_path(&self) -> &str {
-        &self.0.paths.resend
+        &self.inner.paths.resend
     }
 
     /// Returns the path that verifies codes by `POST`, and the prefix of magic links for `GET`.
     /// Default: `/passwordless/verify`.
     #[must_use]
     pub fn verify_path(&self) -> &str {
-        &self.0.paths.verify
+        &self.inner.paths.verify
     }
 
     /// Returns the service where users confirm a login that would replace the session of another
@@ -262,7 +264,7 @@ impl PasswordlessLogin {
     /// Returns the path where users confirm such a login. Default: `/passwordless/switch`.
     #[must_use]
     pub fn switch_path(&self) -> &str {
-        &self.0.paths.switch
+        &self.inner.paths.switch
     }
 
     /// Returns the login that is in progress in the browser of a request: the one with this
@@ -273,15 +275,19 @@ impl PasswordlessLogin {
         request_headers: &HeaderMap,
         attempt: Option<&str>,
     ) -> Option<PendingLogin> {
-        EmailAttempt::find(&self.0.sessions, request_headers, attempt).map(PendingLogin::from)
+        EmailAttempt::find(self.sessions(), request_headers, attempt).map(PendingLogin::from)
+    }
+
+    fn sessions(&self) -> &Sessions {
+        &self.inner.sessions
     }
 }
 
 impl fmt::Debug for PasswordlessLogin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PasswordlessLogin")
-            .field("sessions", &self.0.sessions)
-            .field("verify_path", &self.0.paths.verify)
+            .field("sessions", self.sessions())
+            .field("verify_path", &self.inner.paths.verify)
             .finish_non_exhaustive()
     }
 }

@@ -17,6 +17,16 @@ pub(super) struct Pages {
 }
 
 impl Paths {
+    pub(super) fn below(prefix: &str) -> Self {
+        let prefix = prefix.trim_end_matches('/');
+        Self {
+            send: format!("{prefix}/send"),
+            resend: format!("{prefix}/resend"),
+            verify: format!("{prefix}/verify"),
+            switch: format!("{prefix}/switch"),
+        }
+    }
+
     pub(super) fn all(&self) -> [&str; 4] {
         [&self.send, &self.resend, &self.verify, &self.switch]
     }
@@ -24,12 +34,10 @@ impl Paths {
     /// Checks that each route has its own path: the later one would never be reached.
     pub(super) fn check(&self, sessions: &Sessions) -> Result<(), ConfigError> {
         let taken = sessions.route_paths();
-        match self.all().iter().any(|path| taken.contains(path)) {
-            true => {
-                let reason = "must be a plain path such as /passwordless, of no other route";
-                Err(ConfigProblem::invalid("path", reason).into())
-            }
-            false => Ok(()),
+        if self.all().iter().any(|path| taken.contains(path)) {
+            let reason = "must be a plain path such as /passwordless, of no other route";
+            return Err(ConfigProblem::invalid("path", reason).into());
         }
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use super::PasswordlessLogin;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::{
-    OVERLOADED, REQUEST_TIMEOUT, Renderer, SPECULATIVE_CODE, SPECULATIVE_MESSAGE,
+    JSON, OVERLOADED, REQUEST_TIMEOUT, Renderer, SPECULATIVE_CODE, SPECULATIVE_MESSAGE,
 };
 use crate::middleware::replay_body::BodyError;
 use crate::middleware::route_rejection::{RouteError, RouteState, set_route_headers};
@@ -100,7 +100,7 @@ impl RouteState for PasswordlessLogin {
     type Error = PasswordlessLoginError;
 
     fn renderer(&self) -> &Renderer<RouteRejection<PasswordlessLoginError>> {
-        &self.0.renderer
+        &self.inner.renderer
     }
 }
 
@@ -227,8 +227,7 @@ pub(super) fn json(
     set_cookies: impl IntoIterator<Item = HeaderValue>,
 ) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(body.to_string()));
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response.headers_mut().insert(header::CONTENT_TYPE, JSON);
     set_route_headers(response.headers_mut(), set_cookies);
     response
 }

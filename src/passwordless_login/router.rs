@@ -11,7 +11,7 @@ impl PasswordlessLogin {
     where
         S: Clone + Send + Sync + 'static,
     {
-        self.0.sessions.router([
+        self.sessions().router([
             (self.send_path(), any_service(self.send_email())),
             (self.resend_path(), any_service(self.resend_email())),
             (self.switch_path(), any_service(self.switch())),

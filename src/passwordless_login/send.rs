@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::future::Future;
-use std::sync::PoisonError;
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ use crate::api::passwordless::{
 use crate::api::{ApiError, ErrorResponse};
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::redirect;
-use crate::secret::SecretString;
+use crate::secret::{RandomSourceFailed, SecretString};
 use crate::util::fetch_metadata::wants_html;
 use crate::util::pasted;
 use crate::util::request_dedup::Key;
@@ -44,19 +44,16 @@ impl SendEmail {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let login = &self.0;
-        // The cookie of the attempt is for the host of the link in the e-mail.
-        let at_canonical_host = |return_to: Option<&ReturnTo>| {
-            login.0.sessions.form_at_canonical_host(request, &login.start_page(return_to))
-        };
         let fields = match login.fields(request, body).await {
             Ok(fields) => fields,
             Err(failure) => {
-                return at_canonical_host(None)
+                return self
+                    .form_at_canonical_host(None, request)
                     .unwrap_or_else(|| login.reject(failure, request, None));
             }
         };
         let return_to = login.allowed_return_to(&fields);
-        if let Some(page) = at_canonical_host(Some(&return_to)) {
+        if let Some(page) = self.form_at_canonical_host(Some(&return_to), request) {
             return page;
         }
         self.begin(&fields, &return_to, request)
@@ -70,6 +67,16 @@ impl SendEmail {
             })
     }
 
+    /// Responds to a form at another host than that of the link in the e-mail, for which the cookie
+    /// of the attempt is.
+    fn form_at_canonical_host(
+        &self,
+        return_to: Option<&ReturnTo>,
+        request: &Request<()>,
+    ) -> Option<Response<Bytes>> {
+        self.0.sessions().form_at_canonical_host(request, &self.0.start_page(return_to))
+    }
+
     /// Returns the attempt of the earlier e-mails if there were too many: the newest one may still
     /// be used.
     fn previous_attempt(
@@ -80,8 +87,7 @@ impl SendEmail {
     ) -> Option<EmailAttempt> {
         let PasswordlessLoginError::TooManyEmails { .. } = failure else { return None };
         let address = pasted::trim(fields.get("email")?);
-        let PasswordlessLogin(login) = &self.0;
-        EmailAttempt::of_address(&login.sessions, request.headers(), address)
+        EmailAttempt::of_address(self.0.sessions(), request.headers(), address)
     }
 
     async fn begin(
@@ -90,35 +96,36 @@ impl SendEmail {
         return_to: &ReturnTo,
         request: &Request<()>,
     ) -> Result<EmailAttempt, PasswordlessLoginError> {
-        let PasswordlessLogin(login) = &self.0;
-        let email = fields.get("email").map(pasted::trim).filter(|email| is_address(email));
-        let email = email.ok_or(PasswordlessLoginError::InvalidEmail)?;
+        let login = &self.0;
+        let (sessions, config) = (login.sessions(), &login.inner);
+        let email = fields
+            .get("email")
+            .map(pasted::trim)
+            .filter(|email| is_address(email))
+            .ok_or(PasswordlessLoginError::InvalidEmail)?;
         let template = match fields.get("template").map(EmailTemplate::from) {
             Some(EmailTemplate::Unknown(_)) => return Err(PasswordlessLoginError::InvalidRequest),
-            template => template.or_else(|| login.template.clone()),
+            template => template.or_else(|| config.template.clone()),
         };
-        let names = AttemptIds::new().map_err(|error| {
-            telemetry::internal_error("passwordless_send", &error);
-            PasswordlessLoginError::Misconfigured
-        })?;
+        let ids = AttemptIds::new().map_err(no_random_numbers)?;
         let mut mail = NewEmail::new(email);
         mail.template = template;
-        mail.template_variables = login.template_variables.clone();
-        mail.expires_in = login.expires_in;
-        let link = login.sessions.origin_of(request).url(self.0.verify_path());
-        mail.magiclink_auth_uri = Some(format!("{link}/{}", names.id));
-        mail.state = Some(names.state.clone());
-        let scalekit = login.sessions.scalekit();
+        mail.template_variables = config.template_variables.clone();
+        mail.expires_in = config.expires_in;
+        let link = sessions.origin_of(request).url(login.verify_path());
+        mail.magiclink_auth_uri = Some(format!("{link}/{}", ids.id));
+        mail.state = Some(ids.state.clone());
+        let scalekit = sessions.scalekit();
         let send = async {
-            if let Some(hook) = &login.recipient_variables {
+            if let Some(hook) = &config.recipient_variables {
                 mail.template_variables.extend(hook.call(email, request.headers()).await?);
             }
             scalekit.api().passwordless().send(&mail).await.map_err(send_failure)
         };
-        let client = login.limits.client(request);
-        let delivery = self.0.send_within_limits(email, client, request.headers(), send).await?;
-        let (now, max_lifetime) = (scalekit.clock().now(), self.0.max_lifetime());
-        Ok(EmailAttempt::begin(names, email, return_to, &delivery, max_lifetime, now))
+        let client = config.limits.client(request);
+        let delivery = login.send_within_limits(email, client, request.headers(), send).await?;
+        let (now, max_lifetime) = (scalekit.clock().now(), login.max_lifetime());
+        Ok(EmailAttempt::begin(ids, email, return_to, &delivery, max_lifetime, now))
     }
 }
 
@@ -146,15 +153,14 @@ impl ResendEmail {
             }
             Err(failure) => return login.reject(failure, request, None),
         };
-        let [auth_request_id, state] = attempt.secrets();
-        let resent = login.0.resends.run(Key::new(&[auth_request_id, state]), || {
+        let resent = login.inner.resends.run(Key::new(&attempt.secrets()), || {
             let (login, attempt) = (login.clone(), attempt.clone());
-            let (client, headers) = (login.0.limits.client(request), request.headers().clone());
+            let (client, headers) = (login.inner.limits.client(request), request.headers().clone());
             async move { login.resend(&attempt, client, &headers).await }
         });
         match resent.await {
             Ok(delivery) => {
-                let now = login.0.sessions.scalekit().clock().now();
+                let now = login.sessions().scalekit().clock().now();
                 let attempt = attempt.with_new_email(&delivery, login.max_lifetime(), now);
                 login
                     .sent_response(&attempt, request)
@@ -204,15 +210,14 @@ impl PasswordlessLogin {
         client: Option<String>,
         headers: &HeaderMap,
     ) -> Result<Delivery, PasswordlessLoginError> {
-        let api = self.0.sessions.scalekit().api().passwordless();
+        let api = self.sessions().scalekit().api().passwordless();
         let send = async {
-            match attempt.is_delivered {
-                true => api
-                    .resend(attempt.auth_request_id.expose())
-                    .await
-                    .map_err(|error| SendFailure::Failed(resend_error(error))),
-                false => Err(SendFailure::AddressNotAccepted),
+            if !attempt.is_delivered {
+                return Err(SendFailure::AddressNotAccepted);
             }
+            api.resend(attempt.auth_request_id.expose())
+                .await
+                .map_err(|error| SendFailure::Failed(resend_error(error)))
         };
         self.send_within_limits(&attempt.email, client, headers, send).await
     }
@@ -226,28 +231,26 @@ impl PasswordlessLogin {
         headers: &HeaderMap,
         send: impl Future<Output = Result<SentEmail, SendFailure>>,
     ) -> Result<Delivery, PasswordlessLoginError> {
-        let allowed = match &self.0.before_send {
+        let allowed = match &self.inner.before_send {
             Some(hook) => hook.call(email, headers).await.map_err(SendFailure::from),
             None => Ok(()),
         };
-        let is_silent = match allowed {
-            Ok(()) => false,
-            Err(SendFailure::AddressNotAccepted) => true,
-            Err(SendFailure::Failed(failure)) => return Err(failure),
-        };
-        let counted = self.count_email(email, client.as_deref()).await?;
-        if is_silent {
-            return self.simulated_delivery();
+        if let Err(SendFailure::Failed(failure)) = allowed {
+            return Err(failure);
         }
-        match send.await {
+        // Also if the app silently sends none: the responses do not differ.
+        let counted = self.count_email(email, client.as_deref()).await?;
+        let sent = match allowed {
+            Ok(()) => send.await,
+            Err(denied) => Err(denied),
+        };
+        match sent {
             Ok(sent) => {
-                let properties = MailProperties {
+                *self.mail_properties() = Some(MailProperties {
                     id_length: sent.auth_request_id.expose().len(),
                     passwordless_type: sent.passwordless_type.clone(),
                     expires_in: sent.expires_in,
-                };
-                *self.0.properties.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(properties);
+                });
                 Ok(Delivery { sent, is_delivered: true })
             }
             Err(SendFailure::AddressNotAccepted) => self.simulated_delivery(),
@@ -260,24 +263,25 @@ impl PasswordlessLogin {
 
     /// Returns a delivery that responses cannot distinguish from a sent e-mail.
     fn simulated_delivery(&self) -> Result<Delivery, PasswordlessLoginError> {
-        let properties = self.0.properties.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let properties = properties.unwrap_or(MailProperties {
-            id_length: 32,
-            passwordless_type: None,
-            expires_in: self.0.expires_in,
-        });
-        let random = SecretString::random::<96>().map_err(|error| {
-            telemetry::internal_error("passwordless_send", &error);
-            PasswordlessLoginError::Misconfigured
-        })?;
-        let id = random.expose().get(..properties.id_length).unwrap_or(random.expose());
+        let MailProperties { id_length, passwordless_type, expires_in } =
+            self.mail_properties().clone().unwrap_or(MailProperties {
+                id_length: 32,
+                passwordless_type: None,
+                expires_in: self.inner.expires_in,
+            });
+        let random = SecretString::random::<96>().map_err(no_random_numbers)?;
+        let id = random.expose().get(..id_length).unwrap_or(random.expose());
         let sent = SentEmail {
             auth_request_id: id.into(),
             expires_at: None,
-            expires_in: properties.expires_in,
-            passwordless_type: properties.passwordless_type,
+            expires_in,
+            passwordless_type,
         };
         Ok(Delivery { sent, is_delivered: false })
+    }
+
+    fn mail_properties(&self) -> MutexGuard<'_, Option<MailProperties>> {
+        self.inner.properties.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Responds that an e-mail was sent.
@@ -286,7 +290,7 @@ impl PasswordlessLogin {
         attempt: &EmailAttempt,
         request: &Request<()>,
     ) -> Result<Response<Bytes>, PasswordlessLoginError> {
-        let sessions = &self.0.sessions;
+        let sessions = self.sessions();
         let cookies = sessions
             .store_attempt(attempt, request.headers())
             .ok_or(PasswordlessLoginError::Misconfigured)?;
@@ -307,15 +311,20 @@ impl PasswordlessLogin {
     /// Returns the page after the login, unless it is not a page of the app or would lead to a
     /// redirect loop.
     fn allowed_return_to(&self, fields: &Fields) -> ReturnTo {
-        let routes = self.0.paths.all().into_iter().chain(self.0.sessions.route_paths());
+        let routes = self.inner.paths.all().into_iter().chain(self.sessions().route_paths());
         fields
             .get("return_to")
             .and_then(ReturnTo::parse)
             .filter(|page| page.as_str().len() <= MAX_RETURN_TO_BYTES)
             .filter(|page| !page.is_below(self.verify_path()) && !page.is_single_use())
             .filter(|page| !routes.clone().any(|path| page.is_path(path)))
-            .unwrap_or_else(|| self.0.sessions.start_page().clone())
+            .unwrap_or_else(|| self.sessions().start_page().clone())
     }
+}
+
+fn no_random_numbers(error: RandomSourceFailed) -> PasswordlessLoginError {
+    telemetry::internal_error("passwordless_send", &error);
+    PasswordlessLoginError::Misconfigured
 }
 
 /// Maps the reason why no e-mail was sent.
@@ -364,7 +373,7 @@ fn send_failure(error: PasswordlessError) -> SendFailure {
 
 /// Whether the environment rejects a setting that all e-mails share.
 fn concerns_settings(response: &ErrorResponse) -> bool {
-    let settings = [
+    const SETTINGS: [&str; 12] = [
         "template",
         "variable",
         "uri",
@@ -378,8 +387,7 @@ fn concerns_settings(response: &ErrorResponse) -> bool {
         "is off",
         "ip address",
     ];
-    let addressees = ["user", "account", "recipient"];
-    response.mentions(&settings) && !response.mentions(&addressees)
+    response.mentions(&SETTINGS) && !response.mentions(&["user", "account", "recipient"])
 }
 
 /// Whether the text may be an e-mail address. The environment validates it further.

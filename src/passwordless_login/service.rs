@@ -25,8 +25,7 @@ impl PasswordlessLogin {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         let fields = self.fields(request, body).await?;
-        let attempt =
-            EmailAttempt::find(&self.0.sessions, request.headers(), fields.get("attempt"));
+        let attempt = EmailAttempt::find(self.sessions(), request.headers(), fields.get("attempt"));
         Ok((fields, attempt))
     }
 
@@ -44,10 +43,10 @@ impl PasswordlessLogin {
             return Err(PasswordlessLoginError::MethodNotAllowed { allow: "POST" });
         }
         // A form of another site could log the user in to an attacker's account (login CSRF).
-        if self.0.sessions.is_cross_site(request) {
+        if self.sessions().is_cross_site(request) {
             return Err(PasswordlessLoginError::CrossSite);
         }
-        Fields::read(request.headers(), body, self.0.sessions.body_limits()).await
+        Fields::read(request.headers(), body, self.sessions().body_limits()).await
     }
 
     /// Returns the response to a request that failed, with or without an attempt.
@@ -63,9 +62,9 @@ impl PasswordlessLogin {
         };
         let end = attempt
             .filter(|_| failure.ends_attempt())
-            .and_then(|attempt| self.0.sessions.end_attempt(attempt));
+            .and_then(|attempt| self.sessions().end_attempt(attempt));
         let rejection = RouteRejection::new(failure, retry_url, request.headers());
-        self.0.renderer.render(rejection.set_cookies(end), request)
+        self.inner.renderer.render(rejection.set_cookies(end), request)
     }
 
     /// Returns the response to a request that failed, with a link to retry.
@@ -76,14 +75,14 @@ impl PasswordlessLogin {
         request: &Request<()>,
     ) -> Response<Bytes> {
         let rejection = RouteRejection::new(failure, retry_url, request.headers());
-        self.0.renderer.render(rejection, request)
+        self.inner.renderer.render(rejection, request)
     }
 
     pub(super) fn start_page(&self, return_to: Option<&ReturnTo>) -> String {
-        self.0.sessions.with_return_to(&self.0.pages.start, return_to)
+        self.sessions().with_return_to(&self.inner.pages.start, return_to)
     }
 
     pub(super) fn code_page(&self, attempt: &EmailAttempt) -> String {
-        format!("{}?attempt={}", self.0.pages.code, attempt.id)
+        format!("{}?attempt={}", self.inner.pages.code, attempt.id)
     }
 }

@@ -23,18 +23,18 @@ impl Switch {
     }
 
     async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, PasswordlessLoginError> {
-        let (PasswordlessLogin(config), login) = (&self.0, self.0.clone());
-        let sessions = login.0.sessions.clone();
-        let attempt = match sessions.switch_step(request, login.switch_path()).await? {
+        let sessions = self.0.sessions();
+        let attempt = match sessions.switch_step(request, self.0.switch_path()).await? {
             SwitchStep::Respond(response) => return Ok(response),
             SwitchStep::Switch(attempt) => attempt,
         };
-        let headers = request.headers().clone();
-        let begin = async move |identity| match identity {
-            UnconfirmedIdentity::Email(verified) => login.begin(verified, &headers).await,
-            UnconfirmedIdentity::Tokens(_) => Err(PasswordlessLoginError::NoPendingLogin),
-        };
-        let switched = sessions.switch(&config.switches, attempt, begin).await;
+        let (login, headers) = (self.0.clone(), request.headers().clone());
+        let switched = sessions
+            .switch(&self.0.inner.switches, attempt, async move |identity| match identity {
+                UnconfirmedIdentity::Email(verified) => login.begin(verified, &headers).await,
+                UnconfirmedIdentity::Tokens(_) => Err(PasswordlessLoginError::NoPendingLogin),
+            })
+            .await;
         match &switched {
             Ok(_) => telemetry::login_completed(),
             Err(failure) => telemetry::login_failed(failure.code(), None),

@@ -52,7 +52,6 @@ impl Verify {
         fields: &Fields,
         attempt: Option<EmailAttempt>,
     ) -> Result<Credential, PasswordlessLoginError> {
-        let PasswordlessLogin(login) = &self.0;
         let link_token = fields.get("link_token").map(pasted::unwrap_lines);
         match (fields.sent("code"), link_token) {
             (Some(code), None) => {
@@ -69,7 +68,7 @@ impl Verify {
                     let attempt = attempt.ok_or(PasswordlessLoginError::NoPendingLogin)?;
                     return Ok(Credential::OwnLink { token, attempt });
                 }
-                if login.same_browser_only {
+                if self.0.inner.same_browser_only {
                     return Err(PasswordlessLoginError::BrowserMismatch);
                 }
                 let page = fields.get("page").ok_or(PasswordlessLoginError::InvalidRequest)?;

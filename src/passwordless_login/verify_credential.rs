@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::PasswordlessLogin;
 use super::attempt::EmailAttempt;
+use super::limits::Counted;
 use super::rejection::{PasswordlessLoginError, json};
 use super::send::unexpected;
-use crate::api::ErrorResponse;
 use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
 use crate::middleware::route_rejection::RouteError as _;
 use crate::middleware::route_rejection::redirect;
@@ -26,7 +26,7 @@ use crate::util::fetch_metadata::wants_html;
 use crate::util::request_dedup::{Key, RESULT_TTL};
 use crate::util::telemetry;
 
-/// A verification and a login hook take less.
+/// How long a credential is claimed: longer than a verification and a login hook may take.
 const MAX_LOGIN_TIME: Duration = Duration::from_secs(60);
 
 impl VerifiedEmail {
@@ -113,7 +113,7 @@ impl PasswordlessLogin {
         headers: &HeaderMap,
     ) -> Result<LoggedIn, PasswordlessLoginError> {
         let (login, credential, headers) = (self.clone(), credential.clone(), headers.clone());
-        self.0
+        self.inner
             .logins
             .run(credential.request_key(), || async move {
                 login.verify_once(&credential, &headers).await
@@ -128,7 +128,7 @@ impl PasswordlessLogin {
         credential: &Credential,
         headers: &HeaderMap,
     ) -> Result<LoggedIn, PasswordlessLoginError> {
-        let sessions = &self.0.sessions;
+        let sessions = self.sessions();
         let credential_use = SingleUse {
             sessions,
             key: sessions
@@ -137,13 +137,11 @@ impl PasswordlessLogin {
             retention: RESULT_TTL,
         };
         if !credential_use.claim().await {
-            let completion = credential_use.wait_until_completed().await;
             if matches!(
-                completion,
+                credential_use.wait_until_completed().await,
                 OtherRequest::CompletedBefore | OtherRequest::CompletedMeanwhile
             ) {
-                let cookies = SessionCookies::new([]);
-                return Ok(LoggedIn { cookies, confirmation: None });
+                return Ok(LoggedIn { cookies: SessionCookies::new([]), confirmation: None });
             }
             if !credential_use.claim().await {
                 return Err(PasswordlessLoginError::Unavailable);
@@ -176,10 +174,10 @@ impl PasswordlessLogin {
         let cookies = cookies
             .into_values()
             .into_iter()
-            .chain(attempt.and_then(|attempt| self.0.sessions.end_attempt(attempt)));
+            .chain(attempt.and_then(|attempt| self.sessions().end_attempt(attempt)));
         let return_to = attempt
             .map(|attempt| &attempt.return_to)
-            .unwrap_or(self.0.sessions.start_page())
+            .unwrap_or(self.sessions().start_page())
             .as_str();
         let target = confirmation.as_deref().unwrap_or(return_to);
         match wants_html(request.headers()) {
@@ -194,15 +192,21 @@ impl PasswordlessLogin {
         headers: &HeaderMap,
     ) -> Result<LoggedIn, PasswordlessLoginError> {
         // First: a login that cannot be completed does not use the credential up.
-        let current = self.0.sessions.valid_session(headers).await;
-        let current = current.map_err(|SessionUnavailable| PasswordlessLoginError::Unavailable)?;
-        let login = match self.0.unfinished.take(&credential.retry_key()) {
+        let current = self
+            .sessions()
+            .valid_session(headers)
+            .await
+            .map_err(|SessionUnavailable| PasswordlessLoginError::Unavailable)?;
+        let login = match self.inner.unfinished.take(&credential.retry_key()) {
             Some(login) => login,
-            None => {
-                let position = self.0.sessions.revocation_position().await;
-                let position = position.map_err(|_| PasswordlessLoginError::Unavailable)?;
-                EmailLogin { verified: self.verify_credential(credential).await?, position }
-            }
+            None => EmailLogin {
+                position: self
+                    .sessions()
+                    .revocation_position()
+                    .await
+                    .map_err(|_| PasswordlessLoginError::Unavailable)?,
+                verified: self.verify_credential(credential).await?,
+            },
         };
         let EmailLogin { verified, .. } = &login;
         if credential.attempt().is_some_and(|attempt| !is_for_attempt(verified, attempt)) {
@@ -222,7 +226,7 @@ impl PasswordlessLogin {
             Ok(_) => telemetry::login_completed(),
             // The credential is used up, and the user should not need another e-mail.
             Err(PasswordlessLoginError::Unavailable) => {
-                self.0.unfinished.put(credential.retry_key(), login);
+                self.inner.unfinished.put(credential.retry_key(), login);
             }
             Err(error) => telemetry::login_failed(error.code(), None),
         }
@@ -238,10 +242,10 @@ impl PasswordlessLogin {
         let return_to = credential.attempt().map(|attempt| attempt.return_to.clone());
         let login = UnconfirmedLogin {
             identity: UnconfirmedIdentity::Email(verified.clone()),
-            return_to: return_to.unwrap_or_else(|| self.0.sessions.start_page().clone()),
+            return_to: return_to.unwrap_or_else(|| self.sessions().start_page().clone()),
         };
-        let asked = self.0.sessions.ask_to_switch(&login, self.switch_path(), headers).await;
-        let (confirmation, cookies) = asked?;
+        let (confirmation, cookies) =
+            self.sessions().ask_to_switch(&login, self.switch_path(), headers).await?;
         Ok(LoggedIn { cookies: SessionCookies::new(cookies), confirmation: Some(confirmation) })
     }
 
@@ -249,12 +253,15 @@ impl PasswordlessLogin {
         &self,
         credential: &Credential,
     ) -> Result<VerifiedEmail, PasswordlessLoginError> {
-        let api = self.0.sessions.scalekit().api().passwordless();
         match credential {
             Credential::Code { code, attempt } => self.verify_code(code, attempt).await,
             Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. } => {
                 let id = credential.attempt().map(|attempt| attempt.auth_request_id.expose());
-                api.verify_link(token.expose(), id)
+                self.sessions()
+                    .scalekit()
+                    .api()
+                    .passwordless()
+                    .verify_link(token.expose(), id)
                     .await
                     .map_err(|error| map_error(error, PasswordlessLoginError::InvalidLink))
             }
@@ -268,23 +275,15 @@ impl PasswordlessLogin {
         code: &SecretString,
         attempt: &EmailAttempt,
     ) -> Result<VerifiedEmail, PasswordlessLoginError> {
-        let rejected = |error: PasswordlessLoginError| {
-            telemetry::login_failed(error.code(), None);
-            Err(error)
-        };
-        let scalekit = self.0.sessions.scalekit();
-        if attempt.is_expired(scalekit.clock().now()) {
-            return rejected(PasswordlessLoginError::Expired);
-        }
-        let counted = match self.count_code(attempt).await {
-            Ok(counted) => counted,
-            Err(error) => return rejected(error),
-        };
-        if !attempt.is_delivered {
-            return rejected(PasswordlessLoginError::InvalidCode);
-        }
-        let api = scalekit.api().passwordless();
-        let verified = api
+        let counted = self
+            .count_try(attempt)
+            .await
+            .inspect_err(|error| telemetry::login_failed(error.code(), None))?;
+        let verified = self
+            .sessions()
+            .scalekit()
+            .api()
+            .passwordless()
             .verify_code(attempt.auth_request_id.expose(), code.expose())
             .await
             .map_err(|error| map_error(error, PasswordlessLoginError::InvalidCode));
@@ -299,6 +298,18 @@ impl PasswordlessLogin {
         verified
     }
 
+    /// Counts a code, unless the attempt has expired. Without an e-mail, every code is wrong.
+    async fn count_try(&self, attempt: &EmailAttempt) -> Result<Counted, PasswordlessLoginError> {
+        if attempt.is_expired(self.sessions().scalekit().clock().now()) {
+            return Err(PasswordlessLoginError::Expired);
+        }
+        let counted = self.count_code(attempt).await?;
+        match attempt.is_delivered {
+            true => Ok(counted),
+            false => Err(PasswordlessLoginError::InvalidCode),
+        }
+    }
+
     pub(super) async fn begin(
         &self,
         login: EmailLogin,
@@ -306,10 +317,12 @@ impl PasswordlessLogin {
     ) -> Result<SessionCookies, PasswordlessLoginError> {
         let EmailLogin { verified, position } = login;
         let subject = subject(&verified);
-        let local = self.call_login_hook(verified).await?.login_subject(&subject);
-        let begun =
-            self.0.sessions.create_verified(local.revocation_position(position), headers).await;
-        begun.map_err(|error| {
+        let local = self
+            .call_login_hook(verified)
+            .await?
+            .login_subject(&subject)
+            .revocation_position(position);
+        self.sessions().create_verified(local, headers).await.map_err(|error| {
             if let BeginLoginError::Revoked = error {
                 return PasswordlessLoginError::NoPendingLogin;
             }
@@ -327,7 +340,7 @@ impl PasswordlessLogin {
         &self,
         verified: VerifiedEmail,
     ) -> Result<LocalSession, PasswordlessLoginError> {
-        let Some(login_hook) = &self.0.login_hook else { return Ok(verified.session()) };
+        let Some(login_hook) = &self.inner.login_hook else { return Ok(verified.session()) };
         login_hook.call(verified).await.map_err(|error| {
             if let HookFailure::Rejected(LoginHookError::Denied) = error {
                 return PasswordlessLoginError::LoginDenied;
@@ -357,16 +370,14 @@ fn map_error(
     error: PasswordlessError,
     rejection: PasswordlessLoginError,
 ) -> PasswordlessLoginError {
-    let logged = |error: PasswordlessLoginError, response: &ErrorResponse| {
-        telemetry::login_failed(error.code(), response.error_code.as_deref());
-        error
-    };
-    match &error {
-        PasswordlessError::Expired(response) => logged(PasswordlessLoginError::Expired, response),
-        PasswordlessError::Rejected(response) => logged(rejection, response),
+    let (rejection, response) = match &error {
+        PasswordlessError::Expired(response) => (PasswordlessLoginError::Expired, response),
+        PasswordlessError::Rejected(response) => (rejection, response),
         PasswordlessError::TooManyAttempts(response) => {
-            logged(PasswordlessLoginError::TooManyAttempts, response)
+            (PasswordlessLoginError::TooManyAttempts, response)
         }
-        error => unexpected("passwordless_verify", error),
-    }
+        error => return unexpected("passwordless_verify", error),
+    };
+    telemetry::login_failed(rejection.code(), response.error_code.as_deref());
+    rejection
 }
