@@ -1,7 +1,7 @@
 //! An attempt to connect an account, stored in a cookie while the browser is at the environment.
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{self, SHA256, SHA256_OUTPUT_LEN};
+use aws_lc_rs::digest::SHA256_OUTPUT_LEN;
 use http::{HeaderMap, HeaderValue};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
@@ -10,6 +10,7 @@ use super::ConnectAccount;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::pending_cookies::{decode_time, encode_time};
 use crate::session::{ATTEMPT_ID_BYTES, Session, ShortLivedCookie, ShortLivedCookieKind};
+use crate::util::hash::hash_parts;
 
 const LIFETIME: Duration = Duration::minutes(10);
 /// 32 random bytes in base64url.
@@ -29,8 +30,11 @@ impl ConnectAttempt {
         identifier: &str,
         now: OffsetDateTime,
     ) -> Result<Self, RandomSourceFailed> {
-        let state = SecretString::random::<32>()?;
-        Ok(Self { state, binding: binding(connect, session, identifier), started_at: now })
+        Ok(Self {
+            state: SecretString::random::<32>()?,
+            binding: binding(connect, session, identifier),
+            started_at: now,
+        })
     }
 
     pub(super) fn state(&self) -> &str {
@@ -54,11 +58,11 @@ impl ConnectAttempt {
         headers: &HeaderMap,
         state: &str,
     ) -> (Option<Self>, Option<HeaderValue>) {
-        let (attempt, end) = connect.0.sessions.attempt::<Self>(state, headers);
-        let is_own = |attempt: &Self| {
+        let (attempt, end) = connect.sessions().attempt::<Self>(state, headers);
+        let own = attempt.filter(|attempt| {
             verify_slices_are_equal(attempt.state().as_bytes(), state.as_bytes()).is_ok()
-        };
-        (attempt.filter(is_own), end)
+        });
+        (own, end)
     }
 }
 
@@ -91,18 +95,11 @@ impl ShortLivedCookie for ConnectAttempt {
     }
 }
 
-/// Hashes connection, user and identifier unambiguously.
 fn binding(
     connect: &ConnectAccount,
     session: &Session,
     identifier: &str,
 ) -> [u8; SHA256_OUTPUT_LEN] {
-    let mut hash = digest::Context::new(&SHA256);
-    for part in [&connect.0.connection_name, session.principal().subject(), identifier] {
-        hash.update(&(part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
-    }
-    let mut binding = [0; SHA256_OUTPUT_LEN];
-    binding.copy_from_slice(hash.finish().as_ref());
-    binding
+    let connection = connect.inner.connection_name.as_str();
+    hash_parts([connection, session.principal().subject(), identifier])
 }

@@ -21,9 +21,14 @@ pub struct ConnectAccountBuilder {
 impl ConnectAccountBuilder {
     pub(super) fn new(sessions: Sessions, connection_name: String) -> Self {
         let owner = sessions.clone();
-        let identifier = Arc::new(move |session: &Session| owner.account_identifier(session));
-        let renderer = Renderer::default();
-        Self { sessions, connection_name, path: None, start_page: None, identifier, renderer }
+        Self {
+            sessions,
+            connection_name,
+            path: None,
+            start_page: None,
+            identifier: Arc::new(move |session: &Session| owner.account_identifier(session)),
+            renderer: Renderer::default(),
+        }
     }
 
     /// Sets the path where connecting starts. Users return to `/verify` below it. Default:
@@ -60,8 +65,7 @@ impl ConnectAccountBuilder {
     /// Returned when settings are invalid; reports all of them.
     pub fn build(self) -> Result<ConnectAccount, ConfigError> {
         let mut problems = Problems::default();
-        let is_other = |letter: char| !letter.is_ascii_alphanumeric() && !" -_:".contains(letter);
-        if self.connection_name.is_empty() || self.connection_name.contains(is_other) {
+        if !is_connection_name(&self.connection_name) {
             let reason = "must be letters, digits, spaces, -, _ and :, as in the dashboard";
             problems.push(ConfigProblem::invalid("connection_name", reason));
         }
@@ -69,20 +73,21 @@ impl ConnectAccountBuilder {
             "/connect/{}",
             self.connection_name.replace(|letter: char| !letter.is_ascii_alphanumeric(), "-")
         );
-        let joined = self.sessions.join_base_path("path", self.path.as_deref(), &default);
-        let path = problems.collect(joined).unwrap_or_default();
+        let path = self.sessions.join_base_path("path", self.path.as_deref(), &default);
+        let path = problems.collect(path).unwrap_or_default();
         if path.ends_with('/') {
             let reason = "must be a plain path such as /connect/gmail";
             problems.push(ConfigProblem::invalid("path", reason));
         }
         let verify_path = format!("{path}/verify");
-        let page = self.sessions.join_base_path("start_page", self.start_page.as_deref(), "/");
-        let start_page = problems.collect(page).unwrap_or_default();
+        let start_page =
+            self.sessions.join_base_path("start_page", self.start_page.as_deref(), "/");
+        let start_page = problems.collect(start_page).unwrap_or_default();
         // These pages would cause a redirect loop.
         if [&path, &verify_path].contains(&&start_page) {
             problems.push(ConfigProblem::invalid("start_page", "must be a page of the app's own"));
         }
-        problems.finish(Some(ConnectAccount(Arc::new(Inner {
+        let inner = Inner {
             sessions: self.sessions,
             connection_name: self.connection_name,
             path,
@@ -90,8 +95,14 @@ impl ConnectAccountBuilder {
             verify_path,
             identifier: self.identifier,
             renderer: self.renderer,
-        }))))
+        };
+        problems.finish(Some(ConnectAccount { inner: Arc::new(inner) }))
     }
+}
+
+fn is_connection_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || " -_:".contains(letter))
 }
 
 on_rejection!(ConnectAccountBuilder, RouteRejection<ConnectAccountError>, renderer);

@@ -24,7 +24,7 @@ impl ConnectAccount {
     /// Records that a callback with this `state` is expected.
     pub(super) async fn expect_callback(&self, state: &str) -> Result<(), ConnectAccountError> {
         let key = self.callback_key("state", state);
-        self.0.sessions.store().put(&key, EXPECTED, EXPECTED_TTL).await.map_err(unavailable)
+        self.sessions().store().put(&key, EXPECTED, EXPECTED_TTL).await.map_err(unavailable)
     }
 
     /// Uses up a callback: its `state`, and the environment's ID of the consent, which must not be
@@ -37,15 +37,14 @@ impl ConnectAccount {
         state: &str,
         auth_request_id: Option<&str>,
     ) -> Result<(), ConnectAccountError> {
-        let (store, key) = (self.0.sessions.store(), self.callback_key("state", state));
+        let (store, key) = (self.sessions().store(), self.callback_key("state", state));
         let is_expected = store.remove_if(&key, EXPECTED).await.map_err(unavailable)?;
         if !is_expected {
             return Err(ConnectAccountError::StateMismatch);
         }
         let Some(id) = auth_request_id else { return Ok(()) };
-        let is_first =
-            store.put_if_absent(&self.callback_key("request", id), SPENT, SPENT_TTL).await;
-        match is_first.map_err(unavailable)? {
+        let key = self.callback_key("request", id);
+        match store.put_if_absent(&key, SPENT, SPENT_TTL).await.map_err(unavailable)? {
             true => Ok(()),
             false => Err(ConnectAccountError::StateMismatch),
         }
@@ -53,15 +52,15 @@ impl ConnectAccount {
 
     /// Allows a callback to be used again, because the environment did not respond.
     pub(super) async fn restore_callback(&self, state: &str, auth_request_id: &str) {
-        let (store, key) = (self.0.sessions.store(), self.callback_key("request", auth_request_id));
-        if store.remove_if(&key, SPENT).await.map_err(unavailable) == Ok(true) {
+        let key = self.callback_key("request", auth_request_id);
+        if self.sessions().store().remove_if(&key, SPENT).await.map_err(unavailable) == Ok(true) {
             let _ = self.expect_callback(state).await;
         }
     }
 
     fn callback_key(&self, kind: &str, text: &str) -> StoreKey {
         let hash = URL_SAFE_NO_PAD.encode(hash_parts([kind, text]));
-        self.0.sessions.store_key(KeyNamespace::ConnectCallback, &hash)
+        self.sessions().store_key(KeyNamespace::ConnectCallback, &hash)
     }
 }
 

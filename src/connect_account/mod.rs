@@ -80,7 +80,9 @@ pub use self::verify::Verify;
 /// The services with which users connect their accounts of one connection. Cheap to clone. See the
 /// [module docs](self).
 #[derive(Clone)]
-pub struct ConnectAccount(Arc<Inner>);
+pub struct ConnectAccount {
+    inner: Arc<Inner>,
+}
 
 struct Inner {
     sessions: Sessions,
@@ -107,51 +109,55 @@ impl ConnectAccount {
     /// Returns the service that redirects a user to the consent page.
     #[must_use]
     pub fn start(&self) -> RequireSessionService<Start> {
-        RequireSession::new(&self.0.sessions).layer(Start(self.clone()))
+        RequireSession::new(self.sessions()).layer(Start(self.clone()))
     }
 
     /// Returns the service that receives users after the consent.
     #[must_use]
     pub fn verify(&self) -> RequireSessionService<Verify> {
-        RequireSession::new(&self.0.sessions).optional().layer(Verify(self.clone()))
+        RequireSession::new(self.sessions()).optional().layer(Verify(self.clone()))
     }
 
     /// Returns the path for [`start`](Self::start). Default: `/connect/` and the connection's name.
     #[must_use]
     pub fn path(&self) -> &str {
-        &self.0.path
+        &self.inner.path
     }
 
     /// Returns the path for [`verify`](Self::verify): `/verify` below [`path`](Self::path).
     #[must_use]
     pub fn verify_path(&self) -> &str {
-        &self.0.verify_path
+        &self.inner.verify_path
     }
 
     /// Returns the key of the account that the session's user has, or would have, at the
     /// connection, for [tools](crate::api::tools) and the proxy.
     #[must_use]
     pub fn account(&self, session: &Session) -> AccountKey {
-        AccountKey::new(&self.0.connection_name, self.identifier(session))
+        AccountKey::new(&self.inner.connection_name, self.identifier(session))
     }
 
     /// Returns what identifies a session's user at the connection. Store it with the user for work
     /// without a session.
     #[must_use]
     pub fn identifier(&self, session: &Session) -> String {
-        (self.0.identifier)(session)
+        (self.inner.identifier)(session)
+    }
+
+    fn sessions(&self) -> &Sessions {
+        &self.inner.sessions
     }
 
     fn accounts(&self) -> ConnectedAccountsApi {
-        self.0.sessions.scalekit().api().connected_accounts()
+        self.sessions().scalekit().api().connected_accounts()
     }
 }
 
 impl fmt::Debug for ConnectAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConnectAccount")
-            .field("connection_name", &self.0.connection_name)
-            .field("path", &self.0.path)
+            .field("connection_name", &self.inner.connection_name)
+            .field("path", &self.inner.path)
             .finish_non_exhaustive()
     }
 }

@@ -52,7 +52,7 @@ impl RouteState for ConnectAccount {
     type Error = ConnectAccountError;
 
     fn renderer(&self) -> &Renderer<RouteRejection<ConnectAccountError>> {
-        &self.0.renderer
+        &self.inner.renderer
     }
 }
 
@@ -65,16 +65,17 @@ impl ConnectAccount {
     ) -> Response<Bytes> {
         telemetry::account_not_connected(error.code(), error.detail());
         let set_cookie = end_attempt.filter(|_| error.ends_attempt());
-        let rejection = RouteRejection::new(error, self.0.start_page.clone(), request.headers())
-            .set_cookies(set_cookie);
-        self.0.renderer.render(rejection, request)
+        let rejection =
+            RouteRejection::new(error, self.inner.start_page.clone(), request.headers())
+                .set_cookies(set_cookie);
+        self.inner.renderer.render(rejection, request)
     }
 }
 
 impl ConnectAccountError {
     /// Maps an unexpected error of the API.
-    pub(super) fn from_api(error: &ApiError) -> Self {
-        telemetry::internal_error("connect_account", error);
+    pub(super) fn from_api(error: ApiError) -> Self {
+        telemetry::internal_error("connect_account", &error);
         match error {
             ApiError::RateLimited { .. } | ApiError::Unavailable(_) => Self::Unavailable,
             _ => Self::Misconfigured,

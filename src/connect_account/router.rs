@@ -11,7 +11,7 @@ impl ConnectAccount {
     where
         S: Clone + Send + Sync + 'static,
     {
-        self.0.sessions.router([
+        self.sessions().router([
             (self.path(), any_service(self.start())),
             (self.verify_path(), any_service(self.verify())),
         ])

@@ -31,31 +31,36 @@ impl Start {
     }
 
     async fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, ConnectAccountError> {
-        let ConnectAccount(config) = &self.0;
-        let sessions = &config.sessions;
+        let connect = &self.0;
+        let (sessions, path) = (connect.sessions(), connect.path());
         let session = Session::from_extensions(request.extensions())
             .ok_or(ConnectAccountError::Misconfigured)?;
         match *request.method() {
-            Method::GET => {
-                // The button starts an attempt, whose cookie the return needs.
-                let elsewhere = sessions.redirect_to_canonical_host(request, &config.path);
-                let host = sessions.origin_of(request).host_name();
-                return Ok(elsewhere.unwrap_or_else(|| self.page(&session, host)));
-            }
-            Method::POST => {}
-            _ => return Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
+            // The button starts an attempt, whose cookie the return needs.
+            Method::GET => Ok(sessions
+                .redirect_to_canonical_host(request, path)
+                .unwrap_or_else(|| self.page(&session, sessions.origin_of(request).host_name()))),
+            Method::POST => match sessions.form_at_canonical_host(request, path) {
+                Some(page) => Ok(page),
+                // It creates an account: a page of another site must not do so for the user.
+                None if sessions.is_cross_site(request) => Err(ConnectAccountError::CrossSite),
+                None => self.begin_attempt(&session, request).await,
+            },
+            _ => Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
         }
-        if let Some(page) = sessions.form_at_canonical_host(request, &config.path) {
-            return Ok(page);
-        }
-        // It creates an account: a page of another site must not do so for the user.
-        if sessions.is_cross_site(request) {
-            return Err(ConnectAccountError::CrossSite);
-        }
-        let identifier = self.0.identifier(&session);
+    }
+
+    async fn begin_attempt(
+        &self,
+        session: &Session,
+        request: &Request<()>,
+    ) -> Result<Response<Bytes>, ConnectAccountError> {
+        let connect = &self.0;
+        let sessions = connect.sessions();
+        let identifier = connect.identifier(session);
         let now = sessions.scalekit().clock().now();
         let attempt =
-            ConnectAttempt::start(&self.0, &session, &identifier, now).map_err(|error| {
+            ConnectAttempt::start(connect, session, &identifier, now).map_err(|error| {
                 telemetry::internal_error("connect_account", &error);
                 ConnectAccountError::Misconfigured
             })?;
@@ -63,25 +68,25 @@ impl Start {
             .store_attempt(&attempt, request.headers())
             .ok_or(ConnectAccountError::Misconfigured)?;
 
-        let account = AccountKey::new(&config.connection_name, identifier);
-        let accounts = self.0.accounts();
+        let account = AccountKey::new(&connect.inner.connection_name, identifier);
+        let accounts = connect.accounts();
         accounts
             .get_or_create(&NewConnectedAccount::new(&account))
             .await
-            .map_err(|error| ConnectAccountError::from_api(&error))?;
-        let verify_url = sessions.origin_of(request).url(&config.verify_path);
+            .map_err(ConnectAccountError::from_api)?;
+        let verify_url = sessions.origin_of(request).url(connect.verify_path());
         let link = accounts
             .verified_authorization_link(&account, &verify_url, attempt.state())
             .await
-            .map_err(|error| ConnectAccountError::from_api(&error))?;
+            .map_err(ConnectAccountError::from_api)?;
         // Last: an attempt that the environment's limits reject must not use up the store.
-        self.0.expect_callback(attempt.state()).await?;
+        connect.expect_callback(attempt.state()).await?;
         Ok(redirect(StatusCode::SEE_OTHER, link.url().as_str(), cookies))
     }
 
     /// Returns the page with the user's name and the button.
     fn page(&self, session: &Session, host: &str) -> Response<Bytes> {
-        let ConnectAccount(config) = &self.0;
+        let config = &self.0.inner;
         let message = format!(
             "You are logged in to {host} as {}. The connected account will belong to this user",
             session.account_name(),
@@ -92,8 +97,8 @@ impl Start {
             escaped(&config.path),
             escaped(&config.start_page),
         );
-        let mut response = Response::new(Bytes::new());
         let title = format!("Connect {}", config.connection_name);
+        let mut response = Response::default();
         page::show(&mut response, page::page("", &title, &message, form));
         set_no_store(response.headers_mut());
         vary_on_cookie(response.headers_mut());

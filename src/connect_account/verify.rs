@@ -30,7 +30,7 @@ impl Verify {
     async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         let connect = &self.0;
         let ConsentCallback { state, auth_request_id } = match ConsentCallback::read(&request) {
-            Ok(returned) => returned,
+            Ok(callback) => callback,
             Err(failure) => return connect.reject(failure, &request, None),
         };
         let (attempt, end_attempt) = ConnectAttempt::find(connect, request.headers(), &state);
@@ -53,7 +53,7 @@ impl Verify {
         match verified {
             Ok(target) => {
                 telemetry::account_connected();
-                let target = target.as_ref().map_or(connect.0.start_page.as_str(), Url::as_str);
+                let target = target.as_ref().map_or(&*connect.inner.start_page, Url::as_str);
                 redirect(StatusCode::SEE_OTHER, target, end_attempt)
             }
             Err(failure) => connect.reject(failure, &request, end_attempt),
@@ -70,13 +70,14 @@ impl Verify {
         if !attempt.belongs_to(&self.0, session, &identifier) {
             return Err(ConnectAccountError::UserMismatch);
         }
-        let verified = self.0.accounts().verify_user(auth_request_id, &identifier).await;
-        verified.map_err(|error| match error {
-            ApiError::Forbidden(_) => ConnectAccountError::UserMismatch,
-            ApiError::InvalidRequest(_) | ApiError::NotFound(_) => {
-                ConnectAccountError::NoPendingVerification
+        self.0.accounts().verify_user(auth_request_id, &identifier).await.map_err(|error| {
+            match error {
+                ApiError::Forbidden(_) => ConnectAccountError::UserMismatch,
+                ApiError::InvalidRequest(_) | ApiError::NotFound(_) => {
+                    ConnectAccountError::NoPendingVerification
+                }
+                error => ConnectAccountError::from_api(error),
             }
-            error => ConnectAccountError::from_api(&error),
         })
     }
 
@@ -87,11 +88,10 @@ impl Verify {
         request: &Request<()>,
         end_attempt: Option<HeaderValue>,
     ) -> Response<Bytes> {
-        let ConnectAccount(config) = &self.0;
-        let sessions = &config.sessions;
-        let page = ReturnTo::parse(&config.start_page);
-        let login = sessions.with_return_to(sessions.login_path(), page.as_ref());
-        let login = LoginRequired::new(request, login, Vec::new());
+        let sessions = self.0.sessions();
+        let start_page = ReturnTo::parse(&self.0.inner.start_page);
+        let login_url = sessions.with_return_to(sessions.login_path(), start_page.as_ref());
+        let login = LoginRequired::new(request, login_url, Vec::new());
         let mut response =
             Renderer::default().render(SessionRejection::MissingSession(login), request);
         response.headers_mut().extend(end_attempt.map(|cookie| (header::SET_COOKIE, cookie)));
