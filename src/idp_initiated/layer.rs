@@ -72,62 +72,62 @@ impl IdpInitiatedRedirect {
         request: &Request<()>,
     ) -> Result<Response<Bytes>, LoginError> {
         let (sessions, headers) = (self.sessions(), request.headers());
-        let scalekit = sessions.scalekit();
-        let now = scalekit.clock().now();
-        let expected = IdpInitiatedLoginExpectations {
-            issuers: &self.issuers,
-            client_id: scalekit.client_id(),
-        };
-        let login =
-            expected.verify(token, scalekit.remote_keys(), now).await.map_err(
-                |error| match error {
-                    TokenError::KeysUnavailable => LoginError::Unavailable,
-                    error => LoginError::InvalidIdpInitiatedLogin { error },
-                },
-            )?;
+        let login = self.verify(token).await?;
         // Before the token is spent: once the loop has ended, the user can continue with it.
         if is_redirect_loop(sessions, headers) {
-            let (expected, found) = ("a browser that returns from its login", "three that did not");
-            return Err(LoginError::RedirectLoop.failed("idp_initiated_login", expected, found));
+            return Err(LoginError::RedirectLoop.failed(
+                "idp_initiated_login",
+                "a browser that returns from its login",
+                "three that did not",
+            ));
         }
         if !self.is_first_use(&login).await {
             return Ok(redirect(StatusCode::FOUND, &sessions.login_of(request, None, false), []));
         }
         let origin = sessions.origin_of(request);
-        let page = login.relay_state.as_deref();
-        let page = page.and_then(|text| ReturnTo::parse(text).or_else(|| origin.page(text)));
-        let page = page.filter(|page| page.as_str().len() <= MAX_PAGE_BYTES);
-        let parameters = [
-            ("connection_id", login.connection_id),
-            ("organization_id", login.organization_id),
-            ("login_hint", login.login_hint),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        let page = login
+            .relay_state
+            .and_then(|text| ReturnTo::parse(&text).or_else(|| origin.page(&text)))
+            .filter(|page| page.as_str().len() <= MAX_PAGE_BYTES);
         LoginStart {
             sessions,
             origin,
             headers,
             return_to: allowed_return_to(sessions, page),
             trigger: LoginTrigger::IdpInitiated,
-            parameters: parameters.collect(),
+            parameters: [
+                ("connection_id", login.connection_id),
+                ("organization_id", login.organization_id),
+                ("login_hint", login.login_hint),
+            ]
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+            .collect(),
         }
         .redirect()
+    }
+
+    async fn verify(&self, token: &str) -> Result<IdpInitiatedLogin, LoginError> {
+        let scalekit = self.sessions().scalekit();
+        IdpInitiatedLoginExpectations { issuers: &self.issuers, client_id: scalekit.client_id() }
+            .verify(token, scalekit.remote_keys(), scalekit.clock().now())
+            .await
+            .map_err(|error| match error {
+                TokenError::KeysUnavailable => LoginError::Unavailable,
+                error => LoginError::InvalidIdpInitiatedLogin { error },
+            })
     }
 
     /// Whether the token is used for the first time. If the store is unavailable, it counts as
     /// used: an ordinary login is always possible.
     async fn is_first_use(&self, login: &IdpInitiatedLogin) -> bool {
-        let now = self.sessions().scalekit().clock().now();
-        let key =
-            self.sessions().store_key(KeyNamespace::IdpInitiatedLogin, login.fingerprint.as_str());
-        match self.sessions().store().put_if_absent(&key, USED, login.replay_window(now)).await {
-            Ok(first) => first,
-            Err(error) => {
-                telemetry::internal_error("idp_initiated_login", &error);
-                false
-            }
-        }
+        let sessions = self.sessions();
+        let key = sessions.store_key(KeyNamespace::IdpInitiatedLogin, login.fingerprint.as_str());
+        let ttl = login.replay_window(sessions.scalekit().clock().now());
+        sessions.store().put_if_absent(&key, USED, ttl).await.unwrap_or_else(|error| {
+            telemetry::internal_error("idp_initiated_login", &error);
+            false
+        })
     }
 }
 

@@ -1,5 +1,7 @@
 //! The query parameters of an IdP-initiated login.
 
+use std::borrow::Cow;
+
 use http::{Method, Request};
 use url::form_urlencoded;
 
@@ -26,12 +28,7 @@ impl RequestKind {
         {
             return Self::Other;
         }
-        let values = |wanted: &'static str| {
-            form_urlencoded::parse(query.as_bytes())
-                .filter(move |(name, value)| name == wanted && !value.is_empty())
-                .map(|(_, value)| value)
-        };
-        let mut tokens = values(IDP_INITIATED_LOGIN);
+        let mut tokens = values(query, IDP_INITIATED_LOGIN);
         match (tokens.next(), tokens.next()) {
             (Some(token), None) => return Self::IdpInitiatedLogin(token.into_owned()),
             // A repeated parameter is ambiguous.
@@ -44,12 +41,19 @@ impl RequestKind {
         let target = sessions.requested_target(request, None);
         let path = target.as_deref().and_then(|target| target.split('?').next());
         let is_ours = path == Some(sessions.login_path()) || path == Some(sessions.callback_path());
-        match values("error").next() {
+        match values(query, "error").next() {
             // An error with a `state` ends an attempt, which the callback does.
-            Some(error) if is_ours && values("state").next().is_none() => {
+            Some(error) if is_ours && values(query, "state").next().is_none() => {
                 Self::Invalid(LoginError::AuthorizationFailed { error: SsoError::parse(&error) })
             }
             _ => Self::Other,
         }
     }
+}
+
+/// The values of a parameter that are not empty.
+fn values<'q>(query: &'q str, name: &str) -> impl Iterator<Item = Cow<'q, str>> {
+    form_urlencoded::parse(query.as_bytes())
+        .filter(move |(found, value)| found == name && !value.is_empty())
+        .map(|(_, value)| value)
 }
