@@ -99,6 +99,16 @@ impl Problems {
         self.0.push(problem);
     }
 
+    /// Adds that a setting is invalid.
+    pub(crate) fn invalid(&mut self, setting: &'static str, reason: impl Into<String>) {
+        self.push(ConfigProblem::invalid(setting, reason));
+    }
+
+    /// Adds that a required setting is missing.
+    pub(crate) fn missing(&mut self, setting: &'static str) {
+        self.push(ConfigProblem::Missing { setting });
+    }
+
     /// The value; or `None`, with its problems added.
     pub(crate) fn collect<T>(&mut self, result: Result<T, impl Into<ConfigError>>) -> Option<T> {
         match result {
@@ -138,8 +148,8 @@ mod tests {
     fn all_problems_are_reported_at_once() {
         let mut problems = Problems::default();
         assert_eq!(problems.collect(Ok::<_, ConfigError>(7)), Some(7));
-        problems.push(ConfigProblem::Missing { setting: "SCALEKIT_CLIENT_ID" });
-        problems.push(ConfigProblem::invalid("redirect_uri", "needs https"));
+        problems.missing("SCALEKIT_CLIENT_ID");
+        problems.invalid("redirect_uri", "needs https");
         let error = problems.finish(Some(())).unwrap_err();
         assert_eq!(error.to_string(), "SCALEKIT_CLIENT_ID is not set; redirect_uri: needs https");
     }

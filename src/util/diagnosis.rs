@@ -51,11 +51,11 @@ impl Display for Shown<'_> {
 }
 
 /// Values that are accepted.
-pub(crate) struct OneOf<'a>(pub(crate) &'a [String]);
+pub(crate) struct OneOf<'a, T>(pub(crate) &'a [T]);
 
-impl Display for OneOf<'_> {
+impl<T: AsRef<str>> Display for OneOf<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_list(f, self.0.iter().map(String::as_str), " or ")
+        write_list(f, self.0.iter().map(AsRef::as_ref), " or ")
     }
 }
 

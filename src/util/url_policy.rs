@@ -2,6 +2,8 @@
 
 use url::{Host, Url};
 
+use crate::error::ConfigProblem;
+
 /// Whether the host is a literal loopback name.
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
@@ -10,6 +12,14 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// Parses the URL of a setting, and rejects one that must not receive users or credentials.
+pub(crate) fn parse_secure_url(setting: &'static str, text: &str) -> Result<Url, ConfigProblem> {
+    let url = Url::parse(text)
+        .map_err(|error| ConfigProblem::invalid(setting, format!("not a URL: {error}")))?;
+    require_https_or_loopback(&url).map_err(|reason| ConfigProblem::invalid(setting, reason))?;
+    Ok(url)
 }
 
 /// Rejects a URL that must not receive users or credentials.
