@@ -5,7 +5,7 @@ use super::nonces::Nonces;
 use super::replays::Replays;
 use super::urls::PublicUrl;
 use super::{Dpop, Inner};
-use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::error::{ConfigError, Problems};
 use crate::session_secret::SessionSecret;
 use crate::shared_store::{SharedStore, StoreScope, TimedStore};
 use crate::token::Algorithm;
@@ -83,9 +83,9 @@ impl DpopBuilder {
     /// each; at most 50 million.
     ///
     /// A proof is remembered for at least twice the [window](Self::window) and a minute, at most for twice
-    /// as long as that. Only proofs of valid
-    /// tokens are, and those of one subject are at most a quarter of them, so that a client cannot
-    /// exclude the others. Beyond that, requests get 503 until older proofs are forgotten.
+    /// as long as that. Only proofs of valid tokens are remembered. At most a quarter of them are of one
+    /// subject, so that a client cannot exclude the others. Beyond that, requests get 503 until older
+    /// proofs are forgotten.
     pub fn replay_capacity(mut self, proofs: usize) -> Self {
         self.replay_capacity = proofs;
         self
@@ -110,22 +110,19 @@ impl DpopBuilder {
         let urls: Vec<_> =
             self.urls.iter().filter_map(|url| problems.collect(PublicUrl::parse(url))).collect();
         if self.algorithms.is_empty() {
-            problems.push(ConfigProblem::invalid("algorithms", "set one or more"));
+            problems.invalid("algorithms", "set one or more");
         }
         if self.window.is_zero() || self.window > MAX_WINDOW {
-            let reason = "must be longer than zero, and at most 5 minutes";
-            problems.push(ConfigProblem::invalid("window", reason));
+            problems.invalid("window", "must be longer than zero, and at most 5 minutes");
         }
         if self.replay_capacity == 0 || self.replay_capacity > MAX_CAPACITY {
-            let reason = "must be between 1 and 50 million";
-            problems.push(ConfigProblem::invalid("replay_capacity", reason));
+            problems.invalid("replay_capacity", "must be between 1 and 50 million");
         }
-        let names: Vec<_> = self.algorithms.iter().map(|algorithm| algorithm.name()).collect();
-        // The same for replicas whose URLs differ, as during a deployment.
-        let scope = StoreScope::new(["dpop"]);
+        let algorithm_names: Vec<_> =
+            self.algorithms.iter().map(|algorithm| algorithm.name()).collect();
         let inner = Inner {
             urls,
-            algorithm_names: Arc::from(names.join(" ")),
+            algorithm_names: algorithm_names.join(" ").into(),
             algorithms: self.algorithms,
             is_required: self.is_required,
             window: time::Duration::try_from(self.window).unwrap_or(time::Duration::ZERO),
@@ -134,10 +131,11 @@ impl DpopBuilder {
             replays: Replays::new(
                 self.replay_capacity,
                 self.window.saturating_mul(2).saturating_add(CLOCK_MARGIN),
-                self.store.map(|store| (store, scope)),
+                // Replicas share the scope even if their URLs differ, as during a deployment.
+                self.store.map(|store| (store, StoreScope::new(["dpop"]))),
             ),
         };
-        problems.finish(Some(Dpop(Arc::new(inner))))
+        problems.finish(Some(Dpop { inner: Arc::new(inner) }))
     }
 }
 

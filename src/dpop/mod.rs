@@ -10,8 +10,8 @@
 //! 2. `htm` is the request's method, and `htu` its URL without query and fragment, below a
 //!    [configured URL](Dpop::builder). URLs are compared after normalization (RFC 3986, sections 6.2.2
 //!    and 6.2.3), except that dot segments of the request's path are not removed. `Host` and forwarding
-//!    headers are not read: apps that share a server or a [`ForwardAuth`](crate::ForwardAuth) service
-//!    have settings of their own.
+//!    headers are not read, so apps that share a server or a [`ForwardAuth`](crate::ForwardAuth) service
+//!    need a [`Dpop`] each.
 //! 3. `iat` is at most a minute from this server's clock, `ath` is the hash of the token, and the proof
 //!    has a `nonce` of this server if one is [required](DpopBuilder::require_nonce).
 //! 4. The token is valid, and its claim `cnf` has the thumbprint of that key as `jkt` (RFC 7638), and
@@ -20,11 +20,12 @@
 //!    [store](DpopBuilder::shared_store) of all replicas.
 //!
 //! The proof is verified before the token, so that the response to an invalid one does not disclose
-//! whether a token is valid. That takes one signature; the token's own verification is cached.
+//! whether a token is valid. Each request costs the verification of the proof's signature; that of the
+//! token is cached.
 //!
-//! With or without these settings, a token that has the claim `cnf` is never accepted as a bearer
-//! token, nor if it is bound to a client certificate (RFC 8705). Other tokens remain bearer tokens,
-//! unless bound ones are [required](DpopBuilder::required).
+//! With or without these settings, a token with the claim `cnf` is never accepted as a bearer token. A
+//! token that is bound to a client certificate (RFC 8705) is never accepted. Other tokens remain bearer
+//! tokens, unless bound ones are [required](DpopBuilder::required).
 //!
 //! # Example
 //!
@@ -90,7 +91,9 @@ use crate::util::diagnosis::CheckError;
 /// Which proofs of possession are accepted. Cheap to clone; clones share the used proofs. See the
 /// [module docs](crate::dpop).
 #[derive(Clone, Debug)]
-pub struct Dpop(Arc<Inner>);
+pub struct Dpop {
+    inner: Arc<Inner>,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -117,7 +120,7 @@ pub(crate) struct ProvenRequest<'r> {
 #[derive(Debug)]
 pub(crate) enum ProofRejected {
     Invalid(DpopError),
-    /// It has no nonce of this server, or an old one. With the current one.
+    /// The proof has no nonce of this server, or an old one. Contains the current nonce.
     UseNonce(Arc<str>),
 }
 
@@ -136,17 +139,17 @@ impl Dpop {
 
     /// Whether bearer tokens are rejected.
     pub(crate) fn is_required(&self) -> bool {
-        self.0.is_required
+        self.inner.is_required
     }
 
     /// The accepted algorithms, separated by spaces.
     pub(crate) fn algorithms(&self) -> &Arc<str> {
-        &self.0.algorithm_names
+        &self.inner.algorithm_names
     }
 
     /// Whether a URL has the origin of a configured one.
     pub(crate) fn covers(&self, url: &url::Url) -> bool {
-        self.0.urls.iter().any(|known| known.has_origin_of(url))
+        self.inner.urls.iter().any(|known| known.has_origin_of(url))
     }
 
     /// Verifies the proof of a request with this token. Whether the token is bound to the proof's key,
@@ -163,7 +166,7 @@ impl Dpop {
             let found = if request.headers.contains_key(DPOP) { "several" } else { "none" };
             return Err(DpopError::InvalidHeader.failed("DPoP", "one header", found).into());
         };
-        let inner = &*self.0;
+        let inner = &*self.inner;
         let now = clock.now();
         let expected = Expected {
             algorithms: &inner.algorithms,
@@ -172,10 +175,9 @@ impl Dpop {
             now,
             window: inner.window,
         };
-        let is_for_request = |htu: &str| {
+        let (mut proof, nonce) = Proof::verify(proof.as_bytes(), &expected, |htu| {
             inner.urls.iter().any(|url| url.is_of(htu, request.uri, request.extensions))
-        };
-        let (mut proof, nonce) = Proof::verify(proof.as_bytes(), &expected, is_for_request)?;
+        })?;
         if let Some(nonces) = &inner.nonces {
             proof.next_nonce =
                 nonces.check(nonce.as_deref(), now).map_err(ProofRejected::UseNonce)?;
@@ -193,7 +195,7 @@ impl Dpop {
     ) -> ProofUse {
         match extensions.get::<UsedProof>() {
             Some(UsedProof(used)) if *used == proof.id() => ProofUse::First,
-            _ => self.0.replays.use_once(proof.id(), subject, clock.monotonic()),
+            _ => self.inner.replays.use_once(proof.id(), subject, clock.monotonic()),
         }
     }
 }
@@ -228,7 +230,7 @@ pub enum DpopError {
     /// The signature is not by the key of the proof.
     #[error("the signature of the proof is invalid")]
     InvalidSignature,
-    /// It is not a well-formed signed token of type `dpop+jwt`.
+    /// The proof is not a well-formed signed token of type `dpop+jwt`.
     #[error("the proof is malformed")]
     Malformed,
     /// `htm` is not the method of the request.

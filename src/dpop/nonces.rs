@@ -25,30 +25,34 @@ impl Nonces {
         Self(Key::new(HMAC_SHA256, key.as_ref()))
     }
 
-    /// Accepts a nonce, and returns the next one if it is about to expire. Otherwise the error is the
-    /// current one.
+    /// Accepts a nonce, and returns the current one if it is about to expire. The error is the current
+    /// nonce.
     pub(super) fn check(
         &self,
         nonce: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<Option<Arc<str>>, Arc<str>> {
+        let nonce = nonce.unwrap_or_default();
         let period = now.unix_timestamp().div_euclid(PERIOD_SECONDS);
         let current = self.of(period);
-        let is = |expected: &str| {
-            let found = nonce.unwrap_or_default();
-            verify_slices_are_equal(found.as_bytes(), expected.as_bytes()).is_ok()
-        };
-        if is(&current) || is(&self.of(period.saturating_add(1))) {
-            return Ok(None);
+        if is_equal(nonce, &current) || is_equal(nonce, &self.of(period.saturating_add(1))) {
+            Ok(None)
+        } else if is_equal(nonce, &self.of(period.saturating_sub(1))) {
+            Ok(Some(current.into()))
+        } else {
+            Err(current.into())
         }
-        let is_expiring = is(&self.of(period.saturating_sub(1)));
-        if is_expiring { Ok(Some(current.into())) } else { Err(current.into()) }
     }
 
     fn of(&self, period: i64) -> String {
         let tag = sign(&self.0, &period.to_be_bytes());
         URL_SAFE_NO_PAD.encode(tag.as_ref().first_chunk::<16>().unwrap_or(&[0; 16]))
     }
+}
+
+/// Compares in constant time.
+fn is_equal(one: &str, two: &str) -> bool {
+    verify_slices_are_equal(one.as_bytes(), two.as_bytes()).is_ok()
 }
 
 impl fmt::Debug for Nonces {

@@ -6,6 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::Jwk;
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
@@ -59,25 +60,26 @@ impl Proof {
         }
         let algorithm = jws.header.algorithm;
         if !expected.algorithms.contains(&algorithm) {
-            let accepted: Vec<_> = expected.algorithms.iter().map(|known| known.name()).collect();
-            let accepted = accepted.join(" or ");
+            let accepted = format_args!("one of {:?}", expected.algorithms);
             return Err(DpopError::InvalidAlgorithm.failed("alg", accepted, algorithm.name()));
         }
-        let jwk = jws.header_key();
-        let (key, thumbprint) = public_key(jwk.as_ref(), algorithm).ok_or_else(|| {
-            let expected = "the public key of the algorithm as `jwk`";
-            DpopError::InvalidKey.failed("jwk", expected, "none, a private one, or another")
-        })?;
+        let (key, thumbprint) =
+            jws.header_key().and_then(|jwk| public_key(&jwk, algorithm)).ok_or_else(|| {
+                let expected = "the public key of the algorithm as `jwk`";
+                DpopError::InvalidKey.failed("jwk", expected, "none, a private one, or another")
+            })?;
         if !key.verify(algorithm, jws.signing_input, &jws.signature) {
             let found = "another signature";
             return Err(DpopError::InvalidSignature.failed("signature", "one by `jwk`", found));
         }
         let claims = jws.claims().map_err(|_| DpopError::Malformed)?;
         check_request(&claims, expected, is_for_request)?;
-        let id = text(&claims, "jti").filter(|id| !id.is_empty()).ok_or_else(|| missing("jti"))?;
-        let hash = hash_parts([thumbprint.as_str(), id]);
-        let id = hash.first_chunk().copied().unwrap_or_default();
-        let nonce = text(&claims, "nonce").map(str::to_owned);
+        let jti = required(&claims, "jti")?;
+        if jti.is_empty() {
+            return Err(missing("jti"));
+        }
+        let id = hash_parts([thumbprint.as_str(), jti]).first_chunk().copied().unwrap_or_default();
+        let nonce = claims.text_or_none("nonce").map(str::to_owned);
         Ok((Self { thumbprint, id, next_nonce: None }, nonce))
     }
 
@@ -96,12 +98,11 @@ fn check_request(
     expected: &Expected<'_>,
     is_for_request: impl Fn(&str) -> bool,
 ) -> Result<(), DpopError> {
-    let method = text(claims, "htm").ok_or_else(|| missing("htm"))?;
+    let method = required(claims, "htm")?;
     if method != expected.method {
-        let (expected, found) = (expected.method, Shown(method));
-        return Err(DpopError::MethodMismatch.failed("htm", expected, found));
+        return Err(DpopError::MethodMismatch.failed("htm", expected.method, Shown(method)));
     }
-    let url = text(claims, "htu").ok_or_else(|| missing("htu"))?;
+    let url = required(claims, "htu")?;
     if !is_for_request(url) {
         let expected = "the public URL of the app, with the path of the request";
         return Err(DpopError::UrlMismatch.failed("htu", expected, Shown(url)));
@@ -111,16 +112,15 @@ fn check_request(
         let around = format_args!("about {}, by the clock of this server", expected.now);
         return Err(DpopError::OutsideWindow.failed("iat", around, issued_at));
     }
-    let hash = text(claims, "ath").ok_or_else(|| missing("ath"))?;
-    if hash != sha256(expected.token) {
+    if required(claims, "ath")? != sha256(expected.token) {
         let found = "that of another one";
         return Err(DpopError::TokenMismatch.failed("ath", "the hash of the access token", found));
     }
     Ok(())
 }
 
-fn text<'c>(claims: &'c Claims, name: &'static str) -> Option<&'c str> {
-    claims.text(name).ok().flatten()
+fn required<'c>(claims: &'c Claims, name: &'static str) -> Result<&'c str, DpopError> {
+    claims.text_or_none(name).ok_or_else(|| missing(name))
 }
 
 fn missing(name: &'static str) -> DpopError {
@@ -135,14 +135,14 @@ fn malformed(found: &str) -> DpopError {
 const PRIVATE_MEMBERS: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
 /// A public key for this algorithm, and its thumbprint.
-fn public_key(jwk: Option<&Value>, algorithm: Algorithm) -> Option<(VerifyingKey, String)> {
-    let members = jwk?.as_object()?;
+fn public_key(jwk: &Value, algorithm: Algorithm) -> Option<(VerifyingKey, String)> {
+    let members = jwk.as_object()?;
     if PRIVATE_MEMBERS.iter().any(|name| members.contains_key(*name)) {
         return None;
     }
     let thumbprint = thumbprint(members)?;
-    let jwk: Jwk = serde_json::from_value(Value::Object(members.clone())).ok()?;
-    Some((VerifyingKey::from_jwk(&jwk, &[algorithm]).ok()?, thumbprint))
+    let key = VerifyingKey::from_jwk(&Jwk::deserialize(jwk).ok()?, &[algorithm]).ok()?;
+    Some((key, thumbprint))
 }
 
 /// The hash of the required members in alphabetical order, without white space (RFC 7638). Their values
@@ -154,14 +154,14 @@ fn thumbprint(members: &Map<String, Value>) -> Option<String> {
         "RSA" => &["e", "kty", "n"],
         _ => return None,
     };
-    let pairs: Option<Vec<_>> = names
+    let pairs = names
         .iter()
         .map(|name| {
             let value = members.get(*name)?.as_str()?;
             value.bytes().all(is_base64url).then(|| format!("\"{name}\":\"{value}\""))
         })
-        .collect();
-    Some(sha256(format!("{{{}}}", pairs?.join(",")).as_bytes()))
+        .collect::<Option<Vec<_>>>()?;
+    Some(sha256(format!("{{{}}}", pairs.join(",")).as_bytes()))
 }
 
 fn sha256(bytes: &[u8]) -> String {

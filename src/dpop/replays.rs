@@ -26,9 +26,9 @@ const SUBJECT_SHARE: usize = 4;
 pub(crate) enum ProofUse {
     First,
     Replayed,
-    /// It cannot be remembered.
+    /// There is no room to remember it.
     Full,
-    /// The store is asked whether it is the first use.
+    /// The shared store decides.
     Pending(PendingUse),
 }
 
@@ -37,7 +37,7 @@ pub(crate) type PendingUse = BoxFuture<'static, Result<bool, StoreError>>;
 
 pub(super) struct Replays {
     lifetime: Duration,
-    /// Selects shards, and hashes subjects: clients cannot choose them.
+    /// Selects shards and hashes subjects. Its key is random, so that clients cannot cause collisions.
     hasher: RandomState,
     shard_capacity: usize,
     shards: [Mutex<Shard>; SHARDS],
@@ -88,10 +88,11 @@ impl Replays {
         match (found, &self.store) {
             (ProofUse::First, Some((store, scope))) => {
                 let key = scope.key(KeyNamespace::DpopProof, &URL_SAFE_NO_PAD.encode(id));
-                let (store, lifetime) = (store.clone(), self.lifetime);
-                let used = Bytes::from_static(b"used");
-                let write = async move { store.put_if_absent(&key, used, lifetime).await };
-                ProofUse::Pending(write.boxed())
+                let (store, used, lifetime) =
+                    (store.clone(), Bytes::from_static(b"used"), self.lifetime);
+                ProofUse::Pending(
+                    async move { store.put_if_absent(&key, used, lifetime).await }.boxed(),
+                )
             }
             (found, _) => found,
         }

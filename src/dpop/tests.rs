@@ -1,12 +1,12 @@
 //! The proofs of RFC 9449, and each rule of its section 4.3.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use super::proof::Expected;
 use super::{DpopError, Proof};
 use crate::token::Algorithm;
-use crate::token::testing::{TestKey, compact};
+use crate::token::testing::{TestKey, changed, compact};
 
 /// The access token, the proof and the thumbprint of the examples in sections 4.1, 6.1 and 7.1.
 const TOKEN: &str = "Kz~8mXK1EalYznwH-LC-1fBAo.4Ljp~zsPE_NeO.gxU";
@@ -49,22 +49,14 @@ fn verify_with(proof: &str, change: impl FnOnce(&mut Expected<'_>)) -> Result<Pr
     Proof::verify(proof.as_bytes(), &expected, |url| url == URL).map(|(proof, _)| proof)
 }
 
-fn members(object: Value) -> Map<String, Value> {
-    object.as_object().unwrap().clone()
-}
-
 /// A proof of this key; changes of `null` remove a member.
 fn proof_of(key: &TestKey, header: Value, claims: Value) -> String {
-    let jwk = key.bare_jwk();
-    let mut known = members(json!({"typ": "dpop+jwt", "alg": key.algorithm().name(), "jwk": jwk}));
-    let mut payload = members(json!({
-        "jti": "one", "htm": "GET", "htu": URL, "iat": ISSUED_AT, "ath": ATH,
-    }));
-    for (target, changes) in [(&mut known, header), (&mut payload, claims)] {
-        target.extend(members(changes));
-        target.retain(|_, value| !value.is_null());
-    }
-    key.token_of(Value::from(known).to_string(), Value::from(payload).to_string())
+    let own = json!({"typ": "dpop+jwt", "alg": key.algorithm().name(), "jwk": key.bare_jwk()});
+    let valid = json!({"jti": "one", "htm": "GET", "htu": URL, "iat": ISSUED_AT, "ath": ATH});
+    key.token_of(
+        Value::from(changed(own, &header)).to_string(),
+        Value::from(changed(valid, &claims)).to_string(),
+    )
 }
 
 fn rejected(header: Value, claims: Value) -> DpopError {
@@ -117,12 +109,7 @@ fn the_algorithm_must_be_asymmetric_and_accepted() {
 
 #[test]
 fn the_key_must_be_public_and_fit_the_algorithm() {
-    let jwk = |changes: Value| {
-        let mut jwk = members(TestKey::p256().bare_jwk());
-        jwk.extend(members(changes));
-        jwk.retain(|_, value| !value.is_null());
-        json!({ "jwk": jwk })
-    };
+    let jwk = |changes: Value| json!({"jwk": changed(TestKey::p256().bare_jwk(), &changes)});
     for private in ["d", "p", "q", "dp", "dq", "qi", "oth", "k"] {
         let header = jwk(json!({private: "AAAA"}));
         assert_eq!(rejected(header, json!({})), DpopError::InvalidKey, "{private}");

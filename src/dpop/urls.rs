@@ -3,9 +3,9 @@
 use http::{Extensions, Uri};
 use url::Url;
 
-use crate::error::{ConfigError, ConfigProblem};
+use crate::error::ConfigProblem;
 use crate::util::fetch_metadata::requested_target_of;
-use crate::util::url_policy::require_https_or_loopback;
+use crate::util::url_policy::parse_secure_url;
 
 /// A public URL of the app, below which its routes are.
 #[derive(Debug)]
@@ -16,15 +16,15 @@ pub(super) struct PublicUrl {
 }
 
 impl PublicUrl {
-    pub(super) fn parse(text: &str) -> Result<Self, ConfigError> {
-        let invalid = |reason: String| ConfigProblem::invalid("public URL", reason);
-        let url = Url::parse(text).map_err(|error| invalid(format!("not a URL: {error}")))?;
-        require_https_or_loopback(&url).map_err(|reason| invalid(reason.to_owned()))?;
+    pub(super) fn parse(text: &str) -> Result<Self, ConfigProblem> {
+        let url = parse_secure_url("public URL", text)?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(invalid("must not have a query or fragment".to_owned()).into());
+            return Err(ConfigProblem::invalid("public URL", "must not have a query or fragment"));
         }
-        let base_path = url.path().trim_end_matches('/').to_owned();
-        Ok(Self { origin: url.origin().ascii_serialization(), base_path })
+        Ok(Self {
+            origin: url.origin().ascii_serialization(),
+            base_path: url.path().trim_end_matches('/').to_owned(),
+        })
     }
 
     pub(super) fn has_origin_of(&self, url: &Url) -> bool {
@@ -37,16 +37,17 @@ impl PublicUrl {
             return false;
         };
         let path = target.split(['?', '#']).next().unwrap_or_default();
-        let is_exact = htu.strip_prefix(self.origin.as_str()) == Some(path);
-        // Routers do not remove dot segments of a request: it is for that path, and for no other.
-        let has_dots =
-            decode_unreserved(path).split('/').any(|segment| matches!(segment, "." | ".."));
-        is_exact
-            || !has_dots
+        htu.strip_prefix(self.origin.as_str()) == Some(path)
+            || !has_dot_segments(path)
                 && normalized(htu).is_some_and(|htu| {
-                    normalized(&[self.origin.as_str(), path].concat()).as_ref() == Some(&htu)
+                    normalized(&[self.origin.as_str(), path].concat()) == Some(htu)
                 })
     }
+}
+
+/// Routers do not remove the dot segments of a request, so a path with some is equal to no other.
+fn has_dot_segments(path: &str) -> bool {
+    decode_unreserved(path).split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
 /// The URL without query and fragment, normalized by its syntax and scheme (RFC 3986, sections 6.2.2
@@ -71,21 +72,16 @@ fn decode_unreserved(path: &str) -> String {
     let mut parts = path.split('%');
     let mut decoded = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let encoded = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match (encoded.map(char::from), part.get(2..)) {
-            (Some(byte), Some(rest)) if byte.is_ascii_alphanumeric() || "-._~".contains(byte) => {
+        let encoded = part.split_at_checked(2).and_then(|(digits, rest)| {
+            Some((char::from(u8::from_str_radix(digits, 16).ok()?), digits, rest))
+        });
+        match encoded {
+            Some((byte, _, rest)) if byte.is_ascii_alphanumeric() || "-._~".contains(byte) => {
                 decoded.push(byte);
                 decoded.push_str(rest);
             }
-            (Some(_), Some(rest)) => {
-                decoded.push('%');
-                decoded.push_str(&part.get(..2).unwrap_or_default().to_ascii_uppercase());
-                decoded.push_str(rest);
-            }
-            _ => {
-                decoded.push('%');
-                decoded.push_str(part);
-            }
+            Some((_, digits, rest)) => decoded.extend(["%", &digits.to_ascii_uppercase(), rest]),
+            None => decoded.extend(["%", part]),
         }
     }
     decoded
