@@ -45,7 +45,7 @@ impl TokenSlot {
         Self { current: ArcSwapOption::empty(), flights: SingleFlight::new() }
     }
 
-    fn good(
+    fn usable(
         &self,
         rejected: Option<&SecretString>,
         now: Duration,
@@ -67,17 +67,17 @@ impl Scalekit {
     where
         F: Future<Output = Result<ApplicationToken, MissingToken>> + Send + 'static,
     {
-        let slot = &self.0.application_token;
-        if let Some(token) = slot.good(rejected, self.clock().monotonic()) {
+        let slot = &self.environment.application_token;
+        if let Some(token) = slot.usable(rejected, self.clock().monotonic()) {
             return Ok(token);
         }
         let flight = slot.flights.join((), || {
             let (scalekit, rejected) = (self.clone(), rejected.cloned());
             let fetched = fetch(self.clone());
             async move {
-                let slot = &scalekit.0.application_token;
+                let slot = &scalekit.environment.application_token;
                 // Another caller's fetch may have ended since the check above.
-                if let Some(token) = slot.good(rejected.as_ref(), scalekit.clock().monotonic()) {
+                if let Some(token) = slot.usable(rejected.as_ref(), scalekit.clock().monotonic()) {
                     return Ok(token);
                 }
                 let token = Arc::new(fetched.await?);
@@ -93,6 +93,9 @@ impl Scalekit {
 
     /// Makes the next call fetch a new token, unless it has been replaced already.
     pub(crate) fn forget_application_token(&self, rejected: &Arc<ApplicationToken>) {
-        self.0.application_token.current.compare_and_swap(&Some(Arc::clone(rejected)), None);
+        self.environment
+            .application_token
+            .current
+            .compare_and_swap(&Some(Arc::clone(rejected)), None);
     }
 }

@@ -10,7 +10,7 @@ use crate::http_client::HttpClient;
 use crate::secret::SecretString;
 use crate::token::{DEFAULT_ALGORITHM, RemoteKeys};
 
-/// What the client IDs of environments begin with. No secret does.
+/// Prefix of the client IDs of environments. No secret has it.
 const CLIENT_ID_PREFIX: &str = "skc_";
 
 /// Builds a [`Scalekit`] handle.
@@ -61,32 +61,29 @@ impl ScalekitBuilder {
     fn from_variables(
         read: impl Fn(&'static str) -> Result<Option<SecretString>, ConfigError>,
     ) -> Result<Self, ConfigError> {
+        const CLIENT_ID: &str = "SCALEKIT_CLIENT_ID";
+        const CLIENT_SECRET: &str = "SCALEKIT_CLIENT_SECRET";
+        const URL: &str = "SCALEKIT_ENVIRONMENT_URL";
+        const SHORT_URL: &str = "SCALEKIT_ENV_URL";
+
         let mut problems = Problems::default();
-        let mut read = |name, is_required| match read(name) {
-            Ok(None) if is_required => {
-                problems.push(ConfigProblem::Missing { setting: name });
-                None
-            }
-            value => problems.collect(value).flatten(),
-        };
-        let client_id =
-            read("SCALEKIT_CLIENT_ID", true).map(|id| id.expose().to_owned()).unwrap_or_default();
-        let client_secret = read("SCALEKIT_CLIENT_SECRET", true).unwrap_or_else(|| "".into());
-        let [long, short] = ["SCALEKIT_ENVIRONMENT_URL", "SCALEKIT_ENV_URL"]
-            .map(|name| read(name, false).map(|url| url.expose().to_owned()));
-        let url = match (long, short) {
-            (Some(long), Some(short))
-                if long.trim_end_matches('/') != short.trim_end_matches('/') =>
-            {
+        let client_id = problems.collect(required(CLIENT_ID, read(CLIENT_ID)));
+        let client_secret = problems.collect(required(CLIENT_SECRET, read(CLIENT_SECRET)));
+        let [url, short_url] = [URL, SHORT_URL].map(|name| problems.collect(read(name)).flatten());
+        // Validated here, so that problems have the name of the variable.
+        let url = problems.collect(match (url, short_url) {
+            (Some(url), Some(short_url)) if !is_same_url(&url, &short_url) => {
                 let reason = "differs from SCALEKIT_ENV_URL; set only one of the two";
-                problems.push(ConfigProblem::invalid("SCALEKIT_ENVIRONMENT_URL", reason));
-                long
+                Err(ConfigProblem::invalid(URL, reason).into())
             }
-            (Some(url), _) => record_url(&mut problems, "SCALEKIT_ENVIRONMENT_URL", url),
-            (None, Some(url)) => record_url(&mut problems, "SCALEKIT_ENV_URL", url),
-            (None, None) => require_url(&mut problems),
-        };
-        problems.finish(Some(Self::new(url, client_id, client_secret)))
+            (Some(url), _) => EnvironmentUrl::parse(URL, url.expose()),
+            (None, Some(url)) => EnvironmentUrl::parse(SHORT_URL, url.expose()),
+            (None, None) => Err(ConfigProblem::Missing { setting: URL }.into()),
+        });
+        let settings = url.zip(client_id).zip(client_secret);
+        problems.finish(settings.map(|((url, client_id), client_secret)| {
+            Self::new(url.text, client_id.expose().to_owned(), client_secret)
+        }))
     }
 
     /// Sets the HTTP client. Default: a [`ReqwestClient`](crate::http_client::ReqwestClient), with
@@ -108,62 +105,52 @@ impl ScalekitBuilder {
     /// Returned when settings are invalid. Lists all of them.
     pub fn build(self) -> Result<Scalekit, ConfigError> {
         let mut problems = Problems::default();
-        let url = EnvironmentUrl::parse(&self.environment_url)
-            .map_err(|reasons| {
-                for reason in reasons {
-                    problems.push(ConfigProblem::invalid("environment_url", reason));
-                }
-            })
-            .ok();
-        for (setting, value) in
-            [("client_id", self.client_id.as_str()), ("client_secret", self.client_secret.expose())]
-        {
-            if value.is_empty() {
-                problems.push(ConfigProblem::Missing { setting });
-            }
+        let url = problems.collect(EnvironmentUrl::parse("environment_url", &self.environment_url));
+        if self.client_id.is_empty() {
+            problems.missing("client_id");
+        }
+        if self.client_secret.expose().is_empty() {
+            problems.missing("client_secret");
         }
         if self.client_secret.expose().starts_with(CLIENT_ID_PREFIX) {
             let reason = "is a client ID (skc_…): the ID and the secret are swapped";
-            problems.push(ConfigProblem::invalid("client_secret", reason));
+            problems.invalid("client_secret", reason);
         }
         let http_client = match self.http_client {
             Some(client) => Some(client),
             None => problems.collect(default_http_client()),
         };
-        let scalekit = url.zip(http_client).map(|(url, http_client)| {
-            let keys = RemoteKeys::new(
-                url.join("/keys"),
-                Arc::clone(&http_client),
-                self.clock.clone(),
-                vec![DEFAULT_ALGORITHM],
-            );
-            Scalekit(Arc::new(Environment {
+        problems.finish(url.zip(http_client).map(|(url, http_client)| {
+            let environment = Environment {
+                keys: RemoteKeys::new(
+                    url.join("/keys"),
+                    Arc::clone(&http_client),
+                    self.clock.clone(),
+                    vec![DEFAULT_ALGORITHM],
+                ),
                 url,
                 client_id: self.client_id,
                 client_secret: self.client_secret,
                 http_client,
                 clock: self.clock,
-                keys,
                 application_token: TokenSlot::empty(),
                 #[cfg(all(feature = "reqwest", feature = "sandbox"))]
                 started: self.started,
-            }))
-        });
-        problems.finish(scalekit)
+            };
+            Scalekit { environment: Arc::new(environment) }
+        }))
     }
 }
 
-/// Validates the URL early, to report problems under the name of the variable.
-fn record_url(problems: &mut Problems, setting: &'static str, url: String) -> String {
-    for reason in EnvironmentUrl::parse(&url).err().unwrap_or_default() {
-        problems.push(ConfigProblem::invalid(setting, reason));
-    }
-    url
+fn required(
+    setting: &'static str,
+    value: Result<Option<SecretString>, ConfigError>,
+) -> Result<SecretString, ConfigError> {
+    value?.ok_or_else(|| ConfigProblem::Missing { setting }.into())
 }
 
-fn require_url(problems: &mut Problems) -> String {
-    problems.push(ConfigProblem::Missing { setting: "SCALEKIT_ENVIRONMENT_URL" });
-    String::new()
+fn is_same_url(one: &SecretString, other: &SecretString) -> bool {
+    one.expose().trim_end_matches('/') == other.expose().trim_end_matches('/')
 }
 
 #[cfg(feature = "reqwest")]

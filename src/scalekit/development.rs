@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -14,8 +14,8 @@ use crate::http_client::{HttpClient, HttpClientError};
 use crate::sandbox::{Sandbox, SandboxBuilder, SandboxClient, SandboxServer};
 use crate::util::telemetry;
 
-/// Reaches a sandbox in the process, without a socket, because a proxy in HTTP_PROXY would get loopback
-/// URLs, too. Keeps its port open for browsers: whatever uses the environment has this client.
+/// Sends requests to a sandbox in this process, without a socket: a proxy in `HTTP_PROXY` would get
+/// those to loopback URLs, too. The port stays open for browsers as long as the client is in use.
 struct ServedClient {
     client: SandboxClient,
     _server: SandboxServer,
@@ -80,7 +80,7 @@ impl Scalekit {
                 let mut problems = Problems::default();
                 let configured = problems.collect(Self::from_env());
                 let reason = "is started with debug assertions only, and this is a release build";
-                problems.push(ConfigProblem::invalid("sandbox", reason));
+                problems.invalid("sandbox", reason);
                 problems.finish(configured)
             }
         }
@@ -88,8 +88,7 @@ impl Scalekit {
 
     async fn start(sandbox: SandboxBuilder) -> Result<Self, ConfigError> {
         let sandbox = sandbox.build();
-        let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let server = sandbox.serve(loopback).await.map_err(|error| {
+        let server = sandbox.serve((Ipv4Addr::LOCALHOST, 0).into()).await.map_err(|error| {
             ConfigProblem::invalid("sandbox", format!("cannot be served on loopback: {error}"))
         })?;
         let url = server.environment_url().to_owned();
@@ -114,13 +113,13 @@ impl Scalekit {
 
 /// Adds why no sandbox was started instead, if settings are missing.
 fn explained(error: ConfigError, names: &[String]) -> ConfigError {
-    let is_missing = |problem: &ConfigProblem| matches!(problem, ConfigProblem::Missing { .. });
-    if !error.problems().iter().any(is_missing) {
+    if !error.problems().iter().any(|problem| matches!(problem, ConfigProblem::Missing { .. })) {
         return error;
     }
-    let names = names.join(", ");
-    let reason = format!("is not started, because a SCALEKIT_ variable is set: {names}");
-    error.and(ConfigProblem::invalid("sandbox", reason))
+    error.and(ConfigProblem::invalid(
+        "sandbox",
+        format!("is not started, because a SCALEKIT_ variable is set: {}", names.join(", ")),
+    ))
 }
 
 /// Where the environment comes from.

@@ -29,7 +29,7 @@ pub use self::builder::ScalekitBuilder;
 pub(crate) use self::application_token::{ApplicationToken, MissingToken};
 
 use crate::clock::Clock;
-use crate::error::ConfigProblem;
+use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::http_client::{HttpClient, HttpClientError, send_within_limits};
 use crate::revocation::RevocationsBuilder;
 use crate::secret::SecretString;
@@ -45,7 +45,9 @@ use crate::util::url_policy::require_https_or_loopback;
 /// Building one sends no request, so a server starts even if the environment is unreachable.
 #[doc(alias("ScalekitClient", "NewScalekitClient"))]
 #[derive(Clone)]
-pub struct Scalekit(Arc<Environment>);
+pub struct Scalekit {
+    environment: Arc<Environment>,
+}
 
 struct Environment {
     url: EnvironmentUrl,
@@ -78,20 +80,20 @@ impl Scalekit {
     /// Returned when variables are missing or invalid. Lists all of them.
     #[cfg(feature = "reqwest")]
     #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
-    pub fn from_env() -> Result<Self, crate::error::ConfigError> {
+    pub fn from_env() -> Result<Self, ConfigError> {
         ScalekitBuilder::from_env()?.build()
     }
 
     /// The environment's URL without a trailing slash: also the issuer of its tokens.
     #[must_use]
     pub fn environment_url(&self) -> &str {
-        self.0.url.as_str()
+        self.environment.url.as_str()
     }
 
     /// This application's client ID.
     #[must_use]
     pub fn client_id(&self) -> &str {
-        &self.0.client_id
+        &self.environment.client_id
     }
 
     /// The sandbox that [`from_env_or_sandbox`](Self::from_env_or_sandbox) has started.
@@ -99,7 +101,7 @@ impl Scalekit {
     #[cfg_attr(docsrs, doc(cfg(all(feature = "reqwest", feature = "sandbox"))))]
     #[must_use]
     pub fn sandbox(&self) -> Option<&crate::sandbox::Sandbox> {
-        self.0.started.as_ref()
+        self.environment.started.as_ref()
     }
 
     /// Rejects a public URL of an app whose environment is a sandbox that this handle has started:
@@ -122,9 +124,12 @@ impl Scalekit {
 
     /// Configures a verifier for access tokens of this environment. Requires an audience.
     pub fn token_verifier(&self) -> TokenVerifierBuilder<ScalekitEnvironment> {
-        let issuer = self.0.url.as_str().to_owned();
-        let (client_id, keys, clock) = (&self.0.client_id, &self.0.keys, &self.0.clock);
-        TokenVerifierBuilder::on_keys(issuer, client_id.to_string(), keys.clone(), clock.clone())
+        TokenVerifierBuilder::on_keys(
+            self.environment_url().to_owned(),
+            self.client_id().to_owned(),
+            self.remote_keys().clone(),
+            self.clock().clone(),
+        )
     }
 
     /// Configures the revocations of an app whose [`Sessions`](crate::Sessions) have the same shared
@@ -134,74 +139,79 @@ impl Scalekit {
         RevocationsBuilder::new(
             self.environment_url(),
             self.client_id(),
-            self.0.clock.clone(),
+            self.clock().clone(),
             TimedStore::new(store),
         )
     }
 
     pub(crate) fn client_secret(&self) -> &SecretString {
-        &self.0.client_secret
+        &self.environment.client_secret
     }
 
     pub(crate) fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.environment.clock
     }
 
     pub(crate) fn remote_keys(&self) -> &RemoteKeys {
-        &self.0.keys
+        &self.environment.keys
     }
 
     /// The URL of a path of the environment.
     pub(crate) fn endpoint(&self, path: &str) -> Url {
-        self.0.url.join(path)
+        self.environment.url.join(path)
     }
 
     pub(crate) async fn send(
         &self,
         request: Request<Bytes>,
     ) -> Result<Response<Bytes>, HttpClientError> {
-        send_within_limits(self.0.http_client.as_ref(), request).await
+        send_within_limits(self.environment.http_client.as_ref(), request).await
     }
 }
 
 impl fmt::Debug for Scalekit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scalekit")
-            .field("environment_url", &self.0.url.as_str())
-            .field("client_id", &self.0.client_id)
+            .field("environment_url", &self.environment_url())
+            .field("client_id", &self.client_id())
             .finish_non_exhaustive()
     }
 }
 
 /// An environment's URL, without a trailing slash: the base of all others, and the issuer.
 #[derive(Clone, Debug)]
-struct EnvironmentUrl(Url, String);
+struct EnvironmentUrl {
+    url: Url,
+    text: String,
+}
 
 impl EnvironmentUrl {
-    /// Accepts https (http only on loopback) without user, path, query and fragment.
-    fn parse(text: &str) -> Result<Self, Vec<&'static str>> {
-        let url =
-            Url::parse(text).map_err(|_| vec!["not a URL, expected https://….scalekit.com"])?;
-        let mut reasons = Vec::new();
+    /// Accepts https (http only on loopback) without user, path, query and fragment. Errors are those
+    /// of `setting`.
+    fn parse(setting: &'static str, text: &str) -> Result<Self, ConfigError> {
+        let url = Url::parse(text).map_err(|_| {
+            ConfigProblem::invalid(setting, "not a URL, expected https://….scalekit.com")
+        })?;
+        let mut problems = Problems::default();
         if let Err(reason) = require_https_or_loopback(&url) {
-            reasons.push(reason);
+            problems.invalid(setting, reason);
         }
         if !url.path().trim_matches('/').is_empty() {
-            reasons.push("must not have a path, expected https://….scalekit.com");
+            problems.invalid(setting, "must not have a path, expected https://….scalekit.com");
         }
         if url.query().is_some() || url.fragment().is_some() {
-            reasons.push("must not have a query or fragment");
+            problems.invalid(setting, "must not have a query or fragment");
         }
         let text = url.as_str().trim_end_matches('/').to_owned();
-        if reasons.is_empty() { Ok(Self(url, text)) } else { Err(reasons) }
+        problems.finish(Some(Self { url, text }))
     }
 
     fn as_str(&self) -> &str {
-        &self.1
+        &self.text
     }
 
     fn join(&self, path: &str) -> Url {
-        let mut url = self.0.clone();
+        let mut url = self.url.clone();
         url.set_path(path);
         url
     }
