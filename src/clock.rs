@@ -54,8 +54,7 @@ impl Clock {
         }
     }
 
-    /// The current time, without a calendar date, which costs more than the rest of a cached
-    /// verification.
+    /// The current time in UTC. A calendar date costs more than the rest of a cached verification.
     pub(crate) fn unix_millis(&self) -> UnixMillis {
         match &self.0 {
             None => system_millis(),
@@ -105,8 +104,7 @@ impl ManualClock {
 
     /// Advances both clocks, in whole milliseconds.
     pub fn advance(&self, by: Duration) {
-        let millis = u64::try_from(by.as_millis()).unwrap_or(u64::MAX);
-        self.0.advanced_millis.fetch_add(millis, Ordering::SeqCst);
+        self.0.advanced_millis.fetch_add(millis(by), Ordering::SeqCst);
     }
 
     /// Steps the wall clock, in whole milliseconds and in either direction. The monotonic clock
@@ -164,10 +162,12 @@ impl ManualTime {
         if self.start.is_some() {
             return self.now().into();
         }
-        let advanced = self.advanced_millis.load(Ordering::SeqCst);
-        let stepped = self.stepped_millis.load(Ordering::SeqCst);
-        let millis = system_millis().0.saturating_add_unsigned(advanced).saturating_add(stepped);
-        UnixMillis(millis)
+        UnixMillis(
+            system_millis()
+                .0
+                .saturating_add_unsigned(self.advanced_millis.load(Ordering::SeqCst))
+                .saturating_add(self.stepped_millis.load(Ordering::SeqCst)),
+        )
     }
 
     fn monotonic(&self) -> Duration {

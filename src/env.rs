@@ -13,6 +13,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::mem;
 use std::str;
 
 use zeroize::Zeroizing;
@@ -117,38 +118,32 @@ fn bytes_from(
     name: &'static str,
     read: impl Fn(&str) -> Option<OsString>,
 ) -> Result<Option<Zeroizing<Vec<u8>>>, ConfigError> {
-    let own = read(name)
-        .map(|value| trimmed(value.into_encoded_bytes()))
-        .filter(|value| !value.is_empty());
-    let file = read(&format!("{name}_FILE")).map(|path| trimmed(path.into_encoded_bytes()));
-    let Some(file) = file.filter(|path| !path.is_empty()) else { return Ok(own) };
-    if own.is_some() {
-        let reason = format!("is set, and so is {name}_FILE; set only one of the two");
-        return Err(ConfigProblem::invalid(name, reason).into());
-    }
-    let value = str::from_utf8(&file)
-        .map_err(|_| "its path is not UTF-8".to_owned())
-        .and_then(|path| read_file(path).map_err(|error| error.to_string()));
-    match value {
-        Ok(value) if value.is_empty() => {
-            let reason = format!("the file that {name}_FILE names is empty");
-            Err(ConfigProblem::invalid(name, reason).into())
+    let value = non_empty(read(name));
+    let Some(path) = non_empty(read(&format!("{name}_FILE"))) else { return Ok(value) };
+    let reason = if value.is_some() {
+        format!("is set, and so is {name}_FILE; set only one of the two")
+    } else {
+        match read_file(&path) {
+            Ok(value) if value.is_empty() => format!("the file that {name}_FILE names is empty"),
+            Ok(value) => return Ok(Some(value)),
+            Err(error) => format!("the file that {name}_FILE names cannot be read: {error}"),
         }
-        Ok(value) => Ok(Some(value)),
-        Err(error) => {
-            let reason = format!("the file that {name}_FILE names cannot be read: {error}");
-            Err(ConfigProblem::invalid(name, reason).into())
-        }
-    }
+    };
+    Err(ConfigProblem::invalid(name, reason).into())
 }
 
-fn read_file(path: &str) -> io::Result<Zeroizing<Vec<u8>>> {
+fn non_empty(value: Option<OsString>) -> Option<Zeroizing<Vec<u8>>> {
+    value.map(|value| trimmed(value.into_encoded_bytes())).filter(|value| !value.is_empty())
+}
+
+fn read_file(path: &[u8]) -> io::Result<Zeroizing<Vec<u8>>> {
+    let path = str::from_utf8(path).map_err(|_| io::Error::other("its path is not UTF-8"))?;
     let mut value = Zeroizing::new(Vec::new());
     File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut value)?;
     if value.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::other("it has more than 64 KiB"));
     }
-    Ok(trimmed(std::mem::take(&mut *value)))
+    Ok(trimmed(mem::take(&mut *value)))
 }
 
 fn trimmed(value: Vec<u8>) -> Zeroizing<Vec<u8>> {

@@ -23,27 +23,27 @@ impl AddAccessToken {
     /// tokens are sent by `https` only (RFC 6750, section 5.3), or by `http` to a loopback address.
     ///
     /// # Errors
-    /// Returned when there is no origin, or one is invalid; reports all of them.
+    /// Returned when there is no origin, or when origins are invalid. Lists all of them.
     pub fn new<O: AsRef<str>>(origins: impl IntoIterator<Item = O>) -> Result<Self, ConfigError> {
         let mut problems = Problems::default();
-        let parsed = origins.into_iter().map(|origin| parse_origin(origin.as_ref()));
-        let parsed: Vec<Option<Url>> = parsed.map(|origin| problems.collect(origin)).collect();
-        if parsed.is_empty() {
-            problems.push(ConfigProblem::Missing { setting: SETTING });
+        let mut origins = origins.into_iter().peekable();
+        if origins.peek().is_none() {
+            problems.missing(SETTING);
         }
-        let origins = problems.finish(Some(parsed.into_iter().flatten().collect()))?;
-        Ok(Self { origins })
+        let origins =
+            origins.filter_map(|origin| problems.collect(parse_origin(origin.as_ref()))).collect();
+        problems.finish(Some(Self { origins }))
     }
 
     /// Whether a request to this URL may have the token. Compares what HTTP clients connect to.
     pub(super) fn allows(&self, uri: &Uri) -> bool {
         let (Some(scheme), Some(host)) = (uri.scheme_str(), uri.host()) else { return false };
+        let port = uri.port_u16().or(match scheme {
+            "http" => Some(80),
+            "https" => Some(443),
+            _ => None,
+        });
         self.origins.iter().any(|origin| {
-            let port = uri.port_u16().or(match scheme {
-                "http" => Some(80),
-                "https" => Some(443),
-                _ => None,
-            });
             origin.scheme() == scheme
                 && origin.host_str().is_some_and(|own| own.eq_ignore_ascii_case(host))
                 && origin.port_or_known_default() == port

@@ -68,22 +68,20 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let error = if self.config.allows(request.uri()) {
-            match session(request.extensions()) {
-                Some(session) => {
-                    // `inner` is ready for this request, so a clone takes its place.
-                    let clone = self.inner.clone();
-                    let inner = mem::replace(&mut self.inner, clone);
-                    let token = Box::pin(async move { session.access_token().await });
-                    let call = Some((inner, request));
-                    return AddAccessTokenFuture { state: State::Token { token, call } };
-                }
-                None => AddAccessTokenError::MissingSession,
+        let state = if !self.config.allows(request.uri()) {
+            State::Rejected { error: Some(AddAccessTokenError::OriginNotAllowed) }
+        } else if let Some(session) = session(request.extensions()) {
+            // `inner` is ready for this request, so a clone takes its place.
+            let clone = self.inner.clone();
+            let inner = mem::replace(&mut self.inner, clone);
+            State::Token {
+                token: Box::pin(async move { session.access_token().await }),
+                call: Some((inner, request)),
             }
         } else {
-            AddAccessTokenError::OriginNotAllowed
+            State::Rejected { error: Some(AddAccessTokenError::MissingSession) }
         };
-        AddAccessTokenFuture { state: State::Rejected { error: Some(error) } }
+        AddAccessTokenFuture { state }
     }
 }
 
@@ -168,8 +166,8 @@ where
 
 /// Verified tokens are base64url with dots, so that they are valid in headers.
 fn bearer(token: &AccessToken) -> Result<HeaderValue, SessionTokenError> {
-    let value = HeaderValue::try_from(format!("Bearer {}", token.expose()));
-    let mut value = value.map_err(|_| SessionTokenError::Unavailable)?;
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.expose()))
+        .map_err(|_| SessionTokenError::Unavailable)?;
     value.set_sensitive(true);
     Ok(value)
 }

@@ -6,7 +6,7 @@ use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body_util::Full;
 use serde_json::Value;
 use tower_service::Service;
@@ -60,13 +60,15 @@ impl<B> Service<Request<B>> for IdentityService {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let extensions = request.extensions();
-        let session = Session::from_extensions(extensions);
         let mut response = Response::new(Full::default());
         match principal(extensions) {
             Ok(principal) => {
-                let claim = || principal.raw_claims().get("email").and_then(Value::as_str);
-                let email = session.as_ref().map(|session| session.user().email.as_str());
-                insert(response.headers_mut(), Some(principal), email.or_else(claim));
+                let session = Session::from_extensions(extensions);
+                let email = match &session {
+                    Some(session) => Some(session.user().email.as_str()),
+                    None => principal.raw_claims().get("email").and_then(Value::as_str),
+                };
+                insert(response.headers_mut(), Some(principal), email);
             }
             Err(NoPrincipal::Anonymous(_)) => insert(response.headers_mut(), None, None),
             Err(NoPrincipal::MissingLayer) => {
@@ -81,23 +83,25 @@ impl<B> Service<Request<B>> for IdentityService {
 
 /// Inserts all headers; those without a value are empty.
 fn insert(headers: &mut HeaderMap, principal: Option<&Principal>, email: Option<&str>) {
-    let text = |text: Option<&str>| encoded([text.unwrap_or_default()]);
-    let list = |of: fn(&Principal) -> &[String]| {
-        encoded(principal.map(of).unwrap_or_default().iter().map(String::as_str))
-    };
-    let values: [(HeaderName, String); 6] = [
-        (identity_headers::USER, text(principal.map(Principal::subject))),
-        (identity_headers::EMAIL, text(email)),
-        (identity_headers::ORGANIZATION, text(principal.and_then(Principal::organization_id))),
-        (identity_headers::ROLES, list(Principal::roles)),
-        (identity_headers::PERMISSIONS, list(Principal::permissions)),
-        (identity_headers::SCOPES, list(Principal::scopes)),
-    ];
-    for (name, value) in values {
-        // The encoded text is visible ASCII.
-        let value = HeaderValue::try_from(value).unwrap_or(HeaderValue::from_static(""));
-        headers.insert(name, value);
+    for (name, text) in [
+        (identity_headers::USER, principal.map(Principal::subject)),
+        (identity_headers::EMAIL, email),
+        (identity_headers::ORGANIZATION, principal.and_then(Principal::organization_id)),
+    ] {
+        headers.insert(name, visible_ascii(encoded(text)));
     }
+    for (name, list) in [
+        (identity_headers::ROLES, principal.map(Principal::roles)),
+        (identity_headers::PERMISSIONS, principal.map(Principal::permissions)),
+        (identity_headers::SCOPES, principal.map(Principal::scopes)),
+    ] {
+        let items = list.unwrap_or_default().iter().map(String::as_str);
+        headers.insert(name, visible_ascii(encoded(items)));
+    }
+}
+
+fn visible_ascii(encoded: String) -> HeaderValue {
+    HeaderValue::try_from(encoded).unwrap_or(HeaderValue::from_static(""))
 }
 
 fn encoded<'a>(items: impl IntoIterator<Item = &'a str>) -> String {

@@ -7,7 +7,8 @@
 //! [`RequireAuth`](crate::RequireAuth), with [`RequireScope`](crate::RequireScope) inside if you
 //! like. It responds with 200 and the identity in [headers](identity_headers), which the proxy sends
 //! to the upstream; otherwise the response is that of the layer, in a form that the proxy
-//! understands. See [how to protect an upstream](crate::guides::forward_auth), with configurations of proxies.
+//! understands. The guide on [protecting an upstream](crate::guides::forward_auth) has configurations
+//! of proxies.
 //!
 //! 1. Method and URL of the request come from headers of the proxy that [`ForwardAuth::nginx`],
 //!    [`traefik`](ForwardAuth::traefik) or [`envoy`](ForwardAuth::envoy) names, and from no others.

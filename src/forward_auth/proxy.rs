@@ -71,14 +71,13 @@ impl ForwardAuth {
             Proxy::Traefik => {
                 (method_in(headers, "x-forwarded-method")?, target_in(headers, "x-forwarded-uri")?)
             }
-            Proxy::Envoy { path_prefix } => {
-                let target = without_prefix(request.uri(), path_prefix);
-                (request.method().clone(), target.ok_or(InvalidProxyHeader("path"))?)
-            }
+            Proxy::Envoy { path_prefix } => (
+                request.method().clone(),
+                without_prefix(request.uri(), path_prefix).ok_or(InvalidProxyHeader("path"))?,
+            ),
         };
         if matches!(self.0, Proxy::Traefik) && headers.contains_key("x-forwarded-host") {
-            let host = single(headers, "x-forwarded-host").cloned();
-            let host = host.ok_or(InvalidProxyHeader("x-forwarded-host"))?;
+            let host = single(headers, "x-forwarded-host")?.clone();
             request.headers_mut().insert(header::HOST, host);
         }
         // Over HTTP/2 it is in `:authority`, which the target of the browser replaces.
@@ -94,8 +93,7 @@ impl ForwardAuth {
         // Proxies drop `Upgrade`, by which `is_state_changing` recognizes a WebSocket handshake;
         // `Sec-WebSocket-Key` is left.
         if request.headers().contains_key(header::SEC_WEBSOCKET_KEY) {
-            let websocket = HeaderValue::from_static("websocket");
-            request.headers_mut().insert(header::UPGRADE, websocket);
+            request.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
         Ok(())
     }
@@ -105,12 +103,11 @@ impl ForwardAuth {
         if !matches!(self.0, Proxy::Nginx) {
             return;
         }
-        let status = response.status();
-        if status.is_redirection() {
-            *response.status_mut() = StatusCode::UNAUTHORIZED;
-        } else if status == StatusCode::BAD_REQUEST {
-            *response.status_mut() = StatusCode::FORBIDDEN;
-        }
+        *response.status_mut() = match response.status() {
+            status if status.is_redirection() => StatusCode::UNAUTHORIZED,
+            StatusCode::BAD_REQUEST => StatusCode::FORBIDDEN,
+            status => status,
+        };
         let headers = response.headers_mut();
         if let Some(location) = headers.remove(header::LOCATION) {
             headers.insert(REDIRECT, location);
@@ -131,21 +128,25 @@ impl ForwardAuth {
 pub(super) struct InvalidProxyHeader(&'static str);
 
 fn method_in(headers: &HeaderMap, name: &'static str) -> Result<Method, InvalidProxyHeader> {
-    let method =
-        single(headers, name).and_then(|method| Method::from_bytes(method.as_bytes()).ok());
-    method.ok_or(InvalidProxyHeader(name))
+    Method::from_bytes(single(headers, name)?.as_bytes()).map_err(|_| InvalidProxyHeader(name))
 }
 
 fn target_in(headers: &HeaderMap, name: &'static str) -> Result<PathAndQuery, InvalidProxyHeader> {
-    let target = single(headers, name).map(HeaderValue::as_bytes);
-    let target = target.filter(|target| target.starts_with(b"/"));
-    let target = target.and_then(|target| PathAndQuery::try_from(target).ok());
-    target.ok_or(InvalidProxyHeader(name))
+    match single(headers, name)?.as_bytes() {
+        target @ [b'/', ..] => PathAndQuery::try_from(target).map_err(|_| InvalidProxyHeader(name)),
+        _ => Err(InvalidProxyHeader(name)),
+    }
 }
 
-fn single<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h HeaderValue> {
+fn single<'h>(
+    headers: &'h HeaderMap,
+    name: &'static str,
+) -> Result<&'h HeaderValue, InvalidProxyHeader> {
     let mut values = headers.get_all(name).iter();
-    values.next().filter(|_| values.next().is_none())
+    match (values.next(), values.next()) {
+        (Some(value), None) => Ok(value),
+        _ => Err(InvalidProxyHeader(name)),
+    }
 }
 
 fn without_prefix(uri: &Uri, prefix: &str) -> Option<PathAndQuery> {
@@ -185,35 +186,34 @@ mod tests {
             let request = request().header("x-forwarded-method", method);
             request.header("x-forwarded-uri", uri).header("x-forwarded-host", "app.test:8080")
         };
-        let restored_by = |proxy, request| restored(proxy, request);
-        assert_eq!(restored_by(&nginx, of_nginx("POST", "/a?b")), Ok("POST auth.test/a?b".into()));
+        assert_eq!(restored(&nginx, of_nginx("POST", "/a?b")), Ok("POST auth.test/a?b".into()));
         assert_eq!(
-            restored_by(&traefik, of_traefik("PUT", "/a?b")),
+            restored(&traefik, of_traefik("PUT", "/a?b")),
             Ok("PUT app.test:8080/a?b".into())
         );
         assert_eq!(
-            restored_by(&nginx, of_traefik("PUT", "/a")),
+            restored(&nginx, of_traefik("PUT", "/a")),
             Err(InvalidProxyHeader("x-original-method"))
         );
         assert_eq!(
-            restored_by(&traefik, of_nginx("PUT", "/a")),
+            restored(&traefik, of_nginx("PUT", "/a")),
             Err(InvalidProxyHeader("x-forwarded-method"))
         );
         for target in ["", "a", "http://evil.test/", "*", "/a b"] {
             assert_eq!(
-                restored_by(&nginx, of_nginx("GET", target)),
+                restored(&nginx, of_nginx("GET", target)),
                 Err(InvalidProxyHeader("x-original-uri")),
                 "{target}"
             );
         }
         for method in ["", "G T"] {
             assert_eq!(
-                restored_by(&nginx, of_nginx(method, "/")),
+                restored(&nginx, of_nginx(method, "/")),
                 Err(InvalidProxyHeader("x-original-method"))
             );
         }
         let twice = of_nginx("POST", "/").header("x-original-method", "GET");
-        assert_eq!(restored_by(&nginx, twice), Err(InvalidProxyHeader("x-original-method")));
+        assert_eq!(restored(&nginx, twice), Err(InvalidProxyHeader("x-original-method")));
     }
 
     #[test]

@@ -13,8 +13,7 @@ use crate::middleware::rejection::misconfigured_response;
 use crate::middleware::response_body::ResponseBody;
 use crate::util::telemetry;
 
-/// Responds to the subrequests of a proxy. Returned by
-/// [`ForwardAuth::service`].
+/// Responds to the subrequests of a proxy. Returned by [`ForwardAuth::service`].
 #[derive(Clone, Debug)]
 pub struct ForwardAuthService<S> {
     pub(super) inner: S,

@@ -5,7 +5,7 @@ use tower_layer::Layer;
 use url::Url;
 
 use super::{OriginRejection, RequireOriginService};
-use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::error::{ConfigError, Problems};
 use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::util::fetch_metadata::is_of_other_origin;
 use crate::util::url_policy::is_loopback;
@@ -31,7 +31,7 @@ impl RequireOrigin {
         let mut problems = Problems::default();
         for origin in origins.iter().filter(|origin| !is_origin(origin)) {
             let reason = format!("{origin:?} is not an origin such as https://app.example.com");
-            problems.push(ConfigProblem::invalid("RequireOrigin", reason));
+            problems.invalid("RequireOrigin", reason);
         }
         problems.finish(Some(Self {
             origins,
@@ -48,21 +48,18 @@ impl RequireOrigin {
     }
 
     pub(super) fn evaluate(&self, headers: &HeaderMap) -> Result<(), OriginRejection> {
-        let mut values = headers.get_all(header::ORIGIN).iter();
-        let Some(origin) = values.next() else {
-            return match is_of_other_origin(headers) {
-                false => Ok(()),
-                true => Err(OriginRejection::OriginNotAllowed),
-            };
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let is_allowed = match (origins.next(), origins.next()) {
+            (None, _) => !is_of_other_origin(headers),
+            (Some(origin), None) => origin.to_str().is_ok_and(|origin| self.allows(origin)),
+            (Some(_), Some(_)) => false,
         };
-        let is_allowed = |origin: &str| {
-            self.origins.iter().any(|allowed| allowed == origin)
-                || self.allows_loopback && is_loopback_origin(origin)
-        };
-        match origin.to_str() {
-            Ok(origin) if values.next().is_none() && is_allowed(origin) => Ok(()),
-            _ => Err(OriginRejection::OriginNotAllowed),
-        }
+        if is_allowed { Ok(()) } else { Err(OriginRejection::OriginNotAllowed) }
+    }
+
+    fn allows(&self, origin: &str) -> bool {
+        self.origins.iter().any(|allowed| allowed == origin)
+            || self.allows_loopback && is_loopback_origin(origin)
     }
 }
 

@@ -20,7 +20,10 @@ impl Rejection for OriginRejection {
     }
 
     fn response(&self) -> Response<Bytes> {
-        let message = "Requests from pages of this origin are not allowed";
-        json_response(StatusCode::FORBIDDEN, self.code(), message)
+        json_response(
+            StatusCode::FORBIDDEN,
+            self.code(),
+            "Requests from pages of this origin are not allowed",
+        )
     }
 }
