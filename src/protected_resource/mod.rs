@@ -6,7 +6,8 @@
 //! 2. Every other request passes through unchanged.
 //!
 //! The document is built from the configuration. `Host` selects one of several
-//! [configured URLs](ProtectedResourceBuilder::additional_url), and a forwarding header nothing. It requires no token, so this layer belongs *around*
+//! [configured URLs](ProtectedResourceBuilder::additional_url); forwarding headers are ignored. The
+//! metadata requires no token, so this layer belongs *around*
 //! [`RequireToken`](crate::RequireToken), whose challenges refer to it.
 //!
 //! In axum, merge [`ProtectedResource::routes`]. The layer is for servers without a router, around
@@ -52,13 +53,17 @@
 //! # }
 //! ```
 
+mod builder;
 mod layer;
 mod resource;
-pub(crate) mod response;
+mod response;
 #[cfg(feature = "axum")]
 mod router;
 mod service;
+#[cfg(test)]
+mod tests;
 
+pub use self::builder::ProtectedResourceBuilder;
 pub use self::layer::ProtectedResourceMetadata;
-pub use self::resource::{ProtectedResource, ProtectedResourceBuilder, ResourceId};
+pub use self::resource::{ProtectedResource, ResourceId};
 pub use self::service::ProtectedResourceMetadataService;
