@@ -112,44 +112,18 @@ impl Challenge {
         self
     }
 
-    /// The scopes, separated by spaces.
-    pub(crate) fn scope_text(&self) -> String {
-        let names: Vec<&str> = self.scope.iter().map(ScopeToken::as_str).collect();
-        names.join(" ")
-    }
-
     /// The header's value.
     #[must_use]
     pub fn to_header_value(&self) -> HeaderValue {
         // Every attribute is visible ASCII by construction, so the fallback is never taken.
         HeaderValue::try_from(self.to_string()).unwrap_or(HeaderValue::from_static("Bearer"))
     }
-}
 
-impl fmt::Display for Challenge {
-    /// Some clients read the first scheme only, so it is the one that the request has, with all
-    /// attributes.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(DpopScheme { algorithms, accepts_bearer, is_used }) = self.dpop.as_deref() else {
-            return self.write_scheme(f, "Bearer").map(drop);
-        };
-        if *accepts_bearer && !is_used {
-            self.write_scheme(f, "Bearer")?;
-            f.write_str(", DPoP")?;
-            return Attributes { f, first: true }.quoted("algs", algorithms);
-        }
-        self.write_scheme(f, "DPoP")?.quoted("algs", algorithms)?;
-        if *accepts_bearer {
-            f.write_str(", Bearer")?;
-            if let Some(realm) = &self.realm {
-                Attributes { f, first: true }.quoted("realm", &realm.0)?;
-            }
-        }
-        Ok(())
+    /// The scopes, separated by spaces.
+    pub(crate) fn scope_text(&self) -> String {
+        self.scope.iter().map(ScopeToken::as_str).collect::<Vec<_>>().join(" ")
     }
-}
 
-impl Challenge {
     fn write_scheme<'a, 'f>(
         &self,
         f: &'a mut fmt::Formatter<'f>,
@@ -172,7 +146,7 @@ impl Challenge {
                 attributes.quoted("max_age", &max_age.as_secs().to_string())?;
             }
             if !acr_values.is_empty() {
-                let values: Vec<&str> = acr_values.iter().map(AcrValue::as_str).collect();
+                let values = acr_values.iter().map(AcrValue::as_str).collect::<Vec<_>>();
                 attributes.quoted("acr_values", &values.join(" "))?;
             }
         }
@@ -180,6 +154,29 @@ impl Challenge {
             attributes.quoted("resource_metadata", url.as_str())?;
         }
         Ok(attributes)
+    }
+}
+
+impl fmt::Display for Challenge {
+    /// The first scheme is that of the request, with all attributes, because some clients read no
+    /// other.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(DpopScheme { algorithms, accepts_bearer, is_used }) = self.dpop.as_deref() else {
+            return self.write_scheme(f, "Bearer").map(drop);
+        };
+        if *accepts_bearer && !is_used {
+            self.write_scheme(f, "Bearer")?;
+            f.write_str(", DPoP")?;
+            return Attributes { f, first: true }.quoted("algs", algorithms);
+        }
+        self.write_scheme(f, "DPoP")?.quoted("algs", algorithms)?;
+        if *accepts_bearer {
+            f.write_str(", Bearer")?;
+            if let Some(realm) = &self.realm {
+                Attributes { f, first: true }.quoted("realm", &realm.0)?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -220,11 +217,11 @@ pub(crate) struct ChallengeContext {
 }
 
 impl ChallengeContext {
-    pub(crate) fn of(challenge: &Arc<Challenge>) -> Self {
-        Self { challenge: Arc::clone(challenge), scopes: Vec::new() }
+    pub(crate) fn new(challenge: Arc<Challenge>) -> Self {
+        Self { challenge, scopes: Vec::new() }
     }
 
-    /// Adds scopes that a layer required and found.
+    /// Adds scopes that the token has and a layer requires.
     pub(crate) fn require(&mut self, scopes: impl IntoIterator<Item = ScopeToken>) {
         self.scopes.extend(scopes);
     }

@@ -21,7 +21,7 @@ pub struct AuthorizationRequest {
 /// `offline_access` requests a refresh token.
 pub(crate) const DEFAULT_SCOPES: [&str; 4] = ["openid", "profile", "email", "offline_access"];
 
-/// Of repeated parameters, the environment would choose one.
+/// Parameters that cannot be set otherwise: the environment would choose one of several values.
 const FIXED: [&str; 4] = ["response_type", "client_id", "redirect_uri", "scope"];
 
 impl AuthorizationRequest {

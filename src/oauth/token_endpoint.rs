@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode, header};
 use serde::Deserialize;
 use serde_json::Value;
 use url::form_urlencoded;
@@ -30,9 +30,9 @@ impl Scalekit {
         redirect_uri: &str,
         verifier: Option<&CodeVerifier>,
     ) -> Result<UnverifiedTokens, OAuthError> {
-        let verifier = verifier.map(|verifier| ("code_verifier", verifier.expose()));
         let fields =
             [("grant_type", "authorization_code"), ("code", code), ("redirect_uri", redirect_uri)];
+        let verifier = verifier.map(|verifier| ("code_verifier", verifier.expose()));
         self.token_request(fields.into_iter().chain(verifier)).await
     }
 
@@ -46,8 +46,11 @@ impl Scalekit {
         &self,
         refresh_token: &SecretString,
     ) -> Result<UnverifiedTokens, OAuthError> {
-        let fields = [("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose())];
-        self.token_request(fields.into_iter()).await
+        self.token_request([
+            ("grant_type", "refresh_token"),
+            ("refresh_token", refresh_token.expose()),
+        ])
+        .await
     }
 
     /// Requests a token for this application itself (grant `client_credentials`).
@@ -65,7 +68,7 @@ impl Scalekit {
 
     async fn token_request<'a>(
         &self,
-        fields: impl Iterator<Item = (&'a str, &'a str)>,
+        fields: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<UnverifiedTokens, OAuthError> {
         let request = self.build_token_request(fields)?;
         let sent = request.body().clone();
@@ -74,19 +77,18 @@ impl Scalekit {
 
     fn build_token_request<'a>(
         &self,
-        fields: impl Iterator<Item = (&'a str, &'a str)>,
+        fields: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Result<Request<Bytes>, OAuthError> {
         let mut form = form_urlencoded::Serializer::new(String::new());
         form.extend_pairs(fields);
         form.append_pair("client_id", self.client_id());
         form.append_pair("client_secret", self.client_secret().expose());
-        let mut request = Request::post(self.endpoint("/oauth/token").as_str())
+        Request::post(self.endpoint("/oauth/token").as_str())
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .header(header::ACCEPT, HeaderValue::from_static("application/json"))
+            .header(header::ACCEPT, "application/json")
+            .extension(SendLimits { timeout: TIMEOUT, ..SendLimits::default() })
             .body(Bytes::from(form.finish()))
-            .map_err(|_| OAuthError::UnexpectedResponse("its URL is not valid"))?;
-        request.extensions_mut().insert(SendLimits { timeout: TIMEOUT, ..SendLimits::default() });
-        Ok(request)
+            .map_err(|_| OAuthError::UnexpectedResponse("its URL is not valid"))
     }
 }
 

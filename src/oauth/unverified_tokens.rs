@@ -1,11 +1,10 @@
 use time::Duration;
 
-use crate::clock::ISSUER_SKEW;
 use crate::scalekit::Scalekit;
 use crate::secret::SecretString;
 use crate::token::{
-    Expectations, Grant, IdToken, IdTokenExpectations, ORGANIZATION_CLAIMS, Principal, TokenError,
-    TokenOrigin,
+    AccessTokenExpectations, Grant, IdToken, IdTokenExpectations, Leeway, ORGANIZATION_CLAIMS,
+    Principal, TokenError, TokenOrigin,
 };
 use crate::util::diagnosis::CheckError as _;
 
@@ -109,23 +108,16 @@ impl UnverifiedTokens {
         let now = scalekit.clock().now();
         let signed =
             scalekit.remote_keys().verify(self.access_token.expose(), TokenOrigin::Issuer).await?;
-        let expectations = Expectations {
-            issuers: vec![scalekit.environment_url().to_owned()],
+        let expectations = AccessTokenExpectations {
             audiences: None,
             client_ids: vec![scalekit.client_id().to_owned()],
             // The response of the token endpoint names the type of each token.
             id_token_audience: None,
             organization_claims: ORGANIZATION_CLAIMS.to_vec(),
-            machine_tokens: false,
-            resources: Vec::new(),
-            expiry_leeway: Duration::ZERO,
-            not_before_leeway: ISSUER_SKEW,
+            leeway: Leeway { expiry: Duration::ZERO, ..Leeway::default() },
+            ..AccessTokenExpectations::new(scalekit.environment_url().to_owned())
         };
         let principal = expectations.check(signed.claims, signed.header.typ.as_deref(), now)?;
-        let expected_subject = match &grant {
-            Grant::RefreshToken { subject } => Some((*subject).to_owned()),
-            Grant::AuthorizationCode { .. } => None,
-        };
         let id_token = match &self.id_token {
             Some(id_token) => {
                 let expected = IdTokenExpectations {
@@ -138,8 +130,12 @@ impl UnverifiedTokens {
             }
             None => None,
         };
-        let id_subject = id_token.as_ref().map(IdToken::subject);
-        if id_subject.or(expected_subject.as_deref()) != Some(principal.subject()) {
+        let subject = match (&id_token, grant) {
+            (Some(id_token), _) => Some(id_token.subject()),
+            (None, Grant::RefreshToken { subject }) => Some(subject),
+            (None, Grant::AuthorizationCode { .. }) => None,
+        };
+        if subject != Some(principal.subject()) {
             let expected = "the user of the ID token, or of the session";
             return Err(TokenError::InvalidClaim("sub").failed("sub", expected, "another user"));
         }

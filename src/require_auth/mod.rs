@@ -4,8 +4,9 @@
 //! For each request:
 //!
 //! 1. An `Authorization` header of the scheme `Bearer`, or of `DPoP` if [it is
-//!    accepted](crate::RequireToken::dpop), is the credential, even beside a session cookie. Credentials of another scheme, such as those of a proxy with Basic authentication,
-//!    count as none (RFC 6750, section 3.1).
+//!    accepted](crate::RequireToken::dpop), is the credential, even beside a session cookie.
+//!    Credentials of another scheme, such as those of a proxy with Basic authentication, count as none
+//!    (RFC 6750, section 3.1).
 //! 2. Without it, a session cookie is the credential.
 //! 3. A bearer token without dots is an API key, if `RequireToken` accepts
 //!    [them](crate::RequireToken::api_keys).

@@ -11,35 +11,28 @@ use crate::api::api_keys::ApiKey;
 use crate::scalekit::Scalekit;
 use crate::secret::SecretString;
 use crate::token::{Claims, Principal, TokenError};
+use crate::util::base64url::is_base64url;
 use crate::util::hash::hash_parts;
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::telemetry;
 use crate::util::token_cache::TokenCache;
 
-/// How late an invalidated key is noticed.
+/// How long a result is used, and how long an invalidated key may still be accepted.
 const DEFAULT_TTL: Duration = Duration::from_secs(2);
-
-/// Concurrent requests with one key are one call: it needs some time.
+/// Less would be shorter than a call, which concurrent requests with one key share.
 const MIN_TTL: Duration = Duration::from_millis(100);
-
 /// How long a failed validation is returned to later requests, so that they do not queue up.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
-
-/// A request waits for it.
+/// Time limit of a call, for which the request waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Calls of the API at once: for keys that were valid before, and as many for all others.
+/// Concurrent calls for keys that were valid before, and as many for all others.
 const DEFAULT_VALIDATIONS: usize = 64;
-
 /// How long a validation waits until fewer are in progress.
 const MAX_WAIT: Duration = Duration::from_secs(1);
-
-/// Valid keys, and as many invalid ones.
+/// Number of valid keys, and as many invalid ones.
 const CACHED_KEYS: usize = 1024;
-
 /// The prefix of a key's ID, which the API accepts in place of the key, although it is no secret.
 const ID_PREFIX: &str = "apit_";
-
 /// `exp` of a key that does not expire: the last second of 9999.
 const NO_EXPIRY: i64 = 253_402_300_799;
 
@@ -82,8 +75,8 @@ struct Shared {
     valid: TokenCache<Checked>,
     /// Apart from valid keys, which invalid ones must not evict.
     invalid: TokenCache<Checked>,
-    /// By the hash of the key, and the time in units of the lifetime of results: a request joins no
-    /// validation that began too long before it.
+    /// By the hash of the key, and the time in units of the lifetime of results, so that a request joins
+    /// no validation that began too long before it.
     flights: SingleFlight<([u8; 32], u128), Result<Principal, TokenError>>,
     /// For keys that were valid before, which made-up ones must not delay.
     known: Semaphore,
@@ -126,16 +119,16 @@ impl ApiKeyVerifier {
         }
     }
 
-    /// Sets how long a result is used without asking the environment again, and therefore how late
-    /// an invalidated key is rejected, however slow the environment is. Default: 2 s. Less than 100 ms
+    /// Sets how long a result is used before the environment validates the key again. An invalidated
+    /// key is rejected after this time, however slow the environment is. Default: 2 s. Less than 100 ms
     /// counts as 100 ms. The verifier gets a cache of its own.
     pub fn cache_ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl.max(MIN_TTL);
         self.with_own_cache()
     }
 
-    /// Sets how many calls of the API are made at once: for keys that were valid before in this process,
-    /// of which it knows about 1024, and as many for all others. Default: 64, at least 1. The verifier
+    /// Sets how many calls of the API are made at once for keys that were valid before in this process,
+    /// about 1024 of which are cached, and as many for all others. Default: 64, at least 1. The verifier
     /// gets a cache of its own.
     ///
     /// Other requests wait for a second and then get 503. An app needs as many as it validates keys in
@@ -186,15 +179,15 @@ impl ApiKeyVerifier {
 
     fn cached(&self, key: &str) -> Option<Result<Principal, TokenError>> {
         let clock = self.scalekit.clock();
-        let usable =
-            |checked: &Checked| (clock.monotonic() < checked.until).then(|| checked.result.clone());
-        let known = |cache: &TokenCache<Checked>| cache.get(key, usable).flatten();
-        match known(&self.shared.valid).or_else(|| known(&self.shared.invalid))? {
-            Ok(principal) if principal.expires_at() <= clock.now() => {
-                Some(Err(TokenError::Expired))
-            }
-            result => Some(result),
-        }
+        let result = [&self.shared.valid, &self.shared.invalid].into_iter().find_map(|cache| {
+            cache.get(key, |checked| {
+                (clock.monotonic() < checked.until).then(|| checked.result.clone())
+            })?
+        })?;
+        Some(match result {
+            Ok(principal) if principal.expires_at() <= clock.now() => Err(TokenError::Expired),
+            result => result,
+        })
     }
 
     async fn validate(&self, key: &str) -> Result<Principal, TokenError> {
@@ -213,8 +206,7 @@ impl ApiKeyVerifier {
             return result;
         }
         let asked_at = self.scalekit.clock().monotonic();
-        let validated = self.scalekit.api().api_keys().validate_within(key, TIMEOUT).await;
-        let result = match validated {
+        let result = match self.scalekit.api().api_keys().validate_within(key, TIMEOUT).await {
             Ok(details) if is_of_key(&details, key) => principal(&details),
             Ok(_) | Err(ApiError::InvalidRequest(_) | ApiError::NotFound(_)) => {
                 Err(TokenError::InvalidApiKey)
@@ -250,10 +242,9 @@ pub(super) fn checked(
 }
 
 fn is_well_formed(key: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    let begins_like_id =
+    let has_id_prefix =
         key.get(..ID_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(ID_PREFIX));
-    (16..=512).contains(&key.len()) && key.bytes().all(fits) && !begins_like_id
+    (16..=512).contains(&key.len()) && key.bytes().all(is_base64url) && !has_id_prefix
 }
 
 /// Whether the details are those of this key, and not of a key with this ID.
@@ -276,27 +267,22 @@ fn reason(error: &ApiError) -> &'static str {
 
 /// The subject is the user, or else the key.
 fn principal(details: &ApiKey) -> Result<Principal, TokenError> {
-    let ApiKey { token_id, organization_id, user_id, email, roles, custom_claims, .. } = details;
-    let expiry = details.expiry.map_or(NO_EXPIRY, OffsetDateTime::unix_timestamp);
-    let claims = json!({
-        "sub": user_id.as_ref().unwrap_or(token_id),
-        "oid": organization_id,
-        "xoid": details.organization_external_id,
-        "xuid": details.user_external_id,
-        "email": email,
-        "jti": token_id,
-        "roles": roles,
+    let claims = [
+        ("sub", json!(details.user_id.as_ref().unwrap_or(&details.token_id))),
+        ("oid", json!(details.organization_id)),
+        ("xoid", json!(details.organization_external_id)),
+        ("xuid", json!(details.user_external_id)),
+        ("email", json!(details.email)),
+        ("jti", json!(details.token_id)),
+        ("roles", json!(details.roles)),
         // Not at the top level, where they could replace others.
-        "custom_claims": custom_claims,
-        "iat": details.created_at.map(OffsetDateTime::unix_timestamp),
-        "exp": expiry,
-    });
-    let mut claims = match claims {
-        serde_json::Value::Object(claims) => claims,
-        _ => serde_json::Map::new(),
-    };
-    claims.retain(|_, value| !value.is_null());
-    Principal::of_api_key(Claims::new(claims))
+        ("custom_claims", json!(details.custom_claims)),
+        ("iat", json!(details.created_at.map(OffsetDateTime::unix_timestamp))),
+        ("exp", json!(details.expiry.map_or(NO_EXPIRY, OffsetDateTime::unix_timestamp))),
+    ];
+    let present = claims.into_iter().filter(|(_, value)| !value.is_null());
+    let members = present.map(|(name, value)| (name.to_owned(), value)).collect();
+    Principal::of_api_key(Claims::new(members))
 }
 
 // Manual impl: the cache contains keys.

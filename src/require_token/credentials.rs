@@ -28,9 +28,8 @@ impl<'h> Credentials<'h> {
             return Self::Repeated;
         }
         let bytes = value.as_bytes();
-        let is_white = |byte: &u8| matches!(byte, b' ' | b'\t');
-        let scheme_end = bytes.iter().position(is_white).unwrap_or(bytes.len());
-        let (scheme, rest) = bytes.split_at(scheme_end);
+        let scheme_end = bytes.iter().position(|byte| matches!(byte, b' ' | b'\t'));
+        let (scheme, rest) = bytes.split_at(scheme_end.unwrap_or(bytes.len()));
         let is_dpop = accepts_dpop && scheme.eq_ignore_ascii_case(b"dpop");
         if !is_dpop && !scheme.eq_ignore_ascii_case(b"bearer") {
             return Self::OtherScheme;

@@ -79,9 +79,9 @@ impl RequireToken {
     /// Requires a token for this resource. Challenges contain the URL of its metadata, which
     /// [`ProtectedResourceMetadata`](crate::ProtectedResourceMetadata) serves.
     pub fn for_resource(resource: &ProtectedResource) -> Self {
-        let metadata_url = resource.shared_metadata_url();
-        let mut layer = Self::new(resource.verifier().clone())
-            .with_challenge(|challenge| challenge.resource_metadata(Arc::clone(&metadata_url)));
+        let mut layer = Self::new(resource.verifier().clone()).with_challenge(|challenge| {
+            challenge.resource_metadata(resource.shared_metadata_url())
+        });
         layer.settings_mut().resource = Some(resource.clone());
         match resource.dpop() {
             Some(dpop) => layer.dpop(dpop),
@@ -93,19 +93,17 @@ impl RequireToken {
     /// [`dpop`](crate::dpop). Default: they are rejected. A resource has [its own
     /// setting](crate::protected_resource::ProtectedResourceBuilder::dpop).
     pub fn dpop(mut self, dpop: &Dpop) -> Self {
-        let challenge = |is_used| {
+        let [without_proof, with_proof] = [false, true].map(|is_used| {
             let scheme = DpopScheme {
                 algorithms: Arc::clone(dpop.algorithms()),
                 accepts_bearer: !dpop.is_required(),
                 is_used,
             };
             Arc::new(Challenge::clone(&self.settings.challenge).dpop(scheme))
-        };
-        let accepted = AcceptedDpop { proofs: dpop.clone(), challenge: challenge(true) };
-        let challenge = challenge(false);
+        });
         let settings = self.settings_mut();
-        settings.challenge = challenge;
-        settings.dpop = Some(accepted);
+        settings.challenge = without_proof;
+        settings.dpop = Some(AcceptedDpop { proofs: dpop.clone(), challenge: with_proof });
         self
     }
 
@@ -113,20 +111,20 @@ impl RequireToken {
     ///
     /// The environment validates a key about once in two seconds
     /// ([`cache_ttl`](ApiKeyVerifier::cache_ttl)), and once for concurrent requests, unless that takes
-    /// longer; if it cannot, the response is 503. The [`Principal`](crate::Principal) has the organization, the user and
-    /// the user's roles, which [`RequireScope`](crate::RequireScope) can require
-    /// ([`any_role`](crate::RequireScope::any_role)); it has no scopes or permissions. Invalidate a
-    /// key to revoke it: [`reject_revoked`](Self::reject_revoked) is for tokens only. A key never
-    /// satisfies [`authenticated_within`](Self::authenticated_within) and
-    /// [`acr_values`](Self::acr_values), and none is accepted where tokens
-    /// [must be bound](crate::dpop::DpopBuilder::required).
+    /// longer; if it cannot, the response is 503. The [`Principal`](crate::Principal) has the
+    /// organization, the user and the user's roles, which [`RequireScope`](crate::RequireScope) can
+    /// require ([`any_role`](crate::RequireScope::any_role)). It has no scopes or permissions.
     ///
-    /// A key has no audience: each service that accepts keys of the environment accepts it.
+    /// A key has no audience: each service that accepts keys of the environment accepts it. Invalidate
+    /// a key to revoke it: [`reject_revoked`](Self::reject_revoked) is for tokens only. A key never
+    /// satisfies [`authenticated_within`](Self::authenticated_within) and
+    /// [`acr_values`](Self::acr_values). No key is accepted where tokens
+    /// [must be bound](crate::dpop::DpopBuilder::required).
     ///
     /// Each unknown text costs a call of the API, of which 64 are made at once
     /// ([`max_validations`](ApiKeyVerifier::max_validations)). Beyond that, requests wait for a second and
-    /// then get 503. Keys that were valid before in this process, of which it knows about 1024, have as
-    /// many calls of their own. Limit the rate of clients outside of this layer.
+    /// then get 503. Keys that were valid before in this process, about 1024 of which are cached, have
+    /// as many calls of their own. Limit the rate of clients outside of this layer.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {
@@ -188,12 +186,11 @@ impl RequireToken {
     /// Rejects tokens of revoked users, sessions and organizations, within two seconds on every
     /// replica. Default: a token is valid until it expires.
     ///
-    /// A token is revoked by its claims `sub`, `sid`, `oid` (or `org_id`) and `email`. Those that the
-    /// environment has issued up to a minute after a revocation are rejected too, because clocks
-    /// differ: a client that obtains a token within that minute is rejected until it obtains another
-    /// one after it. A revocation by an event of the environment has the event's own time, and covers
-    /// exactly the tokens from before. Between revocations, a cached token costs one integer
-    /// comparison.
+    /// A token is revoked by its claims `sub`, `sid`, `oid` (or `org_id`) and `email`. Tokens that the
+    /// environment issues up to a minute after a revocation are rejected too, because clocks differ: a
+    /// client that obtains a token within that minute is rejected until it obtains another one after
+    /// it. A revocation by an event of the environment has the event's own time, and covers exactly the
+    /// tokens from before. Between revocations, a cached token costs one integer comparison.
     ///
     /// ```
     /// # #[cfg(feature = "sandbox")] {

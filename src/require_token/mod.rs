@@ -7,8 +7,8 @@
 //! 3. If the [`TokenVerifier`](crate::token::TokenVerifier) accepts the token, its [`Principal`] is
 //!    inserted and the inner service called.
 //!
-//!    A token that is bound to a key (claim `cnf`) is accepted only with a proof of that key, if [DPoP](
-//!    crate::dpop) is configured.
+//!    A token that is bound to a key (claim `cnf`) is accepted only with a proof of that key, if
+//!    [DPoP](crate::dpop) is configured.
 //! 4. Any other request gets 401 with a challenge, 400 if it has several `Authorization` headers,
 //!    and 503 if the keys to verify the token are unavailable.
 //!

@@ -167,10 +167,7 @@ impl RequireToken {
         if self.settings.optional
             && matches!(credentials, Credentials::Absent | Credentials::OtherScheme)
         {
-            let challenge = &self.settings.challenge;
-            let at_host = self.at_host(challenge, request.uri(), request.headers());
-            let challenge = at_host.map_or_else(|| Arc::clone(challenge), Arc::new);
-            let anonymous = Anonymous::Token(challenge);
+            let anonymous = Anonymous::Token(self.challenge_for(None, request));
             request.extensions_mut().insert(anonymous);
             return Evaluation::Decided(Decision::Forward(CacheHeaders::default()));
         }
@@ -207,21 +204,23 @@ impl RequireToken {
     ) -> Result<(&'h [u8], MaybeProof), TokenRejection> {
         match (credentials, &self.settings.dpop) {
             (Credentials::Bearer(_), Some(dpop)) if dpop.proofs.is_required() => {
-                let error = TokenError::SenderConstrained;
-                let error = error.failed("Authorization", "Authorization: DPoP TOKEN", "Bearer");
+                let error = TokenError::SenderConstrained.failed(
+                    "Authorization",
+                    "Authorization: DPoP TOKEN",
+                    "Bearer",
+                );
                 Err(self.token_rejection(error, None))
             }
             (Credentials::Bearer(token), _) => Ok((token, None)),
             (Credentials::Dpop(token), Some(dpop)) => {
-                let proof = dpop.proofs.verify(request, token, self.settings.verifier.clock());
-                let proof = proof.map_err(|rejected| match rejected {
-                    ProofRejected::Invalid(error) => invalid_proof(error, dpop),
-                    ProofRejected::UseNonce(nonce) => {
+                match dpop.proofs.verify(request, token, self.settings.verifier.clock()) {
+                    Ok(proof) => Ok((token, Some(Box::new(proof)))),
+                    Err(ProofRejected::Invalid(error)) => Err(invalid_proof(error, dpop)),
+                    Err(ProofRejected::UseNonce(nonce)) => {
                         let challenge = Challenge::clone(&dpop.challenge);
-                        TokenRejection::UseDpopNonce { nonce, challenge }
+                        Err(TokenRejection::UseDpopNonce { nonce, challenge })
                     }
-                })?;
-                Ok((token, Some(Box::new(proof))))
+                }
             }
             (other, _) => Err(self.credentials_rejection(other)),
         }
@@ -271,11 +270,11 @@ impl RequireToken {
             Ok((principal, None)) => {
                 Evaluation::Decided(self.decide(Ok(principal), proof, request))
             }
-            Err(rejection) => Evaluation::Decided(self.decide(Err(rejection), proof, request)),
+            Err(rejection) => Evaluation::Decided(self.reject(rejection, request)),
         }
     }
 
-    /// The verifier of a credential that is an API key, if keys are accepted. They are not bound.
+    /// The verifier of a credential that is an API key, if keys are accepted. Keys are never bound.
     fn key_verifier(&self, credential: &[u8]) -> Option<&ApiKeyVerifier> {
         let must_be_bound =
             self.settings.dpop.as_ref().is_some_and(|dpop| dpop.proofs.is_required());
@@ -329,7 +328,7 @@ impl RequireToken {
         Err(TokenRejection::InsufficientUserAuthentication { challenge })
     }
 
-    /// Uses the proof of an accepted token. Returns what is pending, if other replicas know more.
+    /// Uses the proof of an accepted token. Returns the query of the shared store, if there is one.
     fn use_proof(
         &self,
         subject: &str,
@@ -362,14 +361,9 @@ impl RequireToken {
     ) -> Decision<CacheHeaders> {
         match checked {
             Ok(principal) => {
-                let challenge = self.shared_challenge(proof.as_deref());
-                let at_host = self.at_host(challenge, request.uri(), request.headers());
-                let principal = match at_host.map(Arc::new) {
-                    Some(challenge) => principal.with_challenge(&challenge),
-                    None => principal.with_challenge(challenge),
-                };
+                let challenge = self.challenge_for(proof.as_deref(), request);
                 let extensions = request.extensions_mut();
-                extensions.insert(principal);
+                extensions.insert(principal.with_challenge(challenge));
                 if let Some(proof) = &proof {
                     dpop::mark_used(extensions, proof);
                 }
@@ -443,6 +437,13 @@ impl RequireToken {
         }
     }
 
+    /// The challenge for the scheme and the host of a request.
+    fn challenge_for<B>(&self, proof: Option<&Proof>, request: &Request<B>) -> Arc<Challenge> {
+        let shared = self.shared_challenge(proof);
+        self.at_host(shared, request.uri(), request.headers())
+            .map_or_else(|| Arc::clone(shared), Arc::new)
+    }
+
     /// The challenge for the scheme of a request.
     fn shared_challenge(&self, proof: Option<&Proof>) -> &Arc<Challenge> {
         match (proof, &self.settings.dpop) {
@@ -481,9 +482,13 @@ impl RequireToken {
         };
         let (token, proof) = self.presented(&credentials, proven)?;
         let proof = proof.as_deref();
-        let verified = self.settings.verifier.verify_bytes(token).await;
-        let verified = verified.and_then(|principal| check_binding(principal, proof));
-        let principal = verified.map_err(|error| self.token_rejection(error, proof))?;
+        let principal = self
+            .settings
+            .verifier
+            .verify_bytes(token)
+            .await
+            .and_then(|principal| check_binding(principal, proof))
+            .map_err(|error| self.token_rejection(error, proof))?;
         if let Some(revocations) = &self.settings.revocations {
             revocations.read_if_stale().await;
         }

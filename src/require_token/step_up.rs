@@ -20,10 +20,12 @@ impl StepUpRequirement {
             let auth_time = claims.date("auth_time").ok().flatten();
             auth_time.is_some_and(|at| is_recent(at, max_age, now()))
         });
-        let acr = || claims.text("acr").ok().flatten();
-        let is_accepted = self.acr_values.is_empty()
-            || acr().is_some_and(|acr| self.acr_values.iter().any(|value| value.as_str() == acr));
-        is_recent_enough && is_accepted
+        is_recent_enough && (self.acr_values.is_empty() || self.accepts_acr(claims))
+    }
+
+    fn accepts_acr(&self, claims: &Claims) -> bool {
+        let acr = claims.text("acr").ok().flatten();
+        self.acr_values.iter().any(|value| Some(value.as_str()) == acr)
     }
 
     /// Adds what is required to a challenge.

@@ -1,6 +1,7 @@
 //! Typed access to a token's claims. A null claim counts as absent; any other wrong type is an
 //! error.
 
+use std::fmt::Display;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -9,7 +10,7 @@ use time::{Duration, OffsetDateTime};
 
 use super::TokenError;
 use crate::util::compact_object::{CompactObject, Member, Texts};
-use crate::util::diagnosis::{CheckError as _, ShownClaim};
+use crate::util::diagnosis::{CheckError as _, OneOf, Shown, ShownClaim};
 
 /// The claims of a token whose signature was verified. Cloning increments a reference count.
 #[derive(Clone, Debug, Default)]
@@ -43,11 +44,6 @@ impl Claims {
         self.get(name).map(Member::to_value)
     }
 
-    /// A claim, for the log.
-    pub(super) fn shown(&self, name: &str) -> ShownClaim {
-        ShownClaim(self.value(name))
-    }
-
     /// The error of a claim that is absent, or not as `expected`.
     pub(super) fn invalid(&self, name: &'static str, expected: &str) -> TokenError {
         TokenError::invalid_claim(name, expected, self.value(name).as_ref())
@@ -62,6 +58,11 @@ impl Claims {
         }
     }
 
+    /// A string claim, if present and not empty.
+    pub(super) fn non_empty_text(&self, name: &'static str) -> Result<Option<&str>, TokenError> {
+        Ok(self.text(name)?.filter(|text| !text.is_empty()))
+    }
+
     /// A string claim; none if it is another type.
     pub(crate) fn text_or_none(&self, name: &str) -> Option<&str> {
         match self.0.get(name) {
@@ -73,18 +74,23 @@ impl Claims {
     /// A NumericDate claim (RFC 7519 section 2), if present: a number of seconds, possibly with a
     /// fraction, within the range of dates.
     pub(crate) fn date(&self, name: &'static str) -> Result<Option<OffsetDateTime>, TokenError> {
+        const YEAR_10000: f64 = 253_402_300_800.0;
         let seconds = match self.get(name) {
             None => return Ok(None),
             Some(Member::Other(value)) => value.as_f64(),
             Some(_) => None,
-        };
-        let seconds = seconds.ok_or_else(|| self.invalid(name, "a number"))?;
-        const YEAR_10000: f64 = 253_402_300_800.0;
+        }
+        .ok_or_else(|| self.invalid(name, "a number"))?;
         if !(0.0..YEAR_10000).contains(&seconds) {
             return Err(self.invalid(name, "a number of seconds since 1970"));
         }
         let since_epoch = Duration::saturating_seconds_f64(seconds);
         Ok(Some(OffsetDateTime::UNIX_EPOCH.saturating_add(since_epoch)))
+    }
+
+    /// A NumericDate claim that must be present.
+    pub(crate) fn required_date(&self, name: &'static str) -> Result<OffsetDateTime, TokenError> {
+        self.date(name)?.ok_or_else(|| self.invalid(name, "a number"))
     }
 
     /// The audiences: a string or an array of strings; none if absent (RFC 7519 section 4.1.3).
@@ -100,6 +106,30 @@ impl Claims {
         Ok(one.into_iter().chain(several.into_iter().flat_map(Texts::iter)))
     }
 
+    /// Requires an issuer that is allowed, character by character.
+    pub(super) fn check_issuer(&self, allowed: &[impl AsRef<str>]) -> Result<(), TokenError> {
+        match self.text("iss")? {
+            Some(issuer) if allowed.iter().any(|allowed| allowed.as_ref() == issuer) => Ok(()),
+            _ => {
+                let found = ShownClaim(self.value("iss"));
+                Err(TokenError::InvalidIssuer.failed("iss", OneOf(allowed), found))
+            }
+        }
+    }
+
+    /// Requires that the client is the only audience: additional ones are not trusted.
+    pub(super) fn check_sole_audience(&self, client_id: &str) -> Result<(), TokenError> {
+        match self.audiences()?.eq([client_id]) {
+            true => Ok(()),
+            false => Err(self.wrong_audience("aud", format_args!("only {}", Shown(client_id)))),
+        }
+    }
+
+    /// The error of a token whose claim, `aud` or `azp`, is not as `expected`.
+    pub(super) fn wrong_audience(&self, name: &'static str, expected: impl Display) -> TokenError {
+        TokenError::InvalidAudience.failed(name, expected, ShownClaim(self.value(name)))
+    }
+
     /// Rejects a token that is not valid yet. `iat` and `nbf` are optional, and may be ahead by
     /// this leeway.
     pub(crate) fn check_not_before(
@@ -107,12 +137,12 @@ impl Claims {
         now: OffsetDateTime,
         leeway: Duration,
     ) -> Result<(), TokenError> {
+        let latest = now.saturating_add(leeway);
         for name in ["iat", "nbf"] {
-            let limit = now.saturating_add(leeway);
             if let Some(start) = self.date(name)?
-                && limit < start
+                && latest < start
             {
-                let expected = format_args!("at most {limit}, by the clock of this server");
+                let expected = format_args!("at most {latest}, by the clock of this server");
                 return Err(TokenError::NotYetValid.failed(name, expected, start));
             }
         }
@@ -121,7 +151,7 @@ impl Claims {
 
     /// The date `exp`, which must be present and ahead.
     pub(super) fn check_expiry(&self, now: OffsetDateTime) -> Result<OffsetDateTime, TokenError> {
-        let expires_at = self.date("exp")?.ok_or_else(|| self.invalid("exp", "a number"))?;
+        let expires_at = self.required_date("exp")?;
         if now >= expires_at { Err(expired(expires_at, now)) } else { Ok(expires_at) }
     }
 
@@ -168,40 +198,39 @@ impl Claims {
         scopes
     }
 
-    fn says(&self, name: &str, word: &str) -> bool {
-        self.text_or_none(name).is_some_and(|text| text.eq_ignore_ascii_case(word))
+    /// The token type, by the claims and the header's `typ`; [`TokenKind::Other`] if they contradict
+    /// each other.
+    pub(crate) fn kind(&self, typ: Option<&str>) -> TokenKind {
+        match (self.kind_by_claims(), typ) {
+            (kind, None) => kind,
+            (kind, Some(typ)) if is_media_type(typ, "jwt") => kind,
+            (kind @ TokenKind::Access, Some(typ)) if is_media_type(typ, "at+jwt") => kind,
+            (kind @ TokenKind::Logout, Some(typ)) if is_media_type(typ, "logout+jwt") => kind,
+            _ => TokenKind::Other,
+        }
     }
 
-    /// The token type, by the claims and the header's `typ`; [`TokenKind::Other`] if they contradict
-    /// each other. `email` is not considered, because dashboards add it to access tokens. Cognito has
-    /// the type in the claim `token_use`, Keycloak in the claim `typ`.
-    pub(crate) fn kind(&self, typ: Option<&str>) -> TokenKind {
-        const PREFIX: &str = "application/";
-        let typ = typ.map(|typ| match typ.split_at_checked(PREFIX.len()) {
-            Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
-            _ => typ,
-        });
-        let is = |name: &str| typ.is_some_and(|typ| typ.eq_ignore_ascii_case(name));
-        let marked = if self.has("events") {
+    /// `email` is not considered, because dashboards add it to access tokens. Cognito has the type in
+    /// the claim `token_use`, Keycloak in the claim `typ`.
+    fn kind_by_claims(&self) -> TokenKind {
+        if self.has("events") {
             TokenKind::Logout
         } else if ["at_hash", "c_hash", "nonce"].iter().any(|mark| self.has(mark))
-            || self.says("token_use", "id")
-            || self.says("typ", "ID")
+            || self.text_is("token_use", "id")
+            || self.text_is("typ", "ID")
         {
             TokenKind::Id
-        } else if ["Refresh", "Offline", "Logout"].iter().any(|kind| self.says("typ", kind)) {
+        } else if ["Refresh", "Offline", "Logout"].iter().any(|kind| self.text_is("typ", kind)) {
             TokenKind::Other
         } else if !self.has("sub") && (self.has("organization_id") || self.has("connection_id")) {
             TokenKind::IdpInitiatedLogin
         } else {
             TokenKind::Access
-        };
-        match marked {
-            marked if typ.is_none() || is("jwt") => marked,
-            TokenKind::Access if is("at+jwt") => TokenKind::Access,
-            TokenKind::Logout if is("logout+jwt") => TokenKind::Logout,
-            _ => TokenKind::Other,
         }
+    }
+
+    fn text_is(&self, name: &str, expected: &str) -> bool {
+        self.text_or_none(name).is_some_and(|text| text.eq_ignore_ascii_case(expected))
     }
 }
 
@@ -215,6 +244,17 @@ impl<'de> Deserialize<'de> for Claims {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         CompactObject::deserialize(from).map(|members| Self(Arc::new(members)))
     }
+}
+
+/// Whether a `typ` is this media type, whose prefix `application/` may be omitted (RFC 7515 section
+/// 4.1.9).
+fn is_media_type(typ: &str, name: &str) -> bool {
+    const PREFIX: &str = "application/";
+    match typ.split_at_checked(PREFIX.len()) {
+        Some((prefix, rest)) if prefix.eq_ignore_ascii_case(PREFIX) => rest,
+        _ => typ,
+    }
+    .eq_ignore_ascii_case(name)
 }
 
 /// The error of a token that has expired.

@@ -11,11 +11,11 @@ use time::{Duration, OffsetDateTime};
 use super::claims::TokenKind;
 use super::{Claims, RemoteKeys, TokenError, TokenOrigin};
 use crate::clock::{ISSUER_SKEW, REPLICA_SKEW};
-use crate::util::diagnosis::{CheckError as _, OneOf, Shown};
+use crate::util::diagnosis::Shown;
 
-/// These tokens are valid for minutes, and must be remembered until they expire.
+/// These tokens are valid for minutes, and are remembered until they expire.
 const MAX_LIFETIME: Duration = Duration::hours(1);
-/// Longer identifiers and addresses are rejected.
+/// Longer identifiers are rejected, and longer addresses omitted.
 const MAX_TEXT_BYTES: usize = 320;
 
 /// The claims of an IdP-initiated login, which began in the portal of an organization's identity
@@ -90,10 +90,7 @@ impl IdpInitiatedLoginExpectations<'_> {
         now: OffsetDateTime,
     ) -> Result<IdpInitiatedLogin, TokenError> {
         let signed = keys.verify(token, TokenOrigin::IdpInitiatedLogin).await?;
-        // Hash of the signed content: some algorithms have several signatures for the same content.
-        let input = token.rsplit_once('.').map_or(token, |(input, _)| input);
-        let fingerprint = URL_SAFE_NO_PAD.encode(digest(&SHA256, input.as_bytes()));
-        self.check(&signed.claims, signed.typ(), fingerprint, now)
+        self.check(&signed.claims, signed.typ(), fingerprint(token), now)
     }
 
     /// Validates type, expiry and target of the login.
@@ -109,15 +106,12 @@ impl IdpInitiatedLoginExpectations<'_> {
             return Err(claims.wrong_type(typ, expected));
         }
         let issuer = claims.text("iss")?;
-        let is_issuer = |allowed: &String| issuer == Some(allowed);
-        if !self.issuers.is_empty() && !self.issuers.iter().any(is_issuer) {
-            let (expected, found) = (OneOf(self.issuers), claims.shown("iss"));
-            return Err(TokenError::InvalidIssuer.failed("iss", expected, found));
+        if !self.issuers.is_empty() {
+            claims.check_issuer(self.issuers)?;
         }
         let mut audiences = claims.audiences()?.peekable();
         if audiences.peek().is_some() && !audiences.any(|found| found == self.client_id) {
-            let (expected, found) = (Shown(self.client_id), claims.shown("aud"));
-            return Err(TokenError::InvalidAudience.failed("aud", expected, found));
+            return Err(claims.wrong_audience("aud", Shown(self.client_id)));
         }
         let issued_at = claims.date("iat")?.unwrap_or(now);
         let expires_at = claims.check_expiry(now)?;
@@ -125,31 +119,41 @@ impl IdpInitiatedLoginExpectations<'_> {
             return Err(claims.invalid("exp", "at most an hour after `iat` and now"));
         }
         claims.check_not_before(now, ISSUER_SKEW)?;
-        let text = |name| Ok::<_, TokenError>(claims.text(name)?.filter(|text| !text.is_empty()));
-        let selector = |name| match text(name)? {
-            Some(id) if id.len() > MAX_TEXT_BYTES => {
-                Err(claims.invalid(name, "at most 320 characters"))
-            }
-            id => Ok(id.map(str::to_owned)),
-        };
-        let connection_id = selector("connection_id")?;
-        let organization_id = selector("organization_id")?;
+        let connection_id = identifier(claims, "connection_id")?;
+        let organization_id = identifier(claims, "organization_id")?;
         if connection_id.is_none() && organization_id.is_none() {
             let expected = "a string, unless there is an `organization_id`";
             return Err(claims.invalid("connection_id", expected));
         }
-        // The hint is optional, so an invalid one is omitted.
-        let login_hint = text("login_hint")?.filter(|hint| hint.len() <= MAX_TEXT_BYTES);
         Ok(IdpInitiatedLogin {
             connection_id,
             organization_id,
             issuer: issuer.map(str::to_owned),
-            login_hint: login_hint.map(str::to_owned),
-            relay_state: text("relay_state")?.map(str::to_owned),
+            // Only a hint: without it, the user enters the address.
+            login_hint: claims
+                .non_empty_text("login_hint")?
+                .filter(|hint| hint.len() <= MAX_TEXT_BYTES)
+                .map(str::to_owned),
+            relay_state: claims.non_empty_text("relay_state")?.map(str::to_owned),
             expires_at,
             fingerprint,
         })
     }
+}
+
+fn identifier(claims: &Claims, name: &'static str) -> Result<Option<String>, TokenError> {
+    match claims.non_empty_text(name)? {
+        Some(id) if id.len() > MAX_TEXT_BYTES => {
+            Err(claims.invalid(name, "at most 320 characters"))
+        }
+        id => Ok(id.map(str::to_owned)),
+    }
+}
+
+/// The hash of what is signed: some algorithms have several signatures for one content.
+fn fingerprint(token: &str) -> String {
+    let signed = token.rsplit_once('.').map_or(token, |(signed, _)| signed);
+    URL_SAFE_NO_PAD.encode(digest(&SHA256, signed.as_bytes()))
 }
 
 #[cfg(test)]
@@ -157,26 +161,20 @@ mod tests {
     use serde_json::{Map, Value, json};
 
     use super::*;
+    use crate::token::testing::changed;
 
     const NOW: i64 = 1_000_000;
 
     fn evaluate(issuers: &[&str], changes: &Value) -> Result<IdpInitiatedLogin, TokenError> {
-        let mut claims = json!({
+        let claims = json!({
             "iss": "https://b2b-app.com", "connection_id": "conn_1", "organization_id": "org_1",
             "login_hint": "jane@acme.test", "relay_state": "/reports",
             "iat": NOW, "nbf": NOW, "exp": NOW + 300,
         });
-        let members = claims.as_object_mut().unwrap();
-        for (name, value) in changes.as_object().unwrap() {
-            match value {
-                Value::Null => members.remove(name),
-                value => members.insert(name.clone(), value.clone()),
-            };
-        }
         let issuers: Vec<_> = issuers.iter().map(|issuer| (*issuer).to_owned()).collect();
         let expected = IdpInitiatedLoginExpectations { issuers: &issuers, client_id: "skc_1" };
         let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
-        expected.check(&Claims::new(members.clone()), Some("JWT"), String::new(), now)
+        expected.check(&Claims::new(changed(claims, changes)), Some("JWT"), String::new(), now)
     }
 
     #[test]

@@ -33,7 +33,7 @@ impl<'a> CompactJws<'a> {
         Self::parse_up_to(MAX_TOKEN_BYTES, token, None)
     }
 
-    /// Parses a token of at most this many bytes whose header has its key: the proof of DPoP.
+    /// Parses the proof of DPoP, a token whose header has its key.
     pub(crate) fn parse_proof(max_bytes: usize, proof: &'a str) -> Result<Self, TokenError> {
         Self::parse_up_to(max_bytes, proof, None)
     }
@@ -46,23 +46,26 @@ impl<'a> CompactJws<'a> {
         known: Option<&KnownHeader>,
     ) -> Result<Self, TokenError> {
         if token.len() > max_bytes {
-            let found = format_args!("{} bytes; at most {max_bytes} are read", token.len());
-            return Err(malformed(found));
+            return Err(malformed(format_args!(
+                "{} bytes; at most {max_bytes} are read",
+                token.len()
+            )));
         }
         let mut segments = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
             (segments.next(), segments.next(), segments.next(), segments.next())
         else {
-            let found = format_args!("{}; opaque tokens have one", token.split('.').count());
-            return Err(malformed(found));
+            return Err(malformed(format_args!(
+                "{}; opaque tokens have one",
+                token.split('.').count()
+            )));
         };
         let signing_input = token.get(..header.len() + 1 + payload.len()).unwrap_or_default();
-        let known = known.filter(|known| known.text == header);
         Ok(Self {
             header_text: header,
             header: match known {
-                Some(known) => Arc::clone(&known.header),
-                None => Arc::new(JoseHeader::parse(&decode(header)?)?),
+                Some(known) if known.text == header => Arc::clone(&known.header),
+                _ => Arc::new(JoseHeader::parse(&decode(header)?)?),
             },
             signing_input: signing_input.as_bytes(),
             signature: decode(signature)?,
@@ -77,11 +80,13 @@ impl<'a> CompactJws<'a> {
 
     /// The header, where it is not the `known` one. Call it after the signature was verified.
     pub(super) fn new_header(&self, known: Option<&KnownHeader>) -> Option<KnownHeader> {
-        let is_new = known.is_none_or(|known| known.text != self.header_text);
-        is_new.then(|| KnownHeader {
-            text: self.header_text.to_owned(),
-            header: Arc::clone(&self.header),
-        })
+        match known {
+            Some(known) if known.text == self.header_text => None,
+            _ => Some(KnownHeader {
+                text: self.header_text.to_owned(),
+                header: Arc::clone(&self.header),
+            }),
+        }
     }
 
     /// The claims. Call it after the signature was verified.
@@ -90,7 +95,7 @@ impl<'a> CompactJws<'a> {
             .map_err(|_| malformed("a payload that is no JSON object, or repeats a member"))
     }
 
-    /// The issuer that the token names, for the log only: anyone may have written it.
+    /// The issuer that the token names, for the log only: it may be forged.
     pub(super) fn unverified_issuer(&self) -> Option<String> {
         let payload = URL_SAFE_NO_PAD.decode(self.payload).ok()?;
         Some(parse_object(&payload).ok()?.get("iss")?.as_str()?.to_owned())
@@ -121,27 +126,26 @@ impl JoseHeader {
         if members.contains_key("crit") || members.contains_key("b64") {
             return Err(malformed("`crit` or `b64` in the header"));
         }
-        let algorithm =
-            text(&members, "alg")?.ok_or_else(|| malformed("no `alg` in the header"))?;
+        let alg = text(&members, "alg")?.ok_or_else(|| malformed("no `alg` in the header"))?;
         let key_id = text(&members, "kid")?;
-        if key_id.as_ref().is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
+        if key_id.is_some_and(|kid| kid.len() > MAX_KID_BYTES) {
             return Err(malformed("a `kid` of more than 256 bytes"));
         }
         Ok(Self {
-            algorithm: Algorithm::parse(&algorithm).ok_or_else(|| {
+            algorithm: Algorithm::parse(alg).ok_or_else(|| {
                 let expected = "an asymmetric algorithm of RFC 7518";
-                TokenError::InvalidAlgorithm.failed("alg", expected, Shown(&algorithm))
+                TokenError::InvalidAlgorithm.failed("alg", expected, Shown(alg))
             })?,
-            key_id,
-            typ: text(&members, "typ")?,
+            key_id: key_id.map(str::to_owned),
+            typ: text(&members, "typ")?.map(str::to_owned),
         })
     }
 }
 
-fn text(members: &Map<String, Value>, name: &str) -> Result<Option<String>, TokenError> {
+fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m str>, TokenError> {
     match members.get(name) {
         None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(malformed("`alg`, `kid` or `typ` that is no string")),
     }
 }

@@ -28,14 +28,15 @@ impl KeySet {
     pub(crate) fn parse(json: &[u8], allowed: &[Algorithm]) -> Result<Self, serde_json::Error> {
         let set: JwkSet = serde_json::from_slice(json)?;
         let mut keys: Vec<Arc<VerifyingKey>> = Vec::new();
-        for jwk in set.keys.into_iter().take(MAX_KEYS) {
-            let kid = jwk.get("kid").cloned();
-            let key = serde_json::from_value::<Jwk>(jwk).map_err(|_| UnusableKey::Malformed);
-            match key.and_then(|jwk| VerifyingKey::from_jwk(&jwk, allowed)) {
+        for jwk in set.keys.iter().take(MAX_KEYS) {
+            match Jwk::deserialize(jwk)
+                .map_err(|_| UnusableKey::Malformed)
+                .and_then(|jwk| VerifyingKey::from_jwk(&jwk, allowed))
+            {
                 Ok(key) if keys.iter().any(|known| known.is_same(&key)) => {}
                 Ok(key) => keys.push(Arc::new(key)),
                 Err(reason) => {
-                    telemetry::key_skipped(kid.as_ref(), reason, reason.has_another_purpose());
+                    telemetry::key_skipped(jwk.get("kid"), reason, reason.has_another_purpose());
                 }
             }
         }
@@ -74,13 +75,12 @@ impl KeySet {
     /// The key with this `kid`; without a `kid`, the only matching key. Two different matching keys
     /// are ambiguous and rejected; the same key under two names is one.
     fn find(&self, header: &JoseHeader) -> Result<&Arc<VerifyingKey>, TokenError> {
-        let is_named =
-            |key: &&Arc<VerifyingKey>| header.key_id.is_none() || key.id == header.key_id;
-        let mut fitting =
-            self.keys.iter().filter(is_named).filter(|key| key.fits(header.algorithm));
+        let mut named =
+            self.keys.iter().filter(|key| header.key_id.is_none() || key.id == header.key_id);
+        let mut fitting = named.clone().filter(|key| key.fits(header.algorithm));
         match fitting.next() {
             Some(key) if fitting.all(|other| key.is_same_for(other, header.algorithm)) => Ok(key),
-            None if header.key_id.is_some() && self.keys.iter().any(|key| is_named(&key)) => {
+            None if header.key_id.is_some() && named.next().is_some() => {
                 Err(TokenError::InvalidAlgorithm)
             }
             _ => Err(TokenError::NoMatchingKey),

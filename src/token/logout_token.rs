@@ -6,7 +6,6 @@ use time::OffsetDateTime;
 use super::claims::TokenKind;
 use super::{Claims, RemoteKeys, TokenError, TokenOrigin};
 use crate::clock::ISSUER_SKEW;
-use crate::util::diagnosis::{CheckError as _, Shown};
 
 /// Longer names are rejected.
 const MAX_TOKEN_ID_BYTES: usize = 256;
@@ -51,20 +50,14 @@ impl LogoutExpectations<'_> {
         typ: Option<&str>,
         now: OffsetDateTime,
     ) -> Result<LoggedOut, TokenError> {
-        if claims.text("iss")? != Some(self.issuer) {
-            let found = claims.shown("iss");
-            return Err(TokenError::InvalidIssuer.failed("iss", Shown(self.issuer), found));
-        }
+        claims.check_issuer(&[self.issuer])?;
         // A nonce would make it an ID token too.
         if claims.kind(typ) != TokenKind::Logout || claims.has("nonce") {
             return Err(claims.wrong_type(typ, "a logout token, without `nonce`"));
         }
-        if !claims.audiences()?.eq([self.client_id]) {
-            let expected = format_args!("only {}", Shown(self.client_id));
-            return Err(TokenError::InvalidAudience.failed("aud", expected, claims.shown("aud")));
-        }
+        claims.check_sole_audience(self.client_id)?;
         let expires_at = claims.check_expiry(now)?;
-        let issued_at = claims.date("iat")?.ok_or_else(|| claims.invalid("iat", "a number"))?;
+        let issued_at = claims.required_date("iat")?;
         claims.check_not_before(now, ISSUER_SKEW)?;
         if !claims
             .members()
@@ -74,15 +67,16 @@ impl LogoutExpectations<'_> {
         {
             return Err(claims.invalid("events", "an object with the logout event"));
         }
-        let name = |name| {
-            Ok::<_, TokenError>(claims.text(name)?.filter(|id| !id.is_empty()).map(str::to_owned))
-        };
-        let (session_id, subject) = (name("sid")?, name("sub")?);
+        let session_id = claims.non_empty_text("sid")?.map(str::to_owned);
+        let subject = claims.non_empty_text("sub")?.map(str::to_owned);
         if session_id.is_none() && subject.is_none() {
             return Err(claims.invalid("sub", "a string, unless there is a `sid`"));
         }
-        let token_id = name("jti")?.filter(|id| id.len() <= MAX_TOKEN_ID_BYTES);
-        let token_id = token_id.ok_or_else(|| claims.invalid("jti", "at most 256 characters"))?;
+        let token_id = claims
+            .non_empty_text("jti")?
+            .filter(|id| id.len() <= MAX_TOKEN_ID_BYTES)
+            .ok_or_else(|| claims.invalid("jti", "at most 256 characters"))?
+            .to_owned();
         Ok(LoggedOut { session_id, subject, token_id, issued_at, expires_at })
     }
 }
@@ -92,24 +86,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::token::testing::changed;
 
     const NOW: i64 = 1_000_000;
 
     fn evaluate(typ: Option<&str>, changes: &Value) -> Result<LoggedOut, TokenError> {
-        let mut claims = json!({
+        let claims = json!({
             "iss": "https://acme.test", "aud": "skc_1", "iat": NOW, "exp": NOW + 120, "jti": "t_1",
             "sub": "usr_1", "sid": "ses_1", "events": { EVENT: {} },
         });
-        let members = claims.as_object_mut().unwrap();
-        for (name, value) in changes.as_object().unwrap() {
-            match value {
-                Value::Null => members.remove(name),
-                value => members.insert(name.clone(), value.clone()),
-            };
-        }
         let expected = LogoutExpectations { issuer: "https://acme.test", client_id: "skc_1" };
         let now = OffsetDateTime::from_unix_timestamp(NOW).unwrap();
-        expected.check(&Claims::new(members.clone()), typ, now)
+        expected.check(&Claims::new(changed(claims, changes)), typ, now)
     }
 
     #[test]

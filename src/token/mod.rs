@@ -45,12 +45,14 @@
 //! [RFC 8725]: https://www.rfc-editor.org/rfc/rfc8725
 //! [RFC 9068]: https://www.rfc-editor.org/rfc/rfc9068
 
+mod access_token;
 mod algorithm;
 mod claims;
 mod id_token;
 mod idp_initiated_login;
 mod jws;
 mod key_set;
+mod leeway;
 mod logout_token;
 #[cfg(test)]
 mod oracle;
@@ -77,14 +79,15 @@ pub use self::verifier::{
     ExternalIssuer, ScalekitEnvironment, TokenVerifier, TokenVerifierBuilder,
 };
 
+pub(crate) use self::access_token::AccessTokenExpectations;
 pub(crate) use self::claims::Claims;
 pub(crate) use self::id_token::{Grant, IdTokenExpectations};
 pub(crate) use self::idp_initiated_login::IdpInitiatedLoginExpectations;
 pub(crate) use self::jws::CompactJws;
+pub(crate) use self::leeway::Leeway;
 pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::{Confirmation, ORGANIZATION_CLAIMS};
-pub(crate) use self::remote_keys::{RemoteKeys, TokenOrigin};
-pub(crate) use self::verifier::{Expectations, Leeway, TokenCheck};
+pub(crate) use self::remote_keys::{RemoteKeys, TokenCheck, TokenOrigin};
 pub(crate) use self::verifying_key::VerifyingKey;
 
 /// The signature algorithm of Scalekit environments, and of other issuers unless it is configured
@@ -95,38 +98,44 @@ pub(crate) const DEFAULT_ALGORITHM: Algorithm = Algorithm::RS256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {
+    /// `exp` is reached.
+    #[error("the token has expired")]
+    Expired,
+    /// The token is valid, but lacks a required scope.
+    #[error("the token lacks a required scope")]
+    InsufficientScope,
     /// The algorithm of the header is not allowed, or does not match its key.
     #[error("the algorithm is not allowed")]
     InvalidAlgorithm,
+    /// An API key is unknown, expired or invalidated.
+    #[error("the API key is not valid")]
+    InvalidApiKey,
     /// `aud` does not contain an expected audience, or that of an ID token or a logout token is not this
     /// client alone.
     #[error("the token is for another audience")]
     InvalidAudience,
-    /// An API key is unknown, expired or invalidated.
-    #[error("the API key is not valid")]
-    InvalidApiKey,
     /// A required claim is missing, or a claim has the wrong type or a value that is not allowed, such
     /// as the `client_id` of another client.
     #[error("claim {0} is missing or invalid")]
     InvalidClaim(&'static str),
-    /// `exp` is reached.
-    #[error("the token has expired")]
-    Expired,
     /// `iss` is not one of the allowed issuers.
     #[error("the token is from another issuer")]
     InvalidIssuer,
+    /// The signature is invalid.
+    #[error("the signature is invalid")]
+    InvalidSignature,
     /// The keys to verify the token are unavailable. Respond with 503.
     #[error("the key set is unavailable")]
     KeysUnavailable,
-    /// The token is valid, but lacks a required scope.
-    #[error("the token lacks a required scope")]
-    InsufficientScope,
-    /// The token has another type, for instance an ID token in place of an access token.
-    #[error("the token has another type")]
-    WrongTokenType,
-    /// It is not a well-formed signed token.
+    /// The token is not a well-formed signed token.
     #[error("the token is malformed")]
     Malformed,
+    /// The key set has no matching key.
+    #[error("no key of the issuer matches the token")]
+    NoMatchingKey,
+    /// `nbf` or `iat` is ahead by more than the leeway.
+    #[error("the token is not valid yet")]
+    NotYetValid,
     /// The user, session or organization of the token was revoked.
     #[error("the token was revoked")]
     Revoked,
@@ -134,18 +143,12 @@ pub enum TokenError {
     /// that key.
     #[error("the token is bound to a key whose possession is not proven")]
     SenderConstrained,
-    /// `nbf` or `iat` is ahead by more than the leeway.
-    #[error("the token is not valid yet")]
-    NotYetValid,
-    /// The signature is invalid.
-    #[error("the signature is invalid")]
-    InvalidSignature,
-    /// The key set has no matching key.
-    #[error("no key of the issuer matches the token")]
-    NoMatchingKey,
     /// The environment cannot be asked whether an API key is valid. Respond with 503.
     #[error("the API key cannot be validated")]
     ValidationUnavailable,
+    /// The token has another type, for instance an ID token in place of an access token.
+    #[error("the token has another type")]
+    WrongTokenType,
 }
 
 impl TokenError {
@@ -153,22 +156,22 @@ impl TokenError {
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::Expired => "expired",
+            Self::InsufficientScope => "insufficient_scope",
             Self::InvalidAlgorithm => "invalid_algorithm",
             Self::InvalidApiKey => "invalid_api_key",
             Self::InvalidAudience => "invalid_audience",
             Self::InvalidClaim(_) => "invalid_claim",
-            Self::Expired => "expired",
-            Self::InsufficientScope => "insufficient_scope",
             Self::InvalidIssuer => "invalid_issuer",
+            Self::InvalidSignature => "invalid_signature",
             Self::KeysUnavailable => "keys_unavailable",
-            Self::WrongTokenType => "wrong_token_type",
             Self::Malformed => "malformed",
+            Self::NoMatchingKey => "no_matching_key",
+            Self::NotYetValid => "not_yet_valid",
             Self::Revoked => "revoked",
             Self::SenderConstrained => "sender_constrained",
-            Self::NotYetValid => "not_yet_valid",
-            Self::InvalidSignature => "invalid_signature",
-            Self::NoMatchingKey => "no_matching_key",
             Self::ValidationUnavailable => "validation_unavailable",
+            Self::WrongTokenType => "wrong_token_type",
         }
     }
 

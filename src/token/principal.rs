@@ -82,17 +82,16 @@ impl Principal {
         claims: Claims,
         organization_claims: &[&'static str],
     ) -> Result<Self, TokenError> {
-        let present = |name: &'static str| Ok::<_, TokenError>(claims.text(name)?.map(|_| name));
-        let client_claim = present("client_id")?.or(present("azp")?);
-        let no_subject = || claims.invalid("sub", "the user's or the client's ID");
-        let subject_claim = present("sub")?.or(client_claim).ok_or_else(no_subject)?;
-        if claims.text(subject_claim)?.is_none_or(str::is_empty) {
-            return Err(no_subject());
-        }
+        let client_claim = present(&claims, "client_id")?.or(present(&claims, "azp")?);
+        let subject_claim = present(&claims, "sub")?
+            .or(client_claim)
+            .filter(|name| claims.text_or_none(name) != Some(""))
+            .ok_or_else(|| claims.invalid("sub", "the user's or the client's ID"))?;
+        // A `sid` of another type than a string is an error.
         claims.text("sid")?;
         let mut organization_claim = None;
         for name in organization_claims {
-            organization_claim = organization_claim.or(present(name)?);
+            organization_claim = organization_claim.or(present(&claims, name)?);
         }
         let identity = Identity {
             subject_claim,
@@ -101,7 +100,7 @@ impl Principal {
             scopes: OnceLock::new(),
             roles: OnceLock::new(),
             permissions: OnceLock::new(),
-            expires_at: claims.date("exp")?.ok_or_else(|| claims.invalid("exp", "a number"))?,
+            expires_at: claims.required_date("exp")?,
             is_sender_constrained: claims.has("cnf"),
             claims,
             session: None,
@@ -130,8 +129,8 @@ impl Principal {
     }
 
     /// Attaches the challenge that inner layers (`RequireScope`) use if they reject the request.
-    pub(crate) fn with_challenge(mut self, challenge: &Arc<Challenge>) -> Self {
-        self.challenge = Some(ChallengeContext::of(challenge));
+    pub(crate) fn with_challenge(mut self, challenge: Arc<Challenge>) -> Self {
+        self.challenge = Some(ChallengeContext::new(challenge));
         self
     }
 
@@ -224,8 +223,7 @@ impl Principal {
     /// Permissions, as `resource:action`.
     #[must_use]
     pub fn permissions(&self) -> &[String] {
-        let claims = &self.identity.claims;
-        self.identity.permissions.get_or_init(|| claims.strings("permissions"))
+        self.identity.permissions.get_or_init(|| self.identity.claims.strings("permissions"))
     }
 
     /// Expiry of the access token (UTC). A session outlives it. An API key without an expiry has the
@@ -241,8 +239,12 @@ impl Principal {
         self.identity.claims.members()
     }
 
-    fn text(&self, claim: &str) -> Option<&str> {
-        self.identity.claims.text_or_none(claim)
+    /// Deserializes the claims, for claims that your dashboard or interceptor adds.
+    ///
+    /// # Errors
+    /// When the claims do not match the type.
+    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_value(Value::Object(self.raw_claims().clone()))
     }
 
     /// What the token's sender must prove. `jkt` is the only member of `cnf` that is supported: with
@@ -265,13 +267,14 @@ impl Principal {
         &self.identity.claims
     }
 
-    /// Deserializes the claims, for claims that your dashboard or interceptor adds.
-    ///
-    /// # Errors
-    /// When the claims do not match the type.
-    pub fn claims<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_value(Value::Object(self.raw_claims().clone()))
+    fn text(&self, claim: &str) -> Option<&str> {
+        self.identity.claims.text_or_none(claim)
     }
+}
+
+/// The name of a string claim that is present.
+fn present(claims: &Claims, name: &'static str) -> Result<Option<&'static str>, TokenError> {
+    Ok(claims.text(name)?.map(|_| name))
 }
 
 impl Serialize for Principal {

@@ -32,17 +32,32 @@ pub(crate) fn manual_clock() -> ManualClock {
 
 /// The claims of an access token that is valid for five minutes from [`NOW`].
 pub(crate) fn access_claims() -> Map<String, Value> {
-    let claims = json!({
+    members(json!({
         "iss": ISSUER, "aud": [AUDIENCE], "sub": "usr_1", "client_id": AUDIENCE, "jti": "tkn_1",
         "iat": NOW, "nbf": NOW, "exp": NOW + 300,
-    });
-    claims.as_object().unwrap().clone()
+    }))
+}
+
+/// The members of a JSON object.
+fn members(object: Value) -> Map<String, Value> {
+    match object {
+        Value::Object(members) => members,
+        other => panic!("{other} is no object"),
+    }
+}
+
+/// The members of an object with changes; those of `null` remove a member.
+pub(crate) fn changed(object: Value, changes: &Value) -> Map<String, Value> {
+    let mut members = members(object);
+    members.extend(changes.as_object().unwrap().clone());
+    members.retain(|_, value| !value.is_null());
+    members
 }
 
 /// [`access_claims`] with these values, `null` included.
 pub(crate) fn access_claims_with(changes: Value) -> String {
     let mut claims = access_claims();
-    claims.extend(changes.as_object().unwrap().clone());
+    claims.extend(members(changes));
     Value::from(claims).to_string()
 }
 
@@ -98,18 +113,19 @@ impl TestKey {
 
     /// The public key, without `use` and `alg`.
     pub(crate) fn bare_jwk(&self) -> Value {
-        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match self {
             Self::Ed25519(pair) => {
-                json!({"kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key().as_ref())})
+                let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+                json!({"kty": "OKP", "crv": "Ed25519", "x": x})
             }
             Self::P256(pair) => {
-                let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
-                json!({"kty": "EC", "crv": "P-256", "x": encode(x), "y": encode(y)})
+                let point = pair.public_key().as_ref();
+                let [x, y] = [&point[1..33], &point[33..]].map(|part| URL_SAFE_NO_PAD.encode(part));
+                json!({"kty": "EC", "crv": "P-256", "x": x, "y": y})
             }
             Self::Rsa(pair) => {
                 // PKCS #1: the 256 bytes of the modulus follow nine of tags, lengths and sign.
-                let n = encode(&pair.public_key().as_ref()[9..265]);
+                let n = URL_SAFE_NO_PAD.encode(&pair.public_key().as_ref()[9..265]);
                 json!({"kty": "RSA", "n": n, "e": "AQAB"})
             }
         }

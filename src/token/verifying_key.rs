@@ -7,8 +7,8 @@ use aws_lc_rs::signature::{self, ParsedPublicKey, RsaParameters, VerificationAlg
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::jwk::{
-    AlgorithmParameters, CommonParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations,
-    PublicKeyUse,
+    AlgorithmParameters, CommonParameters, EllipticCurve, EllipticCurveKeyParameters, Jwk,
+    KeyAlgorithm, KeyOperations, PublicKeyUse,
 };
 
 use super::Algorithm;
@@ -57,8 +57,7 @@ impl VerifyingKey {
         if algorithms.is_empty() {
             return Err(reason);
         }
-        let id = jwk.common.key_id.clone();
-        Ok(Self { id, algorithms, removed: AtomicBool::new(false) })
+        Ok(Self { id: jwk.common.key_id.clone(), algorithms, removed: AtomicBool::new(false) })
     }
 
     pub(crate) fn fits(&self, algorithm: Algorithm) -> bool {
@@ -71,16 +70,18 @@ impl VerifyingKey {
 
     /// Whether both are the same public key for this use, with any names.
     pub(crate) fn is_same_for(&self, other: &Self, algorithm: Algorithm) -> bool {
-        let [one, two] = [self, other].map(|key| key.for_algorithm(algorithm).map(AsRef::as_ref));
-        one == two as Option<&[u8]>
+        self.uses().find(|(own, _)| *own == algorithm)
+            == other.uses().find(|(own, _)| *own == algorithm)
     }
 
     /// Whether both are the same public key with the same name and uses.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        let uses = |key: &Self| key.algorithms.iter().map(|(fit, _)| *fit).collect::<Vec<_>>();
-        self.id == other.id
-            && uses(self) == uses(other)
-            && self.algorithms.iter().all(|(fit, _)| self.is_same_for(other, *fit))
+        self.id == other.id && self.uses().eq(other.uses())
+    }
+
+    /// The algorithms that it can be used with, each with its public key.
+    fn uses(&self) -> impl Iterator<Item = (Algorithm, &[u8])> {
+        self.algorithms.iter().map(|(algorithm, key)| (*algorithm, key.as_ref()))
     }
 
     fn for_algorithm(&self, algorithm: Algorithm) -> Option<&ParsedPublicKey> {
@@ -121,12 +122,12 @@ fn parse(
         (AlgorithmParameters::EllipticCurve(ec), Algorithm::ES256)
             if ec.curve == EllipticCurve::P256 =>
         {
-            parse_point::<32>(&signature::ECDSA_P256_SHA256_FIXED, &ec.x, &ec.y)
+            parse_point(&signature::ECDSA_P256_SHA256_FIXED, 32, ec)
         }
         (AlgorithmParameters::EllipticCurve(ec), Algorithm::ES384)
             if ec.curve == EllipticCurve::P384 =>
         {
-            parse_point::<48>(&signature::ECDSA_P384_SHA384_FIXED, &ec.x, &ec.y)
+            parse_point(&signature::ECDSA_P384_SHA384_FIXED, 48, ec)
         }
         (AlgorithmParameters::OctetKeyPair(okp), Algorithm::EdDSA)
             if okp.curve == EllipticCurve::Ed25519 =>
@@ -151,15 +152,15 @@ fn rsa_parameters(algorithm: Algorithm) -> Option<&'static RsaParameters> {
     })
 }
 
-fn parse_point<const COORDINATE_BYTES: usize>(
+fn parse_point(
     algorithm: &'static dyn VerificationAlgorithm,
-    x: &str,
-    y: &str,
+    coordinate_bytes: usize,
+    ec: &EllipticCurveKeyParameters,
 ) -> Result<ParsedPublicKey, UnusableKey> {
     const UNCOMPRESSED: u8 = 4;
     let mut point = vec![UNCOMPRESSED];
-    for coordinate in [decode_integer(x)?, decode_integer(y)?] {
-        let zeros = COORDINATE_BYTES.checked_sub(coordinate.len()).ok_or(UnusableKey::Material)?;
+    for coordinate in [decode_integer(&ec.x)?, decode_integer(&ec.y)?] {
+        let zeros = coordinate_bytes.checked_sub(coordinate.len()).ok_or(UnusableKey::Material)?;
         point.resize(point.len() + zeros, 0);
         point.extend(coordinate);
     }
@@ -186,9 +187,8 @@ fn is_strong(key: &PublicKeyComponents<Vec<u8>>) -> bool {
         Some(&first) if first != 0 => key.n.len() * 8 - first.leading_zeros() as usize,
         _ => return false,
     };
-    let exponent_is_odd = key.e.last().is_some_and(|last| last % 2 == 1);
     (2048..=8192).contains(&bits)
-        && exponent_is_odd
+        && key.e.last().is_some_and(|last| last % 2 == 1)
         && key.e.as_slice() != [1]
         && key.e.len() <= 5
         && !is_roca_modulus(&key.n)

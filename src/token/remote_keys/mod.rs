@@ -1,8 +1,8 @@
 //! An issuer's key set, fetched on demand. A request whose signature is valid under a known key does
 //! not wait for a fetch.
 //!
-//! * Startup and age cause fetches freely. A known key past its age is used during the next fetch,
-//!   and for up to a day if fetches fail.
+//! * A fetch at startup, or of a set past its age, needs no budget. A known key past its age is used
+//!   during the next fetch, and for up to a day if fetches fail.
 //! * A token with an unknown key ID causes a fetch within a budget, and so does an invalid signature
 //!   under a known key ID (another budget), so that clients cannot flood the issuer with
 //!   requests. No lock is held during a fetch. Each [`TokenOrigin`] has its own budgets: invalid
@@ -37,7 +37,8 @@ const STALE_IF_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
 const STALE_RETRY: Duration = Duration::from_secs(10);
 /// How long the error of a failed startup fetch is returned before the next fetch.
 const NEGATIVE_TTL: Duration = Duration::from_secs(1);
-const LIMITS: (Duration, usize) = (Duration::from_secs(5), 256 * 1024);
+const LIMITS: SendLimits =
+    SendLimits { timeout: Duration::from_secs(5), max_body_bytes: 256 * 1024 };
 
 /// Result of a verification with the current keys.
 #[derive(Debug)]
@@ -87,7 +88,9 @@ impl VerifiedJws {
 
 /// Cheap to clone; clones share the set.
 #[derive(Clone, Debug)]
-pub(crate) struct RemoteKeys(Arc<Shared>);
+pub(crate) struct RemoteKeys {
+    shared: Arc<Shared>,
+}
 
 impl RemoteKeys {
     pub(crate) fn new(
@@ -96,7 +99,7 @@ impl RemoteKeys {
         clock: Clock,
         algorithms: Vec<Algorithm>,
     ) -> Self {
-        Self(Arc::new(Shared {
+        let shared = Shared {
             endpoint: JwksEndpoint { url, client, algorithms },
             clock,
             current: ArcSwapOption::empty(),
@@ -107,7 +110,8 @@ impl RemoteKeys {
             is_failing: AtomicBool::new(false),
             budgets: [const { FetchBudgets::full() }; TokenOrigin::COUNT],
             flights: SingleFlight::new(),
-        }))
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Verifies the signature of a token, waiting for a fetch if it may help.
@@ -124,53 +128,45 @@ impl RemoteKeys {
 
     /// Waits until there are keys.
     pub(crate) async fn ready(&self) -> Result<(), TokenError> {
-        if self.0.usable().is_some() {
+        if self.shared.usable().is_some() {
             return Ok(());
         }
-        let fetch = self.0.start_up_fetch().ok_or(TokenError::KeysUnavailable)?;
+        let fetch = self.shared.start_up_fetch().ok_or(TokenError::KeysUnavailable)?;
         if fetch.await == Some(true) { Ok(()) } else { Err(TokenError::KeysUnavailable) }
     }
 
     /// Verifies a signature with the current keys.
     pub(crate) fn verify_now(&self, token: &str, source: TokenOrigin) -> TokenCheck<VerifiedJws> {
-        let known = self.0.known_header.load();
+        let known = self.shared.known_header.load();
         let jws = match CompactJws::parse_up_to(source.max_token_bytes(), token, known.as_deref()) {
             Ok(jws) => jws,
             Err(error) => return TokenCheck::Done(Err(error)),
         };
         // Rejected before the token can cause a fetch (RFC 8725 section 3.1).
-        if !self.0.endpoint.algorithms.contains(&jws.header.algorithm) {
-            return TokenCheck::Done(Err(self.0.wrong_algorithm(&jws)));
+        if !self.shared.endpoint.algorithms.contains(&jws.header.algorithm) {
+            return TokenCheck::Done(Err(self.shared.wrong_algorithm(&jws)));
         }
-        let Some(keys) = self.0.usable() else {
-            return self.0.start_up_fetch().map_or(Self::unavailable(), TokenCheck::Pending);
+        let Some(keys) = self.shared.usable() else {
+            return match self.shared.start_up_fetch() {
+                Some(fetch) => TokenCheck::Pending(fetch),
+                None => TokenCheck::Done(Err(TokenError::KeysUnavailable)),
+            };
         };
-        self.0.refresh_if_stale(self.0.now());
-        let result = check(&keys, &jws);
-        let Some(budgets) = self.0.budgets.get(source as usize) else { return Self::unavailable() };
-        let (budget, without_fetch) = match result {
-            Err(TokenError::NoMatchingKey) => (&budgets.unknown_key, TokenError::KeysUnavailable),
-            Err(TokenError::InvalidSignature) if self.0.is_failing.load(Ordering::Acquire) => {
-                (&budgets.bad_signature, TokenError::KeysUnavailable)
-            }
-            Err(TokenError::InvalidSignature) => {
-                (&budgets.bad_signature, TokenError::InvalidSignature)
-            }
-            result => {
+        self.shared.refresh_if_stale(self.shared.now());
+        match check(&keys, &jws) {
+            Ok(verified) => {
                 // Tokens from other sources have other headers.
-                if let (Ok(_), TokenOrigin::Bearer) = (&result, source)
+                if let TokenOrigin::Bearer = source
                     && let Some(new) = jws.new_header(known.as_deref())
                 {
-                    self.0.known_header.store(Some(Arc::new(new)));
+                    self.shared.known_header.store(Some(Arc::new(new)));
                 }
-                return TokenCheck::Done(
-                    result.map_err(|error| self.0.explain(error, &keys, &jws)),
-                );
+                TokenCheck::Done(Ok(verified))
             }
-        };
-        match self.0.limited_fetch(budget) {
-            Some(fetch) => TokenCheck::Pending(fetch),
-            None => TokenCheck::Done(Err(self.0.explain(without_fetch, &keys, &jws))),
+            Err(error) => match self.shared.fetch_after(error, source) {
+                Ok(fetch) => TokenCheck::Pending(fetch),
+                Err(error) => TokenCheck::Done(Err(self.shared.explain(error, &keys, &jws))),
+            },
         }
     }
 
@@ -183,7 +179,7 @@ impl RemoteKeys {
     ) -> Result<VerifiedJws, TokenError> {
         // `verify_now` has checked the length for its source.
         let jws = CompactJws::parse_up_to(MAX_ISSUED_TOKEN_BYTES, token, None)?;
-        let keys = self.0.usable().ok_or(TokenError::KeysUnavailable)?;
+        let keys = self.shared.usable().ok_or(TokenError::KeysUnavailable)?;
         match check(&keys, &jws) {
             // It is unknown whether the issuer has that key now, or another one with that ID.
             Err(TokenError::NoMatchingKey | TokenError::InvalidSignature)
@@ -191,17 +187,17 @@ impl RemoteKeys {
             {
                 Err(TokenError::KeysUnavailable)
             }
-            result => result.map_err(|error| self.0.explain(error, &keys, &jws)),
+            result => result.map_err(|error| self.shared.explain(error, &keys, &jws)),
         }
     }
 
     /// Whether a set was fetched recently enough for cached verifications to be valid. Fetches the
     /// next set in the background if this one is past its age.
     pub(crate) fn are_usable_or_refresh(&self) -> bool {
-        let now = self.0.now();
-        let are_usable = now < self.0.usable_until.load(Ordering::Acquire);
+        let now = self.shared.now();
+        let are_usable = self.shared.are_usable(now);
         if are_usable {
-            self.0.refresh_if_stale(now);
+            self.shared.refresh_if_stale(now);
         }
         are_usable
     }
@@ -210,16 +206,14 @@ impl RemoteKeys {
     pub(crate) async fn readiness(&self) -> ReadinessCheck {
         self.are_usable_or_refresh();
         readiness::wait(self.ready()).await;
-        let (now, usable_until) = (self.0.now(), self.0.usable_until.load(Ordering::Acquire));
-        let fetched_at = usable_until.checked_sub(millis(STALE_IF_ERROR));
+        let (now, usable_until) =
+            (self.shared.now(), self.shared.usable_until.load(Ordering::Acquire));
         ReadinessCheck {
             is_ok: now < usable_until,
-            age: fetched_at.map(|at| Duration::from_millis(now.saturating_sub(at))),
+            age: usable_until
+                .checked_sub(millis(STALE_IF_ERROR))
+                .map(|fetched_at| Duration::from_millis(now.saturating_sub(fetched_at))),
         }
-    }
-
-    fn unavailable<T>() -> TokenCheck<T> {
-        TokenCheck::Done(Err(TokenError::KeysUnavailable))
     }
 }
 
@@ -252,34 +246,33 @@ impl Shared {
         let issuer = jws.unverified_issuer().unwrap_or_default();
         match error {
             TokenError::InvalidAlgorithm => self.wrong_algorithm(jws),
-            TokenError::InvalidSignature => {
-                let expected = format_args!("one by the key of the `kid` at {}", self.endpoint.url);
-                let found = format_args!(
+            TokenError::InvalidSignature => error.failed(
+                "signature",
+                format_args!("one by the key of the `kid` at {}", self.endpoint.url),
+                format_args!(
                     "another one: the token was changed, or is of another environment; it says \
                      that it is of {}",
                     Shown(&issuer)
-                );
-                error.failed("signature", expected, found)
-            }
-            TokenError::NoMatchingKey => {
-                let expected = format_args!("the `kid` of a key at {}", self.endpoint.url);
-                let found = format_args!(
+                ),
+            ),
+            TokenError::NoMatchingKey => error.failed(
+                "kid",
+                format_args!("the `kid` of a key at {}", self.endpoint.url),
+                format_args!(
                     "none or another than those of its {} keys; it says that it is of {}",
                     keys.len(),
                     Shown(&issuer)
-                );
-                error.failed("kid", expected, found)
-            }
-            // Of claims and format: already logged. Unavailable keys: logged with the fetch.
+                ),
+            ),
+            // Errors of claims and format are logged already, unavailable keys with the fetch.
             error => error,
         }
     }
 
     fn wrong_algorithm(&self, jws: &CompactJws<'_>) -> TokenError {
-        let expected = format_args!("{:?}, and that of the key", self.endpoint.algorithms);
         TokenError::InvalidAlgorithm.failed(
             "alg",
-            expected,
+            format_args!("{:?}, and that of the key", self.endpoint.algorithms),
             format_args!("{:?}", jws.header.algorithm),
         )
     }
@@ -289,11 +282,11 @@ impl Shared {
     }
 
     fn usable(&self) -> Option<Arc<KeySet>> {
-        self.current.load_full().filter(|_| self.are_usable())
+        self.current.load_full().filter(|_| self.are_usable(self.now()))
     }
 
-    fn are_usable(&self) -> bool {
-        self.now() < self.usable_until.load(Ordering::Acquire)
+    fn are_usable(&self, now: u64) -> bool {
+        now < self.usable_until.load(Ordering::Acquire)
     }
 
     fn refresh_if_stale(self: &Arc<Self>, now: u64) {
@@ -314,6 +307,25 @@ impl Shared {
     fn start_up_fetch(self: &Arc<Self>) -> Option<Flight<bool>> {
         let is_unavailable = self.now() < self.unavailable_until.load(Ordering::Acquire);
         (!is_unavailable).then(|| self.fetch())
+    }
+
+    /// The fetch after which a token with this error may be valid, if there is one and the budget
+    /// permits it. Otherwise, returns the error of the token.
+    fn fetch_after(
+        self: &Arc<Self>,
+        error: TokenError,
+        source: TokenOrigin,
+    ) -> Result<Flight<bool>, TokenError> {
+        let budgets = self.budgets.get(source as usize).ok_or(TokenError::KeysUnavailable)?;
+        let (budget, without_fetch) = match error {
+            TokenError::NoMatchingKey => (&budgets.unknown_key, TokenError::KeysUnavailable),
+            TokenError::InvalidSignature if self.is_failing.load(Ordering::Acquire) => {
+                (&budgets.bad_signature, TokenError::KeysUnavailable)
+            }
+            TokenError::InvalidSignature => (&budgets.bad_signature, error),
+            _ => return Err(error),
+        };
+        self.limited_fetch(budget).ok_or(without_fetch)
     }
 
     /// Joins the fetch in progress, or starts one if the budget permits it.
@@ -364,11 +376,10 @@ struct JwksEndpoint {
 
 impl JwksEndpoint {
     async fn fetch(&self) -> Result<KeySet, FetchError> {
-        let mut request = Request::get(self.url.as_str())
+        let request = Request::get(self.url.as_str())
             .header(header::ACCEPT, "application/json")
+            .extension(LIMITS)
             .body(Bytes::new())?;
-        let (timeout, max_body_bytes) = LIMITS;
-        request.extensions_mut().insert(SendLimits { timeout, max_body_bytes });
         let response = send_within_limits(self.client.as_ref(), request).await?;
         if response.status() != StatusCode::OK {
             return Err(FetchError::Status(response.status()));

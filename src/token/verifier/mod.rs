@@ -1,31 +1,24 @@
-mod leeway;
-
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use time::OffsetDateTime;
-use url::Url;
-
-pub(crate) use self::leeway::Leeway;
-use super::claims::{TokenKind, expired};
+use super::access_token::AccessTokenExpectations;
 use super::jws::malformed;
-pub(crate) use super::remote_keys::TokenCheck;
 use super::remote_keys::VerifiedJws;
 use super::verifying_key::VerifyingKey;
 use super::{
-    Algorithm, Claims, Confirmation, DEFAULT_ALGORITHM, ORGANIZATION_CLAIMS, Principal, RemoteKeys,
-    TokenError, TokenOrigin,
+    Algorithm, Confirmation, DEFAULT_ALGORITHM, Leeway, ORGANIZATION_CLAIMS, Principal, RemoteKeys,
+    TokenCheck, TokenError, TokenOrigin,
 };
 use crate::clock::{Clock, UnixMillis};
-use crate::error::{ConfigError, ConfigProblem, Problems};
+use crate::error::{ConfigError, Problems};
 use crate::http_client::HttpClient;
 use crate::readiness::Readiness;
-use crate::util::diagnosis::{CheckError as _, OneOf, Shown};
+use crate::util::diagnosis::CheckError as _;
 use crate::util::telemetry;
 use crate::util::token_cache::{TokenCache, check_cache_capacity};
-use crate::util::url_policy::require_https_or_loopback;
+use crate::util::url_policy::parse_secure_url;
 
 /// Verifies access tokens and returns their [`Principal`].
 ///
@@ -33,12 +26,14 @@ use crate::util::url_policy::require_https_or_loopback;
 /// [`for_issuer`](Self::for_issuer) for tokens of another OpenID provider. Cheap to clone; clones
 /// share keys and cache. See the [module docs](crate::token) for the rules.
 #[derive(Clone, Debug)]
-pub struct TokenVerifier(Arc<Inner>);
+pub struct TokenVerifier {
+    inner: Arc<Inner>,
+}
 
 #[derive(Debug)]
 struct Inner {
     keys: RemoteKeys,
-    expectations: Expectations,
+    expectations: AccessTokenExpectations,
     clock: Clock,
     cache: TokenCache<Verified>,
 }
@@ -63,8 +58,11 @@ impl TokenVerifier {
         jwks_uri: impl Into<String>,
         http_client: impl HttpClient,
     ) -> TokenVerifierBuilder<ExternalIssuer> {
-        let keys = KeySource::Address { url: jwks_uri.into(), client: Arc::new(http_client) };
-        TokenVerifierBuilder::new(issuer.into(), keys, Clock::system())
+        TokenVerifierBuilder::new(
+            AccessTokenExpectations::new(issuer.into()),
+            KeySource::Address { url: jwks_uri.into(), client: Arc::new(http_client) },
+            Clock::system(),
+        )
     }
 
     /// Verifies a bearer token; fetches keys if that may help.
@@ -89,7 +87,8 @@ impl TokenVerifier {
         }
     }
 
-    /// Also accepts a token that is bound to a key: see [`Principal::confirmation`].
+    /// Verifies a token; fetches keys if that may help. A token that is bound to a key is accepted,
+    /// too: see [`Principal::confirmation`].
     pub(crate) async fn verify_bytes(&self, token: &[u8]) -> Result<Principal, TokenError> {
         match self.verify_now(token) {
             TokenCheck::Done(result) => result,
@@ -128,12 +127,12 @@ impl TokenVerifier {
 
     /// Returns whether this process can verify tokens: see [`readiness`](crate::readiness).
     pub async fn readiness(&self) -> Readiness {
-        Readiness::new(true).with_keys(self.0.keys.readiness().await)
+        Readiness::new(true).with_keys(self.inner.keys.readiness().await)
     }
 
     #[cfg(test)]
     pub(crate) fn resources(&self) -> &[String] {
-        &self.0.expectations.resources
+        &self.inner.expectations.resources
     }
 
     /// Verifies a token with the current keys. A cached token takes one lookup. A token that is bound
@@ -146,7 +145,7 @@ impl TokenVerifier {
         let Ok(token) = std::str::from_utf8(token) else {
             return TokenCheck::Done(Err(malformed("bytes that are not text")));
         };
-        match self.0.keys.verify_now(token, TokenOrigin::Bearer) {
+        match self.inner.keys.verify_now(token, TokenOrigin::Bearer) {
             TokenCheck::Done(signed) => TokenCheck::Done(self.accept(token, signed)),
             TokenCheck::Pending(fetch) => TokenCheck::Pending(fetch),
         }
@@ -159,20 +158,20 @@ impl TokenVerifier {
         fetched: Option<bool>,
     ) -> Result<Principal, TokenError> {
         let token = std::str::from_utf8(token).map_err(|_| malformed("bytes that are not text"))?;
-        self.accept(token, self.0.keys.verify_after_fetch(token, fetched))
+        self.accept(token, self.inner.keys.verify_after_fetch(token, fetched))
     }
 
     pub(crate) fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.inner.clock
     }
 
     fn cached_principal(&self, token: &[u8]) -> Option<Principal> {
-        let principal = self.0.cache.get_joined(&[token], |verified| {
+        let principal = self.inner.cache.get_joined(&[token], |verified| {
             let is_valid =
-                !verified.key.is_removed() && self.0.clock.unix_millis() < verified.valid_until;
+                !verified.key.is_removed() && self.inner.clock.unix_millis() < verified.valid_until;
             is_valid.then(|| verified.principal.clone())
         })??;
-        self.0.keys.are_usable_or_refresh().then_some(principal)
+        self.inner.keys.are_usable_or_refresh().then_some(principal)
     }
 
     /// Checks the claims of a token whose signature was verified. Caches and counts the result.
@@ -181,127 +180,17 @@ impl TokenVerifier {
         token: &str,
         signed: Result<VerifiedJws, TokenError>,
     ) -> Result<Principal, TokenError> {
-        let accepted = signed.and_then(|VerifiedJws { claims, header, key }| {
-            let (typ, now) = (header.typ.as_deref(), self.0.clock.now());
-            let principal = self.0.expectations.check(claims, typ, now)?;
-            let valid_until = self.0.expectations.valid_until(&principal).into();
-            Ok(Verified { principal, valid_until, key })
-        });
-        match accepted {
-            Ok(verified) => {
-                let principal = verified.principal.clone();
-                self.0.cache.insert(token, verified);
+        let Inner { expectations, clock, cache, .. } = &*self.inner;
+        signed
+            .and_then(|VerifiedJws { claims, header, key }| {
+                let principal = expectations.check(claims, header.typ.as_deref(), clock.now())?;
+                let valid_until = expectations.valid_until(&principal).into();
+                cache.insert(token, Verified { principal: principal.clone(), valid_until, key });
                 telemetry::token_verified();
                 Ok(principal)
-            }
-            Err(error) => {
-                telemetry::token_rejected(error.name(), error.claim());
-                Err(error)
-            }
-        }
+            })
+            .inspect_err(|error| telemetry::token_rejected(error.name(), error.claim()))
     }
-}
-
-/// Prefix of `jti` in Scalekit's access tokens.
-const TOKEN_ID_PREFIX: &str = "tkn_";
-
-/// What an access token must contain to be accepted.
-#[derive(Clone, Debug)]
-pub(crate) struct Expectations {
-    pub(crate) issuers: Vec<String>,
-    /// `None`: any.
-    pub(crate) audiences: Option<Vec<String>>,
-    /// Empty: any.
-    pub(crate) client_ids: Vec<String>,
-    /// In verifiers of a Scalekit environment: the app's client ID, which is the `aud` of its ID
-    /// tokens. Tokens with a client as `aud` must then have a [`TOKEN_ID_PREFIX`].
-    pub(crate) id_token_audience: Option<String>,
-    /// The claims with the organization, in order of precedence.
-    pub(crate) organization_claims: Vec<&'static str>,
-    /// Whether tokens of machines need no audience.
-    pub(crate) machine_tokens: bool,
-    /// Allowed values of the claim `resource`, if present; empty: any.
-    pub(crate) resources: Vec<String>,
-    /// For `exp`.
-    pub(crate) expiry_leeway: time::Duration,
-    /// For `nbf` and `iat`.
-    pub(crate) not_before_leeway: time::Duration,
-}
-
-impl Expectations {
-    pub(crate) fn check(
-        &self,
-        claims: Claims,
-        typ: Option<&str>,
-        now: OffsetDateTime,
-    ) -> Result<Principal, TokenError> {
-        let issuer = claims.text("iss")?;
-        if !self.issuers.iter().any(|allowed| issuer == Some(allowed)) {
-            let (expected, found) = (OneOf(&self.issuers), claims.shown("iss"));
-            return Err(TokenError::InvalidIssuer.failed("iss", expected, found));
-        }
-        if claims.kind(typ) != TokenKind::Access {
-            return Err(claims.wrong_type(typ, "an access token"));
-        }
-        // The audience of an ID token is its client, and it need not have a hash or a nonce. Its
-        // `jti`, if any, has no token prefix.
-        if let Some(own) = &self.id_token_audience {
-            let clients = [Some(own.as_str()), claims.text("azp")?, claims.text("client_id")?];
-            if claims.audiences()?.any(|found| clients.contains(&Some(found)))
-                && !claims.text("jti")?.is_some_and(|id| id.starts_with(TOKEN_ID_PREFIX))
-            {
-                let expected = "an access token: its `jti` begins with tkn_";
-                let found = "a token for a client without that, such as an ID token";
-                return Err(TokenError::WrongTokenType.failed("token type", expected, found));
-            }
-        }
-        let is_allowed = |found| self.audiences.iter().flatten().any(|allowed| *allowed == found);
-        if !claims.audiences()?.any(is_allowed)
-            && let Some(expected) = &self.audiences
-        {
-            let is_of_machine = is_machine_token_without_audience(&claims)?;
-            if !(self.machine_tokens && is_of_machine) {
-                let (expected, found) = (OneOf(expected), claims.shown("aud"));
-                let error = TokenError::InvalidAudience;
-                return Err(match is_of_machine {
-                    true => error.failed("aud", expected, NO_MACHINE_AUDIENCE),
-                    false => error.failed("aud", expected, found),
-                });
-            }
-        }
-        if !self.resources.is_empty()
-            && let Some(resource) = claims.text("resource")?
-            && !self.resources.iter().any(|allowed| allowed == resource)
-        {
-            let (expected, found) = (OneOf(&self.resources), Shown(resource));
-            return Err(TokenError::InvalidClaim("resource").failed("resource", expected, found));
-        }
-        claims.check_not_before(now, self.not_before_leeway)?;
-        let principal = Principal::from_claims(claims, &self.organization_claims)?;
-        if now >= self.valid_until(&principal) {
-            return Err(expired(principal.expires_at(), now));
-        }
-        let is_allowed = |id: &str| self.client_ids.iter().any(|allowed| allowed == id);
-        if !self.client_ids.is_empty() && !principal.client_id().is_some_and(is_allowed) {
-            let found = Shown(principal.client_id().unwrap_or_default());
-            let (name, expected) = ("client_id", OneOf(&self.client_ids));
-            return Err(TokenError::InvalidClaim(name).failed(name, expected, found));
-        }
-        Ok(principal)
-    }
-
-    fn valid_until(&self, principal: &Principal) -> OffsetDateTime {
-        principal.expires_at().saturating_add(self.expiry_leeway)
-    }
-}
-
-const NO_MACHINE_AUDIENCE: &str = "none: the token of a machine client that was created without an \
-    audience; create it with one, or accept such tokens with machine_tokens()";
-
-/// Whether the subject is the client, and `aud` is absent; an empty list of audiences is not.
-fn is_machine_token_without_audience(claims: &Claims) -> Result<bool, TokenError> {
-    let client = claims.text("client_id")?;
-    Ok(!claims.has("aud") && client.is_some() && client == claims.text("sub")?)
 }
 
 /// Builds a [`TokenVerifier`]. `I` is the kind of issuer: [`ScalekitEnvironment`] or
@@ -309,17 +198,10 @@ fn is_machine_token_without_audience(claims: &Claims) -> Result<bool, TokenError
 #[derive(Debug)]
 #[must_use]
 pub struct TokenVerifierBuilder<I> {
-    issuers: Vec<String>,
+    expectations: AccessTokenExpectations,
     keys: KeySource,
     clock: Clock,
-    audiences: Audiences,
-    client_ids: Vec<String>,
-    id_token_audience: Option<String>,
-    organization_claims: Vec<&'static str>,
-    machine_tokens: bool,
-    resources: Vec<String>,
     algorithms: Vec<Algorithm>,
-    leeway: Leeway,
     cache_capacity: usize,
     issuer_kind: PhantomData<I>,
 }
@@ -336,12 +218,6 @@ pub struct ScalekitEnvironment;
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ExternalIssuer;
-
-#[derive(Debug)]
-enum Audiences {
-    Any,
-    Named(Vec<String>),
-}
 
 enum KeySource {
     Address { url: String, client: Arc<dyn HttpClient> },
@@ -366,11 +242,12 @@ impl TokenVerifierBuilder<ScalekitEnvironment> {
         keys: RemoteKeys,
         clock: Clock,
     ) -> Self {
-        Self {
+        let expectations = AccessTokenExpectations {
             id_token_audience: Some(client_id),
             organization_claims: ORGANIZATION_CLAIMS.to_vec(),
-            ..Self::new(issuer, KeySource::Shared(keys), clock)
-        }
+            ..AccessTokenExpectations::new(issuer)
+        };
+        Self::new(expectations, KeySource::Shared(keys), clock)
     }
 
     /// Accepts tokens of machine clients that have no `aud`, which is the case if the client was
@@ -380,7 +257,7 @@ impl TokenVerifierBuilder<ScalekitEnvironment> {
     /// Each machine client of the environment can then call this API, so require a scope, or
     /// restrict the clients with [`client_id`](Self::client_id).
     pub fn machine_tokens(mut self) -> Self {
-        self.machine_tokens = true;
+        self.expectations.machine_tokens = true;
         self
     }
 }
@@ -418,19 +295,12 @@ impl TokenVerifierBuilder<ExternalIssuer> {
 }
 
 impl<I> TokenVerifierBuilder<I> {
-    fn new(issuer: String, keys: KeySource, clock: Clock) -> Self {
+    fn new(expectations: AccessTokenExpectations, keys: KeySource, clock: Clock) -> Self {
         Self {
-            issuers: vec![issuer],
+            expectations,
             keys,
             clock,
-            audiences: Audiences::Named(Vec::new()),
-            client_ids: Vec::new(),
-            id_token_audience: None,
-            organization_claims: Vec::new(),
-            machine_tokens: false,
-            resources: Vec::new(),
             algorithms: vec![DEFAULT_ALGORITHM],
-            leeway: Leeway::default(),
             cache_capacity: 4096,
             issuer_kind: PhantomData,
         }
@@ -441,24 +311,21 @@ impl<I> TokenVerifierBuilder<I> {
     /// Without an audience, a token that was issued for another service could be used here. See
     /// [where an audience comes from](crate::guides::bearer_tokens).
     pub fn audience(mut self, audience: impl Into<String>) -> Self {
-        match &mut self.audiences {
-            Audiences::Named(named) => named.push(audience.into()),
-            any @ Audiences::Any => *any = Audiences::Named(vec![audience.into()]),
-        }
+        self.expectations.audiences.get_or_insert_default().push(audience.into());
         self
     }
 
     /// Accepts tokens for any audience, including those without one. Combine it with
     /// [`client_id`](Self::client_id) if tokens have no `aud` (Amazon Cognito, machine tokens).
     pub fn any_audience(mut self) -> Self {
-        self.audiences = Audiences::Any;
+        self.expectations.audiences = None;
         self
     }
 
     /// Accepts only tokens issued to this client (claim `client_id`, or `azp`). Can be called
     /// again, for several clients. Default: any client.
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
-        self.client_ids.push(client_id.into());
+        self.expectations.client_ids.push(client_id.into());
         self
     }
 
@@ -466,38 +333,38 @@ impl<I> TokenVerifierBuilder<I> {
     /// called again; the first claim that is present is used. Default: none for issuers other than
     /// Scalekit.
     pub fn organization_claim(mut self, name: &'static str) -> Self {
-        self.organization_claims.push(name);
+        self.expectations.organization_claims.push(name);
         self
     }
 
     /// Accepts tokens with a claim `resource` only if it has this value (RFC 8707). Can be called
     /// again, for several spellings.
     pub(crate) fn resource(mut self, resource: impl Into<String>) -> Self {
-        self.resources.push(resource.into());
+        self.expectations.resources.push(resource.into());
         self
     }
 
     /// Accepts another text of the claim `iss`, for issuers that are about to change theirs.
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
-        self.issuers.push(issuer.into());
+        self.expectations.issuers.push(issuer.into());
         self
     }
 
     /// Sets how long after `exp` a token is accepted. Default: 5 s, at most 60 s.
     pub fn leeway(mut self, leeway: Duration) -> Self {
-        self.leeway.expiry = leeway;
+        self.expectations.leeway.set_expiry(leeway);
         self
     }
 
     /// Sets how far `nbf` and `iat` may be ahead of this server's clock. Default: 60 s, at most
     /// 5 minutes.
     pub fn not_before_leeway(mut self, leeway: Duration) -> Self {
-        self.leeway.not_before = leeway;
+        self.expectations.leeway.set_not_before(leeway);
         self
     }
 
     pub(crate) fn leeways(mut self, leeway: Leeway) -> Self {
-        self.leeway = leeway;
+        self.expectations.leeway = leeway;
         self
     }
 
@@ -519,71 +386,38 @@ impl<I> TokenVerifierBuilder<I> {
     /// Returned when settings are invalid. Lists all of them.
     pub fn build(self) -> Result<TokenVerifier, ConfigError> {
         let mut problems = Problems::default();
-        let audiences = match self.audiences {
-            Audiences::Any => None,
-            Audiences::Named(named) => {
-                if named.is_empty() {
-                    let reason =
-                        "set one, or call any_audience() to accept tokens for any audience";
-                    problems.push(ConfigProblem::invalid("audience", reason));
-                }
-                Some(named)
-            }
-        };
-        let texts = audiences.iter().flatten().chain(&self.issuers).chain(&self.client_ids);
-        if texts.into_iter().any(String::is_empty) {
+        let AccessTokenExpectations { issuers, audiences, client_ids, leeway, .. } =
+            &self.expectations;
+        if audiences.as_ref().is_some_and(Vec::is_empty) {
+            let reason = "set one, or call any_audience() to accept tokens for any audience";
+            problems.invalid("audience", reason);
+        }
+        if audiences.iter().flatten().chain(issuers).chain(client_ids).any(String::is_empty) {
             let reason = "an empty issuer, audience or client id would match a malformed token";
-            problems.push(ConfigProblem::invalid("issuer, audience, client_id", reason));
+            problems.invalid("issuer, audience, client_id", reason);
         }
         problems.collect(check_cache_capacity(self.cache_capacity));
-        let leeway = problems.collect(self.leeway.checked()).unwrap_or_default();
-        let [expiry_leeway, not_before_leeway] = [leeway.expiry, leeway.not_before]
-            .map(|leeway| time::Duration::try_from(leeway).unwrap_or(time::Duration::ZERO));
-        let clock = self.clock;
+        problems.collect(leeway.checked());
         let keys = match self.keys {
             KeySource::Shared(keys) => Some(keys),
             KeySource::Address { url, client } => {
-                problems.collect(check_algorithms(&self.algorithms));
+                if self.algorithms.is_empty() {
+                    problems.invalid("algorithms", "set one or more");
+                }
                 problems
-                    .collect(parse_jwks_uri(&url))
-                    .map(|url| RemoteKeys::new(url, client, clock.clone(), self.algorithms))
+                    .collect(parse_secure_url("jwks_uri", &url))
+                    .map(|url| RemoteKeys::new(url, client, self.clock.clone(), self.algorithms))
             }
         };
-        let verifier = keys.map(|keys| {
-            TokenVerifier(Arc::new(Inner {
+        problems.finish(keys.map(|keys| TokenVerifier {
+            inner: Arc::new(Inner {
                 keys,
-                expectations: Expectations {
-                    issuers: self.issuers,
-                    audiences,
-                    client_ids: self.client_ids,
-                    id_token_audience: self.id_token_audience,
-                    organization_claims: self.organization_claims,
-                    machine_tokens: self.machine_tokens,
-                    resources: self.resources,
-                    expiry_leeway,
-                    not_before_leeway,
-                },
-                clock,
+                expectations: self.expectations,
+                clock: self.clock,
                 cache: TokenCache::new(self.cache_capacity),
-            }))
-        });
-        problems.finish(verifier)
+            }),
+        }))
     }
-}
-
-fn check_algorithms(algorithms: &[Algorithm]) -> Result<(), ConfigError> {
-    if algorithms.is_empty() {
-        return Err(ConfigProblem::invalid("algorithms", "set one or more").into());
-    }
-    Ok(())
-}
-
-/// Key sets are fetched by https, or from a loopback address.
-fn parse_jwks_uri(text: &str) -> Result<Url, ConfigError> {
-    let url = Url::parse(text)
-        .map_err(|error| ConfigProblem::invalid("jwks_uri", format!("not a URL: {error}")))?;
-    require_https_or_loopback(&url).map_err(|reason| ConfigProblem::invalid("jwks_uri", reason))?;
-    Ok(url)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::error::ConfigProblem;
 use crate::http_client::UnreachableClient;
 use crate::token::testing::{
     AUDIENCE, ISSUER, JWKS_URI, KeyResponse, KeyServer, NOW, TestKey, access_claims_with,
