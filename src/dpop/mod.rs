@@ -1,5 +1,5 @@
-//! Proof of possession for access tokens that are bound to a key (DPoP, RFC 9449): whoever copies
-//! such a token cannot use it.
+//! Proof of possession for access tokens that are bound to a key (DPoP, RFC 9449): a copy of such a
+//! token is useless without the key.
 //!
 //! [`RequireToken::dpop`](crate::RequireToken::dpop), or
 //! [`ProtectedResourceBuilder::dpop`](crate::protected_resource::ProtectedResourceBuilder::dpop) for

@@ -26,7 +26,7 @@ const SUBJECT_SHARE: usize = 4;
 pub(crate) enum ProofUse {
     First,
     Replayed,
-    /// There is no room to remember it.
+    /// Too many proofs are remembered.
     Full,
     /// The shared store decides.
     Pending(PendingUse),
@@ -184,7 +184,7 @@ mod tests {
         for number in 10_000..10_100 {
             assert_eq!(used(&replays, number, "jane", 0), "first");
         }
-        // What was accepted is never forgotten to make room.
+        // A proof that was accepted is never evicted.
         assert_eq!(used(&replays, 10_000, "jane", 1), "replayed");
         assert_eq!(used(&replays, 20_000, "mallory", 500), "first");
     }

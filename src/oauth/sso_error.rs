@@ -104,7 +104,7 @@ open_enum! {
 pub enum ErrorOrigin {
     /// This application: its settings in the dashboard, or its request. Log it.
     Application,
-    /// The environment, or a reason that this version does not know.
+    /// The environment. Also the origin of unknown codes.
     Environment,
     /// The user's organization: its administrator has to check the connection, the identity
     /// provider or the user's account.

@@ -58,7 +58,7 @@ impl ProtectedResourceBuilder {
     ///
     /// A client compares the URL that it calls with that of the metadata, character by character (RFC
     /// 9728, section 3.3). A request whose `Host` is the one of an additional URL therefore gets the
-    /// metadata, and the challenge, of that URL. Any other `Host` gets those of the first. Tokens for
+    /// metadata, and the challenge, of that URL. Any other request gets those of the first. Tokens for
     /// each of the URLs are accepted.
     ///
     /// The dashboard has one URL for each resource. Its tokens probably contain that one, or the ID,

@@ -17,8 +17,8 @@
 //!    show it (a navigation is redirected to the login), and otherwise 401 with the challenge of
 //!    `RequireToken`.
 //!
-//! The [`Principal`](crate::Principal) says by which [credential](crate::Principal::credential) the
-//! request was authenticated, and [`RequireScope`](crate::RequireScope) works for each. Handlers
+//! The [`Principal`](crate::Principal) names the [credential](crate::Principal::credential) by which the
+//! request was authenticated. [`RequireScope`](crate::RequireScope) works for each. Handlers
 //! extract `Principal`, or `Option<Session>` for the user's profile; the extractor `Session` alone
 //! responds with 500 to a bearer token.
 //!

@@ -73,8 +73,7 @@ impl<S> Layer<S> for RequireOrigin {
     }
 }
 
-/// Whether the text is an origin in its serialized form. Those of extensions have a scheme of their
-/// own.
+/// Whether the text is an origin in its serialized form. Browser extensions have a scheme of their own.
 fn is_origin(text: &str) -> bool {
     let Ok(url) = Url::parse(text) else { return false };
     match url.origin() {

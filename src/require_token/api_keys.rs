@@ -222,7 +222,7 @@ impl ApiKeyVerifier {
         }
         let (cache, until) = match &result {
             Ok(_) => (&self.shared.valid, asked_at.saturating_add(self.ttl)),
-            // A call that timed out has taken longer than that.
+            // Counted from now, because a call that timed out has taken longer.
             Err(TokenError::ValidationUnavailable) => {
                 let now = self.scalekit.clock().monotonic();
                 (&self.shared.invalid, now.saturating_add(self.ttl.min(FAILURE_TTL)))
@@ -247,7 +247,7 @@ fn is_well_formed(key: &str) -> bool {
     (16..=512).contains(&key.len()) && key.bytes().all(is_base64url) && !has_id_prefix
 }
 
-/// Whether the details are those of this key, and not of a key with this ID.
+/// Whether the details are those of this key, and not of a key whose ID is this text.
 fn is_of_key(details: &ApiKey, key: &str) -> bool {
     details.token_id != key
         && details.token_suffix.as_ref().is_none_or(|suffix| key.ends_with(suffix.as_str()))

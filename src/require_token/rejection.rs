@@ -52,7 +52,7 @@ pub enum TokenRejection {
         challenge: Challenge,
     },
     /// It cannot be determined whether the proof of possession was used before: the store is
-    /// unavailable, or there is no room for another one.
+    /// unavailable, or too many proofs are remembered.
     ReplayCheckUnavailable,
     /// The log has revocations that this replica has not read yet; or revocations have not been read
     /// for too long, and are configured to reject requests then.

@@ -249,7 +249,7 @@ impl RequireToken {
         }
     }
 
-    /// Continues with a verified token, by the revocations that this replica knows.
+    /// Continues with a verified token, once the revocations are read.
     fn after_revocations<B>(
         &self,
         principal: Principal,
@@ -290,7 +290,7 @@ impl RequireToken {
             .and_then(|principal| self.check_step_up(principal, None))
     }
 
-    /// Whether a verified token is revoked, by the revocations that this replica knows, and whether
+    /// Whether a verified token is revoked, by the revocations that this replica has read, and whether
     /// its user has authenticated as required.
     fn check_principal(
         &self,

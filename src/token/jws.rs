@@ -13,7 +13,7 @@ use crate::util::json::parse_object;
 
 /// Longer tokens from clients are rejected unparsed.
 pub(super) const MAX_TOKEN_BYTES: usize = 16 * 1024;
-/// Those of the issuer's own endpoint may be too large for a cookie, but are verified first.
+/// Limit for tokens of the token endpoint, which are verified even if they are too large for a cookie.
 pub(super) const MAX_ISSUED_TOKEN_BYTES: usize = 256 * 1024;
 const MAX_KID_BYTES: usize = 256;
 

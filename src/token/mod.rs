@@ -110,8 +110,8 @@ pub enum TokenError {
     /// An API key is unknown, expired or invalidated.
     #[error("the API key is not valid")]
     InvalidApiKey,
-    /// `aud` does not contain an expected audience, or that of an ID token or a logout token is not this
-    /// client alone.
+    /// `aud` does not contain an expected audience. ID tokens and logout tokens must be for this client
+    /// alone.
     #[error("the token is for another audience")]
     InvalidAudience,
     /// A required claim is missing, or a claim has the wrong type or a value that is not allowed, such

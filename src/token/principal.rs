@@ -233,7 +233,7 @@ impl Principal {
         self.identity.expires_at
     }
 
-    /// All claims of the token. Those that your app has given an API key are in `custom_claims`.
+    /// All claims of the token. The custom claims of an API key are in the member `custom_claims`.
     #[must_use]
     pub fn raw_claims(&self) -> &Map<String, Value> {
         self.identity.claims.members()

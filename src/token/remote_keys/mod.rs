@@ -227,11 +227,13 @@ struct Shared {
     endpoint: JwksEndpoint,
     clock: Clock,
     current: ArcSwapOption<KeySet>,
-    /// That of the latest bearer token.
+    /// The header of the latest bearer token.
     known_header: ArcSwapOption<KnownHeader>,
-    /// Milliseconds of the monotonic clock, as are the two below.
+    /// When a refresh is due. These times are milliseconds of the monotonic clock.
     refetch_at: AtomicU64,
+    /// Until when `current` is used if fetches fail.
     usable_until: AtomicU64,
+    /// Until when a failed fetch is not repeated at startup.
     unavailable_until: AtomicU64,
     /// Whether the latest fetch failed.
     is_failing: AtomicBool,
