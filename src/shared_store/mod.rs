@@ -45,7 +45,7 @@ pub use self::memory::MemoryStore;
 pub use self::redis_store::{RedisStore, RedisStoreBuilder, RedisStoreError};
 pub(crate) use self::timed::{Change, TimedStore, unique_owner};
 
-use crate::util::hash::hash_parts;
+use crate::util::hash::{base64_prefix, hash_parts};
 
 /// State shared by all replicas.
 ///
@@ -221,8 +221,7 @@ impl StoreScope {
     /// Creates the scope of an owner, who is identified by all of the parts together.
     #[must_use]
     pub fn new<P: AsRef<[u8]>>(owner: impl IntoIterator<Item = P>) -> Self {
-        let hash = hash_parts(owner);
-        Self(URL_SAFE_NO_PAD.encode(hash.first_chunk::<16>().unwrap_or(&[0; 16])).into())
+        Self(base64_prefix::<16>(&hash_parts(owner)).into())
     }
 
     /// Creates the key of a value. Keys of different namespaces are different, even with the same

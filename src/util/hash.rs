@@ -1,6 +1,13 @@
 //! One hash over several texts, with unambiguous boundaries.
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// The first `N` bytes of a hash, in base64url.
+pub(crate) fn base64_prefix<const N: usize>(hash: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(hash.first_chunk::<N>().unwrap_or(&[0; N]))
+}
 
 /// SHA-256 over the parts, each preceded by its length.
 pub(crate) fn hash_parts<P: AsRef<[u8]>>(
@@ -8,9 +15,8 @@ pub(crate) fn hash_parts<P: AsRef<[u8]>>(
 ) -> [u8; SHA256_OUTPUT_LEN] {
     let mut digest = Context::new(&SHA256);
     for part in parts {
-        let part = part.as_ref();
-        digest.update(&(part.len() as u64).to_be_bytes());
-        digest.update(part);
+        digest.update(&(part.as_ref().len() as u64).to_be_bytes());
+        digest.update(part.as_ref());
     }
     let mut hash = [0; SHA256_OUTPUT_LEN];
     hash.copy_from_slice(digest.finish().as_ref());

@@ -84,8 +84,10 @@ where
             }
         });
         flight.await.unwrap_or_else(|| {
-            let error = io::Error::other("the work panicked or was interrupted");
-            telemetry::internal_error(self.name, &error);
+            telemetry::internal_error(
+                self.name,
+                &io::Error::other("the work panicked or was interrupted"),
+            );
             Err(self.interrupted.clone())
         })
     }

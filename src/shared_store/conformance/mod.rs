@@ -69,8 +69,10 @@ pub async fn check_loss(
     store: &impl SharedStore,
     lose: impl AsyncFnOnce(),
 ) -> Result<(), ConformanceError> {
-    let checked = logs::loss(&Subject::new(store)?, lose).await;
-    ConformanceError::from_checks([("a lost position is the start of the log", checked)])
+    ConformanceError::from_checks([(
+        "a lost position is the start of the log",
+        logs::loss(&Subject::new(store)?, lose).await,
+    )])
 }
 
 /// Returns an error if a reader misses entries of a log after the store has lost its last writes.
@@ -85,10 +87,9 @@ pub async fn check_restore(
     save: impl AsyncFnOnce(),
     restore: impl AsyncFnOnce(),
 ) -> Result<(), ConformanceError> {
-    let checked = logs::restore(&Subject::new(store)?, save, restore).await;
     ConformanceError::from_checks([(
         "a position whose entry was lost is the start of the log",
-        checked,
+        logs::restore(&Subject::new(store)?, save, restore).await,
     )])
 }
 

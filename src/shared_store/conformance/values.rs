@@ -21,8 +21,9 @@ pub(super) async fn bytes(subject: &Subject<'_>) -> Checked {
     let large: Vec<u8> = (0..LARGE).map(|index| (index % 251) as u8).collect();
     for value in [&b"text"[..], b"", b"\0", b"\xff\xfe", &all, &large] {
         subject.put(&key, value, HOUR).await?;
-        let what = format!("get of a value of {} bytes", value.len());
-        subject.expect(&key, Some(value), &what).await?;
+        subject
+            .expect(&key, Some(value), &format!("get of a value of {} bytes", value.len()))
+            .await?;
     }
     Ok(())
 }
@@ -89,8 +90,11 @@ pub(super) async fn replace_if(subject: &Subject<'_>) -> Checked {
     let value = b"Value\xff";
     subject.put(&key, value, HOUR).await?;
     for other in OTHERS {
-        let what = format!("with {other:?} expected instead of {value:?}");
-        expect(subject.replace_if(&key, other, b"new", HOUR).await?, false, &what)?;
+        expect(
+            subject.replace_if(&key, other, b"new", HOUR).await?,
+            false,
+            &format!("with {other:?} expected instead of {value:?}"),
+        )?;
     }
     subject.expect(&key, Some(value), "the value after rejected ones").await?;
     expect(subject.replace_if(&key, value, b"new", HOUR).await?, true, "with equal bytes")?;
@@ -104,8 +108,11 @@ pub(super) async fn remove_if(subject: &Subject<'_>) -> Checked {
     let value = b"Value\xff";
     subject.put(&key, value, HOUR).await?;
     for other in OTHERS {
-        let what = format!("with {other:?} expected instead of {value:?}");
-        expect(subject.remove_if(&key, other).await?, false, &what)?;
+        expect(
+            subject.remove_if(&key, other).await?,
+            false,
+            &format!("with {other:?} expected instead of {value:?}"),
+        )?;
     }
     subject.expect(&key, Some(value), "the retained value").await?;
     expect(subject.remove_if(&key, value).await?, true, "with equal bytes")?;
@@ -143,8 +150,11 @@ pub(super) async fn atomic(subject: &Subject<'_>) -> Checked {
         let mut added = 0;
         for _ in 0..CALLERS * TURNS {
             let seen = subject.get(&counter).await?.unwrap_or_default();
-            let number = str::from_utf8(&seen).ok().and_then(|text| text.parse::<usize>().ok());
-            let next = (number.ok_or("a damaged counter")? + 1).to_string();
+            let number: usize = str::from_utf8(&seen)
+                .ok()
+                .and_then(|text| text.parse().ok())
+                .ok_or("a damaged counter")?;
+            let next = (number + 1).to_string();
             added += usize::from(subject.replace_if(&counter, &seen, next.as_bytes(), HOUR).await?);
             if added == TURNS {
                 break;

@@ -191,8 +191,11 @@ impl Shard {
             None => LogPage::after_loss(Vec::new(), LogCursor::start()),
         };
         let Some(entries) = self.logs.get(log) else { return page };
-        let later = entries.range((Bound::Excluded(after.unwrap_or(0)), Bound::Unbounded));
-        for (number, entry) in later.filter(|(_, entry)| now < entry.until).take(PAGE_ENTRIES) {
+        for (number, entry) in entries
+            .range((Bound::Excluded(after.unwrap_or(0)), Bound::Unbounded))
+            .filter(|(_, entry)| now < entry.until)
+            .take(PAGE_ENTRIES)
+        {
             page.entries.push(entry.bytes.clone());
             page.next = LogCursor::from_text(format!("{:x} {number}", self.incarnation));
         }

@@ -155,8 +155,8 @@ impl RedisStoreBuilder {
     /// Returned when a setting is invalid, the server is unreachable or too old, or it may drop values.
     pub async fn connect(self) -> Result<RedisStore, RedisStoreError> {
         if !self.previous_secrets.is_empty() && self.key_name_secret.is_none() {
-            let missing = ConfigProblem::Missing { setting: "key_name_secret" };
-            return Err(ConfigError::from(missing).into());
+            let problem = ConfigProblem::Missing { setting: "key_name_secret" };
+            return Err(ConfigError::from(problem).into());
         }
         let names = self.key_name_secret.as_ref().unwrap_or(&self.secret);
         let sealer =

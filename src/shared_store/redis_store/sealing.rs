@@ -7,12 +7,11 @@
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
 use super::super::{KeyNamespace, StoreError, StoreKey};
 use crate::session_secret::SessionSecret;
+use crate::util::hash::base64_prefix;
 
 const VERSION: u8 = 1;
 const KEY_ID_LEN: usize = 4;
@@ -68,7 +67,7 @@ impl Sealer {
         let mut hash = [0; 32];
         hash.copy_from_slice(context.sign().as_ref());
         // 144 bits.
-        let short = URL_SAFE_NO_PAD.encode(hash.first_chunk::<18>().unwrap_or(&[0; 18]));
+        let short = base64_prefix::<18>(&hash);
         Name { text: [self.prefix.as_str(), &self.hash_tag(key), &short].concat(), hash }
     }
 
@@ -80,8 +79,7 @@ impl Sealer {
         }
         let scope = key.id().split('.').next().unwrap_or_default();
         let hash = hmac::sign(&self.names, format!("hash tag\0{scope}").as_bytes());
-        let short = URL_SAFE_NO_PAD.encode(hash.as_ref().first_chunk::<9>().unwrap_or(&[0; 9]));
-        format!("{{{short}}}")
+        format!("{{{}}}", base64_prefix::<9>(hash.as_ref()))
     }
 
     pub(super) fn seal(&self, name: &Name, value: &[u8]) -> Result<Vec<u8>, StoreError> {
@@ -169,6 +167,9 @@ fn aad(header: &[u8], name: &Name) -> Aad<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
     use super::super::super::StoreScope;
     use super::*;
 
