@@ -103,8 +103,12 @@ impl BodyLimits {
 
     /// Holds the bytes of an unfinished body until it is polled again.
     pub(crate) fn hold(&self, held: Option<HeldBody>, bytes: Vec<u8>, waker: &Waker) -> HeldBody {
-        let body = UnfinishedBody { bytes, waker: waker.clone() };
-        UnfinishedBodies::hold(&self.unfinished, held, body, self.size())
+        UnfinishedBodies::hold(
+            &self.unfinished,
+            held,
+            UnfinishedBody { bytes, waker: waker.clone() },
+            self.size(),
+        )
     }
 }
 

@@ -339,8 +339,8 @@ impl State {
         if unreadable > 0 {
             telemetry::revocations_unreadable(unreadable);
             // A revocation covers no session that begins later.
-            let until = millis(now.saturating_add(self.longest_session));
-            self.unreadable_until.fetch_max(until, Ordering::AcqRel);
+            self.unreadable_until
+                .fetch_max(millis(now.saturating_add(self.longest_session)), Ordering::AcqRel);
         }
         let mut known = self.known();
         if known.losses != losses {

@@ -32,7 +32,7 @@ impl Position {
     /// Returns a later position of the shared counter. The step is random: if the store loses its
     /// last changes, the numbers that follow differ from those that were lost.
     pub(super) fn next_shared(self) -> Self {
-        let step = u64::from(random_id() >> 12).saturating_add(1);
+        let step = u64::from(random_id() >> 12) + 1;
         Self { number: self.number.saturating_add(step), ..self }
     }
 

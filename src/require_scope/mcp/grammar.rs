@@ -111,8 +111,8 @@ pub(super) fn skip_text(body: &[u8], part: &[u8], from: usize) -> Step<(usize, b
         match byte {
             b'"' => return Ok((position + 1, true)),
             b'\\' => {
-                let escape = body.get(position..).unwrap_or_default();
-                position += escape_length(escape).ok_or(Unreadable::Malformed)?;
+                position += escape_length(body.get(position..).unwrap_or_default())
+                    .ok_or(Unreadable::Malformed)?;
             }
             0..0x20 => return Err(Unreadable::Malformed),
             _ => position += plain_bytes(part.get(position..).unwrap_or_default()),
@@ -182,19 +182,17 @@ fn end_of_digits(text: &[u8], start: usize) -> Step<usize> {
 
 /// Number of bytes of a string before the next quote, escape or control character.
 fn plain_bytes(rest: &[u8]) -> usize {
-    let mut plain = 0;
-    for bytes in rest.as_chunks::<8>().0 {
-        let word = u64::from_le_bytes(*bytes);
+    let (words, tail) = rest.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
         let special = less_in(word, 0x20)
             | less_in(word ^ (ONES * u64::from(b'"')), 1)
             | less_in(word ^ (ONES * u64::from(b'\\')), 1);
         if special != 0 {
-            return plain + special.trailing_zeros() as usize / 8;
+            return 8 * index + special.trailing_zeros() as usize / 8;
         }
-        plain += 8;
     }
-    let tail = rest.get(plain..).unwrap_or_default();
-    plain + tail.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
+    8 * words.len() + tail.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)).count()
 }
 
 const ONES: u64 = u64::from_ne_bytes([1; 8]);

@@ -160,7 +160,7 @@ impl RequireMcpScope {
             Operation::Nothing if !is_get => None,
             Operation::Call { method, .. } if !is_get => {
                 let id = message.id.and_then(|id| id.json(body));
-                Some(ListFilter::new(Some(method.as_str()), id, rules, principal))
+                Some(ListFilter::new(Some(method), id, rules, principal))
             }
             // Whatever its body says: servers ignore that.
             Operation::Call { .. } | Operation::Nothing => {

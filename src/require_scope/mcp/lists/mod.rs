@@ -97,12 +97,16 @@ impl ListFilter {
         rules: &Arc<Rules>,
         principal: &Principal,
     ) -> Self {
-        let access = Access {
-            rules: Arc::clone(rules),
-            principal: principal.clone(),
-            expected: LISTS.iter().find(|list| method == Some(list.method)),
-        };
-        Self { access, id, format: None, error: None }
+        Self {
+            access: Access {
+                rules: Arc::clone(rules),
+                principal: principal.clone(),
+                expected: LISTS.iter().find(|list| method == Some(list.method)),
+            },
+            id,
+            format: None,
+            error: None,
+        }
     }
 
     /// The format of a successful response. `None`: it is not filtered.
