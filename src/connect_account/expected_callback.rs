@@ -38,13 +38,13 @@ impl ConnectAccount {
         auth_request_id: Option<&str>,
     ) -> Result<(), ConnectAccountError> {
         let (store, key) = (self.sessions().store(), self.callback_key("state", state));
-        let is_expected = store.remove_if(&key, EXPECTED).await.map_err(unavailable)?;
-        if !is_expected {
-            return Err(ConnectAccountError::StateMismatch);
+        let mut is_first_use = store.remove_if(&key, EXPECTED).await.map_err(unavailable)?;
+        if is_first_use && let Some(id) = auth_request_id {
+            let key = self.callback_key("request", id);
+            is_first_use =
+                store.put_if_absent(&key, SPENT, SPENT_TTL).await.map_err(unavailable)?;
         }
-        let Some(id) = auth_request_id else { return Ok(()) };
-        let key = self.callback_key("request", id);
-        match store.put_if_absent(&key, SPENT, SPENT_TTL).await.map_err(unavailable)? {
+        match is_first_use {
             true => Ok(()),
             false => Err(ConnectAccountError::StateMismatch),
         }

@@ -58,7 +58,7 @@ impl Start {
         let connect = &self.0;
         let sessions = connect.sessions();
         let identifier = connect.identifier(session);
-        let now = sessions.scalekit().clock().now();
+        let now = sessions.now();
         let attempt =
             ConnectAttempt::start(connect, session, &identifier, now).map_err(|error| {
                 telemetry::internal_error("connect_account", &error);

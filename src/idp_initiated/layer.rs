@@ -123,7 +123,7 @@ impl IdpInitiatedRedirect {
     async fn is_first_use(&self, login: &IdpInitiatedLogin) -> bool {
         let sessions = self.sessions();
         let key = sessions.store_key(KeyNamespace::IdpInitiatedLogin, login.fingerprint.as_str());
-        let ttl = login.replay_window(sessions.scalekit().clock().now());
+        let ttl = login.replay_window(sessions.now());
         sessions.store().put_if_absent(&key, USED, ttl).await.unwrap_or_else(|error| {
             telemetry::internal_error("idp_initiated_login", &error);
             false

@@ -33,8 +33,11 @@ impl RequestKind {
             (Some(token), None) => return Self::IdpInitiatedLogin(token.into_owned()),
             // A repeated parameter is ambiguous.
             (Some(_), Some(_)) => {
-                let error = LoginError::InvalidRequest;
-                return Self::Invalid(error.failed(IDP_INITIATED_LOGIN, "one token", "several"));
+                return Self::Invalid(LoginError::InvalidRequest.failed(
+                    IDP_INITIATED_LOGIN,
+                    "one token",
+                    "several",
+                ));
             }
             (None, _) => {}
         }

@@ -52,8 +52,10 @@ pub(super) struct AttemptIds {
 
 impl AttemptIds {
     pub(super) fn new() -> Result<Self, RandomSourceFailed> {
-        let id = SecretString::random::<6>()?.expose().to_owned();
-        Ok(Self { id, state: SecretString::random::<32>()? })
+        Ok(Self {
+            id: SecretString::random::<6>()?.expose().to_owned(),
+            state: SecretString::random::<32>()?,
+        })
     }
 }
 

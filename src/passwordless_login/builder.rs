@@ -354,11 +354,10 @@ impl PasswordlessLoginBuilder {
         let paths = Paths::below(&prefix);
         problems.collect(paths.check(&self.sessions));
         self.check(&mut problems);
-        let clock = self.sessions.scalekit().clock().clone();
         let inner = Inner {
             logins: shared_results(&self.sessions, "passwordless login", RESULT_TTL),
             switches: shared_results(&self.sessions, "passwordless login", RESULT_TTL),
-            unfinished: Memory::new(clock, UNFINISHED_TTL),
+            unfinished: Memory::new(self.sessions.scalekit().clock().clone(), UNFINISHED_TTL),
             resends: shared_results(&self.sessions, "passwordless email", RESEND_RESULT_TTL),
             sessions: self.sessions,
             paths,

@@ -73,9 +73,12 @@ impl LinkConfirmation {
             escaped(&self.action),
             self.hidden_fields(),
         );
-        let title = format!("Log in to {}", self.host);
-        let message = "You opened a sign-in link from an e-mail. If you requested it, log in here";
-        page(OWN_ORIGIN, &title, message, form)
+        page(
+            OWN_ORIGIN,
+            &format!("Log in to {}", self.host),
+            "You opened a sign-in link from an e-mail. If you requested it, log in here",
+            form,
+        )
     }
 }
 

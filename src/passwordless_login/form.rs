@@ -72,6 +72,6 @@ impl Fields {
 }
 
 fn media_type(headers: &HeaderMap) -> Option<String> {
-    let content_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    Some(content_type.split(';').next()?.trim().to_ascii_lowercase())
+    let media_type = headers.get(header::CONTENT_TYPE)?.to_str().ok()?.split(';').next()?;
+    Some(media_type.trim().to_ascii_lowercase())
 }

@@ -246,7 +246,7 @@ impl PasswordlessLogin {
         limits: &[Limit],
         counted: &mut Counted,
     ) -> Result<(), NotCounted> {
-        let now = unix_millis(self.sessions().scalekit().clock().now());
+        let now = unix_millis(self.sessions().now());
         let ttl = limits.iter().map(|limit| limit.window).max().unwrap_or(DAY);
         self.change(&key, ttl, |times| {
             for limit in limits {
@@ -277,7 +277,7 @@ impl PasswordlessLogin {
         ttl: Duration,
         mut change: impl FnMut(&mut Vec<i64>) -> Result<bool, NotCounted>,
     ) -> Result<(), NotCounted> {
-        let now = unix_millis(self.sessions().scalekit().clock().now());
+        let now = unix_millis(self.sessions().now());
         // Another replica's clock may be ahead.
         let latest = now.saturating_add(millis(REPLICA_SKEW.unsigned_abs()));
         self.sessions()

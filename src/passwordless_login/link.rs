@@ -105,8 +105,7 @@ fn link_token(request: &Request<()>) -> Result<SecretString, PasswordlessLoginEr
     if request.method() != Method::GET && request.method() != Method::HEAD {
         return Err(PasswordlessLoginError::MethodNotAllowed { allow: "GET, HEAD" });
     }
-    let query = request.uri().query().unwrap_or_default();
-    QueryParam::find(query, "link_token")
+    QueryParam::find(request.uri().query().unwrap_or_default(), "link_token")
         .single()
         .map(|token| pasted::unwrap_lines(&token))
         .filter(|token| is_link_token(token))

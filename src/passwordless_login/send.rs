@@ -160,7 +160,7 @@ impl ResendEmail {
         });
         match resent.await {
             Ok(delivery) => {
-                let now = login.sessions().scalekit().clock().now();
+                let now = login.sessions().now();
                 let attempt = attempt.with_new_email(&delivery, login.max_lifetime(), now);
                 login
                     .sent_response(&attempt, request)
@@ -300,7 +300,7 @@ impl PasswordlessLogin {
         let mut body = json!({
             "attempt": attempt.id,
             "expires_at": attempt.expires_at.unix_timestamp(),
-            "expires_in": attempt.expires_in(sessions.scalekit().clock().now()).as_secs(),
+            "expires_in": attempt.expires_in(sessions.now()).as_secs(),
         });
         if let (Some(members), Some(kind)) = (body.as_object_mut(), &attempt.passwordless_type) {
             members.insert("passwordless_type".to_owned(), kind.as_str().into());

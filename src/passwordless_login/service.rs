@@ -63,8 +63,8 @@ impl PasswordlessLogin {
         let end = attempt
             .filter(|_| failure.ends_attempt())
             .and_then(|attempt| self.sessions().end_attempt(attempt));
-        let rejection = RouteRejection::new(failure, retry_url, request.headers());
-        self.inner.renderer.render(rejection.set_cookies(end), request)
+        let rejection = RouteRejection::new(failure, retry_url, request.headers()).set_cookies(end);
+        self.inner.renderer.render(rejection, request)
     }
 
     /// Returns the response to a request that failed, with a link to retry.

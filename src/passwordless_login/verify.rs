@@ -11,7 +11,6 @@ use super::link::is_link_token;
 use super::rejection::PasswordlessLoginError;
 use super::verify_credential::Credential;
 use crate::middleware::route::route;
-use crate::secret::SecretString;
 use crate::util::pasted;
 
 /// Longer than any code.
@@ -38,10 +37,11 @@ impl Verify {
             Err(failure) => return login.reject(failure, request, None),
         };
         match self.credential(&fields, attempt.clone()) {
-            Ok(credential) => {
-                let outcome = login.log_in(&credential, request.headers()).await;
-                login.conclude(outcome, &credential, request)
-            }
+            Ok(credential) => login.conclude(
+                login.log_in(&credential, request.headers()).await,
+                &credential,
+                request,
+            ),
             Err(failure) => login.reject(failure, request, attempt.as_ref()),
         }
     }
@@ -54,27 +54,28 @@ impl Verify {
     ) -> Result<Credential, PasswordlessLoginError> {
         let link_token = fields.get("link_token").map(pasted::unwrap_lines);
         match (fields.sent("code"), link_token) {
-            (Some(code), None) => {
-                let attempt = attempt.ok_or(PasswordlessLoginError::NoPendingLogin)?;
+            (Some(code), None) => Ok(Credential::Code {
+                attempt: attempt.ok_or(PasswordlessLoginError::NoPendingLogin)?,
                 // A text that cannot be a code does not count as a try.
-                let code = pasted::code(code, MAX_CODE_CHARS)
+                code: pasted::code(code, MAX_CODE_CHARS)
                     .ok_or(PasswordlessLoginError::InvalidCode)?
-                    .into();
-                Ok(Credential::Code { code, attempt })
+                    .into(),
+            }),
+            (None, Some(token)) if !is_link_token(&token) => {
+                Err(PasswordlessLoginError::InvalidRequest)
             }
-            (None, Some(token)) if is_link_token(&token) => {
-                let token = SecretString::from(token);
-                if fields.get("attempt").is_some() {
-                    let attempt = attempt.ok_or(PasswordlessLoginError::NoPendingLogin)?;
-                    return Ok(Credential::OwnLink { token, attempt });
-                }
-                if self.0.inner.same_browser_only {
-                    return Err(PasswordlessLoginError::BrowserMismatch);
-                }
-                let page = fields.get("page").ok_or(PasswordlessLoginError::InvalidRequest)?;
-                Ok(Credential::ForeignLink { token, page: SecretString::from(page) })
+            (None, Some(token)) if fields.get("attempt").is_some() => Ok(Credential::OwnLink {
+                token: token.into(),
+                attempt: attempt.ok_or(PasswordlessLoginError::NoPendingLogin)?,
+            }),
+            (None, Some(_)) if self.0.inner.same_browser_only => {
+                Err(PasswordlessLoginError::BrowserMismatch)
             }
-            _ => Err(PasswordlessLoginError::InvalidRequest),
+            (None, Some(token)) => Ok(Credential::ForeignLink {
+                token: token.into(),
+                page: fields.get("page").ok_or(PasswordlessLoginError::InvalidRequest)?.into(),
+            }),
+            (Some(_), Some(_)) | (None, None) => Err(PasswordlessLoginError::InvalidRequest),
         }
     }
 }

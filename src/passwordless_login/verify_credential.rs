@@ -24,6 +24,7 @@ use crate::shared_store::KeyNamespace;
 use crate::util::email::fold_email;
 use crate::util::fetch_metadata::wants_html;
 use crate::util::request_dedup::{Key, RESULT_TTL};
+use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
 /// How long a credential is claimed: longer than a verification and a login hook may take.
@@ -175,14 +176,18 @@ impl PasswordlessLogin {
             .into_values()
             .into_iter()
             .chain(attempt.and_then(|attempt| self.sessions().end_attempt(attempt)));
-        let return_to = attempt
-            .map(|attempt| &attempt.return_to)
-            .unwrap_or(self.sessions().start_page())
-            .as_str();
-        let target = confirmation.as_deref().unwrap_or(return_to);
+        let target = confirmation.as_deref().unwrap_or(self.return_to(credential).as_str());
         match wants_html(request.headers()) {
             true => redirect(StatusCode::SEE_OTHER, target, cookies),
             false => json(&json!({ "return_to": target }), cookies),
+        }
+    }
+
+    /// Returns the page after the login.
+    fn return_to<'a>(&'a self, credential: &'a Credential) -> &'a ReturnTo {
+        match credential.attempt() {
+            Some(attempt) => &attempt.return_to,
+            None => self.sessions().start_page(),
         }
     }
 
@@ -213,13 +218,12 @@ impl PasswordlessLogin {
             telemetry::login_failed(PasswordlessLoginError::StateMismatch.code(), None);
             return Err(PasswordlessLoginError::StateMismatch);
         }
-        let subject = subject(verified);
-        let begun = match current.is_some_and(|current| current.login_subject() != subject) {
-            true => self.ask_to_switch(&login, credential, headers).await,
-            false => self
-                .begin(login.clone(), headers)
+        let begun = if current.is_some_and(|current| current.login_subject() != subject(verified)) {
+            self.ask_to_switch(&login, credential, headers).await
+        } else {
+            self.begin(login.clone(), headers)
                 .await
-                .map(|cookies| LoggedIn { cookies, confirmation: None }),
+                .map(|cookies| LoggedIn { cookies, confirmation: None })
         };
         match &begun {
             Ok(LoggedIn { confirmation: Some(_), .. }) => {}
@@ -239,10 +243,9 @@ impl PasswordlessLogin {
         credential: &Credential,
         headers: &HeaderMap,
     ) -> Result<LoggedIn, PasswordlessLoginError> {
-        let return_to = credential.attempt().map(|attempt| attempt.return_to.clone());
         let login = UnconfirmedLogin {
             identity: UnconfirmedIdentity::Email(verified.clone()),
-            return_to: return_to.unwrap_or_else(|| self.sessions().start_page().clone()),
+            return_to: self.return_to(credential).clone(),
         };
         let (confirmation, cookies) =
             self.sessions().ask_to_switch(&login, self.switch_path(), headers).await?;
@@ -300,7 +303,7 @@ impl PasswordlessLogin {
 
     /// Counts a code, unless the attempt has expired. Without an e-mail, every code is wrong.
     async fn count_try(&self, attempt: &EmailAttempt) -> Result<Counted, PasswordlessLoginError> {
-        if attempt.is_expired(self.sessions().scalekit().clock().now()) {
+        if attempt.is_expired(self.sessions().now()) {
             return Err(PasswordlessLoginError::Expired);
         }
         let counted = self.count_code(attempt).await?;
