@@ -1,6 +1,12 @@
 //! Callbacks that attempts expect, in the shared store. Each one can be used once, in any browser:
 //! a callback that arrives in the wrong browser or without a session is used up, so that its
 //! address cannot be used later.
+//!
+//! | key | value |
+//! |---|---|
+//! | a `state` | how many IDs have arrived with it (0 while it is expected), and its account |
+//! | the environment's ID of a consent | the only `state` that it can be used with |
+//! | an account | present if too many IDs have arrived with one of its states |
 
 use std::time::Duration;
 
@@ -9,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 
 use super::{ConnectAccount, ConnectAccountError};
-use crate::shared_store::{KeyNamespace, StoreError, StoreKey};
+use crate::shared_store::{Change, KeyNamespace, StoreError, StoreKey};
 use crate::util::hash::hash_parts;
 use crate::util::telemetry;
 
@@ -17,14 +23,23 @@ use crate::util::telemetry;
 const EXPECTED_TTL: Duration = Duration::from_secs(60 * 60);
 /// Longer than the environment waits for the verification of a user.
 const SPENT_TTL: Duration = Duration::from_secs(24 * 60 * 60);
-const EXPECTED: Bytes = Bytes::from_static(b"expected");
-const SPENT: Bytes = Bytes::from_static(b"spent");
+/// How many IDs are recorded per `state`, because clients without a session can send them.
+const MAX_IDS: u8 = 4;
+/// How often a `state` is updated again after a concurrent change.
+const MAX_TRIES: usize = 16;
+const BLOCKED: Bytes = Bytes::from_static(b"blocked");
 
 impl ConnectAccount {
-    /// Records that a callback with this `state` is expected.
-    pub(super) async fn expect_callback(&self, state: &str) -> Result<(), ConnectAccountError> {
-        let key = self.callback_key("state", state);
-        self.sessions().store().put(&key, EXPECTED, EXPECTED_TTL).await.map_err(unavailable)
+    /// Records that a callback with this `state` is expected, for the account with this identifier.
+    pub(super) async fn expect_callback(
+        &self,
+        state: &str,
+        identifier: &str,
+    ) -> Result<(), ConnectAccountError> {
+        let account = hash(["account", &self.inner.connection_name, identifier]);
+        let expected = StateUse { ids: 0, account }.encode();
+        let key = self.callback_key(&hash(["state", state]));
+        self.sessions().store().put(&key, expected, EXPECTED_TTL).await.map_err(unavailable)
     }
 
     /// Uses up a callback: its `state`, and the environment's ID of the consent, which must not be
@@ -32,36 +47,123 @@ impl ConnectAccount {
     ///
     /// # Errors
     /// [`ConnectAccountError::StateMismatch`] if either was used before or is not expected.
+    /// [`ConnectAccountError::Unavailable`] if the store failed: the callback can be used again.
     pub(super) async fn consume_callback(
         &self,
         state: &str,
         auth_request_id: Option<&str>,
     ) -> Result<(), ConnectAccountError> {
-        let (store, key) = (self.sessions().store(), self.callback_key("state", state));
-        let mut is_first_use = store.remove_if(&key, EXPECTED).await.map_err(unavailable)?;
-        if is_first_use && let Some(id) = auth_request_id {
-            let key = self.callback_key("request", id);
-            is_first_use =
-                store.put_if_absent(&key, SPENT, SPENT_TTL).await.map_err(unavailable)?;
-        }
-        match is_first_use {
+        let consumed = self.consume(&hash(["state", state]), auth_request_id).await;
+        match consumed.map_err(unavailable)? {
             true => Ok(()),
             false => Err(ConnectAccountError::StateMismatch),
         }
     }
 
-    /// Allows a callback to be used again, because the environment did not respond.
-    pub(super) async fn restore_callback(&self, state: &str, auth_request_id: &str) {
-        let key = self.callback_key("request", auth_request_id);
-        if self.sessions().store().remove_if(&key, SPENT).await.map_err(unavailable) == Ok(true) {
-            let _ = self.expect_callback(state).await;
+    /// Returns `false` if the callback is not expected.
+    async fn consume(
+        &self,
+        state: &str,
+        auth_request_id: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let (store, key) = (self.sessions().store(), self.callback_key(state));
+        let id = auth_request_id.map(|id| self.callback_key(&hash(["request", id])));
+        let value = store.get(&key).await?.unwrap_or_default();
+        let Some(seen) = StateUse::decode(&value) else { return Ok(false) };
+        if seen.ids > 0 {
+            if let Some(id) = id {
+                self.consume_late(state, &id, &seen.account).await?;
+            }
+            return Ok(false);
+        }
+        // Before the `state`, so that a retry after an outage is still expected.
+        let is_allowed = match id {
+            Some(id) => self.bind(&id, state).await? && !self.is_blocked(&seen.account).await?,
+            None => true,
+        };
+        let used = StateUse { ids: 1, ..seen }.encode();
+        Ok(store.replace_if(&key, value, used, EXPECTED_TTL).await? && is_allowed)
+    }
+
+    /// Uses up an ID that arrives with a `state` that was used before, possibly by an attacker who
+    /// wants to use the ID with another one. The account is blocked if too many IDs arrive: the
+    /// attacker may have sent the others.
+    async fn consume_late(
+        &self,
+        state: &str,
+        id: &StoreKey,
+        account: &str,
+    ) -> Result<(), StoreError> {
+        let (store, key) = (self.sessions().store(), self.callback_key(state));
+        if store.get(id).await?.is_some() {
+            return Ok(());
+        }
+        let count = |seen: Option<&[u8]>| {
+            Ok::<_, StoreError>(match seen.and_then(StateUse::decode) {
+                Some(seen) if seen.ids < MAX_IDS => {
+                    Change::Set(StateUse { ids: seen.ids + 1, ..seen }.encode(), true)
+                }
+                _ => Change::Keep(false),
+            })
+        };
+        match store.update(&key, EXPECTED_TTL, MAX_TRIES, count).await? {
+            Some(true) => self.bind(id, state).await.map(drop),
+            _ => store.put(&self.callback_key(account), BLOCKED, SPENT_TTL).await,
         }
     }
 
-    fn callback_key(&self, kind: &str, text: &str) -> StoreKey {
-        let hash = URL_SAFE_NO_PAD.encode(hash_parts([kind, text]));
-        self.sessions().store_key(KeyNamespace::ConnectCallback, &hash)
+    /// Returns `false` if the ID was used with another `state` before.
+    async fn bind(&self, id: &StoreKey, state: &str) -> Result<bool, StoreError> {
+        let (store, state) = (self.sessions().store(), Bytes::from(state.to_owned()));
+        Ok(store.put_if_absent(id, state.clone(), SPENT_TTL).await?
+            || store.get(id).await? == Some(state))
     }
+
+    async fn is_blocked(&self, account: &str) -> Result<bool, StoreError> {
+        Ok(self.sessions().store().get(&self.callback_key(account)).await?.is_some())
+    }
+
+    /// Allows a callback to be used again, because the environment did not respond.
+    pub(super) async fn restore_callback(&self, state: &str) {
+        let key = self.callback_key(&hash(["state", state]));
+        let restore = |seen: Option<&[u8]>| {
+            Ok::<_, StoreError>(match seen.and_then(StateUse::decode) {
+                Some(seen) if seen.ids == 1 => {
+                    Change::Set(StateUse { ids: 0, ..seen }.encode(), ())
+                }
+                _ => Change::Keep(()),
+            })
+        };
+        let store = self.sessions().store();
+        drop(store.update(&key, EXPECTED_TTL, MAX_TRIES, restore).await.map_err(unavailable));
+    }
+
+    fn callback_key(&self, hash: &str) -> StoreKey {
+        self.sessions().store_key(KeyNamespace::ConnectCallback, hash)
+    }
+}
+
+/// The stored value of a `state`.
+struct StateUse {
+    /// How many IDs have arrived with it; 0 while it is expected.
+    ids: u8,
+    /// The hash of the account that it was issued for.
+    account: String,
+}
+
+impl StateUse {
+    fn encode(self) -> Bytes {
+        format!("{} {}", self.ids, self.account).into()
+    }
+
+    fn decode(value: &[u8]) -> Option<Self> {
+        let (ids, account) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+        Some(Self { ids: ids.parse().ok()?, account: account.to_owned() })
+    }
+}
+
+fn hash<const N: usize>(parts: [&str; N]) -> String {
+    URL_SAFE_NO_PAD.encode(hash_parts(parts))
 }
 
 fn unavailable(error: StoreError) -> ConnectAccountError {

@@ -18,9 +18,12 @@
 //! 3. A callback is accepted if its `state` is in such a cookie (compared in constant time) and the
 //!    user who is logged in is the one who began. Scalekit then compares the identifier too.
 //! 4. A callback can be used once, in any browser: the shared store records which ones are
-//!    expected. A rejected one is used up too, so that its address is worthless if it leaks.
+//!    expected. A rejected one is used up too, so that its address is worthless if it leaks; also
+//!    if its `state` was used before. After four IDs of consents with one `state`, each further
+//!    one blocks the account of that `state` for a day: its callbacks are rejected.
 //!    Without a session, it redirects to the login, which leads to the page with the button and
-//!    does not repeat the address. If Scalekit is unavailable, the same browser can use it again.
+//!    does not repeat the address. If Scalekit or the shared store is unavailable, the same browser
+//!    can use it again.
 //! 5. The browser is redirected to the URL that the API returns, if that is http or https;
 //!    otherwise to the app's [page with the button](ConnectAccountBuilder::start_page).
 //!

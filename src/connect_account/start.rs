@@ -68,7 +68,7 @@ impl Start {
             .store_attempt(&attempt, request.headers())
             .ok_or(ConnectAccountError::Misconfigured)?;
 
-        let account = AccountKey::new(&connect.inner.connection_name, identifier);
+        let account = AccountKey::new(&connect.inner.connection_name, &identifier);
         let accounts = connect.accounts();
         accounts
             .get_or_create(&NewConnectedAccount::new(&account))
@@ -80,7 +80,7 @@ impl Start {
             .await
             .map_err(ConnectAccountError::from_api)?;
         // Last: an attempt that the environment's limits reject must not use up the store.
-        connect.expect_callback(attempt.state()).await?;
+        connect.expect_callback(attempt.state(), &identifier).await?;
         Ok(redirect(StatusCode::SEE_OTHER, link.url().as_str(), cookies))
     }
 

@@ -45,7 +45,7 @@ impl Verify {
             (Ok(()), Ok(id), Some(attempt)) => {
                 let verified = self.verify(&id, &attempt, &session).await;
                 if verified == Err(ConnectAccountError::Unavailable) {
-                    connect.restore_callback(&state, &id).await;
+                    connect.restore_callback(&state).await;
                 }
                 verified
             }

@@ -1,5 +1,7 @@
 //! User verification of connected accounts: only the account of the user who began becomes active.
 
+mod callbacks;
+
 use axum::Router;
 use http::{Method, Request, Response, StatusCode};
 use tower::ServiceExt as _;

@@ -1,0 +1,101 @@
+//! Callbacks that are used up, retried after an outage, or repeated.
+
+use super::*;
+use crate::store::FlakyStore;
+use crate::support::settle;
+
+/// The address of `back` with another parameter.
+fn with(back: &str, name: &str, value: &str) -> String {
+    with_parameters(back, &[(name, value)])
+}
+
+/// A scene whose sessions use this store.
+fn scene_with(store: &FlakyStore) -> Scene {
+    let mut scene = Scene::new();
+    scene.world.sessions = scene.world.replica(|one| one.shared_store(store.clone()));
+    let connect = ConnectAccount::builder(&scene.world.sessions, "gmail").build().unwrap();
+    scene.world.app = crate::support::app(&scene.world.sessions);
+    scene.app = scene.world.app.clone().merge(connect.routes());
+    scene
+}
+
+#[tokio::test]
+async fn a_callback_whose_state_was_used_before_is_used_up_too() {
+    for forged_ids in [0, 1, 8] {
+        let scene = Scene::new();
+        let mut john = scene.logged_in(JOHN).await;
+        // Jane has opened John's link, but he uses its state first.
+        let back = scene.consented(&mut john).await;
+        let state = parameter(&back, "state").unwrap();
+        let denied = format!("/connect/gmail/verify?state={state}&error=access_denied");
+        john.open(&denied).await;
+        for number in 0..forged_ids {
+            john.open(&with(&back, "auth_request_id", &format!("forged-{number}"))).await;
+        }
+        let mut jane = scene.logged_in(JANE).await;
+        assert_eq!(failure(&jane.open(&back).await), &ConnectAccountError::StateMismatch);
+        // Her address leaks.
+        for _ in 0..2 {
+            let other = scene.consented(&mut john).await;
+            let mixed = with(&back, "state", &parameter(&other, "state").unwrap());
+            let rejected = john.open(&mixed).await;
+            assert_eq!(rejected.status(), StatusCode::BAD_REQUEST, "{forged_ids}");
+            assert_eq!(failure(&rejected), &ConnectAccountError::StateMismatch);
+            assert!(!scene.is_active(JOHN), "{forged_ids}");
+        }
+        // Other users are unaffected, and John can connect the next day.
+        let back = scene.consented(&mut jane).await;
+        assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
+        scene.world.advance(24 * 60 * 60);
+        let mut john = scene.logged_in(JOHN).await;
+        let back = scene.consented(&mut john).await;
+        assert_eq!(john.open(&back).await.location(), AFTERWARDS, "{forged_ids}");
+    }
+}
+
+#[tokio::test]
+async fn callbacks_with_unknown_or_used_states_do_not_fill_the_store() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let scene = scene_with(&store);
+    let mut jane = scene.logged_in(JANE).await;
+    let back = scene.consented(&mut jane).await;
+    jane.open(&back).await;
+    let unknown = with(&back, "state", &"A".repeat(43));
+    for number in 0..50 {
+        for target in [&back, &unknown] {
+            let target = with(target, "auth_request_id", &format!("forged-{number}"));
+            Browser::new(&scene.app, scene.sandbox()).open(&target).await;
+        }
+    }
+    let keys = store.keys().into_iter();
+    let kept = keys.filter(|key| key.namespace() == KeyNamespace::ConnectCallback).count();
+    assert!(kept < 10, "{kept}");
+}
+
+#[tokio::test]
+async fn a_callback_can_be_retried_after_an_outage_of_the_store() {
+    for failing_write in [0, 1] {
+        let store = FlakyStore::new(Sandbox::new().clock().clock());
+        let scene = scene_with(&store);
+        let mut jane = scene.logged_in(JANE).await;
+        let back = scene.consented(&mut jane).await;
+        let mut first = jane.clone();
+        let target = back.clone();
+        let mut go = store.hold_next_write(KeyNamespace::ConnectCallback);
+        let first = tokio::spawn(async move { first.open(&target).await });
+        settle().await;
+        for _ in 0..failing_write {
+            let next = store.hold_next_write(KeyNamespace::ConnectCallback);
+            go.notify_one();
+            settle().await;
+            go = next;
+        }
+        store.set_down(true);
+        go.notify_one();
+        let failed = first.await.unwrap();
+        assert_eq!(failure(&failed), &ConnectAccountError::Unavailable, "{failing_write}");
+        store.set_down(false);
+        assert_eq!(jane.open(&back).await.location(), AFTERWARDS, "{failing_write}");
+        assert!(scene.is_active(JANE));
+    }
+}
