@@ -6,6 +6,7 @@ use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::session::{Session, Sessions};
+use crate::util::request_dedup::{RESULT_TTL, SharedResults};
 
 /// Configures [`ConnectAccount`].
 #[must_use]
@@ -87,6 +88,13 @@ impl ConnectAccountBuilder {
         if [&path, &verify_path].contains(&&start_page) {
             problems.push(ConfigProblem::invalid("start_page", "must be a page of the app's own"));
         }
+        let verifications = SharedResults::new(
+            self.sessions.clock().clone(),
+            RESULT_TTL,
+            self.sessions.tasks(),
+            "connect account",
+            ConnectAccountError::Misconfigured,
+        );
         let inner = Inner {
             sessions: self.sessions,
             connection_name: self.connection_name,
@@ -94,6 +102,7 @@ impl ConnectAccountBuilder {
             start_page,
             verify_path,
             identifier: self.identifier,
+            verifications,
             renderer: self.renderer,
         };
         problems.finish(Some(ConnectAccount { inner: Arc::new(inner) }))

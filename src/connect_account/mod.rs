@@ -23,7 +23,8 @@
 //!    one blocks the account of that `state` for a day: its callbacks are rejected.
 //!    Without a session, it redirects to the login, which leads to the page with the button and
 //!    does not repeat the address. If Scalekit or the shared store is unavailable, the same browser
-//!    can use it again.
+//!    can use it again. A second click or reload shares the result of the first for ten seconds, in
+//!    the same process.
 //! 5. The browser is redirected to the URL that the API returns, if that is http or https;
 //!    otherwise to the app's [page with the button](ConnectAccountBuilder::start_page).
 //!
@@ -68,12 +69,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use tower_layer::Layer as _;
+use url::Url;
 
 use crate::api::connected_accounts::{AccountKey, ConnectedAccountsApi};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::require_session::{RequireSession, RequireSessionService};
 use crate::session::{Session, Sessions};
+use crate::util::request_dedup::SharedResults;
 
 pub use self::builder::ConnectAccountBuilder;
 pub use self::rejection::ConnectAccountError;
@@ -94,6 +97,8 @@ struct Inner {
     start_page: String,
     verify_path: String,
     identifier: Arc<IdentifierOf>,
+    /// Verifications that are in progress or just completed: the redirect target.
+    verifications: SharedResults<Option<Url>, ConnectAccountError>,
     renderer: Renderer<RouteRejection<ConnectAccountError>>,
 }
 

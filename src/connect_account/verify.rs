@@ -14,6 +14,7 @@ use crate::oauth::is_error_code;
 use crate::require_session::SessionRejection;
 use crate::session::Session;
 use crate::util::query::QueryParam;
+use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -22,42 +23,73 @@ use crate::util::telemetry;
 ///
 /// Activates the account only if the callback belongs to an attempt of this browser, and the user
 /// who is logged in is the one who began. Uses up the callback and ends the attempt in any case,
-/// unless the environment is unavailable.
+/// unless the environment or the shared store is unavailable.
+///
+/// Two requests of one browser with the same callback verify the account once.
 #[derive(Clone, Debug)]
 pub struct Verify(pub(super) ConnectAccount);
 
 impl Verify {
     async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         let connect = &self.0;
-        let ConsentCallback { state, auth_request_id } = match ConsentCallback::read(&request) {
+        let callback = match ConsentCallback::read(&request) {
             Ok(callback) => callback,
             Err(failure) => return connect.reject(failure, &request, None),
         };
-        let (attempt, end_attempt) = ConnectAttempt::find(connect, request.headers(), &state);
-        // First, so that the callback cannot be used again, whatever the result.
-        let spent = connect.consume_callback(&state, auth_request_id.as_deref().ok()).await;
-        let Some(session) = Session::from_extensions(request.extensions()) else {
-            return self.log_in_first(&request, end_attempt);
-        };
-        let verified = match (spent, auth_request_id, attempt) {
-            (_, Err(failure), _) | (Err(failure), ..) => Err(failure),
-            (Ok(()), Ok(_), None) => Err(ConnectAccountError::StateMismatch),
-            (Ok(()), Ok(id), Some(attempt)) => {
-                let verified = self.verify(&id, &attempt, &session).await;
-                if verified == Err(ConnectAccountError::Unavailable) {
-                    connect.restore_callback(&state).await;
-                }
-                verified
-            }
-        };
-        match verified {
+        let (attempt, end_attempt) =
+            ConnectAttempt::find(connect, request.headers(), &callback.state);
+        let session = Session::from_extensions(request.extensions());
+        let is_logged_in = session.is_some();
+        match self.complete_once(callback, attempt, session).await {
+            _ if !is_logged_in => self.log_in_first(&request, end_attempt),
             Ok(target) => {
-                telemetry::account_connected();
                 let target = target.as_ref().map_or(&*connect.inner.start_page, Url::as_str);
                 redirect(StatusCode::SEE_OTHER, target, end_attempt)
             }
             Err(failure) => connect.reject(failure, &request, end_attempt),
         }
+    }
+
+    /// Completes the attempt, or shares the result of a request of the same browser and user that
+    /// does or has just done so. It continues when the client disconnects.
+    async fn complete_once(
+        &self,
+        callback: ConsentCallback,
+        attempt: Option<ConnectAttempt>,
+        session: Option<Session>,
+    ) -> Result<Option<Url>, ConnectAccountError> {
+        let key = Key::new(&[
+            "connect account",
+            &callback.state,
+            callback.auth_request_id.as_deref().unwrap_or_default(),
+            if attempt.is_some() { "own" } else { "foreign" },
+            session.as_ref().map_or("", |session| session.principal().subject()),
+        ]);
+        let route = self.clone();
+        let complete = || async move { route.complete(callback, attempt, session).await };
+        self.0.inner.verifications.run(key, complete).await
+    }
+
+    async fn complete(
+        &self,
+        callback: ConsentCallback,
+        attempt: Option<ConnectAttempt>,
+        session: Option<Session>,
+    ) -> Result<Option<Url>, ConnectAccountError> {
+        let ConsentCallback { state, auth_request_id } = callback;
+        // First, so that the callback cannot be used again, whatever the result.
+        let spent = self.0.consume_callback(&state, auth_request_id.as_deref().ok()).await;
+        let id = auth_request_id.and_then(|id| spent.map(|()| id))?;
+        let (Some(attempt), Some(session)) = (attempt, session) else {
+            return Err(ConnectAccountError::StateMismatch);
+        };
+        let verified = self.verify(&id, &attempt, &session).await;
+        match &verified {
+            Ok(_) => telemetry::account_connected(),
+            Err(ConnectAccountError::Unavailable) => self.0.restore_callback(&state).await,
+            Err(_) => {}
+        }
+        verified
     }
 
     async fn verify(

@@ -1,5 +1,7 @@
 //! Callbacks that are used up, retried after an outage, or repeated.
 
+use tower_scalekit::sandbox::HeldRequests;
+
 use super::*;
 use crate::store::FlakyStore;
 use crate::support::settle;
@@ -97,5 +99,65 @@ async fn a_callback_can_be_retried_after_an_outage_of_the_store() {
         store.set_down(false);
         assert_eq!(jane.open(&back).await.location(), AFTERWARDS, "{failing_write}");
         assert!(scene.is_active(JANE));
+    }
+}
+
+/// Opens the callback in a task, whose verification is held at the environment.
+async fn verifying(
+    scene: &Scene,
+    browser: &Browser,
+    back: &str,
+) -> (HeldRequests, tokio::task::JoinHandle<Response<bytes::Bytes>>) {
+    let held = scene.sandbox().faults().hold(Endpoint::Api);
+    let (mut browser, back) = (browser.clone(), back.to_owned());
+    let opening = tokio::spawn(async move { browser.open(&back).await });
+    settle().await;
+    (held, opening)
+}
+
+#[tokio::test]
+async fn a_verification_continues_when_its_browser_disconnects() {
+    for is_late in [false, true] {
+        let scene = Scene::new();
+        let mut jane = scene.logged_in(JANE).await;
+        let back = scene.consented(&mut jane).await;
+        let (held, first) = verifying(&scene, &jane, &back).await;
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        if is_late {
+            drop(held);
+            settle().await;
+            assert!(scene.is_active(JANE));
+        } else {
+            tokio::spawn(async move {
+                settle().await;
+                drop(held);
+            });
+        }
+        let done = jane.open(&back).await;
+        assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, AFTERWARDS));
+        assert!(scene.is_active(JANE));
+        assert_eq!(attempts(&jane), 0);
+    }
+}
+
+#[tokio::test]
+async fn only_the_browser_and_session_that_began_share_a_verification() {
+    let scene = Scene::new();
+    let mut john = scene.logged_in(JOHN).await;
+    let back = scene.consented(&mut john).await;
+    let mut jane = scene.logged_in(JANE).await;
+    // John's browser, in which Jane is logged in.
+    let mut switched = john.clone();
+    let name = scene.world.sessions.cookie_name().to_owned();
+    switched.plant(&name, jane.cookie(&name).unwrap());
+    let (held, first) = verifying(&scene, &john, &back).await;
+    for browser in [&mut jane, &mut switched] {
+        assert_eq!(failure(&browser.open(&back).await), &ConnectAccountError::StateMismatch);
+    }
+    drop(held);
+    assert_eq!(first.await.unwrap().location(), AFTERWARDS);
+    for browser in [&mut jane, &mut switched] {
+        assert_eq!(failure(&browser.open(&back).await), &ConnectAccountError::StateMismatch);
     }
 }
