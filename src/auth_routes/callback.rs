@@ -51,6 +51,8 @@ impl Callback {
     /// tokens except the ID token are dropped, so omit `offline_access` from the
     /// [`scopes`](crate::session::SessionsBuilder::scopes).
     ///
+    /// A second click within ten seconds returns the same login again, in the same process.
+    ///
     /// If this browser has a session of another user in the app, ask the user before you replace
     /// it: a link on another site may have started the login.
     ///
@@ -102,22 +104,19 @@ impl Callback {
             return Err(CallbackRejection(Box::new(response)));
         }
         let callback = CallbackRequest::of(&request, &self.route.sessions);
-        let verified = match callback.login(&self.route.sessions) {
-            Ok(login) => login.verify().await,
+        let identified = match callback.login(&self.route.sessions) {
+            Ok(login) => login.identify_once().await,
             Err(error) => Err(error),
         };
-        match verified {
-            Ok(login) => {
-                telemetry::login_completed();
-                Ok(CompletedLogin {
-                    identity: login.identity,
-                    id_token_hint: login.tokens.id_token.into(),
-                    return_to: callback
-                        .page
-                        .unwrap_or_else(|| self.route.sessions.start_page().clone()),
-                    cookies: SessionCookies::new(callback.attempt_removal),
-                })
-            }
+        match identified {
+            Ok((identity, id_token_hint)) => Ok(CompletedLogin {
+                identity,
+                id_token_hint,
+                return_to: callback
+                    .page
+                    .unwrap_or_else(|| self.route.sessions.start_page().clone()),
+                cookies: SessionCookies::new(callback.attempt_removal),
+            }),
             Err(error) => Err(CallbackRejection(Box::new(self.reject(error, &request, callback)))),
         }
     }

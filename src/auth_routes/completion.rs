@@ -5,6 +5,7 @@ use http::HeaderMap;
 use super::LoginError;
 use super::attempt::{LoginAttempt, LoginTrigger};
 use super::authorization_response::AuthorizationResponse;
+use crate::oauth::IdTokenHint;
 use crate::revocation::RecordedPosition;
 use crate::session::{
     Authentication, BeginLoginError, NewTokens, RecentLogin, Session, SessionCookies,
@@ -42,6 +43,20 @@ impl LoginCompletion {
     ) -> Result<(String, SessionCookies), LoginError> {
         let (sessions, key, headers) = (self.sessions.clone(), self.dedup_key(), headers.clone());
         sessions.logins().run(key, || async move { self.complete(&headers).await }).await
+    }
+
+    /// Verifies the login for an app with its own sessions, or shares the result as
+    /// [`complete_once`](Self::complete_once) does.
+    pub(super) async fn identify_once(self) -> Result<(VerifiedIdentity, IdTokenHint), LoginError> {
+        let (sessions, key) = (self.sessions.clone(), self.dedup_key());
+        sessions
+            .identified_logins()
+            .run(key, || async move {
+                let login = self.verify().await?;
+                telemetry::login_completed();
+                Ok((login.identity, login.tokens.id_token.into()))
+            })
+            .await
     }
 
     /// Exchanges the code for a session, or asks for confirmation first if it would replace another

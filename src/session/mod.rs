@@ -120,6 +120,7 @@ use self::store::SessionCache;
 use crate::clock::Clock;
 use crate::error::ConfigProblem;
 use crate::middleware::body_limits::BodyLimits;
+use crate::oauth::IdTokenHint;
 use crate::readiness::Readiness;
 use crate::revocation::Revocations;
 use crate::scalekit::Scalekit;
@@ -162,6 +163,8 @@ struct Inner {
     switch_account_page: Option<Arc<SwitchAccountPage>>,
     /// Logins that are in progress or just completed: the redirect target and the cookies.
     logins: SharedResults<(String, SessionCookies), LoginError>,
+    /// Logins of apps with their own sessions, that are in progress or just completed.
+    identified_logins: SharedResults<(VerifiedIdentity, IdTokenHint), LoginError>,
     /// Confirmed logins that are in progress or just completed.
     switches: SharedResults<Switched, LoginError>,
     retain_access_token: bool,
@@ -433,6 +436,12 @@ impl Sessions {
 
     pub(crate) fn logins(&self) -> &SharedResults<(String, SessionCookies), LoginError> {
         &self.inner.logins
+    }
+
+    pub(crate) fn identified_logins(
+        &self,
+    ) -> &SharedResults<(VerifiedIdentity, IdTokenHint), LoginError> {
+        &self.inner.identified_logins
     }
 
     pub(crate) fn switches(&self) -> &SharedResults<Switched, LoginError> {

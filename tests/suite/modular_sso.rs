@@ -14,7 +14,7 @@ use tower_scalekit::sandbox::{Endpoint, TokenFault, TokenKind};
 use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedIdentity};
 
 use crate::support::{
-    Browser, NAVIGATION, Reading as _, World, login_error, parameter, send, set_cookies,
+    Browser, NAVIGATION, Reading as _, World, login_error, parameter, send, set_cookies, settle,
 };
 
 const ANA: &str = "ana@example.com";
@@ -216,6 +216,39 @@ async fn identify_returns_the_identity_and_sets_no_session_cookie() {
 }
 
 #[tokio::test]
+async fn identify_continues_when_its_client_disconnects_for_a_second_request() {
+    for is_late in [false, true] {
+        let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
+        let mut browser = world.browser();
+        let target = "/login?domain_hint=example.com&return_to=/reports";
+        let callback = at_the_callback(&world, &mut browser, target).await;
+        let (route, parts) = (world.sessions.callback(), parts(&browser, &callback));
+        let held = world.sandbox.faults().hold(Endpoint::Token);
+        let (first, first_parts) = (route.clone(), parts.clone());
+        let first = tokio::spawn(async move { first.identify(&first_parts).await.map(drop) });
+        settle().await;
+        assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1);
+        first.abort();
+        let login = if is_late {
+            drop(held);
+            settle().await;
+            route.identify(&parts).await
+        } else {
+            let release = async {
+                settle().await;
+                drop(held);
+            };
+            futures::future::join(route.identify(&parts), release).await.0
+        };
+        assert_eq!(login.unwrap().identity.user().email, ANA);
+        assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1);
+        world.advance(10);
+        let rejection = route.identify(&parts).await.unwrap_err();
+        assert_eq!(rejection.error(), Some(&LoginError::StateMismatch), "ten seconds later");
+    }
+}
+
+#[tokio::test]
 async fn identify_restarts_a_login_that_needs_interaction() {
     let world = World::new();
     let mut browser = world.browser();
@@ -241,6 +274,7 @@ async fn debug_output_of_identity_and_rejection_omits_the_return_page() {
     let shown = format!("{login:?}");
     assert!(shown.contains("/invited") && !shown.contains("hush"), "{shown}");
 
+    world.advance(10);
     let rejection =
         world.sessions.callback().identify(&parts(&browser, &callback)).await.unwrap_err();
     let shown = format!("{rejection:?}");

@@ -433,6 +433,13 @@ impl SessionsBuilder {
                 "login",
                 LoginError::Interrupted,
             ),
+            identified_logins: SharedResults::new(
+                clock.clone(),
+                RESULT_TTL,
+                &tasks,
+                "login",
+                LoginError::Interrupted,
+            ),
             switches: SharedResults::new(
                 clock.clone(),
                 RESULT_TTL,
