@@ -19,6 +19,8 @@ use crate::util::telemetry;
 /// happens to the oldest of more than five pending logins, and to an expired one at the next login
 /// or logout in this browser within an hour. "Switch" begins its session in place of the other one,
 /// and only then calls the hook of [`on_login`](crate::session::SessionsBuilder::on_login).
+/// While another replica begins the session, and for two minutes after that was interrupted, the
+/// response to either is 503.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SwitchAccount {

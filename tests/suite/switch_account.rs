@@ -1,5 +1,6 @@
 //! Logins of another user than the session's, which the user confirms on a page of the app.
 
+mod claims;
 mod expiry;
 
 use std::collections::HashSet;

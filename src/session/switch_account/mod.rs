@@ -257,7 +257,7 @@ impl Sessions {
             .run(key, || async move {
                 let UnconfirmedLogin { identity, return_to } =
                     match sessions.claim(&attempt).await? {
-                        Claim::Acquired(login) => login,
+                        Claim::Acquired(pending) => pending.login,
                         Claim::Completed(return_to) => {
                             let cookies = SessionCookies::new(sessions.end_attempt(&attempt));
                             return Ok(Switched { cookies, return_to });
@@ -323,7 +323,7 @@ impl Sessions {
             .tasks()
             .spawn(DROPPED_LOGIN, async move { sessions.drop_login(&attempt, &spared).await })
             .await
-            .unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))?;
+            .map_err(|panic| StoreError::Unavailable(panic.into()))??;
         if page.is_some() {
             telemetry::login_failed("login_declined", None);
         }
@@ -379,27 +379,26 @@ impl Sessions {
                 }
             }
             for attempt in attempts {
-                if let Err(error) = sessions.drop_login(&attempt, &spared).await {
-                    telemetry::internal_error("switch_account", &error);
-                }
+                // Errors of the store are logged.
+                drop(sessions.drop_login(&attempt, &spared).await);
             }
         });
     }
 
     /// Removes a login, and revokes its session at the environment unless that is kept. Returns the
-    /// page that it was to end at; `None` if the login is already gone.
+    /// page that it was to end at; `None` if the login is already gone or completed.
     async fn drop_login(
         &self,
         attempt: &SwitchAttempt,
         spared: &[String],
-    ) -> Result<Option<ReturnTo>, StoreError> {
-        let Some(PendingLogin { login, value, state: PendingState::Waiting }) =
-            self.pending_login(attempt).await?
-        else {
-            return Ok(None);
+    ) -> Result<Option<ReturnTo>, SwitchError> {
+        let PendingLogin { login, value, .. } = match self.claim(attempt).await {
+            Ok(Claim::Acquired(pending)) => pending,
+            Ok(Claim::Completed(_)) | Err(SwitchError::NoPendingLogin) => return Ok(None),
+            Err(error) => return Err(error),
         };
         if !self.store().remove_if(&attempt.store_key(self), value).await? {
-            return Ok(None);
+            return Err(SwitchError::Unavailable);
         }
         if let Some(id) = login.environment_session()
             && !spared.contains(&id)

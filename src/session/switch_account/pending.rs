@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::{PENDING_TTL, SwitchAttempt, SwitchError};
 use crate::api::passwordless::VerifiedEmail;
+use crate::clock::REPLICA_SKEW;
 use crate::revocation::RecordedPosition;
 use crate::session::cookie::record::SessionRecord;
 use crate::session::{Purpose, Sessions, ShortLivedCookie as _};
@@ -23,6 +24,9 @@ use crate::util::telemetry;
 /// A second request for a login waits this long for the first one, however slow the store is.
 const MAX_WAIT: Duration = Duration::from_secs(8);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// To begin a session takes less, with its login hook. Longer than that by the difference of clocks:
+/// after it, another request may begin the session.
+const CLAIM_LEASE: time::Duration = time::Duration::seconds(60).saturating_add(REPLICA_SKEW);
 
 /// How many logins of one user, of the last hour, wait at most.
 const MAX_PER_USER: usize = 20;
@@ -146,28 +150,35 @@ impl UnconfirmedLogin {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PendingState {
     Waiting,
-    /// A request begins its session.
-    Claimed,
+    /// A request begins its session, until this time (Unix seconds) at the latest.
+    Claimed(i64),
     /// Its session began a moment ago.
     Completed,
 }
 
+/// The first byte of the stored value; none while the login waits. Sealed text does not begin with
+/// it.
+const CLAIMED: char = '!';
+const COMPLETED: char = '=';
+
 impl PendingState {
-    /// The first byte of the stored value; none while the login waits. Sealed text does not begin
-    /// with it.
-    fn mark(self) -> &'static str {
+    fn with_text(self, text: &str) -> String {
         match self {
-            Self::Waiting => "",
-            Self::Claimed => "!",
-            Self::Completed => "=",
+            Self::Waiting => text.to_owned(),
+            Self::Claimed(until) => format!("{CLAIMED}{until} {text}"),
+            Self::Completed => format!("{COMPLETED}{text}"),
         }
     }
 
-    fn split(value: &str) -> (Self, &str) {
-        [Self::Claimed, Self::Completed]
-            .into_iter()
-            .find_map(|state| Some((state, value.strip_prefix(state.mark())?)))
-            .unwrap_or((Self::Waiting, value))
+    fn split(value: &str) -> Option<(Self, &str)> {
+        if let Some(text) = value.strip_prefix(COMPLETED) {
+            return Some((Self::Completed, text));
+        }
+        let Some(claimed) = value.strip_prefix(CLAIMED) else {
+            return Some((Self::Waiting, value));
+        };
+        let (until, text) = claimed.split_once(' ')?;
+        Some((Self::Claimed(until.parse().ok()?), text))
     }
 }
 
@@ -183,15 +194,16 @@ impl PendingLogin {
     /// Returns the stored value in another state.
     fn in_state(&self, state: PendingState) -> Bytes {
         let value = String::from_utf8_lossy(&self.value);
-        format!("{}{}", state.mark(), PendingState::split(&value).1).into()
+        let text = PendingState::split(&value).map_or("", |(_, text)| text);
+        state.with_text(text).into()
     }
 }
 
-/// The right to begin the session of a login.
+/// The right to decide on a login.
 pub(super) enum Claim {
-    /// This request begins it.
-    Acquired(UnconfirmedLogin),
-    /// A request on another replica began it. The login returns to this page.
+    /// This request begins its session, or drops it.
+    Acquired(PendingLogin),
+    /// A request on another replica began its session. The login returns to this page.
     Completed(ReturnTo),
 }
 
@@ -224,7 +236,7 @@ impl Sessions {
         attempt: &SwitchAttempt,
     ) -> Result<Option<PendingLogin>, StoreError> {
         Ok(self.store().get(&attempt.store_key(self)).await?.and_then(|value| {
-            let (state, text) = PendingState::split(std::str::from_utf8(&value).ok()?);
+            let (state, text) = PendingState::split(std::str::from_utf8(&value).ok()?)?;
             let opened =
                 self.sealing_keys().open(Purpose::PendingLogin, attempt.key.expose(), text)?;
             Some(PendingLogin { login: UnconfirmedLogin::decode(&opened.content)?, state, value })
@@ -235,52 +247,73 @@ impl Sessions {
     pub(super) async fn claim(&self, attempt: &SwitchAttempt) -> Result<Claim, SwitchError> {
         let started = Instant::now();
         while started.elapsed() < MAX_WAIT {
-            let pending = self.pending_login(attempt).await?.ok_or(SwitchError::NoPendingLogin)?;
+            let mut pending =
+                self.pending_login(attempt).await?.ok_or(SwitchError::NoPendingLogin)?;
+            let now = self.now();
             match pending.state {
                 PendingState::Completed => return Ok(Claim::Completed(pending.login.return_to)),
-                PendingState::Waiting => {
-                    let claimed = self.set_state(attempt, &pending, PendingState::Claimed).await;
-                    // A store that accepts no more values blocks no login.
-                    if claimed.unwrap_or_else(|error| {
-                        telemetry::internal_error("switch_account", &error);
-                        true
-                    }) {
-                        return Ok(Claim::Acquired(pending.login));
+                PendingState::Claimed(until) if now.unix_timestamp() < until => {
+                    tokio::time::sleep(POLL_INTERVAL).await;
+                }
+                // The request that has claimed it was interrupted.
+                PendingState::Waiting | PendingState::Claimed(_) => {
+                    let until = (now + CLAIM_LEASE).unix_timestamp();
+                    match self.set_state(attempt, &pending, PendingState::Claimed(until)).await {
+                        Ok(None) => {}
+                        Ok(Some(value)) => {
+                            pending.value = value;
+                            return Ok(Claim::Acquired(pending));
+                        }
+                        // A store that accepts no more values blocks no login.
+                        Err(error) => {
+                            telemetry::internal_error("switch_account", &error);
+                            return Ok(Claim::Acquired(pending));
+                        }
                     }
                 }
-                PendingState::Claimed => tokio::time::sleep(POLL_INTERVAL).await,
             }
         }
         Err(SwitchError::Unavailable)
     }
 
-    /// Records the result for requests on other replicas. After a failure, the user can try again.
+    /// Records the result for requests on other replicas; later, if the store is unavailable. After
+    /// a failure, the user can try again.
     pub(super) async fn finish(&self, attempt: &SwitchAttempt, is_completed: bool) {
         let state = if is_completed { PendingState::Completed } else { PendingState::Waiting };
-        let finished = match self.pending_login(attempt).await {
-            Ok(Some(pending)) => self.set_state(attempt, &pending, state).await.map(drop),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
+        let (sessions, attempt) = (self.clone(), attempt.clone());
+        let finish = move || {
+            let (sessions, attempt) = (sessions.clone(), attempt.clone());
+            async move {
+                let finished = match sessions.pending_login(&attempt).await {
+                    Ok(Some(pending)) => sessions.set_state(&attempt, &pending, state).await,
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error),
+                };
+                finished
+                    .inspect_err(|error| telemetry::internal_error("switch_account", error))
+                    .is_ok()
+            }
         };
-        if let Err(error) = finished {
-            telemetry::internal_error("switch_account", &error);
+        if !finish().await {
+            self.tasks().retry("account switch", finish);
         }
     }
 
-    /// Returns `false` if the state has changed meanwhile.
+    /// Returns the stored value, or `None` if the state has changed meanwhile.
     async fn set_state(
         &self,
         attempt: &SwitchAttempt,
         pending: &PendingLogin,
         state: PendingState,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Option<Bytes>, StoreError> {
         let ttl = match state {
             PendingState::Completed => RESULT_TTL,
-            PendingState::Waiting | PendingState::Claimed => {
+            PendingState::Waiting | PendingState::Claimed(_) => {
                 (attempt.cookie_expires_at() - self.now()).try_into().unwrap_or_default()
             }
         };
         let (key, value) = (attempt.store_key(self), pending.in_state(state));
-        self.store().replace_if(&key, pending.value.clone(), value, ttl).await
+        let set = self.store().replace_if(&key, pending.value.clone(), value.clone(), ttl);
+        Ok(set.await?.then_some(value))
     }
 }

@@ -1,0 +1,71 @@
+//! Logins whose confirmation a replica has begun and not completed.
+
+use super::*;
+
+/// Two replicas, and Jane's browser in which a login as John has completed. The first replica has
+/// begun John's session when it loses its store.
+struct Interrupted {
+    world: World,
+    /// The connection of the first replica.
+    store: FlakyStore,
+    browser: Browser,
+    asked: Response<Bytes>,
+}
+
+impl Interrupted {
+    async fn new() -> Self {
+        let world = World::new();
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let connections = [store.clone(), store.other_connection()];
+        let [first, second] = connections.map(|store| {
+            app(&world.replica(|sessions| sessions.shared_store(store).store_backed()))
+        });
+        let mut browser = Browser::new(&second, &world.sandbox);
+        browser.log_in(&world.sandbox, JANE).await;
+        let asked = browser.log_in(&world.sandbox, JOHN).await;
+        let switch = action(&browser, &asked, "switch").await;
+        let go = store.hold_next_write(KeyNamespace::Session);
+        let mut interrupted = browser.at(&first);
+        let interrupted = tokio::spawn(async move { post(&mut interrupted, &switch).await });
+        settle().await;
+        store.set_cut_off(true);
+        go.notify_one();
+        let failed = interrupted.await.unwrap();
+        assert!(failed.status().is_server_error(), "{failed:?}");
+        Self { world, store, browser, asked }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_can_be_confirmed_again_when_the_store_is_available_again() {
+    let Interrupted { store, mut browser, asked, .. } = Interrupted::new().await;
+    store.set_cut_off(false);
+    let done = browser.decide(&asked, "switch").await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_a_lost_replica_has_begun_can_be_confirmed_a_few_minutes_later() {
+    let Interrupted { world, mut browser, asked, .. } = Interrupted::new().await;
+    let early = browser.decide(&asked, "switch").await;
+    assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(early.header("retry-after").is_some());
+    world.advance(180);
+    let done = browser.decide(&asked, "switch").await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+}
+
+#[tokio::test(start_paused = true)]
+async fn keep_revokes_a_login_that_a_lost_replica_has_begun() {
+    let Interrupted { world, mut browser, asked, .. } = Interrupted::new().await;
+    let early = browser.decide(&asked, "keep").await;
+    assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE, "it may still begin");
+    assert_eq!(browser.names_with("_switch_").len(), 1);
+    world.advance(180);
+    let done = browser.decide(&asked, "keep").await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+    assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked");
+    assert_eq!(email(&browser).await.as_deref(), Some(JANE));
+}
