@@ -52,9 +52,9 @@
 //!    there.
 //! 5. Sending reveals nothing about accounts: no user is looked up before the address is verified,
 //!    and the response does not depend on whether the environment accepts the address.
-//! 6. A code or link that arrives twice concurrently, such as by a double click, is used once in
-//!    this process, and both responses contain the same session. The same applies to a resend, but
-//!    not to the first e-mail.
+//! 6. A code or link that arrives twice within ten seconds, such as by a double click, is used
+//!    once, and both responses contain the same session, on all replicas that share a store. The
+//!    same applies to a resend in one process, but not to the first e-mail.
 //! 7. When a service is unavailable, the response is 503, and the same code or link can be tried
 //!    again. If Scalekit had accepted it already, this works for a minute in this process. A new
 //!    e-mail is necessary only if Scalekit's response was lost.

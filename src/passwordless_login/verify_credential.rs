@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::PasswordlessLogin;
 use super::attempt::EmailAttempt;
@@ -104,6 +105,19 @@ pub(super) struct LoggedIn {
     confirmation: Option<String>,
 }
 
+impl LoggedIn {
+    /// `[["cookie"], "confirmation"]`
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let content = (self.cookies.to_texts(), &self.confirmation);
+        Zeroizing::new(serde_json::to_vec(&content).unwrap_or_default())
+    }
+
+    fn decode(content: &[u8]) -> Option<Self> {
+        let (cookies, confirmation) = serde_json::from_slice(content).ok()?;
+        Some(Self { cookies: SessionCookies::from_texts(cookies)?, confirmation })
+    }
+}
+
 impl PasswordlessLogin {
     /// Verifies the credential and begins the session of the verified address. It replaces the
     /// session of the request, unless that is another user's: then the user is asked first. Runs
@@ -122,18 +136,18 @@ impl PasswordlessLogin {
             .await
     }
 
-    /// Waits for a request on another replica that has the same credential, whose response has the
-    /// session. The environment would reject the second one.
+    /// Waits for a request on another replica that has the same credential, and shares its result,
+    /// because the browser may have dropped that response. The environment would reject the second
+    /// request.
     async fn verify_once(
         &self,
         credential: &Credential,
         headers: &HeaderMap,
     ) -> Result<LoggedIn, PasswordlessLoginError> {
-        let sessions = self.sessions();
+        let (sessions, name) = (self.sessions(), credential.request_key().to_text());
         let credential_use = SingleUse {
             sessions,
-            key: sessions
-                .store_key(KeyNamespace::LoginAttempt, &credential.request_key().to_text()),
+            key: sessions.store_key(KeyNamespace::LoginAttempt, &name),
             lifetime: MAX_LOGIN_TIME,
             retention: RESULT_TTL,
         };
@@ -142,7 +156,10 @@ impl PasswordlessLogin {
                 credential_use.wait_until_completed().await,
                 OtherRequest::CompletedBefore | OtherRequest::CompletedMeanwhile
             ) {
-                return Ok(LoggedIn { cookies: SessionCookies::new([]), confirmation: None });
+                let result = credential_use.result(&name).await;
+                return result
+                    .and_then(|result| LoggedIn::decode(&result))
+                    .ok_or(PasswordlessLoginError::Unavailable);
             }
             if !credential_use.claim().await {
                 return Err(PasswordlessLoginError::Unavailable);
@@ -150,7 +167,7 @@ impl PasswordlessLogin {
         }
         let logged_in = self.verify_and_begin(credential, headers).await;
         match &logged_in {
-            Ok(_) => credential_use.finish(true).await,
+            Ok(logged_in) => credential_use.finish_with(&name, &logged_in.encode()).await,
             Err(_) => credential_use.release().await,
         }
         logged_in

@@ -404,6 +404,15 @@ impl SessionCookies {
     pub(crate) fn into_values(self) -> Vec<HeaderValue> {
         self.0
     }
+
+    /// Returns the values as text, for the same request on another replica.
+    pub(crate) fn to_texts(&self) -> Vec<&str> {
+        self.0.iter().filter_map(|value| value.to_str().ok()).collect()
+    }
+
+    pub(crate) fn from_texts(values: Vec<String>) -> Option<Self> {
+        values.into_iter().map(|value| value.try_into().ok()).collect::<Option<_>>().map(Self)
+    }
 }
 
 impl std::fmt::Debug for SessionCookies {

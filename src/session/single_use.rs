@@ -19,6 +19,8 @@ const FAILED: Bytes = Bytes::from_static(b"failed");
 
 /// Precedes a verified login that is stored for another use.
 const KEPT: &str = "kept:";
+/// Precedes the sealed result of a completed login.
+const RESULT: &str = "result:";
 
 /// A second request waits this long for the first one, however slow the store is.
 const MAX_WAIT: Duration = Duration::from_secs(8);
@@ -80,12 +82,29 @@ impl SingleUse<'_> {
 
     /// Records the result of the login, for requests on other replicas.
     pub(crate) async fn finish(&self, is_completed: bool) {
-        let result = if is_completed { COMPLETED } else { FAILED };
-        if let Err(error) =
-            self.sessions.store().replace_if(&self.key, USED, result, self.retention).await
-        {
+        self.replace_used(if is_completed { COMPLETED } else { FAILED }).await;
+    }
+
+    async fn replace_used(&self, result: Bytes) {
+        let replaced = self.sessions.store().replace_if(&self.key, USED, result, self.retention);
+        if let Err(error) = replaced.await {
             telemetry::internal_error("login_attempt", &error);
         }
+    }
+
+    /// Records that the login has completed, and its sealed result, for the same request on another
+    /// replica. `name` is the sealing name.
+    pub(crate) async fn finish_with(&self, name: &str, result: &[u8]) {
+        let sealed = self.sessions.sealing_keys().seal(Purpose::PendingLogin, name, result);
+        let Ok(sealed) = sealed else { return self.finish(true).await };
+        self.replace_used(format!("{RESULT}{sealed}").into()).await;
+    }
+
+    /// Returns the result of the login that another request has completed.
+    pub(crate) async fn result(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let value = self.sessions.store().get(&self.key).await.ok()??;
+        let sealed = std::str::from_utf8(&value).ok()?.strip_prefix(RESULT)?;
+        Some(self.sessions.sealing_keys().open(Purpose::PendingLogin, name, sealed)?.content)
     }
 
     /// Waits for the request that uses it, and returns its result.
@@ -96,7 +115,7 @@ impl SingleUse<'_> {
             let Ok(value) = self.sessions.store().get(&self.key).await else {
                 return OtherRequest::Pending;
             };
-            if value == Some(COMPLETED) {
+            if value.as_ref().is_some_and(is_completed) {
                 return match has_waited {
                     true => OtherRequest::CompletedMeanwhile,
                     false => OtherRequest::CompletedBefore,
@@ -114,6 +133,10 @@ impl SingleUse<'_> {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
+}
+
+fn is_completed(value: &Bytes) -> bool {
+    *value == COMPLETED || value.starts_with(RESULT.as_bytes())
 }
 
 /// The result of another request for the same login.
