@@ -63,6 +63,11 @@ impl SwitchAttempt {
         Ok(Self { key: SecretString::random::<32>()?, started_at: now })
     }
 
+    /// The sealing name of its session's cookies.
+    fn cookies_name(&self) -> String {
+        format!("cookies {}", self.key.expose())
+    }
+
     fn store_key(&self, sessions: &Sessions) -> StoreKey {
         sessions.store_key(shared_store::KeyNamespace::PendingLogin, self.key.expose())
     }
@@ -258,16 +263,14 @@ impl Sessions {
                 let UnconfirmedLogin { identity, return_to } =
                     match sessions.claim(&attempt).await? {
                         Claim::Acquired(pending) => pending.login,
-                        Claim::Completed(return_to) => {
-                            let cookies = SessionCookies::new(sessions.end_attempt(&attempt));
-                            return Ok(Switched { cookies, return_to });
-                        }
+                        Claim::Completed(switched) => return Ok(switched),
                     };
-                let begun = begin(identity).await;
-                sessions.finish(&attempt, begun.is_ok()).await;
-                let cookies =
-                    begun?.into_values().into_iter().chain(sessions.end_attempt(&attempt));
-                Ok(Switched { cookies: SessionCookies::new(cookies), return_to })
+                let cookies = begin(identity).await.map(|cookies| {
+                    let cookies = cookies.into_values().into_iter();
+                    SessionCookies::new(cookies.chain(sessions.end_attempt(&attempt)))
+                });
+                sessions.finish(&attempt, cookies.as_ref().ok()).await;
+                Ok(Switched { cookies: cookies?, return_to })
             })
             .await
     }
@@ -282,7 +285,7 @@ impl Sessions {
         let login = self
             .pending_login(attempt)
             .await?
-            .filter(|pending| pending.state != PendingState::Completed)
+            .filter(|pending| !matches!(pending.state, PendingState::Completed(_)))
             .ok_or(SwitchError::NoPendingLogin)?
             .login;
         let id = attempt.id().ok_or(SealingFailed)?;

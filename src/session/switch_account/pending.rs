@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use zeroize::Zeroizing;
 
-use super::{PENDING_TTL, SwitchAttempt, SwitchError};
+use super::{PENDING_TTL, SwitchAttempt, SwitchError, Switched};
 use crate::api::passwordless::VerifiedEmail;
 use crate::clock::REPLICA_SKEW;
 use crate::revocation::RecordedPosition;
 use crate::session::cookie::record::SessionRecord;
-use crate::session::{Purpose, Sessions, ShortLivedCookie as _};
+use crate::session::{Purpose, SessionCookies, Sessions, ShortLivedCookie as _};
 use crate::shared_store::{Change, KeyNamespace, StoreError};
 use crate::util::email::{fold_email, fold_user_id};
 use crate::util::request_dedup::RESULT_TTL;
@@ -147,13 +147,13 @@ impl UnconfirmedLogin {
 }
 
 /// What the user has decided about a login.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum PendingState {
     Waiting,
     /// A request begins its session, until this time (Unix seconds) at the latest.
     Claimed(i64),
-    /// Its session began a moment ago.
-    Completed,
+    /// Its session began a moment ago, with these sealed cookies.
+    Completed(String),
 }
 
 /// The first byte of the stored value; none while the login waits. Sealed text does not begin with
@@ -162,17 +162,18 @@ const CLAIMED: char = '!';
 const COMPLETED: char = '=';
 
 impl PendingState {
-    fn with_text(self, text: &str) -> String {
+    fn with_text(&self, text: &str) -> String {
         match self {
             Self::Waiting => text.to_owned(),
             Self::Claimed(until) => format!("{CLAIMED}{until} {text}"),
-            Self::Completed => format!("{COMPLETED}{text}"),
+            Self::Completed(cookies) => format!("{COMPLETED}{cookies} {text}"),
         }
     }
 
     fn split(value: &str) -> Option<(Self, &str)> {
-        if let Some(text) = value.strip_prefix(COMPLETED) {
-            return Some((Self::Completed, text));
+        if let Some(completed) = value.strip_prefix(COMPLETED) {
+            let (cookies, text) = completed.split_once(' ')?;
+            return Some((Self::Completed(cookies.to_owned()), text));
         }
         let Some(claimed) = value.strip_prefix(CLAIMED) else {
             return Some((Self::Waiting, value));
@@ -192,7 +193,7 @@ pub(super) struct PendingLogin {
 
 impl PendingLogin {
     /// Returns the stored value in another state.
-    fn in_state(&self, state: PendingState) -> Bytes {
+    fn in_state(&self, state: &PendingState) -> Bytes {
         let value = String::from_utf8_lossy(&self.value);
         let text = PendingState::split(&value).map_or("", |(_, text)| text);
         state.with_text(text).into()
@@ -203,8 +204,8 @@ impl PendingLogin {
 pub(super) enum Claim {
     /// This request begins its session, or drops it.
     Acquired(PendingLogin),
-    /// A request on another replica began its session. The login returns to this page.
-    Completed(ReturnTo),
+    /// A request on another replica began its session. The browser may have dropped that response.
+    Completed(Switched),
 }
 
 impl Sessions {
@@ -250,15 +251,20 @@ impl Sessions {
             let mut pending =
                 self.pending_login(attempt).await?.ok_or(SwitchError::NoPendingLogin)?;
             let now = self.now();
-            match pending.state {
-                PendingState::Completed => return Ok(Claim::Completed(pending.login.return_to)),
-                PendingState::Claimed(until) if now.unix_timestamp() < until => {
+            match &pending.state {
+                PendingState::Completed(sealed) => {
+                    let cookies =
+                        self.completed_cookies(attempt, sealed).ok_or(SwitchError::Unavailable)?;
+                    let return_to = pending.login.return_to;
+                    return Ok(Claim::Completed(Switched { cookies, return_to }));
+                }
+                PendingState::Claimed(until) if now.unix_timestamp() < *until => {
                     tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 // The request that has claimed it was interrupted.
                 PendingState::Waiting | PendingState::Claimed(_) => {
                     let until = (now + CLAIM_LEASE).unix_timestamp();
-                    match self.set_state(attempt, &pending, PendingState::Claimed(until)).await {
+                    match self.set_state(attempt, &pending, &PendingState::Claimed(until)).await {
                         Ok(None) => {}
                         Ok(Some(value)) => {
                             pending.value = value;
@@ -276,16 +282,19 @@ impl Sessions {
         Err(SwitchError::Unavailable)
     }
 
-    /// Records the result for requests on other replicas; later, if the store is unavailable. After
-    /// a failure, the user can try again.
-    pub(super) async fn finish(&self, attempt: &SwitchAttempt, is_completed: bool) {
-        let state = if is_completed { PendingState::Completed } else { PendingState::Waiting };
+    /// Records the cookies of its session, for requests on other replicas; later, if the store is
+    /// unavailable. After a failure, the user can try again.
+    pub(super) async fn finish(&self, attempt: &SwitchAttempt, cookies: Option<&SessionCookies>) {
+        let state = match cookies {
+            Some(cookies) => PendingState::Completed(self.seal_cookies(attempt, cookies)),
+            None => PendingState::Waiting,
+        };
         let (sessions, attempt) = (self.clone(), attempt.clone());
         let finish = move || {
-            let (sessions, attempt) = (sessions.clone(), attempt.clone());
+            let (sessions, attempt, state) = (sessions.clone(), attempt.clone(), state.clone());
             async move {
                 let finished = match sessions.pending_login(&attempt).await {
-                    Ok(Some(pending)) => sessions.set_state(&attempt, &pending, state).await,
+                    Ok(Some(pending)) => sessions.set_state(&attempt, &pending, &state).await,
                     Ok(None) => Ok(None),
                     Err(error) => Err(error),
                 };
@@ -299,15 +308,28 @@ impl Sessions {
         }
     }
 
+    /// Returns an empty text if the cookies cannot be sealed.
+    fn seal_cookies(&self, attempt: &SwitchAttempt, cookies: &SessionCookies) -> String {
+        let content = Zeroizing::new(serde_json::to_vec(&cookies.to_texts()).unwrap_or_default());
+        let name = attempt.cookies_name();
+        self.sealing_keys().seal(Purpose::PendingLogin, &name, &content).unwrap_or_default()
+    }
+
+    fn completed_cookies(&self, attempt: &SwitchAttempt, sealed: &str) -> Option<SessionCookies> {
+        let name = attempt.cookies_name();
+        let opened = self.sealing_keys().open(Purpose::PendingLogin, &name, sealed)?;
+        SessionCookies::from_texts(serde_json::from_slice(&opened.content).ok()?)
+    }
+
     /// Returns the stored value, or `None` if the state has changed meanwhile.
     async fn set_state(
         &self,
         attempt: &SwitchAttempt,
         pending: &PendingLogin,
-        state: PendingState,
+        state: &PendingState,
     ) -> Result<Option<Bytes>, StoreError> {
         let ttl = match state {
-            PendingState::Completed => RESULT_TTL,
+            PendingState::Completed(_) => RESULT_TTL,
             PendingState::Waiting | PendingState::Claimed(_) => {
                 (attempt.cookie_expires_at() - self.now()).try_into().unwrap_or_default()
             }
