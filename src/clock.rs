@@ -54,7 +54,8 @@ impl Clock {
         }
     }
 
-    /// The current time in UTC. A calendar date costs more than the rest of a cached verification.
+    /// The current time in UTC, without a calendar date, which costs more than the rest of a cached
+    /// verification.
     pub(crate) fn unix_millis(&self) -> UnixMillis {
         match &self.0 {
             None => system_millis(),

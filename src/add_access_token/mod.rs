@@ -7,7 +7,7 @@
 //! 1. Rejects a request to an origin that is not configured, so that no other service gets the token.
 //! 2. Rejects a request without a [`Session`] in its extensions. A request that has passed
 //!    [`RequireSession`](crate::RequireSession) has one, so a proxy can forward requests with their
-//!    extensions; then it is the only one that counts.
+//!    extensions. A [`Session`] that the app inserts is used for requests that have passed no layer.
 //! 3. Gets the token from [`Session::access_token`], which refreshes it if that is due.
 //! 4. Sets `Authorization: Bearer …`, marked as sensitive. Replaces an existing `Authorization`.
 //!

@@ -28,7 +28,8 @@ impl<T: DeserializeOwned + Send + 'static> ListRequest<T> {
         Self { paging, ..Self::new(request, member) }.page_size(max_size)
     }
 
-    /// Sets the page size, which the environment limits. Default: the environment's.
+    /// Sets the page size, up to the environment's maximum. Default: the environment's; for lists whose
+    /// pages have numbers, its maximum.
     pub fn page_size(mut self, mut size: u16) -> Self {
         if let Paging::Number { size: requested, max_size } = &mut self.paging {
             // Otherwise the environment returns pages of another size, and the last one is unknown.

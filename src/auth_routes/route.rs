@@ -50,7 +50,7 @@ impl Route {
         return_to: Option<&ReturnTo>,
         set_cookies: impl IntoIterator<Item = HeaderValue>,
     ) -> Response<Bytes> {
-        // Without a prompt, the environment would log a user who was denied in again without
+        // Without a prompt, the environment would repeat the login of a user who was denied, without
         // interaction.
         let login = self.sessions.login_target(return_to, error == LoginError::LoginDenied);
         let recent = match error {

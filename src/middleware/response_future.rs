@@ -231,22 +231,24 @@ where
                     State::decided(decision, request, &mut inner)
                 }
                 StateProjection::Inner { future, on_response } => {
-                    let response = ready!(future.poll(cx))?;
-                    let Some(on_response) = on_response.take() else { return Poll::Pending };
+                    if on_response.is_none() {
+                        return Poll::Pending;
+                    }
+                    let mut response = ready!(future.poll(cx))?;
+                    let Some(mut on_response) = on_response.take() else { return Poll::Pending };
+                    if poll_headers(&mut on_response, cx, &mut response).is_ready() {
+                        return Poll::Ready(Ok(with_body(on_response, response)));
+                    }
                     State::Completing { completing: Some((response, on_response)) }
                 }
                 StateProjection::Completing { completing } => {
                     if let Some((response, on_response)) = completing {
-                        let status = response.status();
-                        ready!(on_response.poll_response(cx, status, response.headers_mut()));
+                        ready!(poll_headers(on_response, cx, response));
                     }
                     let Some((response, on_response)) = completing.take() else {
                         return Poll::Pending;
                     };
-                    let change = on_response.body_change();
-                    return Poll::Ready(Ok(
-                        response.map(|body| ResponseBody::changed(body, change))
-                    ));
+                    return Poll::Ready(Ok(with_body(on_response, response)));
                 }
                 StateProjection::Responding { future } => {
                     State::Decided { response: Some(ready!(future.as_mut().poll(cx))) }
@@ -259,6 +261,20 @@ where
             state.set(next);
         }
     }
+}
+
+fn poll_headers<B>(
+    on_response: &mut impl OnResponse,
+    cx: &mut Context<'_>,
+    response: &mut Response<B>,
+) -> Poll<()> {
+    let status = response.status();
+    on_response.poll_response(cx, status, response.headers_mut())
+}
+
+fn with_body<B>(on_response: impl OnResponse, response: Response<B>) -> Response<ResponseBody<B>> {
+    let change = on_response.body_change();
+    response.map(|body| ResponseBody::changed(body, change))
 }
 
 impl<S, B, L> fmt::Debug for ResponseFuture<S, B, L>

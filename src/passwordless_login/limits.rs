@@ -190,10 +190,8 @@ impl PasswordlessLogin {
                 });
             }
         }
-        if client.is_some() {
-            // That of the client is the first one.
-            counted.counts.remove(0);
-        }
+        // The count of the client, which is the first one, remains if the e-mail is not sent.
+        counted.counts.drain(..usize::from(client.is_some()).min(counted.counts.len()));
         Ok(counted)
     }
 

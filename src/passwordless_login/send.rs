@@ -238,7 +238,7 @@ impl PasswordlessLogin {
         if let Err(SendFailure::Failed(failure)) = allowed {
             return Err(failure);
         }
-        // Also if the app silently sends none: the responses do not differ.
+        // Also counted if the app silently sends no e-mail: the responses must not differ.
         let counted = self.count_email(email, client.as_deref()).await?;
         let sent = match allowed {
             Ok(()) => send.await,

@@ -262,9 +262,10 @@ impl ResourceUrl {
         }
         let normal = url.as_str().trim_end_matches('/').to_owned();
         if normal != text.trim_end_matches('/') {
-            let reason =
-                "must be written in its normal form, because clients compare letter by letter";
-            return Err(ConfigProblem::invalid(SETTING, reason));
+            return Err(ConfigProblem::invalid(
+                SETTING,
+                "must be written in its normal form, because clients compare character by character",
+            ));
         }
         Ok(Self { url, text: normal })
     }

@@ -63,10 +63,10 @@ impl Requirement {
             Kind::Role => principal.roles(),
             Kind::Scope => principal.scopes(),
         };
-        let missing = self.names.iter().filter(|name| !self.scope_hierarchy.grant(granted, name));
+        let lacks = |name: &&ScopeToken| !self.scope_hierarchy.grant(granted, name);
         match self.quantity {
-            Quantity::All => missing.cloned().collect(),
-            Quantity::Any if missing.count() == self.names.len() => self.names.clone(),
+            Quantity::All => self.names.iter().filter(lacks).cloned().collect(),
+            Quantity::Any if self.names.iter().all(|name| lacks(&name)) => self.names.clone(),
             Quantity::Any => Vec::new(),
         }
     }

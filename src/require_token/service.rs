@@ -257,12 +257,10 @@ impl RequireToken {
         request: &mut Request<B>,
     ) -> Evaluation<Waiting, CacheHeaders> {
         let checked = self.check_principal(principal, proof.as_deref());
-        let used = match checked {
-            Ok(principal) => self
-                .use_proof(principal.subject(), proof.as_deref(), request.extensions())
-                .map(|pending| (principal, pending)),
-            Err(rejection) => Err(rejection),
-        };
+        let used = checked.and_then(|principal| {
+            self.use_proof(&principal, proof.as_deref(), request.extensions())
+                .map(|pending| (principal, pending))
+        });
         match used {
             Ok((principal, Some(write))) => {
                 Evaluation::Pending(Waiting::Use(write, principal, proof))
@@ -331,12 +329,13 @@ impl RequireToken {
     /// Uses the proof of an accepted token. Returns the query of the shared store, if there is one.
     fn use_proof(
         &self,
-        subject: &str,
+        principal: &Principal,
         proof: Option<&Proof>,
         extensions: &Extensions,
     ) -> Result<Option<PendingUse>, TokenRejection> {
         let (Some(proof), Some(dpop)) = (proof, &self.settings.dpop) else { return Ok(None) };
-        match dpop.proofs.use_once(proof, subject, extensions, self.settings.verifier.clock()) {
+        let clock = self.settings.verifier.clock();
+        match dpop.proofs.use_once(proof, principal.subject(), extensions, clock) {
             ProofUse::First => Ok(None),
             ProofUse::Pending(write) => Ok(Some(write)),
             ProofUse::Replayed => Err(replayed(dpop)),
@@ -493,7 +492,7 @@ impl RequireToken {
             revocations.read_if_stale().await;
         }
         let principal = self.check_principal(principal, proof)?;
-        if let Some(write) = self.use_proof(principal.subject(), proof, &parts.extensions)? {
+        if let Some(write) = self.use_proof(&principal, proof, &parts.extensions)? {
             self.is_first_use(write.await)?;
         }
         if let Some(proof) = proof {

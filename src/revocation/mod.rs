@@ -201,7 +201,7 @@ pub(crate) enum EntryKind {
 }
 
 impl EntryKind {
-    /// The kind of a revocation; an event has a time until which it covers tokens.
+    /// The kind of a revocation that covers what was issued until this time, if it has one.
     fn of(issued_until: Option<i64>) -> Self {
         if issued_until.is_some() { Self::ByIssueTime } else { Self::ByPosition }
     }

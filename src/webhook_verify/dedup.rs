@@ -27,9 +27,10 @@ use crate::util::telemetry;
 
 /// How often the completion is attempted before the response: a message that is handled twice is worse
 /// than a slow response.
-/// How often the claim of a message can change while it is completed.
-const MAX_CHANGES: usize = 3;
 const COMPLETION_TRIES: usize = 3;
+
+/// How often the claim of a message can change during an attempt to complete it.
+const MAX_CHANGES: usize = 3;
 
 /// Name of the background tasks.
 const COMPLETION: &str = "webhook completion";
@@ -163,21 +164,25 @@ impl ClaimGuard {
 
     async fn complete_values(&self, done: &Bytes) -> Result<(), StoreError> {
         for key in self.keys.iter() {
-            let mut running = Some(self.value.clone());
-            // Repeated if the value changes in between.
-            for _ in 0..MAX_CHANGES {
-                if self.complete_value(key, running, done).await? {
-                    break;
-                }
-                // The handler took longer than its lease, and another request may have claimed the
-                // message: its result does not matter, because this one is a success.
-                running = self.deduplicator.store.get(key).await?;
-                if running.as_deref().and_then(status_of).is_some() {
-                    break;
-                }
-            }
+            self.complete_under(key, done).await?;
         }
         Ok(())
+    }
+
+    async fn complete_under(&self, key: &StoreKey, done: &Bytes) -> Result<(), StoreError> {
+        let mut running = Some(self.value.clone());
+        for _ in 0..MAX_CHANGES {
+            if self.complete_value(key, running, done).await? {
+                return Ok(());
+            }
+            // The handler took longer than its lease, and another request may have claimed the
+            // message. Its result does not matter: this one is a success.
+            running = self.deduplicator.store.get(key).await?;
+            if running.as_deref().and_then(status_of).is_some() {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unavailable("the claim of the message keeps changing".into()))
     }
 
     /// Replaces what is known of a message. Returns whether that was still known.

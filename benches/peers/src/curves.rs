@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
-use http::header;
+use http::{HeaderValue, header};
 use tokio::runtime::{Builder, Runtime};
 use tower::Service as _;
 use tower_scalekit::clock::Clock;
@@ -58,7 +58,7 @@ pub fn groups(runtime: &Rc<Runtime>, issuer: &Issuer) -> Vec<Group> {
         })
     });
     let entries = [1_000, 10_000, 100_000, 1_000_000].map(|entries| stored(runtime, entries));
-    let threads = [1, 2].map(|threads| on_threads(threads, guard(), bearers(939, 1)));
+    let threads = |app: Router| [1, 2].map(|threads| on_threads(threads, &app, &bearers(939, 1)));
     [
         (
             "RequireToken, by size of the token",
@@ -93,9 +93,14 @@ pub fn groups(runtime: &Rc<Runtime>, issuer: &Issuer) -> Vec<Group> {
              processor's caches.",
         ),
         (
+            "bare axum, threads on one route",
+            Vec::from(threads(bare())),
+            "Processor time of the slowest thread. All count the references of what axum shares.",
+        ),
+        (
             "RequireToken, threads on one token",
-            Vec::from(threads),
-            "Processor time of the slowest thread. All count the references of one cached token.",
+            Vec::from(threads(guard())),
+            "All count the references of one cached token and of the layer too.",
         ),
     ]
     .into_iter()
@@ -133,8 +138,9 @@ fn stored(runtime: &Rc<Runtime>, entries: usize) -> Case {
     })
 }
 
-/// Each thread makes all calls.
-fn on_threads(threads: usize, app: Router, requests: Requests) -> Case {
+/// Each thread makes all calls, with a token that its own connection has received.
+fn on_threads(threads: usize, app: &Router, requests: &Requests) -> Case {
+    let (app, requests) = (app.clone(), requests.clone());
     Case::new(format!("{threads} threads"), 20_000, move |calls| {
         let work = move |app: Router, requests: Requests| {
             let runtime = Builder::new_current_thread().enable_all().build().unwrap();
@@ -145,7 +151,12 @@ fn on_threads(threads: usize, app: Router, requests: Requests) -> Case {
                 }
             });
         };
-        let all: Vec<_> = (0..threads).map(|_| (app.clone(), requests.clone())).collect();
+        let received = || {
+            let copy = |value: &HeaderValue| HeaderValue::from_bytes(value.as_bytes()).unwrap();
+            let values = requests.values.iter().map(copy).collect();
+            (app.clone(), Requests { values, ..requests.clone() })
+        };
+        let all: Vec<_> = (0..threads).map(|_| received()).collect();
         Box::new(move || {
             let begun = Instant::now();
             let start = |(app, requests)| {

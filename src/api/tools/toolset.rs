@@ -345,7 +345,7 @@ fn entries(tools: impl IntoIterator<Item = ScopedTool>) -> Vec<Arc<Entry>> {
         if repeated.contains(&sanitized(&entry.tool_name)) {
             let account = format!("Connected account: {}.", entry.account_id);
             entry.description = Some(match entry.description.take() {
-                Some(description) => format!("{description} {account}"),
+                Some(description) => format!("{} {account}", description.trim_start()),
                 None => account,
             });
         }
