@@ -90,9 +90,11 @@ impl ForwardAuth {
         *request.method_mut() = method;
         *request.uri_mut() = Uri::from(target.clone());
         request.extensions_mut().insert(BrowserTarget(target));
-        // Proxies drop `Upgrade`, by which `is_state_changing` recognizes a WebSocket handshake;
-        // `Sec-WebSocket-Key` is left.
-        if request.headers().contains_key(header::SEC_WEBSOCKET_KEY) {
+        // Proxies drop `Upgrade`, by which `is_state_changing` recognizes a WebSocket handshake. Of one
+        // over HTTP/2 or HTTP/3, Envoy makes a `GET` request without a key (RFC 8441, section 5).
+        if request.headers().contains_key(header::SEC_WEBSOCKET_KEY)
+            || request.headers().contains_key(header::SEC_WEBSOCKET_VERSION)
+        {
             request.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         }
         Ok(())
@@ -251,11 +253,13 @@ mod tests {
 
     #[test]
     fn a_websocket_handshake_is_recognized_without_its_hop_by_hop_header() {
-        let request = Request::get("/").header("x-forwarded-method", "GET");
-        let request = request.header("x-forwarded-uri", "/ws").header("sec-websocket-key", "a");
-        let mut request = request.body(()).unwrap();
-        ForwardAuth::traefik().restore(&mut request).unwrap();
-        assert!(crate::util::fetch_metadata::is_state_changing(&request));
+        for (name, value) in [("sec-websocket-key", "a"), ("sec-websocket-version", "13")] {
+            let request = Request::get("/").header("x-forwarded-method", "GET");
+            let request = request.header("x-forwarded-uri", "/ws").header(name, value);
+            let mut request = request.body(()).unwrap();
+            ForwardAuth::traefik().restore(&mut request).unwrap();
+            assert!(crate::util::fetch_metadata::is_state_changing(&request), "{name}");
+        }
     }
 
     #[test]

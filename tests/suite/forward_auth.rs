@@ -9,8 +9,8 @@ use tower_scalekit::sandbox::NewUser;
 use tower_scalekit::{ForwardAuth, RequireAuth, RequireScope, RequireSession, Sessions};
 
 use crate::support::{
-    Browser, FETCH, JANE, JOHN, NAVIGATION, Reading as _, World, request, send, set_cookies,
-    token_layer,
+    Browser, FETCH, JANE, JOHN, NAVIGATION, ORIGIN, Reading as _, World, request, send,
+    set_cookies, token_layer,
 };
 
 const NAMES: [&str; 6] = ["user", "email", "organization", "roles", "permissions", "scopes"];
@@ -142,6 +142,36 @@ async fn the_method_of_the_request_decides_whether_another_site_may_send_it() {
     let handshake = [("sec-websocket-key", "a"), ("origin", "https://evil.test")];
     let response = verify(&mut jane, "/nginx", "GET", "/ws", &handshake).await;
     assert!(matches!(response.extensions().get(), Some(SessionRejection::CrossSite)));
+}
+
+#[tokio::test]
+async fn a_websocket_of_another_site_over_http2_is_rejected() {
+    let world = World::new();
+    let app = app(&world, &world.sessions);
+    let jane = world.logged_in(JANE).await.at(&app);
+    // Envoy turns an extended CONNECT into a GET (RFC 8441, section 5): without `Sec-WebSocket-Key`.
+    let forwarded = [
+        ("x-original-method", "GET"),
+        ("x-original-uri", "/ws"),
+        ("x-forwarded-method", "GET"),
+        ("x-forwarded-uri", "/ws"),
+        ("sec-websocket-version", "13"),
+    ];
+    for verify in ["/envoy/ws", "/kept/ws", "/nginx", "/traefik"] {
+        for (origin, status) in
+            [("https://evil.test", StatusCode::FORBIDDEN), (ORIGIN, StatusCode::OK)]
+        {
+            let headers = [&forwarded[..], &[("origin", origin)]].concat();
+            let response = send(&app, jane.request(Method::GET, verify, &headers)).await;
+            assert_eq!(response.status(), status, "{verify} {origin}");
+            let rejection = response.extensions().get();
+            assert_eq!(
+                matches!(rejection, Some(SessionRejection::CrossSite)),
+                origin != ORIGIN,
+                "{verify}"
+            );
+        }
+    }
 }
 
 #[tokio::test]
