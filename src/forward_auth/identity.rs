@@ -39,6 +39,10 @@ pub mod identity_headers {
     pub const SCOPES: HeaderName = HeaderName::from_static("x-auth-request-scopes");
 }
 
+/// Extension of the response to an authorized request.
+#[derive(Clone, Copy)]
+pub(super) struct Authorized;
+
 /// Responds to an authorized request with 200 and the identity in [headers](identity_headers). The
 /// inner service of the layers that are passed to
 /// [`ForwardAuth::service`](super::ForwardAuth::service).
@@ -61,6 +65,7 @@ impl<B> Service<Request<B>> for IdentityService {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let extensions = request.extensions();
         let mut response = Response::new(Full::default());
+        response.extensions_mut().insert(Authorized);
         match principal(extensions) {
             Ok(principal) => {
                 let session = Session::from_extensions(extensions);

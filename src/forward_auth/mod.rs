@@ -18,7 +18,10 @@
 //!    This service always sets all identity headers, those without a value as empty ones. A proxy
 //!    that keeps the header of the request where this service's is empty, as some versions of Caddy
 //!    do, must remove the identity headers from each request first.
-//! 3. Cookies of a refresh are in the response. nginx cannot forward several `Set-Cookie` headers,
+//! 3. Only the response of [`IdentityService`] is 2xx. A rejection that
+//!    [`on_rejection`](crate::RequireSession::on_rejection) renders as 2xx becomes 500: proxies read it
+//!    as authorization.
+//! 4. Cookies of a refresh are in the response. nginx cannot forward several `Set-Cookie` headers,
 //!    so each is also in a header of its own.
 //!
 //! # Example

@@ -4,11 +4,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::ForwardAuth;
+use super::identity::Authorized;
 use crate::middleware::rejection::misconfigured_response;
 use crate::middleware::response_body::ResponseBody;
 use crate::util::telemetry;
@@ -71,7 +72,17 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let mut response = match this.state.project() {
-            StateProjection::Inner { future } => ready!(future.poll(cx))?.map(ResponseBody::inner),
+            StateProjection::Inner { future } => {
+                let response = ready!(future.poll(cx))?;
+                match response.extensions().get() {
+                    None::<&Authorized> if response.status().is_success() => {
+                        let error = RejectedAsSuccess(response.status());
+                        telemetry::internal_error("forward_auth", &error);
+                        misconfigured_response().map(ResponseBody::own)
+                    }
+                    _ => response.map(ResponseBody::inner),
+                }
+            }
             StateProjection::Misconfigured { response } => {
                 let Some(response) = response.take() else { return Poll::Pending };
                 response.map(ResponseBody::own)
@@ -81,6 +92,14 @@ where
         Poll::Ready(Ok(response))
     }
 }
+
+/// Returned when a proxy would read the response to a request that is not authorized as authorization.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "a response with status {0} is not that of `IdentityService`, and proxies read it as authorization: \
+     set another status in `on_rejection`, and keep the extensions of the response in other layers"
+)]
+struct RejectedAsSuccess(StatusCode);
 
 impl<F> fmt::Debug for ForwardAuthFuture<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -175,6 +175,49 @@ async fn a_websocket_of_another_site_over_http2_is_rejected() {
 }
 
 #[tokio::test]
+async fn a_rejection_that_is_rendered_as_success_is_500() {
+    let world = World::new();
+    let token = token_layer(&world.sandbox).on_rejection(|_| Response::new("please log in".into()));
+    let session = RequireSession::new(&world.sessions).on_rejection(|rejected| {
+        let mut response = rejected.into_default_response();
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        response
+    });
+    let either = RequireAuth::new(session.clone(), token.clone());
+    let forwarded = [
+        ("x-original-method", "GET"),
+        ("x-original-uri", "/"),
+        ("x-forwarded-method", "GET"),
+        ("x-forwarded-uri", "/"),
+    ];
+    let jane = world.logged_in(JANE).await;
+    for proxy in [ForwardAuth::nginx(), ForwardAuth::traefik(), ForwardAuth::envoy("")] {
+        for (index, app) in [
+            Router::new().route_service("/", proxy.service(session.clone())),
+            Router::new().route_service("/", proxy.service(token.clone())),
+            Router::new().route_service("/", proxy.service(either.clone())),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            for headers in [&NAVIGATION[..], &FETCH] {
+                let headers = [headers, &forwarded].concat();
+                let response = send(&app, request(Method::GET, "/", &headers)).await;
+                assert_eq!(
+                    response.status(),
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "{proxy:?} {index}"
+                );
+            }
+            let headers = [&FETCH[..], &forwarded].concat();
+            let response = send(&app, jane.request(Method::GET, "/", &headers)).await;
+            // `RequireToken` alone does not read the session.
+            assert_eq!(response.status() == StatusCode::OK, index != 1, "{proxy:?} {index}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_without_its_headers_and_a_guard_without_a_layer_are_500() {
     let world = World::new();
     let app = app(&world, &world.sessions);
