@@ -7,7 +7,7 @@ use http::{
 use tower_layer::Layer;
 
 use super::{ForwardAuthService, IdentityService};
-use crate::util::fetch_metadata::BrowserTarget;
+use crate::util::fetch_metadata::{BrowserTarget, original_uri};
 
 /// Forwarded authentication for one kind of proxy. See the [module docs](crate::forward_auth).
 #[derive(Clone, Debug)]
@@ -50,8 +50,9 @@ impl ForwardAuth {
     }
 
     /// For Envoy with `ext_authz` (`http_service`), which sends the request's own method, host and
-    /// path, with its `path_prefix` before the path. A router may have removed the prefix already.
-    /// Responses other than 200 are sent to the browser as they are.
+    /// path, with its `path_prefix` before the path. A router of axum may have removed the prefix
+    /// already; if another router does, set an empty one here. Responses other than 200 are sent to the
+    /// browser as they are.
     pub fn envoy(path_prefix: &str) -> Self {
         Self(Proxy::Envoy { path_prefix: path_prefix.trim_end_matches('/').into() })
     }
@@ -71,10 +72,12 @@ impl ForwardAuth {
             Proxy::Traefik => {
                 (method_in(headers, "x-forwarded-method")?, target_in(headers, "x-forwarded-uri")?)
             }
-            Proxy::Envoy { path_prefix } => (
-                request.method().clone(),
-                without_prefix(request.uri(), path_prefix).ok_or(InvalidProxyHeader("path"))?,
-            ),
+            Proxy::Envoy { path_prefix } => {
+                // A path of the browser may begin with the prefix, too.
+                let sent = original_uri(request.extensions()).unwrap_or(request.uri());
+                let target = without_prefix(sent, path_prefix);
+                (request.method().clone(), target.ok_or(InvalidProxyHeader("path"))?)
+            }
         };
         if matches!(self.0, Proxy::Traefik) && headers.contains_key("x-forwarded-host") {
             let host = single(headers, "x-forwarded-host")?.clone();

@@ -159,12 +159,12 @@ pub(crate) fn requested_target_of<'r>(
 
 /// The URI at the outermost axum router.
 #[cfg(feature = "axum")]
-fn original_uri(extensions: &Extensions) -> Option<&Uri> {
+pub(crate) fn original_uri(extensions: &Extensions) -> Option<&Uri> {
     extensions.get::<axum::extract::OriginalUri>().map(|original| &original.0)
 }
 
 #[cfg(not(feature = "axum"))]
-fn original_uri(_: &Extensions) -> Option<&Uri> {
+pub(crate) fn original_uri(_: &Extensions) -> Option<&Uri> {
     None
 }
 

@@ -218,6 +218,27 @@ async fn a_rejection_that_is_rendered_as_success_is_500() {
 }
 
 #[tokio::test]
+async fn the_prefix_of_envoy_is_removed_once() {
+    let world = World::new();
+    let app = app(&world, &world.sessions);
+    let outer = Router::new().nest("/outer", app.clone()).nest_service(
+        "/nested/verify",
+        ForwardAuth::envoy("/nested/verify").service(guard(&world)),
+    );
+    for (app, verify, return_to) in [
+        (&app, "/envoy/envoy/a", "%2Fenvoy%2Fa"),
+        (&app, "/envoy/envoy", "%2Fenvoy"),
+        (&app, "/envoy/envoy/envoy/a?b", "%2Fenvoy%2Fenvoy%2Fa%3Fb"),
+        (&app, "/kept/kept/a", "%2Fkept%2Fa"),
+        (&outer, "/nested/verify/nested/verify/a", "%2Fnested%2Fverify%2Fa"),
+    ] {
+        let response = send(app, request(Method::GET, verify, &NAVIGATION)).await;
+        let login = format!("/login?return_to={return_to}");
+        assert_eq!((response.status(), response.location()), (StatusCode::FOUND, &*login));
+    }
+}
+
+#[tokio::test]
 async fn a_proxy_without_its_headers_and_a_guard_without_a_layer_are_500() {
     let world = World::new();
     let app = app(&world, &world.sessions);
