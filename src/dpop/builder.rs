@@ -95,6 +95,9 @@ impl DpopBuilder {
     /// Default: a replica accepts a proof that another one has accepted before, within the window. The
     /// clocks of replicas may differ by a minute.
     ///
+    /// Layers around one another that share a store must have clones of one [`Dpop`]: the inner one would
+    /// otherwise find the proof used.
+    ///
     /// While the store is unavailable or full, these requests get 503.
     pub fn shared_store(mut self, store: impl SharedStore) -> Self {
         self.store = Some(TimedStore::new(store));

@@ -185,7 +185,8 @@ impl Dpop {
         Ok(proof)
     }
 
-    /// Uses a proof for a token of this subject, unless another layer has used it for this request.
+    /// Uses a proof for a token of this subject, unless a layer with a clone has used it for this
+    /// request.
     pub(crate) fn use_once(
         &self,
         proof: &Proof,
@@ -193,20 +194,28 @@ impl Dpop {
         extensions: &Extensions,
         clock: &Clock,
     ) -> ProofUse {
+        let is_self = |dpop: &Self| Arc::ptr_eq(&dpop.inner, &self.inner);
         match extensions.get::<UsedProof>() {
-            Some(UsedProof(used)) if *used == proof.id() => ProofUse::First,
+            Some(used) if used.id == proof.id() && used.by.iter().any(is_self) => ProofUse::First,
             _ => self.inner.replays.use_once(proof.id(), subject, clock.monotonic()),
+        }
+    }
+
+    /// Marks a request whose proof was used.
+    pub(crate) fn mark_used(&self, extensions: &mut Extensions, proof: &Proof) {
+        match extensions.get_mut::<UsedProof>() {
+            Some(used) if used.id == proof.id() => used.by.push(self.clone()),
+            _ => drop(extensions.insert(UsedProof { id: proof.id(), by: vec![self.clone()] })),
         }
     }
 }
 
-/// Inserted into a request whose proof was used, for layers and extractors further in.
-#[derive(Clone, Copy)]
-struct UsedProof(ProofId);
-
-/// Marks a request whose proof was used.
-pub(crate) fn mark_used(extensions: &mut Extensions, proof: &Proof) {
-    extensions.insert(UsedProof(proof.id()));
+/// Inserted into a request whose proof was used, for layers and extractors further in. Those with other
+/// settings remember the proof themselves.
+#[derive(Clone)]
+struct UsedProof {
+    id: ProofId,
+    by: Vec<Dpop>,
 }
 
 const DPOP: &str = "dpop";

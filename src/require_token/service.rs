@@ -13,7 +13,7 @@ use super::layer::AcceptedDpop;
 use super::rejection::set_nonce;
 use super::{RequireToken, TokenRejection};
 use crate::challenge::Challenge;
-use crate::dpop::{self, DpopError, PendingUse, Proof, ProofRejected, ProofUse, ProvenRequest};
+use crate::dpop::{DpopError, PendingUse, Proof, ProofRejected, ProofUse, ProvenRequest};
 use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{
@@ -363,8 +363,8 @@ impl RequireToken {
                 let challenge = self.challenge_for(proof.as_deref(), request);
                 let extensions = request.extensions_mut();
                 extensions.insert(principal.with_challenge(challenge));
-                if let Some(proof) = &proof {
-                    dpop::mark_used(extensions, proof);
+                if let (Some(proof), Some(dpop)) = (&proof, &self.settings.dpop) {
+                    dpop.proofs.mark_used(extensions, proof);
                 }
                 let next_nonce = proof.and_then(|proof| proof.next_nonce);
                 Decision::Forward(CacheHeaders { next_nonce })
@@ -495,8 +495,8 @@ impl RequireToken {
         if let Some(write) = self.use_proof(&principal, proof, &parts.extensions)? {
             self.is_first_use(write.await)?;
         }
-        if let Some(proof) = proof {
-            dpop::mark_used(&mut parts.extensions, proof);
+        if let (Some(proof), Some(dpop)) = (proof, &self.settings.dpop) {
+            dpop.proofs.mark_used(&mut parts.extensions, proof);
         }
         Ok(principal)
     }

@@ -125,6 +125,31 @@ async fn replicas_share_used_proofs_through_a_store() {
 }
 
 #[tokio::test]
+async fn each_layer_of_a_request_remembers_its_proof() {
+    let sandbox = Sandbox::new();
+    let store = Arc::new(MemoryStore::new(sandbox.clock().clock()));
+    let key = sandbox.tokens().dpop_key();
+    let token = bound(&sandbox, &key);
+    let in_process = || guard(&sandbox, builder());
+    let shared = || guard(&sandbox, builder().shared_store(Arc::clone(&store)));
+    let same = in_process();
+    let stacks = [
+        [0; 2].map(|_| routes().route_layer(shared()).route_layer(in_process())),
+        [0; 2].map(|_| routes().route_layer(in_process()).route_layer(shared())),
+        // A layer finds its own use of the proof behind that of another one.
+        [0; 2].map(|_| {
+            routes().route_layer(same.clone()).route_layer(shared()).route_layer(same.clone())
+        }),
+    ];
+    for [one, two] in stacks {
+        let proof = key.proof("GET", TODOS, Some(&token));
+        assert_eq!(call(&one, "DPoP", &token, &[&proof]).await.status(), StatusCode::OK);
+        let response = call(&two, "DPoP", &token, &[&proof]).await;
+        assert_eq!(proof_error(&response), DpopError::Replayed);
+    }
+}
+
+#[tokio::test]
 async fn a_used_proof_is_remembered_although_the_clocks_of_replicas_differ() {
     let start = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
     let sandbox = Sandbox::builder().clock(ManualClock::at(start)).build();
