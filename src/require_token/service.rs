@@ -21,7 +21,7 @@ use crate::middleware::response_future::{
 };
 use crate::revocation::Revocations;
 use crate::shared_store::StoreError;
-use crate::token::{Confirmation, Principal, TokenCheck, TokenError};
+use crate::token::{Confirmation, KeyFetch, Principal, TokenCheck, TokenError};
 use crate::util::cache_control::no_store_or_vary_on_authorization;
 use crate::util::diagnosis::CheckError as _;
 use crate::util::single_flight::Flight;
@@ -66,13 +66,13 @@ impl<B> Middleware<B> for RequireToken {
                 Waiting::Key(fetch, proof) => {
                     let fetched = ready!(Pin::new(fetch).poll(cx));
                     let proof = proof.take();
-                    let verified = match self.credentials(request.headers()) {
+                    let check = match self.credentials(request.headers()) {
                         Credentials::Bearer(token) | Credentials::Dpop(token) => {
                             self.settings.verifier.verify_after_fetch(token, fetched)
                         }
-                        _ => Err(TokenError::Malformed),
+                        _ => TokenCheck::Done(Err(TokenError::Malformed)),
                     };
-                    self.after_verification(verified, proof, request)
+                    self.after_check(check, proof, request)
                 }
                 Waiting::ApiKey(validation) => {
                     let result = checked(ready!(Pin::new(validation).poll(cx)));
@@ -106,7 +106,7 @@ pub(crate) enum Waiting {
     /// The validation of an API key.
     ApiKey(Flight<Result<Principal, TokenError>>),
     /// The fetch of the token's key.
-    Key(Flight<bool>, MaybeProof),
+    Key(KeyFetch, MaybeProof),
     /// The read of the revocations, for a verified token.
     Revocations(Flight<()>, Principal, MaybeProof),
     /// Whether the proof of an accepted token was used before.
@@ -188,10 +188,9 @@ impl RequireToken {
             extensions: request.extensions(),
         };
         match self.presented(&credentials, proven) {
-            Ok((token, proof)) => match self.settings.verifier.verify_now(token) {
-                TokenCheck::Done(verified) => self.after_verification(verified, proof, request),
-                TokenCheck::Pending(fetch) => Evaluation::Pending(Waiting::Key(fetch, proof)),
-            },
+            Ok((token, proof)) => {
+                self.after_check(self.settings.verifier.verify_now(token), proof, request)
+            }
             Err(rejection) => Evaluation::Decided(self.reject(rejection, request)),
         }
     }
@@ -226,13 +225,17 @@ impl RequireToken {
         }
     }
 
-    /// Continues with the result of the verification.
-    fn after_verification<B>(
+    /// Continues with the result of the verification, or waits for a fetch.
+    fn after_check<B>(
         &self,
-        verified: Result<Principal, TokenError>,
+        check: TokenCheck<Principal>,
         proof: MaybeProof,
         request: &mut Request<B>,
     ) -> Evaluation<Waiting, CacheHeaders> {
+        let verified = match check {
+            TokenCheck::Done(verified) => verified,
+            TokenCheck::Pending(fetch) => return Evaluation::Pending(Waiting::Key(fetch, proof)),
+        };
         match verified.and_then(|principal| check_binding(principal, proof.as_deref())) {
             Ok(principal) => {
                 if let Some(read) =

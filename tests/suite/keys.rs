@@ -3,14 +3,17 @@
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use futures::future::BoxFuture;
+use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
-use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
-use tower_scalekit::{IdpInitiatedRedirect, RequireToken, Sandbox};
+use tokio::sync::watch;
+use tower_scalekit::http_client::{HttpClient, HttpClientError};
+use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient, TokenFault};
+use tower_scalekit::{IdpInitiatedRedirect, RequireToken, Sandbox, Scalekit};
 
 use crate::support::{
     JANE, JOHN, NAVIGATION, Reading as _, World, request, request_with_token, sandbox_builder,
-    send, token_layer,
+    send, settle, token_layer,
 };
 
 struct Api {
@@ -26,6 +29,20 @@ impl Api {
     fn at(sandbox: Sandbox) -> Self {
         let layer = token_layer(&sandbox);
         Self { sandbox, app: Router::new().route("/", get(|| async {})).route_layer(layer) }
+    }
+
+    /// An API whose key sets arrive while `is_open`.
+    fn behind(is_open: watch::Receiver<bool>) -> Self {
+        let sandbox = sandbox_builder().build();
+        let secret = sandbox.client_secret().clone();
+        let scalekit = Scalekit::builder(sandbox.environment_url(), sandbox.client_id(), secret)
+            .http_client(SlowKeys { client: sandbox.client(), is_open })
+            .clock(sandbox.clock().clock())
+            .build()
+            .unwrap();
+        let guard = RequireToken::for_audience(&scalekit, sandbox.client_id()).unwrap();
+        let app = Router::new().route("/", get(|| async {})).route_layer(guard);
+        Self { sandbox, app }
     }
 
     async fn ask(&self, token: &str) -> Response<Bytes> {
@@ -48,6 +65,25 @@ impl Api {
         let claims = self.sandbox.tokens().access_token_draft(JANE).claims;
         let header = json!({ "alg": "RS256", "kid": kid, "typ": "JWT" });
         self.sandbox.tokens().sign_with_header(header, claims.into())
+    }
+}
+
+/// An environment whose key sets are those at the time of the request, however late they arrive.
+struct SlowKeys {
+    client: SandboxClient,
+    is_open: watch::Receiver<bool>,
+}
+
+impl HttpClient for SlowKeys {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
+        Box::pin(async move {
+            let response = self.client.send(request).await?;
+            let _ = self.is_open.clone().wait_for(|is_open| *is_open).await;
+            Ok(response)
+        })
     }
 }
 
@@ -96,6 +132,56 @@ async fn requests_that_need_the_same_new_key_share_one_fetch() {
         assert_eq!(status.unwrap(), StatusCode::OK);
     }
     assert_eq!(api.fetches(), 2);
+}
+
+/// The response to a token of a new key, which joins a fetch that began before the rotation.
+async fn joining(api: &Api, open: &watch::Sender<bool>, rotate: fn(&Sandbox)) -> Response<Bytes> {
+    let fetches = api.fetches();
+    open.send_replace(false);
+    let earlier = async { api.status(&api.with_kid("random")).await };
+    let later = async {
+        settle().await;
+        rotate(&api.sandbox);
+        let token = api.sandbox.tokens().access_token(JANE);
+        let release = async {
+            settle().await;
+            assert_eq!(api.fetches(), fetches + 1);
+            open.send_replace(true);
+        };
+        futures::join!(api.ask(&token), release).0
+    };
+    let (earlier, later) = futures::join!(earlier, later);
+    assert_eq!(earlier, StatusCode::UNAUTHORIZED);
+    later
+}
+
+#[tokio::test]
+async fn a_token_of_a_new_key_is_accepted_after_joining_a_fetch_that_began_earlier() {
+    let rotations: [fn(&Sandbox); 2] =
+        [|sandbox| sandbox.keys().rotate(), |sandbox| sandbox.keys().rotate_keeping_kid()];
+    for (rotate, is_started) in rotations.into_iter().flat_map(|one| [(one, true), (one, false)]) {
+        let (open, is_open) = watch::channel(true);
+        let api = Api::behind(is_open);
+        if is_started {
+            let old = api.sandbox.tokens().access_token(JANE);
+            assert_eq!(api.status(&old).await, StatusCode::OK);
+        }
+        let fetches = api.fetches();
+        assert_eq!(joining(&api, &open, rotate).await.status(), StatusCode::OK, "{is_started}");
+        assert_eq!(api.fetches(), fetches + 2);
+    }
+}
+
+#[tokio::test]
+async fn keys_are_unavailable_after_an_earlier_fetch_while_fetches_are_limited() {
+    let (open, is_open) = watch::channel(true);
+    let api = Api::behind(is_open);
+    assert_eq!(api.status(&api.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
+    assert_eq!(api.status(&api.with_kid("another")).await, StatusCode::UNAUTHORIZED);
+    let response = joining(&api, &open, |sandbox| sandbox.keys().rotate()).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    api.advance(10);
+    assert_eq!(api.status(&api.sandbox.tokens().access_token(JANE)).await, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -7,12 +7,16 @@
 //!   under a known key ID (another budget), so that clients cannot flood the issuer with
 //!   requests. No lock is held during a fetch. Each [`TokenOrigin`] has its own budgets: invalid
 //!   tokens of one do not limit the fetches of the others.
-//! * A key is reported as unknown only after a fetch. While the budget is empty, it is unknown
-//!   whether the issuer has that key, so the keys are unavailable. The same applies to an invalid
-//!   signature while fetches fail: the key may have been replaced.
+//! * A key is reported as unknown only after a fetch that began after the token was received. One that
+//!   began earlier may have missed a new key, and is followed by another one within the budget.
+//! * While the budget is empty, it is unknown whether the issuer has a key, so the keys are unavailable.
+//!   The same applies to an invalid signature while fetches fail: the key may have been replaced.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -45,7 +49,52 @@ const LIMITS: SendLimits =
 pub(crate) enum TokenCheck<T> {
     Done(Result<T, TokenError>),
     /// A fetch that may bring the missing key is in progress: wait for it, then try again.
-    Pending(Flight<bool>),
+    Pending(KeyFetch),
+}
+
+impl<T> TokenCheck<T> {
+    /// Waits for fetches until the check is done.
+    pub(crate) async fn wait(
+        mut self,
+        after_fetch: impl Fn(Fetched) -> Self,
+    ) -> Result<T, TokenError> {
+        loop {
+            match self {
+                Self::Done(result) => return result,
+                Self::Pending(fetch) => self = after_fetch(fetch.await),
+            }
+        }
+    }
+}
+
+/// A fetch to wait for.
+#[derive(Debug)]
+pub(crate) struct KeyFetch {
+    flight: Flight<bool>,
+    /// Whether it may have begun before the token was received.
+    is_earlier: bool,
+}
+
+/// Result of a fetch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fetched {
+    /// A key that is not in the set does not exist.
+    Current,
+    /// The fetch may have begun before the key of the token was published.
+    Earlier,
+    Failed,
+}
+
+impl Future for KeyFetch {
+    type Output = Fetched;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fetched> {
+        Pin::new(&mut self.flight).poll(cx).map(|fetched| match fetched {
+            Some(true) if self.is_earlier => Fetched::Earlier,
+            Some(true) => Fetched::Current,
+            _ => Fetched::Failed,
+        })
+    }
 }
 
 /// Where a token comes from.
@@ -120,10 +169,8 @@ impl RemoteKeys {
         token: &str,
         source: TokenOrigin,
     ) -> Result<VerifiedJws, TokenError> {
-        match self.verify_now(token, source) {
-            TokenCheck::Done(result) => result,
-            TokenCheck::Pending(fetch) => self.verify_after_fetch(token, fetch.await),
-        }
+        let after_fetch = |fetched| self.verify_after_fetch(token, source, fetched);
+        self.verify_now(token, source).wait(after_fetch).await
     }
 
     /// Waits until there are keys.
@@ -132,7 +179,7 @@ impl RemoteKeys {
             return Ok(());
         }
         let fetch = self.shared.start_up_fetch().ok_or(TokenError::KeysUnavailable)?;
-        if fetch.await == Some(true) { Ok(()) } else { Err(TokenError::KeysUnavailable) }
+        if fetch.await == Fetched::Failed { Err(TokenError::KeysUnavailable) } else { Ok(()) }
     }
 
     /// Verifies a signature with the current keys.
@@ -170,21 +217,33 @@ impl RemoteKeys {
         }
     }
 
-    /// Verifies a signature after the fetch that [`verify_now`](Self::verify_now) returned;
-    /// `fetched` is its result.
+    /// Verifies a signature after the fetch that [`verify_now`](Self::verify_now), or this method,
+    /// returned; `fetched` is its result.
     pub(crate) fn verify_after_fetch(
         &self,
         token: &str,
-        fetched: Option<bool>,
-    ) -> Result<VerifiedJws, TokenError> {
+        source: TokenOrigin,
+        fetched: Fetched,
+    ) -> TokenCheck<VerifiedJws> {
+        match fetched {
+            Fetched::Earlier => match self.verify_now(token, source) {
+                // Another fetch in progress began after that one, and so after the token was received.
+                TokenCheck::Pending(fetch) => {
+                    TokenCheck::Pending(KeyFetch { is_earlier: false, ..fetch })
+                }
+                done => done,
+            },
+            _ => TokenCheck::Done(self.verify_finally(token, fetched == Fetched::Current)),
+        }
+    }
+
+    fn verify_finally(&self, token: &str, is_current: bool) -> Result<VerifiedJws, TokenError> {
         // `verify_now` has checked the length for its source.
         let jws = CompactJws::parse_up_to(MAX_ISSUED_TOKEN_BYTES, token, None)?;
         let keys = self.shared.usable().ok_or(TokenError::KeysUnavailable)?;
         match check(&keys, &jws) {
             // It is unknown whether the issuer has that key now, or another one with that ID.
-            Err(TokenError::NoMatchingKey | TokenError::InvalidSignature)
-                if fetched != Some(true) =>
-            {
+            Err(TokenError::NoMatchingKey | TokenError::InvalidSignature) if !is_current => {
                 Err(TokenError::KeysUnavailable)
             }
             result => result.map_err(|error| self.shared.explain(error, &keys, &jws)),
@@ -306,7 +365,7 @@ impl Shared {
         }
     }
 
-    fn start_up_fetch(self: &Arc<Self>) -> Option<Flight<bool>> {
+    fn start_up_fetch(self: &Arc<Self>) -> Option<KeyFetch> {
         let is_unavailable = self.now() < self.unavailable_until.load(Ordering::Acquire);
         (!is_unavailable).then(|| self.fetch())
     }
@@ -317,7 +376,7 @@ impl Shared {
         self: &Arc<Self>,
         error: TokenError,
         source: TokenOrigin,
-    ) -> Result<Flight<bool>, TokenError> {
+    ) -> Result<KeyFetch, TokenError> {
         let budgets = self.budgets.get(source as usize).ok_or(TokenError::KeysUnavailable)?;
         let (budget, without_fetch) = match error {
             TokenError::NoMatchingKey => (&budgets.unknown_key, TokenError::KeysUnavailable),
@@ -331,19 +390,23 @@ impl Shared {
     }
 
     /// Joins the fetch in progress, or starts one if the budget permits it.
-    fn limited_fetch(self: &Arc<Self>, budget: &Mutex<FetchBudget>) -> Option<Flight<bool>> {
-        self.flights.get(&()).or_else(|| {
+    fn limited_fetch(self: &Arc<Self>, budget: &Mutex<FetchBudget>) -> Option<KeyFetch> {
+        let joined = self.flights.get(&()).map(|flight| KeyFetch { flight, is_earlier: true });
+        joined.or_else(|| {
             let now = self.clock.monotonic();
             let granted = budget.lock().unwrap_or_else(PoisonError::into_inner).take(now);
             granted.then(|| self.fetch())
         })
     }
 
-    fn fetch(self: &Arc<Self>) -> Flight<bool> {
-        self.flights.join((), || {
+    fn fetch(self: &Arc<Self>) -> KeyFetch {
+        let mut is_earlier = true;
+        let flight = self.flights.join((), || {
+            is_earlier = false;
             let shared = Arc::clone(self);
             async move { shared.store_fetched(shared.endpoint.fetch().await) }
-        })
+        });
+        KeyFetch { flight, is_earlier }
     }
 
     fn store_fetched(&self, fetched: Result<KeySet, FetchError>) -> bool {

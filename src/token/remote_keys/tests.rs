@@ -143,7 +143,8 @@ async fn all_tokens_of_the_new_key_share_one_fetch() {
         assert!(known(&keys, &old_token).is_ok());
         server.resume();
         for fetched in join_all(waiting).await {
-            assert!(keys.verify_after_fetch(&new_token, fetched).is_ok());
+            let check = keys.verify_after_fetch(&new_token, TokenOrigin::Bearer, fetched);
+            assert!(matches!(check, TokenCheck::Done(Ok(_))));
         }
         assert_eq!(server.count(), 2);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::access_token::AccessTokenExpectations;
 use super::jws::malformed;
-use super::remote_keys::VerifiedJws;
+use super::remote_keys::{Fetched, VerifiedJws};
 use super::verifying_key::VerifyingKey;
 use super::{
     Algorithm, Confirmation, DEFAULT_ALGORITHM, Leeway, ORGANIZATION_CLAIMS, Principal, RemoteKeys,
@@ -90,10 +90,7 @@ impl TokenVerifier {
     /// Verifies a token; fetches keys if that may help. A token that is bound to a key is accepted,
     /// too: see [`Principal::confirmation`].
     pub(crate) async fn verify_bytes(&self, token: &[u8]) -> Result<Principal, TokenError> {
-        match self.verify_now(token) {
-            TokenCheck::Done(result) => result,
-            TokenCheck::Pending(fetch) => self.verify_after_fetch(token, fetch.await),
-        }
+        self.verify_now(token).wait(|fetched| self.verify_after_fetch(token, fetched)).await
     }
 
     /// Verifies a token and requires all of these scopes.
@@ -142,23 +139,31 @@ impl TokenVerifier {
             telemetry::cached_token_verified();
             return TokenCheck::Done(Ok(principal));
         }
-        let Ok(token) = std::str::from_utf8(token) else {
-            return TokenCheck::Done(Err(malformed("bytes that are not text")));
-        };
-        match self.inner.keys.verify_now(token, TokenOrigin::Bearer) {
-            TokenCheck::Done(signed) => TokenCheck::Done(self.accept(token, signed)),
-            TokenCheck::Pending(fetch) => TokenCheck::Pending(fetch),
-        }
+        self.check(token, |token| self.inner.keys.verify_now(token, TokenOrigin::Bearer))
     }
 
-    /// Verifies a token after the fetch that [`verify_now`](Self::verify_now) returned.
+    /// Verifies a token after the fetch that [`verify_now`](Self::verify_now), or this method, returned.
     pub(crate) fn verify_after_fetch(
         &self,
         token: &[u8],
-        fetched: Option<bool>,
-    ) -> Result<Principal, TokenError> {
-        let token = std::str::from_utf8(token).map_err(|_| malformed("bytes that are not text"))?;
-        self.accept(token, self.inner.keys.verify_after_fetch(token, fetched))
+        fetched: Fetched,
+    ) -> TokenCheck<Principal> {
+        let keys = &self.inner.keys;
+        self.check(token, |token| keys.verify_after_fetch(token, TokenOrigin::Bearer, fetched))
+    }
+
+    fn check(
+        &self,
+        token: &[u8],
+        verify: impl FnOnce(&str) -> TokenCheck<VerifiedJws>,
+    ) -> TokenCheck<Principal> {
+        let Ok(token) = std::str::from_utf8(token) else {
+            return TokenCheck::Done(Err(malformed("bytes that are not text")));
+        };
+        match verify(token) {
+            TokenCheck::Done(signed) => TokenCheck::Done(self.accept(token, signed)),
+            TokenCheck::Pending(fetch) => TokenCheck::Pending(fetch),
+        }
     }
 
     pub(crate) fn clock(&self) -> &Clock {
