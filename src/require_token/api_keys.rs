@@ -184,10 +184,14 @@ impl ApiKeyVerifier {
                 (clock.monotonic() < checked.until).then(|| checked.result.clone())
             })?
         })?;
-        Some(match result {
-            Ok(principal) if principal.expires_at() <= clock.now() => Err(TokenError::Expired),
-            result => result,
-        })
+        Some(result.and_then(|principal| self.unexpired(principal)))
+    }
+
+    fn unexpired(&self, principal: Principal) -> Result<Principal, TokenError> {
+        match principal.expires_at() <= self.scalekit.clock().now() {
+            true => Err(TokenError::Expired),
+            false => Ok(principal),
+        }
     }
 
     async fn validate(&self, key: &str) -> Result<Principal, TokenError> {
@@ -207,7 +211,9 @@ impl ApiKeyVerifier {
         }
         let asked_at = self.scalekit.clock().monotonic();
         let result = match self.scalekit.api().api_keys().validate_within(key, TIMEOUT).await {
-            Ok(details) if is_of_key(&details, key) => principal(&details),
+            Ok(details) if is_of_key(&details, key) => {
+                principal(&details).and_then(|principal| self.unexpired(principal))
+            }
             Ok(_) | Err(ApiError::InvalidRequest(_) | ApiError::NotFound(_)) => {
                 Err(TokenError::InvalidApiKey)
             }

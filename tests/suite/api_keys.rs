@@ -5,13 +5,17 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
-use futures::future::join_all;
-use http::{Method, Response, StatusCode};
+use futures::future::{BoxFuture, join_all};
+use http::{Method, Request, Response, StatusCode};
+use serde_json::Value;
 use tower_scalekit::api::api_keys::{CreatedApiKey, NewApiKey};
+use tower_scalekit::http_client::{HttpClient, HttpClientError};
 use tower_scalekit::require_token::{ApiKeyVerifier, TokenRejection};
-use tower_scalekit::sandbox::{Endpoint, Fault, SandboxUser};
+use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient, SandboxUser};
 use tower_scalekit::token::TokenError;
-use tower_scalekit::{Principal, RequireAuth, RequireScope, RequireSession, RequireToken};
+use tower_scalekit::{
+    Principal, RequireAuth, RequireScope, RequireSession, RequireToken, Scalekit,
+};
 
 use crate::support::{
     JANE, JOHN, Reading as _, World, request, request_with_token, send, set_cookies, settle,
@@ -154,6 +158,53 @@ async fn a_key_expires_although_it_is_cached() {
     assert_eq!(api.status(&key).await, StatusCode::OK);
     api.world.advance(1);
     assert_eq!(api.status(&key).await, StatusCode::UNAUTHORIZED);
+}
+
+/// An environment that validates keys a minute after their expiry.
+struct Late(SandboxClient);
+
+impl HttpClient for Late {
+    fn send(
+        &self,
+        request: Request<Bytes>,
+    ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
+        Box::pin(async move {
+            let is_validation = request.uri().path().ends_with("/tokens:validate");
+            let mut response = self.0.send(request).await?;
+            if is_validation {
+                let mut body: Value = serde_json::from_slice(response.body()).unwrap();
+                // The sandbox's clock is at 17:46:40.
+                body["token_info"]["expiry"] = "2030-03-17T17:45:40Z".into();
+                *response.body_mut() = body.to_string().into();
+            }
+            Ok(response)
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_expired_key_is_rejected_although_the_environment_validates_it() {
+    let api = Api::new();
+    let key = api.key(JANE).await;
+    let sandbox = &api.world.sandbox;
+    let secret = sandbox.client_secret().clone();
+    let scalekit = Scalekit::builder(sandbox.environment_url(), sandbox.client_id(), secret)
+        .http_client(Late(sandbox.client()))
+        .clock(sandbox.clock().clock())
+        .build()
+        .unwrap();
+    let verifier = ApiKeyVerifier::new(&scalekit);
+    for advanced in [0, 0, 2] {
+        api.world.advance(advanced);
+        let error = verifier.verify(key.token.expose()).await.unwrap_err();
+        assert_eq!(error, TokenError::Expired);
+    }
+    let token = RequireToken::for_audience(&scalekit, scalekit.client_id()).unwrap();
+    let app = Router::new().route("/", get(identity)).route_layer(token.api_keys(&verifier));
+    let credential = format!("Bearer {}", key.token.expose());
+    let response = send(&app, request(Method::GET, "/", &[("authorization", &credential)])).await;
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+    assert!(response.header("www-authenticate").unwrap().contains("invalid_token"));
 }
 
 #[tokio::test]
