@@ -1,7 +1,7 @@
 //! Helpers for responses.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -107,10 +107,17 @@ pub(crate) fn set_cookie(mut response: Response<Bytes>, cookie: &str) -> Respons
 }
 
 /// Allows web pages of every origin to read a response, without cookies (`*`).
-pub(crate) fn readable_everywhere(mut response: Response<Bytes>) -> Response<Bytes> {
-    response
-        .headers_mut()
-        .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+pub(crate) fn readable_everywhere(response: Response<Bytes>) -> Response<Bytes> {
+    with_header(response, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")
+}
+
+/// The response with another header, in place of its former value.
+pub(crate) fn with_header(
+    mut response: Response<Bytes>,
+    name: HeaderName,
+    value: &'static str,
+) -> Response<Bytes> {
+    response.headers_mut().insert(name, HeaderValue::from_static(value));
     response
 }
 

@@ -42,7 +42,7 @@ fn response(
         return Err(TokenEndpointError::invalid_request("a parameter is repeated"));
     }
     let client = authenticate_client(environment, request, &form, resource_id)?;
-    let indicated = client
+    let indicates_resource = client
         .indicates_resource(&form)
         .map_err(|reason| TokenEndpointError::new("invalid_target", reason))?;
     let key = dpop::proven_key(environment, request)
@@ -54,18 +54,18 @@ fn response(
             "the client registered for tokens that are bound to a key; DPoP is missing",
         ));
     }
-    let proven = ProvenKey {
-        key: key.as_deref(),
-        binds_grant: registered.is_some_and(|registered| registered.secret.is_none()),
+    let token_request = TokenRequest {
+        environment,
+        form: &form,
+        client: &client,
+        indicates_resource,
+        proven: ProvenKey {
+            key: key.as_deref(),
+            binds_grant: registered.is_some_and(|registered| registered.secret.is_none()),
+        },
     };
     match form.get("grant_type") {
-        Some("client_credentials") => match (&client.at, &client.machine) {
-            (Some(at), _) => resource_machine(environment, &form, at, indicated, proven.key),
-            (None, Some(machine)) => {
-                Ok(organization_machine(environment, &form, machine, proven.key))
-            }
-            (None, None) => Ok(application(environment, &form, proven.key)),
-        },
+        Some("client_credentials") => token_request.client_credentials(),
         Some("authorization_code" | "refresh_token") if client.machine.is_some() => {
             Err(TokenEndpointError::new("unauthorized_client", "a machine client has no users"))
         }
@@ -77,10 +77,8 @@ fn response(
                 "the client has a token endpoint at its resource",
             ))
         }
-        Some("authorization_code") => {
-            authorization_code(environment, &form, &client, indicated, &proven)
-        }
-        Some("refresh_token") => refresh_token(environment, &form, &client, indicated, &proven),
+        Some("authorization_code") => token_request.authorization_code(),
+        Some("refresh_token") => token_request.refresh_token(),
         Some(_) => Err(TokenEndpointError::new("unsupported_grant_type", "grant_type is unknown")),
         None => Err(TokenEndpointError::invalid_request("grant_type is missing")),
     }
@@ -155,56 +153,162 @@ fn form_decoded(text: &str) -> Option<String> {
     form_urlencoded::parse(text.as_bytes()).next().map(|(name, _)| name.into_owned())
 }
 
-fn authorization_code(
-    environment: &Environment,
-    form: &Parameters,
-    client: &OAuthClient,
-    indicated: bool,
-    proven: &ProvenKey<'_>,
-) -> Result<Value, TokenEndpointError> {
-    let code = form.get("code").ok_or(TokenEndpointError::invalid_request("code is missing"))?;
-    let redirect_uri = form
-        .get("redirect_uri")
-        .ok_or(TokenEndpointError::invalid_request("redirect_uri is missing"))?;
-    let issue = {
-        let state = &mut *environment.lock();
-        let redeemed = state.grants.redeem(
-            code,
-            &client.holder(),
-            redirect_uri,
-            form.get("code_verifier"),
-            proven,
-            state.now,
-        )?;
-        Issue::new(environment, state, client, redeemed, indicated)?
-    };
-    Ok(issue.response(Some(code), proven.key))
+/// A token request of an authenticated client.
+struct TokenRequest<'r> {
+    environment: &'r Environment,
+    form: &'r Parameters,
+    client: &'r OAuthClient,
+    /// Whether the request names the resource (RFC 8707).
+    indicates_resource: bool,
+    proven: ProvenKey<'r>,
 }
 
-fn refresh_token(
-    environment: &Environment,
-    form: &Parameters,
-    client: &OAuthClient,
-    indicated: bool,
-    proven: &ProvenKey<'_>,
-) -> Result<Value, TokenEndpointError> {
-    let token = form
-        .get("refresh_token")
-        .ok_or(TokenEndpointError::invalid_request("refresh_token is missing"))?;
-    let issue = {
-        let state = &mut *environment.lock();
-        let redeemed = state.grants.refresh(
-            token,
-            &client.holder(),
-            form.get("scope"),
-            proven,
-            environment.settings.refresh_grace,
-            state.now,
-        )?;
-        state.touch_session(&redeemed.grant.session_id);
-        Issue::new(environment, state, client, redeemed, indicated)?
-    };
-    Ok(issue.response(None, proven.key))
+impl<'r> TokenRequest<'r> {
+    fn authorization_code(&self) -> Result<Value, TokenEndpointError> {
+        let code = self.required("code", "code is missing")?;
+        let redirect_uri = self.required("redirect_uri", "redirect_uri is missing")?;
+        let issue = {
+            let state = &mut *self.environment.lock();
+            let redeemed = state.grants.redeem(
+                code,
+                &self.client.holder(),
+                redirect_uri,
+                self.form.get("code_verifier"),
+                &self.proven,
+                state.now,
+            )?;
+            self.issue(state, redeemed)?
+        };
+        Ok(issue.response(Some(code), self.proven.key))
+    }
+
+    fn refresh_token(&self) -> Result<Value, TokenEndpointError> {
+        let token = self.required("refresh_token", "refresh_token is missing")?;
+        let issue = {
+            let state = &mut *self.environment.lock();
+            let redeemed = state.grants.refresh(
+                token,
+                &self.client.holder(),
+                self.form.get("scope"),
+                &self.proven,
+                self.environment.settings.refresh_grace,
+                state.now,
+            )?;
+            state.touch_session(&redeemed.grant.session_id);
+            self.issue(state, redeemed)?
+        };
+        Ok(issue.response(None, self.proven.key))
+    }
+
+    fn required(&self, name: &str, missing: &'static str) -> Result<&'r str, TokenEndpointError> {
+        self.form.get(name).ok_or(TokenEndpointError::invalid_request(missing))
+    }
+
+    fn issue(&self, state: &State, redeemed: Redeemed) -> Result<Issue<'r>, TokenEndpointError> {
+        let grant = &redeemed.grant;
+        let user = state
+            .users
+            .with_id(&grant.user_id)
+            .ok_or(TokenEndpointError::invalid_grant("the user does not exist"))?
+            .active_at(&grant.organization_id)
+            .ok_or(TokenEndpointError::invalid_grant("the user is no member any more"))?;
+        Ok(Issue {
+            mint: Mint::new(self.environment, state),
+            subject: Subject::new(state, user, grant.session_id.clone(), grant.scopes.clone()),
+            binding: self.client.at.as_ref().map(|at| {
+                state.binding(
+                    &at.resource.id,
+                    &at.client.id,
+                    self.indicates_resource || grant.indicates_resource,
+                )
+            }),
+            redeemed,
+        })
+    }
+
+    fn client_credentials(&self) -> Result<Value, TokenEndpointError> {
+        match (&self.client.at, &self.client.machine) {
+            (Some(at), _) => self.resource_machine(at),
+            (None, Some(machine)) => Ok(self.organization_machine(machine)),
+            (None, None) => Ok(self.application()),
+        }
+    }
+
+    /// The application itself.
+    fn application(&self) -> Value {
+        let scopes: Vec<_> =
+            self.form.get("scope").unwrap_or("openid").split_ascii_whitespace().collect();
+        let mint = Mint::new(self.environment, &self.environment.lock());
+        let draft = mint.m2m_token(&self.client.client_id, &scopes);
+        self.machine_response(&mint, draft, M2M_TOKEN_LIFETIME, &scopes)
+    }
+
+    /// A machine of an organization gets the scopes that it has and requests.
+    fn organization_machine(&self, machine: &MachineClient) -> Value {
+        let scopes = granted_scopes(&machine.scopes, self.form.get("scope"));
+        let mint = Mint::new(self.environment, &self.environment.lock());
+        let mut draft = mint.m2m_token(&machine.id, &scopes);
+        for (name, value) in &machine.claims {
+            draft.claims.entry(name.clone()).or_insert_with(|| json!(value));
+        }
+        let lifetime = machine.lifetime.unwrap_or(M2M_TOKEN_LIFETIME);
+        let issued_at = draft.claims.get("iat").and_then(Value::as_i64).unwrap_or_default();
+        draft.set_claims(json!({
+            "exp": issued_at.saturating_add(lifetime),
+            "oid": machine.organization_id,
+            "aud": Some(&machine.audience).filter(|audience| !audience.is_empty()),
+        }));
+        self.machine_response(&mint, draft, lifetime, &scopes)
+    }
+
+    /// A machine of a resource: the token is for the resource, without a user.
+    fn resource_machine(&self, at: &AtResource) -> Result<Value, TokenEndpointError> {
+        let AtResource { client, resource } = at;
+        if !client.may_use("client_credentials") {
+            return Err(TokenEndpointError::new(
+                "unauthorized_client",
+                "the client did not register the grant type client_credentials",
+            ));
+        }
+        let by_default = at.default_scope();
+        let requested = self.form.get("scope").unwrap_or(&by_default);
+        let scopes = granted_scopes(&resource.scopes, Some(requested));
+        let (mint, binding) = {
+            let state = self.environment.lock();
+            (
+                Mint::new(self.environment, &state),
+                state.binding(&resource.id, &client.id, self.indicates_resource),
+            )
+        };
+        let draft = mint.resource_machine_token(&scopes, &binding);
+        Ok(self.machine_response(&mint, draft, mint.access_token_lifetime(), &scopes))
+    }
+
+    fn machine_response(
+        &self,
+        mint: &Mint<'_>,
+        mut draft: TokenDraft,
+        lifetime: i64,
+        scopes: &[&str],
+    ) -> Value {
+        let token_type = bind(&mut draft, self.proven.key);
+        json!({
+            "access_token": mint.issue(TokenKind::AccessToken, draft),
+            "token_type": token_type,
+            "expires_in": lifetime,
+            "scope": scopes.join(" "),
+        })
+    }
+}
+
+/// The scopes of a machine that are requested; all of them, if the request has no `scope`.
+fn granted_scopes<'s>(own: &'s [String], requested: Option<&str>) -> Vec<&'s str> {
+    own.iter()
+        .map(String::as_str)
+        .filter(|own| {
+            requested.is_none_or(|scope| scope.split_ascii_whitespace().any(|one| one == *own))
+        })
+        .collect()
 }
 
 /// The authorized tokens, before they are issued.
@@ -216,31 +320,7 @@ struct Issue<'e> {
     redeemed: Redeemed,
 }
 
-impl<'e> Issue<'e> {
-    fn new(
-        environment: &'e Environment,
-        state: &State,
-        client: &OAuthClient,
-        redeemed: Redeemed,
-        indicated: bool,
-    ) -> Result<Self, TokenEndpointError> {
-        let grant = &redeemed.grant;
-        let user = state
-            .users
-            .with_id(&grant.user_id)
-            .ok_or(TokenEndpointError::invalid_grant("the user does not exist"))?
-            .active_at(&grant.organization_id)
-            .ok_or(TokenEndpointError::invalid_grant("the user is no member any more"))?;
-        Ok(Self {
-            mint: Mint::new(environment, state),
-            subject: Subject::new(state, user, grant.session_id.clone(), grant.scopes.clone()),
-            binding: client.at.as_ref().map(|at| {
-                state.binding(&at.resource.id, &at.client.id, indicated || grant.indicates_resource)
-            }),
-            redeemed,
-        })
-    }
-
+impl Issue<'_> {
     /// The response to a code or a refresh token, with an access token that is bound to this key.
     fn response(&self, code: Option<&str>, key: Option<&str>) -> Value {
         let Self { mint, subject, binding, redeemed } = self;
@@ -271,89 +351,6 @@ fn bind(draft: &mut TokenDraft, key: Option<&str>) -> &'static str {
     let Some(key) = key else { return "Bearer" };
     draft.claims.insert("cnf".to_owned(), json!({ "jkt": key }));
     "DPoP"
-}
-
-/// The client-credentials grant of the application itself.
-fn application(environment: &Environment, form: &Parameters, key: Option<&str>) -> Value {
-    let scopes: Vec<_> = form.get("scope").unwrap_or("openid").split_ascii_whitespace().collect();
-    let mint = Mint::new(environment, &environment.lock());
-    let draft = mint.m2m_token(&environment.client_id, &scopes);
-    machine_response(&mint, draft, M2M_TOKEN_LIFETIME, &scopes, key)
-}
-
-/// The client-credentials grant of a machine of an organization: the scopes that it has and
-/// requests.
-fn organization_machine(
-    environment: &Environment,
-    form: &Parameters,
-    machine: &MachineClient,
-    key: Option<&str>,
-) -> Value {
-    let scopes = granted_scopes(&machine.scopes, form.get("scope"));
-    let mint = Mint::new(environment, &environment.lock());
-    let mut draft = mint.m2m_token(&machine.id, &scopes);
-    for (name, value) in &machine.claims {
-        draft.claims.entry(name.clone()).or_insert_with(|| json!(value));
-    }
-    let lifetime = machine.lifetime.unwrap_or(M2M_TOKEN_LIFETIME);
-    let issued_at = draft.claims.get("iat").and_then(Value::as_i64).unwrap_or_default();
-    draft.claims.insert("exp".to_owned(), json!(issued_at.saturating_add(lifetime)));
-    draft.claims.insert("oid".to_owned(), json!(machine.organization_id));
-    if !machine.audience.is_empty() {
-        draft.claims.insert("aud".to_owned(), json!(machine.audience));
-    }
-    machine_response(&mint, draft, lifetime, &scopes, key)
-}
-
-/// The client-credentials grant of a resource: tokens for a machine, without a user.
-fn resource_machine(
-    environment: &Environment,
-    form: &Parameters,
-    at: &AtResource,
-    indicated: bool,
-    key: Option<&str>,
-) -> Result<Value, TokenEndpointError> {
-    if !at.client.may_use("client_credentials") {
-        return Err(TokenEndpointError::new(
-            "unauthorized_client",
-            "the client did not register the grant type client_credentials",
-        ));
-    }
-    let by_default = at.default_scope();
-    let scopes =
-        granted_scopes(&at.resource.scopes, Some(form.get("scope").unwrap_or(&by_default)));
-    let (mint, binding) = {
-        let state = environment.lock();
-        (Mint::new(environment, &state), state.binding(&at.resource.id, &at.client.id, indicated))
-    };
-    let draft = mint.resource_machine_token(&scopes, &binding);
-    Ok(machine_response(&mint, draft, mint.access_token_lifetime(), &scopes, key))
-}
-
-/// The scopes of a machine that are requested; all of them, if the request has no `scope`.
-fn granted_scopes<'s>(own: &'s [String], requested: Option<&str>) -> Vec<&'s str> {
-    own.iter()
-        .map(String::as_str)
-        .filter(|own| {
-            requested.is_none_or(|scope| scope.split_ascii_whitespace().any(|one| one == *own))
-        })
-        .collect()
-}
-
-fn machine_response(
-    mint: &Mint<'_>,
-    mut draft: TokenDraft,
-    lifetime: i64,
-    scopes: &[&str],
-    key: Option<&str>,
-) -> Value {
-    let token_type = bind(&mut draft, key);
-    json!({
-        "access_token": mint.issue(TokenKind::AccessToken, draft),
-        "token_type": token_type,
-        "expires_in": lifetime,
-        "scope": scopes.join(" "),
-    })
 }
 
 impl From<GrantError> for TokenEndpointError {
@@ -402,13 +399,12 @@ impl TokenEndpointError {
             _ => StatusCode::BAD_REQUEST,
         };
         let body = json!({ "error": self.error, "error_description": self.description });
-        let mut response = respond::json(status, &body);
-        if self.challenge {
-            response.headers_mut().insert(
-                header::WWW_AUTHENTICATE,
-                HeaderValue::from_static("Basic realm=\"sandbox\""),
-            );
+        let response = respond::json(status, &body);
+        match self.challenge {
+            true => {
+                respond::with_header(response, header::WWW_AUTHENTICATE, "Basic realm=\"sandbox\"")
+            }
+            false => response,
         }
-        response
     }
 }

@@ -1,11 +1,12 @@
 //! The pages around single sign-on: identity providers with their portals, and the admin portal.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode, header};
 use url::Url;
 
 use super::deliveries::or_hint;
 use super::{Html, application_name, notice, shell, status_with, user_buttons};
+use crate::sandbox::respond::with_header;
 use crate::sandbox::state::connections::SandboxConnection;
 use crate::sandbox::state::directories::Directory;
 use crate::sandbox::state::domains::Domain;
@@ -33,10 +34,8 @@ pub(crate) trait Embeddable {
 }
 
 impl Embeddable for Response<Bytes> {
-    fn embeddable(mut self) -> Self {
-        self.headers_mut()
-            .insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(EMBEDDABLE_POLICY));
-        self
+    fn embeddable(self) -> Self {
+        with_header(self, header::CONTENT_SECURITY_POLICY, EMBEDDABLE_POLICY)
     }
 }
 
@@ -69,7 +68,7 @@ pub(crate) fn identity_provider(page: &IdentityProviderPage<'_>) -> Response<Byt
     )
 }
 
-/// The page that asks for an e-mail address, whose domain selects the identity provider.
+/// The page with a field for an e-mail address, whose domain selects the identity provider.
 pub(crate) fn find_connection(
     transaction: &str,
     redirect_uri: &str,
