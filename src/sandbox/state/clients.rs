@@ -17,7 +17,7 @@ use crate::secret::SecretString;
 /// be confusing.
 const MAX_REGISTERED: usize = 1000;
 
-/// Maximum number of fetched documents. The first to expire makes room for another.
+/// Maximum number of fetched documents. Another one replaces the first to expire.
 const MAX_FETCHED: usize = 100;
 
 /// Maximum number of redirect URIs of a client.
@@ -217,22 +217,8 @@ impl ClientMetadata {
             text(document, "token_endpoint_auth_method", "token_endpoint_auth_method is not text")?;
         let auth_method = known(&AUTH_METHODS, auth_method.unwrap_or(default_auth_method))
             .ok_or(MetadataRejected::new("token_endpoint_auth_method is not supported"))?;
-        let grant_types = match texts(document, "grant_types") {
-            Texts::Absent => vec!["authorization_code"],
-            // Clients list many grant types; RFC 7591 allows a server to register fewer.
-            Texts::Present(names) => {
-                names.into_iter().filter_map(|name| known(&GRANT_TYPES, name)).collect()
-            }
-            Texts::Malformed => return Err(MetadataRejected::new("grant_types is not a list")),
-        };
-        let with_people = grant_types.contains(&"authorization_code");
-        let as_machine = grant_types.contains(&"client_credentials");
-        if !with_people && !as_machine {
-            return Err(MetadataRejected::new(
-                "grant_types has neither authorization_code nor client_credentials",
-            ));
-        }
-        if as_machine && auth_method == "none" {
+        let grant_types = grant_types(document)?;
+        if grant_types.contains(&"client_credentials") && auth_method == "none" {
             return Err(MetadataRejected::new("client_credentials needs a client secret"));
         }
         let is_bound = match document.get("dpop_bound_access_tokens") {
@@ -247,30 +233,50 @@ impl ClientMetadata {
             Texts::Present(names) if names.iter().all(|name| *name == "code") => {}
             _ => return Err(MetadataRejected::new("the only response_type is code")),
         }
-        let redirect_uris = match texts(document, "redirect_uris") {
-            Texts::Absent if with_people => {
-                return Err(MetadataRejected::redirect_uri("redirect_uris is missing"));
-            }
-            Texts::Present(uris) if with_people && uris.is_empty() => {
-                return Err(MetadataRejected::redirect_uri("redirect_uris is empty"));
-            }
-            Texts::Absent => Vec::new(),
-            Texts::Present(uris) if uris.len() <= MAX_REDIRECT_URIS => uris,
-            _ => return Err(MetadataRejected::redirect_uri("redirect_uris is not a short list")),
-        };
-        if let Some(reason) =
-            redirect_uris.iter().find_map(|uri| redirect_uri::reason_not_to_register(uri))
-        {
-            return Err(MetadataRejected::redirect_uri(reason));
-        }
         Ok(Self {
             name: name.map(str::to_owned),
-            redirect_uris: redirect_uris.into_iter().map(str::to_owned).collect(),
+            redirect_uris: redirect_uris(document, grant_types.contains(&"authorization_code"))?,
             grant_types,
             auth_method,
             scope: scope.map(str::to_owned),
             is_bound,
         })
+    }
+}
+
+/// The supported grant types that a client requests. RFC 7591 allows a server to register fewer,
+/// and clients list many.
+fn grant_types(document: &Value) -> Result<Vec<&'static str>, MetadataRejected> {
+    let names = match texts(document, "grant_types") {
+        Texts::Absent => return Ok(vec!["authorization_code"]),
+        Texts::Present(names) => names,
+        Texts::Malformed => return Err(MetadataRejected::new("grant_types is not a list")),
+    };
+    let supported: Vec<_> =
+        names.into_iter().filter_map(|name| known(&GRANT_TYPES, name)).collect();
+    if !supported.iter().any(|name| matches!(*name, "authorization_code" | "client_credentials")) {
+        return Err(MetadataRejected::new(
+            "grant_types has neither authorization_code nor client_credentials",
+        ));
+    }
+    Ok(supported)
+}
+
+fn redirect_uris(document: &Value, is_required: bool) -> Result<Vec<String>, MetadataRejected> {
+    let uris = match texts(document, "redirect_uris") {
+        Texts::Absent if is_required => {
+            return Err(MetadataRejected::redirect_uri("redirect_uris is missing"));
+        }
+        Texts::Absent => return Ok(Vec::new()),
+        Texts::Present(uris) if is_required && uris.is_empty() => {
+            return Err(MetadataRejected::redirect_uri("redirect_uris is empty"));
+        }
+        Texts::Present(uris) if uris.len() <= MAX_REDIRECT_URIS => uris,
+        _ => return Err(MetadataRejected::redirect_uri("redirect_uris is not a short list")),
+    };
+    match uris.iter().find_map(|uri| redirect_uri::reason_not_to_register(uri)) {
+        Some(reason) => Err(MetadataRejected::redirect_uri(reason)),
+        None => Ok(uris.into_iter().map(str::to_owned).collect()),
     }
 }
 

@@ -72,21 +72,7 @@ impl Grants {
                 "redirect_uri differs from the one of the authorization request",
             ));
         }
-        match (&known.request.code_challenge, code_verifier) {
-            (None, None) => {}
-            (Some(_), None) => return Err(GrantError::InvalidGrant("code_verifier is missing")),
-            (None, Some(_)) => {
-                return Err(GrantError::InvalidGrant("code_verifier without a code_challenge"));
-            }
-            (Some(challenge), Some(verifier))
-                if (43..=128).contains(&verifier.len())
-                    && URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes())) == *challenge => {}
-            (Some(_), Some(_)) => {
-                return Err(GrantError::InvalidGrant(
-                    "code_verifier does not match code_challenge",
-                ));
-            }
-        }
+        check_verifier(known.request.code_challenge.as_deref(), code_verifier)?;
         if let Some(expected) = &known.request.dpop_key
             && proven.key != Some(expected)
         {
@@ -165,9 +151,9 @@ impl Grants {
         self.revoke(|grant| grant.user_id == user_id && grant.organization_id == organization_id);
     }
 
-    fn revoke(&mut self, is_meant: impl Fn(&Grant) -> bool) {
-        self.codes.retain(|_, code| !is_meant(&code.grant));
-        for grant in self.grants.values_mut().filter(|grant| is_meant(grant)) {
+    fn revoke(&mut self, matches: impl Fn(&Grant) -> bool) {
+        self.codes.retain(|_, code| !matches(&code.grant));
+        for grant in self.grants.values_mut().filter(|grant| matches(grant)) {
             grant.revoked = true;
         }
     }
@@ -182,6 +168,24 @@ impl Grants {
             RefreshToken { grant_id: grant_id.to_owned(), replaced_at: None },
         );
         token
+    }
+}
+
+/// PKCE with S256 (RFC 7636, section 4.6).
+fn check_verifier(challenge: Option<&str>, verifier: Option<&str>) -> Result<(), GrantError> {
+    match (challenge, verifier) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err(GrantError::InvalidGrant("code_verifier without a code_challenge")),
+        (Some(_), None) => Err(GrantError::InvalidGrant("code_verifier is missing")),
+        (Some(challenge), Some(verifier))
+            if (43..=128).contains(&verifier.len())
+                && URL_SAFE_NO_PAD.encode(sha256(verifier.as_bytes())) == challenge =>
+        {
+            Ok(())
+        }
+        (Some(_), Some(_)) => {
+            Err(GrantError::InvalidGrant("code_verifier does not match code_challenge"))
+        }
     }
 }
 
