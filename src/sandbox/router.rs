@@ -115,47 +115,57 @@ impl Environment {
             }
             ["api", "v1", "resources", id, "clients:register"] => mcp::register(self, request, id),
             ["api", "v1", resource @ ..] => api::response(self, request, resource),
-            ["login"] => {
-                page(method, || login::show(self, request), || login::submit(self, request))
-            }
+            ["login"] => page(
+                method,
+                || login::show(&self.lock(), request),
+                || login::submit(&mut self.lock(), request),
+            ),
             ["sso", "v1", "connections", id, "partner:callback"] => {
-                allow_methods(&[Method::GET], method, || own_login::callback(self, request, id))
+                allow_methods(&[Method::GET], method, || {
+                    own_login::callback(&mut self.lock(), request, id)
+                })
             }
             ["invitations", token] => {
-                allow_methods(&read, method, || invitation::open(self, token))
+                allow_methods(&read, method, || invitation::open(&self.lock(), token))
             }
             ["idp", id] => page(
                 method,
-                || idp_portal::show(self, id),
+                || idp_portal::show(&self.lock(), id),
                 || idp_portal::submit(self, request, id),
             ),
-            ["magicLink", link] if admin_portal::is_link(self, link) => {
-                allow_methods(&[Method::GET], method, || admin_portal::open(self, link))
+            ["magicLink", link] if admin_portal::is_link(&self.lock(), link) => {
+                allow_methods(&[Method::GET], method, || admin_portal::open(&mut self.lock(), link))
             }
             ["magicLink", link] => page(
                 method,
-                || connected_accounts::consent::show(self, request, link),
-                || connected_accounts::consent::submit(self, request, link),
+                || connected_accounts::consent::show(&mut self.lock(), request, link),
+                || connected_accounts::consent::submit(&mut self.lock(), request, link),
             ),
             ["portal", session] => page(
                 method,
-                || admin_portal::show(self, session),
-                || admin_portal::submit(self, request, session),
+                || admin_portal::show(&self.lock(), session),
+                || admin_portal::submit(&mut self.lock(), request, session),
             ),
-            ["deliveries"] => {
-                page(method, || pages::deliveries(self), || webhooks::form::submit(self, request))
-            }
-            ["outbox"] => {
-                page(method, || pages::outbox(self), || mail::form::submit(self, request))
-            }
+            ["deliveries"] => page(
+                method,
+                || pages::deliveries(&self.lock().webhooks),
+                || webhooks::form::submit(&mut self.lock(), request),
+            ),
+            ["outbox"] => page(
+                method,
+                || pages::outbox(&self.lock()),
+                || mail::form::submit(&mut self.lock().mail, request),
+            ),
             ["connected"] => {
                 allow_methods(&read, method, || connected_accounts::consent::connected(request))
             }
             ["mcp", "v3", "servers", id] => mcp::gateway::respond(self, request, id),
             ["proxy", path @ ..] => api::proxy(self, request, path),
-            ["consent"] => {
-                page(method, || consent::show(self, request), || consent::submit(self, request))
-            }
+            ["consent"] => page(
+                method,
+                || consent::show(&self.lock(), request),
+                || consent::submit(&mut self.lock(), request),
+            ),
             _ => respond::api_error(StatusCode::NOT_FOUND, 5, "Not Found"),
         }
     }

@@ -7,7 +7,6 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
-use crate::sandbox::environment::Environment;
 use crate::sandbox::forms::own_form;
 use crate::sandbox::pages::{self, AdminPortalPage, Embeddable as _};
 use crate::sandbox::respond::redirect;
@@ -43,13 +42,13 @@ impl State {
 }
 
 /// Whether a link is an unused one to the portal: other links have the same path.
-pub(crate) fn is_link(environment: &Environment, link: &str) -> bool {
-    environment.lock().admin_portal.has_link(link)
+pub(crate) fn is_link(state: &State, link: &str) -> bool {
+    state.admin_portal.has_link(link)
 }
 
 /// `GET /magicLink/{link}`: opens the portal, once.
-pub(crate) fn open(environment: &Environment, link: &str) -> Response<Bytes> {
-    match environment.lock().admin_portal.open(link, environment.now()) {
+pub(crate) fn open(state: &mut State, link: &str) -> Response<Bytes> {
+    match state.admin_portal.open(link, state.now) {
         Some(session) => redirect(StatusCode::FOUND, &format!("/portal/{session}")),
         None => {
             problem("This link has expired", "It works once, within a minute. Ask for a new one.")
@@ -58,8 +57,7 @@ pub(crate) fn open(environment: &Environment, link: &str) -> Response<Bytes> {
 }
 
 /// `GET /portal/{session}`: the page.
-pub(crate) fn show(environment: &Environment, session: &str) -> Response<Bytes> {
-    let state = environment.lock();
+pub(crate) fn show(state: &State, session: &str) -> Response<Bytes> {
     let Some(visit) = state.admin_portal.session(session, state.now) else { return expired() };
     let Visit { organization_id, features: Features { sso, dir_sync }, .. } = visit;
     pages::admin_portal(&AdminPortalPage {
@@ -76,7 +74,7 @@ pub(crate) fn show(environment: &Environment, session: &str) -> Response<Bytes> 
 
 /// `POST /portal/{session}`: enables or disables a feature.
 pub(crate) fn submit(
-    environment: &Environment,
+    state: &mut State,
     request: &Request<Bytes>,
     session: &str,
 ) -> Response<Bytes> {
@@ -87,7 +85,6 @@ pub(crate) fn submit(
             return pages::problem(rejected.status, REJECTED, rejected.message).embeddable();
         }
     };
-    let mut state = environment.lock();
     let Some(visit) = state.admin_portal.session(session, state.now).cloned() else {
         return expired();
     };

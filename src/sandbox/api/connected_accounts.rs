@@ -50,8 +50,8 @@ fn list(state: &State, query: &Parameters) -> ApiResult {
             && query.admits("identifier", Some(&account.identifier))
             && query.admits("organization_id", account.organization_id.as_deref())
             && query.admits("user_id", account.user_id.as_deref())
-            && query.get("provider").is_none_or(|wanted| {
-                wanted.eq_ignore_ascii_case(account.connection.connector.provider)
+            && query.get("provider").is_none_or(|provider| {
+                provider.eq_ignore_ascii_case(account.connection.connector.provider)
             })
             && (names.is_empty() || names.contains(&account.connection.name.as_str()))
             && text.as_ref().is_none_or(|text| account.identifier.to_lowercase().contains(text))
@@ -120,8 +120,7 @@ fn update(state: &mut State, body: &[u8]) -> ApiResult {
     let body = object(body)?;
     let which = selector(|name| text(&body, name))?;
     let id = known(state, &which)?.id.clone();
-    let which = AccountSelector::Id(id.clone());
-    let has_tokens = state.connected_accounts.get_mut(&which).is_some_and(|account| {
+    let has_tokens = state.connected_accounts.with_id_mut(&id).is_some_and(|account| {
         account.updated_at = state.now;
         set_content(account, &body)
     });

@@ -4,24 +4,18 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use url::Url;
 
-use crate::sandbox::environment::Environment;
 use crate::sandbox::pages::{self, ConnectPage};
 use crate::sandbox::parameters::Parameters;
 use crate::sandbox::redirect_uri::is_loopback;
 use crate::sandbox::respond::redirect;
 use crate::sandbox::state::State;
 use crate::sandbox::state::connected_accounts::{
-    Account, AccountConnection, AccountSelector, AccountStatus, ConsentFlow,
+    Account, AccountConnection, AccountStatus, ConsentFlow,
 };
 
 /// `GET`: the page. A request that does not accept HTML, as of a program, authorizes the
 /// application at once.
-pub(crate) fn show(
-    environment: &Environment,
-    request: &Request<Bytes>,
-    token: &str,
-) -> Response<Bytes> {
-    let state = &mut *environment.lock();
+pub(crate) fn show(state: &mut State, request: &Request<Bytes>, token: &str) -> Response<Bytes> {
     let Some(flow) = state.connected_accounts.link(token, state.now).cloned() else {
         return expired();
     };
@@ -29,7 +23,7 @@ pub(crate) fn show(
         return allow(state, token, flow, StatusCode::FOUND);
     }
     let Some(Account { connection: AccountConnection { connector, name, .. }, identifier, .. }) =
-        state.connected_accounts.get(&AccountSelector::Id(flow.account_id))
+        state.connected_accounts.with_id(&flow.account_id)
     else {
         return expired();
     };
@@ -53,13 +47,8 @@ fn accepts_html(request: &Request<Bytes>) -> bool {
 }
 
 /// `POST`: the user allows or denies.
-pub(crate) fn submit(
-    environment: &Environment,
-    request: &Request<Bytes>,
-    token: &str,
-) -> Response<Bytes> {
+pub(crate) fn submit(state: &mut State, request: &Request<Bytes>, token: &str) -> Response<Bytes> {
     pages::handle_form(request, NOT_CONNECTED, |form| {
-        let state = &mut *environment.lock();
         let Some(mut flow) = state.connected_accounts.link(token, state.now).cloned() else {
             return expired();
         };

@@ -6,7 +6,7 @@ use http::StatusCode;
 
 use crate::sandbox::environment::Environment;
 use crate::sandbox::state::connected_accounts::{
-    AccountSelector, AccountStatus, ProviderFault, SandboxConnectedAccount, SandboxToolRun,
+    AccountStatus, ProviderFault, SandboxConnectedAccount, SandboxToolRun,
 };
 
 /// Connected accounts. Returned by
@@ -45,14 +45,14 @@ impl SandboxConnectedAccounts<'_> {
     ///
     /// When there is no connection with this name, or an account of this user.
     pub fn add(&self, connection_name: &str, identifier: &str) -> String {
-        let now = self.environment.now();
-        let accounts = &mut self.environment.lock().connected_accounts;
+        let state = &mut *self.environment.lock();
+        let added = state.connected_accounts.add(connection_name, identifier, state.now);
         #[expect(clippy::panic, reason = "adding an invalid account is a bug of the test")]
-        let account = accounts.add(connection_name, identifier, now).unwrap_or_else(|_| {
+        let account = added.unwrap_or_else(|_| {
             panic!("cannot add an account of {identifier} at {connection_name}")
         });
         account.status = AccountStatus::Active;
-        account.take_credentials(None, now);
+        account.set_credentials(None, state.now);
         account.id.clone()
     }
 
@@ -78,8 +78,10 @@ impl SandboxConnectedAccounts<'_> {
     /// active.
     pub fn expire(&self, id: &str) -> bool {
         let mut state = self.environment.lock();
-        let account = state.connected_accounts.get(&AccountSelector::Id(id.to_owned()));
-        let is_active = account.is_some_and(|account| account.status == AccountStatus::Active);
+        let is_active = state
+            .connected_accounts
+            .with_id(id)
+            .is_some_and(|account| account.status == AccountStatus::Active);
         if is_active {
             state.expire_account(id);
         }
@@ -109,14 +111,10 @@ impl SandboxConnectedAccounts<'_> {
     /// # }
     /// ```
     pub fn deny_refresh(&self, id: &str) -> bool {
-        self.environment
-            .lock()
-            .connected_accounts
-            .get_mut(&AccountSelector::Id(id.to_owned()))
-            .is_some_and(|account| {
-                account.is_refreshable = false;
-                account.token_expires_at.is_some()
-            })
+        self.environment.lock().connected_accounts.with_id_mut(id).is_some_and(|account| {
+            account.is_refreshable = false;
+            account.token_expires_at.is_some()
+        })
     }
 
     /// The tools that were executed with success, oldest first.
@@ -153,7 +151,10 @@ impl SandboxConnectedAccounts<'_> {
     /// return `TOOL_ERROR`, and the proxy returns the response.
     pub fn fail_provider(&self, connection_name: &str, times: usize, status: StatusCode) {
         let fault = ProviderFault { connection: connection_name.to_owned(), status };
-        let accounts = &mut self.environment.lock().connected_accounts;
-        accounts.provider_faults.extend(std::iter::repeat_n(fault, times));
+        self.environment
+            .lock()
+            .connected_accounts
+            .provider_faults
+            .extend(std::iter::repeat_n(fault, times));
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::sandbox::respond::{timestamp, without_nulls};
 use crate::sandbox::state::State;
-use crate::sandbox::state::connected_accounts::{Account, AccountSelector, AccountStatus};
+use crate::sandbox::state::connected_accounts::{Account, AccountStatus};
 
 /// An event other than a change of the status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +37,7 @@ impl AccountEvent {
 impl State {
     /// Notifies the webhook endpoints; before a removal, after any other change.
     pub(crate) fn emit_account_event(&mut self, event: AccountEvent, id: &str) {
-        let Some(account) = self.connected_accounts.get(&AccountSelector::Id(id.to_owned())) else {
-            return;
-        };
+        let Some(account) = self.connected_accounts.with_id(id) else { return };
         let mut data = common_data(account);
         data.extend(without_nulls(json!({
             "token_expires_at": account.token_expires_at.map(timestamp),
@@ -51,8 +49,7 @@ impl State {
     /// Changes the status of an account, and notifies the webhook endpoints. Returns whether that
     /// was a change.
     pub(crate) fn set_account_status(&mut self, id: &str, status: AccountStatus) -> bool {
-        let which = AccountSelector::Id(id.to_owned());
-        let Some(account) = self.connected_accounts.get_mut(&which) else { return false };
+        let Some(account) = self.connected_accounts.with_id_mut(id) else { return false };
         let old = std::mem::replace(&mut account.status, status);
         if old == status {
             return false;
@@ -80,9 +77,8 @@ fn common_data(account: &Account) -> Map<String, Value> {
 impl State {
     /// Stores the account's credentials and makes it active.
     pub(crate) fn connect_account(&mut self, id: &str, api_key: Option<&str>) {
-        let which = AccountSelector::Id(id.to_owned());
-        let Some(account) = self.connected_accounts.get_mut(&which) else { return };
-        account.take_credentials(api_key, self.now);
+        let Some(account) = self.connected_accounts.with_id_mut(id) else { return };
+        account.set_credentials(api_key, self.now);
         let is_oauth = !account.connection.connector.scopes().is_empty();
         if is_oauth {
             self.emit_account_event(AccountEvent::OauthTokensFetched, id);

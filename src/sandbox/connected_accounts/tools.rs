@@ -86,7 +86,7 @@ impl State {
         }
         account.last_used_at = Some(self.now);
         if is_expired {
-            account.take_credentials(None, self.now);
+            account.set_credentials(None, self.now);
             self.emit_account_event(AccountEvent::TokenRefreshSucceeded, &id);
         }
         let fault = self.connected_accounts.take_fault(&connection.name);

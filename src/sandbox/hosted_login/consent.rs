@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
-use crate::sandbox::environment::Environment;
 use crate::sandbox::pages::{self, ConsentPage};
 use crate::sandbox::parameters::{Parameters, session_cookies, with_query};
 use crate::sandbox::respond::redirect;
@@ -19,9 +18,9 @@ pub(crate) fn is_needed(
     authorization: &AuthorizationRequest,
     user: &SandboxUser,
 ) -> bool {
-    let AuthorizationRequest { client, scopes, asks_again, .. } = authorization;
+    let AuthorizationRequest { client, scopes, forces_consent, .. } = authorization;
     client.at.is_some()
-        && (*asks_again || !state.consents.allows(&user.id, client.holder(), scopes))
+        && (*forces_consent || !state.consents.allows(&user.id, client.holder(), scopes))
 }
 
 /// Where the browser is redirected once its user is known: to the page, or back with a code.
@@ -38,12 +37,11 @@ pub(crate) fn next(
 }
 
 /// `GET /consent`: the page.
-pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+pub(crate) fn show(state: &State, request: &Request<Bytes>) -> Response<Bytes> {
     let parameters = Parameters::from_query(request);
     let transaction = parameters.get("transaction").unwrap_or_default();
-    let state = environment.lock();
     let Some((AuthorizationRequest { client, reply, scopes, .. }, SignedIn { user, .. })) =
-        pending(&state, request, transaction)
+        pending(state, request, transaction)
     else {
         return pages::expired();
     };
@@ -59,11 +57,10 @@ pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Respo
 }
 
 /// `POST /consent`: the user allows or denies.
-pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+pub(crate) fn submit(state: &mut State, request: &Request<Bytes>) -> Response<Bytes> {
     pages::handle_form(request, pages::SIGN_IN_FAILED, |form| {
         let id = form.get("transaction").unwrap_or_default();
-        let mut state = environment.lock();
-        let Some((authorization, signed_in)) = pending(&state, request, id) else {
+        let Some((authorization, signed_in)) = pending(state, request, id) else {
             return pages::expired();
         };
         let (authorization, signed_in) = (authorization.clone(), signed_in.clone());

@@ -70,14 +70,15 @@ impl Idp<'_> {
     /// When there is no such connection.
     #[must_use]
     pub fn login_url(&self, login: impl Into<NewIdpInitiatedLogin>) -> Option<String> {
-        login_url(self.environment, &self.login_token(login))
+        let token = self.login_token(login);
+        login_url(&self.environment.lock(), &token)
     }
 
     /// The URL that the browser is redirected to when the login has failed at the environment, if
     /// there is a login route.
     #[must_use]
     pub fn failed_login_url(&self, error: &str, description: &str) -> Option<String> {
-        failed_login_url(self.environment, error, description)
+        failed_login_url(&self.environment.lock(), error, description)
     }
 }
 

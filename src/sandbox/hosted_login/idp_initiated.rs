@@ -58,17 +58,13 @@ pub(crate) fn login_token(
 }
 
 /// The URL that an IdP-initiated login with this token is redirected to.
-pub(crate) fn login_url(environment: &Environment, token: &str) -> Option<String> {
-    url_with(environment, &[("idp_initiated_login", token)])
+pub(crate) fn login_url(state: &State, token: &str) -> Option<String> {
+    url_with(state, &[("idp_initiated_login", token)])
 }
 
 /// The URL that a failed IdP-initiated login is redirected to.
-pub(crate) fn failed_login_url(
-    environment: &Environment,
-    error: &str,
-    description: &str,
-) -> Option<String> {
-    url_with(environment, &[("error", error), ("error_description", description)])
+pub(crate) fn failed_login_url(state: &State, error: &str, description: &str) -> Option<String> {
+    url_with(state, &[("error", error), ("error_description", description)])
 }
 
 /// The application's login route, if it is set.
@@ -78,8 +74,8 @@ pub(crate) fn initiate_login_url(state: &State) -> Option<Url> {
         .filter(|url| matches!(url.scheme(), "http" | "https"))
 }
 
-fn url_with(environment: &Environment, parameters: &[(&str, &str)]) -> Option<String> {
-    let mut url = initiate_login_url(&environment.lock())?;
+fn url_with(state: &State, parameters: &[(&str, &str)]) -> Option<String> {
+    let mut url = initiate_login_url(state)?;
     url.query_pairs_mut().extend_pairs(parameters);
     Some(url.into())
 }

@@ -11,12 +11,12 @@ use crate::sandbox::hosted_login::idp_initiated::{
 };
 use crate::sandbox::pages::{self, IdpPortalPage};
 use crate::sandbox::respond::redirect;
+use crate::sandbox::state::State;
 
 const REJECTED: &str = "The application cannot be opened";
 
 /// `GET /idp/{connection_id}`: the page.
-pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<Bytes> {
-    let state = environment.lock();
+pub(crate) fn show(state: &State, connection_id: &str) -> Response<Bytes> {
     let Some(connection) = state.connections.get(connection_id) else { return unknown() };
     let users: Vec<_> = state
         .users
@@ -27,7 +27,7 @@ pub(crate) fn show(environment: &Environment, connection_id: &str) -> Response<B
     pages::idp_portal(&IdpPortalPage {
         connection,
         organization: state.users.organization_name(&connection.organization_id),
-        application: initiate_login_url(&state).as_ref(),
+        application: initiate_login_url(state).as_ref(),
         users: &users,
     })
 }
@@ -51,7 +51,7 @@ pub(crate) fn submit(
         let location = match failure {
             Some((error, description)) => {
                 let description = form.get("error_description").unwrap_or(description);
-                failed_login_url(environment, error, description)
+                failed_login_url(&environment.lock(), error, description)
             }
             None => {
                 let mut login = NewIdpInitiatedLogin::new(&connection.id);
@@ -63,7 +63,7 @@ pub(crate) fn submit(
                 }
                 // It may have been deleted meanwhile.
                 let Some(token) = login_token(environment, &login) else { return unknown() };
-                login_url(environment, &token)
+                login_url(&environment.lock(), &token)
             }
         };
         match location {

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 
-use crate::sandbox::environment::Environment;
 use crate::sandbox::forms::is_email_address;
 use crate::sandbox::hosted_login::connection_selection::domain_of;
 use crate::sandbox::hosted_login::{consent, idp};
@@ -15,23 +14,21 @@ use crate::sandbox::state::authorization::{AuthorizationError, AuthorizationRequ
 use crate::sandbox::state::users::{NewUser, SandboxUser};
 
 /// `GET /login`: the page again, for example with the other form.
-pub(crate) fn show(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+pub(crate) fn show(state: &State, request: &Request<Bytes>) -> Response<Bytes> {
     let parameters = Parameters::from_query(request);
     let id = parameters.get("transaction").unwrap_or_default();
-    let state = environment.lock();
     match state.transaction(id) {
         Some((authorization, None)) => {
-            page(&state, id, authorization, Screen::of(&parameters), None)
+            page(state, id, authorization, Screen::of(&parameters), None)
         }
         _ => pages::expired(),
     }
 }
 
 /// `POST /login`: a user signs in, signs up or cancels.
-pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+pub(crate) fn submit(state: &mut State, request: &Request<Bytes>) -> Response<Bytes> {
     pages::handle_form(request, pages::SIGN_IN_FAILED, |form| {
         let id = form.get("transaction").unwrap_or_default();
-        let mut state = environment.lock();
         let Some((authorization, None)) = state.transaction(id) else {
             return pages::expired();
         };
@@ -39,15 +36,15 @@ pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Res
 
         let failure = match form.get("action") {
             Some("cancel") => Some(AuthorizationError::denied()),
-            _ => idp::failure(&state, &authorization, &form),
+            _ => idp::failure(state, &authorization, &form),
         };
         if let Some(failure) = failure {
             state.close_transaction(id);
             return redirect(StatusCode::SEE_OTHER, &authorization.reply.error(&failure));
         }
         let email = form.get("email").unwrap_or_default().trim();
-        sign_in(&mut state, request, id, &authorization, &form, email).unwrap_or_else(|problem| {
-            page(&state, id, &authorization, Screen::of(&form), Some((email, problem)))
+        sign_in(state, request, id, &authorization, &form, email).unwrap_or_else(|problem| {
+            page(state, id, &authorization, Screen::of(&form), Some((email, problem)))
         })
     })
 }

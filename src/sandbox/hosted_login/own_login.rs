@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
-use crate::sandbox::environment::Environment;
 use crate::sandbox::hosted_login::login::signed_in;
 use crate::sandbox::pages;
 use crate::sandbox::parameters::Parameters;
@@ -27,12 +26,11 @@ pub(crate) fn begin(
 
 /// `GET /sso/v1/connections/{connection_id}/partner:callback`: the browser returns.
 pub(crate) fn callback(
-    environment: &Environment,
+    state: &mut State,
     request: &Request<Bytes>,
     connection_id: &str,
 ) -> Response<Bytes> {
     let parameters = Parameters::from_query(request);
-    let state = &mut *environment.lock();
     let Some(PendingOwnLogin { request: authorization, user, .. }) = parameters
         .get("state")
         .filter(|_| !parameters.repeats("state"))

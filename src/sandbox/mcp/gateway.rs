@@ -2,7 +2,7 @@
 //! sessions: each request has its response, as JSON.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use crate::sandbox::connected_accounts::services::{Tool, all_tools};
@@ -22,12 +22,16 @@ pub(crate) fn respond(
     request: &Request<Bytes>,
     server_id: &str,
 ) -> Response<Bytes> {
-    let config =
-        environment.lock().mcp_configs.iter().find(|config| config.server_id == server_id).cloned();
-    let Some(config) = config else {
+    let claims = bearer_claims(environment, request);
+    let state = &mut *environment.lock();
+    let Some(config) =
+        state.mcp_configs.iter().find(|config| config.server_id == server_id).cloned()
+    else {
         return respond::api_error(StatusCode::NOT_FOUND, 5, "there is no such MCP server");
     };
-    let Some(accounts) = accounts(environment, request, &config) else { return unauthorized() };
+    let Some(accounts) = claims.and_then(|claims| accounts(state, &claims, &config)) else {
+        return unauthorized();
+    };
     // Without `GET`: the server sends no messages of its own.
     allow_methods(&[Method::POST], request.method(), || {
         let Ok(Value::Object(message)) = serde_json::from_slice(request.body()) else {
@@ -36,7 +40,7 @@ pub(crate) fn respond(
         let Some(id) = message.get("id") else {
             return respond::response(StatusCode::ACCEPTED, "application/json", Bytes::new());
         };
-        match called(environment, &config, &accounts, &message) {
+        match called(state, &config, &accounts, &message) {
             Ok(result) => {
                 let body = json!({ "jsonrpc": "2.0", "id": id, "result": result });
                 respond::json(StatusCode::OK, &body)
@@ -47,13 +51,7 @@ pub(crate) fn respond(
 }
 
 /// The accounts of the session token: its `ca_ids`.
-fn accounts(
-    environment: &Environment,
-    request: &Request<Bytes>,
-    config: &McpConfig,
-) -> Option<Vec<String>> {
-    let claims = bearer_claims(environment, request)?;
-    let state = environment.lock();
+fn accounts(state: &State, claims: &Value, config: &McpConfig) -> Option<Vec<String>> {
     let is_valid = claims.get("token_type")? == "mcp_session"
         && *claims.get("aud")? == json!([state.mcp_server_url(config)])
         && claims.get("mcp_cfg")? == &config.id
@@ -66,7 +64,7 @@ fn accounts(
 type CallResult = Result<Value, (i32, &'static str)>;
 
 fn called(
-    environment: &Environment,
+    state: &mut State,
     config: &McpConfig,
     accounts: &[String],
     message: &Map<String, Value>,
@@ -86,11 +84,10 @@ fn called(
         }
         Some("ping") => Ok(json!({})),
         Some("tools/list") => {
-            let state = environment.lock();
-            let tools: Vec<_> = tools(&state, config).map(|(_, tool)| tool.to_mcp()).collect();
+            let tools: Vec<_> = tools(state, config).map(|(_, tool)| tool.to_mcp()).collect();
             Ok(json!({ "tools": tools }))
         }
-        Some("tools/call") => call(environment, config, accounts, params),
+        Some("tools/call") => call(state, config, accounts, params),
         _ => Err((-32601, "the server does not have this method")),
     }
 }
@@ -113,14 +110,13 @@ fn tools<'a>(
 
 /// Errors of a tool are results, so that models read them.
 fn call(
-    environment: &Environment,
+    state: &mut State,
     config: &McpConfig,
     accounts: &[String],
     params: &Map<String, Value>,
 ) -> CallResult {
     let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
-    let mut state = environment.lock();
-    let (connection, tool) = tools(&state, config)
+    let (connection, tool) = tools(state, config)
         .find(|(_, tool)| tool.name == name)
         .ok_or((-32602, "the server has no such tool"))?;
     let account_id = state
@@ -131,21 +127,21 @@ fn call(
         .unwrap_or_default();
     let none = Map::new();
     let arguments = params.get("arguments").and_then(Value::as_object).unwrap_or(&none);
-    let failure =
-        match execute(&mut state, tool.name, &AccountSelector::Id(account_id), arguments, None) {
-            ToolRun::Done(data) => {
-                return Ok(json!({
-                    "content": [{ "type": "text", "text": data.to_string() }],
-                    "structuredContent": data,
-                    "isError": false,
-                }));
-            }
-            ToolRun::Failed(failure) => format!("{}: {}", failure.code, failure.message),
-            ToolRun::Inactive(status) => {
-                format!("the connected account is not active: {}", status.as_str())
-            }
-            ToolRun::NoAccount | ToolRun::NoTool => "the account was removed".to_owned(),
-        };
+    let failure = match execute(state, tool.name, &AccountSelector::Id(account_id), arguments, None)
+    {
+        ToolRun::Done(data) => {
+            return Ok(json!({
+                "content": [{ "type": "text", "text": data.to_string() }],
+                "structuredContent": data,
+                "isError": false,
+            }));
+        }
+        ToolRun::Failed(failure) => format!("{}: {}", failure.code, failure.message),
+        ToolRun::Inactive(status) => {
+            format!("the connected account is not active: {}", status.as_str())
+        }
+        ToolRun::NoAccount | ToolRun::NoTool => "the account was removed".to_owned(),
+    };
     Ok(json!({ "content": [{ "type": "text", "text": failure }], "isError": true }))
 }
 
@@ -159,14 +155,13 @@ fn error(id: &Value, code: i32, message: &str) -> Response<Bytes> {
 }
 
 fn unauthorized() -> Response<Bytes> {
-    let mut response = respond::api_error(
-        StatusCode::UNAUTHORIZED,
-        16,
-        "the session token is missing, invalid or expired",
-    );
-    response.headers_mut().insert(
+    respond::with_header(
+        respond::api_error(
+            StatusCode::UNAUTHORIZED,
+            16,
+            "the session token is missing, invalid or expired",
+        ),
         header::WWW_AUTHENTICATE,
-        HeaderValue::from_static("Bearer error=\"invalid_token\""),
-    );
-    response
+        "Bearer error=\"invalid_token\"",
+    )
 }

@@ -149,7 +149,7 @@ fn parse(
         connection_id: selection.connection_id,
         only_sso,
         scopes: granted_scopes(&client, parameters.get("scope")),
-        asks_again: prompts(parameters).any(|word| word == "consent"),
+        forces_consent: prompts(parameters).any(|word| word == "consent"),
         indicates_resource,
         invitation,
         client,
@@ -257,13 +257,13 @@ fn code_challenge(parameters: &Parameters) -> Result<Option<String>, Authorizati
     Ok(Some(challenge.to_owned()))
 }
 
-fn granted_scopes(client: &OAuthClient, asked: Option<&str>) -> Vec<String> {
+fn granted_scopes(client: &OAuthClient, requested: Option<&str>) -> Vec<String> {
     let (of_resource, by_default) = match &client.at {
         None => (&[][..], "openid profile email".to_owned()),
         Some(at) => (&at.resource.scopes[..], at.default_scope()),
     };
     let mut granted = Vec::new();
-    for scope in asked.unwrap_or(&by_default).split_ascii_whitespace().map(str::to_owned) {
+    for scope in requested.unwrap_or(&by_default).split_ascii_whitespace().map(str::to_owned) {
         let is_known = SCOPES.contains(&scope.as_str()) || of_resource.contains(&scope);
         if is_known && !granted.contains(&scope) {
             granted.push(scope);

@@ -5,16 +5,13 @@ use http::{Response, StatusCode};
 use time::OffsetDateTime;
 
 use super::{Html, notice, shell};
-use crate::sandbox::environment::Environment;
 use crate::sandbox::respond::timestamp;
 use crate::sandbox::state::webhooks::{Delivery, DeliveryAttempt, DeliveryState, Webhooks};
 
 /// Maximum number of deliveries on the page.
 const SHOWN: usize = 50;
 
-pub(crate) fn deliveries(environment: &Environment) -> Response<Bytes> {
-    let state = environment.lock();
-    let webhooks = &state.webhooks;
+pub(crate) fn deliveries(webhooks: &Webhooks) -> Response<Bytes> {
     let endpoints = webhooks.endpoints.iter().map(|endpoint| {
         Html::fill(
             include_str!("endpoint_row.html"),

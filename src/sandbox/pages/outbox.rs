@@ -5,14 +5,13 @@ use http::{Response, StatusCode};
 
 use super::deliveries::{or_hint, time};
 use super::{Html, shell};
-use crate::sandbox::environment::Environment;
+use crate::sandbox::state::State;
 use crate::sandbox::state::mail::{OutboxMail, PasswordlessType};
 
 /// Maximum number of e-mails on the page.
 const SHOWN: usize = 50;
 
-pub(crate) fn outbox(environment: &Environment) -> Response<Bytes> {
-    let state = environment.lock();
+pub(crate) fn outbox(state: &State) -> Response<Bytes> {
     let mails = state.mail.outbox().take(SHOWN).map(|mail| row(mail, mail.expires_at <= state.now));
     let types = PasswordlessType::ALL.into_iter().map(|offered| {
         let label = match offered {

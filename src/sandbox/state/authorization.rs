@@ -29,7 +29,7 @@ pub(crate) struct AuthorizationRequest {
     pub(crate) only_sso: bool,
     pub(crate) scopes: Vec<String>,
     /// Whether consent is required even if it was given before.
-    pub(crate) asks_again: bool,
+    pub(crate) forces_consent: bool,
     /// Whether the request has a `resource` parameter (RFC 8707).
     pub(crate) indicates_resource: bool,
     pub(crate) invitation: Option<Invited>,
@@ -153,7 +153,7 @@ impl OAuthClient {
     /// is ignored.
     pub(crate) fn indicates_resource(&self, parameters: &Parameters) -> Result<bool, &'static str> {
         match (&self.at, parameters.get("resource")) {
-            (Some(at), Some(indicator)) if at.resource.is_meant_by(indicator) => Ok(true),
+            (Some(at), Some(indicator)) if at.resource.is_indicated_by(indicator) => Ok(true),
             (Some(_), Some(_)) => Err("resource is not the one of this authorization server"),
             _ => Ok(false),
         }

@@ -133,7 +133,7 @@ impl Account {
     }
 
     /// Sets the credentials of a consent, or refreshed ones.
-    pub(crate) fn take_credentials(&mut self, api_key: Option<&str>, now: OffsetDateTime) {
+    pub(crate) fn set_credentials(&mut self, api_key: Option<&str>, now: OffsetDateTime) {
         let connector = self.connection.connector;
         self.authorization_details = connector.issue(api_key);
         self.token_expires_at = (!connector.scopes().is_empty()).then(|| now + TOKEN_LIFETIME);
@@ -218,6 +218,14 @@ impl SandboxConnectedAccounts {
     /// Oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Account> {
         self.accounts.iter()
+    }
+
+    pub(crate) fn with_id(&self, id: &str) -> Option<&Account> {
+        self.accounts.iter().find(|account| account.id == id)
+    }
+
+    pub(crate) fn with_id_mut(&mut self, id: &str) -> Option<&mut Account> {
+        self.accounts.iter_mut().find(|account| account.id == id)
     }
 
     pub(crate) fn get(&self, which: &AccountSelector) -> Option<&Account> {

@@ -71,7 +71,7 @@ pub(crate) struct Resource {
 impl Resource {
     /// Whether a `resource` parameter (RFC 8707) matches. URLs are compared as URLs: clients write
     /// `https://mcp.test` and `https://mcp.test/` for the same server.
-    pub(crate) fn is_meant_by(&self, indicator: &str) -> bool {
+    pub(crate) fn is_indicated_by(&self, indicator: &str) -> bool {
         indicator == self.id
             || Url::parse(indicator).is_ok_and(|indicated| {
                 self.urls.iter().any(|url| Url::parse(url).is_ok_and(|url| url == indicated))

@@ -36,8 +36,11 @@ async fn deliver_due_to(
     let due = environment.lock().webhooks.due(endpoint_id, environment.now());
     let mut attempts = 0;
     for number in due {
-        let attempt = environment.lock().webhooks.attempt(number, environment.now());
-        let Some((attempt, request)) = attempt else { continue };
+        let Some((attempt, request)) =
+            environment.lock().webhooks.attempt(number, environment.now())
+        else {
+            continue;
+        };
         let outcome = match request {
             Ok(request) => {
                 let response = send_within_limits(client, request).await;

@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use serde_json::json;
 
-use crate::sandbox::environment::Environment;
 use crate::sandbox::pages;
 use crate::sandbox::respond::{redirect, timestamp};
 use crate::sandbox::state::State;
@@ -27,9 +26,8 @@ impl State {
     }
 }
 
-pub(crate) fn submit(environment: &Environment, request: &Request<Bytes>) -> Response<Bytes> {
+pub(crate) fn submit(state: &mut State, request: &Request<Bytes>) -> Response<Bytes> {
     pages::handle_form(request, REJECTED, |form| {
-        let state = &mut *environment.lock();
         if form.get("event").is_some() {
             state.emit_test_event();
         } else if !state.webhooks.redeliver(form.get("message_id").unwrap_or_default(), state.now) {
