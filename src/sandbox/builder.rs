@@ -74,7 +74,7 @@ impl SandboxBuilder {
     /// connection and the user at its identity provider (`conn_…;…`), the access token does not
     /// contain organization, roles, permissions and session, and there is no refresh token.
     ///
-    /// A request that selects no connection shows a page that asks for an e-mail address, whose
+    /// A request that selects no connection shows a page with a field for an e-mail address, whose
     /// domain selects one. Clients of resources are unaffected.
     ///
     /// ```

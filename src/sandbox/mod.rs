@@ -62,8 +62,8 @@
 //!
 //! Below `/api/v1`, for tokens of the client-credentials grant: the operations that
 //! [this page](crate::guides::api_operations) lists. Any other operation responds with 501 and names
-//! itself. Clients of the gRPC API, such
-//! as the typed clients of the official SDKs, are rejected with a message.
+//! itself. Clients of the gRPC API, such as the typed clients of the official SDKs, are rejected with
+//! a message.
 //! [`SandboxOrganizations::add_machine_client`] adds clients of the client-credentials grant.
 //!
 //! # Members and roles
@@ -77,12 +77,13 @@
 //!
 //! # Webhooks
 //!
-//! Each change of a directory, a connection or a membership by the API is an event, and [`Webhooks::emit`] adds any other.
-//! Events go as signed webhooks to each [endpoint](Webhooks::add_endpoint), through the client of
-//! [`Webhooks::set_client`]: on [`Webhooks::deliver_due`], or in the background after
-//! [`Webhooks::start_delivery`]. A response other than 2xx is followed by five more attempts over
-//! 22 minutes of the sandbox's clock. [`Webhooks::deliveries`] and the page at `/deliveries` list
-//! what was sent; that page and [`Webhooks::redeliver`] send it again.
+//! Each change of a directory, a connection or a membership by the API is an event, and
+//! [`Webhooks::emit`] adds any other. Events go as signed webhooks to each
+//! [endpoint](Webhooks::add_endpoint), through the client of [`Webhooks::set_client`]: on
+//! [`Webhooks::deliver_due`], or in the background after [`Webhooks::start_delivery`]. A response
+//! other than 2xx is followed by five more attempts over 22 minutes of the sandbox's clock.
+//! [`Webhooks::deliveries`] and the page at `/deliveries` list what was sent; that page and
+//! [`Webhooks::redeliver`] send it again.
 //!
 //! # E-mail
 //!

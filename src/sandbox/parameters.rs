@@ -46,7 +46,7 @@ impl Parameters {
 
     /// Whether a filter admits this value: the parameter is absent, or has the value.
     pub(crate) fn admits(&self, name: &str, value: Option<&str>) -> bool {
-        self.get(name).is_none_or(|wanted| Some(wanted) == value)
+        self.get(name).is_none_or(|required| Some(required) == value)
     }
 
     /// Whether the parameter is repeated, which OAuth requests do not allow.

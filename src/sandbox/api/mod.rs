@@ -75,7 +75,7 @@ struct ApiRequest<'r> {
     client_id: &'r str,
 }
 
-/// The response to an operation of the API that the sandbox does not have, or the API neither.
+/// The response to an operation that the sandbox, or the API itself, does not have.
 fn not_played(request: &Request<Bytes>) -> Response<Bytes> {
     let (method, path) = (request.method(), request.uri().path());
     respond::api_error(

@@ -108,7 +108,7 @@ impl Filter {
     }
 
     fn admits(&self, session: &Session) -> bool {
-        (self.statuses.is_empty() || self.statuses.iter().any(|wanted| wanted == status(session)))
+        (self.statuses.is_empty() || self.statuses.iter().any(|known| known == status(session)))
             && self.start_time.is_none_or(|start| start <= session.created_at)
             && self.end_time.is_none_or(|end| session.created_at <= end)
     }

@@ -150,7 +150,7 @@ fn list(state: &State, query: &Parameters) -> ApiResult {
             (names.is_empty() || names.contains(&tool.name))
                 && query
                     .get("filter.provider")
-                    .is_none_or(|wanted| wanted.eq_ignore_ascii_case(tool.provider))
+                    .is_none_or(|provider| provider.eq_ignore_ascii_case(tool.provider))
                 && query.get("filter.query").is_none_or(|text| tool.has(text))
         })
         .collect();

@@ -153,7 +153,7 @@ impl UserFields {
 
     fn check(&self, state: &State, id: &str) -> ApiResult<()> {
         parse::metadata(self.metadata.as_ref())?;
-        match self.external_id.as_ref().and_then(|wanted| state.users.with_external_id(wanted)) {
+        match self.external_id.as_ref().and_then(|id| state.users.with_external_id(id)) {
             Some(other) if other.id != id => {
                 Err(ApiErrorResponse::conflict("another user has this external_id"))
             }

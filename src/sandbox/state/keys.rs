@@ -32,9 +32,9 @@ impl SigningKey {
     }
 
     /// A key that is never published.
-    pub(crate) fn stranger() -> Arc<Self> {
-        static STRANGER: OnceLock<Arc<SigningKey>> = OnceLock::new();
-        Arc::clone(STRANGER.get_or_init(|| Arc::new(Self::generate())))
+    pub(crate) fn unpublished() -> Arc<Self> {
+        static UNPUBLISHED: OnceLock<Arc<SigningKey>> = OnceLock::new();
+        Arc::clone(UNPUBLISHED.get_or_init(|| Arc::new(Self::generate())))
     }
 
     pub(crate) fn generate() -> Self {

@@ -364,11 +364,11 @@ impl State {
         }
     }
 
-    fn revoke_sessions(&mut self, is_meant: impl Fn(&Session) -> bool) -> Vec<String> {
+    fn revoke_sessions(&mut self, matches: impl Fn(&Session) -> bool) -> Vec<String> {
         let mut ids: Vec<_> = self
             .sessions
             .iter()
-            .filter(|(_, session)| is_meant(session))
+            .filter(|(_, session)| matches(session))
             .map(|(id, _)| id.clone())
             .collect();
         ids.retain(|id| self.end_session(id, SessionEnd::Revoked));

@@ -146,7 +146,7 @@ impl Roles {
 }
 
 impl State {
-    /// Gives members with this role its current permissions, also by roles that extend it.
+    /// Updates the permissions of members with this role, or with a role that extends it.
     pub(crate) fn apply_role(&mut self, name: &str) {
         let names = self.roles.with_dependents(name);
         self.change_members(|user, roles| {

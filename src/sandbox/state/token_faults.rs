@@ -192,7 +192,7 @@ impl TokenFault {
                 draft.forge("ES256", Signing::Es256);
             }
             Self::SignedWithPublicKey => draft.forge("HS256", Signing::PublicKey),
-            Self::UnknownKeyId => draft.set_header("kid", SigningKey::stranger().kid()),
+            Self::UnknownKeyId => draft.set_header("kid", SigningKey::unpublished().kid()),
             Self::Unsigned => draft.forge("none", Signing::Nothing),
             Self::WithClaim(name, value) => draft.set_claim(name, value.clone()),
         }

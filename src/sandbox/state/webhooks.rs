@@ -209,13 +209,13 @@ impl Webhooks {
     /// Records the result of an attempt.
     pub(crate) fn attempted(&mut self, attempt: &Attempt, outcome: DeliveryAttempt) {
         let Some(message) = self.messages.get_mut(&attempt.number) else { return };
-        let taken = outcome.status.is_some_and(|status| status.is_success());
+        let is_delivered = outcome.status.is_some_and(|status| status.is_success());
         message.delivery.attempts.push(outcome);
         if message.round != attempt.round {
             return;
         }
         message.delivery.state = match PAUSES.get(message.tried) {
-            _ if taken => DeliveryState::Delivered,
+            _ if is_delivered => DeliveryState::Delivered,
             Some(pause) => DeliveryState::Pending { due: attempt.at.saturating_add(*pause) },
             None => DeliveryState::Failed,
         };

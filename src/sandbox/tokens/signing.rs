@@ -21,7 +21,7 @@ impl TokenDraft {
             Signing::CurrentKey => key.sign(input.as_bytes()),
             Signing::Es256 => EcKey::of_environments().sign(input.as_bytes()),
             Signing::Nothing => Vec::new(),
-            Signing::OtherKey => SigningKey::stranger().sign(input.as_bytes()),
+            Signing::OtherKey => SigningKey::unpublished().sign(input.as_bytes()),
             Signing::PublicKey => hmac_sha256(key.public_pem().as_bytes(), input.as_bytes()),
         };
         format!("{input}.{}", URL_SAFE_NO_PAD.encode(signature))
