@@ -301,7 +301,7 @@ async fn active_local_sessions_are_listed_and_ended() {
         let mut response = Response::new(Bytes::new());
         cookies.unwrap().set(response.headers_mut());
         let mut browser = Browser::new(&app, &world.sandbox);
-        browser.take_in(&response);
+        browser.store_cookies(&response);
         world.advance(1);
         browser
     };

@@ -169,7 +169,7 @@ async fn a_cookie_of_format_version_1_leads_to_a_login() {
     let texts: serde_json::Value = serde_json::from_str(V1).unwrap();
     for kind in ["session", "local", "reference"] {
         let mut browser = world.browser();
-        browser.plant(world.sessions.cookie_name(), texts[kind].as_str().unwrap());
+        browser.put_cookie(world.sessions.cookie_name(), texts[kind].as_str().unwrap());
         let response = browser.open("/me").await;
         assert_eq!(response.status(), StatusCode::FOUND, "{kind}");
         assert_eq!(response.location(), "/login?return_to=%2Fme");

@@ -474,7 +474,7 @@ async fn submit(
     let mut request = browser.request(Method::POST, target, &headers);
     *request.body_mut() = Body::from(form);
     let response = send(browser.app(), request).await;
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     response
 }
 

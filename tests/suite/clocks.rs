@@ -241,7 +241,7 @@ async fn a_short_session_that_began_while_the_wall_clock_was_ahead_stays_ended()
         let mut response = Response::new(Bytes::new());
         sessions.create(local, &HeaderMap::new()).await.unwrap().set(response.headers_mut());
         let mut browser = Browser::new(&app(&sessions), &world.sandbox);
-        browser.take_in(&response);
+        browser.store_cookies(&response);
         let copy = browser.clone();
         assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
         world.sandbox.clock().step(-ahead);
@@ -365,7 +365,7 @@ async fn a_cookie_without_a_session_is_rejected_as_none_while_revocations_are_st
         app(&world.replica(|one| one.shared_store(store.clone()).reject_on_stale_revocations()));
     let nobody = Browser::new(&app, &world.sandbox);
     let mut forged = nobody.clone();
-    forged.plant(world.sessions.cookie_name(), &"A".repeat(400));
+    forged.put_cookie(world.sessions.cookie_name(), &"A".repeat(400));
     for (path, expected) in [("/me", StatusCode::UNAUTHORIZED), ("/maybe", StatusCode::OK)] {
         for browser in [&nobody, &forged] {
             assert_eq!(browser.clone().fetch(path).await.status(), expected, "{path}");

@@ -210,7 +210,7 @@ async fn a_tampered_attempt_cookie_is_rejected() {
     let name = jane.names_with("_connect_").remove(0);
     let (start, end) = jane.cookie(&name).unwrap().split_at(40);
     let other = if end.starts_with('A') { "B" } else { "A" };
-    jane.plant(&name, &format!("{start}{other}{}", &end[1..]));
+    jane.put_cookie(&name, &format!("{start}{other}{}", &end[1..]));
     assert_eq!(failure(&jane.open(&back).await), &ConnectAccountError::StateMismatch);
     assert!(!scene.is_active(JANE));
 }
@@ -221,7 +221,7 @@ async fn an_attempt_expires_after_ten_minutes() {
     let mut jane = scene.logged_in(JANE).await;
     let back = scene.consented(&mut jane).await;
     let name = jane.names_with("_connect_").remove(0);
-    jane.keep_too_long(&name);
+    jane.keep_expired(&name);
     // The session has to be refreshed by then, and is.
     scene.world.advance(600);
     let late = jane.open(&back).await;
@@ -296,7 +296,7 @@ async fn a_callback_without_a_session_is_used_up_and_not_copied_into_the_login()
     // The same applies when the session has ended during the consent.
     let back = scene.consented(&mut john).await;
     let name = scene.world.sessions.cookie_name().to_owned();
-    john.plant(&name, "over");
+    john.put_cookie(&name, "over");
     let login = john.open(&back).await;
     assert_eq!(login.location(), "/login?return_to=%2Fsettings%2Faccounts");
     assert_eq!(attempts(&john), 0);

@@ -184,7 +184,7 @@ async fn ended(deprovisioning: fn(Deprovisioning) -> Deprovisioning, event: &Val
         let mut begun = Response::new(Bytes::new());
         cookies.set(begun.headers_mut());
         let mut browser = world.browser();
-        browser.take_in(&begun);
+        browser.store_cookies(&begun);
         assert_eq!(status(&browser).await, StatusCode::OK);
         browser
     };
@@ -309,7 +309,7 @@ pub(crate) async fn local(
     let mut begun = Response::new(Bytes::new());
     cookies.set(begun.headers_mut());
     let mut browser = world.browser();
-    browser.take_in(&begun);
+    browser.store_cookies(&begun);
     browser
 }
 

@@ -293,7 +293,7 @@ async fn each_check_of_a_callback_is_logged() {
     let callback = world.sandbox.log_in(&browser.start_login("/login").await, JANE).unwrap();
     let name = browser.names_with("login").remove(0);
     let mut expired = browser.clone();
-    expired.keep_too_long(&name);
+    expired.keep_expired(&name);
     browser.open(&with_parameters(&callback, &[("iss", "https://x.test")])).await;
     assert_diagnosis(&log, "iss", &["issuer_mismatch", &environment, "https://x.test"]);
     world.advance(601);

@@ -170,7 +170,7 @@ async fn a_rotation_of_the_secret_loses_no_use() {
     let resealing = store.hold_next_write(KeyNamespace::Session);
     let response = browser.at(&rotated()).fetch("/me").await;
     assert_eq!(response.status(), StatusCode::OK);
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     settle().await;
     resealing.notify_one();
     settle().await;

@@ -303,7 +303,7 @@ async fn the_identity_of_an_idp_initiated_login_is_verified_for_an_app_with_its_
     let mut response = Response::new(Bytes::new());
     login.cookies.set(response.headers_mut());
     assert_no_session(&response);
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     assert_eq!(browser.names(), [""; 0], "the attempt has ended");
     world.advance(10);
     let again = world.sessions.callback().identify(&returned).await.unwrap_err();

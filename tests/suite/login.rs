@@ -135,7 +135,7 @@ async fn twenty_concurrent_tabs_stay_within_the_header_limits_of_proxies() {
     let mut callbacks = Vec::new();
     for request in started {
         let response = send(&world.app, request).await;
-        browser.take_in(&response);
+        browser.store_cookies(&response);
         callbacks.push(world.sandbox.log_in(response.location(), JANE).unwrap());
     }
     assert!(browser.cookie_header().len() < 8000, "{}", browser.cookie_header().len());
@@ -168,7 +168,7 @@ async fn an_attempt_lasts_ten_minutes_even_if_the_browser_keeps_its_cookie() {
         let value = browser.cookie(name).unwrap().to_owned();
         world.advance(seconds);
         let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
-        browser.plant(name, &value);
+        browser.put_cookie(name, &value);
         let response = browser.open(&callback).await;
         assert_eq!(response.status(), status);
         assert_eq!(browser.names_with("_login_"), [""; 0]);
@@ -207,7 +207,7 @@ async fn an_attempt_cookie_under_the_name_of_another_state_is_rejected() {
     let own = victim.names_with("_login_").remove(0);
     let wanted = attacker.names_with("_login_").remove(0);
     let sealed = victim.cookie(&own).unwrap().to_owned();
-    victim.plant(&wanted, &sealed);
+    victim.put_cookie(&wanted, &sealed);
     assert_rejected(&victim.open(&callback).await, &LoginError::StateMismatch);
 }
 
@@ -398,9 +398,9 @@ async fn foreign_cookies_under_the_attempt_prefix_are_removed_in_limited_numbers
     let [own] = &browser.names_with("_login_")[..] else { panic!("one attempt") };
     let prefix = own[..own.len() - 8].to_owned();
     for number in 0..100 {
-        browser.plant(&format!("{prefix}{number:08}"), "x");
+        browser.put_cookie(&format!("{prefix}{number:08}"), "x");
     }
-    browser.plant(&format!("{prefix}{}", "y".repeat(3000)), "x");
+    browser.put_cookie(&format!("{prefix}{}", "y".repeat(3000)), "x");
     let started = browser.open("/login").await;
     let removed = set_cookies(started.headers());
     assert!(removed.len() <= 21, "{}", removed.len());
@@ -507,7 +507,7 @@ async fn every_login_sets_a_new_cookie_and_replaces_the_previous_session() {
     assert_eq!(browser.fetch("/me").await.json()["email"], JOHN);
     // A planted value is neither kept nor accepted.
     let mut planted = world.browser();
-    planted.plant(name, "fixed-by-an-attacker");
+    planted.put_cookie(name, "fixed-by-an-attacker");
     planted.log_in(&world.sandbox, JANE).await;
     assert_ne!(planted.cookie(name), Some("fixed-by-an-attacker"));
     // Leftover pieces of a longer session are removed with it.

@@ -252,7 +252,7 @@ async fn a_kept_login_is_for_its_browser_code_and_time_only() {
     let callback = at_the_callback(&world, &mut browser).await;
     browser.open(&callback).await;
     let name = browser.names_with("_login_").remove(0);
-    browser.keep_too_long(&name);
+    browser.keep_expired(&name);
     hook.set(accept);
     world.advance(601);
     assert_eq!(login_error(&browser.open(&callback).await), LoginError::StateMismatch);

@@ -309,7 +309,7 @@ async fn a_revocation_while_the_app_identifies_the_user_covers_the_session_of_th
     let cookies = world.sessions.create(session, &parts.headers).await.unwrap();
     let mut response = http::Response::new(bytes::Bytes::new());
     cookies.set(response.headers_mut());
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
 }
 
@@ -353,6 +353,6 @@ async fn submit(browser: &mut Browser, form: &str, value: &str) -> http::Respons
     );
     *request.body_mut() = format!("{field}={}", value.replace('@', "%40")).into();
     let response = send(browser.app(), request).await;
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     response
 }

@@ -23,7 +23,7 @@ async fn assert_rejected(world: &World, what: &str) {
         if live {
             // John logs in through a valid world.
             let sound = sound_login(world).await;
-            browser.plant(name, &sound);
+            browser.put_cookie(name, &sound);
             before = Some(sound);
         }
         let rejected = browser.log_in(&world.sandbox, JANE).await;

@@ -517,7 +517,7 @@ async fn a_session_cookie_that_is_lost_right_after_a_login_is_explained() {
     let world = World::new();
     let name = world.sessions.cookie_name();
     let mut replaced = world.logged_in(JANE).await;
-    replaced.plant(name, "another app's");
+    replaced.put_cookie(name, "another app's");
     replaced.open("/login").await;
     let line = |part: &str| log.text().lines().any(|line| line.contains(part));
     assert!(
@@ -526,9 +526,9 @@ async fn a_session_cookie_that_is_lost_right_after_a_login_is_explained() {
         log.text()
     );
     let mut dropped = world.logged_in(JANE).await;
-    dropped.forget(name);
+    dropped.remove_cookie(name);
     dropped.log_in(&world.sandbox, JANE).await;
-    dropped.forget(name);
+    dropped.remove_cookie(name);
     dropped.open("/login").await;
     assert!(
         line("found=none, for the second time: the browser does not store it"),

@@ -187,7 +187,7 @@ async fn identify_returns_the_identity_and_sets_no_session_cookie() {
 
     let mut response = Response::new(Bytes::new());
     login.cookies.set(response.headers_mut());
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     assert_eq!(browser.names(), [""; 0], "the attempt has ended, and no session was created");
     response.assert_private();
     assert_eq!(
@@ -375,7 +375,7 @@ async fn logout_of_a_session_without_a_scalekit_login_stays_in_the_app() {
     let mut response = Response::new(Bytes::new());
     cookies.set(response.headers_mut());
     let mut browser = world.browser();
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     let out = browser.open("/logout").await;
     assert_eq!((out.status(), out.location()), (StatusCode::SEE_OTHER, "https://app.example.com/"));
     assert_eq!(browser.names(), [""; 0]);
@@ -402,7 +402,7 @@ async fn a_completed_login_has_a_logout_hint() {
     let cookies = world.sessions.create(session, &HeaderMap::new()).await.unwrap();
     let mut response = Response::new(Bytes::new());
     cookies.set(response.headers_mut());
-    sessions_end.take_in(&response);
+    sessions_end.store_cookies(&response);
     let out = sessions_end.open("/logout").await;
     assert_eq!(parameter(out.location(), "id_token_hint"), Some(hint));
 }

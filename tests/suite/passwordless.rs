@@ -119,7 +119,7 @@ fn submission(browser: &Browser, path: &str, form: &[(&str, &str)]) -> Request<B
 
 async fn submit(browser: &mut Browser, path: &str, form: &[(&str, &str)]) -> Response<Bytes> {
     let response = send(browser.app(), submission(browser, path, form)).await;
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     response
 }
 
@@ -130,7 +130,7 @@ async fn fetch_json(browser: &mut Browser, path: &str, body: &Value) -> Response
     request.headers_mut().insert(header::CONTENT_TYPE, json);
     *request.body_mut() = body.to_string().into();
     let response = send(browser.app(), request).await;
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     response
 }
 

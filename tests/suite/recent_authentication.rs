@@ -193,7 +193,7 @@ async fn a_session_that_the_app_creates_begins_with_an_authentication() {
     let mut response = http::Response::new(bytes::Bytes::new());
     cookies.unwrap().set(response.headers_mut());
     let mut browser = world.browser().at(&app);
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     assert_eq!(browser.open("/password").await.status(), StatusCode::OK);
     world.advance(301);
     assert_eq!(browser.open("/password").await.status(), StatusCode::FOUND);

@@ -41,7 +41,7 @@ async fn two_concurrent_callbacks_complete_one_login_and_both_return_to_the_app(
     let [first, second, elsewhere] = &responses[..] else { panic!("three responses") };
     for response in [first, second] {
         let mut browser = browser.clone();
-        browser.take_in(response);
+        browser.store_cookies(response);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     }
     let cookies = set_cookies(elsewhere.headers());
@@ -59,7 +59,7 @@ async fn a_login_continues_when_its_client_disconnects_for_a_second_request() {
     let response = send(&world.app, request()).await;
     assert_eq!((response.status(), response.location()), (StatusCode::SEE_OTHER, "/me"));
     let mut browser = browser.clone();
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
 }
 
@@ -121,7 +121,7 @@ async fn a_session_cookie_that_is_replaced_after_a_login_starts_no_second_one() 
     let world = World::new();
     let name = world.sessions.cookie_name();
     let mut browser = world.logged_in(JANE).await;
-    browser.plant(name, "another app's");
+    browser.put_cookie(name, "another app's");
     let to_login = browser.open("/me").await;
     assert_eq!(to_login.location(), "/login?return_to=%2Fme");
     let json = browser.clone().fetch(to_login.location()).await;
@@ -147,15 +147,15 @@ async fn a_missing_session_cookie_starts_one_more_login_and_no_third() {
     let world = World::new();
     let name = world.sessions.cookie_name();
     let mut browser = world.logged_in(JANE).await;
-    browser.forget(name);
+    browser.remove_cookie(name);
     let again = browser.log_in(&world.sandbox, JANE).await;
     assert_eq!(again.status(), StatusCode::SEE_OTHER);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-    browser.forget(name);
+    browser.remove_cookie(name);
     lost(&mut browser, "/login").await;
     // The user may retry; a minute later it is a new login.
     assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
-    browser.forget(name);
+    browser.remove_cookie(name);
     world.advance(60);
     browser.start_login("/login").await;
 }
@@ -169,7 +169,7 @@ async fn logins_after_a_logout_or_after_a_minute_start_at_once() {
     browser.start_login("/login").await;
     let mut browser = world.logged_in(JANE).await;
     browser.start_login("/login").await;
-    browser.plant(name, "another app's");
+    browser.put_cookie(name, "another app's");
     world.advance(60);
     browser.start_login("/login").await;
     // The cookie of an ended session is not a lost one.
@@ -189,7 +189,7 @@ async fn a_session_that_is_cleared_while_the_wall_clock_is_ahead_is_no_cookie_th
     assert_eq!(names.len(), 2);
     world.sandbox.clock().step(time::Duration::HOUR);
     for name in &names {
-        browser.keep_too_long(name);
+        browser.keep_expired(name);
     }
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
     world.sandbox.clock().step(-time::Duration::HOUR);
@@ -204,7 +204,7 @@ async fn a_logout_removes_the_session_before_the_recorded_logins() {
     for _ in 0..4 {
         let other = world.logged_in(JANE).await;
         let recent = other.all_names().find(|name| name.contains("_recent_")).unwrap();
-        browser.plant(recent, other.cookie(recent).unwrap());
+        browser.put_cookie(recent, other.cookie(recent).unwrap());
     }
     let response = browser.post("/logout").await;
     let removed = |part: &str| {

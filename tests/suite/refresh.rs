@@ -170,7 +170,7 @@ async fn a_handler_that_is_slower_than_another_refresh_sets_no_older_cookie() {
         let response = slow.await.unwrap();
         assert_eq!(response.status(), StatusCode::OK);
         assert_eq!(set_cookies(response.headers()).len(), 1, "{gap}");
-        browser.take_in(&response);
+        browser.store_cookies(&response);
         assert_eq!(browser.fetch("/me").await.json(), newest, "{gap}");
         world.advance(301);
         assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{gap}");
@@ -219,7 +219,7 @@ async fn a_request_that_waited_does_not_remove_the_cookie_of_a_new_login() {
     let late = waiting.await.unwrap();
     assert_eq!(late.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(browser.log_in(&world.sandbox, JANE).await.status(), StatusCode::SEE_OTHER);
-    browser.take_in(&late);
+    browser.store_cookies(&late);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
 }
 
@@ -279,7 +279,7 @@ async fn a_lost_response_does_not_shorten_the_idle_limit() {
     for (later, status) in [(599, StatusCode::OK), (601, StatusCode::UNAUTHORIZED)] {
         let mut browser = world.logged_in(JANE).await;
         let name = world.sessions.cookie_name().to_owned();
-        browser.keep_too_long(&name);
+        browser.keep_expired(&name);
         let refreshes = world.sandbox.requests().refreshes();
         world.advance(301);
         let lost = send(&world.app, browser.request(Method::GET, "/me", &FETCH)).await;

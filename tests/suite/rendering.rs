@@ -85,7 +85,7 @@ async fn rejections_of_routes_can_be_customized_and_keep_their_reason_and_header
         (Method::POST, "/logout", &cross_site, StatusCode::FORBIDDEN),
     ] {
         let mut browser = Browser::new(&app, &world.sandbox);
-        browser.plant(sessions.cookie_name(), "damaged");
+        browser.put_cookie(sessions.cookie_name(), "damaged");
         let response = browser.send(method.clone(), target, headers).await;
         let path = target.split('?').next().unwrap();
         assert_eq!(response.status(), status);
@@ -118,7 +118,7 @@ async fn on_rejection_gets_the_reason_and_may_return_any_response() {
         .layer(RequireSession::new(&world.sessions).on_rejection(render));
     let mut browser = world.logged_in(JANE).await.at(&app);
     assert_eq!(browser.fetch("/").await.status(), StatusCode::OK);
-    browser.plant(world.sessions.cookie_name(), "damaged");
+    browser.put_cookie(world.sessions.cookie_name(), "damaged");
     let response = browser.send(Method::GET, "/", &[("user-agent", "x")]).await;
     assert_eq!(response.status(), StatusCode::IM_A_TEAPOT);
     let response = Browser::new(&app, &world.sandbox).fetch("/").await;

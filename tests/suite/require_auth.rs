@@ -71,7 +71,7 @@ async fn an_invalid_credential_is_rejected_whatever_the_other_one_is() {
     let app = app(auth_layer(&world));
     let jane = world.logged_in(JANE).await.at(&app);
     let mut forged = world.browser().at(&app);
-    forged.plant(world.sessions.cookie_name(), &"A".repeat(400));
+    forged.put_cookie(world.sessions.cookie_name(), &"A".repeat(400));
     let token = bearer(&world, JANE);
 
     let cut = &token[..token.len() - 1];

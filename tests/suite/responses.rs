@@ -232,14 +232,14 @@ async fn invalid_and_expired_sessions_are_rejected_alike_and_own_cookies_cleared
     let world = World::new();
     let name = world.sessions.cookie_name().to_owned();
     let mut damaged = world.logged_in(JANE).await;
-    damaged.plant(&name, "AAAA");
+    damaged.put_cookie(&name, "AAAA");
     let ended = world.logged_in(JOHN).await;
     world.sandbox.users().revoke_sessions(JOHN);
     world.advance(301);
     let short = world.replica(|s| s.absolute_lifetime(std::time::Duration::from_secs(60)));
     let mut over = Browser::new(&crate::support::app(&short), &world.sandbox);
     over.log_in(&world.sandbox, JANE).await;
-    over.keep_too_long(&name);
+    over.keep_expired(&name);
     world.advance(60);
 
     // The second response of a session that the environment has ended is sent when that is known.
@@ -259,7 +259,7 @@ async fn invalid_and_expired_sessions_are_rejected_alike_and_own_cookies_cleared
             let reason = response.extensions().get::<SessionRejection>();
             assert!(matches!(reason, Some(SessionRejection::InvalidSession(_))));
         }
-        browser.take_in(&navigation);
+        browser.store_cookies(&navigation);
         assert_eq!(browser.cookie(&name), if clears { None } else { Some("AAAA") });
     }
 }
@@ -280,7 +280,7 @@ async fn the_cookie_of_an_ended_session_is_kept_for_its_successor() {
     // A request from before the login is handled after it.
     let late = send(&world.app, old).await;
     assert_eq!((late.status(), set_cookies(late.headers()).len()), (StatusCode::UNAUTHORIZED, 0));
-    jane.take_in(&late);
+    jane.store_cookies(&late);
     assert_eq!(jane.fetch("/me").await.status(), StatusCode::OK);
 }
 

@@ -132,7 +132,7 @@ async fn a_local_session_has_no_access_token_that_expires() {
     let mut response = http::Response::new(bytes::Bytes::new());
     cookies.set(response.headers_mut());
     let mut browser = world.browser();
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     let info = browser.fetch("/auth/session").await.json();
     assert_eq!(info.get("access_token_expires_at"), None);
     assert_eq!((&info["ends_at"], &info["expires_at"]), (&json!(START + 600), &json!(START + 600)));

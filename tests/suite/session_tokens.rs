@@ -153,7 +153,7 @@ async fn a_local_session_has_no_access_token() {
     let cookies = world.sessions.create(LocalSession::new(user), &http::HeaderMap::new()).await;
     let mut response = Response::new(Bytes::new());
     cookies.unwrap().set(response.headers_mut());
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     let session = session_of(&world, &browser).await;
     assert_eq!(session.access_token().await.unwrap_err(), SessionTokenError::NoTokens);
     assert_eq!(session.id_token().await.unwrap_err(), SessionTokenError::NoTokens);

@@ -90,7 +90,7 @@ async fn tampered_truncated_and_foreign_cookies_redirect_to_login() {
         &"A".repeat(100_000),
     ] {
         let mut browser = world.browser();
-        browser.plant(NAME, bad);
+        browser.put_cookie(NAME, bad);
         let response = browser.open("/me").await;
         assert_eq!(response.status(), StatusCode::FOUND, "{bad:.80}");
         assert_eq!(response.location(), "/login?return_to=%2Fme");
@@ -146,13 +146,13 @@ async fn a_large_session_is_split_and_joined_and_leaves_no_pieces_when_it_shrink
         );
         match change {
             0 => {
-                other.plant(&pieces[0], &second);
-                other.plant(&pieces[1], &first);
+                other.put_cookie(&pieces[0], &second);
+                other.put_cookie(&pieces[1], &first);
             }
-            1 => other.plant(&pieces[1], &second[..second.len() - 1]),
-            2 => other.plant(&format!("{NAME}.2"), "AAAA"),
-            3 => other.plant(&pieces[0], &john),
-            _ => other.plant(&pieces[1], ""),
+            1 => other.put_cookie(&pieces[1], &second[..second.len() - 1]),
+            2 => other.put_cookie(&format!("{NAME}.2"), "AAAA"),
+            3 => other.put_cookie(&pieces[0], &john),
+            _ => other.put_cookie(&pieces[1], ""),
         }
         // Pieces that do not belong to the session are kept.
         let expected = match change {
@@ -170,8 +170,8 @@ async fn a_large_session_is_split_and_joined_and_leaves_no_pieces_when_it_shrink
     }
     // An index beyond the limit belongs to another app's cookie.
     let mut more = browser.clone();
-    more.plant(&format!("{NAME}.3"), "AAAA");
-    more.plant(&format!("{NAME}.99999999999999999999"), "AAAA");
+    more.put_cookie(&format!("{NAME}.3"), "AAAA");
+    more.put_cookie(&format!("{NAME}.99999999999999999999"), "AAAA");
     assert_eq!(more.fetch("/me").await.status(), StatusCode::OK);
 
     world.sandbox.users().update(BIG, |user| user.permissions.clear());
@@ -248,7 +248,7 @@ async fn the_idle_limit_is_enforced_locally_and_use_extends_it() {
     let mut used = world.logged_in(JANE).await;
     let mut unused = world.logged_in(JANE).await;
     let first = used.cookie(NAME).unwrap().to_owned();
-    unused.keep_too_long(NAME);
+    unused.keep_expired(NAME);
     for step in 0..5 {
         world.advance(299);
         let response = used.fetch("/me").await;
@@ -262,7 +262,7 @@ async fn the_idle_limit_is_enforced_locally_and_use_extends_it() {
     }
     assert_eq!(unused.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(unused.names(), [""; 0]);
-    unused.plant(NAME, &first);
+    unused.put_cookie(NAME, &first);
     assert_eq!(unused.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
 }
 
@@ -279,7 +279,7 @@ async fn the_absolute_limit_is_enforced_whatever_the_cookie_contains() {
     let refreshes = world.sandbox.requests().refreshes();
     world.advance(100);
     assert_eq!(browser.names(), [""; 0], "Max-Age is what is left");
-    browser.plant(NAME, &kept);
+    browser.put_cookie(NAME, &kept);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(world.sandbox.requests().refreshes(), refreshes);
 }
@@ -303,7 +303,7 @@ async fn optional_forwards_anonymous_requests_and_keeps_cookies_of_ended_session
     anonymous.assert_private();
     let mut jane = world.logged_in(JANE).await;
     assert_eq!(jane.fetch("/maybe").await.text(), JANE);
-    jane.plant(NAME, "damaged");
+    jane.put_cookie(NAME, "damaged");
     let response = jane.fetch("/maybe").await;
     assert_eq!((response.status(), response.text().as_str()), (StatusCode::OK, "nobody"));
     assert_eq!(jane.cookie(NAME), Some("damaged"), "it may belong to another app");
@@ -336,7 +336,7 @@ async fn a_slow_response_behind_an_optional_layer_keeps_the_cookie_of_a_login_ma
     let layer = RequireSession::new(&world.sessions).optional();
     let app = app(&world.sessions).route("/slow", slow.layer(layer));
     let mut browser = world.logged_in(JANE).await.at(&app);
-    browser.keep_too_long(NAME);
+    browser.keep_expired(NAME);
     world.advance(61);
     let late = tokio::spawn({
         let (app, request) = (app.clone(), browser.request(Method::GET, "/slow", &FETCH));
@@ -348,7 +348,7 @@ async fn a_slow_response_behind_an_optional_layer_keeps_the_cookie_of_a_login_ma
     responding.notify_one();
     let late = late.await.unwrap();
     assert_eq!(late.text(), "nobody");
-    browser.take_in(&late);
+    browser.store_cookies(&late);
     assert_eq!(browser.fetch("/me").await.json()["email"], JANE);
 }
 
@@ -507,7 +507,7 @@ async fn a_cross_site_logout_is_rejected_and_others_work_offline_expired_and_log
     let again = browser.post("/logout").await;
     assert_eq!(again.status(), StatusCode::SEE_OTHER);
     assert_eq!(parameter(again.location(), "id_token_hint"), None);
-    browser.plant(NAME, "another app's");
+    browser.put_cookie(NAME, "another app's");
     assert_eq!(browser.open("/logout").await.status(), StatusCode::SEE_OTHER);
     assert_eq!(browser.cookie(NAME), Some("another app's"));
 }
@@ -542,7 +542,7 @@ async fn a_logout_callback_is_accepted_once_and_only_with_the_state_of_this_brow
     let name = late.names_with("_logout_").remove(0);
     assert_eq!(browser.open(&back).await.status(), StatusCode::SEE_OTHER);
     assert_eq!(browser.open(&back).await.status(), StatusCode::BAD_REQUEST, "it was used");
-    late.keep_too_long(&name);
+    late.keep_expired(&name);
     world.advance(600);
     assert_eq!(late.open(&back).await.status(), StatusCode::BAD_REQUEST, "it has expired");
 }

@@ -318,7 +318,7 @@ async fn emails_and_consents_return_to_the_host_where_they_began() {
         *request.body_mut() = Body::from(form);
         let sent = send(&app, request).await;
         assert_eq!(sent.status(), StatusCode::SEE_OTHER, "{}", sent.text());
-        browser.take_in(&sent);
+        browser.store_cookies(&sent);
         let mail = world.sandbox.mail().outbox().remove(0);
         let link = mail.link.unwrap();
         assert!(link.starts_with(&format!("{origin}/passwordless/verify/")), "{link}");

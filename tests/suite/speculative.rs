@@ -88,7 +88,7 @@ async fn submit(browser: &mut Browser, target: &str, body: &'static str) -> Resp
     let mut request = browser.request(Method::POST, target, &headers);
     *request.body_mut() = Body::from(body);
     let response = send(browser.app(), request).await;
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     response
 }
 
@@ -194,7 +194,7 @@ async fn a_page_that_requires_a_session_starts_no_login() {
     let mut expired = world.logged_in(JANE).await;
     world.advance(60 * 24 * 60 * 60);
     let name = world.sessions.cookie_name().to_owned();
-    expired.keep_too_long(&name);
+    expired.keep_expired(&name);
     assert_no_effect(&mut expired, "/me").await;
     assert!(expired.cookie(&name).is_some());
 }
@@ -236,7 +236,7 @@ async fn an_optional_session_is_served_as_it_is() {
     let damaged = {
         let mut browser = world.browser();
         let value = format!("{}x", jane.cookie(world.sessions.cookie_name()).unwrap());
-        browser.plant(world.sessions.cookie_name(), &value);
+        browser.put_cookie(world.sessions.cookie_name(), &value);
         browser
     };
     for mark in MARKS {
@@ -285,7 +285,7 @@ async fn a_marked_request_does_not_extend_the_idle_time() {
         world.sessions.shutdown(Duration::from_secs(5)).await.unwrap();
         world.advance(400);
         assert_eq!(used.fetch("/me").await.status(), StatusCode::OK);
-        prefetched.keep_too_long(world.sessions.cookie_name());
+        prefetched.keep_expired(world.sessions.cookie_name());
         assert_eq!(prefetched.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
     }
 }

@@ -93,7 +93,7 @@ async fn the_cookie_of_a_stored_session_is_small_and_many_requests_cause_one_ref
             responses.iter().all(|response| response.json()["jti"] == responses[0].json()["jti"])
         );
         assert_eq!(world.sandbox.requests().refreshes(), round);
-        browser.take_in(&responses[0]);
+        browser.store_cookies(&responses[0]);
         let response = browser.fetch("/me").await;
         assert_eq!(set_cookies(response.headers()), [""; 0]);
         response.assert_private();
@@ -229,7 +229,7 @@ async fn a_stored_value_is_no_cookie_and_opens_under_its_own_id_only() {
             let published = serde_json::from_str::<serde_json::Value>(&text).ok();
             let sealed = published.and_then(|entry| Some(entry["sealed"].as_str()?.to_owned()));
             let mut thief = Browser::new(&app, &world.sandbox);
-            thief.plant(name, &sealed.unwrap_or(text));
+            thief.put_cookie(name, &sealed.unwrap_or(text));
             assert_eq!(thief.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
         }
         if store_backed {
@@ -387,7 +387,7 @@ async fn a_request_for_a_refresh_on_another_replica_gets_the_same_result() {
             let mut elsewhere = browser.at(&apps[number % 2]);
             let response = elsewhere.post("/auth/refresh").await;
             assert_eq!(response.status(), StatusCode::OK);
-            browser.take_in(&response);
+            browser.store_cookies(&response);
             world.advance(1);
         }
         assert_eq!(world.sandbox.requests().refreshes(), 1, "{store_backed}");

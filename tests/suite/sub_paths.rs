@@ -287,7 +287,7 @@ async fn submit(browser: &mut Browser, path: &str, form: &str) -> Response<Bytes
     let mut request = browser.request(Method::POST, path, &headers);
     *request.body_mut() = form.to_owned().into();
     let response = send(browser.app(), request).await;
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     response
 }
 

@@ -183,19 +183,19 @@ impl Browser {
         self.jar.get(name).map(|(value, _)| value.as_str())
     }
 
-    pub(crate) fn plant(&mut self, name: &str, value: &str) {
+    pub(crate) fn put_cookie(&mut self, name: &str, value: &str) {
         let until = self.clock.now() + time::Duration::days(1);
         self.jar.insert(name.to_owned(), (value.to_owned(), until));
     }
 
-    pub(crate) fn forget(&mut self, name: &str) {
+    pub(crate) fn remove_cookie(&mut self, name: &str) {
         self.jar.remove(name);
     }
 
     /// Keeps sending a cookie after its expiry.
-    pub(crate) fn keep_too_long(&mut self, name: &str) {
+    pub(crate) fn keep_expired(&mut self, name: &str) {
         let value = self.cookie(name).unwrap().to_owned();
-        self.plant(name, &value);
+        self.put_cookie(name, &value);
     }
 
     pub(crate) fn cookie_header(&self) -> String {
@@ -231,7 +231,7 @@ impl Browser {
         headers: &[(&str, &str)],
     ) -> Response<Bytes> {
         let response = send(&self.app, self.request(method, target, headers)).await;
-        self.take_in(&response);
+        self.store_cookies(&response);
         response
     }
 
@@ -291,7 +291,7 @@ impl Browser {
         self.send(Method::POST, &action, &form).await
     }
 
-    pub(crate) fn take_in(&mut self, response: &Response<Bytes>) {
+    pub(crate) fn store_cookies(&mut self, response: &Response<Bytes>) {
         for line in set_cookies(response.headers()) {
             assert!(line.len() <= 4096, "a browser drops {} bytes", line.len());
             let cookie = Cookie::parse(line).unwrap();

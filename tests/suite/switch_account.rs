@@ -265,7 +265,7 @@ async fn a_login_that_is_confirmed_on_two_replicas_begins_one_session() {
         // Whichever of them the browser receives.
         assert_eq!(set_cookies(response.headers()), set_cookies(first.headers()));
     }
-    browser.take_in(&third);
+    browser.store_cookies(&third);
     assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
     assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 1);
 }
@@ -442,7 +442,7 @@ async fn a_local_session_is_not_replaced_without_confirmation() {
     let mut response = Response::new(Bytes::new());
     cookies.set(response.headers_mut());
     let mut browser = world.browser();
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     let asked = browser.log_in(&world.sandbox, JOHN).await;
     let page = browser.open(asked.location()).await.text();
     assert!(page.contains("Stay logged in as Jane &lt;b&gt;"), "{page}");

@@ -150,7 +150,7 @@ async fn only_the_browser_and_session_that_began_share_a_verification() {
     // John's browser, in which Jane is logged in.
     let mut switched = john.clone();
     let name = scene.world.sessions.cookie_name().to_owned();
-    switched.plant(&name, jane.cookie(&name).unwrap());
+    switched.put_cookie(&name, jane.cookie(&name).unwrap());
     let (held, first) = verifying(&scene, &john, &back).await;
     for browser in [&mut jane, &mut switched] {
         assert_eq!(failure(&browser.open(&back).await), &ConnectAccountError::StateMismatch);

@@ -144,7 +144,7 @@ async fn a_code_is_valid_only_in_the_browser_that_requested_it() {
         (format!("{prefix}{attempt}0"), sealed.clone()),
     ] {
         let mut forger = mail.browser();
-        forger.plant(&name, &value);
+        forger.put_cookie(&name, &value);
         let response = submit(&mut forger, VERIFY, &[("code", &code)]).await;
         assert_rejected(&response, 400, &Failure::NoPendingLogin);
     }
@@ -251,7 +251,8 @@ async fn oversized_and_malformed_input_is_rejected() {
         let response = send(&mail.app, request).await;
         assert_rejected(&response, 400, &Failure::InvalidRequest);
     }
-    browser.plant(&format!("__Host-scalekit_passwordless_{}", "a".repeat(8)), &"x".repeat(4000));
+    browser
+        .put_cookie(&format!("__Host-scalekit_passwordless_{}", "a".repeat(8)), &"x".repeat(4000));
     let done = submit(&mut browser, VERIFY, &[("code", &code)]).await;
     assert_eq!(done.location(), "/me", "the attempt was still valid");
     assert_eq!(mail.asked(), asked + 1, "only that reached the environment");
@@ -301,7 +302,7 @@ async fn a_double_click_spends_one_code_and_opens_one_session() {
     let late = request().await;
     for done in [&one, &two, &late] {
         assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
-        browser.take_in(done);
+        browser.store_cookies(done);
         assert_eq!(set_cookies(done.headers()), set_cookies(one.headers()));
     }
     assert_eq!((mail.asked(), logins.load(Ordering::SeqCst)), (asked + 1, 1));

@@ -86,7 +86,7 @@ async fn a_code_that_is_sent_to_two_replicas_logs_in_once() {
         // Whichever of them the browser receives.
         assert_eq!(set_cookies(response.headers()), set_cookies(responses[0].headers()));
         let mut browser = browser.clone();
-        browser.take_in(response);
+        browser.store_cookies(response);
         assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
     }
 }
@@ -236,7 +236,7 @@ async fn an_expired_code_is_reported_and_can_be_resent() {
 async fn an_attempt_expires_ten_minutes_after_its_code_even_if_the_browser_keeps_its_cookie() {
     let mail = MailWorld::new();
     let (mut browser, _) = mail.waiting("/me").await;
-    browser.keep_too_long(&browser.names_with("passwordless")[0]);
+    browser.keep_expired(&browser.names_with("passwordless")[0]);
     mail.world.advance(900);
     let asked = mail.asked();
     for (path, form) in [(VERIFY, &[("code", "123456")][..]), (RESEND, &[])] {
@@ -287,7 +287,7 @@ async fn a_double_click_sends_one_more_email() {
         let late = request().await;
         for response in [one, two, late] {
             assert_eq!(attempt_of(&response), attempt);
-            browser.take_in(&response);
+            browser.store_cookies(&response);
         }
         assert_eq!(mail.sandbox().mail().outbox().len(), 2);
         let code = mail.code();

@@ -392,7 +392,7 @@ async fn a_login_completes_when_its_browser_disconnects() {
     let again = send(&mail.app, submission(&browser, VERIFY, &[("code", &code)]));
     response.notify_one();
     let again = again.await;
-    browser.take_in(&again);
+    browser.store_cookies(&again);
     assert_eq!(again.location(), "/me");
     assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
     assert!(asked.notified().now_or_never().is_none(), "the hook was called once");

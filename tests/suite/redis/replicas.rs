@@ -109,7 +109,7 @@ async fn simultaneous_requests_of_an_expired_session_refresh_it_once() {
             assert_eq!(response.status(), StatusCode::OK, "round {round}: {}", response.text());
         }
         assert_eq!(replicas.refreshes() - before, 1, "round {round}");
-        browser.take_in(responses[round % 3].as_ref().unwrap());
+        browser.store_cookies(responses[round % 3].as_ref().unwrap());
     }
 }
 
@@ -238,7 +238,7 @@ async fn a_refresh_during_a_restart_of_redis_ends_no_session() {
         let response = refreshing.await.unwrap();
         // The replica has the new tokens, though it cannot publish them yet.
         assert_eq!(response.status(), StatusCode::OK, "{}", response.text());
-        browser.take_in(&response);
+        browser.store_cookies(&response);
         replicas.redis.start_again().await;
         for replica in 0..3 {
             eventually("the session is accepted", async || {
@@ -281,7 +281,7 @@ async fn a_lost_lease_costs_a_second_refresh_and_without_the_grace_of_the_enviro
         for response in join_all(responses).await {
             let response = response.unwrap();
             logouts += usize::from(response.status() == StatusCode::UNAUTHORIZED);
-            browser.take_in(&response);
+            browser.store_cookies(&response);
         }
         let refreshes = replicas.refreshes() - refreshes;
         replicas.world.advance(301);

@@ -111,7 +111,7 @@ async fn a_minute_of_failures_ends_no_session() {
             });
             for response in join_all(requests).await {
                 match response.status() {
-                    StatusCode::OK => browser.take_in(&response),
+                    StatusCode::OK => browser.store_cookies(&response),
                     status => {
                         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
                         assert!(second >= 300, "the access token was still valid");

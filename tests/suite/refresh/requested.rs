@@ -80,7 +80,7 @@ async fn the_refresh_endpoint_reports_errors() {
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(private_error(&response), LoginError::MissingSession);
     let mut damaged = world.browser();
-    damaged.plant(world.sessions.cookie_name(), "damaged");
+    damaged.put_cookie(world.sessions.cookie_name(), "damaged");
     assert_eq!(damaged.post("/auth/refresh").await.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(damaged.cookie(world.sessions.cookie_name()), Some("damaged"));
 

@@ -43,7 +43,7 @@ async fn proxied(browser: &mut Browser, mut request: Request<Body>) -> Response<
     let peer: SocketAddr = format!("{proxy}:4711").parse().unwrap();
     request.extensions_mut().insert(ConnectInfo(peer));
     let response = send(browser.app(), request).await;
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     response
 }
 

@@ -20,7 +20,7 @@ async fn a_login_beyond_the_limit_of_sessions_per_user_ends_the_oldest() {
             let mut response = Response::new(Bytes::new());
             cookies.set(response.headers_mut());
             let mut browser = world.browser();
-            browser.take_in(&response);
+            browser.store_cookies(&response);
             browser
         };
         let is_in =
@@ -110,7 +110,7 @@ async fn marys(
     let mut response = Response::new(Bytes::new());
     cookies.set(response.headers_mut());
     let mut browser = Browser::new(app, &world.sandbox);
-    browser.take_in(&response);
+    browser.store_cookies(&response);
     Ok(browser)
 }
 

@@ -41,7 +41,7 @@ async fn a_local_session_ends_at_its_own_lifetime() {
     let mut browser = Browser::new(&replicas.apps[0], &replicas.world.sandbox);
     browser.post("/own/short").await;
     let name = replicas.sessions[0].cookie_name().to_owned();
-    browser.keep_too_long(&name);
+    browser.keep_expired(&name);
     replicas.world.advance(59);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     replicas.world.advance(1);

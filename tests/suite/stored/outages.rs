@@ -240,7 +240,7 @@ async fn a_store_that_fails_during_a_refresh_ends_no_session() {
             drop(held);
             let response = refreshing.await.unwrap();
             assert_eq!(response.status(), StatusCode::OK, "{store_backed} {failing}");
-            browser.take_in(&response);
+            browser.store_cookies(&response);
             store.fail_next(0);
             for _ in 0..3 {
                 assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
@@ -251,7 +251,7 @@ async fn a_store_that_fails_during_a_refresh_ends_no_session() {
             let response = browser.at(&fresh).fetch("/me").await;
             assert_eq!(response.status(), StatusCode::OK, "{store_backed} {failing}");
             let _ = late.at(&fresh).fetch("/me").await;
-            browser.take_in(&response);
+            browser.store_cookies(&response);
             assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
         }
     }

@@ -17,7 +17,7 @@ async fn a_login_waits_sealed_for_at_most_ten_minutes() {
     assert!(!String::from_utf8_lossy(value).contains(JOHN));
     assert!(!browser.cookie_header().contains(key.id()));
     let cookie = browser.names_with("_switch_").remove(0);
-    browser.keep_too_long(&cookie);
+    browser.keep_expired(&cookie);
     let switch = action(&browser, &asked, "switch").await;
     world.advance(600);
     // Jane's session stays, so the browser is redirected into the app.
