@@ -259,10 +259,9 @@ impl RequireToken {
         proof: MaybeProof,
         request: &mut Request<B>,
     ) -> Evaluation<Waiting, CacheHeaders> {
-        let checked = self.check_principal(principal, proof.as_deref());
-        let used = checked.and_then(|principal| {
-            self.use_proof(&principal, proof.as_deref(), request.extensions())
-                .map(|pending| (principal, pending))
+        let used = self.check_principal(principal, proof.as_deref()).and_then(|principal| {
+            let pending = self.use_proof(&principal, proof.as_deref(), request.extensions())?;
+            Ok((principal, pending))
         });
         match used {
             Ok((principal, Some(write))) => {
