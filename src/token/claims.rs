@@ -14,20 +14,22 @@ use crate::util::diagnosis::{CheckError as _, OneOf, Shown, ShownClaim};
 
 /// The claims of a token whose signature was verified. Cloning increments a reference count.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Claims(Arc<CompactObject>);
+pub(crate) struct Claims {
+    object: Arc<CompactObject>,
+}
 
 impl Claims {
     pub(crate) fn new(members: Map<String, Value>) -> Self {
-        Self(Arc::new(members.into()))
+        Self { object: Arc::new(members.into()) }
     }
 
     /// Parses the payload of a token; see [`parse_object`](crate::util::json::parse_object).
     pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
-        CompactObject::parse(json).map(|members| Self(Arc::new(members)))
+        CompactObject::parse(json).map(|object| Self { object: Arc::new(object) })
     }
 
     pub(crate) fn members(&self) -> &Map<String, Value> {
-        self.0.map()
+        self.object.map()
     }
 
     pub(crate) fn has(&self, name: &str) -> bool {
@@ -36,7 +38,7 @@ impl Claims {
 
     /// A claim that is present.
     fn get(&self, name: &str) -> Option<Member<'_>> {
-        self.0.get(name).filter(|claim| !matches!(claim, Member::Other(Value::Null)))
+        self.object.get(name).filter(|claim| !matches!(claim, Member::Other(Value::Null)))
     }
 
     /// A claim of any type that is present.
@@ -65,7 +67,7 @@ impl Claims {
 
     /// A string claim; none if it is another type.
     pub(crate) fn text_or_none(&self, name: &str) -> Option<&str> {
-        match self.0.get(name) {
+        match self.object.get(name) {
             Some(Member::Text(text)) => Some(text),
             _ => None,
         }
@@ -169,7 +171,7 @@ impl Claims {
 
     /// The strings of an array; none if it is absent or another type.
     pub(crate) fn strings(&self, name: &str) -> Vec<String> {
-        match self.0.get(name) {
+        match self.object.get(name) {
             Some(Member::Texts(texts)) => texts.iter().map(str::to_owned).collect(),
             Some(Member::Other(Value::Array(items))) => {
                 items.iter().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -183,7 +185,7 @@ impl Claims {
     pub(crate) fn scopes(&self) -> Vec<String> {
         let mut scopes = Vec::new();
         for name in ["scope", "scopes", "scp"] {
-            let found = match self.0.get(name) {
+            let found = match self.object.get(name) {
                 Some(Member::Text(text)) => {
                     text.split_ascii_whitespace().map(str::to_owned).collect()
                 }
@@ -236,13 +238,13 @@ impl Claims {
 
 impl Serialize for Claims {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(to)
+        self.object.serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for Claims {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        CompactObject::deserialize(from).map(|members| Self(Arc::new(members)))
+        CompactObject::deserialize(from).map(|object| Self { object: Arc::new(object) })
     }
 }
 

@@ -189,7 +189,9 @@ impl TestKey {
 
 /// A key endpoint that counts its requests, returns configured responses, and can be made to hang.
 #[derive(Clone, Debug)]
-pub(crate) struct KeyServer(Arc<KeyServerState>);
+pub(crate) struct KeyServer {
+    state: Arc<KeyServerState>,
+}
 
 #[derive(Debug)]
 struct KeyServerState {
@@ -213,12 +215,12 @@ impl KeyResponse {
 
 impl KeyServer {
     pub(crate) fn new(response: KeyResponse) -> Self {
-        let (is_open, _) = watch::channel(true);
-        Self(Arc::new(KeyServerState {
+        let state = KeyServerState {
             response: Mutex::new(response),
             requests: Mutex::default(),
-            is_open,
-        }))
+            is_open: watch::Sender::new(true),
+        };
+        Self { state: Arc::new(state) }
     }
 
     /// A server with the first RSA key, as `k1`.
@@ -228,25 +230,25 @@ impl KeyServer {
 
     /// Sets the response from now on, also for requests that hang.
     pub(crate) fn response(&self, response: KeyResponse) {
-        *self.0.response.lock().unwrap() = response;
+        *self.state.response.lock().unwrap() = response;
     }
 
     /// Makes requests wait until [`resume`](Self::resume).
     pub(crate) fn hang(&self) {
-        self.0.is_open.send_replace(false);
+        self.state.is_open.send_replace(false);
     }
 
     pub(crate) fn resume(&self) {
-        self.0.is_open.send_replace(true);
+        self.state.is_open.send_replace(true);
     }
 
     /// The URLs requested so far.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.0.requests.lock().unwrap().clone()
+        self.state.requests.lock().unwrap().clone()
     }
 
     pub(crate) fn count(&self) -> usize {
-        self.0.requests.lock().unwrap().len()
+        self.state.requests.lock().unwrap().len()
     }
 }
 
@@ -255,11 +257,11 @@ impl HttpClient for KeyServer {
         &self,
         request: Request<Bytes>,
     ) -> BoxFuture<'_, Result<Response<Bytes>, HttpClientError>> {
-        self.0.requests.lock().unwrap().push(request.uri().to_string());
+        self.state.requests.lock().unwrap().push(request.uri().to_string());
         Box::pin(async {
-            let mut is_open = self.0.is_open.subscribe();
+            let mut is_open = self.state.is_open.subscribe();
             is_open.wait_for(|open| *open).await.unwrap();
-            let response = self.0.response.lock().unwrap().clone();
+            let response = self.state.response.lock().unwrap().clone();
             match response {
                 KeyResponse::Body(status, body) => {
                     Ok(Response::builder().status(status).body(body).unwrap())
