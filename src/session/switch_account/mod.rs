@@ -146,6 +146,12 @@ pub(crate) enum SwitchStep {
     Switch(SwitchAttempt),
 }
 
+impl SwitchStep {
+    fn see_other(location: &str, cookies: impl IntoIterator<Item = HeaderValue>) -> Self {
+        Self::Respond(redirect(StatusCode::SEE_OTHER, location, cookies))
+    }
+}
+
 /// A login that was confirmed.
 #[derive(Clone)]
 pub(crate) struct Switched {
@@ -222,8 +228,7 @@ impl Sessions {
             // It was confirmed or declined before, for instance by a double click.
             current.ok_or(SwitchError::NoPendingLogin)?;
             let cookies = end.into_iter().chain(ended);
-            let page = self.start_page().as_str();
-            return Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, page, cookies)));
+            return Ok(SwitchStep::see_other(self.start_page().as_str(), cookies));
         };
         if !is_post {
             let host = self.origin_of(request).host_name();
@@ -237,10 +242,7 @@ impl Sessions {
                 Ok(SwitchStep::Switch(attempt))
             }
             // The page was about another session than the one that would be replaced.
-            Some("switch") => {
-                let page = format!("{path}?attempt={id}");
-                Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, &page, [])))
-            }
+            Some("switch") => Ok(SwitchStep::see_other(&format!("{path}?attempt={id}"), [])),
             _ => Err(SwitchError::InvalidRequest),
         }
     }
@@ -330,8 +332,7 @@ impl Sessions {
         if page.is_some() {
             telemetry::login_failed("login_declined", None);
         }
-        let page = page.as_ref().unwrap_or(self.start_page());
-        Ok(SwitchStep::Respond(redirect(StatusCode::SEE_OTHER, page.as_str(), end)))
+        Ok(SwitchStep::see_other(page.as_ref().unwrap_or(self.start_page()).as_str(), end))
     }
 
     /// Removes logins that were not confirmed in time. Returns the `Set-Cookie` values that remove
@@ -367,8 +368,11 @@ impl Sessions {
         let (sessions, headers) = (self.clone(), headers.clone());
         self.tasks().detach(DROPPED_LOGIN, async move {
             let mut spared: Vec<String> = spared.into_iter().collect();
-            if let Ok(Some(current)) = sessions.valid_session(&headers).await {
-                spared.extend(current.record().environment_session());
+            match sessions.valid_session(&headers).await {
+                Ok(current) => spared
+                    .extend(current.and_then(|current| current.record().environment_session())),
+                // Its session at the environment may be that of one that would be revoked.
+                Err(SessionUnavailable) => return,
             }
             for waiting in sessions.attempts::<SwitchAttempt>(&headers) {
                 if attempts.iter().any(|one| one.key == waiting.key) {

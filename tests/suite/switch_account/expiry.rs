@@ -114,6 +114,37 @@ async fn removing_an_expired_login_revokes_no_session_that_the_user_switches_to(
 }
 
 #[tokio::test]
+async fn while_the_current_session_cannot_be_loaded_no_session_is_revoked_that_it_may_use() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = World::with(
+        |sandbox| sandbox,
+        |sessions| sessions.shared_store(store.clone()).store_backed(),
+    );
+    let mut browser = world.logged_in(JANE).await;
+    let log_in = async |browser: &mut Browser| {
+        for kind in [TokenKind::AccessToken, TokenKind::IdToken] {
+            let same = TokenFault::WithClaim("sid".to_owned(), json!("ses_same"));
+            world.sandbox.tokens().add_fault(kind, same);
+        }
+        browser.log_in(&world.sandbox, JOHN).await
+    };
+    let asked = log_in(&mut browser).await;
+    assert!(asked.location().starts_with(PAGE), "{asked:?}");
+    // The environment continues the same session at the next login.
+    browser.forget(world.sessions.cookie_name());
+    assert_eq!(log_in(&mut browser).await.location(), "/me");
+    world.advance(600);
+    // This replica has no copy of the session.
+    let replica = world.replica(|one| one.shared_store(store.clone()).store_backed());
+    let before = world.sandbox.requests().count(Endpoint::Api);
+    store.fail_next_read(KeyNamespace::Session);
+    browser.at(&app(&replica)).open(asked.location()).await;
+    replica.shutdown(MINUTE).await.unwrap();
+    assert_eq!(world.sandbox.requests().count(Endpoint::Api), before);
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+}
+
+#[tokio::test]
 async fn without_the_store_no_session_is_revoked_that_the_user_may_switch_to() {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
     let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
