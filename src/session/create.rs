@@ -195,36 +195,24 @@ impl Sessions {
     }
 
     async fn local_record(&self, local: LocalSession) -> Result<SessionRecord, CreateSessionError> {
-        let LocalSession {
-            user,
-            claims,
-            app_claims,
-            lifetime,
-            in_cookie,
-            id_token,
-            login_subject,
-            position,
-            authentication,
-        } = local;
-        if user.id.is_empty() {
+        if local.user.id.is_empty() {
             return Err(CreateSessionError::NoUserId);
         }
         let mut lifetimes = self.inner.lifetimes;
-        if let Some(lifetime) = lifetime {
+        if let Some(lifetime) = local.lifetime {
             let lifetime = Duration::try_from(lifetime).unwrap_or(Duration::MAX);
             lifetimes.absolute = lifetimes.absolute.min(lifetime);
         }
         let new = NewSession::Local {
-            claims,
-            profile: user.to_claims(),
-            id_token: id_token.map(Into::into),
-            login_subject,
+            claims: local.claims,
+            profile: local.user.to_claims(),
+            id_token: local.id_token.map(Into::into),
+            login_subject: local.login_subject,
         };
-        Ok(self
-            .build_record(new, !in_cookie, lifetimes, position)
-            .await?
-            .authenticated(authentication.unwrap_or_else(|| Authentication::by_app(self.now())))
-            .with_app_claims(app_claims)?)
+        let record = self.build_record(new, !local.in_cookie, lifetimes, local.position).await?;
+        let authentication =
+            local.authentication.unwrap_or_else(|| Authentication::by_app(self.now()));
+        Ok(record.authenticated(authentication).with_app_claims(local.app_claims)?)
     }
 
     /// Builds the record of a session with the tokens of a login, which has not begun yet.

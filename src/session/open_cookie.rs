@@ -29,19 +29,21 @@ impl Sessions {
     /// Returns `Set-Cookie` values that remove the cookies of a session that has ended, and those of
     /// its login.
     pub(crate) fn removals(&self, clear: SentCookies, headers: &HeaderMap) -> Vec<HeaderValue> {
-        if clear.is_empty() {
-            return Vec::new();
+        match clear.is_empty() {
+            true => Vec::new(),
+            false => self.removals_with_login(clear, headers),
         }
-        // First: behind nginx, four are sent.
-        let mut values = self.cookies().removals_of(clear);
-        values.extend(RecentLogin::removals(self, headers));
-        values
     }
 
     /// Returns `Set-Cookie` values that remove the session's cookies, if they belong to this app.
     pub(crate) fn session_removals(&self, headers: &HeaderMap) -> Vec<HeaderValue> {
         let cookies = self.cookies().read(headers);
         let clear = self.open(&cookies).map(|_| cookies.sent()).unwrap_or_default();
+        self.removals_with_login(clear, headers)
+    }
+
+    fn removals_with_login(&self, clear: SentCookies, headers: &HeaderMap) -> Vec<HeaderValue> {
+        // First: behind nginx, four are sent.
         let mut values = self.cookies().removals_of(clear);
         values.extend(RecentLogin::removals(self, headers));
         values

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::{Purpose, SessionRecord, Sessions};
-use crate::shared_store::StoreKey;
+use crate::shared_store::{StoreError, StoreKey};
 use crate::util::telemetry;
 
 /// The stored value of what was used.
@@ -40,18 +40,12 @@ impl SingleUse<'_> {
     /// Marks it as used. Returns `false` if it was used before. While the store is unavailable, it
     /// counts as unused: the login continues.
     pub(crate) async fn claim(&self) -> bool {
-        let claimed = self.sessions.store().put_if_absent(&self.key, USED, self.lifetime).await;
-        claimed.unwrap_or_else(|error| {
-            telemetry::internal_error("login_attempt", &error);
-            true
-        })
+        or_logged(self.sessions.store().put_if_absent(&self.key, USED, self.lifetime).await, true)
     }
 
     /// Allows it to be used again.
     pub(crate) async fn release(&self) {
-        if let Err(error) = self.sessions.store().remove_if(&self.key, USED).await {
-            telemetry::internal_error("login_attempt", &error);
-        }
+        or_logged(self.sessions.store().remove_if(&self.key, USED).await, false);
     }
 
     /// Stores the verified login, so that the same request can be retried without the spent code.
@@ -64,10 +58,7 @@ impl SingleUse<'_> {
         };
         let kept = format!("{KEPT}{sealed}").into();
         let stored = self.sessions.store().replace_if(&self.key, USED, kept, self.lifetime).await;
-        stored.unwrap_or_else(|error| {
-            telemetry::internal_error("login_attempt", &error);
-            false
-        })
+        or_logged(stored, false)
     }
 
     /// Marks it as used again. Returns the login that an earlier use has stored under this name.
@@ -87,9 +78,7 @@ impl SingleUse<'_> {
 
     async fn replace_used(&self, result: Bytes) {
         let replaced = self.sessions.store().replace_if(&self.key, USED, result, self.retention);
-        if let Err(error) = replaced.await {
-            telemetry::internal_error("login_attempt", &error);
-        }
+        or_logged(replaced.await, false);
     }
 
     /// Records that the login has completed, and its sealed result, for the same request on another
@@ -137,6 +126,14 @@ impl SingleUse<'_> {
 
 fn is_completed(value: &Bytes) -> bool {
     *value == COMPLETED || value.starts_with(RESULT.as_bytes())
+}
+
+/// Returns the result of an operation, or `default` if the store fails, which is logged.
+fn or_logged(result: Result<bool, StoreError>, default: bool) -> bool {
+    result.unwrap_or_else(|error| {
+        telemetry::internal_error("login_attempt", &error);
+        default
+    })
 }
 
 /// The result of another request for the same login.

@@ -382,11 +382,14 @@ impl SessionsBuilder {
         if let Some(paths) = &paths {
             problems.collect(paths.check_environment(&self.scalekit));
         }
-        let keys = self.secret.as_ref().zip(paths.as_ref()).and_then(|(secret, paths)| {
-            let context =
-                SealingContext::new(self.owner().into_iter().chain([paths.redirect_uri()]));
-            problems.collect(KeyRing::new(secret, &self.previous_secrets, context))
-        });
+        let keys = match (&self.secret, &paths) {
+            (Some(secret), Some(paths)) => problems.collect(KeyRing::new(
+                secret,
+                &self.previous_secrets,
+                SealingContext::new(self.owner().into_iter().chain([paths.redirect_uri()])),
+            )),
+            _ => None,
+        };
         let lifetimes = problems.collect(Lifetimes::new(self.absolute_lifetime, self.idle_timeout));
 
         let (Some(keys), Some(paths), Some(lifetimes)) = (keys, paths, lifetimes) else {

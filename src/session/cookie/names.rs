@@ -106,16 +106,16 @@ impl CookieConfig {
     ) -> Option<Vec<HeaderValue>> {
         let mut rest = sealed;
         let mut values = Vec::new();
-        for (index, name) in self.session_names.iter().enumerate() {
+        for (name, was_sent) in self.session_names.iter().zip(sent.chunks) {
             if rest.is_empty() {
-                if sent.chunks.get(index).copied().unwrap_or_default() {
+                if was_sent {
                     values.push(self.removal(name)?);
                 }
                 continue;
             }
             let overhead = self.cookie(name, "", max_age).to_string().len();
-            let chunk = rest.len().min(MAX_COOKIE_BYTES.saturating_sub(overhead));
-            let (chunk, later) = rest.split_at_checked(chunk)?;
+            let (chunk, later) =
+                rest.split_at_checked(rest.len().min(MAX_COOKIE_BYTES.saturating_sub(overhead)))?;
             values.push(self.set(name, chunk, max_age)?);
             rest = later;
         }

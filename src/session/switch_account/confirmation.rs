@@ -4,7 +4,7 @@ use crate::middleware::page;
 use crate::middleware::page::escaped;
 
 /// The content of the page that asks before a login replaces the session of another user. Passed to
-/// the closure of [`switch_account_page`](super::SessionsBuilder::switch_account_page).
+/// the closure of [`switch_account_page`](crate::session::SessionsBuilder::switch_account_page).
 #[derive(Clone)]
 pub struct SwitchConfirmation {
     pub(super) host: String,

@@ -340,6 +340,9 @@ impl SessionRecord {
             }
             organization => organization,
         };
+        let idp_user =
+            login_subject.and_then(idp_user_id).or_else(|| idp_user_id(principal.subject()));
+        let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
         let names = [
             Some(RevocationTarget::Session(self.id())),
             Some(RevocationTarget::User(principal.subject())),
@@ -352,17 +355,11 @@ impl SessionRecord {
             organization.map(RevocationTarget::Organization),
             organization.map(|id| RevocationTarget::OrganizationUser(id, principal.subject())),
             organization
-                .zip(
-                    login_subject
-                        .and_then(idp_user_id)
-                        .or_else(|| idp_user_id(principal.subject())),
-                )
+                .zip(idp_user)
                 .map(|(id, user)| RevocationTarget::OrganizationIdpUser(id, user)),
-            Some(user.email.as_str()).filter(|email| !email.is_empty()).map(|email| {
-                match organization {
-                    Some(id) => RevocationTarget::OrganizationEmail(id, email),
-                    None => RevocationTarget::Email(email),
-                }
+            email.map(|email| match organization {
+                Some(id) => RevocationTarget::OrganizationEmail(id, email),
+                None => RevocationTarget::Email(email),
             }),
         ];
         RevocableSession::new(names.into_iter().flatten(), self.body.position, self.body.issued_at)

@@ -69,19 +69,22 @@ fn a_rejection_ends_no_session_whose_token_was_spent_under_the_lease() {
 
 #[test]
 fn a_concurrent_refresh_does_not_restore_a_session_that_was_logged_out() {
-    let stays_ended = |_: &[Option<RefreshResult>], shared: &Shared| {
-        if shared.logged_out {
-            assert_eq!(shared.entry, Some(Entry::Ended.encode()));
-        }
-    };
-    for environment in [Environment::AcceptsSpent, Environment::FailsOnce, Environment::Rejects] {
-        check_all_orders(&Setup::new(&[OLD; 2], environment, &[Event::LogOut]), stays_ended);
+    for (actors, environment, events) in [
+        ([OLD; 2], Environment::AcceptsSpent, &[Event::LogOut][..]),
+        ([OLD; 2], Environment::FailsOnce, &[Event::LogOut]),
+        ([OLD; 2], Environment::Rejects, &[Event::LogOut]),
+        (
+            [OLD, Actor::Present(1)],
+            Environment::AcceptsSpent,
+            &[Event::LogOut, Event::LeaseExpires],
+        ),
+    ] {
+        check_all_orders(&Setup::new(&actors, environment, events), |_, shared| {
+            if shared.logged_out {
+                assert_eq!(shared.entry, Some(Entry::Ended.encode()));
+            }
+        });
     }
-    let events = [Event::LogOut, Event::LeaseExpires];
-    check_all_orders(
-        &Setup::new(&[OLD, Actor::Present(1)], Environment::AcceptsSpent, &events),
-        stays_ended,
-    );
 }
 
 #[test]
@@ -144,9 +147,10 @@ fn the_result_expires_only_after_its_cookie_was_presented() {
 #[test]
 fn a_result_that_is_published_and_presented_during_a_refresh_is_found() {
     let actors = [OLD, Actor::Present(1)];
-    let events = [Event::RefreshedElsewhere];
-    let mut setup = Setup::new(&actors, Environment::SpendsOnce, &events);
-    setup.marks_are_steps = true;
+    let setup = Setup {
+        marks_are_steps: true,
+        ..Setup::new(&actors, Environment::SpendsOnce, &[Event::RefreshedElsewhere])
+    };
     check_all_orders(&setup, |outcomes, shared| {
         ends_nothing(outcomes, shared);
         assert!(got(&outcomes[0], 1));
@@ -156,8 +160,10 @@ fn a_result_that_is_published_and_presented_during_a_refresh_is_found() {
 #[test]
 fn a_presented_cookie_publishes_the_result_that_the_store_had_not_accepted() {
     let actors = [OLD, OLD, Actor::Present(1)];
-    let mut setup = Setup::new(&actors, Environment::SpendsOnce, &[]).coarse();
-    setup.takes_no_results = true;
+    let setup = Setup {
+        takes_no_results: true,
+        ..Setup::new(&actors, Environment::SpendsOnce, &[]).coarse()
+    };
     check_all_orders(&setup, |outcomes, shared| {
         assert!(outcomes[..2].iter().any(|outcome| got(outcome, 1)));
         // Until then, the lease prevents the other one from spending the token again.
@@ -186,8 +192,7 @@ fn requests_for_a_refresh_share_its_result_for_a_while() {
 
 #[test]
 fn a_rejection_that_cannot_be_published_ends_no_session() {
-    let mut setup = Setup::new(&[OLD], Environment::Rejects, &[]);
-    setup.takes_no_results = true;
+    let setup = Setup { takes_no_results: true, ..Setup::new(&[OLD], Environment::Rejects, &[]) };
     check_all_orders(&setup, |outcomes, _| assert_eq!(outcomes[0], UNAVAILABLE));
 }
 
@@ -208,8 +213,8 @@ fn a_store_that_fails_once_ends_no_session() {
         (Environment::SpendsOnce, &[Event::StoreFails, Event::StoreFails]),
         (Environment::AcceptsSpent, &and_a_lease_expires),
     ] {
-        let mut setup = Setup::new(&[OLD; 2], environment, events);
-        setup.is_coarse = events.len() > 1;
+        let setup =
+            Setup { is_coarse: events.len() > 1, ..Setup::new(&[OLD; 2], environment, events) };
         check_all_orders(&setup, |outcomes, shared| {
             ends_nothing(outcomes, shared);
             assert!(shared.calls <= 2);
@@ -221,8 +226,11 @@ fn a_store_that_fails_once_ends_no_session() {
 fn a_refresh_without_a_lease_ends_no_session_within_the_grace_of_the_environment() {
     let fails = Event::StoreFails;
     for events in [&[fails][..], &[fails, fails], &[fails, Event::HeldIsPublished]] {
-        let mut setup = Setup::new(&[OLD; 2], Environment::AcceptsSpent, events).coarse();
-        (setup.exchanges_alone, setup.recovers) = (true, true);
+        let setup = Setup {
+            exchanges_alone: true,
+            recovers: true,
+            ..Setup::new(&[OLD; 2], Environment::AcceptsSpent, events).coarse()
+        };
         check_all_orders(&setup, |outcomes, shared| {
             ends_nothing(outcomes, shared);
             assert!(shared.calls <= 2);
@@ -233,8 +241,10 @@ fn a_refresh_without_a_lease_ends_no_session_within_the_grace_of_the_environment
 
 #[test]
 fn a_rejection_without_a_lease_is_not_definite() {
-    let mut setup = Setup::new(&[OLD], Environment::Rejects, &[Event::StoreFails]);
-    setup.exchanges_alone = true;
+    let setup = Setup {
+        exchanges_alone: true,
+        ..Setup::new(&[OLD], Environment::Rejects, &[Event::StoreFails])
+    };
     check_all_orders(&setup, |outcomes, shared| {
         let is_definite = outcomes[0] == Some(RefreshResult::InvalidGrant);
         // It may wait for its own lease, which it could not read.
@@ -247,8 +257,8 @@ fn a_rejection_without_a_lease_is_not_definite() {
 #[test]
 fn stale_reads_of_the_store_delay_a_request_and_end_no_session() {
     for environment in [Environment::SpendsOnce, Environment::AcceptsSpent] {
-        let mut setup = Setup::new(&[OLD], environment, &[]).published(1);
-        setup.reads_are_stale = true;
+        let setup =
+            Setup { reads_are_stale: true, ..Setup::new(&[OLD], environment, &[]).published(1) };
         check_all_orders(&setup, |outcomes, shared| {
             ends_nothing(outcomes, shared);
             let graceful = environment == Environment::AcceptsSpent && got(&outcomes[0], 1);

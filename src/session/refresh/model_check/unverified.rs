@@ -3,10 +3,11 @@
 use super::*;
 
 fn setup(actors: &[Actor], environment: Environment, events: &[Event]) -> Setup {
-    let mut setup = Setup::new(actors, environment, events).coarse();
-    setup.keys_are_unreachable = true;
-    setup.recovers = true;
-    setup
+    Setup {
+        keys_are_unreachable: true,
+        recovers: true,
+        ..Setup::new(actors, environment, events).coarse()
+    }
 }
 
 /// Asserts that the session is valid when everything is available again.
@@ -14,15 +15,12 @@ fn recovers(outcomes: &[Option<RefreshResult>], shared: &Shared) {
     ends_nothing(outcomes, shared);
     let (last, others) = outcomes.split_last().unwrap();
     assert!(got(last, 1), "{last:?}");
-    let is_expected =
-        |one: &Option<RefreshResult>| one.is_none() || *one == UNAVAILABLE || got(one, 1);
-    assert!(others.iter().all(is_expected));
+    assert!(others.iter().all(|one| one.is_none() || *one == UNAVAILABLE || got(one, 1)));
 }
 
 #[test]
 fn tokens_that_cannot_be_verified_are_spent_once_and_kept_for_all() {
-    let mut setup = setup(&[OLD; 3], Environment::SpendsOnce, &[]);
-    setup.recovers = false;
+    let setup = Setup { recovers: false, ..setup(&[OLD; 3], Environment::SpendsOnce, &[]) };
     check_all_orders(&setup, |outcomes, shared| {
         assert!(outcomes.iter().all(|outcome| *outcome == UNAVAILABLE));
         assert_eq!(shared.calls, 1);
@@ -41,8 +39,8 @@ fn any_replica_verifies_them_when_the_keys_return() {
         assert_eq!(shared.calls, 1);
     });
     let events = [Event::KeysReturn, Event::LeaseExpires];
-    let mut verifies = setup(&[OLD; 2], Environment::SpendsOnce, &events);
-    verifies.received = Some(1);
+    let verifies =
+        Setup { received: Some(1), ..setup(&[OLD; 2], Environment::SpendsOnce, &events) };
     check_all_orders(&verifies, |outcomes, shared| {
         recovers(outcomes, shared);
         assert_eq!(shared.calls, 0);
@@ -56,10 +54,12 @@ fn expired_ones_are_refreshed_once_with_their_own_refresh_token() {
         recovers(outcomes, shared);
         assert!(shared.calls <= 2);
     });
-    let mut setup = setup(&[OLD; 2], Environment::SpendsOnce, &[Event::LeaseExpires]);
-    setup.keys_are_unreachable = false;
-    setup.received = Some(0);
-    setup.extends_lease = true;
+    let setup = Setup {
+        keys_are_unreachable: false,
+        received: Some(0),
+        extends_lease: true,
+        ..setup(&[OLD; 2], Environment::SpendsOnce, &[Event::LeaseExpires])
+    };
     check_all_orders(&setup, |outcomes, shared| {
         if !shared.spent_without_lease {
             recovers(outcomes, shared);
@@ -99,9 +99,11 @@ fn a_result_that_the_store_rejects_is_published_before_its_token_is_spent_again(
             &[Event::LeaseExpires, Event::KeysReturn],
             &[Event::LeaseExpires, Event::HeldIsPublished],
         ] {
-            let mut setup = setup(&[OLD; 2], Environment::SpendsOnce, events);
-            setup.keys_are_unreachable = keys_are_unreachable;
-            setup.takes_no_results = true;
+            let setup = Setup {
+                keys_are_unreachable,
+                takes_no_results: true,
+                ..setup(&[OLD; 2], Environment::SpendsOnce, events)
+            };
             check_all_orders(&setup, |outcomes, shared| {
                 recovers(outcomes, shared);
                 assert_eq!(shared.calls, 1);
@@ -120,9 +122,11 @@ fn a_result_that_the_store_rejects_blocks_no_refresh_of_the_newer_cookie() {
         (&[OLD, newer, newer], &[]),
         (&[OLD, newer, Actor::Due(2)], &[]),
     ] {
-        let mut setup = setup(actors, Environment::SpendsOnce, events);
-        setup.keys_are_unreachable = false;
-        setup.takes_no_results = true;
+        let setup = Setup {
+            keys_are_unreachable: false,
+            takes_no_results: true,
+            ..setup(actors, Environment::SpendsOnce, events)
+        };
         check_all_orders(&setup, |outcomes, shared| {
             ends_nothing(outcomes, shared);
             let newest = u32::try_from(shared.calls).unwrap();
@@ -136,9 +140,10 @@ fn a_result_that_the_store_rejects_blocks_no_refresh_of_the_newer_cookie() {
 fn a_session_with_unverified_tokens_stays_logged_out() {
     for takes_no_results in [false, true] {
         let returns = if takes_no_results { Event::HeldIsPublished } else { Event::KeysReturn };
-        let events = [Event::LogOut, returns];
-        let mut setup = setup(&[OLD; 2], Environment::SpendsOnce, &events);
-        setup.takes_no_results = takes_no_results;
+        let setup = Setup {
+            takes_no_results,
+            ..setup(&[OLD; 2], Environment::SpendsOnce, &[Event::LogOut, returns])
+        };
         check_all_orders(&setup, |outcomes, shared| {
             if shared.logged_out {
                 assert_eq!(shared.entry, Some(Entry::Ended.encode()));
