@@ -117,13 +117,13 @@ impl ConnectAccount {
     /// Returns the service that redirects a user to the consent page.
     #[must_use]
     pub fn start(&self) -> RequireSessionService<Start> {
-        RequireSession::new(self.sessions()).layer(Start(self.clone()))
+        RequireSession::new(self.sessions()).layer(Start { connect: self.clone() })
     }
 
     /// Returns the service that receives users after the consent.
     #[must_use]
     pub fn verify(&self) -> RequireSessionService<Verify> {
-        RequireSession::new(self.sessions()).optional().layer(Verify(self.clone()))
+        RequireSession::new(self.sessions()).optional().layer(Verify { connect: self.clone() })
     }
 
     /// Returns the path for [`start`](Self::start). Default: `/connect/` and the connection's name.

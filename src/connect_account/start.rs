@@ -20,18 +20,20 @@ use crate::util::telemetry;
 /// A page of the app with its own button should show the user's name too: a link on another site
 /// may have logged the browser in as another user, to whom the mailbox would then be connected.
 #[derive(Clone, Debug)]
-pub struct Start(pub(super) ConnectAccount);
+pub struct Start {
+    pub(super) connect: ConnectAccount,
+}
 
 impl Start {
     async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.start(&request).await {
             Ok(response) => response,
-            Err(failure) => self.0.reject(failure, &request, None),
+            Err(failure) => self.connect.reject(failure, &request, None),
         }
     }
 
     async fn start(&self, request: &Request<()>) -> Result<Response<Bytes>, ConnectAccountError> {
-        let connect = &self.0;
+        let connect = &self.connect;
         let (sessions, path) = (connect.sessions(), connect.path());
         let session = Session::from_extensions(request.extensions())
             .ok_or(ConnectAccountError::Misconfigured)?;
@@ -55,7 +57,7 @@ impl Start {
         session: &Session,
         request: &Request<()>,
     ) -> Result<Response<Bytes>, ConnectAccountError> {
-        let connect = &self.0;
+        let connect = &self.connect;
         let sessions = connect.sessions();
         let identifier = connect.identifier(session);
         let now = sessions.now();
@@ -86,7 +88,7 @@ impl Start {
 
     /// Returns the page with the user's name and the button.
     fn page(&self, session: &Session, host: &str) -> Response<Bytes> {
-        let config = &self.0.inner;
+        let config = &self.connect.inner;
         let message = format!(
             "You are logged in to {host} as {}. The connected account will belong to this user",
             session.account_name(),
@@ -106,4 +108,4 @@ impl Start {
     }
 }
 
-route!(Start.0);
+route!(Start.connect);

@@ -27,11 +27,13 @@ use crate::util::telemetry;
 ///
 /// Two requests of one browser with the same callback verify the account once.
 #[derive(Clone, Debug)]
-pub struct Verify(pub(super) ConnectAccount);
+pub struct Verify {
+    pub(super) connect: ConnectAccount,
+}
 
 impl Verify {
     async fn respond(&self, request: Request<()>) -> Response<Bytes> {
-        let connect = &self.0;
+        let connect = &self.connect;
         let callback = match ConsentCallback::read(&request) {
             Ok(callback) => callback,
             Err(failure) => return connect.reject(failure, &request, None),
@@ -67,7 +69,7 @@ impl Verify {
         ]);
         let route = self.clone();
         let complete = || async move { route.complete(callback, attempt, session).await };
-        self.0.inner.verifications.run(key, complete).await
+        self.connect.inner.verifications.run(key, complete).await
     }
 
     async fn complete(
@@ -78,7 +80,7 @@ impl Verify {
     ) -> Result<Option<Url>, ConnectAccountError> {
         let ConsentCallback { state, auth_request_id } = callback;
         // First, so that the callback cannot be used again, whatever the result.
-        let spent = self.0.consume_callback(&state, auth_request_id.as_deref().ok()).await;
+        let spent = self.connect.consume_callback(&state, auth_request_id.as_deref().ok()).await;
         let id = auth_request_id.and_then(|id| spent.map(|()| id))?;
         let (Some(attempt), Some(session)) = (attempt, session) else {
             return Err(ConnectAccountError::StateMismatch);
@@ -86,7 +88,7 @@ impl Verify {
         let verified = self.verify(&id, &attempt, &session).await;
         match &verified {
             Ok(_) => telemetry::account_connected(),
-            Err(ConnectAccountError::Unavailable) => self.0.restore_callback(&state).await,
+            Err(ConnectAccountError::Unavailable) => self.connect.restore_callback(&state).await,
             Err(_) => {}
         }
         verified
@@ -98,11 +100,11 @@ impl Verify {
         attempt: &ConnectAttempt,
         session: &Session,
     ) -> Result<Option<Url>, ConnectAccountError> {
-        let identifier = self.0.identifier(session);
-        if !attempt.belongs_to(&self.0, session, &identifier) {
+        let identifier = self.connect.identifier(session);
+        if !attempt.belongs_to(&self.connect, session, &identifier) {
             return Err(ConnectAccountError::UserMismatch);
         }
-        self.0.accounts().verify_user(auth_request_id, &identifier).await.map_err(|error| {
+        self.connect.accounts().verify_user(auth_request_id, &identifier).await.map_err(|error| {
             match error {
                 ApiError::Forbidden(_) => ConnectAccountError::UserMismatch,
                 ApiError::InvalidRequest(_) | ApiError::NotFound(_) => {
@@ -120,8 +122,8 @@ impl Verify {
         request: &Request<()>,
         end_attempt: Option<HeaderValue>,
     ) -> Response<Bytes> {
-        let sessions = self.0.sessions();
-        let start_page = ReturnTo::parse(&self.0.inner.start_page);
+        let sessions = self.connect.sessions();
+        let start_page = ReturnTo::parse(&self.connect.inner.start_page);
         let login_url = sessions.with_return_to(sessions.login_path(), start_page.as_ref());
         let login = LoginRequired::new(request, login_url, Vec::new());
         let mut response =
@@ -132,7 +134,7 @@ impl Verify {
     }
 }
 
-route!(Verify.0);
+route!(Verify.connect);
 
 /// The query parameters of the callback: the `state` (the first one, if repeated), and the ID of
 /// the consent or an error. An invalid query ends its attempt too.

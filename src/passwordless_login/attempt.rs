@@ -91,7 +91,7 @@ pub(super) struct Delivery {
 impl EmailAttempt {
     pub(super) fn begin(
         ids: AttemptIds,
-        email: &str,
+        email: String,
         return_to: &ReturnTo,
         delivery: &Delivery,
         max_lifetime: StdDuration,
@@ -102,7 +102,7 @@ impl EmailAttempt {
             id: ids.id,
             auth_request_id: sent.auth_request_id.clone(),
             state: ids.state,
-            email: email.to_owned(),
+            email,
             passwordless_type: sent.passwordless_type.clone(),
             return_to: return_to.clone(),
             is_delivered: *is_delivered,

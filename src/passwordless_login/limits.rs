@@ -42,9 +42,9 @@ const MAX_CONFLICTS: usize = 16;
 
 /// The limits of the app; see [`PasswordlessLoginBuilder`](super::PasswordlessLoginBuilder).
 pub(super) struct EmailLimits {
-    pub(super) per_address_and_day: usize,
-    pub(super) per_client_and_hour: usize,
-    pub(super) client_key: Arc<ClientKey>,
+    per_address_and_day: usize,
+    per_client_and_hour: usize,
+    client_key: Arc<ClientKey>,
     has_warned: AtomicBool,
 }
 

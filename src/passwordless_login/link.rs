@@ -33,11 +33,13 @@ const NO_ATTEMPT: &str = "-";
 /// knows, because another e-mail may have been sent meanwhile. A link without an attempt in its
 /// path is tried with the newest attempt of the browser, as for a form.
 #[derive(Clone, Debug)]
-pub struct Link(pub(super) PasswordlessLogin);
+pub struct Link {
+    pub(super) login: PasswordlessLogin,
+}
 
 impl Link {
     async fn respond(&self, request: Request<()>) -> Response<Bytes> {
-        let (login, request) = (&self.0, &request);
+        let (login, request) = (&self.login, &request);
         let same_browser_only = login.inner.same_browser_only;
         let token = match link_token(request) {
             Ok(token) => token,
@@ -70,7 +72,7 @@ impl Link {
         own: Option<String>,
         request: &Request<()>,
     ) -> Response<Bytes> {
-        let login = &self.0;
+        let login = &self.login;
         let host = login.sessions().origin_of(request).host_name();
         let confirmation = match LinkConfirmation::new(host, login.verify_path(), token, own) {
             Ok(confirmation) => confirmation,
@@ -90,7 +92,7 @@ impl Link {
     }
 }
 
-route!(Link.0);
+route!(Link.login);
 
 impl PasswordlessLogin {
     /// Returns the path of a link of this attempt of the browser, or of none.

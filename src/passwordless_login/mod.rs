@@ -169,7 +169,7 @@ use self::limits::EmailLimits;
 use self::paths::{Pages, Paths};
 use self::send::MailProperties;
 use self::verify_credential::LoggedIn;
-use crate::api::passwordless::{EmailTemplate, VerifiedEmail};
+use crate::api::passwordless::{EmailTemplate, PasswordlessApi, VerifiedEmail};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::session::{EmailLogin, LocalSession, LoginHook, Sessions, Switched};
@@ -214,25 +214,25 @@ impl PasswordlessLogin {
     /// Returns the service that sends e-mails.
     #[must_use]
     pub fn send_email(&self) -> SendEmail {
-        SendEmail(self.clone())
+        SendEmail { login: self.clone() }
     }
 
     /// Returns the service that sends an e-mail again.
     #[must_use]
     pub fn resend_email(&self) -> ResendEmail {
-        ResendEmail(self.clone())
+        ResendEmail { login: self.clone() }
     }
 
     /// Returns the service that verifies codes.
     #[must_use]
     pub fn verify(&self) -> Verify {
-        Verify(self.clone())
+        Verify { login: self.clone() }
     }
 
     /// Returns the service that receives magic links.
     #[must_use]
     pub fn link(&self) -> Link {
-        Link(self.clone())
+        Link { login: self.clone() }
     }
 
     /// Returns the path that sends e-mails by `POST`. Default: `/passwordless/send`.
@@ -258,7 +258,7 @@ impl PasswordlessLogin {
     /// user.
     #[must_use]
     pub fn switch(&self) -> Switch {
-        Switch(self.clone())
+        Switch { login: self.clone() }
     }
 
     /// Returns the path where users confirm such a login. Default: `/passwordless/switch`.
@@ -280,6 +280,10 @@ impl PasswordlessLogin {
 
     fn sessions(&self) -> &Sessions {
         &self.inner.sessions
+    }
+
+    fn api(&self) -> PasswordlessApi {
+        self.sessions().scalekit().api().passwordless()
     }
 }
 

@@ -35,7 +35,9 @@ use crate::util::telemetry;
 /// `{"attempt","passwordless_type","expires_at","expires_in"}`. The response does not depend on
 /// whether the address has an account.
 #[derive(Clone, Debug)]
-pub struct SendEmail(pub(super) PasswordlessLogin);
+pub struct SendEmail {
+    pub(super) login: PasswordlessLogin,
+}
 
 impl SendEmail {
     async fn respond<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
@@ -43,7 +45,7 @@ impl SendEmail {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let login = &self.0;
+        let login = &self.login;
         let fields = match login.fields(request, body).await {
             Ok(fields) => fields,
             Err(failure) => {
@@ -74,7 +76,7 @@ impl SendEmail {
         return_to: Option<&ReturnTo>,
         request: &Request<()>,
     ) -> Option<Response<Bytes>> {
-        self.0.sessions().form_at_canonical_host(request, &self.0.start_page(return_to))
+        self.login.sessions().form_at_canonical_host(request, &self.login.start_page(return_to))
     }
 
     /// Returns the attempt of the earlier e-mails if there were too many: the newest one may still
@@ -87,7 +89,7 @@ impl SendEmail {
     ) -> Option<EmailAttempt> {
         let PasswordlessLoginError::TooManyEmails { .. } = failure else { return None };
         let address = pasted::trim(fields.get("email")?);
-        EmailAttempt::of_address(self.0.sessions(), request.headers(), address)
+        EmailAttempt::of_address(self.login.sessions(), request.headers(), address)
     }
 
     async fn begin(
@@ -96,40 +98,49 @@ impl SendEmail {
         return_to: &ReturnTo,
         request: &Request<()>,
     ) -> Result<EmailAttempt, PasswordlessLoginError> {
-        let login = &self.0;
-        let (sessions, config) = (login.sessions(), &login.inner);
+        let login = &self.login;
+        let ids = AttemptIds::new().map_err(no_random_numbers)?;
+        let mut mail = self.new_email(fields, &ids, request)?;
+        let email = mail.email.clone();
+        let send = async {
+            if let Some(hook) = &login.inner.recipient_variables {
+                mail.template_variables.extend(hook.call(&email, request.headers()).await?);
+            }
+            login.api().send(&mail).await.map_err(send_failure)
+        };
+        let client = login.inner.limits.client(request);
+        let delivery = login.send_within_limits(&email, client, request.headers(), send).await?;
+        let (now, max_lifetime) = (login.sessions().now(), login.max_lifetime());
+        Ok(EmailAttempt::begin(ids, email, return_to, &delivery, max_lifetime, now))
+    }
+
+    fn new_email(
+        &self,
+        fields: &Fields,
+        ids: &AttemptIds,
+        request: &Request<()>,
+    ) -> Result<NewEmail, PasswordlessLoginError> {
+        let config = &self.login.inner;
         let email = fields
             .get("email")
             .map(pasted::trim)
             .filter(|email| is_address(email))
             .ok_or(PasswordlessLoginError::InvalidEmail)?;
-        let template = match fields.get("template").map(EmailTemplate::from) {
+        let link = config.sessions.origin_of(request).url(self.login.verify_path());
+        let mut mail = NewEmail::new(email);
+        mail.template = match fields.get("template").map(EmailTemplate::from) {
             Some(EmailTemplate::Unknown(_)) => return Err(PasswordlessLoginError::InvalidRequest),
             template => template.or_else(|| config.template.clone()),
         };
-        let ids = AttemptIds::new().map_err(no_random_numbers)?;
-        let mut mail = NewEmail::new(email);
-        mail.template = template;
         mail.template_variables = config.template_variables.clone();
         mail.expires_in = config.expires_in;
-        let link = sessions.origin_of(request).url(login.verify_path());
         mail.magiclink_auth_uri = Some(format!("{link}/{}", ids.id));
         mail.state = Some(ids.state.clone());
-        let scalekit = sessions.scalekit();
-        let send = async {
-            if let Some(hook) = &config.recipient_variables {
-                mail.template_variables.extend(hook.call(email, request.headers()).await?);
-            }
-            scalekit.api().passwordless().send(&mail).await.map_err(send_failure)
-        };
-        let client = config.limits.client(request);
-        let delivery = login.send_within_limits(email, client, request.headers(), send).await?;
-        let (now, max_lifetime) = (scalekit.clock().now(), login.max_lifetime());
-        Ok(EmailAttempt::begin(ids, email, return_to, &delivery, max_lifetime, now))
+        Ok(mail)
     }
 }
 
-route!(SendEmail.0 reads body);
+route!(SendEmail.login reads body);
 
 /// Sends an e-mail again: `POST /passwordless/resend`. Returned by
 /// [`PasswordlessLogin::resend_email`].
@@ -137,7 +148,9 @@ route!(SendEmail.0 reads body);
 /// Field: `attempt`. Default: the newest of this browser. Responds as [`SendEmail`]. The attempt
 /// stays the same, even if Scalekit creates another request with another code.
 #[derive(Clone, Debug)]
-pub struct ResendEmail(pub(super) PasswordlessLogin);
+pub struct ResendEmail {
+    pub(super) login: PasswordlessLogin,
+}
 
 impl ResendEmail {
     async fn respond<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
@@ -145,7 +158,7 @@ impl ResendEmail {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let login = &self.0;
+        let login = &self.login;
         let attempt = match login.fields_of_attempt(request, body).await {
             Ok((_, Some(attempt))) => attempt,
             Ok((_, None)) => {
@@ -171,7 +184,7 @@ impl ResendEmail {
     }
 }
 
-route!(ResendEmail.0 reads body);
+route!(ResendEmail.login reads body);
 
 /// The reason why no e-mail was sent.
 enum SendFailure {
@@ -210,12 +223,12 @@ impl PasswordlessLogin {
         client: Option<String>,
         headers: &HeaderMap,
     ) -> Result<Delivery, PasswordlessLoginError> {
-        let api = self.sessions().scalekit().api().passwordless();
         let send = async {
             if !attempt.is_delivered {
                 return Err(SendFailure::AddressNotAccepted);
             }
-            api.resend(attempt.auth_request_id.expose())
+            self.api()
+                .resend(attempt.auth_request_id.expose())
                 .await
                 .map_err(|error| SendFailure::Failed(resend_error(error)))
         };

@@ -12,25 +12,27 @@ use crate::util::telemetry;
 /// `POST /passwordless/switch`. Returned by [`PasswordlessLogin::switch`]. See
 /// [`SwitchAccount`](crate::auth_routes::SwitchAccount), which has the same page and rules.
 #[derive(Clone, Debug)]
-pub struct Switch(pub(super) PasswordlessLogin);
+pub struct Switch {
+    pub(super) login: PasswordlessLogin,
+}
 
 impl Switch {
     async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.step(&request).await {
             Ok(response) => response,
-            Err(failure) => self.0.reject(failure, &request, None),
+            Err(failure) => self.login.reject(failure, &request, None),
         }
     }
 
     async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, PasswordlessLoginError> {
-        let sessions = self.0.sessions();
-        let attempt = match sessions.switch_step(request, self.0.switch_path()).await? {
+        let sessions = self.login.sessions();
+        let attempt = match sessions.switch_step(request, self.login.switch_path()).await? {
             SwitchStep::Respond(response) => return Ok(response),
             SwitchStep::Switch(attempt) => attempt,
         };
-        let (login, headers) = (self.0.clone(), request.headers().clone());
+        let (login, headers) = (self.login.clone(), request.headers().clone());
         let switched = sessions
-            .switch(&self.0.inner.switches, attempt, async move |identity| match identity {
+            .switch(&self.login.inner.switches, attempt, async move |identity| match identity {
                 UnconfirmedIdentity::Email(verified) => login.begin(verified, &headers).await,
                 UnconfirmedIdentity::Tokens(_) => Err(PasswordlessLoginError::NoPendingLogin),
             })
@@ -43,7 +45,7 @@ impl Switch {
     }
 }
 
-route!(Switch.0);
+route!(Switch.login);
 
 impl From<SwitchError> for PasswordlessLoginError {
     fn from(error: SwitchError) -> Self {

@@ -23,7 +23,9 @@ const MAX_CODE_CHARS: usize = 32;
 /// browser to the page where the login began, or to `/` if it began in another browser. A script
 /// gets `{"return_to": "/path"}`. After a rejection, the attempt continues.
 #[derive(Clone, Debug)]
-pub struct Verify(pub(super) PasswordlessLogin);
+pub struct Verify {
+    pub(super) login: PasswordlessLogin,
+}
 
 impl Verify {
     async fn respond<B>(&self, request: &Request<()>, body: B) -> Response<Bytes>
@@ -31,7 +33,7 @@ impl Verify {
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
-        let login = &self.0;
+        let login = &self.login;
         let (fields, attempt) = match login.fields_of_attempt(request, body).await {
             Ok(form) => form,
             Err(failure) => return login.reject(failure, request, None),
@@ -68,7 +70,7 @@ impl Verify {
                 token: token.into(),
                 attempt: attempt.ok_or(PasswordlessLoginError::NoPendingLogin)?,
             }),
-            (None, Some(_)) if self.0.inner.same_browser_only => {
+            (None, Some(_)) if self.login.inner.same_browser_only => {
                 Err(PasswordlessLoginError::BrowserMismatch)
             }
             (None, Some(token)) => Ok(Credential::ForeignLink {
@@ -80,4 +82,4 @@ impl Verify {
     }
 }
 
-route!(Verify.0 reads body);
+route!(Verify.login reads body);

@@ -277,10 +277,7 @@ impl PasswordlessLogin {
             Credential::Code { code, attempt } => self.verify_code(code, attempt).await,
             Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. } => {
                 let id = credential.attempt().map(|attempt| attempt.auth_request_id.expose());
-                self.sessions()
-                    .scalekit()
-                    .api()
-                    .passwordless()
+                self.api()
                     .verify_link(token.expose(), id)
                     .await
                     .map_err(|error| map_error(error, PasswordlessLoginError::InvalidLink))
@@ -300,10 +297,7 @@ impl PasswordlessLogin {
             .await
             .inspect_err(|error| telemetry::login_failed(error.code(), None))?;
         let verified = self
-            .sessions()
-            .scalekit()
             .api()
-            .passwordless()
             .verify_code(attempt.auth_request_id.expose(), code.expose())
             .await
             .map_err(|error| map_error(error, PasswordlessLoginError::InvalidCode));
