@@ -14,7 +14,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use super::LoginError;
 use super::attempt::{LoginAttempt, LoginTrigger};
 use super::authorization_response::AuthorizationResponse;
-use super::completion::LoginCompletion;
+use super::completion::ReturnedLogin;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
@@ -273,8 +273,8 @@ impl CallbackRequest {
     }
 
     /// Returns the login that the request can complete.
-    fn login(&self, sessions: &Sessions) -> Result<LoginCompletion, LoginError> {
-        Ok(LoginCompletion {
+    fn login(&self, sessions: &Sessions) -> Result<ReturnedLogin, LoginError> {
+        Ok(ReturnedLogin {
             sessions: sessions.clone(),
             authorization: self.authorization.clone()?,
             attempt: self.attempt.clone().ok_or(LoginError::StateMismatch)?,

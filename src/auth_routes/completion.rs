@@ -18,13 +18,13 @@ use crate::util::request_dedup::Key;
 use crate::util::telemetry;
 
 /// A login that has returned from the environment.
-pub(super) struct LoginCompletion {
+pub(super) struct ReturnedLogin {
     pub(super) sessions: Sessions,
     pub(super) authorization: AuthorizationResponse,
     pub(super) attempt: LoginAttempt,
 }
 
-/// A login whose tokens were verified.
+/// The verified identity and tokens of a login, whose session has not begun.
 pub(super) struct ExchangedLogin {
     pub(super) identity: VerifiedIdentity,
     pub(super) tokens: NewTokens,
@@ -33,7 +33,7 @@ pub(super) struct ExchangedLogin {
     position: RecordedPosition,
 }
 
-impl LoginCompletion {
+impl ReturnedLogin {
     /// Completes the login, or shares the result of a request that does or has just done so. It
     /// continues when the client disconnects: a second click aborts the first request in the browser
     /// only. Returns the redirect target and the `Set-Cookie` values.
@@ -52,7 +52,7 @@ impl LoginCompletion {
         sessions
             .identified_logins()
             .run(key, || async move {
-                let login = self.verify().await?;
+                let login = self.claim_and_exchange().await?;
                 telemetry::login_completed();
                 Ok((login.identity, login.tokens.id_token.into()))
             })
@@ -99,13 +99,13 @@ impl LoginCompletion {
 
     /// Exchanges the code, and builds the record of the session.
     async fn new_record(&self, headers: &HeaderMap) -> Result<SessionRecord, LoginError> {
-        let ExchangedLogin { identity, tokens, position } = self.verify().await?;
+        let ExchangedLogin { identity, tokens, position } = self.claim_and_exchange().await?;
         let authentication = Authentication::of_login(
             identity.auth_time(),
             self.attempt.trigger == LoginTrigger::PromptLogin,
             self.sessions.now(),
         );
-        match self.sessions.token_record(tokens, position, authentication, headers).await {
+        match self.sessions.record_of_login(tokens, position, authentication, headers).await {
             Ok(record) => Ok(record),
             Err(error) => {
                 self.single_use().finish(false).await;
@@ -146,8 +146,8 @@ impl LoginCompletion {
         Ok((page.as_str().to_owned(), SessionCookies::new(cookies)))
     }
 
-    /// Exchanges the code for tokens, and verifies them.
-    pub(super) async fn verify(&self) -> Result<ExchangedLogin, LoginError> {
+    /// Checks the response, claims the attempt, exchanges the code for tokens and verifies them.
+    pub(super) async fn claim_and_exchange(&self) -> Result<ExchangedLogin, LoginError> {
         let scalekit = self.sessions.scalekit();
         // A response of another issuer indicates a mix-up attack (RFC 9207).
         let (issuer, ours) = (self.authorization.issuer.as_deref(), scalekit.environment_url());
@@ -170,15 +170,15 @@ impl LoginCompletion {
         if !self.single_use().claim().await {
             return Err(LoginError::StateMismatch);
         }
-        let exchanged = self.exchange(code, position).await;
+        let exchanged = self.exchange_and_verify(code, position).await;
         if exchanged.as_ref().is_err_and(LoginError::ends_attempt) {
             self.single_use().finish(false).await;
         }
         exchanged
     }
 
-    /// Exchanges the code of an attempt that this request has claimed.
-    async fn exchange(
+    /// Exchanges the code of an attempt that this request has claimed, and verifies the tokens.
+    async fn exchange_and_verify(
         &self,
         code: &str,
         position: RecordedPosition,

@@ -31,10 +31,10 @@ pub struct LogoutCallback {
 impl LogoutCallback {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.complete(&request) {
-            Ok(end_attempt) => {
+            Ok(attempt_removal) => {
                 let sessions = &self.route.sessions;
                 let page = sessions.logged_out_url(sessions.origin_of(&request));
-                redirect(StatusCode::SEE_OTHER, &page, end_attempt)
+                redirect(StatusCode::SEE_OTHER, &page, attempt_removal)
             }
             Err(error) => self.route.reject(error, &request, None, []),
         }

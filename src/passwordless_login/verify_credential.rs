@@ -192,7 +192,7 @@ impl PasswordlessLogin {
         let cookies = cookies
             .into_values()
             .into_iter()
-            .chain(attempt.and_then(|attempt| self.sessions().end_attempt(attempt)));
+            .chain(attempt.and_then(|attempt| self.sessions().attempt_removal(attempt)));
         let target = confirmation.as_deref().unwrap_or(self.return_to(credential).as_str());
         match wants_html(request.headers()) {
             true => redirect(StatusCode::SEE_OTHER, target, cookies),

@@ -2,8 +2,9 @@
 //!
 //! For each request:
 //!
-//! 1. A [`Session`] or [`Principal`] that an outer layer inserted is removed.
-//! 2. A valid session is inserted as [`Session`] and [`Principal`], and the inner service is called.
+//! 1. A [`Principal`] that an outer layer inserted is removed.
+//! 2. A valid session is inserted, as a [`Principal`] that carries the [`Session`], and the inner
+//!    service is called.
 //! 3. A session whose access token is about to expire is refreshed first, once for all concurrent
 //!    requests; the response sets the new cookie. If the environment is unavailable, the session
 //!    stays valid while its access token is, and after that the response is 503.

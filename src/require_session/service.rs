@@ -99,13 +99,13 @@ impl RequireSession {
             LoadedSession::Active(loaded) | LoadedSession::RefreshDue(loaded)
                 if self.recency(&loaded.session) != Recency::Recent =>
             {
-                self.authenticate_again(&loaded.session, request)
+                self.reject_outdated_authentication(&loaded.session, request)
             }
             LoadedSession::Active(active) => self.forward(active, request),
             LoadedSession::RefreshDue(due) if is_speculative(request) => {
                 match self.sessions.without_refresh(due) {
                     LoadedSession::Active(active) => self.forward(active, request),
-                    _ => self.without(
+                    _ => self.forward_or_reject_anonymous(
                         SessionRejection::InvalidSession,
                         SentCookies::default(),
                         request,
@@ -115,11 +115,13 @@ impl RequireSession {
             LoadedSession::RefreshDue(due) => {
                 return Evaluation::Pending(self.sessions.refresh_session(due, Trigger::Due));
             }
-            LoadedSession::Missing => {
-                self.without(SessionRejection::MissingSession, SentCookies::default(), request)
-            }
+            LoadedSession::Missing => self.forward_or_reject_anonymous(
+                SessionRejection::MissingSession,
+                SentCookies::default(),
+                request,
+            ),
             LoadedSession::Invalid { clear } => {
-                self.without(SessionRejection::InvalidSession, clear, request)
+                self.forward_or_reject_anonymous(SessionRejection::InvalidSession, clear, request)
             }
             LoadedSession::RefreshUnavailable(due) => {
                 let cookies = self.sessions.record_rejected_use(&due);
@@ -155,7 +157,7 @@ impl RequireSession {
     }
 
     /// Decides on a request without a session.
-    fn without<B>(
+    fn forward_or_reject_anonymous<B>(
         &self,
         reason: fn(LoginRequired) -> SessionRejection,
         clear: SentCookies,
@@ -202,7 +204,7 @@ impl RequireSession {
     }
 
     /// Rejects a request whose user has not authenticated recently.
-    fn authenticate_again<B>(
+    fn reject_outdated_authentication<B>(
         &self,
         session: &Session,
         request: &Request<B>,

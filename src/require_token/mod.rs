@@ -1,7 +1,6 @@
 //! Rejects requests without a valid bearer token (RFC 6750).
 //!
-//! 1. A [`Principal`] or [`Session`](crate::Session) of an outer layer is removed from the
-//!    extensions.
+//! 1. A [`Principal`] of an outer layer is removed from the extensions.
 //! 2. The token is read from the only `Authorization` header, whose scheme is `Bearer` in any case.
 //!    Tokens in the query or the body are ignored.
 //! 3. If the [`TokenVerifier`](crate::token::TokenVerifier) accepts the token, its [`Principal`] is

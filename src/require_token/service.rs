@@ -86,7 +86,7 @@ impl<B> Middleware<B> for RequireToken {
                 Waiting::Use(write, principal, proof) => {
                     let written = ready!(write.as_mut().poll(cx));
                     let (principal, proof) = (principal.clone(), proof.take());
-                    let used = self.is_first_use(written).map(|()| principal);
+                    let used = self.require_first_use(written).map(|()| principal);
                     Evaluation::Decided(self.decide(used, proof, request))
                 }
             };
@@ -187,7 +187,7 @@ impl RequireToken {
             headers: request.headers(),
             extensions: request.extensions(),
         };
-        match self.presented(&credentials, proven) {
+        match self.token_and_proof(&credentials, proven) {
             Ok((token, proof)) => {
                 self.after_check(self.settings.verifier.verify_now(token), proof, request)
             }
@@ -196,7 +196,7 @@ impl RequireToken {
     }
 
     /// The token of the request, and its verified proof if it has the scheme `DPoP`.
-    fn presented<'h>(
+    fn token_and_proof<'h>(
         &self,
         credentials: &Credentials<'h>,
         request: ProvenRequest<'_>,
@@ -284,14 +284,14 @@ impl RequireToken {
             .filter(|_| !must_be_bound && ApiKeyVerifier::is_key(credential))
     }
 
-    /// Whether a valid key satisfies what is required beside it.
+    /// Rejects an API key that is not valid, or does not satisfy what is required beside it.
     fn check_key(&self, key: Result<Principal, TokenError>) -> Result<Principal, TokenRejection> {
         key.map_err(|error| self.token_rejection(error, None))
             .and_then(|principal| self.check_step_up(principal, None))
     }
 
-    /// Whether a verified token is revoked, by the revocations that this replica has read, and whether
-    /// its user has authenticated as required.
+    /// Rejects a verified token that is revoked, by the revocations that this replica has read, or
+    /// whose user has not authenticated as required.
     fn check_principal(
         &self,
         principal: Principal,
@@ -345,8 +345,8 @@ impl RequireToken {
         }
     }
 
-    /// Whether no other replica has accepted the proof.
-    fn is_first_use(&self, written: Result<bool, StoreError>) -> Result<(), TokenRejection> {
+    /// Rejects a proof that another replica has accepted.
+    fn require_first_use(&self, written: Result<bool, StoreError>) -> Result<(), TokenRejection> {
         match (written, &self.settings.dpop) {
             (Ok(true), _) => Ok(()),
             (Ok(false), Some(dpop)) => Err(replayed(dpop)),
@@ -481,7 +481,7 @@ impl RequireToken {
             headers: &parts.headers,
             extensions: &parts.extensions,
         };
-        let (token, proof) = self.presented(&credentials, proven)?;
+        let (token, proof) = self.token_and_proof(&credentials, proven)?;
         let proof = proof.as_deref();
         let principal = self
             .settings
@@ -495,7 +495,7 @@ impl RequireToken {
         }
         let principal = self.check_principal(principal, proof)?;
         if let Some(write) = self.use_proof(&principal, proof, &parts.extensions)? {
-            self.is_first_use(write.await)?;
+            self.require_first_use(write.await)?;
         }
         if let (Some(proof), Some(dpop)) = (proof, &self.settings.dpop) {
             dpop.proofs.mark_used(&mut parts.extensions, proof);

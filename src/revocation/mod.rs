@@ -396,7 +396,7 @@ impl Revocations {
 
     /// Returns the read of the log that a request must wait for; usually none.
     pub(crate) fn pending_read(&self) -> Option<Flight<()>> {
-        if self.state.has_peers { self.state.due_read() } else { None }
+        if self.state.has_peers { self.state.start_due_read() } else { None }
     }
 
     /// Waits for a read of the log if there is one that a request must wait for.
@@ -406,8 +406,8 @@ impl Revocations {
         }
     }
 
-    /// Whether requests are rejected because the log has revocations that are not read yet, or, if
-    /// configured, because it has not been read yet, or not for too long.
+    /// Whether no request may be authorized: the log has revocations that are not read yet. If so
+    /// configured, also if it has not been read yet, or not for too long.
     pub(crate) fn rejects_requests(&self) -> bool {
         let State { staleness, is_stale, has_complete_read, has_more, .. } = &*self.state;
         has_more.load(Ordering::Acquire)
@@ -421,8 +421,9 @@ impl State {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads the log if that is due. Returns the read if the last one is too old.
-    fn due_read(self: &Arc<Self>) -> Option<Flight<()>> {
+    /// Starts a read of the log if the last one is older than a second. Returns it if requests must wait
+    /// for it.
+    fn start_due_read(self: &Arc<Self>) -> Option<Flight<()>> {
         let age = match self.last_read_at.load(Ordering::Acquire) {
             0 => Duration::MAX,
             at => Duration::from_millis(
@@ -479,7 +480,7 @@ impl State {
         }
         let published = self.store.within(PUBLISH_TIMEOUT, self.publish(&[key])).await;
         // A replica that only receives webhooks learns of revocations too.
-        drop(self.due_read());
+        drop(self.start_due_read());
         published
     }
 

@@ -215,8 +215,8 @@ impl Sessions {
         Ok(record.authenticated(authentication).with_app_claims(local.app_claims)?)
     }
 
-    /// Builds the record of a session with the tokens of a login, which has not begun yet.
-    pub(crate) async fn token_record(
+    /// Builds the record of a session that has not begun yet, from the tokens of a login.
+    pub(crate) async fn record_of_login(
         &self,
         tokens: NewTokens,
         position: RecordedPosition,

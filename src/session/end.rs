@@ -142,7 +142,7 @@ impl Sessions {
             return;
         }
         // Beyond the limit, a failover may lose revocations of the last moment.
-        let Ok(permit) = Arc::clone(&self.inner.checked_revocations).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.inner.revocation_checks).try_acquire_owned() else {
             return;
         };
         let (sessions, tasks) = (self.clone(), self.tasks().clone());

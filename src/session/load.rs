@@ -358,7 +358,7 @@ impl Sessions {
         let RequestSession { session, is_use_unrecorded: true, .. } = request else { return };
         let (record, now) = (session.record(), self.now());
         if record.generation() > 0 && session.mark_confirmed() {
-            self.record_confirmed(session);
+            self.record_presented(session);
         }
         if record.is_stored() && record.is_due_for_touch(self.inner.lifetimes, now) {
             self.touch_stored(session, now);
@@ -391,7 +391,7 @@ impl Sessions {
         let is_usable = refreshed.is_ok() || now < due.principal().expires_at();
         let request = match refreshed {
             Ok(session) => {
-                self.mark_changed(due, &session);
+                self.update_changed_markers(due, &session);
                 RequestSession {
                     set_cookie: Some(SetCookieReason::Refreshed),
                     ..RequestSession::unchanged(session, sent)
@@ -460,7 +460,7 @@ impl Sessions {
         if entry == Some(Entry::Ended) {
             return Ok(None);
         }
-        Ok(match entry.and_then(Entry::last) {
+        Ok(match entry.and_then(Entry::newest_verified) {
             Some(last) if last.generation > generation => {
                 self.unseal_stored(id, &last.sealed).and_then(|newest| self.seal(&newest).ok())
             }

@@ -185,7 +185,7 @@ struct Inner {
     /// Revocations that could not be published.
     late_revocations: SingleFlight<(), ()>,
     /// Limits the revocations that are checked later.
-    checked_revocations: Arc<Semaphore>,
+    revocation_checks: Arc<Semaphore>,
     tasks: Tasks,
 }
 

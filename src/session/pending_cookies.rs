@@ -171,7 +171,7 @@ impl Sessions {
     }
 
     /// Returns the `Set-Cookie` value that removes an attempt.
-    pub(crate) fn end_attempt<A: ShortLivedCookie>(&self, attempt: &A) -> Option<HeaderValue> {
+    pub(crate) fn attempt_removal<A: ShortLivedCookie>(&self, attempt: &A) -> Option<HeaderValue> {
         self.cookies().removal(&self.cookies().attempt_name(A::KIND, &attempt.id()?))
     }
 

@@ -91,7 +91,7 @@ impl RecentLogin {
         sessions
             .attempts_with_expired::<Self>(headers)
             .take(MAX_REMOVED)
-            .filter_map(|recent| sessions.end_attempt(&recent))
+            .filter_map(|recent| sessions.attempt_removal(&recent))
             .collect()
     }
 }

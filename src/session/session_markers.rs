@@ -26,7 +26,7 @@ impl Sessions {
 
     /// Stores in the background the markers of a session whose refresh has changed them, such as the
     /// one of the user's organization or e-mail address.
-    pub(super) fn mark_changed(&self, before: &Session, after: &Session) {
+    pub(super) fn update_changed_markers(&self, before: &Session, after: &Session) {
         if before.revocable().marker_ids().eq(after.revocable().marker_ids()) {
             return;
         }
@@ -142,8 +142,8 @@ mod tests {
         let has_marker =
             async |id| sessions.has_marker(RevocationTarget::Organization(id)).await.unwrap();
         assert!(has_marker("org_1").await && !has_marker("org_2").await);
-        sessions.mark_changed(&both[0], &both[0]);
-        sessions.mark_changed(&both[0], &both[1]);
+        sessions.update_changed_markers(&both[0], &both[0]);
+        sessions.update_changed_markers(&both[0], &both[1]);
         sessions.shutdown(Duration::from_secs(1)).await.unwrap();
         assert!(has_marker("org_1").await && has_marker("org_2").await);
     }

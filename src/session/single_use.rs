@@ -111,7 +111,7 @@ impl SingleUse<'_> {
                 };
             }
             let is_used = value == Some(USED);
-            // Without a wait, it is kept for a request with other values.
+            // Another value is a kept login. Found at once, it belongs to another code.
             if value == Some(FAILED) || (value.is_some() && !is_used && !has_waited) {
                 return OtherRequest::Failed;
             }

@@ -310,7 +310,7 @@ impl Sessions {
         let record = self
             .refresh_entry(id)
             .await?
-            .and_then(Entry::last)
+            .and_then(Entry::newest_verified)
             .and_then(|last| self.unseal_stored(id, &last.sealed))
             .filter(|record| record.generation() >= generation)
             .ok_or(LoadError::Behind)?;

@@ -33,7 +33,7 @@ const COMPLETION_TRIES: usize = 3;
 const MAX_CHANGES: usize = 3;
 
 /// Name of the background tasks.
-const COMPLETION: &str = "webhook completion";
+const FINISH: &str = "webhook completion";
 
 /// Deduplicates messages.
 #[derive(Clone)]
@@ -90,7 +90,7 @@ impl Deduplicator {
         });
         for (index, key) in guard.keys.iter().enumerate() {
             if let Some(found) = guard.deduplicator.find_or_claim(key, &guard.value).await? {
-                // Otherwise it is dropped, with the values under earlier keys.
+                // Under the first key, nothing was claimed that the drop would have to release.
                 guard.is_finished = index == 0;
                 return Ok(found);
             }
@@ -135,7 +135,7 @@ impl ClaimGuard {
     /// the sender disconnects.
     pub(super) async fn finish(mut self: Box<Self>, status: StatusCode) {
         self.is_finished = true;
-        let finishing = self.deduplicator.tasks.clone().spawn(COMPLETION, async move {
+        let finishing = self.deduplicator.tasks.clone().spawn(FINISH, async move {
             if status.is_success() {
                 self.complete(status).await;
             } else {
@@ -156,7 +156,7 @@ impl ClaimGuard {
             }
         }
         let (tasks, guard) = (self.deduplicator.tasks.clone(), Arc::new(self));
-        tasks.retry(COMPLETION, move || {
+        tasks.retry(FINISH, move || {
             let (guard, done) = (Arc::clone(&guard), done.clone());
             async move { guard.complete_values(&done).await.is_ok() }
         });
@@ -172,7 +172,7 @@ impl ClaimGuard {
     async fn complete_under(&self, key: &StoreKey, done: &Bytes) -> Result<(), StoreError> {
         let mut running = Some(self.value.clone());
         for _ in 0..MAX_CHANGES {
-            if self.complete_value(key, running, done).await? {
+            if self.replace_with_completed(key, running, done).await? {
                 return Ok(());
             }
             // The handler took longer than its lease, and another request may have claimed the
@@ -185,8 +185,8 @@ impl ClaimGuard {
         Err(StoreError::Unavailable("the claim of the message keeps changing".into()))
     }
 
-    /// Replaces what is known of a message. Returns whether that was still known.
-    async fn complete_value(
+    /// Writes `done` if the key still has this value, or still none. Returns whether it did.
+    async fn replace_with_completed(
         &self,
         key: &StoreKey,
         running: Option<Bytes>,
@@ -221,7 +221,7 @@ impl Drop for ClaimGuard {
             value: self.value.clone(),
             is_finished: true,
         };
-        self.deduplicator.tasks.detach(COMPLETION, async move { guard.release().await });
+        self.deduplicator.tasks.detach(FINISH, async move { guard.release().await });
     }
 }
 

@@ -471,7 +471,7 @@ impl SessionsBuilder {
             scope,
             store,
             late_revocations: SingleFlight::tracked(&tasks, "revocation"),
-            checked_revocations: Arc::new(Semaphore::new(MAX_CHECKED_REVOCATIONS)),
+            revocation_checks: Arc::new(Semaphore::new(MAX_CHECKED_REVOCATIONS)),
             tasks,
         }
     }

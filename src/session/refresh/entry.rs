@@ -58,7 +58,7 @@ impl Entry {
     }
 
     /// Returns the newest verified session.
-    pub(in crate::session) fn last(self) -> Option<Sealed> {
+    pub(in crate::session) fn newest_verified(self) -> Option<Sealed> {
         match self {
             Self::Ended => None,
             Self::Newest(newest) => Some(newest),

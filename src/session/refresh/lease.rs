@@ -18,7 +18,7 @@
 //! verified yet are a result too: any replica verifies them later, and spends no token before that.
 //!
 //! A published result stays until the cookie of its generation was presented (see
-//! `record_confirmed`), so that a lost response ends no session: a request with an older cookie gets
+//! `record_presented`), so that a lost response ends no session: a request with an older cookie gets
 //! the newest result. This does not detect theft: a copied cookie is valid until the session is
 //! revoked.
 //!
@@ -53,7 +53,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(18);
 /// The lease on a session's refresh, or why there is none for a short time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
-pub(super) enum RefreshLock {
+pub(super) enum LeaseValue {
     Held {
         owner: String,
         /// The generation whose refresh token is spent.
@@ -67,7 +67,7 @@ pub(super) enum RefreshLock {
     ForcedRecently,
 }
 
-impl RefreshLock {
+impl LeaseValue {
     fn encode(&self) -> Bytes {
         serde_json::to_vec(self).unwrap_or_default().into()
     }
@@ -236,7 +236,7 @@ enum State<R> {
     /// Tries to get the lease.
     Acquire,
     /// Holds the lease, and reads the entry again: the earlier read may be outdated.
-    Confirm,
+    Recheck,
     /// Verifies the tokens of an earlier exchange.
     Verify {
         seen: Option<Bytes>,
@@ -271,7 +271,7 @@ pub(super) async fn refresh<B: RefreshBackend>(
     owner: &str,
     trigger: Trigger,
 ) -> RefreshResult<B::Refreshed> {
-    let lease = RefreshLock::Held { owner: owner.to_owned(), generation }.encode();
+    let lease = LeaseValue::Held { owner: owner.to_owned(), generation }.encode();
     let run = RefreshRun { backend, generation, lease, trigger };
     let mut state = State::CheckEntry;
     loop {
@@ -284,7 +284,7 @@ pub(super) async fn refresh<B: RefreshBackend>(
 
 /// Records that a browser has sent the cookie of this generation. From then on, the result of the
 /// refresh is kept for a limited time only, and the generation alone for the rest of the session.
-pub(super) async fn record_confirmed(
+pub(super) async fn record_presented(
     backend: &impl RefreshBackend,
     generation: u32,
 ) -> Result<(), StoreError> {
@@ -321,7 +321,7 @@ pub(super) async fn record_confirmed(
 struct RefreshRun<'a, B> {
     backend: &'a B,
     generation: u32,
-    /// The lease, if this run holds it.
+    /// The value by which this run holds the lease.
     lease: Bytes,
     trigger: Trigger,
 }
@@ -343,7 +343,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
             State::Acquire => {
                 self.acquire().await.unwrap_or(State::Release(RefreshResult::Unavailable))
             }
-            State::Confirm => {
+            State::Recheck => {
                 self.confirm().await.unwrap_or(State::Release(RefreshResult::Unavailable))
             }
             State::Verify { seen, tokens } => self.verify(seen, tokens).await,
@@ -384,28 +384,28 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
 
     async fn acquire(&self) -> Result<State<B::Refreshed>, StoreError> {
         if self.backend.set_lease(None, self.lease.clone(), LEASE).await? {
-            return Ok(State::Confirm);
+            return Ok(State::Recheck);
         }
         let seen = self.backend.read_lease().await?;
-        match seen.as_deref().and_then(RefreshLock::decode) {
-            Some(RefreshLock::FailedRecently) => {
+        match seen.as_deref().and_then(LeaseValue::decode) {
+            Some(LeaseValue::FailedRecently) => {
                 return Ok(State::Done(RefreshResult::Unavailable));
             }
-            Some(RefreshLock::ForcedRecently) => {
+            Some(LeaseValue::ForcedRecently) => {
                 // The result was published before the lease showed it.
                 if self.trigger == Trigger::Requested
-                    && let Some(newest) =
-                        Entry::decode_seen(&self.backend.read().await?)?.and_then(Entry::last)
+                    && let Some(newest) = Entry::decode_seen(&self.backend.read().await?)?
+                        .and_then(Entry::newest_verified)
                     && newest.generation >= self.generation
                 {
                     return Ok(State::Done(RefreshResult::Newer(newest.sealed)));
                 }
             }
             Some(lease) if lease.is_superseded_by(self.generation) => {}
-            Some(RefreshLock::Held { .. }) | None => return Ok(State::Wait),
+            Some(LeaseValue::Held { .. }) | None => return Ok(State::Wait),
         }
         let acquired = self.backend.set_lease(seen, self.lease.clone(), LEASE).await?;
-        Ok(if acquired { State::Confirm } else { State::Wait })
+        Ok(if acquired { State::Recheck } else { State::Wait })
     }
 
     async fn confirm(&self) -> Result<State<B::Refreshed>, StoreError> {
@@ -461,7 +461,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
 
     /// Records the failure for a second.
     async fn fail(&self) -> State<B::Refreshed> {
-        match self.end_lease(RefreshLock::FailedRecently, FAILURE_LIFETIME).await {
+        match self.end_lease(LeaseValue::FailedRecently, FAILURE_LIFETIME).await {
             Ok(false) => State::Wait,
             Ok(true) => State::Done(RefreshResult::Unavailable),
             Err(_) => State::Release(RefreshResult::Unavailable),
@@ -489,10 +489,11 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
             return State::Wait;
         }
         match self.backend.set(seen.clone(), &entry).await {
+            // Unverified tokens are published, but there is no session to return.
             Ok(true) if matches!(outcome, RefreshResult::Unavailable) => self.fail().await,
             Ok(true) if !is_rejected && self.trigger == Trigger::Requested => {
                 // If the store fails, the lease expires.
-                drop(self.end_lease(RefreshLock::ForcedRecently, FORCED_INTERVAL).await);
+                drop(self.end_lease(LeaseValue::ForcedRecently, FORCED_INTERVAL).await);
                 State::Done(outcome)
             }
             Ok(true) => State::Release(outcome),
@@ -545,7 +546,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
         seen: &Option<Bytes>,
     ) -> Result<Option<RefreshResult<B::Refreshed>>, StoreError> {
         let Some(entry) = Entry::decode_seen(seen)? else { return Ok(None) };
-        Ok(match entry.last() {
+        Ok(match entry.newest_verified() {
             None => Some(RefreshResult::Ended),
             Some(last) if last.generation > self.generation => {
                 Some(RefreshResult::Newer(last.sealed))
@@ -571,7 +572,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
 
     /// Returns the entry for tokens that are not verified yet.
     fn unverified_entry(&self, seen: &Option<Bytes>, tokens: &str) -> Option<Entry> {
-        let base = match Entry::decode_seen(seen).ok()?.and_then(Entry::last) {
+        let base = match Entry::decode_seen(seen).ok()?.and_then(Entry::newest_verified) {
             Some(last) if last.generation == self.generation => last,
             _ => Sealed::new(self.generation, self.backend.sealed()?),
         };
@@ -583,7 +584,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
     }
 
     /// Replaces the lease by the result of the refresh. Returns `false` if the lease has expired.
-    async fn end_lease(&self, lock: RefreshLock, ttl: Duration) -> Result<bool, StoreError> {
+    async fn end_lease(&self, lock: LeaseValue, ttl: Duration) -> Result<bool, StoreError> {
         self.backend.set_lease(Some(self.lease.clone()), lock.encode(), ttl).await
     }
 }

@@ -109,8 +109,8 @@ impl Sessions {
         })
     }
 
-    /// Returns when a request no longer waits for a refresh. `None` if its access token has expired,
-    /// or does so too soon.
+    /// Returns when a request no longer waits for a refresh, and is authorized by its access token.
+    /// `None` if that has expired, or does so too soon: the request waits for the refresh.
     pub(super) fn refresh_deadline(&self, session: &Session) -> Option<Pin<Box<Sleep>>> {
         Duration::try_from(session.principal().expires_at() - self.now())
             .unwrap_or_default()
@@ -147,7 +147,7 @@ impl Sessions {
         session: &Session,
         trigger: Trigger,
     ) -> RefreshResult<Refreshed> {
-        // A task in this process has the lease.
+        // A result that the store has not accepted yet: a task in this process has the lease.
         match self.inner.refreshes.unpublished.get(&session.flight_id()) {
             Some(Entry::Newest(Sealed { sealed, .. })) => {
                 return match self.unseal_stored(session.record().id(), &sealed) {
@@ -214,12 +214,12 @@ impl Sessions {
 
     /// Records in the background that a browser has sent a refreshed session's cookie. From then on,
     /// the result of the refresh is kept for a limited time only.
-    pub(super) fn record_confirmed(&self, session: &Session) {
+    pub(super) fn record_presented(&self, session: &Session) {
         let (sessions, session) = (self.clone(), session.clone());
         self.tasks().detach("session cookie confirmed", async move {
             let backend = StoreBackend::new(&sessions, &session);
             if let Err(error) =
-                lease::record_confirmed(&backend, session.record().generation()).await
+                lease::record_presented(&backend, session.record().generation()).await
             {
                 telemetry::internal_error("session_refresh", &error);
             }

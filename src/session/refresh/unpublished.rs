@@ -10,7 +10,7 @@ use tokio::time::Duration;
 use zeroize::Zeroizing;
 
 use super::entry::{Entry, Refreshed, Sealed};
-use super::lease::{ExchangeResult, LEASE, RefreshBackend as _, RefreshLock, Verification};
+use super::lease::{ExchangeResult, LEASE, LeaseValue, RefreshBackend as _, Verification};
 use super::{FlightId, StoreBackend};
 use crate::oauth::UnverifiedTokens;
 use crate::secret::SecretString;
@@ -183,7 +183,7 @@ impl StoreBackend<'_> {
             }
         }
         let seen = self.read_lease().await?;
-        match seen.as_deref().and_then(RefreshLock::decode) {
+        match seen.as_deref().and_then(LeaseValue::decode) {
             Some(lock) if lock.is_superseded_by(self.session.record().generation()) => {
                 self.set_lease(seen, lease.clone(), LEASE).await
             }

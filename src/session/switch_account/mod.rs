@@ -188,7 +188,7 @@ impl Sessions {
             .await?;
         let replaced = self
             .attempts_with_expired(headers)
-            .filter(|other| self.end_attempt(other).is_some_and(|end| cookies.contains(&end)))
+            .filter(|other| self.attempt_removal(other).is_some_and(|end| cookies.contains(&end)))
             .take(MAX_DROPPED)
             .chain(excess)
             .collect();
@@ -269,7 +269,7 @@ impl Sessions {
                     };
                 let cookies = begin(identity).await.map(|cookies| {
                     let cookies = cookies.into_values().into_iter();
-                    SessionCookies::new(cookies.chain(sessions.end_attempt(&attempt)))
+                    SessionCookies::new(cookies.chain(sessions.attempt_removal(&attempt)))
                 });
                 sessions.finish(&attempt, cookies.as_ref().ok()).await;
                 Ok(Switched { cookies: cookies?, return_to })
@@ -349,7 +349,7 @@ impl Sessions {
             .filter(|attempt: &SwitchAttempt| now >= attempt.ends_at())
             .take(MAX_DROPPED)
             .collect();
-        let removals = expired.iter().filter_map(|attempt| self.end_attempt(attempt)).collect();
+        let removals = expired.iter().filter_map(|attempt| self.attempt_removal(attempt)).collect();
         self.drop_in_background(expired, headers, spared);
         removals
     }

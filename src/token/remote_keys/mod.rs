@@ -178,7 +178,7 @@ impl RemoteKeys {
         if self.shared.usable().is_some() {
             return Ok(());
         }
-        let fetch = self.shared.start_up_fetch().ok_or(TokenError::KeysUnavailable)?;
+        let fetch = self.shared.fetch_if_no_keys().ok_or(TokenError::KeysUnavailable)?;
         if fetch.await == Fetched::Failed { Err(TokenError::KeysUnavailable) } else { Ok(()) }
     }
 
@@ -194,7 +194,7 @@ impl RemoteKeys {
             return TokenCheck::Done(Err(self.shared.wrong_algorithm(&jws)));
         }
         let Some(keys) = self.shared.usable() else {
-            return match self.shared.start_up_fetch() {
+            return match self.shared.fetch_if_no_keys() {
                 Some(fetch) => TokenCheck::Pending(fetch),
                 None => TokenCheck::Done(Err(TokenError::KeysUnavailable)),
             };
@@ -252,7 +252,7 @@ impl RemoteKeys {
 
     /// Whether a set was fetched recently enough for cached verifications to be valid. Fetches the
     /// next set in the background if this one is past its age.
-    pub(crate) fn are_usable_or_refresh(&self) -> bool {
+    pub(crate) fn check_freshness(&self) -> bool {
         let now = self.shared.now();
         let are_usable = self.shared.are_usable(now);
         if are_usable {
@@ -263,7 +263,7 @@ impl RemoteKeys {
 
     /// Loads the keys if there are none, and returns their state.
     pub(crate) async fn readiness(&self) -> ReadinessCheck {
-        self.are_usable_or_refresh();
+        self.check_freshness();
         readiness::wait(self.ready()).await;
         let (now, usable_until) =
             (self.shared.now(), self.shared.usable_until.load(Ordering::Acquire));
@@ -365,7 +365,7 @@ impl Shared {
         }
     }
 
-    fn start_up_fetch(self: &Arc<Self>) -> Option<KeyFetch> {
+    fn fetch_if_no_keys(self: &Arc<Self>) -> Option<KeyFetch> {
         let is_unavailable = self.now() < self.unavailable_until.load(Ordering::Acquire);
         (!is_unavailable).then(|| self.fetch())
     }

@@ -158,10 +158,14 @@ impl TokenVerifier {
         verify: impl FnOnce(&str) -> TokenCheck<VerifiedJws>,
     ) -> TokenCheck<Principal> {
         let Ok(token) = std::str::from_utf8(token) else {
-            return TokenCheck::Done(Err(malformed("bytes that are not text")));
+            let error = malformed("bytes that are not text");
+            telemetry::token_rejected(error.name(), error.claim());
+            return TokenCheck::Done(Err(error));
         };
         match verify(token) {
-            TokenCheck::Done(signed) => TokenCheck::Done(self.accept(token, signed)),
+            TokenCheck::Done(signed) => {
+                TokenCheck::Done(self.check_claims_and_cache(token, signed))
+            }
             TokenCheck::Pending(fetch) => TokenCheck::Pending(fetch),
         }
     }
@@ -176,11 +180,11 @@ impl TokenVerifier {
                 !verified.key.is_removed() && self.inner.clock.unix_millis() < verified.valid_until;
             is_valid.then(|| verified.principal.clone())
         })??;
-        self.inner.keys.are_usable_or_refresh().then_some(principal)
+        self.inner.keys.check_freshness().then_some(principal)
     }
 
     /// Checks the claims of a token whose signature was verified. Caches and counts the result.
-    fn accept(
+    fn check_claims_and_cache(
         &self,
         token: &str,
         signed: Result<VerifiedJws, TokenError>,

@@ -131,7 +131,7 @@ async fn while_the_current_session_cannot_be_loaded_no_session_is_revoked_that_i
     let asked = log_in(&mut browser).await;
     assert!(asked.location().starts_with(PAGE), "{asked:?}");
     // The environment continues the same session at the next login.
-    browser.forget(world.sessions.cookie_name());
+    browser.remove_cookie(world.sessions.cookie_name());
     assert_eq!(log_in(&mut browser).await.location(), "/me");
     world.advance(600);
     // This replica has no copy of the session.

@@ -33,7 +33,7 @@ const COMPRESSION_LEVEL: u8 = 6;
 const MAX_INFLATED_BYTES: usize = 256 * 1024;
 const MAX_APP_CLAIMS_BYTES: usize = 2048;
 
-/// The sealed form of a session.
+/// The content of a session, which is sealed for a cookie or the store.
 #[derive(Clone)]
 pub(crate) struct SessionRecord {
     pub(in crate::session) refresh_token: Option<SecretString>,

@@ -24,8 +24,8 @@ use bytes::Bytes;
 use self::runs::{check_all_orders, ends_nothing, got};
 use super::entry::{Entry, Sealed};
 use super::lease::{
-    ExchangeResult, RefreshBackend, RefreshLock, RefreshResult, StoredState, Trigger, Verification,
-    record_confirmed, refresh,
+    ExchangeResult, LeaseValue, RefreshBackend, RefreshResult, StoredState, Trigger, Verification,
+    record_presented, refresh,
 };
 use crate::shared_store::StoreError;
 
@@ -206,7 +206,10 @@ impl Shared {
     }
 
     fn newest(&self) -> Option<Sealed> {
-        self.entry.as_deref().map(|entry| Entry::decode(entry).unwrap()).and_then(Entry::last)
+        self.entry
+            .as_deref()
+            .map(|entry| Entry::decode(entry).unwrap())
+            .and_then(Entry::newest_verified)
     }
 }
 
@@ -269,7 +272,7 @@ impl Replica {
             Actor::Due(_) => Trigger::Due,
             Actor::Requested(_) => Trigger::Requested,
             Actor::Present(generation) => {
-                drop(record_confirmed(self, generation).await);
+                drop(record_presented(self, generation).await);
                 return None;
             }
         };
@@ -281,8 +284,8 @@ impl Replica {
     }
 
     fn holds_lease(&self, shared: &Shared) -> bool {
-        let lease = shared.lease.as_deref().and_then(RefreshLock::decode);
-        lease == Some(RefreshLock::Held { owner: self.owner(), generation: self.generation() })
+        let lease = shared.lease.as_deref().and_then(LeaseValue::decode);
+        lease == Some(LeaseValue::Held { owner: self.owner(), generation: self.generation() })
     }
 }
 
@@ -453,8 +456,8 @@ impl RefreshBackend for Replica {
         // The lease may be free by now.
         if !self.setup.reads_are_stale
             && matches!(
-                lease.as_deref().and_then(RefreshLock::decode),
-                Some(RefreshLock::Held { .. })
+                lease.as_deref().and_then(LeaseValue::decode),
+                Some(LeaseValue::Held { .. })
             )
         {
             self.gate.lock().unwrap().waits_on = Some(lease);

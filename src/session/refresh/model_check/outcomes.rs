@@ -39,9 +39,9 @@ fn a_replica_that_crashes_delays_others_for_no_longer_than_its_lease() {
     let events = [Event::Crash(0), Event::LeaseExpires];
     let setup = Setup::new(&[OLD; 2], Environment::AcceptsSpent, &events).coarse();
     check_all_orders(&setup, |outcomes, shared| {
-        let is_held = shared.lease.as_deref().and_then(RefreshLock::decode);
+        let is_held = shared.lease.as_deref().and_then(LeaseValue::decode);
         let waits_for_the_crashed =
-            outcomes[1].is_none() && matches!(is_held, Some(RefreshLock::Held { .. }));
+            outcomes[1].is_none() && matches!(is_held, Some(LeaseValue::Held { .. }));
         assert!(got(&outcomes[1], 1) || waits_for_the_crashed);
         assert!(shared.calls <= 2);
     });

@@ -106,8 +106,8 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
                 if is_extended {
                     shared.lease = lease;
                 } else {
-                    let lease = lease.as_deref().and_then(RefreshLock::decode);
-                    let is_held = matches!(lease, Some(RefreshLock::Held { .. }));
+                    let lease = lease.as_deref().and_then(LeaseValue::decode);
+                    let is_held = matches!(lease, Some(LeaseValue::Held { .. }));
                     shared.spent_without_lease |= is_held && shared.calls > 0;
                 }
             }

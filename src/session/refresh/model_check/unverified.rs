@@ -26,8 +26,8 @@ fn tokens_that_cannot_be_verified_are_spent_once_and_kept_for_all() {
         assert_eq!(shared.calls, 1);
         let entry = shared.entry.as_deref().map(|entry| Entry::decode(entry).unwrap());
         assert!(matches!(entry, Some(Entry::Unverified { .. })));
-        let lease = shared.lease.as_deref().and_then(RefreshLock::decode);
-        assert_eq!(lease, Some(RefreshLock::FailedRecently));
+        let lease = shared.lease.as_deref().and_then(LeaseValue::decode);
+        assert_eq!(lease, Some(LeaseValue::FailedRecently));
     });
 }
 
