@@ -5,7 +5,7 @@
 //! | key | value |
 //! |---|---|
 //! | a `state` | how many IDs have arrived with it (0 while it is expected), and its account |
-//! | the environment's ID of a consent | the only `state` that it can be used with |
+//! | the environment's ID of a consent | the only `state` that it can be used with, or none |
 //! | an account | present if too many IDs have arrived with one of its states |
 
 use std::time::Duration;
@@ -28,6 +28,8 @@ const MAX_IDS: u8 = 4;
 /// How often a `state` is updated again after a concurrent change.
 const MAX_TRIES: usize = 16;
 const BLOCKED: Bytes = Bytes::from_static(b"blocked");
+/// No hash of a `state`.
+const NO_STATE: &str = "none";
 
 impl ConnectAccount {
     /// Records that a callback with this `state` is expected, for the account with this identifier.
@@ -43,7 +45,7 @@ impl ConnectAccount {
     }
 
     /// Uses up a callback: its `state`, and the environment's ID of the consent, which must not be
-    /// used with another `state`.
+    /// used with another `state`; with none, if it is not in the browser and session that began.
     ///
     /// # Errors
     /// [`ConnectAccountError::StateMismatch`] if either was used before or is not expected.
@@ -52,8 +54,9 @@ impl ConnectAccount {
         &self,
         state: &str,
         auth_request_id: Option<&str>,
+        is_own: bool,
     ) -> Result<(), ConnectAccountError> {
-        let consumed = self.consume(&hash(["state", state]), auth_request_id).await;
+        let consumed = self.consume(&hash(["state", state]), auth_request_id, is_own).await;
         match consumed.map_err(unavailable)? {
             true => Ok(()),
             false => Err(ConnectAccountError::StateMismatch),
@@ -65,6 +68,7 @@ impl ConnectAccount {
         &self,
         state: &str,
         auth_request_id: Option<&str>,
+        is_own: bool,
     ) -> Result<bool, StoreError> {
         let (store, key) = (self.sessions().store(), self.callback_key(state));
         let id = auth_request_id.map(|id| self.callback_key(&hash(["request", id])));
@@ -78,7 +82,10 @@ impl ConnectAccount {
         }
         // Before the `state`, so that a retry after an outage is still expected.
         let is_allowed = match id {
-            Some(id) => self.bind(&id, state).await? && !self.is_blocked(&seen.account).await?,
+            Some(id) => {
+                self.bind(&id, if is_own { state } else { NO_STATE }).await?
+                    && !self.is_blocked(&seen.account).await?
+            }
             None => true,
         };
         let used = StateUse { ids: 1, ..seen }.encode();
@@ -103,11 +110,13 @@ impl ConnectAccount {
                 Some(seen) if seen.ids < MAX_IDS => {
                     Change::Set(StateUse { ids: seen.ids + 1, ..seen }.encode(), true)
                 }
-                _ => Change::Keep(false),
+                Some(_) => Change::Keep(false),
+                // It has expired meanwhile.
+                None => Change::Keep(true),
             })
         };
         match store.update(&key, EXPECTED_TTL, MAX_TRIES, count).await? {
-            Some(true) => self.bind(id, state).await.map(drop),
+            Some(true) => self.bind(id, NO_STATE).await.map(drop),
             _ => store.put(&self.callback_key(account), BLOCKED, SPENT_TTL).await,
         }
     }

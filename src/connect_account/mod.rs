@@ -20,7 +20,8 @@
 //! 4. A callback can be used once, in any browser: the shared store records which ones are
 //!    expected. A rejected one is used up too, so that its address is worthless if it leaks; also
 //!    if its `state` was used before. After four IDs of consents with one `state`, each further
-//!    one blocks the account of that `state` for a day: its callbacks are rejected.
+//!    one blocks the account of that `state` for a day: its callbacks are rejected. Whoever knows a
+//!    `state` of the last hour can cause this, for its user and this connection only.
 //!    Without a session, it redirects to the login, which leads to the page with the button and
 //!    does not repeat the address. If Scalekit or the shared store is unavailable, the same browser
 //!    can use it again. A second click or reload shares the result of the first for ten seconds, in

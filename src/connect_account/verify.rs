@@ -43,6 +43,9 @@ impl Verify {
         let session = Session::from_extensions(request.extensions());
         let is_logged_in = session.is_some();
         match self.complete_once(callback, attempt, session).await {
+            Err(ConnectAccountError::Unavailable) if !is_logged_in => {
+                connect.reject(ConnectAccountError::Unavailable, &request, end_attempt)
+            }
             _ if !is_logged_in => self.log_in_first(&request, end_attempt),
             Ok(target) => {
                 let target = target.as_ref().map_or(&*connect.inner.start_page, Url::as_str);
@@ -80,7 +83,9 @@ impl Verify {
     ) -> Result<Option<Url>, ConnectAccountError> {
         let ConsentCallback { state, auth_request_id } = callback;
         // First, so that the callback cannot be used again, whatever the result.
-        let spent = self.connect.consume_callback(&state, auth_request_id.as_deref().ok()).await;
+        let (id, is_own) =
+            (auth_request_id.as_deref().ok(), attempt.is_some() && session.is_some());
+        let spent = self.connect.consume_callback(&state, id, is_own).await;
         let id = auth_request_id.and_then(|id| spent.map(|()| id))?;
         let (Some(attempt), Some(session)) = (attempt, session) else {
             return Err(ConnectAccountError::StateMismatch);

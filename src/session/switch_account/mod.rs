@@ -262,16 +262,16 @@ impl Sessions {
         let (sessions, key) = (self.clone(), Key::new(&["switch", attempt.key.expose()]));
         switches
             .run(key, || async move {
-                let UnconfirmedLogin { identity, return_to } =
-                    match sessions.claim(&attempt).await? {
-                        Claim::Acquired(pending) => pending.login,
-                        Claim::Completed(switched) => return Ok(switched),
-                    };
+                let PendingLogin { login, value, .. } = match sessions.claim(&attempt).await? {
+                    Claim::Acquired(pending) => pending,
+                    Claim::Completed(switched) => return Ok(switched),
+                };
+                let UnconfirmedLogin { identity, return_to } = login;
                 let cookies = begin(identity).await.map(|cookies| {
                     let cookies = cookies.into_values().into_iter();
                     SessionCookies::new(cookies.chain(sessions.attempt_removal(&attempt)))
                 });
-                sessions.finish(&attempt, cookies.as_ref().ok()).await;
+                sessions.finish(&attempt, value, cookies.as_ref().ok()).await;
                 Ok(Switched { cookies: cookies?, return_to })
             })
             .await
@@ -404,8 +404,13 @@ impl Sessions {
             Ok(Claim::Completed(_)) | Err(SwitchError::NoPendingLogin) => return Ok(None),
             Err(error) => return Err(error),
         };
-        if !self.store().remove_if(&attempt.store_key(self), value).await? {
-            return Err(SwitchError::Unavailable);
+        match self.store().remove_if(&attempt.store_key(self), value.clone()).await {
+            Ok(true) => {}
+            Ok(false) => return Err(SwitchError::Unavailable),
+            Err(error) => {
+                self.finish(attempt, value, None).await;
+                return Err(error.into());
+            }
         }
         if let Some(id) = login.environment_session()
             && !spared.contains(&id)

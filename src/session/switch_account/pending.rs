@@ -191,15 +191,6 @@ pub(super) struct PendingLogin {
     pub(super) value: Bytes,
 }
 
-impl PendingLogin {
-    /// Returns the stored value in another state.
-    fn in_state(&self, state: &PendingState) -> Bytes {
-        let value = String::from_utf8_lossy(&self.value);
-        let text = PendingState::split(&value).map_or("", |(_, text)| text);
-        state.with_text(text).into()
-    }
-}
-
 /// The right to decide on a login.
 pub(super) enum Claim {
     /// This request begins its session, or drops it.
@@ -264,7 +255,8 @@ impl Sessions {
                 // The request that has claimed it was interrupted.
                 PendingState::Waiting | PendingState::Claimed(_) => {
                     let until = (now + CLAIM_LEASE).unix_timestamp();
-                    match self.set_state(attempt, &pending, &PendingState::Claimed(until)).await {
+                    let claimed = PendingState::Claimed(until);
+                    match self.set_state(attempt, &pending.value, &claimed).await {
                         Ok(None) => {}
                         Ok(Some(value)) => {
                             pending.value = value;
@@ -283,22 +275,26 @@ impl Sessions {
     }
 
     /// Records the cookies of its session, for requests on other replicas; later, if the store is
-    /// unavailable. After a failure, the user can try again.
-    pub(super) async fn finish(&self, attempt: &SwitchAttempt, cookies: Option<&SessionCookies>) {
+    /// unavailable. After a failure, the user can try again. `claimed` is the value with which this
+    /// request has claimed it: another request may have claimed or completed it since.
+    pub(super) async fn finish(
+        &self,
+        attempt: &SwitchAttempt,
+        claimed: Bytes,
+        cookies: Option<&SessionCookies>,
+    ) {
         let state = match cookies {
             Some(cookies) => PendingState::Completed(self.seal_cookies(attempt, cookies)),
             None => PendingState::Waiting,
         };
         let (sessions, attempt) = (self.clone(), attempt.clone());
         let finish = move || {
-            let (sessions, attempt, state) = (sessions.clone(), attempt.clone(), state.clone());
+            let (sessions, attempt) = (sessions.clone(), attempt.clone());
+            let (claimed, state) = (claimed.clone(), state.clone());
             async move {
-                let finished = match sessions.pending_login(&attempt).await {
-                    Ok(Some(pending)) => sessions.set_state(&attempt, &pending, &state).await,
-                    Ok(None) => Ok(None),
-                    Err(error) => Err(error),
-                };
-                finished
+                sessions
+                    .set_state(&attempt, &claimed, &state)
+                    .await
                     .inspect_err(|error| telemetry::internal_error("switch_account", error))
                     .is_ok()
             }
@@ -321,11 +317,11 @@ impl Sessions {
         SessionCookies::from_texts(serde_json::from_slice(&opened.content).ok()?)
     }
 
-    /// Returns the stored value, or `None` if the state has changed meanwhile.
+    /// Returns the stored value, or `None` if it is no longer `value`.
     async fn set_state(
         &self,
         attempt: &SwitchAttempt,
-        pending: &PendingLogin,
+        value: &Bytes,
         state: &PendingState,
     ) -> Result<Option<Bytes>, StoreError> {
         let ttl = match state {
@@ -334,8 +330,10 @@ impl Sessions {
                 (attempt.cookie_expires_at() - self.now()).try_into().unwrap_or_default()
             }
         };
-        let (key, value) = (attempt.store_key(self), pending.in_state(state));
-        let set = self.store().replace_if(&key, pending.value.clone(), value.clone(), ttl);
-        Ok(set.await?.then_some(value))
+        let text = String::from_utf8_lossy(value);
+        let text = PendingState::split(&text).map_or("", |(_, text)| text);
+        let (key, next) = (attempt.store_key(self), Bytes::from(state.with_text(text)));
+        let set = self.store().replace_if(&key, value.clone(), next.clone(), ttl);
+        Ok(set.await?.then_some(next))
     }
 }

@@ -102,6 +102,28 @@ async fn a_callback_can_be_retried_after_an_outage_of_the_store() {
     }
 }
 
+#[tokio::test]
+async fn a_callback_in_another_browser_is_used_up_although_the_store_fails() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let scene = scene_with(&store);
+    let mut john = scene.logged_in(JOHN).await;
+    let back = scene.consented(&mut john).await;
+    let mut other = Browser::new(&scene.app, scene.sandbox());
+    let target = back.clone();
+    let first = store.hold_next_write(KeyNamespace::ConnectCallback);
+    let opened = tokio::spawn(async move { other.open(&target).await });
+    settle().await;
+    let second = store.hold_next_write(KeyNamespace::ConnectCallback);
+    first.notify_one();
+    settle().await;
+    store.set_down(true);
+    second.notify_one();
+    assert_eq!(opened.await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    store.set_down(false);
+    assert_eq!(failure(&john.open(&back).await), &ConnectAccountError::StateMismatch);
+    assert!(!scene.is_active(JOHN));
+}
+
 /// Opens the callback in a task, whose verification is held at the environment.
 async fn verifying(
     scene: &Scene,

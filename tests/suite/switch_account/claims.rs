@@ -69,3 +69,20 @@ async fn keep_revokes_a_login_that_a_lost_replica_has_begun() {
     assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked");
     assert_eq!(email(&browser).await.as_deref(), Some(JANE));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_lost_its_claim_leaves_a_login_that_another_has_completed() {
+    let Interrupted { world, store, mut browser, asked } = Interrupted::new().await;
+    world.advance(180);
+    let mut other_tab = browser.at(browser.app());
+    let keep = action(&browser, &asked, "keep").await;
+    let done = browser.decide(&asked, "switch").await;
+    assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, "/me"));
+    // The first replica tries again to record its failure. The clock of the test runs ahead.
+    store.set_cut_off(false);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let kept = post(&mut other_tab, &keep).await;
+    assert_eq!(kept.status(), StatusCode::SEE_OTHER);
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+    assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 1, "the session was live");
+}
