@@ -13,7 +13,7 @@ use crate::clock::REPLICA_SKEW;
 use crate::oauth::{AuthorizationRequest, CodeVerifier};
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::origins::AppOrigin;
-use crate::session::pending_cookies::{decode_time, encode_time};
+use crate::session::short_lived_cookies::{decode_time, encode_time};
 use crate::session::{
     ATTEMPT_ID_BYTES, Sessions, ShortLivedCookie, ShortLivedCookieKind, SingleUse,
 };

@@ -9,7 +9,7 @@ use crate::util::query::QueryParam;
 #[derive(Clone)]
 pub(super) struct AuthorizationResponse {
     pub(super) issuer: Option<String>,
-    /// The code, or the error: `None` if that is not a valid error code.
+    /// The code; otherwise the error, or `None` if the environment sent no valid error code.
     pub(super) code: Result<String, Option<SsoError>>,
 }
 

@@ -11,7 +11,7 @@ use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::redirect;
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::session::pending_cookies::{decode_time, encode_time};
+use crate::session::short_lived_cookies::{decode_time, encode_time};
 use crate::session::{ATTEMPT_ID_BYTES, ShortLivedCookie, ShortLivedCookieKind};
 use crate::util::query::QueryParam;
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 
 use super::ConnectAccount;
 use crate::secret::{RandomSourceFailed, SecretString};
-use crate::session::pending_cookies::{decode_time, encode_time};
+use crate::session::short_lived_cookies::{decode_time, encode_time};
 use crate::session::{ATTEMPT_ID_BYTES, Session, ShortLivedCookie, ShortLivedCookieKind};
 use crate::util::hash::hash_parts;
 

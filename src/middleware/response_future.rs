@@ -122,7 +122,7 @@ pin_project! {
         Inner { #[pin] future: S::Future, on_response: Option<L::OnResponse> },
         Completing { completing: Option<(S::Response, L::OnResponse)> },
         Responding { future: BoxFuture<'static, Response<Bytes>> },
-        Decided { response: Option<Response<Bytes>> },
+        OwnResponse { response: Option<Response<Bytes>> },
     }
 }
 
@@ -145,7 +145,7 @@ where
         request: Request<B>,
         inner: &mut S,
     ) -> Self {
-        Self { state: State::decided(decision, request, inner) }
+        Self { state: State::from_decision(decision, request, inner) }
     }
 
     /// A pending request. `inner` was ready for it, so a clone takes its place:
@@ -196,12 +196,16 @@ where
     S: Service<Request<B>>,
     L: Middleware<B>,
 {
-    fn decided(decision: Decision<L::OnResponse>, request: Request<B>, inner: &mut S) -> Self {
+    fn from_decision(
+        decision: Decision<L::OnResponse>,
+        request: Request<B>,
+        inner: &mut S,
+    ) -> Self {
         match decision {
             Decision::Forward(on_response) => {
                 Self::Inner { future: inner.call(request), on_response: Some(on_response) }
             }
-            Decision::Respond(response) => Self::Decided { response: Some(response) },
+            Decision::Respond(response) => Self::OwnResponse { response: Some(response) },
         }
     }
 }
@@ -228,7 +232,7 @@ where
                     else {
                         return Poll::Pending;
                     };
-                    State::decided(decision, request, &mut inner)
+                    State::from_decision(decision, request, &mut inner)
                 }
                 StateProjection::Inner { future, on_response } => {
                     if on_response.is_none() {
@@ -251,9 +255,9 @@ where
                     return Poll::Ready(Ok(with_body(on_response, response)));
                 }
                 StateProjection::Responding { future } => {
-                    State::Decided { response: Some(ready!(future.as_mut().poll(cx))) }
+                    State::OwnResponse { response: Some(ready!(future.as_mut().poll(cx))) }
                 }
-                StateProjection::Decided { response } => {
+                StateProjection::OwnResponse { response } => {
                     let Some(response) = response.take() else { return Poll::Pending };
                     return Poll::Ready(Ok(response.map(ResponseBody::own)));
                 }

@@ -8,8 +8,8 @@ use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{
     Decision, Evaluation, Middleware, OnResponse, ResponseFuture,
 };
-use crate::require_session::SessionResponse;
-use crate::require_token::{CacheHeaders, Waiting};
+use crate::require_session::SessionHeaders;
+use crate::require_token::{TokenHeaders, Waiting};
 use crate::session::{LoadedSession, Loading};
 use crate::util::cache_control::{no_store_or_vary_on_authorization, vary_on_cookie};
 use crate::util::fetch_metadata::{is_speculative, wants_html};
@@ -66,7 +66,7 @@ impl RequireAuth {
 }
 
 fn of_token(
-    evaluation: Evaluation<Waiting, CacheHeaders>,
+    evaluation: Evaluation<Waiting, TokenHeaders>,
 ) -> Evaluation<PendingAuth, CredentialHeaders> {
     match evaluation {
         Evaluation::Decided(decision) => {
@@ -109,8 +109,8 @@ impl<B> Middleware<B> for RequireAuth {
 /// caches store is then limited to requests with both the same token and the same cookie, because
 /// either selects the identity.
 pub(crate) enum CredentialHeaders {
-    Session(SessionResponse),
-    Token(CacheHeaders),
+    Session(SessionHeaders),
+    Token(TokenHeaders),
 }
 
 impl OnResponse for CredentialHeaders {

@@ -65,4 +65,4 @@ pub(crate) mod set_cookie;
 pub use self::layer::RequireSession;
 pub use self::rejection::{RetryLater, SessionRejection};
 pub use self::service::RequireSessionService;
-pub(crate) use self::set_cookie::SessionResponse;
+pub(crate) use self::set_cookie::SessionHeaders;

@@ -7,7 +7,7 @@ use http::{Request, Response, header};
 use tower_service::Service;
 
 use super::rejection::{RetryLater, page_of};
-use super::set_cookie::SessionResponse;
+use super::set_cookie::SessionHeaders;
 use super::{RequireSession, SessionRejection};
 use crate::challenge::{BearerError, Challenge};
 use crate::middleware::LoginRequired;
@@ -50,14 +50,14 @@ where
 
 impl<B> Middleware<B> for RequireSession {
     type Pending = Loading;
-    type OnResponse = SessionResponse;
+    type OnResponse = SessionHeaders;
 
     fn poll_decision(
         &self,
         loading: &mut Loading,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
-    ) -> Poll<Decision<SessionResponse>> {
+    ) -> Poll<Decision<SessionHeaders>> {
         loop {
             match self.evaluate(ready!(Pin::new(&mut *loading).poll(cx)), request) {
                 Evaluation::Decided(decision) => return Poll::Ready(decision),
@@ -77,7 +77,7 @@ impl RequireSession {
         &self,
         loaded: LoadedSession,
         request: &mut Request<B>,
-    ) -> Evaluation<Loading, SessionResponse> {
+    ) -> Evaluation<Loading, SessionHeaders> {
         strip_identity(request.extensions_mut());
         strip_redirect_param(request);
         self.evaluate(loaded, request)
@@ -87,7 +87,7 @@ impl RequireSession {
         &self,
         loaded: LoadedSession,
         request: &mut Request<B>,
-    ) -> Evaluation<Loading, SessionResponse> {
+    ) -> Evaluation<Loading, SessionHeaders> {
         Evaluation::Decided(match loaded {
             LoadedSession::Loading(loading) => return Evaluation::Pending(loading),
             // Without a session there is nothing that another site could make use of.
@@ -140,18 +140,18 @@ impl RequireSession {
         &self,
         active: RequestSession,
         request: &mut Request<B>,
-    ) -> Decision<SessionResponse> {
+    ) -> Decision<SessionHeaders> {
         if !active.has_effects() || is_speculative(request) {
             request.extensions_mut().insert(active.session.into_principal());
-            return Decision::Forward(SessionResponse::Unchanged);
+            return Decision::Forward(SessionHeaders::WithoutCookies);
         }
         request.extensions_mut().insert(active.session.principal().clone());
         self.sessions.record_use(&active);
         if active.set_cookie.is_none() {
-            return Decision::Forward(SessionResponse::Unchanged);
+            return Decision::Forward(SessionHeaders::WithoutCookies);
         }
         let sessions = self.sessions.clone();
-        Decision::Forward(SessionResponse::SetCookies(Box::pin(async move {
+        Decision::Forward(SessionHeaders::WithCookies(Box::pin(async move {
             sessions.set_cookie(&active).await
         })))
     }
@@ -162,7 +162,7 @@ impl RequireSession {
         reason: fn(LoginRequired) -> SessionRejection,
         clear: SentCookies,
         request: &mut Request<B>,
-    ) -> Decision<SessionResponse> {
+    ) -> Decision<SessionHeaders> {
         let sessions = &self.sessions;
         let is_speculative = is_speculative(request);
         let removals = match self.optional || is_speculative {
@@ -192,7 +192,7 @@ impl RequireSession {
         if self.optional {
             // A login may complete while the handler runs: its cookie must not be removed.
             request.extensions_mut().insert(Anonymous::Login(login));
-            return Decision::Forward(SessionResponse::Unchanged);
+            return Decision::Forward(SessionHeaders::WithoutCookies);
         }
         let reason = if is_speculative { SessionRejection::Speculative } else { reason };
         self.reject(reason(login), request)
@@ -208,7 +208,7 @@ impl RequireSession {
         &self,
         session: &Session,
         request: &Request<B>,
-    ) -> Decision<SessionResponse> {
+    ) -> Decision<SessionHeaders> {
         let login = LoginRequired::new(request, self.login_of(request), Vec::new());
         let reason = if is_speculative(request) {
             SessionRejection::Speculative(login)
@@ -240,7 +240,7 @@ impl RequireSession {
         &self,
         reason: SessionRejection,
         request: &Request<B>,
-    ) -> Decision<SessionResponse> {
+    ) -> Decision<SessionHeaders> {
         Decision::Respond(self.renderer.render(reason, request))
     }
 }

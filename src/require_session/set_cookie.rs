@@ -9,13 +9,13 @@ use crate::middleware::response_future::OnResponse;
 use crate::util::cache_control::{default_to_no_store, set_no_store, vary_on_cookie};
 
 /// Marks a response as specific to the user, and sets the session's cookie.
-pub(crate) enum SessionResponse {
-    Unchanged,
+pub(crate) enum SessionHeaders {
+    WithoutCookies,
     /// Does nothing until the inner service has responded.
-    SetCookies(BoxFuture<'static, Vec<HeaderValue>>),
+    WithCookies(BoxFuture<'static, Vec<HeaderValue>>),
 }
 
-impl OnResponse for SessionResponse {
+impl OnResponse for SessionHeaders {
     /// Sets the cookies of the newest session at the time of the response. If the handler has set
     /// or removed the session's cookies itself, these are kept.
     fn poll_response(
@@ -25,8 +25,8 @@ impl OnResponse for SessionResponse {
         response: &mut HeaderMap,
     ) -> Poll<()> {
         let cookies = match self {
-            Self::Unchanged => Vec::new(),
-            Self::SetCookies(cookies) => ready!(cookies.as_mut().poll(cx)),
+            Self::WithoutCookies => Vec::new(),
+            Self::WithCookies(cookies) => ready!(cookies.as_mut().poll(cx)),
         };
         if !cookies.is_empty() && !has_cookie_of(response, &cookies) {
             for cookie in cookies {
@@ -65,7 +65,7 @@ mod tests {
         let mut headers: HeaderMap =
             handlers.iter().map(|(name, text)| (name.clone(), value(text))).collect();
         let cookies = cookies.iter().map(|text| value(text)).collect();
-        let mut mark = SessionResponse::SetCookies(Box::pin(std::future::ready(cookies)));
+        let mut mark = SessionHeaders::WithCookies(Box::pin(std::future::ready(cookies)));
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!(mark.poll_response(&mut cx, StatusCode::OK, &mut headers), Poll::Ready(()));
         headers

@@ -53,14 +53,14 @@ where
 
 impl<B> Middleware<B> for RequireToken {
     type Pending = Waiting;
-    type OnResponse = CacheHeaders;
+    type OnResponse = TokenHeaders;
 
     fn poll_decision(
         &self,
         waiting: &mut Waiting,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
-    ) -> Poll<Decision<CacheHeaders>> {
+    ) -> Poll<Decision<TokenHeaders>> {
         loop {
             let evaluation = match waiting {
                 Waiting::Key(fetch, proof) => {
@@ -127,11 +127,11 @@ impl fmt::Debug for Waiting {
 /// Sets `Cache-Control: no-store`, or `Vary: Authorization` if the handler has set `Cache-Control`; and
 /// the nonce for the next proof.
 #[derive(Debug, Default)]
-pub(crate) struct CacheHeaders {
+pub(crate) struct TokenHeaders {
     next_nonce: Option<Arc<str>>,
 }
 
-impl OnResponse for CacheHeaders {
+impl OnResponse for TokenHeaders {
     fn poll_response(
         &mut self,
         _: &mut Context<'_>,
@@ -161,7 +161,7 @@ impl RequireToken {
     pub(crate) fn authenticate<B>(
         &self,
         request: &mut Request<B>,
-    ) -> Evaluation<Waiting, CacheHeaders> {
+    ) -> Evaluation<Waiting, TokenHeaders> {
         strip_identity(request.extensions_mut());
         let credentials = self.credentials(request.headers());
         if self.settings.optional
@@ -169,7 +169,7 @@ impl RequireToken {
         {
             let anonymous = Anonymous::Token(self.challenge_for(None, request));
             request.extensions_mut().insert(anonymous);
-            return Evaluation::Decided(Decision::Forward(CacheHeaders::default()));
+            return Evaluation::Decided(Decision::Forward(TokenHeaders::default()));
         }
         if let Credentials::Bearer(key) = credentials
             && let Some(verifier) = self.key_verifier(key)
@@ -231,7 +231,7 @@ impl RequireToken {
         check: TokenCheck<Principal>,
         proof: MaybeProof,
         request: &mut Request<B>,
-    ) -> Evaluation<Waiting, CacheHeaders> {
+    ) -> Evaluation<Waiting, TokenHeaders> {
         let verified = match check {
             TokenCheck::Done(verified) => verified,
             TokenCheck::Pending(fetch) => return Evaluation::Pending(Waiting::Key(fetch, proof)),
@@ -258,7 +258,7 @@ impl RequireToken {
         principal: Principal,
         proof: MaybeProof,
         request: &mut Request<B>,
-    ) -> Evaluation<Waiting, CacheHeaders> {
+    ) -> Evaluation<Waiting, TokenHeaders> {
         let used = self.check_principal(principal, proof.as_deref()).and_then(|principal| {
             let pending = self.use_proof(&principal, proof.as_deref(), request.extensions())?;
             Ok((principal, pending))
@@ -359,7 +359,7 @@ impl RequireToken {
         checked: Result<Principal, TokenRejection>,
         proof: MaybeProof,
         request: &mut Request<B>,
-    ) -> Decision<CacheHeaders> {
+    ) -> Decision<TokenHeaders> {
         match checked {
             Ok(principal) => {
                 let challenge = self.challenge_for(proof.as_deref(), request);
@@ -369,13 +369,13 @@ impl RequireToken {
                     dpop.proofs.mark_used(extensions, proof);
                 }
                 let next_nonce = proof.and_then(|proof| proof.next_nonce);
-                Decision::Forward(CacheHeaders { next_nonce })
+                Decision::Forward(TokenHeaders { next_nonce })
             }
             Err(rejection) => self.reject(rejection, request),
         }
     }
 
-    fn reject<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<CacheHeaders> {
+    fn reject<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<TokenHeaders> {
         let reason = self.rejection_at_host(reason, request.uri(), request.headers());
         Decision::Respond(self.settings.renderer.render(reason, request))
     }

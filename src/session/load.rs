@@ -464,7 +464,7 @@ impl Sessions {
             Some(last) if last.generation > generation => {
                 self.unseal_stored(id, &last.sealed).and_then(|newest| self.seal(&newest).ok())
             }
-            None if self.is_superseded(id, generation).await? => None,
+            None if self.has_reached_newer(id, generation).await? => None,
             _ => self.cookie_of(session, reason, now),
         })
     }

@@ -53,10 +53,10 @@ pub(crate) mod login_hook;
 mod open_cookie;
 pub(crate) mod origins;
 mod paths;
-pub(crate) mod pending_cookies;
 mod recent_login;
 mod refresh;
 mod session_markers;
+pub(crate) mod short_lived_cookies;
 mod siblings;
 mod single_use;
 pub(crate) mod store;
@@ -101,9 +101,9 @@ pub(crate) use self::load::{
     LoadedSession, Loading, RequestSession, SessionHandle, SessionUnavailable, SetCookieReason,
 };
 pub(crate) use self::login_hook::{HookFailure, LoginHook};
-pub(crate) use self::pending_cookies::ShortLivedCookie;
 pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::Trigger;
+pub(crate) use self::short_lived_cookies::ShortLivedCookie;
 pub(crate) use self::single_use::{OtherRequest, SingleUse};
 pub(crate) use self::switch_account::{
     EmailLogin, SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,

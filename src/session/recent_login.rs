@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
-use super::pending_cookies::{decode_time, encode_time};
+use super::short_lived_cookies::{decode_time, encode_time};
 use super::{Sessions, ShortLivedCookie, ShortLivedCookieKind};
 use crate::util::return_to::ReturnTo;
 

@@ -89,7 +89,7 @@ impl Deduplicator {
             is_finished: false,
         });
         for (index, key) in guard.keys.iter().enumerate() {
-            if let Some(found) = guard.deduplicator.find_or_claim(key, &guard.value).await? {
+            if let Some(found) = guard.deduplicator.claim_key(key, &guard.value).await? {
                 // Under the first key, nothing was claimed that the drop would have to release.
                 guard.is_finished = index == 0;
                 return Ok(found);
@@ -98,12 +98,8 @@ impl Deduplicator {
         Ok(Claim::Acquired(guard))
     }
 
-    /// Claims a message under one key. Returns the other claim if that key has a value.
-    async fn find_or_claim(
-        &self,
-        key: &StoreKey,
-        value: &Bytes,
-    ) -> Result<Option<Claim>, StoreError> {
+    /// Claims a message under one key. Returns `None` if that succeeded, else the claim that was found.
+    async fn claim_key(&self, key: &StoreKey, value: &Bytes) -> Result<Option<Claim>, StoreError> {
         // Tried again if the value expired in between.
         for _ in 0..2 {
             if self.store.put_if_absent(key, value.clone(), self.config.lease).await? {

@@ -38,7 +38,8 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
         let request = request.map(ReplayBody::buffered);
-        // The body is not read if the headers are invalid.
+        // The body is not read if the headers are invalid. They borrow from the request, and are read
+        // again with the body.
         let now = config.clock.now();
         match SignedHeaders::read(request.headers(), config.kind, now) {
             Ok(_) => ResponseFuture::pending(config, Pending::Body(now), request, &mut self.inner),

@@ -4,7 +4,7 @@ use tokio::time::{Duration, sleep, timeout};
 
 use super::entry::Refreshed;
 use super::lease::{ExchangeResult, Verification};
-use super::{POLL_INTERVAL, StoreBackend};
+use super::{LiveBackend, POLL_INTERVAL};
 use crate::oauth::{OAuthError, UnverifiedTokens};
 use crate::session::cookie::record::SessionRecord;
 use crate::session::cookie::seal::SealingFailed;
@@ -17,7 +17,7 @@ const VERIFICATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// Tries to store a refreshed session. Together they are shorter than the lease.
 const STORE_TRIES: usize = 3;
 
-impl StoreBackend<'_> {
+impl LiveBackend<'_> {
     /// Spends the refresh token of the session, or that of unverified tokens. Returns `None` if the
     /// result is unknown.
     pub(super) async fn exchange_tokens(

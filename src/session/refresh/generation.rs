@@ -32,7 +32,7 @@ impl Sessions {
     }
 
     /// Whether a session is known to have reached a newer generation.
-    pub(in crate::session) async fn is_superseded(
+    pub(in crate::session) async fn has_reached_newer(
         &self,
         id: &str,
         generation: u32,

@@ -78,7 +78,7 @@ impl LeaseValue {
 
     /// Whether a session of this generation shows that the refresh of its holder is complete. Only
     /// its result may be unpublished.
-    pub(super) fn is_superseded_by(&self, generation: u32) -> bool {
+    pub(super) fn is_of_older_than(&self, generation: u32) -> bool {
         matches!(self, Self::Held { generation: held, .. } if *held < generation)
     }
 }
@@ -158,10 +158,10 @@ pub(super) trait RefreshBackend: Sync {
     type Refreshed: AsRef<str> + Clone + Send + Sync;
 
     /// Reads the entry.
-    fn read(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
+    fn read_entry(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
 
     /// Sets the entry if it is still `seen`. Returns whether it did.
-    fn set(
+    fn set_entry(
         &self,
         seen: Option<Bytes>,
         entry: &Entry,
@@ -181,8 +181,8 @@ pub(super) trait RefreshBackend: Sync {
     /// Removes the lease if it is still this one. Retried later if the store is unavailable.
     fn release(&self, lease: Bytes) -> impl Future<Output = ()> + Send;
 
-    /// Searches further if the entry has no newer result.
-    fn stored(&self) -> impl Future<Output = Result<StoredState, StoreError>> + Send;
+    /// Searches for a newer result in the stored session, and in the record of its generation.
+    fn newer_elsewhere(&self) -> impl Future<Output = Result<StoredState, StoreError>> + Send;
 
     /// Whether the result of an exchange could be verified. Otherwise no token is spent.
     fn is_ready(&self) -> impl Future<Output = bool> + Send;
@@ -218,13 +218,13 @@ pub(super) trait RefreshBackend: Sync {
     fn sealed(&self) -> Option<String>;
 
     /// Waits for as long as a failure is remembered. Other requests wait for the same task.
-    fn pause(&self) -> impl Future<Output = ()> + Send;
+    fn sleep_after_failure(&self) -> impl Future<Output = ()> + Send;
 
     /// Waits briefly for the result of another refresh. Returns `false` at the time limit.
-    fn wait(&self) -> impl Future<Output = bool> + Send;
+    fn wait_for_holder(&self) -> impl Future<Output = bool> + Send;
 
     /// Waits briefly before the store is read again. Returns `false` after too many tries.
-    fn retry(&self) -> impl Future<Output = bool> + Send;
+    fn wait_to_retry(&self) -> impl Future<Output = bool> + Send;
 }
 
 /// The state of a [`RefreshRun`].
@@ -288,7 +288,7 @@ pub(super) async fn record_presented(
     backend: &impl RefreshBackend,
     generation: u32,
 ) -> Result<(), StoreError> {
-    let seen = backend.read().await?;
+    let seen = backend.read_entry().await?;
     let current = match Entry::decode_seen(&seen)? {
         Some(Entry::Ended) => return Ok(()),
         Some(Entry::Newest(newest)) if newest.generation > generation => return Ok(()),
@@ -313,7 +313,7 @@ pub(super) async fn record_presented(
     };
     if let Some(sealed) = sealed {
         let confirmed = Sealed { confirmed: true, ..Sealed::new(generation, sealed) };
-        backend.set(seen, &Entry::Newest(confirmed)).await?;
+        backend.set_entry(seen, &Entry::Newest(confirmed)).await?;
     }
     Ok(())
 }
@@ -329,7 +329,7 @@ struct RefreshRun<'a, B> {
 impl<B: RefreshBackend> RefreshRun<'_, B> {
     async fn step(&self, state: State<B::Refreshed>) -> State<B::Refreshed> {
         match state {
-            State::CheckEntry => match self.backend.read().await {
+            State::CheckEntry => match self.backend.read_entry().await {
                 Ok(seen) => {
                     self.check_entry(&seen).unwrap_or(State::Done(RefreshResult::Unavailable))
                 }
@@ -350,7 +350,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
             State::Exchange { seen, unverified } => self.exchange(seen, unverified).await,
             State::Publish { seen, exchanged } => self.publish(seen, exchanged).await,
             State::Overtaken { exchanged } => self.overtaken(exchanged).await,
-            State::Wait if self.backend.wait().await => State::CheckEntry,
+            State::Wait if self.backend.wait_for_holder().await => State::CheckEntry,
             State::Wait => State::Done(RefreshResult::Unavailable),
             State::Release(outcome) => {
                 self.backend.release(self.lease.clone()).await;
@@ -375,7 +375,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
         match self.backend.exchange(None).await {
             // The store may have a newer result, which cannot be read.
             Some(ExchangeResult::InvalidGrant) | None => {
-                self.backend.pause().await;
+                self.backend.sleep_after_failure().await;
                 State::Done(RefreshResult::Unavailable)
             }
             Some(exchanged) => self.publish_later(exchanged).await,
@@ -394,14 +394,14 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
             Some(LeaseValue::ForcedRecently) => {
                 // The result was published before the lease showed it.
                 if self.trigger == Trigger::Requested
-                    && let Some(newest) = Entry::decode_seen(&self.backend.read().await?)?
+                    && let Some(newest) = Entry::decode_seen(&self.backend.read_entry().await?)?
                         .and_then(Entry::newest_verified)
                     && newest.generation >= self.generation
                 {
                     return Ok(State::Done(RefreshResult::Newer(newest.sealed)));
                 }
             }
-            Some(lease) if lease.is_superseded_by(self.generation) => {}
+            Some(lease) if lease.is_of_older_than(self.generation) => {}
             Some(LeaseValue::Held { .. }) | None => return Ok(State::Wait),
         }
         let acquired = self.backend.set_lease(seen, self.lease.clone(), LEASE).await?;
@@ -409,15 +409,15 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
     }
 
     async fn confirm(&self) -> Result<State<B::Refreshed>, StoreError> {
-        let seen = self.backend.read().await?;
+        let seen = self.backend.read_entry().await?;
         if let Some(outcome) = self.newer(&seen)? {
             return Ok(State::Release(outcome));
         }
-        Ok(match self.backend.stored().await? {
+        Ok(match self.backend.newer_elsewhere().await? {
             // The result was presented and is no longer kept; or it was published after the lease
             // had expired.
             StoredState::Superseded => State::Release(
-                self.newer(&self.backend.read().await?)?.unwrap_or(RefreshResult::Superseded),
+                self.newer(&self.backend.read_entry().await?)?.unwrap_or(RefreshResult::Superseded),
             ),
             StoredState::Gone => State::Release(RefreshResult::Ended),
             StoredState::Newer(sealed) => State::Release(RefreshResult::Newer(sealed)),
@@ -488,7 +488,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
         if is_rejected && !self.holds_lease().await {
             return State::Wait;
         }
-        match self.backend.set(seen.clone(), &entry).await {
+        match self.backend.set_entry(seen.clone(), &entry).await {
             // Unverified tokens are published, but there is no session to return.
             Ok(true) if matches!(outcome, RefreshResult::Unavailable) => self.fail().await,
             Ok(true) if !is_rejected && self.trigger == Trigger::Requested => {
@@ -498,13 +498,13 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
             }
             Ok(true) => State::Release(outcome),
             Ok(false) => State::Overtaken { exchanged },
-            Err(_) if self.backend.retry().await => State::Publish { seen, exchanged },
+            Err(_) if self.backend.wait_to_retry().await => State::Publish { seen, exchanged },
             Err(_) => self.publish_later(exchanged).await,
         }
     }
 
     async fn overtaken(&self, exchanged: ExchangeResult<B::Refreshed>) -> State<B::Refreshed> {
-        match self.backend.read().await.and_then(|seen| Ok((self.newer(&seen)?, seen))) {
+        match self.backend.read_entry().await.and_then(|seen| Ok((self.newer(&seen)?, seen))) {
             Ok((Some(outcome), _)) => State::Release(outcome),
             // Those are the newest tokens, whichever replica received them.
             Ok((None, seen))
@@ -513,9 +513,11 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
             {
                 State::Release(RefreshResult::Unavailable)
             }
-            Ok((None, seen)) if self.backend.retry().await => State::Publish { seen, exchanged },
+            Ok((None, seen)) if self.backend.wait_to_retry().await => {
+                State::Publish { seen, exchanged }
+            }
             Ok((None, _)) => self.publish_later(exchanged).await,
-            Err(_) if self.backend.retry().await => State::Overtaken { exchanged },
+            Err(_) if self.backend.wait_to_retry().await => State::Overtaken { exchanged },
             Err(_) => self.publish_later(exchanged).await,
         }
     }

@@ -158,7 +158,7 @@ impl Sessions {
             Some(Entry::Unverified { .. }) => return RefreshResult::Unavailable,
             Some(Entry::Ended) | None => {}
         }
-        let backend = StoreBackend::new(self, session);
+        let backend = LiveBackend::new(self, session);
         lease::refresh(&backend, session.record().generation(), &backend.owner, trigger).await
     }
 
@@ -217,7 +217,7 @@ impl Sessions {
     pub(super) fn record_presented(&self, session: &Session) {
         let (sessions, session) = (self.clone(), session.clone());
         self.tasks().detach("session cookie confirmed", async move {
-            let backend = StoreBackend::new(&sessions, &session);
+            let backend = LiveBackend::new(&sessions, &session);
             if let Err(error) =
                 lease::record_presented(&backend, session.record().generation()).await
             {
@@ -243,7 +243,7 @@ impl Session {
 }
 
 /// [`RefreshBackend`] with the shared store and the token endpoint.
-struct StoreBackend<'a> {
+struct LiveBackend<'a> {
     sessions: &'a Sessions,
     session: &'a Session,
     key: StoreKey,
@@ -255,7 +255,7 @@ struct StoreBackend<'a> {
     retries: AtomicU32,
 }
 
-impl<'a> StoreBackend<'a> {
+impl<'a> LiveBackend<'a> {
     fn new(sessions: &'a Sessions, session: &'a Session) -> Self {
         let started = Instant::now();
         Self {
@@ -271,14 +271,14 @@ impl<'a> StoreBackend<'a> {
     }
 }
 
-impl RefreshBackend for StoreBackend<'_> {
+impl RefreshBackend for LiveBackend<'_> {
     type Refreshed = Refreshed;
 
-    async fn read(&self) -> Result<Option<Bytes>, StoreError> {
+    async fn read_entry(&self) -> Result<Option<Bytes>, StoreError> {
         self.sessions.store().get(&self.key).await
     }
 
-    async fn set(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
+    async fn set_entry(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
         let ttl = self.sessions.store_ttl(self.session.record());
         let ttl = match entry {
             // Afterwards the revocations decide: they are retained for as long as the session.
@@ -349,7 +349,7 @@ impl RefreshBackend for StoreBackend<'_> {
         self.sessions.seal_stored(self.session.record()).ok()
     }
 
-    async fn stored(&self) -> Result<StoredState, StoreError> {
+    async fn newer_elsewhere(&self) -> Result<StoredState, StoreError> {
         let record = self.session.record();
         if record.is_stored() {
             let (id, began_at) = (record.id(), record.began_at().unix_timestamp());
@@ -370,7 +370,7 @@ impl RefreshBackend for StoreBackend<'_> {
                 Some(_) => {}
             }
         }
-        Ok(match self.sessions.is_superseded(record.id(), record.generation()).await? {
+        Ok(match self.sessions.has_reached_newer(record.id(), record.generation()).await? {
             true => StoredState::Superseded,
             false => StoredState::Same,
         })
@@ -398,16 +398,16 @@ impl RefreshBackend for StoreBackend<'_> {
         self.verify_received(tokens).await
     }
 
-    async fn pause(&self) {
+    async fn sleep_after_failure(&self) {
         sleep(FAILURE_LIFETIME).await;
     }
 
-    async fn retry(&self) -> bool {
+    async fn wait_to_retry(&self) -> bool {
         sleep(POLL_INTERVAL).await;
         self.retries.fetch_add(1, Ordering::Relaxed) < MAX_RETRIES
     }
 
-    async fn wait(&self) -> bool {
+    async fn wait_for_holder(&self) -> bool {
         sleep(POLL_INTERVAL).await;
         self.started.elapsed() < MAX_WAIT
     }

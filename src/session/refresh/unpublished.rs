@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::entry::{Entry, Refreshed, Sealed};
 use super::lease::{ExchangeResult, LEASE, LeaseValue, RefreshBackend as _, Verification};
-use super::{FlightId, StoreBackend};
+use super::{FlightId, LiveBackend};
 use crate::oauth::UnverifiedTokens;
 use crate::secret::SecretString;
 use crate::session::cookie::record::SessionRecord;
@@ -106,7 +106,7 @@ impl Sessions {
                     let (sessions, session) = (publishing.clone(), session.clone());
                     let (result, lease) = (Arc::clone(&unpublished), lease.clone());
                     async move {
-                        StoreBackend::new(&sessions, &session).try_publish(&result, &lease).await
+                        LiveBackend::new(&sessions, &session).try_publish(&result, &lease).await
                     }
                 })
                 .await;
@@ -121,7 +121,7 @@ impl Sessions {
 #[error("too many results of refreshes wait for the shared store, so that one more is not kept")]
 struct TooManyUnpublished;
 
-impl StoreBackend<'_> {
+impl LiveBackend<'_> {
     /// Publishes a result that the store did not accept before. Verifies its tokens first if
     /// necessary. Returns `false` if it must be retried.
     async fn try_publish(&self, unpublished: &UnpublishedResult, lease: &Bytes) -> bool {
@@ -164,10 +164,10 @@ impl StoreBackend<'_> {
     }
 
     async fn set_unless_newer(&self, result: &Entry) -> Result<bool, StoreError> {
-        let seen = self.read().await?;
+        let seen = self.read_entry().await?;
         match Entry::decode_seen(&seen)? {
             Some(there) if there.progress() >= result.progress() => Ok(true),
-            _ => self.set(seen, result).await,
+            _ => self.set_entry(seen, result).await,
         }
     }
 
@@ -184,7 +184,7 @@ impl StoreBackend<'_> {
         }
         let seen = self.read_lease().await?;
         match seen.as_deref().and_then(LeaseValue::decode) {
-            Some(lock) if lock.is_superseded_by(self.session.record().generation()) => {
+            Some(lock) if lock.is_of_older_than(self.session.record().generation()) => {
                 self.set_lease(seen, lease.clone(), LEASE).await
             }
             _ => Ok(false),

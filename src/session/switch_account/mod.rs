@@ -24,7 +24,7 @@ use self::pending::{Claim, PendingLogin, PendingState};
 pub(crate) use self::pending::{EmailLogin, UnconfirmedIdentity, UnconfirmedLogin};
 use super::cookie::seal::SealingFailed;
 use super::load::SessionUnavailable;
-use super::pending_cookies::{decode_time, encode_time};
+use super::short_lived_cookies::{decode_time, encode_time};
 use super::{
     ATTEMPT_ID_BYTES, Purpose, Session, SessionCookies, Sessions, ShortLivedCookie,
     ShortLivedCookieKind,

@@ -292,7 +292,7 @@ impl Replica {
 impl RefreshBackend for Replica {
     type Refreshed = String;
 
-    async fn read(&self) -> Result<Option<Bytes>, StoreError> {
+    async fn read_entry(&self) -> Result<Option<Bytes>, StoreError> {
         self.turn().await;
         let mut shared = self.shared.lock().unwrap();
         shared.fail()?;
@@ -303,9 +303,9 @@ impl RefreshBackend for Replica {
         self.setup.exchanges_alone
     }
 
-    async fn pause(&self) {}
+    async fn sleep_after_failure(&self) {}
 
-    async fn set(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
+    async fn set_entry(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
         self.turn().await;
         let mut shared = self.shared.lock().unwrap();
         shared.fail()?;
@@ -355,7 +355,7 @@ impl RefreshBackend for Replica {
         }
     }
 
-    async fn stored(&self) -> Result<StoredState, StoreError> {
+    async fn newer_elsewhere(&self) -> Result<StoredState, StoreError> {
         if self.setup.marks_are_steps {
             self.turn().await;
         }
@@ -445,13 +445,13 @@ impl RefreshBackend for Replica {
         Some(sealed(self.generation()))
     }
 
-    async fn retry(&self) -> bool {
+    async fn wait_to_retry(&self) -> bool {
         let mut retries = self.retries.lock().unwrap();
         *retries += 1;
         *retries <= 3
     }
 
-    async fn wait(&self) -> bool {
+    async fn wait_for_holder(&self) -> bool {
         let lease = self.shared.lock().unwrap().lease.clone();
         // The lease may be free by now.
         if !self.setup.reads_are_stale
