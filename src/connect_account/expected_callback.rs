@@ -80,16 +80,22 @@ impl ConnectAccount {
             }
             return Ok(false);
         }
+        let used = StateUse { ids: 1, account: seen.account.clone() }.encode();
+        let Some(id) = id else { return store.replace_if(&key, value, used, EXPECTED_TTL).await };
         // Before the `state`, so that a retry after an outage is still expected.
-        let is_allowed = match id {
-            Some(id) => {
-                self.bind(&id, if is_own { state } else { NO_STATE }).await?
-                    && !self.is_blocked(&seen.account).await?
-            }
-            None => true,
-        };
-        let used = StateUse { ids: 1, ..seen }.encode();
-        Ok(store.replace_if(&key, value, used, EXPECTED_TTL).await? && is_allowed)
+        let bound_to = Bytes::from(if is_own { state.to_owned() } else { NO_STATE.to_owned() });
+        let is_new = store.put_if_absent(&id, bound_to.clone(), SPENT_TTL).await?;
+        let is_allowed = (is_new || store.get(&id).await? == Some(bound_to.clone()))
+            && !self.is_blocked(&seen.account).await?;
+        if store.replace_if(&key, value, used, EXPECTED_TTL).await? {
+            return Ok(is_allowed);
+        }
+        // Another ID has arrived at the same time: this one counts as a later one.
+        if is_new {
+            store.remove_if(&id, bound_to).await?;
+            self.consume_late(state, &id, &seen.account).await?;
+        }
+        Ok(false)
     }
 
     /// Uses up an ID that arrives with a `state` that was used before, possibly by an attacker who
@@ -116,16 +122,9 @@ impl ConnectAccount {
             })
         };
         match store.update(&key, EXPECTED_TTL, MAX_TRIES, count).await? {
-            Some(true) => self.bind(id, NO_STATE).await.map(drop),
+            Some(true) => store.put_if_absent(id, NO_STATE.into(), SPENT_TTL).await.map(drop),
             _ => store.put(&self.callback_key(account), BLOCKED, SPENT_TTL).await,
         }
-    }
-
-    /// Returns `false` if the ID was used with another `state` before.
-    async fn bind(&self, id: &StoreKey, state: &str) -> Result<bool, StoreError> {
-        let (store, state) = (self.sessions().store(), Bytes::from(state.to_owned()));
-        Ok(store.put_if_absent(id, state.clone(), SPENT_TTL).await?
-            || store.get(id).await? == Some(state))
     }
 
     async fn is_blocked(&self, account: &str) -> Result<bool, StoreError> {

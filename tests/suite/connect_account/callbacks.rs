@@ -1,6 +1,7 @@
 //! Callbacks that are used up, retried after an outage, or repeated.
 
 use tower_scalekit::sandbox::HeldRequests;
+use tower_scalekit::shared_store::SharedStore as _;
 
 use super::*;
 use crate::store::FlakyStore;
@@ -71,6 +72,27 @@ async fn callbacks_with_unknown_or_used_states_do_not_fill_the_store() {
     }
     let keys = store.keys().into_iter();
     let kept = keys.filter(|key| key.namespace() == KeyNamespace::ConnectCallback).count();
+    assert!(kept < 10, "{kept}");
+}
+
+#[tokio::test]
+async fn callbacks_that_arrive_at_the_same_time_do_not_fill_the_store() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let scene = scene_with(&store);
+    let mut jane = scene.logged_in(JANE).await;
+    let back = scene.consented(&mut jane).await;
+    store.yield_before_each();
+    let opened = (0..30).map(|number| {
+        let mut browser = Browser::new(&scene.app, scene.sandbox());
+        let target = with(&back, "auth_request_id", &format!("forged-{number}"));
+        async move { browser.open(&target).await }
+    });
+    futures::future::join_all(opened).await;
+    let mut kept = 0;
+    for key in store.keys() {
+        let is_of_callbacks = key.namespace() == KeyNamespace::ConnectCallback;
+        kept += usize::from(is_of_callbacks && store.get(&key).await.unwrap().is_some());
+    }
     assert!(kept < 10, "{kept}");
 }
 
