@@ -22,7 +22,7 @@ use crate::util::fetch_metadata::matched_path;
 use crate::util::telemetry;
 use crate::webhook::interceptor::{InterceptorRequest, InterceptorResponse};
 use crate::webhook::{EventError, WebhookEvent};
-use crate::webhook_verify::payload::parsed;
+use crate::webhook_verify::signed_body::parsed;
 
 /// Returned when the layer that inserts the extracted value is not around the route. Responds with
 /// 500, and logs it: a handler that takes a `Result` of it may respond otherwise.

@@ -27,7 +27,7 @@ impl AuthorizationResponse {
         let [code, state, issuer, error] = parameters.map(|parameter| parameter.first);
         let authorization = if is_repeated {
             let expected = "code, state, iss and error at most once";
-            Err(LoginError::InvalidRequest.failed("query", expected, "one of them repeatedly"))
+            Err(LoginError::InvalidRequest.logged("query", expected, "one of them repeatedly"))
         } else {
             Self::evaluate(state.is_some(), code, issuer, error)
         };
@@ -52,12 +52,12 @@ impl AuthorizationResponse {
             (false, Err(error)) => Err(LoginError::AuthorizationFailed { error }),
             (false, Ok(_)) => {
                 let found = "none: the login was not started by this app";
-                Err(LoginError::InvalidRequest.failed("state", "that of the login", found))
+                Err(LoginError::InvalidRequest.logged("state", "that of the login", found))
             }
         }
     }
 }
 
 fn invalid_query(found: &str) -> LoginError {
-    LoginError::InvalidRequest.failed("query", "a code or an error", found)
+    LoginError::InvalidRequest.logged("query", "a code or an error", found)
 }

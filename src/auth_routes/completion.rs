@@ -153,7 +153,7 @@ impl ReturnedLogin {
         let (issuer, ours) = (self.authorization.issuer.as_deref(), scalekit.environment_url());
         if !issuer.map_or(!self.sessions.requires_issuer(), |issuer| issuer == ours) {
             let found = Shown(issuer.unwrap_or("none"));
-            return Err(LoginError::IssuerMismatch.failed("iss", Shown(ours), found));
+            return Err(LoginError::IssuerMismatch.logged("iss", Shown(ours), found));
         }
         let code = self
             .authorization
@@ -202,7 +202,7 @@ impl ReturnedLogin {
         let verified = tokens.verify_for(scalekit, grant).await.map_err(token_rejected)?;
         let (Some(id_token), Some(id_claims)) = (tokens.id_token, verified.id_token) else {
             let (expected, found) = ("an ID token (scope openid)", "an access token only");
-            return Err(token_rejected(TokenError::Malformed.failed("id_token", expected, found)));
+            return Err(token_rejected(TokenError::Malformed.logged("id_token", expected, found)));
         };
         Ok(ExchangedLogin {
             identity: VerifiedIdentity::new(id_claims.into_verified_claims(), position),

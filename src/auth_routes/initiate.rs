@@ -43,7 +43,7 @@ impl LoginStart<'_> {
                 false => "one that no secret opens: another app, or other `Sessions`, replaced it",
             };
             let cookie = self.sessions.cookie_name().to_owned();
-            return Err(LoginError::SessionCookieLost { cookie }.failed(
+            return Err(LoginError::SessionCookieLost { cookie }.logged(
                 "session cookie",
                 expected,
                 found,
@@ -57,7 +57,7 @@ impl LoginStart<'_> {
             let expected = "a page after the third login within seconds";
             let found = "another login: the layer around the page must have the same `Sessions` \
                          (secret, name, environment, redirect URI) as the routes";
-            return Err(LoginError::RedirectLoop.failed("session", expected, found));
+            return Err(LoginError::RedirectLoop.logged("session", expected, found));
         }
         let origin = self.sessions.origins().id(self.origin);
         let now = self.sessions.now();

@@ -102,7 +102,7 @@ impl Login {
         // A login for another issuer is rejected (OpenID Connect Core, section 4).
         let ours = sessions.scalekit().environment_url();
         if let Some(issuer) = query.issuer.as_deref().filter(|issuer| *issuer != ours) {
-            return Err(LoginError::IssuerMismatch.failed("iss", Shown(ours), Shown(issuer)));
+            return Err(LoginError::IssuerMismatch.logged("iss", Shown(ours), Shown(issuer)));
         }
         if let Some(redirect) = sessions.redirect_to_canonical_host(request, sessions.login_path())
         {

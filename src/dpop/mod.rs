@@ -164,7 +164,7 @@ impl Dpop {
         let mut values = request.headers.get_all(DPOP).iter();
         let (Some(proof), None) = (values.next(), values.next()) else {
             let found = if request.headers.contains_key(DPOP) { "several" } else { "none" };
-            return Err(DpopError::InvalidHeader.failed("DPoP", "one header", found).into());
+            return Err(DpopError::InvalidHeader.logged("DPoP", "one header", found).into());
         };
         let inner = &*self.inner;
         let now = clock.now();

@@ -61,16 +61,16 @@ impl Proof {
         let algorithm = jws.header.algorithm;
         if !expected.algorithms.contains(&algorithm) {
             let accepted = format_args!("one of {:?}", expected.algorithms);
-            return Err(DpopError::InvalidAlgorithm.failed("alg", accepted, algorithm.name()));
+            return Err(DpopError::InvalidAlgorithm.logged("alg", accepted, algorithm.name()));
         }
         let (key, thumbprint) =
             jws.header_key().and_then(|jwk| public_key(&jwk, algorithm)).ok_or_else(|| {
                 let expected = "the public key of the algorithm as `jwk`";
-                DpopError::InvalidKey.failed("jwk", expected, "none, a private one, or another")
+                DpopError::InvalidKey.logged("jwk", expected, "none, a private one, or another")
             })?;
         if !key.verify(algorithm, jws.signing_input, &jws.signature) {
             let found = "another signature";
-            return Err(DpopError::InvalidSignature.failed("signature", "one by `jwk`", found));
+            return Err(DpopError::InvalidSignature.logged("signature", "one by `jwk`", found));
         }
         let claims = jws.claims().map_err(|_| DpopError::Malformed)?;
         check_request(&claims, expected, is_for_request)?;
@@ -100,21 +100,21 @@ fn check_request(
 ) -> Result<(), DpopError> {
     let method = required(claims, "htm")?;
     if method != expected.method {
-        return Err(DpopError::MethodMismatch.failed("htm", expected.method, Shown(method)));
+        return Err(DpopError::MethodMismatch.logged("htm", expected.method, Shown(method)));
     }
     let url = required(claims, "htu")?;
     if !is_for_request(url) {
         let expected = "the public URL of the app, with the path of the request";
-        return Err(DpopError::UrlMismatch.failed("htu", expected, Shown(url)));
+        return Err(DpopError::UrlMismatch.logged("htu", expected, Shown(url)));
     }
     let issued_at = claims.date("iat").ok().flatten().ok_or_else(|| missing("iat"))?;
     if (issued_at - expected.now).abs() > expected.window {
         let around = format_args!("about {}, by the clock of this server", expected.now);
-        return Err(DpopError::OutsideWindow.failed("iat", around, issued_at));
+        return Err(DpopError::OutsideWindow.logged("iat", around, issued_at));
     }
     if required(claims, "ath")? != sha256(expected.token) {
         let found = "that of another one";
-        return Err(DpopError::TokenMismatch.failed("ath", "the hash of the access token", found));
+        return Err(DpopError::TokenMismatch.logged("ath", "the hash of the access token", found));
     }
     Ok(())
 }
@@ -124,11 +124,11 @@ fn required<'c>(claims: &'c Claims, name: &'static str) -> Result<&'c str, DpopE
 }
 
 fn missing(name: &'static str) -> DpopError {
-    DpopError::InvalidClaim(name).failed(name, "a claim of the proof", "none, or of another type")
+    DpopError::InvalidClaim(name).logged(name, "a claim of the proof", "none, or of another type")
 }
 
 fn malformed(found: &str) -> DpopError {
-    DpopError::Malformed.failed("format", "a signed token of the type dpop+jwt", found)
+    DpopError::Malformed.logged("format", "a signed token of the type dpop+jwt", found)
 }
 
 /// Members of private and symmetric keys (RFC 7518, section 6).

@@ -75,7 +75,7 @@ impl IdpInitiatedRedirect {
         let login = self.verify(token).await?;
         // Before the token is spent: once the loop has ended, the user can continue with it.
         if is_redirect_loop(sessions, headers) {
-            return Err(LoginError::RedirectLoop.failed(
+            return Err(LoginError::RedirectLoop.logged(
                 "idp_initiated_login",
                 "a browser that returns from its login",
                 "three that did not",

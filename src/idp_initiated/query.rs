@@ -33,7 +33,7 @@ impl RequestKind {
             (Some(token), None) => return Self::IdpInitiatedLogin(token.into_owned()),
             // A repeated parameter is ambiguous.
             (Some(_), Some(_)) => {
-                return Self::Invalid(LoginError::InvalidRequest.failed(
+                return Self::Invalid(LoginError::InvalidRequest.logged(
                     IDP_INITIATED_LOGIN,
                     "one token",
                     "several",

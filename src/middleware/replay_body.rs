@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::body_limits::{BodyLimits, HeldBody};
 
 pin_project! {
-    /// Body of a request that a layer has read: the same bytes, from the start.
+    /// Body of a request that a layer reads: for the inner service, the same bytes from the start.
     pub struct ReplayBody<B> {
         #[pin]
         kind: Kind<B>,
@@ -70,7 +70,7 @@ impl<B> ReplayBody<B> {
         Self { kind: Kind::Passthrough { body } }
     }
 
-    pub(crate) fn buffered(body: B) -> Self {
+    pub(crate) fn unread(body: B) -> Self {
         let read =
             Read { bytes: Bytes::new(), trailers: None, rest: Some(Box::pin(body)), waiting: None };
         Self { kind: Kind::Read { read } }
@@ -83,7 +83,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
-    let mut body = ReplayBody::buffered(body);
+    let mut body = ReplayBody::unread(body);
     poll_fn(|cx| body.poll_buffer(cx, limits)).await
 }
 
@@ -314,7 +314,7 @@ mod tests {
             (3, Err(BodyError::TooLarge)),
             (0, Err(BodyError::TooLarge)),
         ] {
-            let mut body = ReplayBody::buffered(frames(&["ab", "cd", "ef"]));
+            let mut body = ReplayBody::unread(frames(&["ab", "cd", "ef"]));
             let mut cx = Context::from_waker(Waker::noop());
             let limits = BodyLimits::new().max_bytes(max_bytes);
             assert_eq!(body.poll_buffer(&mut cx, &limits), Poll::Ready(filled), "{max_bytes}");
@@ -351,7 +351,7 @@ mod tests {
 
     fn announced(bytes: u64) -> (mpsc::UnboundedSender<Bytes>, ReplayBody<Announced>) {
         let (sender, frames) = mpsc::unbounded();
-        (sender, ReplayBody::buffered(Announced(bytes, frames)))
+        (sender, ReplayBody::unread(Announced(bytes, frames)))
     }
 
     fn fill(

@@ -4,7 +4,7 @@ use crate::scalekit::Scalekit;
 use crate::secret::SecretString;
 use crate::token::{
     AccessTokenExpectations, Grant, IdToken, IdTokenExpectations, Leeway, ORGANIZATION_CLAIMS,
-    Principal, TokenError, TokenOrigin,
+    Principal, TokenError, TokenSource,
 };
 use crate::util::diagnosis::CheckError as _;
 
@@ -80,7 +80,7 @@ impl UnverifiedTokens {
     ) -> Result<VerifiedTokens, TokenError> {
         if self.id_token.is_none() {
             let (expected, found) = ("an ID token (scope openid)", "an access token only");
-            return Err(TokenError::Malformed.failed("id_token", expected, found));
+            return Err(TokenError::Malformed.logged("id_token", expected, found));
         }
         self.verify_for(scalekit, Grant::AuthorizationCode { nonce }).await
     }
@@ -106,8 +106,10 @@ impl UnverifiedTokens {
         grant: Grant<'_>,
     ) -> Result<VerifiedTokens, TokenError> {
         let now = scalekit.clock().now();
-        let signed =
-            scalekit.remote_keys().verify(self.access_token.expose(), TokenOrigin::Issuer).await?;
+        let signed = scalekit
+            .remote_keys()
+            .verify_signature(self.access_token.expose(), TokenSource::Issuer)
+            .await?;
         let expectations = AccessTokenExpectations {
             audiences: None,
             client_ids: vec![scalekit.client_id().to_owned()],
@@ -137,7 +139,7 @@ impl UnverifiedTokens {
         };
         if subject != Some(principal.subject()) {
             let expected = "the user of the ID token, or of the session";
-            return Err(TokenError::InvalidClaim("sub").failed("sub", expected, "another user"));
+            return Err(TokenError::InvalidClaim("sub").logged("sub", expected, "another user"));
         }
         Ok(VerifiedTokens { principal, id_token })
     }

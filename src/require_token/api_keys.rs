@@ -72,9 +72,9 @@ pub struct ApiKeyVerifier {
 }
 
 struct Shared {
-    valid: TokenCache<Checked>,
+    valid: TokenCache<CachedResult>,
     /// Apart from valid keys, which invalid ones must not evict.
-    invalid: TokenCache<Checked>,
+    invalid: TokenCache<CachedResult>,
     /// By the hash of the key, and the time in units of the lifetime of results, so that a request joins
     /// no validation that began too long before it.
     flights: SingleFlight<([u8; 32], u128), Result<Principal, TokenError>>,
@@ -96,7 +96,7 @@ impl Shared {
 }
 
 /// The result of a validation.
-struct Checked {
+struct CachedResult {
     result: Result<Principal, TokenError>,
     /// Monotonic time.
     until: Duration,
@@ -105,7 +105,7 @@ struct Checked {
 /// The result for a key, or the validation to wait for.
 pub(super) enum KeyCheck {
     Done(Result<Principal, TokenError>),
-    Pending(Flight<Result<Principal, TokenError>>),
+    NeedsValidation(Flight<Result<Principal, TokenError>>),
 }
 
 impl ApiKeyVerifier {
@@ -151,7 +151,7 @@ impl ApiKeyVerifier {
     pub async fn verify(&self, key: &str) -> Result<Principal, TokenError> {
         match self.check(key.as_bytes()) {
             KeyCheck::Done(result) => result,
-            KeyCheck::Pending(flight) => checked(flight.await),
+            KeyCheck::NeedsValidation(flight) => or_unavailable(flight.await),
         }
     }
 
@@ -171,7 +171,7 @@ impl ApiKeyVerifier {
         }
         let now = self.scalekit.clock().monotonic().as_nanos();
         let flight = (hash_parts([key]), now / self.ttl.as_nanos());
-        KeyCheck::Pending(self.shared.flights.join(flight, || {
+        KeyCheck::NeedsValidation(self.shared.flights.join(flight, || {
             let (verifier, key) = (self.clone(), SecretString::from(key));
             async move { verifier.validate(key.expose()).await }
         }))
@@ -180,8 +180,8 @@ impl ApiKeyVerifier {
     fn cached(&self, key: &str) -> Option<Result<Principal, TokenError>> {
         let clock = self.scalekit.clock();
         let result = [&self.shared.valid, &self.shared.invalid].into_iter().find_map(|cache| {
-            cache.get(key, |checked| {
-                (clock.monotonic() < checked.until).then(|| checked.result.clone())
+            cache.get(key, |cached| {
+                (clock.monotonic() < cached.until).then(|| cached.result.clone())
             })?
         })?;
         Some(result.and_then(|principal| self.unexpired(principal)))
@@ -235,13 +235,13 @@ impl ApiKeyVerifier {
             }
             Err(_) => (&self.shared.invalid, asked_at.saturating_add(self.ttl)),
         };
-        cache.insert(key, Checked { result: result.clone(), until });
+        cache.insert(key, CachedResult { result: result.clone(), until });
         result
     }
 }
 
 /// The result of a validation, which may have been aborted.
-pub(super) fn checked(
+pub(super) fn or_unavailable(
     result: Option<Result<Principal, TokenError>>,
 ) -> Result<Principal, TokenError> {
     result.unwrap_or(Err(TokenError::ValidationUnavailable))

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use http::{Extensions, HeaderMap, Request, Response, StatusCode, Uri};
 use tower_service::Service;
 
-use super::api_keys::{ApiKeyVerifier, KeyCheck, checked};
+use super::api_keys::{ApiKeyVerifier, KeyCheck, or_unavailable};
 use super::credentials::Credentials;
 use super::layer::AcceptedDpop;
 use super::rejection::set_nonce;
@@ -75,8 +75,12 @@ impl<B> Middleware<B> for RequireToken {
                     self.after_check(check, proof, request)
                 }
                 Waiting::ApiKey(validation) => {
-                    let result = checked(ready!(Pin::new(validation).poll(cx)));
-                    Evaluation::Decided(self.decide(self.check_key(result), None, request))
+                    let result = or_unavailable(ready!(Pin::new(validation).poll(cx)));
+                    Evaluation::Decided(self.forward_or_reject(
+                        self.check_key(result),
+                        None,
+                        request,
+                    ))
                 }
                 Waiting::Revocations(read, principal, proof) => {
                     ready!(Pin::new(read).poll(cx));
@@ -87,7 +91,7 @@ impl<B> Middleware<B> for RequireToken {
                     let written = ready!(write.as_mut().poll(cx));
                     let (principal, proof) = (principal.clone(), proof.take());
                     let used = self.require_first_use(written).map(|()| principal);
-                    Evaluation::Decided(self.decide(used, proof, request))
+                    Evaluation::Decided(self.forward_or_reject(used, proof, request))
                 }
             };
             match evaluation {
@@ -98,7 +102,7 @@ impl<B> Middleware<B> for RequireToken {
     }
 }
 
-/// The proof of a request, if its token is bound to a key.
+/// The verified proof of a request whose token has the scheme `DPoP`.
 type MaybeProof = Option<Box<Proof>>;
 
 /// What a request waits for.
@@ -175,10 +179,14 @@ impl RequireToken {
             && let Some(verifier) = self.key_verifier(key)
         {
             return match verifier.check(key) {
-                KeyCheck::Done(result) => {
-                    Evaluation::Decided(self.decide(self.check_key(result), None, request))
+                KeyCheck::Done(result) => Evaluation::Decided(self.forward_or_reject(
+                    self.check_key(result),
+                    None,
+                    request,
+                )),
+                KeyCheck::NeedsValidation(validation) => {
+                    Evaluation::Pending(Waiting::ApiKey(validation))
                 }
-                KeyCheck::Pending(validation) => Evaluation::Pending(Waiting::ApiKey(validation)),
             };
         }
         let proven = ProvenRequest {
@@ -203,7 +211,7 @@ impl RequireToken {
     ) -> Result<(&'h [u8], MaybeProof), TokenRejection> {
         match (credentials, &self.settings.dpop) {
             (Credentials::Bearer(_), Some(dpop)) if dpop.proofs.is_required() => {
-                let error = TokenError::SenderConstrained.failed(
+                let error = TokenError::SenderConstrained.logged(
                     "Authorization",
                     "Authorization: DPoP TOKEN",
                     "Bearer",
@@ -234,7 +242,9 @@ impl RequireToken {
     ) -> Evaluation<Waiting, TokenHeaders> {
         let verified = match check {
             TokenCheck::Done(verified) => verified,
-            TokenCheck::Pending(fetch) => return Evaluation::Pending(Waiting::Key(fetch, proof)),
+            TokenCheck::NeedsFetch(fetch) => {
+                return Evaluation::Pending(Waiting::Key(fetch, proof));
+            }
         };
         match verified.and_then(|principal| check_binding(principal, proof.as_deref())) {
             Ok(principal) => {
@@ -268,7 +278,7 @@ impl RequireToken {
                 Evaluation::Pending(Waiting::Use(write, principal, proof))
             }
             Ok((principal, None)) => {
-                Evaluation::Decided(self.decide(Ok(principal), proof, request))
+                Evaluation::Decided(self.forward_or_reject(Ok(principal), proof, request))
             }
             Err(rejection) => Evaluation::Decided(self.reject(rejection, request)),
         }
@@ -305,7 +315,7 @@ impl RequireToken {
                 let found =
                     "a token whose user, session or organization was revoked after it was issued";
                 let error =
-                    TokenError::Revoked.failed("revocation", "a token that is valid", found);
+                    TokenError::Revoked.logged("revocation", "a token that is valid", found);
                 Err(self.token_rejection(error, proof))
             }
             _ => self.check_step_up(principal, proof),
@@ -354,7 +364,8 @@ impl RequireToken {
         }
     }
 
-    fn decide<B>(
+    /// Forwards an accepted request, with its principal and challenge, and marks its proof as used.
+    fn forward_or_reject<B>(
         &self,
         checked: Result<Principal, TokenRejection>,
         proof: MaybeProof,
@@ -414,19 +425,19 @@ impl RequireToken {
         let challenge = self.challenge(None);
         match credentials {
             Credentials::Absent => TokenRejection::MissingToken { challenge },
-            Credentials::OtherScheme => TokenRejection::MissingToken { challenge }.failed(
+            Credentials::OtherScheme => TokenRejection::MissingToken { challenge }.logged(
                 "Authorization",
                 "Authorization: Bearer TOKEN",
                 "another scheme, or a token without a scheme",
             ),
-            Credentials::Repeated => TokenRejection::InvalidRequest { challenge }.failed(
+            Credentials::Repeated => TokenRejection::InvalidRequest { challenge }.logged(
                 "Authorization",
                 "one header",
                 "several",
             ),
             Credentials::Bearer(_) | Credentials::Dpop(_) | Credentials::Malformed { .. } => {
                 let (expected, found) = ("Authorization: Bearer TOKEN", "no token");
-                let error = TokenError::Malformed.failed("Authorization", expected, found);
+                let error = TokenError::Malformed.logged("Authorization", expected, found);
                 let challenge = match (credentials, &self.settings.dpop) {
                     (Credentials::Malformed { is_dpop: true }, Some(dpop)) => {
                         Challenge::clone(&dpop.challenge)
@@ -471,7 +482,7 @@ impl RequireToken {
         {
             let result = match verifier.check(key) {
                 KeyCheck::Done(result) => result,
-                KeyCheck::Pending(validation) => checked(validation.await),
+                KeyCheck::NeedsValidation(validation) => or_unavailable(validation.await),
             };
             return self.check_key(result);
         }
@@ -526,11 +537,11 @@ fn check_binding(principal: Principal, proof: Option<&Proof>) -> Result<Principa
         (Confirmation::Key(_), None) => ("a bearer token", "a key: see RequireToken::dpop"),
         (Confirmation::Unsupported, _) => ("`jkt` alone", "another confirmation"),
     };
-    Err(TokenError::SenderConstrained.failed("cnf", expected, found))
+    Err(TokenError::SenderConstrained.logged("cnf", expected, found))
 }
 
 fn replayed(dpop: &AcceptedDpop) -> TokenRejection {
-    let error = DpopError::Replayed.failed("jti", "a proof for this request alone", "a used one");
+    let error = DpopError::Replayed.logged("jti", "a proof for this request alone", "a used one");
     invalid_proof(error, dpop)
 }
 

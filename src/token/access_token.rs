@@ -63,7 +63,7 @@ impl AccessTokenExpectations {
             && !contains(&self.resources, resource)
         {
             let (expected, found) = (OneOf(&self.resources), Shown(resource));
-            return Err(TokenError::InvalidClaim("resource").failed("resource", expected, found));
+            return Err(TokenError::InvalidClaim("resource").logged("resource", expected, found));
         }
         claims.check_not_before(now, self.leeway.not_before)?;
         let principal = Principal::from_claims(claims, &self.organization_claims)?;
@@ -75,7 +75,7 @@ impl AccessTokenExpectations {
             && !client_id.is_some_and(|id| contains(&self.client_ids, id))
         {
             let (expected, found) = (OneOf(&self.client_ids), Shown(client_id.unwrap_or_default()));
-            return Err(TokenError::InvalidClaim("client_id").failed("client_id", expected, found));
+            return Err(TokenError::InvalidClaim("client_id").logged("client_id", expected, found));
         }
         Ok(principal)
     }
@@ -88,7 +88,7 @@ impl AccessTokenExpectations {
         if claims.audiences()?.any(|found| clients.contains(&Some(found)))
             && !claims.text("jti")?.is_some_and(|id| id.starts_with(TOKEN_ID_PREFIX))
         {
-            return Err(TokenError::WrongTokenType.failed(
+            return Err(TokenError::WrongTokenType.logged(
                 "token type",
                 "an access token: its `jti` begins with tkn_",
                 "a token for a client without that, such as an ID token",
@@ -109,7 +109,7 @@ impl AccessTokenExpectations {
         let is_machine = !claims.has("aud") && client.is_some() && client == claims.text("sub")?;
         match is_machine {
             true if self.machine_tokens => Ok(()),
-            true => Err(TokenError::InvalidAudience.failed(
+            true => Err(TokenError::InvalidAudience.logged(
                 "aud",
                 OneOf(expected),
                 "none: the token of a machine client that was created without an audience; create \

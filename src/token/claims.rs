@@ -114,7 +114,7 @@ impl Claims {
             Some(issuer) if allowed.iter().any(|allowed| allowed.as_ref() == issuer) => Ok(()),
             _ => {
                 let found = ShownClaim(self.value("iss"));
-                Err(TokenError::InvalidIssuer.failed("iss", OneOf(allowed), found))
+                Err(TokenError::InvalidIssuer.logged("iss", OneOf(allowed), found))
             }
         }
     }
@@ -129,7 +129,7 @@ impl Claims {
 
     /// The error of a token whose claim, `aud` or `azp`, is not as `expected`.
     pub(super) fn wrong_audience(&self, name: &'static str, expected: impl Display) -> TokenError {
-        TokenError::InvalidAudience.failed(name, expected, ShownClaim(self.value(name)))
+        TokenError::InvalidAudience.logged(name, expected, ShownClaim(self.value(name)))
     }
 
     /// Rejects a token that is not valid yet. `iat` and `nbf` are optional, and may be ahead by
@@ -145,7 +145,7 @@ impl Claims {
                 && latest < start
             {
                 let expected = format_args!("at most {latest}, by the clock of this server");
-                return Err(TokenError::NotYetValid.failed(name, expected, start));
+                return Err(TokenError::NotYetValid.logged(name, expected, start));
             }
         }
         Ok(())
@@ -166,7 +166,7 @@ impl Claims {
             TokenKind::Logout => "a logout token",
             TokenKind::Other => "a token whose `typ` is unknown, or contradicts its claims",
         };
-        TokenError::WrongTokenType.failed("token type", expected, found)
+        TokenError::WrongTokenType.logged("token type", expected, found)
     }
 
     /// The strings of an array; none if it is absent or another type.
@@ -262,7 +262,7 @@ fn is_media_type(typ: &str, name: &str) -> bool {
 /// The error of a token that has expired.
 pub(super) fn expired(expires_at: OffsetDateTime, now: OffsetDateTime) -> TokenError {
     let expected = format_args!("later than {now}, by the clock of this server");
-    TokenError::Expired.failed("exp", expected, expires_at)
+    TokenError::Expired.logged("exp", expected, expires_at)
 }
 
 /// Token types, which exclude each other.

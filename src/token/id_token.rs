@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 
 use super::claims::TokenKind;
-use super::{Algorithm, Claims, RemoteKeys, TokenError, TokenOrigin};
+use super::{Algorithm, Claims, RemoteKeys, TokenError, TokenSource};
 use crate::clock::ISSUER_SKEW;
 use crate::util::diagnosis::Shown;
 
@@ -91,7 +91,7 @@ impl IdTokenExpectations<'_> {
         keys: &RemoteKeys,
         now: OffsetDateTime,
     ) -> Result<IdToken, TokenError> {
-        let signed = keys.verify(token, TokenOrigin::Issuer).await?;
+        let signed = keys.verify_signature(token, TokenSource::Issuer).await?;
         let subject = self.check(&signed.claims, signed.typ(), signed.header.algorithm, now)?;
         Ok(IdToken { subject, claims: signed.claims })
     }

@@ -9,7 +9,7 @@ use serde::{Serialize, Serializer};
 use time::{Duration, OffsetDateTime};
 
 use super::claims::TokenKind;
-use super::{Claims, RemoteKeys, TokenError, TokenOrigin};
+use super::{Claims, RemoteKeys, TokenError, TokenSource};
 use crate::clock::{ISSUER_SKEW, REPLICA_SKEW};
 use crate::util::diagnosis::Shown;
 
@@ -89,7 +89,7 @@ impl IdpInitiatedLoginExpectations<'_> {
         keys: &RemoteKeys,
         now: OffsetDateTime,
     ) -> Result<IdpInitiatedLogin, TokenError> {
-        let signed = keys.verify(token, TokenOrigin::IdpInitiatedLogin).await?;
+        let signed = keys.verify_signature(token, TokenSource::IdpInitiatedLogin).await?;
         self.check(&signed.claims, signed.typ(), fingerprint(token), now)
     }
 

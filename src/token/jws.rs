@@ -134,7 +134,7 @@ impl JoseHeader {
         Ok(Self {
             algorithm: Algorithm::parse(alg).ok_or_else(|| {
                 let expected = "an asymmetric algorithm of RFC 7518";
-                TokenError::InvalidAlgorithm.failed("alg", expected, Shown(alg))
+                TokenError::InvalidAlgorithm.logged("alg", expected, Shown(alg))
             })?,
             key_id: key_id.map(str::to_owned),
             typ: text(&members, "typ")?.map(str::to_owned),
@@ -153,7 +153,7 @@ fn text<'m>(members: &'m Map<String, Value>, name: &str) -> Result<Option<&'m st
 /// The error of what is no signed token.
 pub(super) fn malformed(found: impl Display) -> TokenError {
     let expected = "three canonical base64url segments with JSON objects in them (RFC 7515)";
-    TokenError::Malformed.failed("format", expected, found)
+    TokenError::Malformed.logged("format", expected, found)
 }
 
 /// Decodes unpadded, canonical base64url only.

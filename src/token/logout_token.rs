@@ -4,7 +4,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 
 use super::claims::TokenKind;
-use super::{Claims, RemoteKeys, TokenError, TokenOrigin};
+use super::{Claims, RemoteKeys, TokenError, TokenSource};
 use crate::clock::ISSUER_SKEW;
 
 /// Longer names are rejected.
@@ -39,7 +39,7 @@ impl LogoutExpectations<'_> {
         keys: &RemoteKeys,
         now: OffsetDateTime,
     ) -> Result<LoggedOut, TokenError> {
-        let signed = keys.verify(token, TokenOrigin::Logout).await?;
+        let signed = keys.verify_signature(token, TokenSource::Logout).await?;
         self.check(&signed.claims, signed.typ(), now)
     }
 

@@ -87,7 +87,7 @@ pub(crate) use self::jws::CompactJws;
 pub(crate) use self::leeway::Leeway;
 pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::{Confirmation, ORGANIZATION_CLAIMS};
-pub(crate) use self::remote_keys::{KeyFetch, RemoteKeys, TokenCheck, TokenOrigin};
+pub(crate) use self::remote_keys::{KeyFetch, RemoteKeys, TokenCheck, TokenSource};
 pub(crate) use self::verifying_key::VerifyingKey;
 
 /// The signature algorithm of Scalekit environments, and of other issuers unless it is configured
@@ -181,7 +181,7 @@ impl TokenError {
         expected: impl Display,
         found: Option<&Value>,
     ) -> Self {
-        Self::InvalidClaim(name).failed(name, expected, ClaimType(found))
+        Self::InvalidClaim(name).logged(name, expected, ClaimType(found))
     }
 
     /// The claim that is missing or invalid. Its value is never logged.

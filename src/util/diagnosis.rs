@@ -1,7 +1,7 @@
 //! Which check rejected a request, for the log of the app's developer: responses do not disclose it.
 //!
 //! Tokens, webhooks, IdP-initiated logins and callbacks use it alike, where a check fails:
-//! `Err(TokenError::InvalidIssuer.failed("iss", expected, found))`.
+//! `Err(TokenError::InvalidIssuer.logged("iss", expected, found))`.
 
 use std::collections::hash_map::RandomState;
 use std::fmt::{self, Display};
@@ -19,7 +19,7 @@ pub(crate) trait CheckError: Sized {
 
     /// Logs what the check of `name` expected and found, and returns the error. Anything that comes
     /// from a request is formatted by [`Shown`].
-    fn failed(self, name: &'static str, expected: impl Display, found: impl Display) -> Self {
+    fn logged(self, name: &'static str, expected: impl Display, found: impl Display) -> Self {
         telemetry::check_failed(self.code(), name, &expected, &found);
         self
     }

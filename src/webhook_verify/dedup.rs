@@ -86,12 +86,12 @@ impl Deduplicator {
                 .collect(),
             value: Bytes::from(format!("running {}", unique_owner())),
             deduplicator: self,
-            is_finished: false,
+            is_settled: false,
         });
         for (index, key) in guard.keys.iter().enumerate() {
             if let Some(found) = guard.deduplicator.claim_key(key, &guard.value).await? {
                 // Under the first key, nothing was claimed that the drop would have to release.
-                guard.is_finished = index == 0;
+                guard.is_settled = index == 0;
                 return Ok(found);
             }
         }
@@ -118,19 +118,20 @@ impl Deduplicator {
     }
 }
 
-/// A message that is being handled. Dropping it before it is finished releases it.
+/// A message that is being handled. Dropping it releases it, unless it is finished.
 pub(crate) struct ClaimGuard {
     deduplicator: Deduplicator,
     keys: Arc<[StoreKey]>,
     value: Bytes,
-    is_finished: bool,
+    /// Nothing is left to release.
+    is_settled: bool,
 }
 
 impl ClaimGuard {
     /// Completes or releases it, by the handler's status: only success is retained. Continues when
     /// the sender disconnects.
     pub(super) async fn finish(mut self: Box<Self>, status: StatusCode) {
-        self.is_finished = true;
+        self.is_settled = true;
         let finishing = self.deduplicator.tasks.clone().spawn(FINISH, async move {
             if status.is_success() {
                 self.complete(status).await;
@@ -208,14 +209,14 @@ impl Drop for ClaimGuard {
     /// The handler panicked, failed without a response, or was cancelled. Without a runtime the value
     /// expires.
     fn drop(&mut self) {
-        if self.is_finished || Handle::try_current().is_err() {
+        if self.is_settled || Handle::try_current().is_err() {
             return;
         }
         let guard = Self {
             deduplicator: self.deduplicator.clone(),
             keys: Arc::clone(&self.keys),
             value: self.value.clone(),
-            is_finished: true,
+            is_settled: true,
         };
         self.deduplicator.tasks.detach(FINISH, async move { guard.release().await });
     }

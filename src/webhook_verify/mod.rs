@@ -70,12 +70,12 @@
 
 pub(crate) mod dedup;
 mod layer;
-pub(crate) mod payload;
 mod pending;
 pub(crate) mod rejection;
 mod secret;
 mod service;
 mod signature;
+pub(crate) mod signed_body;
 
 pub use self::layer::WebhookVerify;
 pub use self::rejection::WebhookRejection;

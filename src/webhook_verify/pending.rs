@@ -17,12 +17,8 @@ use crate::shared_store::StoreError;
 use crate::util::telemetry;
 
 pub(crate) enum Pending {
-    /// Of a request that was received at this time.
-    Body(OffsetDateTime),
-    Deduplication {
-        body: Bytes,
-        claim: BoxFuture<'static, Result<Claim, StoreError>>,
-    },
+    Body { received_at: OffsetDateTime },
+    Deduplication { body: Bytes, claim: BoxFuture<'static, Result<Claim, StoreError>> },
 }
 
 /// A message with a valid signature.
@@ -45,7 +41,7 @@ impl WebhookVerify {
     ) -> Poll<Result<Verified, WebhookRejection>> {
         loop {
             match pending {
-                Pending::Body(received_at) => {
+                Pending::Body { received_at } => {
                     let body = ready!(request.body_mut().poll_buffer(cx, &self.limits))?;
                     // The headers are read again, because they borrow from the request, which the
                     // future has held meanwhile.

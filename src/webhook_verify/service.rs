@@ -6,10 +6,10 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::WebhookVerify;
-use super::payload::SignedBody;
 use super::pending::{FinishClaim, Pending, Verified};
 use super::rejection::repeated;
 use super::signature::SignedHeaders;
+use super::signed_body::SignedBody;
 use crate::middleware::replay_body::ReplayBody;
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
@@ -37,12 +37,17 @@ where
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let config = &self.config;
-        let request = request.map(ReplayBody::buffered);
+        let request = request.map(ReplayBody::unread);
         // The body is not read if the headers are invalid. They borrow from the request, and are read
         // again with the body.
         let now = config.clock.now();
         match SignedHeaders::read(request.headers(), config.kind, now) {
-            Ok(_) => ResponseFuture::pending(config, Pending::Body(now), request, &mut self.inner),
+            Ok(_) => ResponseFuture::pending(
+                config,
+                Pending::Body { received_at: now },
+                request,
+                &mut self.inner,
+            ),
             Err(error) => {
                 let response = config.renderer.render(error.into(), &request);
                 ResponseFuture::decided(Decision::Respond(response), request, &mut self.inner)

@@ -169,11 +169,11 @@ impl<'h> SignedHeaders<'h> {
         };
         if !(1..=MAX_ID_BYTES).contains(&signed.id.len()) {
             let found = format_args!("{} bytes", signed.id.len());
-            return Err(WebhookError::Malformed.failed(id, "1 to 256 bytes", found));
+            return Err(WebhookError::Malformed.logged(id, "1 to 256 bytes", found));
         }
         check_time(timestamp, signed.timestamp, now)?;
         if signed.candidates().next().is_none() {
-            return Err(WebhookError::InvalidSignature.failed(
+            return Err(WebhookError::InvalidSignature.logged(
                 signature,
                 "v1, and 32 bytes in base64",
                 "no such signature",
@@ -212,7 +212,7 @@ impl<'h> SignedHeaders<'h> {
         }
         if !fits {
             let [_, _, name] = self.kind.headers();
-            return Err(WebhookError::InvalidSignature.failed(
+            return Err(WebhookError::InvalidSignature.logged(
                 name,
                 format_args!("a signature by one of {} secrets", secrets.len()),
                 format_args!(
@@ -226,7 +226,7 @@ impl<'h> SignedHeaders<'h> {
         let kind = Kind::from_body(body);
         if kind != self.kind {
             let expected = format_args!("{:?}", self.kind);
-            return Err(WebhookError::WrongKind.failed("body", expected, kind.description()));
+            return Err(WebhookError::WrongKind.logged("body", expected, kind.description()));
         }
         Ok(self.id)
     }
@@ -250,7 +250,7 @@ fn only<'h>(
         }
         (None, _) => "none: the request is not of Scalekit, or a proxy drops it",
     };
-    Err(WebhookError::Malformed.failed(name, "one header", found))
+    Err(WebhookError::Malformed.logged(name, "one header", found))
 }
 
 /// Whole seconds in digits, within the tolerance in both directions.
@@ -262,11 +262,11 @@ fn check_time(
     let is_in_digits = timestamp.bytes().all(|byte| byte.is_ascii_digit());
     let Some(seconds) = timestamp.parse::<i64>().ok().filter(|_| is_in_digits) else {
         let expected = "seconds since 1970, in digits";
-        return Err(WebhookError::Malformed.failed(name, expected, Shown(timestamp)));
+        return Err(WebhookError::Malformed.logged(name, expected, Shown(timestamp)));
     };
     let age = now.unix_timestamp().saturating_sub(seconds);
     if age.unsigned_abs() > TOLERANCE {
-        return Err(WebhookError::TimestampOutsideTolerance.failed(
+        return Err(WebhookError::TimestampOutsideTolerance.logged(
             name,
             format_args!("within {TOLERANCE} s of the clock of this server"),
             format_args!("{age} s before it: check the clock, and what delays deliveries"),

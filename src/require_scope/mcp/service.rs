@@ -41,7 +41,7 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         decline_http2_upgrade(&mut request);
         let Some(decision) = self.config.decide_unread(&mut request) else {
-            let request = request.map(ReplayBody::buffered);
+            let request = request.map(ReplayBody::unread);
             return ResponseFuture::pending(&self.config, None, request, &mut self.inner);
         };
         ResponseFuture::decided(decision, request.map(ReplayBody::passthrough), &mut self.inner)

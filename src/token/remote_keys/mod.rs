@@ -5,7 +5,7 @@
 //!   during the next fetch, and for up to a day if fetches fail.
 //! * A token with an unknown key ID causes a fetch within a budget, and so does an invalid signature
 //!   under a known key ID (another budget), so that clients cannot flood the issuer with
-//!   requests. No lock is held during a fetch. Each [`TokenOrigin`] has its own budgets: invalid
+//!   requests. No lock is held during a fetch. Each [`TokenSource`] has its own budgets: invalid
 //!   tokens of one do not limit the fetches of the others.
 //! * A key is reported as unknown only after a fetch that began after the token was received. One that
 //!   began earlier may have missed a new key, and is followed by another one within the budget.
@@ -49,7 +49,7 @@ const LIMITS: SendLimits =
 pub(crate) enum TokenCheck<T> {
     Done(Result<T, TokenError>),
     /// A fetch that may bring the missing key is in progress: wait for it, then try again.
-    Pending(KeyFetch),
+    NeedsFetch(KeyFetch),
 }
 
 impl<T> TokenCheck<T> {
@@ -61,7 +61,7 @@ impl<T> TokenCheck<T> {
         loop {
             match self {
                 Self::Done(result) => return result,
-                Self::Pending(fetch) => self = after_fetch(fetch.await),
+                Self::NeedsFetch(fetch) => self = after_fetch(fetch.await),
             }
         }
     }
@@ -71,8 +71,9 @@ impl<T> TokenCheck<T> {
 #[derive(Debug)]
 pub(crate) struct KeyFetch {
     flight: Flight<bool>,
-    /// Whether it may have begun before the token was received.
-    is_earlier: bool,
+    /// Whether it may have begun before the token was received. Then a key that it does not bring may
+    /// have been published since, and one more fetch decides.
+    may_predate_token: bool,
 }
 
 /// Result of a fetch.
@@ -81,7 +82,7 @@ pub(crate) enum Fetched {
     /// A key that is not in the set does not exist.
     Current,
     /// The fetch may have begun before the key of the token was published.
-    Earlier,
+    MayPredateToken,
     Failed,
 }
 
@@ -90,7 +91,7 @@ impl Future for KeyFetch {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fetched> {
         Pin::new(&mut self.flight).poll(cx).map(|fetched| match fetched {
-            Some(true) if self.is_earlier => Fetched::Earlier,
+            Some(true) if self.may_predate_token => Fetched::MayPredateToken,
             Some(true) => Fetched::Current,
             _ => Fetched::Failed,
         })
@@ -99,7 +100,7 @@ impl Future for KeyFetch {
 
 /// Where a token comes from.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum TokenOrigin {
+pub(crate) enum TokenSource {
     /// An `Authorization` header, from any client.
     Bearer,
     /// The issuer's token endpoint.
@@ -110,7 +111,7 @@ pub(crate) enum TokenOrigin {
     Logout,
 }
 
-impl TokenOrigin {
+impl TokenSource {
     const COUNT: usize = 4;
 
     fn max_token_bytes(self) -> usize {
@@ -157,20 +158,20 @@ impl RemoteKeys {
             usable_until: AtomicU64::new(0),
             unavailable_until: AtomicU64::new(0),
             is_failing: AtomicBool::new(false),
-            budgets: [const { FetchBudgets::full() }; TokenOrigin::COUNT],
+            budgets: [const { FetchBudgets::full() }; TokenSource::COUNT],
             flights: SingleFlight::new(),
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// Verifies the signature of a token, waiting for a fetch if it may help.
-    pub(crate) async fn verify(
+    pub(crate) async fn verify_signature(
         &self,
         token: &str,
-        source: TokenOrigin,
+        source: TokenSource,
     ) -> Result<VerifiedJws, TokenError> {
-        let after_fetch = |fetched| self.verify_after_fetch(token, source, fetched);
-        self.verify_now(token, source).wait(after_fetch).await
+        let after_fetch = |fetched| self.verify_signature_after_fetch(token, source, fetched);
+        self.verify_signature_now(token, source).wait(after_fetch).await
     }
 
     /// Waits until there are keys.
@@ -183,7 +184,11 @@ impl RemoteKeys {
     }
 
     /// Verifies a signature with the current keys.
-    pub(crate) fn verify_now(&self, token: &str, source: TokenOrigin) -> TokenCheck<VerifiedJws> {
+    pub(crate) fn verify_signature_now(
+        &self,
+        token: &str,
+        source: TokenSource,
+    ) -> TokenCheck<VerifiedJws> {
         let known = self.shared.known_header.load();
         let jws = match CompactJws::parse_up_to(source.max_token_bytes(), token, known.as_deref()) {
             Ok(jws) => jws,
@@ -195,7 +200,7 @@ impl RemoteKeys {
         }
         let Some(keys) = self.shared.usable() else {
             return match self.shared.fetch_if_no_keys() {
-                Some(fetch) => TokenCheck::Pending(fetch),
+                Some(fetch) => TokenCheck::NeedsFetch(fetch),
                 None => TokenCheck::Done(Err(TokenError::KeysUnavailable)),
             };
         };
@@ -203,7 +208,7 @@ impl RemoteKeys {
         match check(&keys, &jws) {
             Ok(verified) => {
                 // Tokens from other sources have other headers.
-                if let TokenOrigin::Bearer = source
+                if let TokenSource::Bearer = source
                     && let Some(new) = jws.new_header(known.as_deref())
                 {
                     self.shared.known_header.store(Some(Arc::new(new)));
@@ -211,25 +216,25 @@ impl RemoteKeys {
                 TokenCheck::Done(Ok(verified))
             }
             Err(error) => match self.shared.fetch_after(error, source) {
-                Ok(fetch) => TokenCheck::Pending(fetch),
+                Ok(fetch) => TokenCheck::NeedsFetch(fetch),
                 Err(error) => TokenCheck::Done(Err(self.shared.explain(error, &keys, &jws))),
             },
         }
     }
 
-    /// Verifies a signature after the fetch that [`verify_now`](Self::verify_now), or this method,
-    /// returned; `fetched` is its result.
-    pub(crate) fn verify_after_fetch(
+    /// Verifies a signature after the fetch that [`verify_signature_now`](Self::verify_signature_now),
+    /// or this method, returned; `fetched` is its result.
+    pub(crate) fn verify_signature_after_fetch(
         &self,
         token: &str,
-        source: TokenOrigin,
+        source: TokenSource,
         fetched: Fetched,
     ) -> TokenCheck<VerifiedJws> {
         match fetched {
-            Fetched::Earlier => match self.verify_now(token, source) {
+            Fetched::MayPredateToken => match self.verify_signature_now(token, source) {
                 // Another fetch in progress began after that one, and so after the token was received.
-                TokenCheck::Pending(fetch) => {
-                    TokenCheck::Pending(KeyFetch { is_earlier: false, ..fetch })
+                TokenCheck::NeedsFetch(fetch) => {
+                    TokenCheck::NeedsFetch(KeyFetch { may_predate_token: false, ..fetch })
                 }
                 done => done,
             },
@@ -238,7 +243,7 @@ impl RemoteKeys {
     }
 
     fn verify_finally(&self, token: &str, is_current: bool) -> Result<VerifiedJws, TokenError> {
-        // `verify_now` has checked the length for its source.
+        // `verify_signature_now` has checked the length for its source.
         let jws = CompactJws::parse_up_to(MAX_ISSUED_TOKEN_BYTES, token, None)?;
         let keys = self.shared.usable().ok_or(TokenError::KeysUnavailable)?;
         match check(&keys, &jws) {
@@ -252,7 +257,7 @@ impl RemoteKeys {
 
     /// Whether a set was fetched recently enough for cached verifications to be valid. Fetches the
     /// next set in the background if this one is past its age.
-    pub(crate) fn check_freshness(&self) -> bool {
+    pub(crate) fn are_usable(&self) -> bool {
         let now = self.shared.now();
         let are_usable = self.shared.are_usable(now);
         if are_usable {
@@ -263,7 +268,7 @@ impl RemoteKeys {
 
     /// Loads the keys if there are none, and returns their state.
     pub(crate) async fn readiness(&self) -> ReadinessCheck {
-        self.check_freshness();
+        self.are_usable();
         readiness::wait(self.ready()).await;
         let (now, usable_until) =
             (self.shared.now(), self.shared.usable_until.load(Ordering::Acquire));
@@ -296,8 +301,8 @@ struct Shared {
     unavailable_until: AtomicU64,
     /// Whether the latest fetch failed.
     is_failing: AtomicBool,
-    /// By [`TokenOrigin`].
-    budgets: [FetchBudgets; TokenOrigin::COUNT],
+    /// By [`TokenSource`].
+    budgets: [FetchBudgets; TokenSource::COUNT],
     flights: SingleFlight<(), bool>,
 }
 
@@ -307,7 +312,7 @@ impl Shared {
         let issuer = jws.unverified_issuer().unwrap_or_default();
         match error {
             TokenError::InvalidAlgorithm => self.wrong_algorithm(jws),
-            TokenError::InvalidSignature => error.failed(
+            TokenError::InvalidSignature => error.logged(
                 "signature",
                 format_args!("one by the key of the `kid` at {}", self.endpoint.url),
                 format_args!(
@@ -316,7 +321,7 @@ impl Shared {
                     Shown(&issuer)
                 ),
             ),
-            TokenError::NoMatchingKey => error.failed(
+            TokenError::NoMatchingKey => error.logged(
                 "kid",
                 format_args!("the `kid` of a key at {}", self.endpoint.url),
                 format_args!(
@@ -331,7 +336,7 @@ impl Shared {
     }
 
     fn wrong_algorithm(&self, jws: &CompactJws<'_>) -> TokenError {
-        TokenError::InvalidAlgorithm.failed(
+        TokenError::InvalidAlgorithm.logged(
             "alg",
             format_args!("{:?}, and that of the key", self.endpoint.algorithms),
             format_args!("{:?}", jws.header.algorithm),
@@ -375,7 +380,7 @@ impl Shared {
     fn fetch_after(
         self: &Arc<Self>,
         error: TokenError,
-        source: TokenOrigin,
+        source: TokenSource,
     ) -> Result<KeyFetch, TokenError> {
         let budgets = self.budgets.get(source as usize).ok_or(TokenError::KeysUnavailable)?;
         let (budget, without_fetch) = match error {
@@ -391,7 +396,8 @@ impl Shared {
 
     /// Joins the fetch in progress, or starts one if the budget permits it.
     fn limited_fetch(self: &Arc<Self>, budget: &Mutex<FetchBudget>) -> Option<KeyFetch> {
-        let joined = self.flights.get(&()).map(|flight| KeyFetch { flight, is_earlier: true });
+        let joined =
+            self.flights.get(&()).map(|flight| KeyFetch { flight, may_predate_token: true });
         joined.or_else(|| {
             let now = self.clock.monotonic();
             let granted = budget.lock().unwrap_or_else(PoisonError::into_inner).take(now);
@@ -400,13 +406,13 @@ impl Shared {
     }
 
     fn fetch(self: &Arc<Self>) -> KeyFetch {
-        let mut is_earlier = true;
+        let mut may_predate_token = true;
         let flight = self.flights.join((), || {
-            is_earlier = false;
+            may_predate_token = false;
             let shared = Arc::clone(self);
             async move { shared.store_fetched(shared.endpoint.fetch().await) }
         });
-        KeyFetch { flight, is_earlier }
+        KeyFetch { flight, may_predate_token }
     }
 
     fn store_fetched(&self, fetched: Result<KeySet, FetchError>) -> bool {

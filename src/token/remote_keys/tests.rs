@@ -23,14 +23,14 @@ async fn set_up(time: SteppedClock) -> (KeyServer, SteppedClock, RemoteKeys, Str
 }
 
 async fn verify(keys: &RemoteKeys, token: &str) -> Result<VerifiedJws, TokenError> {
-    keys.verify(token, TokenOrigin::Bearer).await
+    keys.verify_signature(token, TokenSource::Bearer).await
 }
 
 /// The result without waiting.
 fn known(keys: &RemoteKeys, token: &str) -> Result<Arc<VerifyingKey>, TokenError> {
-    match keys.verify_now(token, TokenOrigin::Bearer) {
+    match keys.verify_signature_now(token, TokenSource::Bearer) {
         TokenCheck::Done(result) => result.map(|signed| signed.key),
-        TokenCheck::Pending(_) => panic!("it waits for a fetch"),
+        TokenCheck::NeedsFetch(_) => panic!("it waits for a fetch"),
     }
 }
 
@@ -134,8 +134,8 @@ async fn all_tokens_of_the_new_key_share_one_fetch() {
         server.hang();
         let new_token = TestKey::rsa(1).access_token("k2");
         let waiting: Vec<_> = (0..50)
-            .map(|_| match keys.verify_now(&new_token, TokenOrigin::Bearer) {
-                TokenCheck::Pending(fetch) => fetch,
+            .map(|_| match keys.verify_signature_now(&new_token, TokenSource::Bearer) {
+                TokenCheck::NeedsFetch(fetch) => fetch,
                 TokenCheck::Done(result) => panic!("it does not wait: {result:?}"),
             })
             .collect();
@@ -143,7 +143,7 @@ async fn all_tokens_of_the_new_key_share_one_fetch() {
         assert!(known(&keys, &old_token).is_ok());
         server.resume();
         for fetched in join_all(waiting).await {
-            let check = keys.verify_after_fetch(&new_token, TokenOrigin::Bearer, fetched);
+            let check = keys.verify_signature_after_fetch(&new_token, TokenSource::Bearer, fetched);
             assert!(matches!(check, TokenCheck::Done(Ok(_))));
         }
         assert_eq!(server.count(), 2);
@@ -177,10 +177,10 @@ async fn a_thousand_unknown_key_ids_cause_two_fetches_and_one_every_ten_seconds(
 #[tokio::test]
 async fn invalid_tokens_of_one_source_do_not_limit_the_others() {
     let sources = [
-        TokenOrigin::Bearer,
-        TokenOrigin::Issuer,
-        TokenOrigin::IdpInitiatedLogin,
-        TokenOrigin::Logout,
+        TokenSource::Bearer,
+        TokenSource::Issuer,
+        TokenSource::IdpInitiatedLogin,
+        TokenSource::Logout,
     ];
     for clock in SteppedClock::each() {
         for (index, junk) in sources.into_iter().enumerate() {
@@ -188,9 +188,9 @@ async fn invalid_tokens_of_one_source_do_not_limit_the_others() {
             let forged = format!("{}AAAA", &old_token[..old_token.len() - 4]);
             for number in 0..5 {
                 let unknown = TestKey::rsa(1).access_token(&format!("kid-{number}"));
-                assert!(keys.verify(&unknown, junk).await.is_err());
+                assert!(keys.verify_signature(&unknown, junk).await.is_err());
                 assert_eq!(
-                    keys.verify(&forged, junk).await.unwrap_err(),
+                    keys.verify_signature(&forged, junk).await.unwrap_err(),
                     TokenError::InvalidSignature
                 );
             }
@@ -200,11 +200,14 @@ async fn invalid_tokens_of_one_source_do_not_limit_the_others() {
                 TestKey::rsa(1).jwk("k2"),
             ]));
             let new_token = TestKey::rsa(1).access_token("k2");
-            let error = keys.verify(&new_token, junk).await.unwrap_err();
+            let error = keys.verify_signature(&new_token, junk).await.unwrap_err();
             assert_eq!(error, TokenError::KeysUnavailable, "{junk:?}");
             let other = sources[(index + 1) % sources.len()];
-            assert!(keys.verify(&new_token, other).await.is_ok(), "{other:?} beside {junk:?}");
-            assert!(keys.verify(&new_token, junk).await.is_ok());
+            assert!(
+                keys.verify_signature(&new_token, other).await.is_ok(),
+                "{other:?} beside {junk:?}"
+            );
+            assert!(keys.verify_signature(&new_token, junk).await.is_ok());
         }
     }
 }
@@ -217,8 +220,8 @@ async fn known_keys_never_wait_while_a_fetch_hangs() {
         for number in 0..1000 {
             let stranger = TestKey::rsa(1).token(&format!("kid-{number}"), "{}");
             assert!(matches!(
-                keys.verify_now(&stranger, TokenOrigin::Bearer),
-                TokenCheck::Pending(_)
+                keys.verify_signature_now(&stranger, TokenSource::Bearer),
+                TokenCheck::NeedsFetch(_)
             ));
             assert!(known(&keys, &known_token).is_ok());
         }
@@ -239,7 +242,10 @@ async fn a_fetch_continues_when_its_only_caller_leaves() {
         let (server, _, keys, _) = set_up(clock).await;
         server.response(KeyResponse::keys([TestKey::rsa(1).jwk("k2")]));
         let new_token = TestKey::rsa(1).access_token("k2");
-        assert!(matches!(keys.verify_now(&new_token, TokenOrigin::Bearer), TokenCheck::Pending(_)));
+        assert!(matches!(
+            keys.verify_signature_now(&new_token, TokenSource::Bearer),
+            TokenCheck::NeedsFetch(_)
+        ));
         settle().await;
         assert!(known(&keys, &new_token).is_ok());
     }

@@ -9,7 +9,7 @@ use super::remote_keys::{Fetched, VerifiedJws};
 use super::verifying_key::VerifyingKey;
 use super::{
     Algorithm, Confirmation, DEFAULT_ALGORITHM, Leeway, ORGANIZATION_CLAIMS, Principal, RemoteKeys,
-    TokenCheck, TokenError, TokenOrigin,
+    TokenCheck, TokenError, TokenSource,
 };
 use crate::clock::{Clock, UnixMillis};
 use crate::error::{ConfigError, Problems};
@@ -83,7 +83,7 @@ impl TokenVerifier {
         let principal = self.verify_bytes(token.as_bytes()).await?;
         match principal.confirmation() {
             Confirmation::None => Ok(principal),
-            _ => Err(TokenError::SenderConstrained.failed("cnf", "a bearer token", "a bound one")),
+            _ => Err(TokenError::SenderConstrained.logged("cnf", "a bearer token", "a bound one")),
         }
     }
 
@@ -139,7 +139,7 @@ impl TokenVerifier {
             telemetry::cached_token_verified();
             return TokenCheck::Done(Ok(principal));
         }
-        self.check(token, |token| self.inner.keys.verify_now(token, TokenOrigin::Bearer))
+        self.check(token, |token| self.inner.keys.verify_signature_now(token, TokenSource::Bearer))
     }
 
     /// Verifies a token after the fetch that [`verify_now`](Self::verify_now), or this method, returned.
@@ -149,7 +149,9 @@ impl TokenVerifier {
         fetched: Fetched,
     ) -> TokenCheck<Principal> {
         let keys = &self.inner.keys;
-        self.check(token, |token| keys.verify_after_fetch(token, TokenOrigin::Bearer, fetched))
+        self.check(token, |token| {
+            keys.verify_signature_after_fetch(token, TokenSource::Bearer, fetched)
+        })
     }
 
     fn check(
@@ -166,7 +168,7 @@ impl TokenVerifier {
             TokenCheck::Done(signed) => {
                 TokenCheck::Done(self.check_claims_and_cache(token, signed))
             }
-            TokenCheck::Pending(fetch) => TokenCheck::Pending(fetch),
+            TokenCheck::NeedsFetch(fetch) => TokenCheck::NeedsFetch(fetch),
         }
     }
 
@@ -180,7 +182,7 @@ impl TokenVerifier {
                 !verified.key.is_removed() && self.inner.clock.unix_millis() < verified.valid_until;
             is_valid.then(|| verified.principal.clone())
         })??;
-        self.inner.keys.check_freshness().then_some(principal)
+        self.inner.keys.are_usable().then_some(principal)
     }
 
     /// Checks the claims of a token whose signature was verified. Caches and counts the result.
