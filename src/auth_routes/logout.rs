@@ -11,7 +11,7 @@ use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::redirect;
 use crate::util::cache_control::{set_no_store, vary_on_cookie};
-use crate::util::fetch_metadata::{Initiator, wants_html};
+use crate::util::fetch_metadata::{Initiator, is_embedded, wants_html};
 use crate::util::host_redirect::is_host_redirected;
 use crate::util::telemetry;
 
@@ -50,7 +50,8 @@ impl Logout {
             return Ok(continues);
         }
         match sessions.initiator(sessions.origin_of(request), request.headers()) {
-            Initiator::Own => {}
+            // An image in what a user of the app has written must not end the sessions of its readers.
+            Initiator::Own if !is_embedded(request) => {}
             // Even old browsers send `Origin` or `Referer` with a form of the app.
             Initiator::Unknown if request.method() == Method::POST => {}
             Initiator::Unknown if wants_html(request.headers()) => return Ok(self.confirmation()),
@@ -62,7 +63,9 @@ impl Logout {
             {
                 return Ok(self.confirmation());
             }
-            Initiator::Unknown | Initiator::Other => return Err(LoginError::CrossSite),
+            Initiator::Own | Initiator::Unknown | Initiator::Other => {
+                return Err(LoginError::CrossSite);
+            }
         }
         let handle = sessions.session_handle(request.headers()).await;
         if let Some(handle) = &handle

@@ -6,6 +6,7 @@ use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, header};
 use url::Url;
 
+static SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 static SEC_FETCH_USER: HeaderName = HeaderName::from_static("sec-fetch-user");
@@ -88,6 +89,17 @@ pub(crate) fn is_speculative<B>(request: &Request<B>) -> bool {
                 .iter()
                 .any(|purpose| contains_ignoring_case(value, purpose))
         })
+}
+
+/// Whether a browser loads the response into a page, as an image, a frame or a style sheet, which
+/// markup alone can cause. Scripts (`empty`) and navigations (`document`) do not embed it.
+pub(crate) fn is_embedded<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && request
+            .headers()
+            .get_all(&SEC_FETCH_DEST)
+            .iter()
+            .any(|destination| destination != "document" && destination != "empty")
 }
 
 /// Whether a browser is going to show the response, as a page instead of JSON.

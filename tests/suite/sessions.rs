@@ -494,7 +494,22 @@ async fn a_cross_site_logout_is_rejected_and_others_work_offline_expired_and_log
     assert!(page.text().contains("<form method=\"post\" action=\"/logout\">"), "{}", page.text());
     page.assert_private();
     let image = browser.send(Method::GET, "/logout", &[("accept", "image/*")]).await;
-    assert_eq!((image.status(), browser.cookie_header()), (StatusCode::FORBIDDEN, before));
+    assert_eq!((image.status(), browser.cookie_header()), (StatusCode::FORBIDDEN, before.clone()));
+    // Not even one in a page of the app, which another user may have written.
+    for (destination, mode) in [("image", "no-cors"), ("iframe", "navigate"), ("style", "no-cors")]
+    {
+        let embedded = [
+            ("sec-fetch-dest", destination),
+            ("sec-fetch-mode", mode),
+            ("sec-fetch-site", "same-origin"),
+        ];
+        let response = browser.send(Method::GET, "/logout", &embedded).await;
+        assert_eq!(
+            (response.status(), browser.cookie_header()),
+            (StatusCode::FORBIDDEN, before.clone()),
+            "{destination}"
+        );
+    }
     for endpoint in [Endpoint::Token, Endpoint::Keys, Endpoint::Logout] {
         world.sandbox.faults().add(endpoint, Fault::Unreachable);
     }
