@@ -17,8 +17,6 @@ use crate::util::telemetry;
 
 /// How many logins a portal may start in a row, and within which time, without one that returns.
 const MAX_IDP_INITIATED_LOGINS: usize = 3;
-/// The parameter of an IdP-initiated login, on any path.
-pub(crate) const IDP_INITIATED_LOGIN: &str = "idp_initiated_login";
 const LOOP_WINDOW: Duration = Duration::minutes(1);
 
 /// A login that is about to start.
@@ -85,18 +83,4 @@ impl LoginStart<'_> {
 /// error page, and only the user can continue from there.
 pub(crate) fn is_redirect_loop(sessions: &Sessions, headers: &HeaderMap) -> bool {
     LoginAttempt::idp_initiated_within(sessions, headers, LOOP_WINDOW) >= MAX_IDP_INITIATED_LOGINS
-}
-
-/// Returns the page that a login returns to: the requested page, or the start page if there is none
-/// or it would lead to a redirect loop or another login.
-pub(crate) fn allowed_return_to(sessions: &Sessions, wanted: Option<ReturnTo>) -> ReturnTo {
-    wanted
-        .filter(|page| {
-            !sessions
-                .route_paths()
-                .into_iter()
-                .any(|path| page.is_path(path) || page.is_path(sessions.strip_base_path(path)))
-        })
-        .filter(|page| !page.has(IDP_INITIATED_LOGIN) && !page.is_single_use())
-        .unwrap_or_else(|| sessions.start_page().clone())
 }

@@ -6,7 +6,7 @@ use url::form_urlencoded;
 
 use super::LoginError;
 use super::attempt::LoginTrigger;
-use super::initiate::{IDP_INITIATED_LOGIN, LoginStart, allowed_return_to};
+use super::initiate::LoginStart;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
@@ -16,7 +16,7 @@ use crate::session::origins::AppOrigin;
 use crate::util::diagnosis::{CheckError as _, Shown};
 use crate::util::host_redirect::REDIRECT_PARAM;
 use crate::util::query::QueryParam;
-use crate::util::return_to::ReturnTo;
+use crate::util::return_to::{IDP_INITIATED_LOGIN, ReturnTo};
 use crate::util::telemetry;
 
 /// Starts logins: `GET /login`. Returned by [`Sessions::login`](crate::Sessions::login).
@@ -85,7 +85,7 @@ impl Login {
             .as_deref()
             .and_then(ReturnTo::parse)
             .or_else(|| origin.page(query.target_link_uri.as_deref()?));
-        allowed_return_to(&self.route.sessions, wanted)
+        self.route.sessions.allowed_return_to(wanted, &[])
     }
 
     fn start(

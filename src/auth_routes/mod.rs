@@ -74,9 +74,7 @@ pub use crate::session::login_error::LoginError;
 pub use crate::util::return_to::ReturnTo;
 
 pub(crate) use self::attempt::LoginTrigger;
-pub(crate) use self::initiate::{
-    IDP_INITIATED_LOGIN, LoginStart, allowed_return_to, is_redirect_loop,
-};
+pub(crate) use self::initiate::{LoginStart, is_redirect_loop};
 pub(crate) use self::route::Route;
 
 use crate::session::Sessions;

@@ -6,9 +6,7 @@ use http::{Request, Response, StatusCode};
 use tower_layer::Layer;
 
 use super::IdpInitiatedRedirectService;
-use crate::auth_routes::{
-    LoginError, LoginStart, LoginTrigger, Route, allowed_return_to, is_redirect_loop,
-};
+use crate::auth_routes::{LoginError, LoginStart, LoginTrigger, Route, is_redirect_loop};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route_rejection::{RouteState as _, redirect};
@@ -93,7 +91,7 @@ impl IdpInitiatedRedirect {
             sessions,
             origin,
             headers,
-            return_to: allowed_return_to(sessions, page),
+            return_to: sessions.allowed_return_to(page, &[]),
             trigger: LoginTrigger::IdpInitiated,
             parameters: [
                 ("connection_id", login.connection_id),

@@ -5,10 +5,11 @@ use std::borrow::Cow;
 use http::{Method, Request};
 use url::form_urlencoded;
 
-use crate::auth_routes::{IDP_INITIATED_LOGIN, LoginError};
+use crate::auth_routes::LoginError;
 use crate::oauth::SsoError;
 use crate::session::Sessions;
 use crate::util::diagnosis::CheckError as _;
+use crate::util::return_to::IDP_INITIATED_LOGIN;
 
 /// The kinds of requests that the layer distinguishes.
 pub(super) enum RequestKind {

@@ -324,14 +324,14 @@ impl PasswordlessLogin {
     /// Returns the page after the login, unless it is not a page of the app or would lead to a
     /// redirect loop.
     fn allowed_return_to(&self, fields: &Fields) -> ReturnTo {
-        let routes = self.inner.paths.all().into_iter().chain(self.sessions().route_paths());
-        fields
+        let verify_paths =
+            [self.verify_path(), self.sessions().strip_base_path(self.verify_path())];
+        let wanted = fields
             .get("return_to")
             .and_then(ReturnTo::parse)
             .filter(|page| page.as_str().len() <= MAX_RETURN_TO_BYTES)
-            .filter(|page| !page.is_below(self.verify_path()) && !page.is_single_use())
-            .filter(|page| !routes.clone().any(|path| page.is_path(path)))
-            .unwrap_or_else(|| self.sessions().start_page().clone())
+            .filter(|page| !verify_paths.iter().any(|path| page.is_below(path)));
+        self.sessions().allowed_return_to(wanted, &self.inner.paths.all())
     }
 }
 

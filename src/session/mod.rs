@@ -307,6 +307,27 @@ impl Sessions {
         ]
     }
 
+    /// Returns the page that a login returns to: the requested page, or the start page if there is none
+    /// or it would lead to a redirect loop, a logout or another login, by a route of the router or one
+    /// of these paths.
+    pub(crate) fn allowed_return_to(
+        &self,
+        wanted: Option<ReturnTo>,
+        other_routes: &[&str],
+    ) -> ReturnTo {
+        let routes = self.route_paths();
+        wanted
+            .filter(|page| {
+                // Routes are also mounted without the base path.
+                !page.is_single_use()
+                    && !routes
+                        .iter()
+                        .chain(other_routes)
+                        .any(|path| page.is_path(path) || page.is_path(self.strip_base_path(path)))
+            })
+            .unwrap_or_else(|| self.start_page().clone())
+    }
+
     /// Returns the check for any route where users log in.
     pub(crate) fn any_login_route(&self) -> &RouteCheck {
         &self.inner.any_login_route

@@ -5,6 +5,8 @@ use url::{Position, Url, form_urlencoded};
 use super::host_redirect::without_redirect_param;
 
 const MAX_BYTES: usize = 2048;
+/// The parameter of an IdP-initiated login, on any path.
+pub(crate) const IDP_INITIATED_LOGIN: &str = "idp_initiated_login";
 
 /// Where a user goes after the login: a path of this app, as a browser resolves it.
 ///
@@ -71,15 +73,16 @@ impl ReturnTo {
     }
 
     /// Whether its query has this parameter.
-    pub(crate) fn has(&self, parameter: &str) -> bool {
+    fn has(&self, parameter: &str) -> bool {
         self.0.split('#').next().and_then(|page| page.split_once('?')).is_some_and(|(_, query)| {
             form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == parameter)
         })
     }
 
-    /// Whether it is the environment's redirect from a consent, which must not be repeated.
+    /// Whether it is a redirect of the environment, from a consent or of an IdP-initiated login, which
+    /// must not be repeated.
     pub(crate) fn is_single_use(&self) -> bool {
-        self.has("auth_request_id")
+        self.has("auth_request_id") || self.has(IDP_INITIATED_LOGIN)
     }
 
     /// Whether its path is this one.

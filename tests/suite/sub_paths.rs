@@ -320,6 +320,19 @@ async fn a_login_by_email_is_below_the_base_path() {
         let own = "email=jane%40acme.test&return_to=%2Fapp%2Fpasswordless%2Fverify%2Fx";
         let resent = submit(&mut Browser::new(&app, &sandbox), login.send_path(), own).await;
         assert_eq!(resent.status(), StatusCode::SEE_OTHER, "{}", resent.text());
+        // Each address gets a limited number of e-mails.
+        for (user, page) in [
+            ("ann", "%2Fapp%2Flogout"),
+            ("bob", "%2Flogout"),
+            ("eve", "%2Fapp%2Fme%3Fidp_initiated_login%3Dx"),
+        ] {
+            let mut browser = Browser::new(&app, &sandbox);
+            let form = format!("email={user}%40acme.test&return_to={page}");
+            submit(&mut browser, login.send_path(), &form).await;
+            let link = sandbox.mail().outbox().remove(0).link.unwrap();
+            let done = browser.open(&link).await;
+            assert_eq!(done.location(), "/app", "{deployment:?}: {page}");
+        }
     }
 }
 
