@@ -47,7 +47,7 @@ fn logout_request(body: impl Into<Body>) -> Request<Body> {
     request
 }
 
-async fn send_logout_token(app: &Router, token: &str) -> Response<Bytes> {
+pub(crate) async fn send_logout_token(app: &Router, token: &str) -> Response<Bytes> {
     send(app, logout_request(format!("logout_token={token}"))).await
 }
 

@@ -14,6 +14,7 @@ use tower_scalekit::session::{
 };
 use tower_scalekit::shared_store::KeyNamespace;
 
+use crate::backchannel::{logout_token, send_logout_token};
 use crate::store::FlakyStore;
 use crate::support::{
     Browser, JANE, JOHN, Reading as _, World, app, login_error, parameter, with_parameters,
@@ -137,6 +138,20 @@ async fn the_hook_can_create_a_session_of_the_apps_own() {
     assert_eq!((&me["sub"], &me["roles"]), (&json!("7"), &json!(["member"])));
     assert_eq!(me["app"], json!({"plan": "free", "seats": 3}));
     assert_eq!(world.sandbox.requests().count(Endpoint::Token), asked, "it has no tokens");
+}
+
+#[tokio::test]
+async fn a_late_logout_token_ends_no_later_session_of_the_apps_own() {
+    let hook = Hook::new(|login| Ok(LocalSession::new(login.identity().user().clone()).into()));
+    let world = world(&hook);
+    let mut old = world.logged_in(JANE).await;
+    let sub = old.fetch("/me").await.json()["sub"].clone();
+    let token = logout_token(&world.sandbox, "t", &json!({"sub": sub}));
+    world.advance(100);
+    let mut new = world.logged_in(JANE).await;
+    assert_eq!(send_logout_token(&world.app, &token).await.status(), StatusCode::OK);
+    assert_eq!(old.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(new.fetch("/me").await.status(), StatusCode::OK);
 }
 
 #[tokio::test]

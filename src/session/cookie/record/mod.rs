@@ -190,7 +190,9 @@ impl SessionRecord {
                 }
             }
         }
-        record.body.issued_at = issued_at(&record.body.access_claims);
+        // A local session has it only if it began with a login.
+        record.body.issued_at =
+            issued_at(&record.body.access_claims).or_else(|| issued_at(&record.id_claims()));
         Ok(record)
     }
 
