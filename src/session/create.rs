@@ -4,6 +4,8 @@
 //! mark it as begun, end the former session of the browser. A login is also checked for revocations
 //! since it was verified.
 
+use std::fmt;
+
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Map, Value};
 use time::Duration;
@@ -57,7 +59,7 @@ use crate::util::telemetry;
 /// # main().unwrap();
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use]
 pub struct LocalSession {
     user: User,
@@ -72,6 +74,17 @@ pub struct LocalSession {
     position: Option<RecordedPosition>,
     /// Unset for a user whom the app authenticates itself.
     authentication: Option<Authentication>,
+}
+
+// Manual impl: claims may contain e-mail addresses.
+impl fmt::Debug for LocalSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalSession")
+            .field("user", &self.user)
+            .field("lifetime", &self.lifetime)
+            .field("in_cookie", &self.in_cookie)
+            .finish_non_exhaustive()
+    }
 }
 
 impl LocalSession {

@@ -1,12 +1,15 @@
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::model::lenient::flag_of;
 use crate::token::Claims;
+use crate::util::diagnosis::Shown;
 
 /// A user's profile, from the ID token of the login (OpenID Connect Core section 5.1), or set by
 /// the app for a [`LocalSession`](super::LocalSession).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct User {
     /// The user's ID (`usr_…`); the claim `sub`.
@@ -29,6 +32,15 @@ pub struct User {
     pub locale: Option<String>,
     /// Phone number.
     pub phone_number: Option<String>,
+}
+
+// Manual impl: handlers log it, and a log must not contain e-mail addresses.
+impl fmt::Debug for User {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("User")
+            .field("id", &format_args!("{}", Shown(&self.id)))
+            .finish_non_exhaustive()
+    }
 }
 
 impl User {

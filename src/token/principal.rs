@@ -11,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::{Claims, TokenError};
 use crate::challenge::{Challenge, ChallengeContext};
 use crate::revocation::{RevocableToken, RevocationTarget};
+use crate::util::diagnosis::Shown;
 
 /// Claims with Scalekit's organization: in its own tokens, and in those for MCP.
 pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
@@ -317,7 +318,8 @@ impl fmt::Debug for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Principal")
             .field("credential", &self.credential())
-            .field("subject", &self.subject())
+            // The subject of a login by e-mail is the address.
+            .field("subject", &format_args!("{}", Shown(self.subject())))
             .field("organization_id", &self.organization_id())
             .field("session_id", &self.session_id())
             .field("client_id", &self.client_id())

@@ -21,6 +21,7 @@ use tower_scalekit::middleware::RejectionContext;
 use tower_scalekit::oauth::{AuthorizationRequest, CodeVerifier, LogoutRequest};
 use tower_scalekit::sandbox::{Endpoint, Fault, SandboxClient, TokenFault, TokenKind};
 use tower_scalekit::secret::SecretString;
+use tower_scalekit::session::{LocalSession, User};
 use tower_scalekit::{
     RequireScope, RequireSession, RequireToken, Sandbox, Scalekit, Session, SessionSecret, Sessions,
 };
@@ -256,6 +257,16 @@ async fn debug_of_every_handle_and_service_contains_no_secret() {
     secrets.assert_debug(&session);
     secrets.assert_debug(session.user());
     secrets.assert_debug(session.principal());
+    let mut addressed = User::default();
+    addressed.id = JANE.to_owned();
+    for shown in [
+        format!("{session:?}"),
+        format!("{:?}", session.user()),
+        format!("{:?}", LocalSession::new(session.user().clone()).app_claim("email", JANE)),
+        format!("{:?}", LocalSession::new(addressed)),
+    ] {
+        assert!(!shown.contains(JANE), "{shown}");
+    }
 
     // Futures that hold a pending request.
     setting.advance(301);
