@@ -88,7 +88,7 @@
 //!
 //! # Features
 //!
-//! The crate has 81 dependencies without features, 113 with the default ones, and 132 with all, most of them small. The
+//! The crate has 80 dependencies without features, 112 with the default ones, and 131 with all, most of them small. The
 //! table has the number that each feature adds alone.
 //!
 //! | feature | default | dependencies | adds |

@@ -8,14 +8,14 @@
 //! multiple of [`PADDING_BLOCK`], so that its size reveals little about the other claims (as it does
 //! in CRIME).
 
+mod compression;
 mod token_parts;
 
-use miniz_oxide::deflate::compress_to_vec;
-use miniz_oxide::inflate::decompress_to_vec_with_limit;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 
+use self::compression::{deflate, inflate};
 use self::token_parts::{join, split};
 use crate::clock::{UnixMillis, unix_millis};
 use crate::revocation::{RecordedPosition, RevocableSession, RevocationTarget};
@@ -27,10 +27,6 @@ use crate::util::jitter::jitter;
 const VERSION: u8 = 1;
 const VERSION_WITH_ACCESS_TOKEN: u8 = 2;
 const PADDING_BLOCK: usize = 64;
-/// From 0 to 10. Higher levels take several times as long for one percent.
-const COMPRESSION_LEVEL: u8 = 6;
-/// No session that fits into cookies inflates to more.
-const MAX_INFLATED_BYTES: usize = 256 * 1024;
 const MAX_APP_CLAIMS_BYTES: usize = 2048;
 
 /// The content of a session, which is sealed for a cookie or the store.
@@ -289,7 +285,7 @@ impl SessionRecord {
             bytes.extend(u16::try_from(part.len()).ok()?.to_be_bytes());
             bytes.extend(part);
         }
-        bytes.extend(compress_to_vec(&serde_json::to_vec(&self.body).ok()?, COMPRESSION_LEVEL));
+        bytes.extend(deflate(&serde_json::to_vec(&self.body).ok()?)?);
         bytes.resize(bytes.len().next_multiple_of(PADDING_BLOCK), 0);
         Some(bytes)
     }
@@ -306,7 +302,7 @@ impl SessionRecord {
             VERSION_WITH_ACCESS_TOKEN => split_part(rest)?,
             _ => return None,
         };
-        let json = decompress_to_vec_with_limit(deflated, MAX_INFLATED_BYTES).ok()?;
+        let json = inflate(deflated)?;
         let refresh_token = std::str::from_utf8(refresh_token).ok()?;
         Some(Self {
             refresh_token: (!refresh_token.is_empty()).then(|| refresh_token.into()),
