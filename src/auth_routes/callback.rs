@@ -12,9 +12,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 
 use super::LoginError;
-use super::attempt::{LoginAttempt, LoginTrigger};
 use super::authorization_response::AuthorizationResponse;
 use super::completion::ReturnedLogin;
+use super::login_attempt::{LoginAttempt, LoginTrigger};
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;

@@ -3,8 +3,8 @@
 use http::HeaderMap;
 
 use super::LoginError;
-use super::attempt::{LoginAttempt, LoginTrigger};
 use super::authorization_response::AuthorizationResponse;
+use super::login_attempt::{LoginAttempt, LoginTrigger};
 use crate::oauth::IdTokenHint;
 use crate::revocation::RecordedPosition;
 use crate::session::{

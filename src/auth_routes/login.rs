@@ -5,8 +5,8 @@ use http::{Request, Response};
 use url::form_urlencoded;
 
 use super::LoginError;
-use super::attempt::LoginTrigger;
-use super::initiate::LoginStart;
+use super::login_attempt::LoginTrigger;
+use super::login_start::LoginStart;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;

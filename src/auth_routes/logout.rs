@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
 use super::LoginError;
-use super::logout_callback::LogoutAttempt;
+use super::logout_attempt::LogoutAttempt;
 use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::page;

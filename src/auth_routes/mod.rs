@@ -41,15 +41,16 @@
 //! # }
 //! ```
 
-mod attempt;
 mod authorization_response;
 mod backchannel_logout;
 mod callback;
 mod completion;
-pub(crate) mod initiate;
 mod login;
+mod login_attempt;
+pub(crate) mod login_start;
 pub(crate) mod login_url;
 mod logout;
+mod logout_attempt;
 mod logout_callback;
 mod refresh;
 mod route;
@@ -73,8 +74,8 @@ pub use self::switch_account::SwitchAccount;
 pub use crate::session::login_error::LoginError;
 pub use crate::util::return_to::ReturnTo;
 
-pub(crate) use self::attempt::LoginTrigger;
-pub(crate) use self::initiate::{LoginStart, is_redirect_loop};
+pub(crate) use self::login_attempt::LoginTrigger;
+pub(crate) use self::login_start::{LoginStart, is_redirect_loop};
 pub(crate) use self::route::Route;
 
 use crate::session::Sessions;

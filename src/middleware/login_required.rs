@@ -17,7 +17,7 @@ use crate::util::fetch_metadata::{is_navigation, is_speculative, wants_html};
 pub struct LoginRequired {
     next: Next,
     reason: Reason,
-    clear_cookies: Vec<HeaderValue>,
+    removals: Vec<HeaderValue>,
     set_cookie: Option<HeaderValue>,
 }
 
@@ -59,7 +59,7 @@ impl LoginRequired {
         } else {
             Next::Script
         };
-        Self { next, reason: Reason::MissingSession, clear_cookies: removals, set_cookie: None }
+        Self { next, reason: Reason::MissingSession, removals, set_cookie: None }
     }
 
     /// For a user with a session, whose authentication is not recent enough. Scripts get this
@@ -105,7 +105,7 @@ impl LoginRequired {
             let (message, label) = self.reason.page();
             page::show(&mut response, page::problem(message, login, label));
         }
-        for cookie in self.clear_cookies.iter().chain(&self.set_cookie) {
+        for cookie in self.removals.iter().chain(&self.set_cookie) {
             response.headers_mut().append(header::SET_COOKIE, cookie.clone());
         }
         response

@@ -5,7 +5,7 @@ use http::{HeaderMap, Response, StatusCode};
 use time::Duration;
 
 use super::LoginError;
-use super::attempt::{LoginAttempt, LoginTrigger};
+use super::login_attempt::{LoginAttempt, LoginTrigger};
 use crate::middleware::route_rejection::redirect;
 use crate::oauth::AuthorizationRequest;
 use crate::session::origins::AppOrigin;

@@ -113,12 +113,12 @@ impl LoginAttempt {
         request: &Request<()>,
         state: &str,
     ) -> (Option<Self>, Option<HeaderValue>) {
-        let (attempt, end) = sessions.attempt::<Self>(state, request.headers());
+        let (attempt, removal) = sessions.attempt::<Self>(state, request.headers());
         let attempt = attempt.filter(|attempt| {
             verify_slices_are_equal(attempt.state().expose().as_bytes(), state.as_bytes()).is_ok()
                 && attempt.may_end_at(sessions.origins().by_request(request), sessions)
         });
-        (attempt, end)
+        (attempt, removal)
     }
 
     /// Whether it began at this origin, or the origin is unknown. Cookies are valid for all ports of
