@@ -105,7 +105,7 @@ impl ReturnedLogin {
             self.attempt.trigger == LoginTrigger::PromptLogin,
             self.sessions.now(),
         );
-        match self.sessions.record_of_login(tokens, position, authentication, headers).await {
+        match self.sessions.build_login_record(tokens, position, authentication, headers).await {
             Ok(record) => Ok(record),
             Err(error) => {
                 self.single_use().finish(false).await;
@@ -138,7 +138,7 @@ impl ReturnedLogin {
                 });
         }
         let environment_session = record.environment_session();
-        let mut cookies = sessions.create_from_login(record, headers).await?.into_values();
+        let mut cookies = sessions.begin_login(record, headers).await?.into_values();
         let expired = sessions.drop_expired_logins(headers, environment_session);
         telemetry::login_completed();
         cookies.extend(RecentLogin::cookies(sessions, &self.attempt, page, headers));

@@ -45,7 +45,7 @@ impl SwitchAccount {
         let recent = RecentLogin::cookies(&sessions, &attempt, sessions.start_page(), &headers);
         let begin = async move |identity| match identity {
             UnconfirmedIdentity::Tokens(record) if !begins.is_record_revoked(&record).await => {
-                let cookies = begins.create_from_login(*record, &headers).await?.into_values();
+                let cookies = begins.begin_login(*record, &headers).await?.into_values();
                 Ok(SessionCookies::new(cookies.into_iter().chain(recent)))
             }
             _ => Err(LoginError::StateMismatch),

@@ -336,13 +336,13 @@ impl PasswordlessLogin {
             .await?
             .login_subject(&subject)
             .revocation_position(position);
-        self.sessions().create_verified(local, headers).await.map_err(|error| {
+        self.sessions().begin_local_login(local, headers).await.map_err(|error| {
             if let BeginLoginError::Revoked = error {
                 return PasswordlessLoginError::NoPendingLogin;
             }
             telemetry::internal_error("passwordless_login", &error);
             match error {
-                BeginLoginError::Begin(CreateSessionError::Store(_)) => {
+                BeginLoginError::Create(CreateSessionError::Store(_)) => {
                     PasswordlessLoginError::Unavailable
                 }
                 _ => PasswordlessLoginError::Misconfigured,

@@ -1,13 +1,11 @@
 //! Creating sessions: from the tokens of a login, or by the app itself.
 //!
-//! The steps: build the record, seal it for the cookie, store it, add it to the index of its user and
-//! mark it as begun, end the former session of the browser. A login is also checked for revocations
-//! since it was verified.
-
-use std::fmt;
+//! First, the record is built. A login may have to wait then, until the user confirms it or the app's
+//! hook decides, and is checked for revocations since it was verified. Then the session begins: its
+//! record is sealed for the cookie, stored, added to the index of its user and marked as begun, and the
+//! former session of the browser is ended.
 
 use http::{HeaderMap, HeaderValue, header};
-use serde_json::{Map, Value};
 use time::Duration;
 
 use super::active::{CookieQuota, IndexError};
@@ -16,174 +14,13 @@ use super::cookie::seal::SealingFailed;
 use super::login_hook::Decision;
 use super::store::StoringError;
 use super::{
-    Authentication, HookFailure, Lifetimes, LoginDecision, NewSession, NewTokens, Sessions, User,
+    Authentication, HookFailure, Lifetimes, LocalSession, LoginDecision, NewSession, NewTokens,
+    Sessions,
 };
-use crate::oauth::IdTokenHint;
 use crate::revocation::RecordedPosition;
 use crate::shared_store::StoreError;
 use crate::util::cache_control::{set_no_store, vary_on_cookie};
 use crate::util::telemetry;
-
-/// A session that the app itself creates: after a passwordless login, single sign-on for users of
-/// its own, or any other authentication.
-///
-/// The same layer, extractors and logout apply to it. It has no tokens, so it ends at its own
-/// limits. It is kept in the shared store, because otherwise a copy of its cookie could not be
-/// revoked after a restart. Without a [shared store](super::SessionsBuilder::shared_store) it ends
-/// with the process.
-///
-/// ```
-/// # #[cfg(feature = "sandbox")] {
-/// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// use http::{HeaderMap, Response, header};
-/// use tower_scalekit::session::{LocalSession, User};
-/// use tower_scalekit::{Sandbox, SessionSecret, Sessions};
-///
-/// let sessions = Sessions::builder(Sandbox::new().scalekit())
-///     .secret(SessionSecret::generate()?)
-///     .redirect_uri("https://app.example.com/auth/callback")
-///     .build()?;
-/// let mut user = User::default();
-/// user.id = "usr_1".to_owned();
-/// user.email = "jane@acme.test".to_owned();
-///
-/// // In a handler that has authenticated the user; `request_headers` are the request's.
-/// # let request_headers = HeaderMap::new();
-/// let cookies = sessions.create(LocalSession::new(user).roles(["admin"]), &request_headers).await?;
-/// let mut response = Response::new("Welcome");
-/// cookies.set(response.headers_mut()); // with axum: (cookies, "Welcome")
-/// assert!(response.headers()[header::SET_COOKIE].to_str()?.starts_with("__Host-scalekit_session="));
-/// # Ok(())
-/// # }
-/// # main().unwrap();
-/// # }
-/// ```
-#[derive(Clone)]
-#[must_use]
-pub struct LocalSession {
-    user: User,
-    claims: Map<String, Value>,
-    app_claims: Map<String, Value>,
-    lifetime: Option<std::time::Duration>,
-    in_cookie: bool,
-    id_token: Option<IdTokenHint>,
-    login_subject: Option<String>,
-    /// Position of the revocation counter when the login was verified. Unset for a session that
-    /// begins now.
-    position: Option<RecordedPosition>,
-    /// Unset for a user whom the app authenticates itself.
-    authentication: Option<Authentication>,
-}
-
-// Manual impl: claims may contain e-mail addresses.
-impl fmt::Debug for LocalSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LocalSession")
-            .field("user", &self.user)
-            .field("lifetime", &self.lifetime)
-            .field("in_cookie", &self.in_cookie)
-            .finish_non_exhaustive()
-    }
-}
-
-impl LocalSession {
-    /// Creates a session for this user. `user.id` becomes the principal's subject.
-    pub fn new(user: User) -> Self {
-        let claims = Map::from_iter([("sub".to_owned(), user.id.as_str().into())]);
-        Self {
-            user,
-            claims,
-            app_claims: Map::new(),
-            lifetime: None,
-            in_cookie: false,
-            id_token: None,
-            login_subject: None,
-            position: None,
-            authentication: None,
-        }
-    }
-
-    /// Sets the user's organization.
-    pub fn organization_id(self, id: impl Into<String>) -> Self {
-        self.claim("oid", id.into().into())
-    }
-
-    /// Sets the environment's session that it belongs to (`ses_…`). A logout or revocation there
-    /// ends this session once the app is notified.
-    pub fn session_id(self, id: impl Into<String>) -> Self {
-        self.claim("sid", id.into().into())
-    }
-
-    /// Sets when the environment issued the tokens of the login.
-    pub(super) fn issued_at(self, seconds: Value) -> Self {
-        self.claim("iat", seconds)
-    }
-
-    /// Sets the user's roles.
-    pub fn roles(self, roles: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.claim("roles", roles.into_iter().map(Into::into).collect())
-    }
-
-    /// Sets the user's permissions, as `resource:action`.
-    pub fn permissions(self, permissions: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.claim("permissions", permissions.into_iter().map(Into::into).collect())
-    }
-
-    /// Adds a claim of the app's own, which [`Session::app_claims`](super::Session::app_claims)
-    /// returns. All of them together have at most 2,048 bytes as JSON.
-    pub fn app_claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
-        self.app_claims.insert(name.into(), value.into());
-        self
-    }
-
-    /// Sets the maximum lifetime, if that is less than
-    /// [`SessionsBuilder::absolute_lifetime`](super::SessionsBuilder::absolute_lifetime).
-    pub fn lifetime(mut self, lifetime: std::time::Duration) -> Self {
-        self.lifetime = Some(lifetime);
-        self
-    }
-
-    /// Keeps the whole session in the cookie, so that no request reads the shared store. A copy of
-    /// the cookie then works again once the replicas have dropped the revocation: without a shared
-    /// store, after their next restart.
-    pub fn in_cookie(mut self) -> Self {
-        self.in_cookie = true;
-        self
-    }
-
-    /// Sets the ID token of the Scalekit login that the session begins with: logout then ends the
-    /// session at Scalekit too. A session of
-    /// [`on_login`](super::SessionsBuilder::on_login) has it already; after
-    /// [`Callback::identify`](crate::auth_routes::Callback::identify) it comes with the identity.
-    pub fn id_token_hint(mut self, id_token: IdTokenHint) -> Self {
-        self.id_token = Some(id_token);
-        self
-    }
-
-    /// Sets the subject of the login that the session begins with.
-    pub(crate) fn login_subject(mut self, subject: &str) -> Self {
-        self.login_subject = Some(subject.to_owned()).filter(|subject| *subject != self.user.id);
-        self
-    }
-
-    /// Sets the position of the revocation counter at which the login was verified.
-    pub(crate) fn revocation_position(mut self, position: RecordedPosition) -> Self {
-        self.position = Some(position);
-        self
-    }
-
-    /// Sets the authentication of the login that the session begins with.
-    pub(super) fn authentication(mut self, authentication: Authentication) -> Self {
-        self.authentication = Some(authentication);
-        self
-    }
-
-    fn claim(mut self, name: &str, value: Value) -> Self {
-        self.claims.insert(name.to_owned(), value);
-        self
-    }
-}
 
 impl Sessions {
     /// Creates a local session. It replaces the session of the request.
@@ -195,19 +32,13 @@ impl Sessions {
         local: LocalSession,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, CreateSessionError> {
-        self.create_from_record(self.local_record(local).await?, request_headers).await
+        self.begin(self.build_local_record(local).await?, request_headers).await
     }
 
-    /// Creates the app's own session for a verified login, unless it has been revoked since.
-    pub(crate) async fn create_verified(
+    async fn build_local_record(
         &self,
         local: LocalSession,
-        request_headers: &HeaderMap,
-    ) -> Result<SessionCookies, BeginLoginError> {
-        self.create_unless_revoked(self.local_record(local).await?, request_headers).await
-    }
-
-    async fn local_record(&self, local: LocalSession) -> Result<SessionRecord, CreateSessionError> {
+    ) -> Result<SessionRecord, CreateSessionError> {
         if local.user.id.is_empty() {
             return Err(CreateSessionError::NoUserId);
         }
@@ -228,8 +59,8 @@ impl Sessions {
         Ok(record.authenticated(authentication).with_app_claims(local.app_claims)?)
     }
 
-    /// Builds the record of a session that has not begun yet, from the tokens of a login.
-    pub(crate) async fn record_of_login(
+    /// Builds the record of a session from the tokens of a login.
+    pub(crate) async fn build_login_record(
         &self,
         tokens: NewTokens,
         position: RecordedPosition,
@@ -250,74 +81,6 @@ impl Sessions {
         Ok(record)
     }
 
-    /// Whether a session that has not begun yet has been revoked.
-    pub(crate) async fn is_record_revoked(&self, record: &SessionRecord) -> bool {
-        self.inner.revocations.read_if_stale().await;
-        record.principal().is_none_or(|principal| {
-            self.inner.revocations.is_revoked(&record.revocable(&principal))
-        })
-    }
-
-    /// Begins the session of a login at the environment, or the one that the app's hook decides on.
-    pub(crate) async fn create_from_login(
-        &self,
-        record: SessionRecord,
-        request_headers: &HeaderMap,
-    ) -> Result<SessionCookies, BeginLoginError> {
-        // It was verified up to ten minutes ago, if the user or the hook had to be waited for.
-        let record = record.touch(self.inner.lifetimes, self.now());
-        let Some(login_hook) = &self.inner.login_hook else {
-            return self.create_unless_revoked(record, request_headers).await;
-        };
-        let login = record.verified_login().ok_or(CreateSessionError::InvalidClaims)?;
-        let subject = login.identity().user().id.clone();
-        let LoginDecision(decision) = login_hook.call(login).await?;
-        // The app's own session may have another user ID or organization, by which the revocation
-        // does not apply to it.
-        if self.is_record_revoked(&record).await {
-            return Err(BeginLoginError::Revoked);
-        }
-        match decision {
-            Decision::Accept { app_claims } => {
-                let stored = self.inner.store_backed
-                    || self.count_cookie_session(&subject).await == CookieQuota::Exceeded;
-                let record =
-                    record.accepted(stored, app_claims).map_err(CreateSessionError::from)?;
-                Ok(self.create_from_record(record, request_headers).await?)
-            }
-            Decision::Local(local) => {
-                let mut local = local
-                    .login_subject(&subject)
-                    .revocation_position(record.position())
-                    .authentication(record.authentication());
-                local.id_token = record.id_token().map(Into::into);
-                self.create_verified(local, request_headers).await
-            }
-        }
-    }
-
-    /// Creates the session, unless it was revoked since the login was verified.
-    async fn create_unless_revoked(
-        &self,
-        record: SessionRecord,
-        request_headers: &HeaderMap,
-    ) -> Result<SessionCookies, BeginLoginError> {
-        if self.is_record_revoked(&record).await {
-            return Err(BeginLoginError::Revoked);
-        }
-        Ok(self.create_from_record(record, request_headers).await?)
-    }
-
-    /// Returns the current revocation position. Read before a login is verified at the environment, so
-    /// that revocations during the verification apply to it.
-    ///
-    /// # Errors
-    /// Returned when the store has been unavailable since this process started: other replicas would
-    /// end the session at once if its user was ever revoked.
-    pub(crate) async fn revocation_position(&self) -> Result<RecordedPosition, StoreError> {
-        self.inner.revocations.position().await
-    }
-
     async fn build_record(
         &self,
         new: NewSession,
@@ -334,22 +97,85 @@ impl Sessions {
         Ok(SessionRecord::begin(new, stored, lifetimes, position, self.now())?)
     }
 
-    /// Returns the value of a new session's cookie, and the `Set-Cookie` headers for it.
-    fn seal_new(
-        &self,
-        record: &SessionRecord,
-        request_headers: &HeaderMap,
-    ) -> Result<(String, SessionCookies), CreateSessionError> {
-        let sealed = self.seal(record)?;
-        let sent = self.cookies().read(request_headers).sent();
-        let cookies = self
-            .cookies()
-            .set_session(&sealed, record.remaining(self.now()), sent)
-            .ok_or(SessionTooLarge)?;
-        Ok((sealed, SessionCookies(cookies)))
+    /// Returns the current revocation position. Read before a login is verified at the environment, so
+    /// that revocations during the verification apply to it.
+    ///
+    /// # Errors
+    /// Returned when the store has been unavailable since this process started: other replicas would
+    /// end the session at once if its user was ever revoked.
+    pub(crate) async fn revocation_position(&self) -> Result<RecordedPosition, StoreError> {
+        self.inner.revocations.position().await
     }
 
-    async fn create_from_record(
+    /// Begins the session of a login at the environment, or the one that the app's hook decides on.
+    pub(crate) async fn begin_login(
+        &self,
+        record: SessionRecord,
+        request_headers: &HeaderMap,
+    ) -> Result<SessionCookies, BeginLoginError> {
+        // It was verified up to ten minutes ago, if the user or the hook had to be waited for.
+        let record = record.touch(self.inner.lifetimes, self.now());
+        let Some(login_hook) = &self.inner.login_hook else {
+            return self.begin_unless_revoked(record, request_headers).await;
+        };
+        let login = record.verified_login().ok_or(CreateSessionError::InvalidClaims)?;
+        let subject = login.identity().user().id.clone();
+        let LoginDecision(decision) = login_hook.call(login).await?;
+        // The app's own session may have another user ID or organization, by which the revocation
+        // does not apply to it.
+        if self.is_record_revoked(&record).await {
+            return Err(BeginLoginError::Revoked);
+        }
+        match decision {
+            Decision::Accept { app_claims } => {
+                let stored = self.inner.store_backed
+                    || self.count_cookie_session(&subject).await == CookieQuota::Exceeded;
+                let record =
+                    record.accepted(stored, app_claims).map_err(CreateSessionError::from)?;
+                Ok(self.begin(record, request_headers).await?)
+            }
+            Decision::Local(local) => {
+                let mut local = local
+                    .login_subject(&subject)
+                    .revocation_position(record.position())
+                    .authentication(record.authentication());
+                local.id_token = record.id_token().map(Into::into);
+                self.begin_local_login(local, request_headers).await
+            }
+        }
+    }
+
+    /// Begins the app's own session for a verified login, unless it was revoked since.
+    pub(crate) async fn begin_local_login(
+        &self,
+        local: LocalSession,
+        request_headers: &HeaderMap,
+    ) -> Result<SessionCookies, BeginLoginError> {
+        self.begin_unless_revoked(self.build_local_record(local).await?, request_headers).await
+    }
+
+    /// Begins the session of a record, unless it was revoked since the login was verified.
+    async fn begin_unless_revoked(
+        &self,
+        record: SessionRecord,
+        request_headers: &HeaderMap,
+    ) -> Result<SessionCookies, BeginLoginError> {
+        if self.is_record_revoked(&record).await {
+            return Err(BeginLoginError::Revoked);
+        }
+        Ok(self.begin(record, request_headers).await?)
+    }
+
+    /// Whether a session that has not begun yet has been revoked.
+    pub(crate) async fn is_record_revoked(&self, record: &SessionRecord) -> bool {
+        self.inner.revocations.read_if_stale().await;
+        record.principal().is_none_or(|principal| {
+            self.inner.revocations.is_revoked(&record.revocable(&principal))
+        })
+    }
+
+    /// Begins the session of a record, in place of the session of the request.
+    async fn begin(
         &self,
         record: SessionRecord,
         request_headers: &HeaderMap,
@@ -378,6 +204,21 @@ impl Sessions {
             telemetry::internal_error("login", &error);
         }
         Ok(cookies)
+    }
+
+    /// Returns the value of a new session's cookie, and the `Set-Cookie` headers for it.
+    fn seal_new(
+        &self,
+        record: &SessionRecord,
+        request_headers: &HeaderMap,
+    ) -> Result<(String, SessionCookies), CreateSessionError> {
+        let sealed = self.seal(record)?;
+        let sent = self.cookies().read(request_headers).sent();
+        let cookies = self
+            .cookies()
+            .set_session(&sealed, record.remaining(self.now()), sent)
+            .ok_or(SessionTooLarge)?;
+        Ok((sealed, SessionCookies(cookies)))
     }
 }
 
@@ -426,7 +267,7 @@ impl std::fmt::Debug for SessionCookies {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BeginLoginError {
     #[error(transparent)]
-    Begin(#[from] CreateSessionError),
+    Create(#[from] CreateSessionError),
     #[error(transparent)]
     Hook(#[from] HookFailure),
     #[error("the login was revoked since it was verified")]

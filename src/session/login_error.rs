@@ -112,8 +112,8 @@ impl From<BeginLoginError> for LoginError {
             }
             BeginLoginError::Revoked => return Self::StateMismatch,
             BeginLoginError::Hook(HookFailure::Rejected(_)) => Self::LoginHookUnavailable,
-            BeginLoginError::Begin(CreateSessionError::Store(_)) => Self::Interrupted,
-            BeginLoginError::Begin(_) | BeginLoginError::Hook(HookFailure::Panicked) => {
+            BeginLoginError::Create(CreateSessionError::Store(_)) => Self::Interrupted,
+            BeginLoginError::Create(_) | BeginLoginError::Hook(HookFailure::Panicked) => {
                 Self::Misconfigured
             }
         };

@@ -48,6 +48,7 @@ mod extension;
 mod fixtures;
 mod lifetimes;
 pub(crate) mod load;
+mod local_session;
 pub(crate) mod login_error;
 pub(crate) mod login_hook;
 mod open_cookie;
@@ -77,11 +78,12 @@ use tokio::sync::Semaphore;
 
 pub use self::active::{ActiveSession, ActiveSessionsError};
 pub use self::builder::SessionsBuilder;
-pub use self::create::{CreateSessionError, LocalSession, SessionCookies};
+pub use self::create::{CreateSessionError, SessionCookies};
 pub use self::deprovisioning::{
     Deprovisioned, Deprovisioning, DeprovisioningError, RevocationScope,
 };
 pub use self::extension::Session;
+pub use self::local_session::LocalSession;
 pub use self::login_hook::{LoginDecision, LoginHookError};
 pub use self::switch_account::SwitchConfirmation;
 pub use self::tokens::{AccessToken, SessionTokenError};
