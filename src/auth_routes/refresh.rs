@@ -42,16 +42,16 @@ impl Refresh {
         if sessions.is_cross_site(request) {
             return Err(LoginError::CrossSite.into());
         }
-        let found = match sessions.load_async(headers).await {
+        let found = match sessions.load(headers).wait().await {
             LoadedSession::Active(found) if !found.session.is_refreshable() => {
                 sessions.record_use(&found);
                 return Ok(self.respond_with(&found).await);
             }
-            loaded => self.route.active(loaded, headers)?,
+            loaded => self.route.require_session(loaded, headers)?,
         };
         let refreshed = self
             .route
-            .active(sessions.refresh_session(found, Trigger::Requested).await, headers)?;
+            .require_session(sessions.refresh_session(found, Trigger::Requested).await, headers)?;
         // Unlike on other routes, old tokens that are still valid are no success here.
         if refreshed.set_cookie != Some(SetCookieReason::Refreshed) {
             return Err(RouteFailure {

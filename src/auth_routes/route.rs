@@ -66,7 +66,7 @@ impl Route {
     }
 
     /// Returns the session of a request, which may be due for a refresh.
-    pub(super) fn active(
+    pub(super) fn require_session(
         &self,
         loaded: LoadedSession,
         headers: &HeaderMap,
@@ -78,12 +78,11 @@ impl Route {
                 error: LoginError::MissingSession,
                 set_cookies: self.sessions.removals(clear, headers),
             }),
-            LoadedSession::Unavailable | LoadedSession::Loading(_) => {
-                Err(LoginError::Unavailable.into())
-            }
-            LoadedSession::RefreshUnavailable(due) => Err(RouteFailure {
+            LoadedSession::Unavailable { in_use } => Err(RouteFailure {
                 error: LoginError::Unavailable,
-                set_cookies: self.sessions.record_rejected_use(&due),
+                set_cookies: in_use
+                    .map(|session| self.sessions.record_rejected_use(&session))
+                    .unwrap_or_default(),
             }),
         }
     }

@@ -46,14 +46,13 @@ impl SessionInfo {
     async fn info(&self, request: &Request<()>) -> Result<Response<Bytes>, RouteFailure> {
         LoginError::require_method(request.method(), "GET, HEAD")?;
         let (sessions, headers) = (&self.route.sessions, request.headers());
-        let session = match sessions.load_async(headers).await {
+        let session = match sessions.load(headers).wait().await {
             // A newer cookie may have been used since. This exchanges no token.
             LoadedSession::RefreshDue(idle) if sessions.is_past_limits(&idle.session) => {
                 let newest = sessions.refresh_session(idle, Trigger::Idle).await;
-                self.route.active(newest, headers)?.session
+                self.route.require_session(newest, headers)?.session
             }
-            LoadedSession::RefreshUnavailable(due) => due.session,
-            loaded => self.route.active(loaded, headers)?.session,
+            loaded => self.route.require_session(loaded, headers)?.session,
         };
         Ok(info_response(sessions, &session))
     }

@@ -80,7 +80,11 @@ impl IdpInitiatedRedirect {
             ));
         }
         if !self.is_first_use(&login).await {
-            return Ok(redirect(StatusCode::FOUND, &sessions.login_of(request, None, false), []));
+            return Ok(redirect(
+                StatusCode::FOUND,
+                &sessions.login_target_for(request, None, false),
+                [],
+            ));
         }
         let origin = sessions.origin_of(request);
         let page = login

@@ -9,8 +9,8 @@ use crate::middleware::response_future::{
     Decision, Evaluation, Middleware, OnResponse, ResponseFuture,
 };
 use crate::require_session::SessionHeaders;
-use crate::require_token::{TokenHeaders, Waiting};
-use crate::session::{LoadedSession, Loading};
+use crate::require_token::{PendingToken, TokenHeaders};
+use crate::session::{LoadedSession, PendingSession, SessionLoad};
 use crate::util::cache_control::{no_store_or_vary_on_authorization, vary_on_cookie};
 use crate::util::fetch_metadata::{is_speculative, wants_html};
 
@@ -50,37 +50,36 @@ impl RequireAuth {
         }
         match self.session.sessions().load(request.headers()) {
             // Without any credential, a browser gets the login and any other client the challenge.
-            LoadedSession::Missing
+            SessionLoad::Done(LoadedSession::Missing)
                 if !wants_html(request.headers()) && !is_speculative(request) =>
             {
                 of_token(self.token.authenticate(request))
             }
-            loaded => match self.session.authenticate(loaded, request) {
+            load => match self.session.authenticate(load, request) {
                 Evaluation::Decided(decision) => {
                     Evaluation::Decided(decision.map(CredentialHeaders::Session))
                 }
-                Evaluation::Pending(loading) => Evaluation::Pending(PendingAuth::Session(loading)),
+                Evaluation::Pending(pending) => Evaluation::Pending(PendingAuth::Session(pending)),
             },
         }
     }
 }
 
 fn of_token(
-    evaluation: Evaluation<Waiting, TokenHeaders>,
+    evaluation: Evaluation<PendingToken, TokenHeaders>,
 ) -> Evaluation<PendingAuth, CredentialHeaders> {
     match evaluation {
         Evaluation::Decided(decision) => {
             Evaluation::Decided(decision.map(CredentialHeaders::Token))
         }
-        Evaluation::Pending(waiting) => Evaluation::Pending(PendingAuth::Token(waiting)),
+        Evaluation::Pending(pending) => Evaluation::Pending(PendingAuth::Token(pending)),
     }
 }
 
 /// What a request waits for, by its credential.
-#[derive(Debug)]
 pub(crate) enum PendingAuth {
-    Session(Loading),
-    Token(Waiting),
+    Session(PendingSession),
+    Token(PendingToken),
 }
 
 impl<B> Middleware<B> for RequireAuth {
@@ -94,12 +93,12 @@ impl<B> Middleware<B> for RequireAuth {
         request: &mut Request<B>,
     ) -> Poll<Decision<CredentialHeaders>> {
         Poll::Ready(match pending {
-            PendingAuth::Session(loading) => {
-                ready!(self.session.poll_decision(loading, cx, request))
+            PendingAuth::Session(pending) => {
+                ready!(self.session.poll_decision(pending, cx, request))
                     .map(CredentialHeaders::Session)
             }
-            PendingAuth::Token(waiting) => {
-                ready!(self.token.poll_decision(waiting, cx, request)).map(CredentialHeaders::Token)
+            PendingAuth::Token(pending) => {
+                ready!(self.token.poll_decision(pending, cx, request)).map(CredentialHeaders::Token)
             }
         })
     }

@@ -60,9 +60,9 @@
 mod layer;
 pub(crate) mod rejection;
 mod service;
-pub(crate) mod set_cookie;
+pub(crate) mod session_headers;
 
 pub use self::layer::RequireSession;
 pub use self::rejection::{RetryLater, SessionRejection};
 pub use self::service::RequireSessionService;
-pub(crate) use self::set_cookie::SessionHeaders;
+pub(crate) use self::session_headers::SessionHeaders;

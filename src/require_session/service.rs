@@ -1,13 +1,10 @@
-use std::future::Future as _;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use http::{Request, Response, header};
 use tower_service::Service;
 
 use super::rejection::{RetryLater, page_of};
-use super::set_cookie::SessionHeaders;
+use super::session_headers::SessionHeaders;
 use super::{RequireSession, SessionRejection};
 use crate::challenge::{BearerError, Challenge};
 use crate::middleware::LoginRequired;
@@ -15,7 +12,8 @@ use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Evaluation, Middleware, ResponseFuture};
 use crate::session::{
-    LoadedSession, Loading, Recency, RequestSession, SentCookies, Session, Sessions, Trigger,
+    LoadedSession, PendingSession, Recency, RequestSession, SentCookies, Session, SessionLoad,
+    Sessions, Trigger,
 };
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_speculative, is_state_changing};
@@ -42,26 +40,26 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let loaded = self.config.sessions.load(request.headers());
-        let evaluation = self.config.authenticate(loaded, &mut request);
+        let load = self.config.sessions.load(request.headers());
+        let evaluation = self.config.authenticate(load, &mut request);
         ResponseFuture::evaluated(&self.config, evaluation, request, &mut self.inner)
     }
 }
 
 impl<B> Middleware<B> for RequireSession {
-    type Pending = Loading;
+    type Pending = PendingSession;
     type OnResponse = SessionHeaders;
 
     fn poll_decision(
         &self,
-        loading: &mut Loading,
+        pending: &mut PendingSession,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
     ) -> Poll<Decision<SessionHeaders>> {
         loop {
-            match self.evaluate(ready!(Pin::new(&mut *loading).poll(cx)), request) {
+            match self.evaluate(ready!(pending.as_mut().poll(cx)), request) {
                 Evaluation::Decided(decision) => return Poll::Ready(decision),
-                Evaluation::Pending(next) => *loading = next,
+                Evaluation::Pending(refresh) => *pending = refresh,
             }
         }
     }
@@ -75,21 +73,23 @@ impl RequireSession {
     /// Evaluates a request by its session.
     pub(crate) fn authenticate<B>(
         &self,
-        loaded: LoadedSession,
+        load: SessionLoad,
         request: &mut Request<B>,
-    ) -> Evaluation<Loading, SessionHeaders> {
+    ) -> Evaluation<PendingSession, SessionHeaders> {
         strip_identity(request.extensions_mut());
         strip_redirect_param(request);
-        self.evaluate(loaded, request)
+        match load {
+            SessionLoad::Done(loaded) => self.evaluate(loaded, request),
+            SessionLoad::Pending(pending) => Evaluation::Pending(pending),
+        }
     }
 
     fn evaluate<B>(
         &self,
         loaded: LoadedSession,
         request: &mut Request<B>,
-    ) -> Evaluation<Loading, SessionHeaders> {
+    ) -> Evaluation<PendingSession, SessionHeaders> {
         Evaluation::Decided(match loaded {
-            LoadedSession::Loading(loading) => return Evaluation::Pending(loading),
             // Without a session there is nothing that another site could make use of.
             LoadedSession::Active(_) | LoadedSession::RefreshDue(_)
                 if is_state_changing(request) && self.sessions.is_cross_site(request) =>
@@ -113,7 +113,10 @@ impl RequireSession {
                 }
             }
             LoadedSession::RefreshDue(due) => {
-                return Evaluation::Pending(self.sessions.refresh_session(due, Trigger::Due));
+                let sessions = self.sessions.clone();
+                return Evaluation::Pending(Box::pin(async move {
+                    sessions.refresh_session(due, Trigger::Due).await
+                }));
             }
             LoadedSession::Missing => self.forward_or_reject_anonymous(
                 SessionRejection::MissingSession,
@@ -123,16 +126,16 @@ impl RequireSession {
             LoadedSession::Invalid { clear } => {
                 self.forward_or_reject_anonymous(SessionRejection::InvalidSession, clear, request)
             }
-            LoadedSession::RefreshUnavailable(due) => {
-                let cookies = self.sessions.record_rejected_use(&due);
-                let mut response = self.unavailable(request);
-                for cookie in cookies {
+            LoadedSession::Unavailable { in_use } => {
+                let retry = RetryLater::of(request, &self.sessions, self.base_path.as_deref());
+                let mut response =
+                    self.renderer.render(SessionRejection::Unavailable(retry), request);
+                for cookie in in_use.iter().flat_map(|one| self.sessions.record_rejected_use(one)) {
                     response.headers_mut().append(header::SET_COOKIE, cookie);
                     set_no_store(response.headers_mut());
                 }
                 Decision::Respond(response)
             }
-            LoadedSession::Unavailable => Decision::Respond(self.unavailable(request)),
         })
     }
 
@@ -159,7 +162,7 @@ impl RequireSession {
     /// Decides on a request without a session.
     fn forward_or_reject_anonymous<B>(
         &self,
-        reason: fn(LoginRequired) -> SessionRejection,
+        rejection: fn(LoginRequired) -> SessionRejection,
         clear: SentCookies,
         request: &mut Request<B>,
     ) -> Decision<SessionHeaders> {
@@ -182,7 +185,7 @@ impl RequireSession {
             Some(canonical) => LoginRequired::new(request, canonical.url, removals)
                 .set_cookie(canonical.set_cookie),
             None => {
-                let login = LoginRequired::new(request, self.login_of(request), removals);
+                let login = LoginRequired::new(request, self.login_target(request), removals);
                 if !self.optional && login.login_url().is_some() {
                     sessions.report_unreachable_login(request);
                 }
@@ -194,8 +197,8 @@ impl RequireSession {
             request.extensions_mut().insert(Anonymous::Login(login));
             return Decision::Forward(SessionHeaders::WithoutCookies);
         }
-        let reason = if is_speculative { SessionRejection::Speculative } else { reason };
-        self.reject(reason(login), request)
+        let rejection = if is_speculative { SessionRejection::Speculative } else { rejection };
+        self.reject(rejection(login), request)
     }
 
     fn recency(&self, session: &Session) -> Recency {
@@ -209,8 +212,8 @@ impl RequireSession {
         session: &Session,
         request: &Request<B>,
     ) -> Decision<SessionHeaders> {
-        let login = LoginRequired::new(request, self.login_of(request), Vec::new());
-        let reason = if is_speculative(request) {
+        let login = LoginRequired::new(request, self.login_target(request), Vec::new());
+        let rejection = if is_speculative(request) {
             SessionRejection::Speculative(login)
         } else if self.recency(session) == Recency::NotRenewed {
             SessionRejection::AuthenticationNotRenewed(login.not_renewed())
@@ -220,27 +223,22 @@ impl RequireSession {
                 .max_age(self.authenticated_within.unwrap_or_default());
             SessionRejection::OutdatedAuthentication(login.outdated_authentication(challenge))
         };
-        self.reject(reason, request)
+        self.reject(rejection, request)
     }
 
     /// Returns the login that returns to the user's page.
-    fn login_of<B>(&self, request: &Request<B>) -> String {
+    fn login_target<B>(&self, request: &Request<B>) -> String {
         let page = page_of(request, &self.sessions, self.base_path.as_deref())
             .filter(|page| !page.is_single_use());
         // The environment may complete a login without the user, which would not be recent.
-        self.sessions.login_of(request, page.as_ref(), self.authenticated_within.is_some())
-    }
-
-    fn unavailable<B>(&self, request: &Request<B>) -> Response<Bytes> {
-        let retry = RetryLater::of(request, &self.sessions, self.base_path.as_deref());
-        self.renderer.render(SessionRejection::Unavailable(retry), request)
+        self.sessions.login_target_for(request, page.as_ref(), self.authenticated_within.is_some())
     }
 
     fn reject<B>(
         &self,
-        reason: SessionRejection,
+        rejection: SessionRejection,
         request: &Request<B>,
     ) -> Decision<SessionHeaders> {
-        Decision::Respond(self.renderer.render(reason, request))
+        Decision::Respond(self.renderer.render(rejection, request))
     }
 }

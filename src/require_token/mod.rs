@@ -71,4 +71,4 @@ pub use self::api_keys::ApiKeyVerifier;
 pub use self::layer::RequireToken;
 pub use self::rejection::TokenRejection;
 pub use self::service::RequireTokenService;
-pub(crate) use self::service::{TokenHeaders, Waiting};
+pub(crate) use self::service::{PendingToken, TokenHeaders};

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -52,18 +51,18 @@ where
 }
 
 impl<B> Middleware<B> for RequireToken {
-    type Pending = Waiting;
+    type Pending = PendingToken;
     type OnResponse = TokenHeaders;
 
     fn poll_decision(
         &self,
-        waiting: &mut Waiting,
+        pending: &mut PendingToken,
         cx: &mut Context<'_>,
         request: &mut Request<B>,
     ) -> Poll<Decision<TokenHeaders>> {
         loop {
-            let evaluation = match waiting {
-                Waiting::Key(fetch, proof) => {
+            let evaluation = match pending {
+                PendingToken::Key(fetch, proof) => {
                     let fetched = ready!(Pin::new(fetch).poll(cx));
                     let proof = proof.take();
                     let check = match self.credentials(request.headers()) {
@@ -74,7 +73,7 @@ impl<B> Middleware<B> for RequireToken {
                     };
                     self.after_check(check, proof, request)
                 }
-                Waiting::ApiKey(validation) => {
+                PendingToken::ApiKey(validation) => {
                     let result = or_unavailable(ready!(Pin::new(validation).poll(cx)));
                     Evaluation::Decided(self.forward_or_reject(
                         self.check_key(result),
@@ -82,12 +81,12 @@ impl<B> Middleware<B> for RequireToken {
                         request,
                     ))
                 }
-                Waiting::Revocations(read, principal, proof) => {
+                PendingToken::Revocations(read, principal, proof) => {
                     ready!(Pin::new(read).poll(cx));
                     let (principal, proof) = (principal.clone(), proof.take());
                     self.after_revocations(principal, proof, request)
                 }
-                Waiting::Use(write, principal, proof) => {
+                PendingToken::Use(write, principal, proof) => {
                     let written = ready!(write.as_mut().poll(cx));
                     let (principal, proof) = (principal.clone(), proof.take());
                     let used = self.require_first_use(written).map(|()| principal);
@@ -96,7 +95,7 @@ impl<B> Middleware<B> for RequireToken {
             };
             match evaluation {
                 Evaluation::Decided(decision) => return Poll::Ready(decision),
-                Evaluation::Pending(next) => *waiting = next,
+                Evaluation::Pending(next) => *pending = next,
             }
         }
     }
@@ -106,7 +105,7 @@ impl<B> Middleware<B> for RequireToken {
 type MaybeProof = Option<Box<Proof>>;
 
 /// What a request waits for.
-pub(crate) enum Waiting {
+pub(crate) enum PendingToken {
     /// The validation of an API key.
     ApiKey(Flight<Result<Principal, TokenError>>),
     /// The fetch of the token's key.
@@ -115,17 +114,6 @@ pub(crate) enum Waiting {
     Revocations(Flight<()>, Principal, MaybeProof),
     /// Whether the proof of an accepted token was used before.
     Use(PendingUse, Principal, MaybeProof),
-}
-
-impl fmt::Debug for Waiting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::ApiKey(..) => "ApiKey",
-            Self::Key(..) => "Key",
-            Self::Revocations(..) => "Revocations",
-            Self::Use(..) => "Use",
-        })
-    }
 }
 
 /// Sets `Cache-Control: no-store`, or `Vary: Authorization` if the handler has set `Cache-Control`; and
@@ -165,7 +153,7 @@ impl RequireToken {
     pub(crate) fn authenticate<B>(
         &self,
         request: &mut Request<B>,
-    ) -> Evaluation<Waiting, TokenHeaders> {
+    ) -> Evaluation<PendingToken, TokenHeaders> {
         strip_identity(request.extensions_mut());
         let credentials = self.credentials(request.headers());
         if self.settings.optional
@@ -185,7 +173,7 @@ impl RequireToken {
                     request,
                 )),
                 KeyCheck::NeedsValidation(validation) => {
-                    Evaluation::Pending(Waiting::ApiKey(validation))
+                    Evaluation::Pending(PendingToken::ApiKey(validation))
                 }
             };
         }
@@ -239,11 +227,11 @@ impl RequireToken {
         check: TokenCheck<Principal>,
         proof: MaybeProof,
         request: &mut Request<B>,
-    ) -> Evaluation<Waiting, TokenHeaders> {
+    ) -> Evaluation<PendingToken, TokenHeaders> {
         let verified = match check {
             TokenCheck::Done(verified) => verified,
             TokenCheck::NeedsFetch(fetch) => {
-                return Evaluation::Pending(Waiting::Key(fetch, proof));
+                return Evaluation::Pending(PendingToken::Key(fetch, proof));
             }
         };
         match verified.and_then(|principal| check_binding(principal, proof.as_deref())) {
@@ -251,7 +239,7 @@ impl RequireToken {
                 if let Some(read) =
                     self.settings.revocations.as_ref().and_then(Revocations::pending_read)
                 {
-                    return Evaluation::Pending(Waiting::Revocations(read, principal, proof));
+                    return Evaluation::Pending(PendingToken::Revocations(read, principal, proof));
                 }
                 self.after_revocations(principal, proof, request)
             }
@@ -268,14 +256,14 @@ impl RequireToken {
         principal: Principal,
         proof: MaybeProof,
         request: &mut Request<B>,
-    ) -> Evaluation<Waiting, TokenHeaders> {
+    ) -> Evaluation<PendingToken, TokenHeaders> {
         let used = self.check_principal(principal, proof.as_deref()).and_then(|principal| {
             let pending = self.use_proof(&principal, proof.as_deref(), request.extensions())?;
             Ok((principal, pending))
         });
         match used {
             Ok((principal, Some(write))) => {
-                Evaluation::Pending(Waiting::Use(write, principal, proof))
+                Evaluation::Pending(PendingToken::Use(write, principal, proof))
             }
             Ok((principal, None)) => {
                 Evaluation::Decided(self.forward_or_reject(Ok(principal), proof, request))
@@ -386,23 +374,23 @@ impl RequireToken {
         }
     }
 
-    fn reject<B>(&self, reason: TokenRejection, request: &Request<B>) -> Decision<TokenHeaders> {
-        let reason = self.rejection_at_host(reason, request.uri(), request.headers());
-        Decision::Respond(self.settings.renderer.render(reason, request))
+    fn reject<B>(&self, rejection: TokenRejection, request: &Request<B>) -> Decision<TokenHeaders> {
+        let rejection = self.rejection_at_host(rejection, request.uri(), request.headers());
+        Decision::Respond(self.settings.renderer.render(rejection, request))
     }
 
     fn rejection_at_host(
         &self,
-        mut reason: TokenRejection,
+        mut rejection: TokenRejection,
         uri: &Uri,
         headers: &HeaderMap,
     ) -> TokenRejection {
-        if let Some(challenge) = reason.challenge_mut()
+        if let Some(challenge) = rejection.challenge_mut()
             && let Some(other) = self.at_host(challenge, uri, headers)
         {
             *challenge = other;
         }
-        reason
+        rejection
     }
 
     /// The challenge for a request whose host is that of an additional URL of the resource.
@@ -520,9 +508,9 @@ impl RequireToken {
         &self,
         parts: &mut http::request::Parts,
     ) -> Result<Principal, Response<bytes::Bytes>> {
-        self.verify_parts(parts).await.map_err(|reason| {
-            let reason = self.rejection_at_host(reason, &parts.uri, &parts.headers);
-            self.settings.renderer.render_for(reason, &parts.method, &parts.uri, &parts.headers)
+        self.verify_parts(parts).await.map_err(|rejection| {
+            let rejection = self.rejection_at_host(rejection, &parts.uri, &parts.headers);
+            self.settings.renderer.render_for(rejection, &parts.method, &parts.uri, &parts.headers)
         })
     }
 }

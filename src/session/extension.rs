@@ -32,7 +32,7 @@ struct Content {
     user: OnceLock<User>,
     revocable: OnceLock<RevocableSession>,
     /// Whether a request has sent this session's own cookie.
-    confirmed: AtomicBool,
+    presented: AtomicBool,
     /// The change count of the revocations at which it was last known not to be revoked.
     checked_revocations: AtomicU64,
     /// Its cookie, if a refresh in this process has sealed it.
@@ -147,14 +147,14 @@ impl Session {
     }
 
     /// Whether a request has had the session's own cookie, as far as this process knows.
-    pub(super) fn was_confirmed(&self) -> bool {
-        self.content.confirmed.load(Ordering::Relaxed)
+    pub(super) fn was_presented(&self) -> bool {
+        self.content.presented.load(Ordering::Relaxed)
     }
 
     /// Records that a request has sent this session's own cookie. Returns `true` for the first one
     /// in this process.
-    pub(super) fn mark_confirmed(&self) -> bool {
-        !self.content.confirmed.swap(true, Ordering::Relaxed)
+    pub(super) fn mark_presented(&self) -> bool {
+        !self.content.presented.swap(true, Ordering::Relaxed)
     }
 
     pub(super) fn checked_revocations(&self) -> &AtomicU64 {
@@ -196,7 +196,7 @@ impl SessionRecord {
             record: self,
             user: OnceLock::new(),
             revocable: OnceLock::new(),
-            confirmed: AtomicBool::new(false),
+            presented: AtomicBool::new(false),
             checked_revocations: AtomicU64::new(0),
             sealed: OnceLock::new(),
         });

@@ -118,7 +118,7 @@ async fn open(sessions: &Sessions, cookie: &str, stored: Option<(&str, &str)>) -
     if let Some((id, value)) = stored {
         store(sessions, id, value).await;
     }
-    match sessions.load_async(&headers(sessions, cookie)).await {
+    match sessions.load(&headers(sessions, cookie)).wait().await {
         LoadedSession::Active(request) => request.session,
         other => panic!("{other:?}"),
     }
@@ -160,7 +160,7 @@ async fn texts_of_version_1_are_rejected() {
     let texts: Value = serde_json::from_str(V1).unwrap();
     let sessions = sessions();
     for name in ["session", "local", "reference"] {
-        let loaded = sessions.load(&headers(&sessions, text(&texts, name)));
+        let loaded = sessions.load(&headers(&sessions, text(&texts, name))).wait().await;
         assert!(matches!(loaded, LoadedSession::Invalid { .. }), "{name}: {loaded:?}");
     }
     let stored = sessions.unseal_stored(text(&texts, "stored_id"), text(&texts, "stored"));
@@ -196,14 +196,14 @@ async fn sessions_of_a_newer_version_are_neither_removed_nor_ended() {
         sessions.sealing_keys().seal(purpose, name, &content).unwrap()
     };
     let cookie = newer(&tokens, Purpose::Session, sessions.cookie_name());
-    let loaded = sessions.load_async(&headers(&sessions, &cookie)).await;
+    let loaded = sessions.load(&headers(&sessions, &cookie)).wait().await;
     assert!(matches!(&loaded, LoadedSession::Invalid { clear } if clear.is_empty()), "{loaded:?}");
 
     let value = newer(&stored, Purpose::StoredSession, stored.id());
     store(&sessions, stored.id(), &value).await;
     let headers = headers(&sessions, &sessions.seal(&stored).unwrap());
-    let loaded = sessions.load_async(&headers).await;
-    assert!(matches!(loaded, LoadedSession::Unavailable), "{loaded:?}");
+    let loaded = sessions.load(&headers).wait().await;
+    assert!(matches!(loaded, LoadedSession::Unavailable { .. }), "{loaded:?}");
     assert!(!sessions.replace_older(&stored).await.unwrap_or(false), "it is not replaced");
     // A login is possible.
     assert!(matches!(sessions.valid_session(&headers).await, Ok(None)));

@@ -48,6 +48,7 @@ mod extension;
 mod fixtures;
 mod lifetimes;
 pub(crate) mod load;
+mod loaded_session;
 mod local_session;
 pub(crate) mod login_error;
 pub(crate) mod login_hook;
@@ -57,6 +58,7 @@ mod paths;
 mod recent_login;
 mod refresh;
 mod session_markers;
+mod session_use;
 pub(crate) mod short_lived_cookies;
 mod siblings;
 mod single_use;
@@ -99,9 +101,8 @@ pub(crate) use self::cookie::record::{NewSession, NewTokens, SessionRecord};
 pub(crate) use self::cookie::seal::{KeyRing, Purpose};
 pub(crate) use self::create::BeginLoginError;
 pub(crate) use self::end::LogoutError;
-pub(crate) use self::load::{
-    LoadedSession, Loading, RequestSession, SessionHandle, SessionUnavailable, SetCookieReason,
-};
+pub(crate) use self::load::{PendingSession, SessionHandle, SessionLoad, SessionUnavailable};
+pub(crate) use self::loaded_session::{LoadedSession, RequestSession, SetCookieReason};
 pub(crate) use self::login_hook::{HookFailure, LoginHook};
 pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::Trigger;

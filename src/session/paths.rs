@@ -322,7 +322,7 @@ impl Paths {
 impl Sessions {
     /// Returns the [target](Self::login_target) of a login that a request leads to, marked as
     /// redirected to the canonical host if the request is.
-    pub(crate) fn login_of<B>(
+    pub(crate) fn login_target_for<B>(
         &self,
         request: &Request<B>,
         return_to: Option<&ReturnTo>,

@@ -134,7 +134,7 @@ mod tests {
         let mut both = Vec::new();
         for (sessions, organization) in [(&sessions, "org_1"), (&elsewhere, "org_2")] {
             let headers = begin_in(sessions, "ses_1", organization).await;
-            let LoadedSession::Active(active) = sessions.load(&headers) else {
+            let LoadedSession::Active(active) = sessions.load(&headers).wait().await else {
                 panic!("{organization}")
             };
             both.push(active.session);
@@ -177,8 +177,8 @@ mod tests {
             let revoked = RevocationTarget::EnvironmentSession(&id);
             revocations.revoke_issued_until(0, revoked, day).await.unwrap();
         }
-        assert!(matches!(sessions.load(&jane), LoadedSession::Active(_)));
+        assert!(matches!(sessions.load(&jane).wait().await, LoadedSession::Active(_)));
         sessions.revoke_ended_at(at, logout).await.unwrap();
-        assert!(matches!(sessions.load(&jane), LoadedSession::Invalid { .. }));
+        assert!(matches!(sessions.load(&jane).wait().await, LoadedSession::Invalid { .. }));
     }
 }

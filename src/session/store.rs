@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
-use super::refresh::entry::{Entry, REFRESH_GRACE, StoredRecord};
+use super::refresh::entry::{Entry, REFRESH_GRACE};
 use super::{Purpose, Session, Sessions};
 use crate::clock::{Clock, millis};
 use crate::shared_store::{self, Change, StoreError, StoreKey};
@@ -133,6 +133,13 @@ impl Reference {
 /// Whether a follower of the store may lack a value that was written at this time, in Unix seconds.
 fn is_within_replication_lag(at: i64, now: OffsetDateTime) -> bool {
     now.unix_timestamp().abs_diff(at) < REPLICATION_LAG.as_secs()
+}
+
+/// A session as stored.
+pub(super) struct StoredRecord {
+    pub(super) record: SessionRecord,
+    /// Sealed with an older secret: to be resealed.
+    pub(super) outdated_key: bool,
 }
 
 /// A session that was read from the store. Times are monotonic.

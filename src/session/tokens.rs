@@ -172,9 +172,7 @@ impl Sessions {
             LoadedSession::Missing
             | LoadedSession::Invalid { .. }
             | LoadedSession::RefreshDue(_) => Err(SessionTokenError::Ended),
-            LoadedSession::Unavailable
-            | LoadedSession::RefreshUnavailable(_)
-            | LoadedSession::Loading(_) => Err(SessionTokenError::Unavailable),
+            LoadedSession::Unavailable { .. } => Err(SessionTokenError::Unavailable),
         }
     }
 }

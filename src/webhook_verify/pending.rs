@@ -16,7 +16,7 @@ use crate::middleware::response_future::OnResponse;
 use crate::shared_store::StoreError;
 use crate::util::telemetry;
 
-pub(crate) enum Pending {
+pub(crate) enum PendingWebhook {
     Body { received_at: OffsetDateTime },
     Deduplication { body: Bytes, claim: BoxFuture<'static, Result<Claim, StoreError>> },
 }
@@ -35,13 +35,13 @@ impl WebhookVerify {
     /// Waits for the body, verifies it, and claims the message.
     pub(super) fn poll_verified<B: Body<Data = Bytes>>(
         &self,
-        pending: &mut Pending,
+        pending: &mut PendingWebhook,
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
     ) -> Poll<Result<Verified, WebhookRejection>> {
         loop {
             match pending {
-                Pending::Body { received_at } => {
+                PendingWebhook::Body { received_at } => {
                     let body = ready!(request.body_mut().poll_buffer(cx, &self.limits))?;
                     // The headers are read again, because they borrow from the request, which the
                     // future has held meanwhile.
@@ -51,9 +51,9 @@ impl WebhookVerify {
                         return Poll::Ready(Ok(Verified::New { body, finish: FinishClaim::None }));
                     };
                     let claim = Box::pin(deduplicator.claim(id.to_owned()));
-                    *pending = Pending::Deduplication { body, claim };
+                    *pending = PendingWebhook::Deduplication { body, claim };
                 }
-                Pending::Deduplication { body, claim } => {
+                PendingWebhook::Deduplication { body, claim } => {
                     let claim = ready!(claim.as_mut().poll(cx));
                     return Poll::Ready(verified(body.clone(), claim));
                 }

@@ -6,7 +6,7 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::WebhookVerify;
-use super::pending::{FinishClaim, Pending, Verified};
+use super::pending::{FinishClaim, PendingWebhook, Verified};
 use super::rejection::repeated;
 use super::signature::SignedHeaders;
 use super::signed_body::SignedBody;
@@ -44,7 +44,7 @@ where
         match SignedHeaders::read(request.headers(), config.kind, now) {
             Ok(_) => ResponseFuture::pending(
                 config,
-                Pending::Body { received_at: now },
+                PendingWebhook::Body { received_at: now },
                 request,
                 &mut self.inner,
             ),
@@ -57,12 +57,12 @@ where
 }
 
 impl<B: Body<Data = Bytes>> Middleware<ReplayBody<B>> for WebhookVerify {
-    type Pending = Pending;
+    type Pending = PendingWebhook;
     type OnResponse = FinishClaim;
 
     fn poll_decision(
         &self,
-        pending: &mut Pending,
+        pending: &mut PendingWebhook,
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
     ) -> Poll<Decision<FinishClaim>> {

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::session::cookie::record::SessionRecord;
 use crate::shared_store::StoreError;
 
 /// How long the mark of an ended session is kept: longer than a refresh that began before the end
@@ -32,14 +31,14 @@ pub(in crate::session) struct Sealed {
     pub(in crate::session) generation: u32,
     pub(in crate::session) sealed: String,
     /// Whether a browser has sent the cookie of this generation.
-    #[serde(rename = "presented", default, skip_serializing_if = "std::ops::Not::not")]
-    pub(in crate::session) confirmed: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(in crate::session) presented: bool,
 }
 
 impl Sealed {
     /// A session whose cookie no browser has sent yet.
     pub(super) fn new(generation: u32, sealed: String) -> Self {
-        Self { generation, sealed, confirmed: false }
+        Self { generation, sealed, presented: false }
     }
 }
 
@@ -73,26 +72,5 @@ impl Entry {
             Self::Newest(newest) => 2 * u64::from(newest.generation),
             Self::Unverified { base, .. } => 2 * u64::from(base.generation) + 1,
         }
-    }
-}
-
-/// A session as stored.
-pub(in crate::session) struct StoredRecord {
-    pub(in crate::session) record: SessionRecord,
-    /// Sealed with an older secret: to be resealed.
-    pub(in crate::session) outdated_key: bool,
-}
-
-/// The result of a refresh.
-#[derive(Clone)]
-pub(super) struct Refreshed {
-    pub(super) record: SessionRecord,
-    /// The record, sealed for the store.
-    pub(super) sealed: String,
-}
-
-impl AsRef<str> for Refreshed {
-    fn as_ref(&self) -> &str {
-        &self.sealed
     }
 }

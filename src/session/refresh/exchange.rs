@@ -2,9 +2,8 @@
 
 use tokio::time::{Duration, sleep, timeout};
 
-use super::entry::Refreshed;
-use super::lease::{ExchangeResult, Verification};
-use super::{LiveBackend, POLL_INTERVAL};
+use super::backend::{ExchangeResult, Verification};
+use super::live_backend::{LiveBackend, POLL_INTERVAL, Refreshed};
 use crate::oauth::{OAuthError, UnverifiedTokens};
 use crate::session::cookie::record::SessionRecord;
 use crate::session::cookie::seal::SealingFailed;

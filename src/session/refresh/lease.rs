@@ -8,8 +8,8 @@
 //!            ├──▶ Unverified{g} ──┘    the token of g is spent, the keys for the result are missing
 //!            └───────────────────┴──▶ Ended    invalid_grant, or the session was logged out
 //!
-//! lock    (none) ──acquire──▶ Held ──▶ ForcedRecently (10 s) | FailedRecently (1 s)
-//!            ▲                  └── the lease: released, or the holder has died: 18 s
+//! lease   (none) ──acquire──▶ Held ──▶ ForcedRecently (10 s) | FailedRecently (1 s)
+//!            ▲                  └── released, or the holder has died: 18 s
 //! ```
 //!
 //! `g` is the generation of a session: the number of its refreshes. The holder of the lease calls
@@ -18,9 +18,9 @@
 //! verified yet are a result too: any replica verifies them later, and spends no token before that.
 //!
 //! A published result stays until the cookie of its generation was presented (see
-//! `record_presented`), so that a lost response ends no session: a request with an older cookie gets
-//! the newest result. This does not detect theft: a copied cookie is valid until the session is
-//! revoked.
+//! [`presented`](super::presented)), so that a lost response ends no session: a request with an older
+//! cookie gets the newest result. This does not detect theft: a copied cookie is valid until the
+//! session is revoked.
 //!
 //! If the store does not accept a result, this process keeps it until the store does, and extends
 //! its lease meanwhile. That lease does not block the refresh of the newer cookie: it names the
@@ -33,12 +33,13 @@
 //! Lease and token deadline together are shorter than the ~30 s in which the environment still
 //! accepts a spent refresh token, so that another replica can recover from a crash.
 
-use std::future::Future;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::Trigger;
+use super::backend::{ExchangeResult, RefreshBackend, StoredState, Verification};
 use super::entry::{Entry, Sealed};
 use crate::shared_store::StoreError;
 
@@ -83,18 +84,6 @@ impl LeaseValue {
     }
 }
 
-/// The cause of a refresh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Trigger {
-    /// The access token is about to expire.
-    Due,
-    /// The app requested it, whatever the age of the token.
-    Requested,
-    /// The idle limit in a cookie is reached, but a newer cookie may have been used since. No token
-    /// is exchanged.
-    Idle,
-}
-
 /// The result of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RefreshResult<R = String> {
@@ -114,117 +103,22 @@ pub(super) enum RefreshResult<R = String> {
     Unavailable,
 }
 
-/// The result of the call to the token endpoint, if its response is definite.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum ExchangeResult<R = String> {
-    /// `invalid_grant`.
-    InvalidGrant,
-    /// The session with its new tokens.
-    Refreshed(R),
-    /// New tokens that cannot be verified yet, sealed for the store.
-    Unverified(String),
-}
-
-/// The result of verifying tokens that were received earlier.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verification<R = String> {
-    /// The tokens belong to another session, or cannot be read.
-    Rejected,
-    /// The access token has expired, or its key is unknown; the refresh token may be exchanged.
-    AccessTokenUnusable,
-    /// The keys are unreachable.
-    Unavailable,
-    /// The session with these tokens.
-    Verified(R),
-}
-
-/// What the store has of the session besides its entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum StoredState {
-    /// A newer generation was presented, and its result is no longer kept.
-    Superseded,
-    /// It has ended.
-    Gone,
-    /// A newer state, sealed.
-    Newer(String),
-    /// No newer state.
-    Same,
-}
-
-/// The operations of a refresh. The implementation uses a store and a network; the tests use a
-/// model in which every order of events is tried.
-pub(super) trait RefreshBackend: Sync {
-    /// A session with new tokens. As a string it is sealed for the store.
-    type Refreshed: AsRef<str> + Clone + Send + Sync;
-
-    /// Reads the entry.
-    fn read_entry(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
-
-    /// Sets the entry if it is still `seen`. Returns whether it did.
-    fn set_entry(
-        &self,
-        seen: Option<Bytes>,
-        entry: &Entry,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-
-    /// Sets the lease if it is still `seen`. Returns whether it did.
-    fn set_lease(
-        &self,
-        seen: Option<Bytes>,
-        lease: Bytes,
-        ttl: Duration,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-
-    /// Reads the lease.
-    fn read_lease(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
-
-    /// Removes the lease if it is still this one. Retried later if the store is unavailable.
-    fn release(&self, lease: Bytes) -> impl Future<Output = ()> + Send;
-
-    /// Searches for a newer result in the stored session, and in the record of its generation.
-    fn newer_elsewhere(&self) -> impl Future<Output = Result<StoredState, StoreError>> + Send;
-
-    /// Whether the result of an exchange could be verified. Otherwise no token is spent.
-    fn is_ready(&self) -> impl Future<Output = bool> + Send;
-
-    /// Whether the lease could expire before the result of an exchange is published.
-    fn is_lease_short(&self) -> bool;
-
-    /// Spends the refresh token of the session, or that of unverified tokens. Returns `None` if the
-    /// response is not definite.
-    fn exchange(
-        &self,
-        unverified: Option<&str>,
-    ) -> impl Future<Output = Option<ExchangeResult<Self::Refreshed>>> + Send;
-
-    /// Verifies tokens that were received earlier.
-    fn verify(&self, tokens: &str) -> impl Future<Output = Verification<Self::Refreshed>> + Send;
-
-    /// Whether the token may be spent without a lease, because the store is unavailable.
-    fn may_exchange_alone(&self) -> bool;
-
-    /// Keeps a result that could not be published, publishes it later, and extends the lease until
-    /// then.
-    fn keep_unpublished(&self, result: Entry, lease: Bytes);
-
-    /// Records that the session has reached this generation, so that the tokens of older ones are
-    /// known to be spent for the rest of the session. Returns `false` if that was recorded before.
-    fn mark_reached(
-        &self,
-        generation: u32,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-
-    /// Returns the session itself, sealed for the store.
-    fn sealed(&self) -> Option<String>;
-
-    /// Waits for as long as a failure is remembered. Other requests wait for the same task.
-    fn sleep_after_failure(&self) -> impl Future<Output = ()> + Send;
-
-    /// Waits briefly for the result of another refresh. Returns `false` at the time limit.
-    fn wait_for_holder(&self) -> impl Future<Output = bool> + Send;
-
-    /// Waits briefly before the store is read again. Returns `false` after too many tries.
-    fn wait_to_retry(&self) -> impl Future<Output = bool> + Send;
+/// Refreshes a session of this generation, or returns the result of another refresh.
+pub(super) async fn refresh<B: RefreshBackend>(
+    backend: &B,
+    generation: u32,
+    owner: String,
+    trigger: Trigger,
+) -> RefreshResult<B::Refreshed> {
+    let lease = LeaseValue::Held { owner, generation }.encode();
+    let run = RefreshRun { backend, generation, lease, trigger };
+    let mut state = State::CheckEntry;
+    loop {
+        state = match state {
+            State::Done(outcome) => return outcome,
+            state => run.step(state).await,
+        };
+    }
 }
 
 /// The state of a [`RefreshRun`].
@@ -264,60 +158,6 @@ enum State<R> {
     Done(RefreshResult<R>),
 }
 
-/// Refreshes a session of this generation, or returns the result of another refresh.
-pub(super) async fn refresh<B: RefreshBackend>(
-    backend: &B,
-    generation: u32,
-    owner: &str,
-    trigger: Trigger,
-) -> RefreshResult<B::Refreshed> {
-    let lease = LeaseValue::Held { owner: owner.to_owned(), generation }.encode();
-    let run = RefreshRun { backend, generation, lease, trigger };
-    let mut state = State::CheckEntry;
-    loop {
-        state = match state {
-            State::Done(outcome) => return outcome,
-            state => run.step(state).await,
-        };
-    }
-}
-
-/// Records that a browser has sent the cookie of this generation. From then on, the result of the
-/// refresh is kept for a limited time only, and the generation alone for the rest of the session.
-pub(super) async fn record_presented(
-    backend: &impl RefreshBackend,
-    generation: u32,
-) -> Result<(), StoreError> {
-    let seen = backend.read_entry().await?;
-    let current = match Entry::decode_seen(&seen)? {
-        Some(Entry::Ended) => return Ok(()),
-        Some(Entry::Newest(newest)) if newest.generation > generation => return Ok(()),
-        Some(Entry::Newest(current)) if current.generation == generation => {
-            if current.confirmed {
-                return Ok(());
-            }
-            Some(current)
-        }
-        Some(Entry::Unverified { base, .. }) if base.generation >= generation => return Ok(()),
-        // The result was verified, but could not be published.
-        Some(Entry::Newest(_) | Entry::Unverified { .. }) | None => None,
-    };
-    // First: when the result expires, the older tokens must be known to be spent.
-    let is_new = backend.mark_reached(generation).await?;
-    let sealed = match current {
-        Some(current) => Some(current.sealed),
-        // The result could not be published.
-        None if is_new => backend.sealed(),
-        // The result has expired.
-        None => None,
-    };
-    if let Some(sealed) = sealed {
-        let confirmed = Sealed { confirmed: true, ..Sealed::new(generation, sealed) };
-        backend.set_entry(seen, &Entry::Newest(confirmed)).await?;
-    }
-    Ok(())
-}
-
 struct RefreshRun<'a, B> {
     backend: &'a B,
     generation: u32,
@@ -344,7 +184,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
                 self.acquire().await.unwrap_or(State::Release(RefreshResult::Unavailable))
             }
             State::Recheck => {
-                self.confirm().await.unwrap_or(State::Release(RefreshResult::Unavailable))
+                self.recheck().await.unwrap_or(State::Release(RefreshResult::Unavailable))
             }
             State::Verify { seen, tokens } => self.verify(seen, tokens).await,
             State::Exchange { seen, unverified } => self.exchange(seen, unverified).await,
@@ -408,7 +248,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
         Ok(if acquired { State::Recheck } else { State::Wait })
     }
 
-    async fn confirm(&self) -> Result<State<B::Refreshed>, StoreError> {
+    async fn recheck(&self) -> Result<State<B::Refreshed>, StoreError> {
         let seen = self.backend.read_entry().await?;
         if let Some(outcome) = self.newer(&seen)? {
             return Ok(State::Release(outcome));
@@ -586,7 +426,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
     }
 
     /// Replaces the lease by the result of the refresh. Returns `false` if the lease has expired.
-    async fn end_lease(&self, lock: LeaseValue, ttl: Duration) -> Result<bool, StoreError> {
-        self.backend.set_lease(Some(self.lease.clone()), lock.encode(), ttl).await
+    async fn end_lease(&self, result: LeaseValue, ttl: Duration) -> Result<bool, StoreError> {
+        self.backend.set_lease(Some(self.lease.clone()), result.encode(), ttl).await
     }
 }

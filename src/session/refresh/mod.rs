@@ -2,49 +2,40 @@
 //!
 //! A refresh token works once. The first request that needs it starts a refresh in a task of its
 //! own, which neither a client that disconnects nor a shutdown cancels. Other requests in this
-//! process wait for the same task, those on other replicas for the same entry of the shared store
-//! (see [`lease`]).
+//! process wait for the same task, those on other replicas for the same entry of the shared store.
+//!
+//! [`lease`] decides what a refresh does next; [`live_backend`] does it, and [`exchange`] calls the
+//! environment.
 
+mod backend;
 pub(in crate::session) mod entry;
 mod exchange;
 mod generation;
 mod lease;
+mod live_backend;
 #[cfg(test)]
 mod model_check;
+mod presented;
 mod unpublished;
+mod unverified;
 
-use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::Semaphore;
-use tokio::time::{Duration, Instant, Sleep, sleep};
+use tokio::time::{Duration, timeout};
 
 pub(in crate::session) use self::entry::Entry;
-use self::entry::{REFRESH_GRACE, Refreshed, Sealed, StoredRecord};
-pub(crate) use self::lease::Trigger;
-use self::lease::{
-    ExchangeResult, FAILURE_LIFETIME, LEASE, RefreshBackend, RefreshResult, StoredState,
-    Verification,
-};
+use self::entry::Sealed;
+use self::lease::RefreshResult;
+use self::live_backend::{LiveBackend, Refreshed};
 use self::unpublished::UnpublishedResults;
+use super::cookie::names::SentCookies;
 use super::cookie::record::SessionRecord;
-use super::{Session, Sessions};
+use super::{LoadedSession, RequestSession, Session, Sessions};
 use crate::shared_store::{KeyNamespace, StoreError, StoreKey, unique_owner};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
-
-/// Interval between reads of a lease that another task holds, and how long to wait for it.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
-const MAX_WAIT: Duration = Duration::from_secs(12);
-
-/// Tries to publish a result while the lease lasts.
-const MAX_RETRIES: u32 = 3;
-
-/// An older lease is extended before a token is spent: what follows takes up to 17 s.
-const MAX_LEASE_AGE: Duration = Duration::from_secs(1);
 
 /// A request with a valid access token waits for a refresh until this long before the token expires.
 const RESPONSE_MARGIN: Duration = Duration::from_millis(500);
@@ -55,9 +46,21 @@ const MAX_ROUNDS: usize = 4;
 /// How many leases are released in the background while the store rejects it.
 const MAX_RELEASES: usize = 1000;
 
+/// The cause of a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Trigger {
+    /// The access token is about to expire.
+    Due,
+    /// The app requested it, whatever the age of the token.
+    Requested,
+    /// The idle limit in a cookie is reached, but a newer cookie may have been used since. No token
+    /// is exchanged.
+    Idle,
+}
+
 /// Why a refresh has no session as its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RefreshError {
+enum RefreshError {
     /// The session was logged out or revoked, or the result of its refresh is gone.
     Ended,
     /// A limit of the session itself is reached.
@@ -91,8 +94,69 @@ impl Refreshes {
 }
 
 impl Sessions {
+    /// Refreshes a session, or joins the refresh that is in progress. A request with a valid access
+    /// token waits for it until shortly before the token expires.
+    ///
+    /// [`Trigger::Requested`] refreshes it whatever the age of its tokens, at most once in ten
+    /// seconds on all replicas; within that time the result is the same. A refresh that was due does
+    /// not count: it may have begun before the change that the app requests.
+    pub(crate) async fn refresh_session(
+        &self,
+        due: RequestSession,
+        trigger: Trigger,
+    ) -> LoadedSession {
+        let refresh = self.join_refresh(&due.session, trigger);
+        let max_wait = Duration::try_from(due.session.principal().expires_at() - self.now())
+            .unwrap_or_default()
+            .checked_sub(RESPONSE_MARGIN);
+        let refreshed = match max_wait {
+            Some(max_wait) => timeout(max_wait, refresh).await.ok().flatten(),
+            None => refresh.await,
+        };
+        self.evaluate_refreshed(due, refreshed.unwrap_or(Err(RefreshError::Unavailable)))
+    }
+
+    /// Returns a session that is due without its refresh: `Unavailable` if its access token has
+    /// expired, `Invalid` if it was revoked.
+    pub(crate) fn without_refresh(&self, due: RequestSession) -> LoadedSession {
+        self.evaluate_refreshed(due, Err(RefreshError::Unavailable))
+    }
+
+    fn evaluate_refreshed(
+        &self,
+        due: RequestSession,
+        refreshed: Result<Session, RefreshError>,
+    ) -> LoadedSession {
+        let RequestSession { session: due, sent, .. } = due;
+        let (lifetimes, now) = (self.inner.lifetimes, self.now());
+        let is_usable = refreshed.is_ok() || now < due.principal().expires_at();
+        let request = match refreshed {
+            Ok(session) => {
+                self.update_changed_markers(&due, &session);
+                RequestSession::refreshed(session, sent)
+            }
+            Err(RefreshError::Ended) => {
+                return LoadedSession::Invalid { clear: SentCookies::default() };
+            }
+            Err(RefreshError::Expired | RefreshError::InvalidGrant) => {
+                return LoadedSession::Invalid { clear: sent };
+            }
+            Err(RefreshError::Unavailable) if due.record().is_past_limits(lifetimes, now) => {
+                return LoadedSession::Unavailable { in_use: None };
+            }
+            Err(RefreshError::Unavailable) => {
+                RequestSession::with_due_writes(due, sent, false, lifetimes, now)
+            }
+        };
+        match self.check_revocations(&request.session) {
+            Err(rejected) => rejected,
+            Ok(()) if is_usable => LoadedSession::Active(request),
+            Ok(()) => LoadedSession::Unavailable { in_use: Some(request) },
+        }
+    }
+
     /// Refreshes a session in a task of its own, or joins the refresh that is under way.
-    pub(super) fn join_refresh(
+    fn join_refresh(
         &self,
         session: &Session,
         trigger: Trigger,
@@ -107,15 +171,6 @@ impl Sessions {
             }
             refreshed
         })
-    }
-
-    /// Returns when a request no longer waits for a refresh, and is authorized by its access token.
-    /// `None` if that has expired, or does so too soon: the request waits for the refresh.
-    pub(super) fn refresh_deadline(&self, session: &Session) -> Option<Pin<Box<Sleep>>> {
-        Duration::try_from(session.principal().expires_at() - self.now())
-            .unwrap_or_default()
-            .checked_sub(RESPONSE_MARGIN)
-            .map(|wait| Box::pin(sleep(wait)))
     }
 
     /// Refreshes until the session is not due: that of a late request may be several refreshes
@@ -159,7 +214,7 @@ impl Sessions {
             Some(Entry::Ended) | None => {}
         }
         let backend = LiveBackend::new(self, session);
-        lease::refresh(&backend, session.record().generation(), &backend.owner, trigger).await
+        lease::refresh(&backend, session.record().generation(), unique_owner(), trigger).await
     }
 
     async fn refreshed_or_ended(
@@ -212,20 +267,6 @@ impl Sessions {
         Some(session)
     }
 
-    /// Records in the background that a browser has sent a refreshed session's cookie. From then on,
-    /// the result of the refresh is kept for a limited time only.
-    pub(super) fn record_presented(&self, session: &Session) {
-        let (sessions, session) = (self.clone(), session.clone());
-        self.tasks().detach("session cookie confirmed", async move {
-            let backend = LiveBackend::new(&sessions, &session);
-            if let Err(error) =
-                lease::record_presented(&backend, session.record().generation()).await
-            {
-                telemetry::internal_error("session_refresh", &error);
-            }
-        });
-    }
-
     /// Reads the state of a session's refreshes.
     pub(super) async fn refresh_entry(&self, id: &str) -> Result<Option<Entry>, StoreError> {
         Entry::decode_seen(&self.store().get(&self.refresh_key(id)).await?)
@@ -239,176 +280,5 @@ impl Sessions {
 impl Session {
     fn flight_id(&self) -> FlightId {
         (self.record().id().to_owned(), self.record().generation())
-    }
-}
-
-/// [`RefreshBackend`] with the shared store and the token endpoint.
-struct LiveBackend<'a> {
-    sessions: &'a Sessions,
-    session: &'a Session,
-    key: StoreKey,
-    lease_key: StoreKey,
-    owner: String,
-    started: Instant,
-    /// When the lease was acquired or extended.
-    leased_at: Mutex<Instant>,
-    retries: AtomicU32,
-}
-
-impl<'a> LiveBackend<'a> {
-    fn new(sessions: &'a Sessions, session: &'a Session) -> Self {
-        let started = Instant::now();
-        Self {
-            sessions,
-            session,
-            key: sessions.refresh_key(session.record().id()),
-            lease_key: sessions.store_key(KeyNamespace::RefreshLease, session.record().id()),
-            owner: unique_owner(),
-            started,
-            leased_at: Mutex::new(started),
-            retries: AtomicU32::new(0),
-        }
-    }
-}
-
-impl RefreshBackend for LiveBackend<'_> {
-    type Refreshed = Refreshed;
-
-    async fn read_entry(&self) -> Result<Option<Bytes>, StoreError> {
-        self.sessions.store().get(&self.key).await
-    }
-
-    async fn set_entry(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
-        let ttl = self.sessions.store_ttl(self.session.record());
-        let ttl = match entry {
-            // Afterwards the revocations decide: they are retained for as long as the session.
-            Entry::Ended => REFRESH_GRACE,
-            Entry::Newest(newest) if newest.confirmed => {
-                ttl.min(self.sessions.inner.refresh_retention)
-            }
-            Entry::Newest(_) | Entry::Unverified { .. } => ttl,
-        };
-        self.sessions.store().compare_and_set(&self.key, seen, entry.encode(), ttl).await
-    }
-
-    async fn set_lease(
-        &self,
-        seen: Option<Bytes>,
-        lease: Bytes,
-        ttl: Duration,
-    ) -> Result<bool, StoreError> {
-        let now = Instant::now();
-        let is_set =
-            self.sessions.store().compare_and_set(&self.lease_key, seen, lease, ttl).await?;
-        if is_set && ttl == LEASE {
-            *self.leased_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
-        }
-        Ok(is_set)
-    }
-
-    async fn read_lease(&self) -> Result<Option<Bytes>, StoreError> {
-        self.sessions.store().get(&self.lease_key).await
-    }
-
-    async fn release(&self, lease: Bytes) {
-        let (store, key) = (self.sessions.store(), &self.lease_key);
-        let Err(error) = store.remove_if(key, lease.clone()).await else { return };
-        telemetry::internal_error("session_refresh", &error);
-        // Beyond the limit, the lease expires.
-        let Ok(permit) = Arc::clone(&self.sessions.inner.refreshes.releases).try_acquire_owned()
-        else {
-            return;
-        };
-        let (tasks, store, key) = (self.sessions.tasks().clone(), store.clone(), key.clone());
-        self.sessions.tasks().detach("lease of a session refresh", async move {
-            tasks
-                .repeat_for(LEASE, move || {
-                    let (store, key, lease) = (store.clone(), key.clone(), lease.clone());
-                    async move { store.remove_if(&key, lease).await.is_ok() }
-                })
-                .await;
-            drop(permit);
-        });
-    }
-
-    fn may_exchange_alone(&self) -> bool {
-        self.sessions.inner.refresh_during_outages
-            && self.sessions.now() >= self.session.principal().expires_at()
-    }
-
-    fn keep_unpublished(&self, result: Entry, lease: Bytes) {
-        self.sessions.keep_until_published(self.session, result, lease);
-    }
-
-    async fn mark_reached(&self, generation: u32) -> Result<bool, StoreError> {
-        debug_assert_eq!(generation, self.session.record().generation());
-        self.sessions.mark_reached(self.session.record()).await
-    }
-
-    fn sealed(&self) -> Option<String> {
-        self.sessions.seal_stored(self.session.record()).ok()
-    }
-
-    async fn newer_elsewhere(&self) -> Result<StoredState, StoreError> {
-        let record = self.session.record();
-        if record.is_stored() {
-            let (id, began_at) = (record.id(), record.began_at().unix_timestamp());
-            let value = self.sessions.stored_value(id).await?;
-            if value.is_none() && self.sessions.may_lack(id, Some(began_at)) {
-                return Err(StoreError::Unavailable("it may not have the session yet".into()));
-            }
-            match value.map_or(Ok(None), |value| self.sessions.open_stored(id, &value))? {
-                None => return Ok(StoredState::Gone),
-                Some(StoredRecord { record: there, .. })
-                    if there.generation() > record.generation() =>
-                {
-                    return Ok(match self.sessions.seal_stored(&there) {
-                        Ok(sealed) => StoredState::Newer(sealed),
-                        Err(_) => StoredState::Superseded,
-                    });
-                }
-                Some(_) => {}
-            }
-        }
-        Ok(match self.sessions.has_reached_newer(record.id(), record.generation()).await? {
-            true => StoredState::Superseded,
-            false => StoredState::Same,
-        })
-    }
-
-    async fn is_ready(&self) -> bool {
-        self.sessions
-            .scalekit()
-            .remote_keys()
-            .ready()
-            .await
-            .inspect_err(|error| telemetry::internal_error("session_refresh", error))
-            .is_ok()
-    }
-
-    fn is_lease_short(&self) -> bool {
-        self.leased_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > MAX_LEASE_AGE
-    }
-
-    async fn exchange(&self, unverified: Option<&str>) -> Option<ExchangeResult<Refreshed>> {
-        self.exchange_tokens(unverified).await
-    }
-
-    async fn verify(&self, tokens: &str) -> Verification<Refreshed> {
-        self.verify_received(tokens).await
-    }
-
-    async fn sleep_after_failure(&self) {
-        sleep(FAILURE_LIFETIME).await;
-    }
-
-    async fn wait_to_retry(&self) -> bool {
-        sleep(POLL_INTERVAL).await;
-        self.retries.fetch_add(1, Ordering::Relaxed) < MAX_RETRIES
-    }
-
-    async fn wait_for_holder(&self) -> bool {
-        sleep(POLL_INTERVAL).await;
-        self.started.elapsed() < MAX_WAIT
     }
 }

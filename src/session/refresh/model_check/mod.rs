@@ -22,11 +22,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::runs::{check_all_orders, ends_nothing, got};
+use super::Trigger;
+use super::backend::{ExchangeResult, RefreshBackend, StoredState, Verification};
 use super::entry::{Entry, Sealed};
-use super::lease::{
-    ExchangeResult, LeaseValue, RefreshBackend, RefreshResult, StoredState, Trigger, Verification,
-    record_presented, refresh,
-};
+use super::lease::{LeaseValue, RefreshResult, refresh};
+use super::presented::record_presented;
 use crate::shared_store::StoreError;
 
 /// The operation of an actor.
@@ -276,7 +276,7 @@ impl Replica {
                 return None;
             }
         };
-        Some(refresh(self, self.generation(), &self.owner(), trigger).await)
+        Some(refresh(self, self.generation(), self.owner(), trigger).await)
     }
 
     fn owner(&self) -> String {

@@ -169,7 +169,7 @@ fn a_presented_cookie_publishes_the_result_that_the_store_had_not_accepted() {
         // Until then, the lease prevents the other one from spending the token again.
         assert_eq!(shared.calls, 1);
         let newest = shared.newest().unwrap();
-        assert_eq!((newest.generation, newest.confirmed), (1, true));
+        assert_eq!((newest.generation, newest.presented), (1, true));
     });
 }
 

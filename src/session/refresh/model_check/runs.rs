@@ -112,7 +112,7 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
                 }
             }
             Event::ResultExpires => {
-                if shared.newest().is_some_and(|newest| newest.confirmed) {
+                if shared.newest().is_some_and(|newest| newest.presented) {
                     shared.entry = None;
                     shared.result_expired = true;
                 }
