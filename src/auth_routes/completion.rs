@@ -166,7 +166,7 @@ impl ReturnedLogin {
         let position =
             self.sessions.revocation_position().await.map_err(|_| LoginError::Unavailable)?;
         // A second exchange would make the environment revoke the tokens of the first (RFC 6749,
-        // section 4.1.2).
+        // section 4.1.2). `Callback` waits for the request that has claimed the attempt.
         if !self.single_use().claim().await {
             return Err(LoginError::StateMismatch);
         }
@@ -184,6 +184,7 @@ impl ReturnedLogin {
         position: RecordedPosition,
     ) -> Result<ExchangedLogin, LoginError> {
         let scalekit = self.sessions.scalekit();
+        // An attempt from an origin that the app does not have is not found.
         let redirect_uri =
             self.attempt.origin(&self.sessions).ok_or(LoginError::StateMismatch)?.redirect_uri();
         let verifier = self.attempt.verifier();

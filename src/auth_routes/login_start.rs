@@ -6,7 +6,7 @@ use time::Duration;
 
 use super::LoginError;
 use super::login_attempt::{LoginAttempt, LoginTrigger};
-use crate::middleware::route_rejection::redirect;
+use crate::middleware::route_response::redirect;
 use crate::oauth::AuthorizationRequest;
 use crate::session::origins::AppOrigin;
 use crate::session::{RecentLogin, Sessions};

@@ -9,7 +9,7 @@ use crate::middleware::page;
 use crate::middleware::page::escaped;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
-use crate::middleware::route_rejection::redirect;
+use crate::middleware::route_response::redirect;
 use crate::util::cache_control::{set_no_store, vary_on_cookie};
 use crate::util::fetch_metadata::{Initiator, is_embedded, wants_html};
 use crate::util::host_redirect::is_host_redirected;

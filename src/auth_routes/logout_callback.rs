@@ -8,7 +8,7 @@ use super::route::Route;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
-use crate::middleware::route_rejection::redirect;
+use crate::middleware::route_response::redirect;
 use crate::util::query::QueryParam;
 
 /// Receives the browser after a logout at the environment: `GET` path of the post-logout redirect

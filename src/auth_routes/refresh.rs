@@ -7,7 +7,7 @@ use super::session_info::info_response;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
-use crate::session::{LoadedSession, RequestSession, SetCookieReason, Trigger};
+use crate::session::{LoadedSession, RefreshTrigger, RequestSession, SetCookieReason};
 
 /// Refreshes a session's tokens: `POST /auth/refresh`. Returned by
 /// [`Sessions::refresh`](crate::Sessions::refresh).
@@ -49,9 +49,10 @@ impl Refresh {
             }
             loaded => self.route.require_session(loaded, headers)?,
         };
-        let refreshed = self
-            .route
-            .require_session(sessions.refresh_session(found, Trigger::Requested).await, headers)?;
+        let refreshed = self.route.require_session(
+            sessions.refresh_session(found, RefreshTrigger::Requested).await,
+            headers,
+        )?;
         // Unlike on other routes, old tokens that are still valid are no success here.
         if refreshed.set_cookie != Some(SetCookieReason::Refreshed) {
             return Err(RouteFailure {

@@ -72,7 +72,7 @@ impl Route {
         headers: &HeaderMap,
     ) -> Result<RequestSession, RouteFailure> {
         match loaded {
-            LoadedSession::Active(request) | LoadedSession::RefreshDue(request) => Ok(request),
+            LoadedSession::Active(session) | LoadedSession::RefreshDue(session) => Ok(session),
             LoadedSession::Missing => Err(LoginError::MissingSession.into()),
             LoadedSession::Invalid { clear } => Err(RouteFailure {
                 error: LoginError::MissingSession,

@@ -7,7 +7,7 @@ use super::route::{Route, RouteFailure};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
-use crate::session::{LoadedSession, Session, Sessions, Trigger, User};
+use crate::session::{LoadedSession, RefreshTrigger, Session, Sessions, User};
 use crate::util::cache_control::{set_no_store, vary_on_cookie};
 
 /// Describes the session of a request, for scripts of a page: `GET /auth/session`. Returned by
@@ -49,7 +49,7 @@ impl SessionInfo {
         let session = match sessions.load(headers).wait().await {
             // A newer cookie may have been used since. This exchanges no token.
             LoadedSession::RefreshDue(idle) if sessions.is_past_limits(&idle.session) => {
-                let newest = sessions.refresh_session(idle, Trigger::Idle).await;
+                let newest = sessions.refresh_session(idle, RefreshTrigger::Idle).await;
                 self.route.require_session(newest, headers)?.session
             }
             loaded => self.route.require_session(loaded, headers)?.session,

@@ -8,7 +8,7 @@ use crate::api::connected_accounts::{AccountKey, NewConnectedAccount};
 use crate::middleware::page;
 use crate::middleware::page::escaped;
 use crate::middleware::route::route;
-use crate::middleware::route_rejection::redirect;
+use crate::middleware::route_response::redirect;
 use crate::session::Session;
 use crate::util::cache_control::{set_no_store, vary_on_cookie};
 use crate::util::telemetry;

@@ -9,7 +9,7 @@ use crate::api::ApiError;
 use crate::middleware::LoginRequired;
 use crate::middleware::rejection::Renderer;
 use crate::middleware::route::route;
-use crate::middleware::route_rejection::{redirect, set_sensitive_headers};
+use crate::middleware::route_response::{redirect, set_sensitive_headers};
 use crate::oauth::is_error_code;
 use crate::require_session::SessionRejection;
 use crate::session::Session;

@@ -43,6 +43,7 @@ pub(crate) mod response_body;
 pub(crate) mod response_future;
 pub(crate) mod route;
 pub(crate) mod route_rejection;
+pub(crate) mod route_response;
 
 pub use self::body_limits::BodyLimits;
 pub use self::login_required::LoginRequired;

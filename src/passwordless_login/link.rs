@@ -9,7 +9,7 @@ use super::rejection::PasswordlessLoginError;
 use super::verify_credential::Credential;
 use crate::middleware::page;
 use crate::middleware::route::route;
-use crate::middleware::route_rejection::set_route_headers;
+use crate::middleware::route_response::set_route_headers;
 use crate::secret::SecretString;
 use crate::util::fetch_metadata::is_navigation;
 use crate::util::pasted;

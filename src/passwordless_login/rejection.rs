@@ -14,7 +14,8 @@ use crate::middleware::rejection::{
     JSON, OVERLOADED, REQUEST_TIMEOUT, Renderer, SPECULATIVE_CODE, SPECULATIVE_MESSAGE,
 };
 use crate::middleware::replay_body::BodyError;
-use crate::middleware::route_rejection::{RouteError, RouteState, set_route_headers};
+use crate::middleware::route_rejection::{RouteError, RouteState};
+use crate::middleware::route_response::set_route_headers;
 
 /// Why a route of a login by e-mail rejected a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

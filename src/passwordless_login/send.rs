@@ -20,7 +20,7 @@ use crate::api::passwordless::{
 };
 use crate::api::{ApiError, ErrorResponse};
 use crate::middleware::route::route;
-use crate::middleware::route_rejection::redirect;
+use crate::middleware::route_response::redirect;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::util::fetch_metadata::wants_html;
 use crate::util::pasted;

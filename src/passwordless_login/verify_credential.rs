@@ -14,7 +14,7 @@ use super::rejection::{PasswordlessLoginError, json};
 use super::send::unexpected;
 use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
 use crate::middleware::route_rejection::RouteError as _;
-use crate::middleware::route_rejection::redirect;
+use crate::middleware::route_response::redirect;
 use crate::secret::SecretString;
 use crate::session::{
     BeginLoginError, CreateSessionError, EmailLogin, HookFailure, LocalSession, LoginHookError,

@@ -12,8 +12,8 @@ use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Evaluation, Middleware, ResponseFuture};
 use crate::session::{
-    LoadedSession, PendingSession, Recency, RequestSession, SentCookies, Session, SessionLoad,
-    Sessions, Trigger,
+    LoadedSession, PendingSession, Recency, RefreshTrigger, RequestSession, SentCookies, Session,
+    SessionLoad, Sessions,
 };
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_speculative, is_state_changing};
@@ -115,7 +115,7 @@ impl RequireSession {
             LoadedSession::RefreshDue(due) => {
                 let sessions = self.sessions.clone();
                 return Evaluation::Pending(Box::pin(async move {
-                    sessions.refresh_session(due, Trigger::Due).await
+                    sessions.refresh_session(due, RefreshTrigger::Due).await
                 }));
             }
             LoadedSession::Missing => self.forward_or_reject_anonymous(
@@ -181,7 +181,7 @@ impl RequireSession {
             telemetry::layer_around_login(path);
             return self.reject(SessionRejection::AroundOwnLogin, request);
         }
-        let login = match sessions.at_canonical_host(request, target.as_deref()) {
+        let login = match sessions.canonical_host_redirect(request, target.as_deref()) {
             Some(canonical) => LoginRequired::new(request, canonical.url, removals)
                 .set_cookie(canonical.set_cookie),
             None => {

@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use super::Sessions;
 use crate::middleware::page;
 use crate::middleware::page::escaped;
-use crate::middleware::route_rejection::redirect;
+use crate::middleware::route_response::redirect;
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_navigation, is_speculative, requested_target, wants_html};
 use crate::util::host_redirect::{HostAndPort, is_host_redirected, with_redirect_param};
@@ -76,7 +76,7 @@ impl Sessions {
     /// Returns the redirect to the first redirect URI's host of a navigation to a host that is none
     /// of the app's, which would start a login here. A request that was redirected there is not
     /// redirected again: a proxy does not forward the host, and the login continues.
-    pub(crate) fn at_canonical_host<B>(
+    pub(crate) fn canonical_host_redirect<B>(
         &self,
         request: &Request<B>,
         target: Option<&str>,
@@ -109,7 +109,7 @@ impl Sessions {
                 None => path.to_owned().into(),
             });
         let CanonicalHostRedirect { url, set_cookie } =
-            self.at_canonical_host(request, Some(&target))?;
+            self.canonical_host_redirect(request, Some(&target))?;
         Some(redirect(StatusCode::FOUND, &url, set_cookie))
     }
 

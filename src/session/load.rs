@@ -1,14 +1,12 @@
 //! Loading the session of a request: at once if it is cached.
 
-use std::sync::Arc;
-
 use futures::future::BoxFuture;
 use http::HeaderMap;
 
 use super::cookie::names::SentCookies;
 use super::open_cookie::{CookieContent, OpenCookie};
 use super::store::{Reference, StoreUnavailable};
-use super::{LoadedSession, RequestSession, Session, Sessions};
+use super::{LoadedSession, RequestSession, Session, SessionHandle, Sessions};
 use crate::util::telemetry;
 
 /// The session of a request, or what loads it.
@@ -32,27 +30,6 @@ impl SessionLoad {
 /// Returned when it is unknown whether a browser has a valid session.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SessionUnavailable;
-
-/// The session of a request, whether or not it may still be used.
-#[derive(Clone, Debug)]
-pub(crate) struct SessionHandle {
-    pub(super) id: Arc<str>,
-    /// `None` if the shared store does not have it, or is unavailable.
-    pub(crate) session: Option<Session>,
-}
-
-impl SessionHandle {
-    /// A session in the shared store, by its ID.
-    pub(super) fn stored(id: &str) -> Self {
-        Self { id: id.into(), session: None }
-    }
-}
-
-impl From<Session> for SessionHandle {
-    fn from(session: Session) -> Self {
-        Self { id: session.record().id().into(), session: Some(session) }
-    }
-}
 
 impl Sessions {
     /// Loads the session of a request. A cached session costs one lookup.
@@ -163,18 +140,6 @@ impl Sessions {
                     .and_then(|value| self.open_stored(&id, &value).ok()?)
                     .and_then(|older| older.record.into_session(self)))
             }
-        }
-    }
-
-    /// Reads the session of a request, for ending it.
-    pub(crate) async fn session_handle(&self, headers: &HeaderMap) -> Option<SessionHandle> {
-        match self.open(&self.cookies().read(headers))?.content {
-            CookieContent::Session(session) => Some(session.into()),
-            CookieContent::Reference(reference) => Some(SessionHandle {
-                session: self.load_from_store(&reference).await.ok().flatten(),
-                id: reference.id,
-            }),
-            CookieContent::Unreadable => None,
         }
     }
 }

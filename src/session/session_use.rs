@@ -12,8 +12,8 @@ use crate::util::telemetry;
 impl Sessions {
     /// Records in the background that a session is in use, and that the browser has its newest
     /// cookie.
-    pub(crate) fn record_use(&self, request: &RequestSession) {
-        let RequestSession { session, is_use_unrecorded: true, .. } = request else { return };
+    pub(crate) fn record_use(&self, used: &RequestSession) {
+        let RequestSession { session, is_use_unrecorded: true, .. } = used else { return };
         let (record, now) = (session.record(), self.now());
         if record.generation() > 0 && session.mark_presented() {
             self.record_presented(session);
@@ -25,9 +25,9 @@ impl Sessions {
 
     /// Records the use of a session by a request that is rejected because the session cannot be
     /// refreshed. Returns the `Set-Cookie` values that extend its idle limit.
-    pub(crate) fn record_rejected_use(&self, request: &RequestSession) -> Vec<HeaderValue> {
-        self.record_use(request);
-        let RequestSession { session, sent, set_cookie: Some(reason), .. } = request else {
+    pub(crate) fn record_rejected_use(&self, used: &RequestSession) -> Vec<HeaderValue> {
+        self.record_use(used);
+        let RequestSession { session, sent, set_cookie: Some(reason), .. } = used else {
             return Vec::new();
         };
         let now = self.now();
@@ -40,8 +40,8 @@ impl Sessions {
 
     /// Returns the `Set-Cookie` values for the response to a request whose session has changed. They
     /// contain the newest session, and are empty if the session has ended meanwhile.
-    pub(crate) async fn set_cookie(&self, request: &RequestSession) -> Vec<HeaderValue> {
-        let RequestSession { session, sent, set_cookie: Some(reason), .. } = request else {
+    pub(crate) async fn set_cookie(&self, used: &RequestSession) -> Vec<HeaderValue> {
+        let RequestSession { session, sent, set_cookie: Some(reason), .. } = used else {
             return Vec::new();
         };
         self.inner.revocations.read_if_stale().await;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use time::OffsetDateTime;
 
-use super::{LoadedSession, RequestSession, SentCookies, Session, Sessions, Trigger};
+use super::{LoadedSession, RefreshTrigger, RequestSession, SentCookies, Session, Sessions};
 use crate::middleware::rejection::{json_response, misconfigured_response, unavailable_response};
 use crate::secret::SecretString;
 use crate::util::telemetry;
@@ -155,7 +155,7 @@ impl Sessions {
         needs_access_token: bool,
     ) -> Result<Session, SessionTokenError> {
         let loaded = match self.reload(session).await {
-            LoadedSession::RefreshDue(due) => self.refresh_session(due, Trigger::Due).await,
+            LoadedSession::RefreshDue(due) => self.refresh_session(due, RefreshTrigger::Due).await,
             // It began before tokens were retained.
             LoadedSession::Active(RequestSession { session, .. })
                 if needs_access_token
@@ -163,7 +163,7 @@ impl Sessions {
                     && session.is_refreshable() =>
             {
                 let request = RequestSession::unchanged(session, SentCookies::default());
-                self.refresh_session(request, Trigger::Requested).await
+                self.refresh_session(request, RefreshTrigger::Requested).await
             }
             loaded => loaded,
         };

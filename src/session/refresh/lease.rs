@@ -8,7 +8,7 @@
 //!            ├──▶ Unverified{g} ──┘    the token of g is spent, the keys for the result are missing
 //!            └───────────────────┴──▶ Ended    invalid_grant, or the session was logged out
 //!
-//! lease   (none) ──acquire──▶ Held ──▶ ForcedRecently (10 s) | FailedRecently (1 s)
+//! lease   (none) ──acquire──▶ Held ──▶ RequestedRecently (10 s) | FailedRecently (1 s)
 //!            ▲                  └── released, or the holder has died: 18 s
 //! ```
 //!
@@ -38,15 +38,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Trigger;
+use super::RefreshTrigger;
 use super::backend::{ExchangeResult, RefreshBackend, StoredState, Verification};
 use super::entry::{Entry, Sealed};
 use crate::shared_store::StoreError;
 
 /// For this time after a failure, no refresh is tried.
 pub(super) const FAILURE_LIFETIME: Duration = Duration::from_secs(1);
-/// Within this time, the app can force one refresh of a session.
-const FORCED_INTERVAL: Duration = Duration::from_secs(10);
+/// Within this time, the app can request one refresh of a session.
+const REQUESTED_INTERVAL: Duration = Duration::from_secs(10);
 /// Longer than the sum of a token call (10 s), a verification (5 s) and an attempt to store the
 /// result (2 s).
 pub(super) const LEASE: Duration = Duration::from_secs(18);
@@ -63,9 +63,9 @@ pub(super) enum LeaseValue {
     /// The last refresh failed less than a second ago.
     #[serde(rename = "failed")]
     FailedRecently,
-    /// A refresh that the app forced succeeded less than ten seconds ago.
+    /// A refresh that the app requested succeeded less than ten seconds ago.
     #[serde(rename = "refreshed")]
-    ForcedRecently,
+    RequestedRecently,
 }
 
 impl LeaseValue {
@@ -108,7 +108,7 @@ pub(super) async fn refresh<B: RefreshBackend>(
     backend: &B,
     generation: u32,
     owner: String,
-    trigger: Trigger,
+    trigger: RefreshTrigger,
 ) -> RefreshResult<B::Refreshed> {
     let lease = LeaseValue::Held { owner, generation }.encode();
     let run = RefreshRun { backend, generation, lease, trigger };
@@ -163,7 +163,7 @@ struct RefreshRun<'a, B> {
     generation: u32,
     /// The value by which this run holds the lease.
     lease: Bytes,
-    trigger: Trigger,
+    trigger: RefreshTrigger,
 }
 
 impl<B: RefreshBackend> RefreshRun<'_, B> {
@@ -173,7 +173,9 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
                 Ok(seen) => {
                     self.check_entry(&seen).unwrap_or(State::Done(RefreshResult::Unavailable))
                 }
-                Err(_) if self.trigger == Trigger::Due && self.backend.may_exchange_alone() => {
+                Err(_)
+                    if self.trigger == RefreshTrigger::Due && self.backend.may_exchange_alone() =>
+                {
                     State::Alone
                 }
                 Err(_) => State::Done(RefreshResult::Unavailable),
@@ -203,7 +205,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
     fn check_entry(&self, seen: &Option<Bytes>) -> Result<State<B::Refreshed>, StoreError> {
         Ok(match self.newer(seen)? {
             Some(outcome) => State::Done(outcome),
-            None if self.trigger == Trigger::Idle => State::Done(RefreshResult::Idle),
+            None if self.trigger == RefreshTrigger::Idle => State::Done(RefreshResult::Idle),
             None => State::Acquire,
         })
     }
@@ -231,9 +233,9 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
             Some(LeaseValue::FailedRecently) => {
                 return Ok(State::Done(RefreshResult::Unavailable));
             }
-            Some(LeaseValue::ForcedRecently) => {
+            Some(LeaseValue::RequestedRecently) => {
                 // The result was published before the lease showed it.
-                if self.trigger == Trigger::Requested
+                if self.trigger == RefreshTrigger::Requested
                     && let Some(newest) = Entry::decode_seen(&self.backend.read_entry().await?)?
                         .and_then(Entry::newest_verified)
                     && newest.generation >= self.generation
@@ -331,9 +333,9 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
         match self.backend.set_entry(seen.clone(), &entry).await {
             // Unverified tokens are published, but there is no session to return.
             Ok(true) if matches!(outcome, RefreshResult::Unavailable) => self.fail().await,
-            Ok(true) if !is_rejected && self.trigger == Trigger::Requested => {
+            Ok(true) if !is_rejected && self.trigger == RefreshTrigger::Requested => {
                 // If the store fails, the lease expires.
-                drop(self.end_lease(LeaseValue::ForcedRecently, FORCED_INTERVAL).await);
+                drop(self.end_lease(LeaseValue::RequestedRecently, REQUESTED_INTERVAL).await);
                 State::Done(outcome)
             }
             Ok(true) => State::Release(outcome),

@@ -48,7 +48,7 @@ const MAX_RELEASES: usize = 1000;
 
 /// The cause of a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Trigger {
+pub(crate) enum RefreshTrigger {
     /// The access token is about to expire.
     Due,
     /// The app requested it, whatever the age of the token.
@@ -74,7 +74,7 @@ enum RefreshError {
 /// Refreshes under way in this process.
 #[derive(Debug)]
 pub(super) struct Refreshes {
-    flights: SingleFlight<(FlightId, Trigger), Result<Session, RefreshError>>,
+    flights: SingleFlight<(FlightId, RefreshTrigger), Result<Session, RefreshError>>,
     unpublished: UnpublishedResults,
     /// Limits the leases that are released in the background.
     releases: Arc<Semaphore>,
@@ -97,13 +97,13 @@ impl Sessions {
     /// Refreshes a session, or joins the refresh that is in progress. A request with a valid access
     /// token waits for it until shortly before the token expires.
     ///
-    /// [`Trigger::Requested`] refreshes it whatever the age of its tokens, at most once in ten
+    /// [`RefreshTrigger::Requested`] refreshes it whatever the age of its tokens, at most once in ten
     /// seconds on all replicas; within that time the result is the same. A refresh that was due does
     /// not count: it may have begun before the change that the app requests.
     pub(crate) async fn refresh_session(
         &self,
         due: RequestSession,
-        trigger: Trigger,
+        trigger: RefreshTrigger,
     ) -> LoadedSession {
         let refresh = self.join_refresh(&due.session, trigger);
         let max_wait = Duration::try_from(due.session.principal().expires_at() - self.now())
@@ -159,9 +159,9 @@ impl Sessions {
     fn join_refresh(
         &self,
         session: &Session,
-        trigger: Trigger,
+        trigger: RefreshTrigger,
     ) -> Flight<Result<Session, RefreshError>> {
-        let trigger = if self.is_past_limits(session) { Trigger::Idle } else { trigger };
+        let trigger = if self.is_past_limits(session) { RefreshTrigger::Idle } else { trigger };
         let (sessions, due) = (self.clone(), session.clone());
         self.inner.refreshes.flights.join((session.flight_id(), trigger), || async move {
             let refreshed = sessions.refresh_loop(due, trigger).await;
@@ -178,18 +178,18 @@ impl Sessions {
     async fn refresh_loop(
         &self,
         mut session: Session,
-        mut trigger: Trigger,
+        mut trigger: RefreshTrigger,
     ) -> Result<Session, RefreshError> {
         for _ in 0..MAX_ROUNDS {
             let outcome = self.refresh_generation(&session, trigger).await;
             // A requested refresh is not complete when an older result is found.
             let is_done =
-                trigger != Trigger::Requested || !matches!(outcome, RefreshResult::Newer(_));
+                trigger != RefreshTrigger::Requested || !matches!(outcome, RefreshResult::Newer(_));
             let refreshed = self.refreshed_or_ended(&session, outcome).await?;
             let is_newer = refreshed.record().generation() > session.record().generation();
             session = refreshed;
             if self.is_due(&session) {
-                trigger = Trigger::Due;
+                trigger = RefreshTrigger::Due;
             } else if is_done || !is_newer {
                 break;
             }
@@ -200,7 +200,7 @@ impl Sessions {
     async fn refresh_generation(
         &self,
         session: &Session,
-        trigger: Trigger,
+        trigger: RefreshTrigger,
     ) -> RefreshResult<Refreshed> {
         // A result that the store has not accepted yet: a task in this process has the lease.
         match self.inner.refreshes.unpublished.get(&session.flight_id()) {

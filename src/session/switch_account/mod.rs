@@ -31,7 +31,7 @@ use super::{
 };
 use crate::api::ApiError;
 use crate::middleware::page;
-use crate::middleware::route_rejection::redirect;
+use crate::middleware::route_response::redirect;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::shared_store::{self, StoreError, StoreKey};
 use crate::util::cache_control::{set_no_store, vary_on_cookie};

@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use self::runs::{check_all_orders, ends_nothing, got};
-use super::Trigger;
+use super::RefreshTrigger;
 use super::backend::{ExchangeResult, RefreshBackend, StoredState, Verification};
 use super::entry::{Entry, Sealed};
 use super::lease::{LeaseValue, RefreshResult, refresh};
@@ -269,8 +269,8 @@ impl Replica {
 
     async fn act(&self) -> Option<RefreshResult> {
         let trigger = match self.actor {
-            Actor::Due(_) => Trigger::Due,
-            Actor::Requested(_) => Trigger::Requested,
+            Actor::Due(_) => RefreshTrigger::Due,
+            Actor::Requested(_) => RefreshTrigger::Requested,
             Actor::Present(generation) => {
                 drop(record_presented(self, generation).await);
                 return None;
