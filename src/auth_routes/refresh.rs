@@ -57,7 +57,7 @@ impl Refresh {
         if refreshed.set_cookie != Some(SetCookieReason::Refreshed) {
             return Err(RouteFailure {
                 error: LoginError::Unavailable,
-                set_cookies: sessions.record_rejected_use(&refreshed),
+                set_cookies: sessions.record_rejected_use(&refreshed).await,
             });
         }
         Ok(self.respond_with(&refreshed).await)

@@ -78,12 +78,9 @@ impl Route {
                 error: LoginError::MissingSession,
                 set_cookies: self.sessions.removals(clear, headers),
             }),
-            LoadedSession::Unavailable { in_use } => Err(RouteFailure {
-                error: LoginError::Unavailable,
-                set_cookies: in_use
-                    .map(|session| self.sessions.record_rejected_use(&session))
-                    .unwrap_or_default(),
-            }),
+            LoadedSession::Unavailable { set_cookies } => {
+                Err(RouteFailure { error: LoginError::Unavailable, set_cookies })
+            }
         }
     }
 }

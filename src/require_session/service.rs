@@ -126,11 +126,11 @@ impl RequireSession {
             LoadedSession::Invalid { clear } => {
                 self.forward_or_reject_anonymous(SessionRejection::InvalidSession, clear, request)
             }
-            LoadedSession::Unavailable { in_use } => {
+            LoadedSession::Unavailable { set_cookies } => {
                 let retry = RetryLater::of(request, &self.sessions, self.base_path.as_deref());
                 let mut response =
                     self.renderer.render(SessionRejection::Unavailable(retry), request);
-                for cookie in in_use.iter().flat_map(|one| self.sessions.record_rejected_use(one)) {
+                for cookie in set_cookies {
                     response.headers_mut().append(header::SET_COOKIE, cookie);
                     set_no_store(response.headers_mut());
                 }

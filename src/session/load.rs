@@ -110,7 +110,7 @@ impl Sessions {
         match loaded {
             Ok(Some(session)) => self.evaluate(session, outdated_key, sent),
             Ok(None) => LoadedSession::Invalid { clear: SentCookies::default() },
-            Err(StoreUnavailable) => LoadedSession::Unavailable { in_use: None },
+            Err(StoreUnavailable) => LoadedSession::unavailable(),
         }
     }
 

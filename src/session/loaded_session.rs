@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use http::HeaderValue;
+
 use super::cookie::names::SentCookies;
 use super::{Lifetimes, Session, Sessions};
 use crate::clock::UnixMillis;
@@ -20,14 +22,21 @@ pub(crate) enum LoadedSession {
         clear: SentCookies,
     },
     Active(RequestSession),
-    /// The access token is about to expire. A refresh starts only after the CSRF check.
+    /// The access token is about to expire; or the cookie is past its idle limit, and another replica
+    /// may have a newer session. A refresh starts only after the CSRF check.
     RefreshDue(RequestSession),
     /// The shared store that keeps the session is unavailable, or revocations have not been read to
-    /// their end, or for too long. If its access token has expired and the environment is
-    /// unavailable, the session is in use nevertheless.
+    /// their end, or for too long; or its access token has expired and the environment is unavailable.
+    /// Then the session is in use nevertheless: `set_cookies` extends its idle limit.
     Unavailable {
-        in_use: Option<RequestSession>,
+        set_cookies: Vec<HeaderValue>,
     },
+}
+
+impl LoadedSession {
+    pub(super) const fn unavailable() -> Self {
+        Self::Unavailable { set_cookies: Vec::new() }
+    }
 }
 
 /// A session that a request may use.
@@ -128,7 +137,7 @@ impl Sessions {
         if self.is_revoked(session) {
             Err(LoadedSession::Invalid { clear: SentCookies::default() })
         } else if self.inner.revocations.rejects_requests() {
-            Err(LoadedSession::Unavailable { in_use: None })
+            Err(LoadedSession::unavailable())
         } else {
             Ok(())
         }

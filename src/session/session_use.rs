@@ -25,17 +25,9 @@ impl Sessions {
 
     /// Records the use of a session by a request that is rejected because the session cannot be
     /// refreshed. Returns the `Set-Cookie` values that extend its idle limit.
-    pub(crate) fn record_rejected_use(&self, used: &RequestSession) -> Vec<HeaderValue> {
+    pub(crate) async fn record_rejected_use(&self, used: &RequestSession) -> Vec<HeaderValue> {
         self.record_use(used);
-        let RequestSession { session, sent, set_cookie: Some(reason), .. } = used else {
-            return Vec::new();
-        };
-        let now = self.now();
-        self.cookie_of(session, *reason, now)
-            .and_then(|cookie| {
-                self.cookies().set_session(&cookie, session.record().remaining(now), *sent)
-            })
-            .unwrap_or_default()
+        self.set_cookie(used).await
     }
 
     /// Returns the `Set-Cookie` values for the response to a request whose session has changed. They

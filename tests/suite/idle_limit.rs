@@ -10,7 +10,7 @@ use tower_scalekit::shared_store::KeyNamespace;
 
 use crate::store::FlakyStore;
 use crate::stored::app_with_local_login;
-use crate::support::{Browser, FETCH, JANE, World, secret, send, settle};
+use crate::support::{Browser, FETCH, JANE, World, secret, send, set_cookies, settle};
 
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -120,6 +120,27 @@ async fn use_during_an_outage_of_the_token_endpoint_extends_the_idle_limit() {
             world.advance(601);
             assert_eq!(browser.fetch("/me").await.status(), StatusCode::UNAUTHORIZED);
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_response_restores_the_cookie_of_a_session_that_ended_while_the_request_waited() {
+    for (method, path) in [(Method::GET, "/me"), (Method::POST, "/auth/refresh")] {
+        let world = World::new();
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let (waits, other) = (idle(&world, &store), idle(&world, &store));
+        let mut browser = begun(&waits, &world, "/login").await;
+        world.advance(400);
+        let held = world.sandbox.faults().hold(Endpoint::Token);
+        let request = browser.request(method, path, &FETCH);
+        let waiting = tokio::spawn(async move { send(&waits, request).await });
+        settle().await;
+        let logged_out = browser.at(&other).open("/logout").await;
+        browser.store_cookies(&logged_out);
+        let unavailable = waiting.await.unwrap();
+        assert_eq!(unavailable.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(set_cookies(unavailable.headers()), [""; 0], "{path}");
+        drop(held);
     }
 }
 

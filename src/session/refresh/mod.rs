@@ -113,20 +113,28 @@ impl Sessions {
             Some(max_wait) => timeout(max_wait, refresh).await.ok().flatten(),
             None => refresh.await,
         };
-        self.evaluate_refreshed(due, refreshed.unwrap_or(Err(RefreshError::Unavailable)))
+        match self.evaluate_refreshed(due, refreshed.unwrap_or(Err(RefreshError::Unavailable))) {
+            Ok(loaded) => loaded,
+            Err(used) => {
+                LoadedSession::Unavailable { set_cookies: self.record_rejected_use(&used).await }
+            }
+        }
     }
 
-    /// Returns a session that is due without its refresh: `Unavailable` if its access token has
-    /// expired, `Invalid` if it was revoked.
+    /// Returns a session that is due as if the environment were unavailable, without its refresh:
+    /// `Unavailable` if its access token has expired or revocations are unknown, `Invalid` if it was
+    /// revoked.
     pub(crate) fn without_refresh(&self, due: RequestSession) -> LoadedSession {
         self.evaluate_refreshed(due, Err(RefreshError::Unavailable))
+            .unwrap_or_else(|_| LoadedSession::unavailable())
     }
 
+    /// Fails with a session that is in use, but whose access token has expired.
     fn evaluate_refreshed(
         &self,
         due: RequestSession,
         refreshed: Result<Session, RefreshError>,
-    ) -> LoadedSession {
+    ) -> Result<LoadedSession, RequestSession> {
         let RequestSession { session: due, sent, .. } = due;
         let (lifetimes, now) = (self.inner.lifetimes, self.now());
         let is_usable = refreshed.is_ok() || now < due.principal().expires_at();
@@ -136,22 +144,22 @@ impl Sessions {
                 RequestSession::refreshed(session, sent)
             }
             Err(RefreshError::Ended) => {
-                return LoadedSession::Invalid { clear: SentCookies::default() };
+                return Ok(LoadedSession::Invalid { clear: SentCookies::default() });
             }
             Err(RefreshError::Expired | RefreshError::InvalidGrant) => {
-                return LoadedSession::Invalid { clear: sent };
+                return Ok(LoadedSession::Invalid { clear: sent });
             }
             Err(RefreshError::Unavailable) if due.record().is_past_limits(lifetimes, now) => {
-                return LoadedSession::Unavailable { in_use: None };
+                return Ok(LoadedSession::unavailable());
             }
             Err(RefreshError::Unavailable) => {
                 RequestSession::with_due_writes(due, sent, false, lifetimes, now)
             }
         };
         match self.check_revocations(&request.session) {
-            Err(rejected) => rejected,
-            Ok(()) if is_usable => LoadedSession::Active(request),
-            Ok(()) => LoadedSession::Unavailable { in_use: Some(request) },
+            Err(rejected) => Ok(rejected),
+            Ok(()) if is_usable => Ok(LoadedSession::Active(request)),
+            Ok(()) => Err(request),
         }
     }
 
