@@ -128,7 +128,7 @@ impl LoginAttempt {
             .is_some_and(|began| here.is_none_or(|here| here.host() == began.host()))
     }
 
-    /// Returns the right to use this attempt once. Its cookie is removed in any case.
+    /// Returns the right to use this attempt once, on all replicas.
     pub(super) fn single_use<'a>(&self, sessions: &'a Sessions) -> SingleUse<'a> {
         SingleUse {
             sessions,

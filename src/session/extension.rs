@@ -36,7 +36,7 @@ struct Content {
     /// The change count of the revocations at which it was last known not to be revoked.
     checked_revocations: AtomicU64,
     /// Its cookie, if a refresh in this process has sealed it.
-    sealed: OnceLock<SecretString>,
+    cookie: OnceLock<SecretString>,
 }
 
 impl Session {
@@ -162,13 +162,13 @@ impl Session {
     }
 
     /// Returns the cookie that a refresh has sealed.
-    pub(super) fn sealed(&self) -> Option<&str> {
-        self.content.sealed.get().map(SecretString::expose)
+    pub(super) fn cookie(&self) -> Option<&str> {
+        self.content.cookie.get().map(SecretString::expose)
     }
 
     /// Keeps the cookie for all responses that set it.
-    pub(super) fn keep_sealed(&self, cookie: String) {
-        self.content.sealed.get_or_init(|| cookie.into());
+    pub(super) fn keep_cookie(&self, cookie: String) {
+        self.content.cookie.get_or_init(|| cookie.into());
     }
 
     /// Returns the `Sessions` that it belongs to, unless the app has dropped them.
@@ -198,7 +198,7 @@ impl SessionRecord {
             revocable: OnceLock::new(),
             presented: AtomicBool::new(false),
             checked_revocations: AtomicU64::new(0),
-            sealed: OnceLock::new(),
+            cookie: OnceLock::new(),
         });
         let principal = principal.with_session(Arc::clone(&content));
         Some(Session { principal, content })

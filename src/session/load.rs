@@ -66,23 +66,26 @@ impl Sessions {
             CookieContent::Session(session) => {
                 SessionLoad::Done(self.evaluate(session, outdated_key, sent))
             }
-            CookieContent::Reference(reference) => match self.inner.stored.cached(&reference.id) {
-                // The cached copy may have an earlier idle limit than the store, where another
-                // replica has extended it: it is read again.
-                Some(session)
-                    if session.record().generation() >= reference.generation
-                        && !self.is_expired(&session) =>
-                {
-                    SessionLoad::Done(self.evaluate(session, outdated_key, sent))
+            CookieContent::Reference(reference) => {
+                match self.inner.session_cache.cached(&reference.id) {
+                    // The cached copy may have an earlier idle limit than the store, where another
+                    // replica has extended it: it is read again.
+                    Some(session)
+                        if session.record().generation() >= reference.generation
+                            && !self.is_expired(&session) =>
+                    {
+                        SessionLoad::Done(self.evaluate(session, outdated_key, sent))
+                    }
+                    _ => {
+                        let (sessions, load) =
+                            (self.clone(), self.load_from_store_shared(&reference));
+                        SessionLoad::Pending(Box::pin(async move {
+                            let loaded = load.await.unwrap_or(Err(StoreUnavailable));
+                            sessions.evaluate_stored(loaded, outdated_key, sent)
+                        }))
+                    }
                 }
-                _ => {
-                    let (sessions, load) = (self.clone(), self.load_from_store_shared(&reference));
-                    SessionLoad::Pending(Box::pin(async move {
-                        let loaded = load.await.unwrap_or(Err(StoreUnavailable));
-                        sessions.evaluate_stored(loaded, outdated_key, sent)
-                    }))
-                }
-            },
+            }
             // The replica whose version has set the cookie can read it.
             CookieContent::Unreadable => {
                 SessionLoad::Done(LoadedSession::Invalid { clear: SentCookies::default() })

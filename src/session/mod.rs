@@ -178,8 +178,8 @@ struct Inner {
     max_sessions_per_user: usize,
     body_limits: BodyLimits,
     /// Session cookies by their text.
-    opened: TokenCache<OpenCookie>,
-    stored: SessionCache,
+    cookie_cache: TokenCache<OpenCookie>,
+    session_cache: SessionCache,
     store: TimedStore,
     refreshes: Refreshes,
     /// How long the result of a refresh is kept once a browser has sent its cookie.

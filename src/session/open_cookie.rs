@@ -60,7 +60,7 @@ impl Sessions {
     }
 
     fn open_chunks(&self, chunks: [&[u8]; 3]) -> Option<OpenCookie> {
-        if let Some(cookie) = self.inner.opened.get_joined(&chunks, OpenCookie::clone) {
+        if let Some(cookie) = self.inner.cookie_cache.get_joined(&chunks, OpenCookie::clone) {
             return Some(cookie);
         }
         let sealed = String::from_utf8(chunks.concat()).ok()?;
@@ -78,7 +78,7 @@ impl Sessions {
             },
             outdated_key: unsealed.outdated_key,
         };
-        self.inner.opened.insert(&sealed, cookie.clone());
+        self.inner.cookie_cache.insert(&sealed, cookie.clone());
         Some(cookie)
     }
 
@@ -94,10 +94,10 @@ impl Sessions {
     /// Caches the content of a cookie.
     pub(super) fn remember(&self, cookie: &str, session: &Session) {
         if session.record().is_stored() {
-            self.inner.stored.remember(session.clone());
+            self.inner.session_cache.remember(session.clone());
         } else {
             let content = CookieContent::Session(session.clone());
-            self.inner.opened.insert(cookie, OpenCookie { content, outdated_key: false });
+            self.inner.cookie_cache.insert(cookie, OpenCookie { content, outdated_key: false });
         }
     }
 }

@@ -87,7 +87,7 @@ impl Sessions {
         now: OffsetDateTime,
     ) -> Option<String> {
         match reason {
-            SetCookieReason::Refreshed => session.sealed().map(str::to_owned),
+            SetCookieReason::Refreshed => session.cookie().map(str::to_owned),
             SetCookieReason::Resealed => {
                 self.seal(&session.record().touch(self.inner.lifetimes, now)).ok()
             }

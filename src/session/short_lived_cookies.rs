@@ -152,7 +152,7 @@ impl Sessions {
     }
 
     /// Returns the attempt of this browser whose ID is the first characters of this `state`, and the
-    /// `Set-Cookie` value that removes it in any case.
+    /// `Set-Cookie` value that removes it, also if it has expired.
     pub(crate) fn attempt<A: ShortLivedCookie>(
         &self,
         state: &str,

@@ -208,9 +208,9 @@ impl SessionCache {
         }
     }
 
-    /// Whether a generation that the store lacks may still be published. Notes when it was first
-    /// missing.
-    fn may_arrive(&self, id: &str, generation: u32) -> bool {
+    /// Notes when a generation was first missing in the store. Returns whether it may still be
+    /// published.
+    fn note_missing(&self, id: &str, generation: u32) -> bool {
         let now = self.clock.monotonic();
         match self.behind.get(id, |seen| *seen).filter(|(of, _)| *of == generation) {
             Some((_, first_seen)) => now.saturating_sub(first_seen) < PUBLICATION_TIME,
@@ -221,8 +221,8 @@ impl SessionCache {
         }
     }
 
-    /// Returns a session that was loaded before, for use while the store is unavailable.
-    fn cached_without_store(&self, id: &str) -> Option<Session> {
+    /// Returns a session that was loaded before, and notes when the store is to be read again.
+    fn use_cached_during_outage(&self, id: &str) -> Option<Session> {
         let now = self.clock.monotonic();
         self.cache.get(id, |one| {
             let usable_until = one.read_at.saturating_add(MAX_AGE);
@@ -242,7 +242,7 @@ impl Sessions {
     ) -> Flight<Result<Option<Session>, StoreUnavailable>> {
         let (sessions, wanted) = (self.clone(), reference.clone());
         self.inner
-            .stored
+            .session_cache
             .loads
             .join((Arc::clone(&reference.id), reference.generation), || async move {
                 sessions.load_from_store(&wanted).await
@@ -258,20 +258,22 @@ impl Sessions {
         match self.try_load(reference).await {
             Ok(Some(session)) => {
                 let session = self.with_unwritten_use(session);
-                self.inner.stored.remember(session.clone());
+                self.inner.session_cache.remember(session.clone());
                 Ok(Some(session))
             }
             Ok(None) => Ok(None),
             Err(error) => {
                 telemetry::internal_error("stored_session", &error);
-                match self.inner.stored.cached_without_store(&reference.id) {
+                match self.inner.session_cache.use_cached_during_outage(&reference.id) {
                     Some(session)
                         if session.record().generation() >= reference.generation
                             && !self.is_expired(&session) =>
                     {
                         Ok(Some(session))
                     }
-                    _ if matches!(error, LoadError::Behind) && self.is_lost(reference) => Ok(None),
+                    _ if matches!(error, LoadError::Behind) && self.note_lost(reference) => {
+                        Ok(None)
+                    }
                     _ => Err(StoreUnavailable),
                 }
             }
@@ -281,7 +283,7 @@ impl Sessions {
     /// Returns a session with the latest use that is known here, and stores that if the store has
     /// missed it.
     fn with_unwritten_use(&self, session: Session) -> Session {
-        let record = self.inner.stored.with_cached_use(session.record().clone());
+        let record = self.inner.session_cache.with_cached_use(session.record().clone());
         if !record.is_used_after(session.record()) {
             return session;
         }
@@ -289,9 +291,9 @@ impl Sessions {
         record.into_session(self).unwrap_or(session)
     }
 
-    /// Whether the state of a cookie that the store lacks will not arrive any more.
-    fn is_lost(&self, reference: &Reference) -> bool {
-        !self.inner.stored.may_arrive(&reference.id, reference.generation)
+    /// Notes that the store lacks the state of a cookie. Returns whether it will not arrive any more.
+    fn note_lost(&self, reference: &Reference) -> bool {
+        !self.inner.session_cache.note_missing(&reference.id, reference.generation)
             && reference.sealed_at.is_none_or(|at| !is_within_replication_lag(at, self.now()))
     }
 
@@ -381,13 +383,13 @@ impl Sessions {
 
     fn replace_in_background(&self, record: SessionRecord, replacement: Replacement) {
         let (sessions, id) = (self.clone(), record.id().to_owned());
-        self.inner.stored.replacements.start((id, replacement), || async move {
+        self.inner.session_cache.replacements.start((id, replacement), || async move {
             match sessions.replace_older(&record).await {
                 Ok(true) => {
                     if let Some(session) =
-                        sessions.inner.stored.with_cached_use(record).into_session(&sessions)
+                        sessions.inner.session_cache.with_cached_use(record).into_session(&sessions)
                     {
-                        sessions.inner.stored.remember(session);
+                        sessions.inner.session_cache.remember(session);
                     }
                 }
                 // Newer in the store, or no longer there.
@@ -395,7 +397,7 @@ impl Sessions {
                     if let Ok(Some(newer)) = sessions.read_stored(record.id()).await
                         && let Some(newer) = newer.record.into_session(&sessions)
                     {
-                        sessions.inner.stored.remember(newer);
+                        sessions.inner.session_cache.remember(newer);
                     }
                 }
                 Err(error) => {
@@ -404,7 +406,7 @@ impl Sessions {
                     if replacement == Replacement::Use
                         && let Some(session) = record.into_session(&sessions)
                     {
-                        sessions.inner.stored.remember_use(session);
+                        sessions.inner.session_cache.remember_use(session);
                     }
                 }
             }

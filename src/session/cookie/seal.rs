@@ -29,7 +29,8 @@ pub(crate) enum Purpose {
     LoginAttempt,
     LogoutAttempt,
     PasswordlessAttempt,
-    /// A verified login in the shared store, until the user confirms it or its callback is retried.
+    /// A verified login in the shared store, until the user confirms it or its callback is retried;
+    /// and the result of a login, for requests that repeat it.
     PendingLogin,
     RecentLogin,
     /// A cookie: a session, or the ID of one in the shared store.

@@ -271,7 +271,7 @@ impl Sessions {
         let cookie = self.seal(&record).ok()?;
         let session = record.into_session(self)?;
         self.remember(&cookie, &session);
-        session.keep_sealed(cookie);
+        session.keep_cookie(cookie);
         Some(session)
     }
 
