@@ -10,7 +10,7 @@ use crate::util::query::QueryParam;
 pub(super) struct AuthorizationResponse {
     pub(super) issuer: Option<String>,
     /// The code; otherwise the error, or `None` if the environment sent no valid error code.
-    pub(super) code: Result<String, Option<SsoError>>,
+    pub(super) code_or_error: Result<String, Option<SsoError>>,
 }
 
 impl AuthorizationResponse {
@@ -40,14 +40,14 @@ impl AuthorizationResponse {
         issuer: Option<String>,
         error: Option<String>,
     ) -> Result<Self, LoginError> {
-        let code = match (code, error) {
+        let code_or_error = match (code, error) {
             (Some(code), None) if !code.is_empty() => Ok(code),
             (None, Some(error)) => Err(SsoError::parse(&error)),
             (Some(_), Some(_)) => return Err(invalid_query("both")),
             _ => return Err(invalid_query("none")),
         };
-        match (has_state, code) {
-            (true, code) => Ok(Self { issuer, code }),
+        match (has_state, code_or_error) {
+            (true, code_or_error) => Ok(Self { issuer, code_or_error }),
             // Some errors have no `state`: there is no attempt to end, and nothing to begin.
             (false, Err(error)) => Err(LoginError::AuthorizationFailed { error }),
             (false, Ok(_)) => {

@@ -64,7 +64,7 @@ impl ReturnedLogin {
     async fn complete(&self, headers: &HeaderMap) -> Result<(String, SessionCookies), LoginError> {
         // Before the exchange: a code works once, and is wasted if the browser's session cannot be
         // loaded.
-        let current = match &self.authorization.code {
+        let current = match &self.authorization.code_or_error {
             Ok(_) => self
                 .sessions
                 .valid_session(headers)
@@ -157,7 +157,7 @@ impl ReturnedLogin {
         }
         let code = self
             .authorization
-            .code
+            .code_or_error
             .as_ref()
             .map_err(|error| LoginError::AuthorizationFailed { error: error.clone() })?;
         // A code works once: it is not spent for tokens that could not be verified.
@@ -224,7 +224,7 @@ impl ReturnedLogin {
     /// Two requests with this key complete one login.
     fn dedup_key(&self) -> Key {
         self.attempt.dedup_key(
-            self.authorization.code.as_deref().unwrap_or_default(),
+            self.authorization.code_or_error.as_deref().unwrap_or_default(),
             self.authorization.issuer.as_deref().unwrap_or_default(),
         )
     }

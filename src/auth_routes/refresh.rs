@@ -7,7 +7,7 @@ use super::session_info::info_response;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
-use crate::session::{LoadedSession, RefreshTrigger, RequestSession, SetCookieReason};
+use crate::session::{LoadedSession, RefreshTrigger, SetCookieReason, UsableSession};
 
 /// Refreshes a session's tokens: `POST /auth/refresh`. Returned by
 /// [`Sessions::refresh`](crate::Sessions::refresh).
@@ -54,7 +54,7 @@ impl Refresh {
             headers,
         )?;
         // Unlike on other routes, old tokens that are still valid are no success here.
-        if refreshed.set_cookie != Some(SetCookieReason::Refreshed) {
+        if refreshed.set_cookie_reason != Some(SetCookieReason::Refreshed) {
             return Err(RouteFailure {
                 error: LoginError::Unavailable,
                 set_cookies: sessions.record_rejected_use(&refreshed).await,
@@ -64,10 +64,10 @@ impl Refresh {
     }
 
     /// Describes the session, with its cookie if that has changed.
-    async fn respond_with(&self, request: &RequestSession) -> Response<Bytes> {
+    async fn respond_with(&self, request: &UsableSession) -> Response<Bytes> {
         let sessions = &self.route.sessions;
         let mut response = info_response(sessions, &request.session);
-        for cookie in sessions.set_cookie(request).await {
+        for cookie in sessions.newest_set_cookies(request).await {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         response

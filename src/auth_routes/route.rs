@@ -5,7 +5,7 @@ use super::LoginError;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::middleware::route_rejection::{RouteError as _, RouteState};
-use crate::session::{LoadedSession, RecentLogin, RequestSession, Sessions};
+use crate::session::{LoadedSession, RecentLogin, Sessions, UsableSession};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -70,7 +70,7 @@ impl Route {
         &self,
         loaded: LoadedSession,
         headers: &HeaderMap,
-    ) -> Result<RequestSession, RouteFailure> {
+    ) -> Result<UsableSession, RouteFailure> {
         match loaded {
             LoadedSession::Active(session) | LoadedSession::RefreshDue(session) => Ok(session),
             LoadedSession::Missing => Err(LoginError::MissingSession.into()),

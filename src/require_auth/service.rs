@@ -55,7 +55,7 @@ impl RequireAuth {
             {
                 of_token(self.token.authenticate(request))
             }
-            load => match self.session.authenticate(load, request) {
+            load => match self.session.begin_decision(load, request) {
                 Evaluation::Decided(decision) => {
                     Evaluation::Decided(decision.map(CredentialHeaders::Session))
                 }

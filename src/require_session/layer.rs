@@ -32,8 +32,10 @@ impl RequireSession {
     }
 
     /// Forwards requests without a session; handlers extract `Option<Session>`. A session that
-    /// cannot be refreshed or loaded at the moment is still rejected with 503. The cookie of a
-    /// session that has ended is kept: a login may replace it before the handler responds.
+    /// cannot be refreshed or loaded at the moment is still rejected with 503, and a
+    /// [speculative request](crate::guides::responses#speculative-requests) whose session must be
+    /// refreshed first is forwarded without it. The cookie of a session that has ended is kept: a login
+    /// may replace it before the handler responds.
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self

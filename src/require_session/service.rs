@@ -12,8 +12,8 @@ use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{Decision, Evaluation, Middleware, ResponseFuture};
 use crate::session::{
-    LoadedSession, PendingSession, Recency, RefreshTrigger, RequestSession, SentCookies, Session,
-    SessionLoad, Sessions,
+    LoadedSession, PendingSession, Recency, RefreshTrigger, SentCookies, Session, SessionLoad,
+    Sessions, UsableSession,
 };
 use crate::util::cache_control::set_no_store;
 use crate::util::fetch_metadata::{is_speculative, is_state_changing};
@@ -41,7 +41,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let load = self.config.sessions.load(request.headers());
-        let evaluation = self.config.authenticate(load, &mut request);
+        let evaluation = self.config.begin_decision(load, &mut request);
         ResponseFuture::evaluated(&self.config, evaluation, request, &mut self.inner)
     }
 }
@@ -57,7 +57,7 @@ impl<B> Middleware<B> for RequireSession {
         request: &mut Request<B>,
     ) -> Poll<Decision<SessionHeaders>> {
         loop {
-            match self.evaluate(ready!(pending.as_mut().poll(cx)), request) {
+            match self.decide(ready!(pending.as_mut().poll(cx)), request) {
                 Evaluation::Decided(decision) => return Poll::Ready(decision),
                 Evaluation::Pending(refresh) => *pending = refresh,
             }
@@ -70,8 +70,8 @@ impl RequireSession {
         &self.sessions
     }
 
-    /// Evaluates a request by its session.
-    pub(crate) fn authenticate<B>(
+    /// Removes what an outer layer has inserted, and decides on the request once its session is loaded.
+    pub(crate) fn begin_decision<B>(
         &self,
         load: SessionLoad,
         request: &mut Request<B>,
@@ -79,12 +79,12 @@ impl RequireSession {
         strip_identity(request.extensions_mut());
         strip_redirect_param(request);
         match load {
-            SessionLoad::Done(loaded) => self.evaluate(loaded, request),
+            SessionLoad::Done(loaded) => self.decide(loaded, request),
             SessionLoad::Pending(pending) => Evaluation::Pending(pending),
         }
     }
 
-    fn evaluate<B>(
+    fn decide<B>(
         &self,
         loaded: LoadedSession,
         request: &mut Request<B>,
@@ -96,10 +96,10 @@ impl RequireSession {
             {
                 self.reject(SessionRejection::CrossSite, request)
             }
-            LoadedSession::Active(loaded) | LoadedSession::RefreshDue(loaded)
-                if self.recency(&loaded.session) != Recency::Recent =>
+            LoadedSession::Active(usable) | LoadedSession::RefreshDue(usable)
+                if self.recency(&usable.session) != Recency::Recent =>
             {
-                self.reject_outdated_authentication(&loaded.session, request)
+                self.reject_outdated_authentication(&usable.session, request)
             }
             LoadedSession::Active(active) => self.forward(active, request),
             LoadedSession::RefreshDue(due) if is_speculative(request) => {
@@ -141,7 +141,7 @@ impl RequireSession {
 
     fn forward<B>(
         &self,
-        active: RequestSession,
+        active: UsableSession,
         request: &mut Request<B>,
     ) -> Decision<SessionHeaders> {
         if !active.has_effects() || is_speculative(request) {
@@ -150,12 +150,12 @@ impl RequireSession {
         }
         request.extensions_mut().insert(active.session.principal().clone());
         self.sessions.record_use(&active);
-        if active.set_cookie.is_none() {
+        if active.set_cookie_reason.is_none() {
             return Decision::Forward(SessionHeaders::WithoutCookies);
         }
         let sessions = self.sessions.clone();
         Decision::Forward(SessionHeaders::WithCookies(Box::pin(async move {
-            sessions.set_cookie(&active).await
+            sessions.newest_set_cookies(&active).await
         })))
     }
 

@@ -94,7 +94,7 @@ impl Sessions {
             Some(position) => position,
             None => self.revocation_position().await?,
         };
-        Ok(SessionRecord::begin(new, stored, lifetimes, position, self.now())?)
+        Ok(SessionRecord::new(new, stored, lifetimes, position, self.now())?)
     }
 
     /// Returns the current revocation position. Read before a login is verified at the environment, so

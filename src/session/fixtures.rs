@@ -109,7 +109,7 @@ fn records(access_token: Option<&SecretString>) -> [SessionRecord; 3] {
     let lifetimes = Lifetimes { absolute: Duration::days(30), idle: Some(Duration::days(7)) };
     [(tokens(), false), (local, false), (tokens(), true)].map(|(new, stored)| {
         let position = RecordedPosition::default();
-        SessionRecord::begin(new, stored, lifetimes, position, began_at()).unwrap()
+        SessionRecord::new(new, stored, lifetimes, position, began_at()).unwrap()
     })
 }
 

@@ -6,7 +6,7 @@ use http::HeaderMap;
 use super::cookie::names::SentCookies;
 use super::open_cookie::{CookieContent, OpenCookie};
 use super::store::{Reference, StoreUnavailable};
-use super::{LoadedSession, RequestSession, Session, SessionHandle, Sessions};
+use super::{LoadedSession, Session, SessionHandle, Sessions, UsableSession};
 use crate::util::telemetry;
 
 /// The session of a request, or what loads it.
@@ -64,7 +64,7 @@ impl Sessions {
         let OpenCookie { content, outdated_key } = cookie;
         match content {
             CookieContent::Session(session) => {
-                SessionLoad::Done(self.evaluate(session, outdated_key, sent))
+                SessionLoad::Done(self.classify(session, outdated_key, sent))
             }
             CookieContent::Reference(reference) => {
                 match self.inner.session_cache.cached(&reference.id) {
@@ -74,14 +74,14 @@ impl Sessions {
                         if session.record().generation() >= reference.generation
                             && !self.is_expired(&session) =>
                     {
-                        SessionLoad::Done(self.evaluate(session, outdated_key, sent))
+                        SessionLoad::Done(self.classify(session, outdated_key, sent))
                     }
                     _ => {
                         let (sessions, load) =
                             (self.clone(), self.load_from_store_shared(&reference));
                         SessionLoad::Pending(Box::pin(async move {
                             let loaded = load.await.unwrap_or(Err(StoreUnavailable));
-                            sessions.evaluate_stored(loaded, outdated_key, sent)
+                            sessions.classify_stored(loaded, outdated_key, sent)
                         }))
                     }
                 }
@@ -98,20 +98,20 @@ impl Sessions {
         self.inner.revocations.read_if_stale().await;
         // The copy may be older than the last use of the session in the store.
         if !session.record().is_stored() || !self.is_past_limits(session) {
-            return self.evaluate(session.clone(), false, SentCookies::default());
+            return self.classify(session.clone(), false, SentCookies::default());
         }
         let loaded = self.load_from_store(&Reference::new(session.record(), self.now())).await;
-        self.evaluate_stored(loaded, false, SentCookies::default())
+        self.classify_stored(loaded, false, SentCookies::default())
     }
 
-    fn evaluate_stored(
+    fn classify_stored(
         &self,
         loaded: Result<Option<Session>, StoreUnavailable>,
         outdated_key: bool,
         sent: SentCookies,
     ) -> LoadedSession {
         match loaded {
-            Ok(Some(session)) => self.evaluate(session, outdated_key, sent),
+            Ok(Some(session)) => self.classify(session, outdated_key, sent),
             Ok(None) => LoadedSession::Invalid { clear: SentCookies::default() },
             Err(StoreUnavailable) => LoadedSession::unavailable(),
         }
@@ -123,8 +123,8 @@ impl Sessions {
         headers: &HeaderMap,
     ) -> Result<Option<Session>, SessionUnavailable> {
         match self.load(headers).wait().await {
-            LoadedSession::Active(RequestSession { session, .. })
-            | LoadedSession::RefreshDue(RequestSession { session, .. }) => Ok(Some(session)),
+            LoadedSession::Active(UsableSession { session, .. })
+            | LoadedSession::RefreshDue(UsableSession { session, .. }) => Ok(Some(session)),
             LoadedSession::Missing | LoadedSession::Invalid { .. } => Ok(None),
             LoadedSession::Unavailable { .. } => {
                 let Some(SessionHandle { id, session: None }) = self.session_handle(headers).await

@@ -9,7 +9,7 @@ use super::{Lifetimes, Session, Sessions};
 use crate::clock::UnixMillis;
 use crate::revocation::Revocations;
 
-/// The session of a request.
+/// Whether a request has a session that it may use.
 #[derive(Debug)]
 pub(crate) enum LoadedSession {
     /// No session cookie was sent.
@@ -21,10 +21,10 @@ pub(crate) enum LoadedSession {
     Invalid {
         clear: SentCookies,
     },
-    Active(RequestSession),
+    Active(UsableSession),
     /// The access token is about to expire; or the cookie is past its idle limit, and another replica
     /// may have a newer session. A refresh starts only after the CSRF check.
-    RefreshDue(RequestSession),
+    RefreshDue(UsableSession),
     /// The shared store that keeps the session is unavailable, or revocations have not been read to
     /// their end, or for too long; or its access token has expired and the environment is unavailable.
     /// Then the session is in use nevertheless: `set_cookies` extends its idle limit.
@@ -39,24 +39,28 @@ impl LoadedSession {
     }
 }
 
-/// A session that a request may use.
+/// A session that a request may use, and what is to be written when it does.
 #[derive(Clone, Debug)]
-pub(crate) struct RequestSession {
+pub(crate) struct UsableSession {
     pub(crate) session: Session,
     pub(super) sent: SentCookies,
     /// Why the response sets the session's cookie.
-    pub(crate) set_cookie: Option<SetCookieReason>,
-    /// The shared store does not know yet that the session is in use.
-    pub(super) is_use_unrecorded: bool,
+    pub(crate) set_cookie_reason: Option<SetCookieReason>,
+    /// The shared store does not know yet that the session was used, or that the browser has its
+    /// refreshed cookie.
+    pub(super) has_unrecorded_use: bool,
 }
 
-impl RequestSession {
+impl UsableSession {
     pub(super) fn unchanged(session: Session, sent: SentCookies) -> Self {
-        Self { session, sent, set_cookie: None, is_use_unrecorded: false }
+        Self { session, sent, set_cookie_reason: None, has_unrecorded_use: false }
     }
 
     pub(super) fn refreshed(session: Session, sent: SentCookies) -> Self {
-        Self { set_cookie: Some(SetCookieReason::Refreshed), ..Self::unchanged(session, sent) }
+        Self {
+            set_cookie_reason: Some(SetCookieReason::Refreshed),
+            ..Self::unchanged(session, sent)
+        }
     }
 
     /// Determines whether the cookie or the store must be updated. The session is not past its limits.
@@ -71,8 +75,8 @@ impl RequestSession {
         let touch = record.is_due_for_touch(lifetimes, now);
         let reseal = outdated_key || (touch && !record.is_stored());
         Self {
-            set_cookie: reseal.then_some(SetCookieReason::Resealed),
-            is_use_unrecorded: (touch && record.is_stored())
+            set_cookie_reason: reseal.then_some(SetCookieReason::Resealed),
+            has_unrecorded_use: (touch && record.is_stored())
                 || (record.generation() > 0 && !session.was_presented()),
             session,
             sent,
@@ -81,7 +85,7 @@ impl RequestSession {
 
     /// Whether serving the request changes something: the cookie, or the session in the store.
     pub(crate) fn has_effects(&self) -> bool {
-        self.set_cookie.is_some() || self.is_use_unrecorded
+        self.set_cookie_reason.is_some() || self.has_unrecorded_use
     }
 }
 
@@ -95,7 +99,7 @@ pub(crate) enum SetCookieReason {
 }
 
 impl Sessions {
-    pub(super) fn evaluate(
+    pub(super) fn classify(
         &self,
         session: Session,
         outdated_key: bool,
@@ -112,17 +116,17 @@ impl Sessions {
                 && !record.is_stored()
                 && record.is_only_idle(lifetimes, now)
             {
-                LoadedSession::RefreshDue(RequestSession::unchanged(session, sent))
+                LoadedSession::RefreshDue(UsableSession::unchanged(session, sent))
             } else {
                 LoadedSession::Invalid { clear: sent }
             };
         }
         if record.is_due_for_refresh(now) {
-            LoadedSession::RefreshDue(RequestSession::unchanged(session, sent))
+            LoadedSession::RefreshDue(UsableSession::unchanged(session, sent))
         } else if now >= session.principal().expires_at().into() {
             LoadedSession::Invalid { clear: sent }
         } else {
-            LoadedSession::Active(RequestSession::with_due_writes(
+            LoadedSession::Active(UsableSession::with_due_writes(
                 session,
                 sent,
                 outdated_key,

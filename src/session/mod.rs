@@ -103,7 +103,7 @@ pub(crate) use self::cookie::seal::{KeyRing, Purpose};
 pub(crate) use self::create::BeginLoginError;
 pub(crate) use self::end::LogoutError;
 pub(crate) use self::load::{PendingSession, SessionLoad, SessionUnavailable};
-pub(crate) use self::loaded_session::{LoadedSession, RequestSession, SetCookieReason};
+pub(crate) use self::loaded_session::{LoadedSession, SetCookieReason, UsableSession};
 pub(crate) use self::login_hook::{HookFailure, LoginHook};
 pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::RefreshTrigger;

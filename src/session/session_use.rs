@@ -5,15 +5,15 @@ use time::OffsetDateTime;
 
 use super::cookie::record::SessionTooLarge;
 use super::refresh::Entry;
-use super::{RequestSession, Session, Sessions, SetCookieReason};
+use super::{Session, Sessions, SetCookieReason, UsableSession};
 use crate::shared_store::StoreError;
 use crate::util::telemetry;
 
 impl Sessions {
     /// Records in the background that a session is in use, and that the browser has its newest
     /// cookie.
-    pub(crate) fn record_use(&self, used: &RequestSession) {
-        let RequestSession { session, is_use_unrecorded: true, .. } = used else { return };
+    pub(crate) fn record_use(&self, used: &UsableSession) {
+        let UsableSession { session, has_unrecorded_use: true, .. } = used else { return };
         let (record, now) = (session.record(), self.now());
         if record.generation() > 0 && session.mark_presented() {
             self.record_presented(session);
@@ -25,15 +25,15 @@ impl Sessions {
 
     /// Records the use of a session by a request that is rejected because the session cannot be
     /// refreshed. Returns the `Set-Cookie` values that extend its idle limit.
-    pub(crate) async fn record_rejected_use(&self, used: &RequestSession) -> Vec<HeaderValue> {
+    pub(crate) async fn record_rejected_use(&self, used: &UsableSession) -> Vec<HeaderValue> {
         self.record_use(used);
-        self.set_cookie(used).await
+        self.newest_set_cookies(used).await
     }
 
     /// Returns the `Set-Cookie` values for the response to a request whose session has changed. They
     /// contain the newest session, and are empty if the session has ended meanwhile.
-    pub(crate) async fn set_cookie(&self, used: &RequestSession) -> Vec<HeaderValue> {
-        let RequestSession { session, sent, set_cookie: Some(reason), .. } = used else {
+    pub(crate) async fn newest_set_cookies(&self, used: &UsableSession) -> Vec<HeaderValue> {
+        let UsableSession { session, sent, set_cookie_reason: Some(reason), .. } = used else {
             return Vec::new();
         };
         self.inner.revocations.read_if_stale().await;
@@ -71,7 +71,7 @@ impl Sessions {
         }
         Ok(match entry.and_then(Entry::newest_verified) {
             Some(last) if last.generation > generation => {
-                self.unseal_stored(id, &last.sealed).and_then(|newest| self.seal(&newest).ok())
+                self.unseal_stored(id, &last.session).and_then(|newest| self.seal(&newest).ok())
             }
             None if self.has_reached_newer(id, generation).await? => None,
             _ => self.cookie_of(session, reason, now),

@@ -138,7 +138,7 @@ fn is_within_replication_lag(at: i64, now: OffsetDateTime) -> bool {
 /// A session as stored.
 pub(super) struct StoredRecord {
     pub(super) record: SessionRecord,
-    /// Sealed with an older secret: to be resealed.
+    /// SealedGeneration with an older secret: to be resealed.
     pub(super) outdated_key: bool,
 }
 
@@ -320,7 +320,7 @@ impl Sessions {
             .refresh_entry(id)
             .await?
             .and_then(Entry::newest_verified)
-            .and_then(|last| self.unseal_stored(id, &last.sealed))
+            .and_then(|last| self.unseal_stored(id, &last.session))
             .filter(|record| record.generation() >= generation)
             .ok_or(LoadError::Behind)?;
         self.replace_in_background(record.clone(), Replacement::Newest);

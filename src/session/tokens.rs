@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use time::OffsetDateTime;
 
-use super::{LoadedSession, RefreshTrigger, RequestSession, SentCookies, Session, Sessions};
+use super::{LoadedSession, RefreshTrigger, SentCookies, Session, Sessions, UsableSession};
 use crate::middleware::rejection::{json_response, misconfigured_response, unavailable_response};
 use crate::secret::SecretString;
 use crate::util::telemetry;
@@ -157,12 +157,12 @@ impl Sessions {
         let loaded = match self.reload(session).await {
             LoadedSession::RefreshDue(due) => self.refresh_session(due, RefreshTrigger::Due).await,
             // It began before tokens were retained.
-            LoadedSession::Active(RequestSession { session, .. })
+            LoadedSession::Active(UsableSession { session, .. })
                 if needs_access_token
                     && !session.record().has_access_token()
                     && session.is_refreshable() =>
             {
-                let request = RequestSession::unchanged(session, SentCookies::default());
+                let request = UsableSession::unchanged(session, SentCookies::default());
                 self.refresh_session(request, RefreshTrigger::Requested).await
             }
             loaded => loaded,

@@ -19,26 +19,27 @@ pub(in crate::session) enum Entry {
     /// Logged out, revoked, or rejected by the environment. Final.
     Ended,
     /// The result of the last refresh.
-    Newest(Sealed),
+    Newest(SealedGeneration),
     /// The refresh token of `base` is spent. The tokens received for it are sealed for the store,
     /// and not verified yet.
-    Unverified { base: Sealed, tokens: String },
+    Unverified { base: SealedGeneration, tokens: String },
 }
 
 /// A session at a generation, sealed for the store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::session) struct Sealed {
+pub(in crate::session) struct SealedGeneration {
     pub(in crate::session) generation: u32,
-    pub(in crate::session) sealed: String,
+    #[serde(rename = "sealed")]
+    pub(in crate::session) session: String,
     /// Whether a browser has sent the cookie of this generation.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(in crate::session) presented: bool,
 }
 
-impl Sealed {
+impl SealedGeneration {
     /// A session whose cookie no browser has sent yet.
-    pub(super) fn new(generation: u32, sealed: String) -> Self {
-        Self { generation, sealed, presented: false }
+    pub(super) fn new(generation: u32, session: String) -> Self {
+        Self { generation, session, presented: false }
     }
 }
 
@@ -57,7 +58,7 @@ impl Entry {
     }
 
     /// Returns the newest verified session.
-    pub(in crate::session) fn newest_verified(self) -> Option<Sealed> {
+    pub(in crate::session) fn newest_verified(self) -> Option<SealedGeneration> {
         match self {
             Self::Ended => None,
             Self::Newest(newest) => Some(newest),

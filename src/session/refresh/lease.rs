@@ -40,7 +40,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RefreshTrigger;
 use super::backend::{ExchangeResult, RefreshBackend, StoredState, Verification};
-use super::entry::{Entry, Sealed};
+use super::entry::{Entry, SealedGeneration};
 use crate::shared_store::StoreError;
 
 /// For this time after a failure, no refresh is tried.
@@ -77,8 +77,8 @@ impl LeaseValue {
         serde_json::from_slice(bytes).ok()
     }
 
-    /// Whether a session of this generation shows that the refresh of its holder is complete. Only
-    /// its result may be unpublished.
+    /// Whether it is held for an older generation than this: then that refresh is complete, and the lease
+    /// may be taken over. Only its result may be unpublished.
     pub(super) fn is_of_older_than(&self, generation: u32) -> bool {
         matches!(self, Self::Held { generation: held, .. } if *held < generation)
     }
@@ -153,7 +153,7 @@ enum State<R> {
     },
     /// Waits for the holder of the lease.
     Wait,
-    /// Releases the lease: no token was spent.
+    /// Releases the lease, and returns this result.
     Release(RefreshResult<R>),
     Done(RefreshResult<R>),
 }
@@ -203,7 +203,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
     }
 
     fn check_entry(&self, seen: &Option<Bytes>) -> Result<State<B::Refreshed>, StoreError> {
-        Ok(match self.newer(seen)? {
+        Ok(match self.decided_by(seen)? {
             Some(outcome) => State::Done(outcome),
             None if self.trigger == RefreshTrigger::Idle => State::Done(RefreshResult::Idle),
             None => State::Acquire,
@@ -240,7 +240,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
                         .and_then(Entry::newest_verified)
                     && newest.generation >= self.generation
                 {
-                    return Ok(State::Done(RefreshResult::Newer(newest.sealed)));
+                    return Ok(State::Done(RefreshResult::Newer(newest.session)));
                 }
             }
             Some(lease) if lease.is_of_older_than(self.generation) => {}
@@ -252,14 +252,15 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
 
     async fn recheck(&self) -> Result<State<B::Refreshed>, StoreError> {
         let seen = self.backend.read_entry().await?;
-        if let Some(outcome) = self.newer(&seen)? {
+        if let Some(outcome) = self.decided_by(&seen)? {
             return Ok(State::Release(outcome));
         }
         Ok(match self.backend.newer_elsewhere().await? {
             // The result was presented and is no longer kept; or it was published after the lease
             // had expired.
             StoredState::Superseded => State::Release(
-                self.newer(&self.backend.read_entry().await?)?.unwrap_or(RefreshResult::Superseded),
+                self.decided_by(&self.backend.read_entry().await?)?
+                    .unwrap_or(RefreshResult::Superseded),
             ),
             StoredState::Gone => State::Release(RefreshResult::Ended),
             StoredState::Newer(sealed) => State::Release(RefreshResult::Newer(sealed)),
@@ -346,7 +347,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
     }
 
     async fn overtaken(&self, exchanged: ExchangeResult<B::Refreshed>) -> State<B::Refreshed> {
-        match self.backend.read_entry().await.and_then(|seen| Ok((self.newer(&seen)?, seen))) {
+        match self.backend.read_entry().await.and_then(|seen| Ok((self.decided_by(&seen)?, seen))) {
             Ok((Some(outcome), _)) => State::Release(outcome),
             // Those are the newest tokens, whichever replica received them.
             Ok((None, seen))
@@ -384,8 +385,8 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
         }
     }
 
-    /// Returns the outcome if the entry has a newer result.
-    fn newer(
+    /// Returns the outcome if the entry has a newer result, or the session has ended.
+    fn decided_by(
         &self,
         seen: &Option<Bytes>,
     ) -> Result<Option<RefreshResult<B::Refreshed>>, StoreError> {
@@ -393,7 +394,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
         Ok(match entry.newest_verified() {
             None => Some(RefreshResult::Ended),
             Some(last) if last.generation > self.generation => {
-                Some(RefreshResult::Newer(last.sealed))
+                Some(RefreshResult::Newer(last.session))
             }
             Some(_) => None,
         })
@@ -411,14 +412,14 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
 
     /// Returns the entry for the result of this refresh.
     fn newest(&self, sealed: &str) -> Entry {
-        Entry::Newest(Sealed::new(self.generation.saturating_add(1), sealed.to_owned()))
+        Entry::Newest(SealedGeneration::new(self.generation.saturating_add(1), sealed.to_owned()))
     }
 
     /// Returns the entry for tokens that are not verified yet.
     fn unverified_entry(&self, seen: &Option<Bytes>, tokens: &str) -> Option<Entry> {
         let base = match Entry::decode_seen(seen).ok()?.and_then(Entry::newest_verified) {
             Some(last) if last.generation == self.generation => last,
-            _ => Sealed::new(self.generation, self.backend.sealed()?),
+            _ => SealedGeneration::new(self.generation, self.backend.sealed()?),
         };
         Some(Entry::Unverified { base, tokens: tokens.to_owned() })
     }

@@ -25,13 +25,13 @@ use tokio::sync::Semaphore;
 use tokio::time::{Duration, timeout};
 
 pub(in crate::session) use self::entry::Entry;
-use self::entry::Sealed;
+use self::entry::SealedGeneration;
 use self::lease::RefreshResult;
 use self::live_backend::{LiveBackend, Refreshed};
 use self::unpublished::UnpublishedResults;
 use super::cookie::names::SentCookies;
 use super::cookie::record::SessionRecord;
-use super::{LoadedSession, RequestSession, Session, Sessions};
+use super::{LoadedSession, Session, Sessions, UsableSession};
 use crate::shared_store::{KeyNamespace, StoreError, StoreKey, unique_owner};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::tasks::Tasks;
@@ -40,7 +40,7 @@ use crate::util::telemetry;
 /// A request with a valid access token waits for a refresh until this long before the token expires.
 const RESPONSE_MARGIN: Duration = Duration::from_millis(500);
 
-/// A request that is so many refreshes behind gets the session as of then.
+/// After so many rounds, a request gets the newest session found, even if that is due again.
 const MAX_ROUNDS: usize = 4;
 
 /// How many leases are released in the background while the store rejects it.
@@ -99,10 +99,11 @@ impl Sessions {
     ///
     /// [`RefreshTrigger::Requested`] refreshes it whatever the age of its tokens, at most once in ten
     /// seconds on all replicas; within that time the result is the same. A refresh that was due does
-    /// not count: it may have begun before the change that the app requests.
+    /// not count: it may have begun before the change that the app requests. A session past its limits is
+    /// not refreshed: only a newer result is looked for ([`RefreshTrigger::Idle`]).
     pub(crate) async fn refresh_session(
         &self,
-        due: RequestSession,
+        due: UsableSession,
         trigger: RefreshTrigger,
     ) -> LoadedSession {
         let refresh = self.join_refresh(&due.session, trigger);
@@ -113,7 +114,7 @@ impl Sessions {
             Some(max_wait) => timeout(max_wait, refresh).await.ok().flatten(),
             None => refresh.await,
         };
-        match self.evaluate_refreshed(due, refreshed.unwrap_or(Err(RefreshError::Unavailable))) {
+        match self.classify_refreshed(due, refreshed.unwrap_or(Err(RefreshError::Unavailable))) {
             Ok(loaded) => loaded,
             Err(used) => {
                 LoadedSession::Unavailable { set_cookies: self.record_rejected_use(&used).await }
@@ -124,24 +125,25 @@ impl Sessions {
     /// Returns a session that is due as if the environment were unavailable, without its refresh:
     /// `Unavailable` if its access token has expired or revocations are unknown, `Invalid` if it was
     /// revoked.
-    pub(crate) fn without_refresh(&self, due: RequestSession) -> LoadedSession {
-        self.evaluate_refreshed(due, Err(RefreshError::Unavailable))
+    pub(crate) fn without_refresh(&self, due: UsableSession) -> LoadedSession {
+        self.classify_refreshed(due, Err(RefreshError::Unavailable))
             .unwrap_or_else(|_| LoadedSession::unavailable())
     }
 
-    /// Fails with a session that is in use, but whose access token has expired.
-    fn evaluate_refreshed(
+    /// Returns `Err` with the session if its access token has expired and it was not refreshed: its use
+    /// is to be recorded.
+    fn classify_refreshed(
         &self,
-        due: RequestSession,
+        due: UsableSession,
         refreshed: Result<Session, RefreshError>,
-    ) -> Result<LoadedSession, RequestSession> {
-        let RequestSession { session: due, sent, .. } = due;
+    ) -> Result<LoadedSession, UsableSession> {
+        let UsableSession { session: due, sent, .. } = due;
         let (lifetimes, now) = (self.inner.lifetimes, self.now());
         let is_usable = refreshed.is_ok() || now < due.principal().expires_at();
         let request = match refreshed {
             Ok(session) => {
                 self.update_changed_markers(&due, &session);
-                RequestSession::refreshed(session, sent)
+                UsableSession::refreshed(session, sent)
             }
             Err(RefreshError::Ended) => {
                 return Ok(LoadedSession::Invalid { clear: SentCookies::default() });
@@ -153,7 +155,7 @@ impl Sessions {
                 return Ok(LoadedSession::unavailable());
             }
             Err(RefreshError::Unavailable) => {
-                RequestSession::with_due_writes(due, sent, false, lifetimes, now)
+                UsableSession::with_due_writes(due, sent, false, lifetimes, now)
             }
         };
         match self.check_revocations(&request.session) {
@@ -193,7 +195,7 @@ impl Sessions {
             // A requested refresh is not complete when an older result is found.
             let is_done =
                 trigger != RefreshTrigger::Requested || !matches!(outcome, RefreshResult::Newer(_));
-            let refreshed = self.refreshed_or_ended(&session, outcome).await?;
+            let refreshed = self.session_of_result(&session, outcome).await?;
             let is_newer = refreshed.record().generation() > session.record().generation();
             session = refreshed;
             if self.is_due(&session) {
@@ -212,7 +214,7 @@ impl Sessions {
     ) -> RefreshResult<Refreshed> {
         // A result that the store has not accepted yet: a task in this process has the lease.
         match self.inner.refreshes.unpublished.get(&session.flight_id()) {
-            Some(Entry::Newest(Sealed { sealed, .. })) => {
+            Some(Entry::Newest(SealedGeneration { session: sealed, .. })) => {
                 return match self.unseal_stored(session.record().id(), &sealed) {
                     Some(record) => RefreshResult::Refreshed(Refreshed { record, sealed }),
                     None => RefreshResult::Unavailable,
@@ -225,7 +227,7 @@ impl Sessions {
         lease::refresh(&backend, session.record().generation(), unique_owner(), trigger).await
     }
 
-    async fn refreshed_or_ended(
+    async fn session_of_result(
         &self,
         session: &Session,
         outcome: RefreshResult<Refreshed>,

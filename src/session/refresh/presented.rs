@@ -2,7 +2,7 @@
 //! is kept for a limited time only, and the generation alone for the rest of the session.
 
 use super::backend::RefreshBackend;
-use super::entry::{Entry, Sealed};
+use super::entry::{Entry, SealedGeneration};
 use super::live_backend::LiveBackend;
 use crate::session::{Session, Sessions};
 use crate::shared_store::StoreError;
@@ -44,14 +44,15 @@ pub(super) async fn record_presented(
     // First: when the result expires, the older tokens must be known to be spent.
     let is_new = backend.mark_reached(generation).await?;
     let sealed = match current {
-        Some(current) => Some(current.sealed),
+        Some(current) => Some(current.session),
         // The result could not be published.
         None if is_new => backend.sealed(),
         // The result has expired.
         None => None,
     };
     if let Some(sealed) = sealed {
-        let presented = Sealed { presented: true, ..Sealed::new(generation, sealed) };
+        let presented =
+            SealedGeneration { presented: true, ..SealedGeneration::new(generation, sealed) };
         backend.set_entry(seen, &Entry::Newest(presented)).await?;
     }
     Ok(())

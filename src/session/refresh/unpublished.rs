@@ -10,7 +10,7 @@ use tokio::time::Duration;
 
 use super::FlightId;
 use super::backend::{ExchangeResult, RefreshBackend as _, Verification};
-use super::entry::{Entry, Sealed};
+use super::entry::{Entry, SealedGeneration};
 use super::lease::{LEASE, LeaseValue};
 use super::live_backend::{LiveBackend, Refreshed};
 use crate::session::{Session, Sessions};
@@ -115,7 +115,7 @@ impl LiveBackend<'_> {
             None => return false,
             Some(ExchangeResult::InvalidGrant) => return true,
             Some(ExchangeResult::Refreshed(Refreshed { sealed, .. })) => {
-                Entry::Newest(Sealed::new(base.generation.saturating_add(1), sealed))
+                Entry::Newest(SealedGeneration::new(base.generation.saturating_add(1), sealed))
             }
             Some(ExchangeResult::Unverified(tokens)) => Entry::Unverified { base, tokens },
         };

@@ -1,4 +1,4 @@
-//! Sealed form of tokens that cannot be verified yet.
+//! SealedGeneration form of tokens that cannot be verified yet.
 
 use zeroize::Zeroizing;
 

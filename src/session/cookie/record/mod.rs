@@ -125,7 +125,7 @@ impl NewSession {
 
 impl SessionRecord {
     /// Creates the record of a session that begins now.
-    pub(in crate::session) fn begin(
+    pub(in crate::session) fn new(
         new: NewSession,
         stored: bool,
         lifetimes: Lifetimes,

@@ -30,7 +30,7 @@ fn begin(principal: Principal, id_token: SecretString, refresh_token: &str) -> S
         refresh_token: Some(refresh_token.into()),
         access_token: None,
     });
-    SessionRecord::begin(new, false, LIFETIMES, RecordedPosition::default(), START).unwrap()
+    SessionRecord::new(new, false, LIFETIMES, RecordedPosition::default(), START).unwrap()
 }
 
 fn at(seconds: i64) -> OffsetDateTime {

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use self::runs::{check_all_orders, ends_nothing, got};
 use super::RefreshTrigger;
 use super::backend::{ExchangeResult, RefreshBackend, StoredState, Verification};
-use super::entry::{Entry, Sealed};
+use super::entry::{Entry, SealedGeneration};
 use super::lease::{LeaseValue, RefreshResult, refresh};
 use super::presented::record_presented;
 use crate::shared_store::StoreError;
@@ -205,7 +205,7 @@ impl Shared {
         self.progress = entry.progress();
     }
 
-    fn newest(&self) -> Option<Sealed> {
+    fn newest(&self) -> Option<SealedGeneration> {
         self.entry
             .as_deref()
             .map(|entry| Entry::decode(entry).unwrap())
@@ -237,11 +237,14 @@ fn sealed(generation: u32) -> String {
 
 /// The entry after the first token was spent.
 fn received(call: usize) -> Entry {
-    Entry::Unverified { base: Sealed::new(0, sealed(0)), tokens: format!("tokens {call}") }
+    Entry::Unverified {
+        base: SealedGeneration::new(0, sealed(0)),
+        tokens: format!("tokens {call}"),
+    }
 }
 
 fn published(generation: u32) -> Bytes {
-    Entry::Newest(Sealed::new(generation, sealed(generation))).encode()
+    Entry::Newest(SealedGeneration::new(generation, sealed(generation))).encode()
 }
 
 impl Replica {
