@@ -92,18 +92,26 @@ impl ApiError {
 
     /// The same without text that may repeat this secret.
     pub(super) fn without(mut self, secret: &str) -> Self {
-        if let Self::Conflict(response)
-        | Self::Forbidden(response)
-        | Self::InvalidRequest(response)
-        | Self::NotFound(response)
-        | Self::NotImplemented(response)
-        | Self::RateLimited { response, .. }
-        | Self::Unauthorized(response)
-        | Self::Unavailable(Unavailable::Failing(response)) = &mut self
-        {
-            // A message may be cut, so that the secret is not found in it.
-            response.message = None;
-            response.error_code.take_if(|code| code.contains(secret) || secret.contains(&**code));
+        // Exhaustive, so that no error with a response is forgotten.
+        match &mut self {
+            Self::Conflict(response)
+            | Self::Forbidden(response)
+            | Self::InvalidRequest(response)
+            | Self::NotFound(response)
+            | Self::NotImplemented(response)
+            | Self::RateLimited { response, .. }
+            | Self::Unauthorized(response)
+            | Self::Unavailable(Unavailable::Failing(response)) => {
+                // A message may be cut, so that the secret is not found in it.
+                response.message = None;
+                let code = &mut response.error_code;
+                code.take_if(|code| code.contains(secret) || secret.contains(&**code));
+            }
+            Self::Credentials { .. }
+            | Self::InvalidCall(_)
+            | Self::NoDirectory { .. }
+            | Self::Unavailable(Unavailable::MissingToken(_) | Unavailable::NoResponse(_))
+            | Self::UnexpectedResponse { .. } => {}
         }
         self
     }

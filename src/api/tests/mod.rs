@@ -18,6 +18,7 @@ use http::{Method, Response, StatusCode};
 use serde_json::Value;
 use time::OffsetDateTime;
 
+use super::api_keys::ApiKeyUpdate;
 use super::sessions::{SessionDetails, UserSessions};
 use super::{Api, ApiError};
 use crate::Scalekit;
@@ -155,6 +156,28 @@ async fn a_list_by_page_numbers_is_complete_and_ends_with_any_page_size() {
     for size in [0, 7, 100, 200] {
         let all = domains.list(&acme).page_size(size).stream().take(2 * count);
         assert_eq!(all.try_collect::<Vec<_>>().await.unwrap().len(), count, "{size}");
+    }
+}
+
+#[tokio::test]
+async fn no_error_of_a_call_with_an_api_key_repeats_the_key() {
+    const KEY: &str = "key-of-jane";
+    let sandbox = Sandbox::new();
+    let keys = sandbox.scalekit().api().api_keys();
+    for status in [400, 401, 403, 404, 409, 501] {
+        let body = format!(r#"{{"error_code":"{KEY}","message":"{KEY} is unknown"}}"#);
+        let response = Response::builder().status(status).body(Bytes::from(body)).unwrap();
+        sandbox.faults().add(Endpoint::Api, Fault::Response(response));
+        for error in [
+            keys.validate(KEY).await.unwrap_err(),
+            keys.validate_within(KEY, Duration::from_secs(5)).await.unwrap_err(),
+            keys.update(KEY, &ApiKeyUpdate::new()).await.unwrap_err(),
+            keys.invalidate(KEY).await.unwrap_err(),
+        ] {
+            assert_eq!(error.response().unwrap().status, status);
+            assert!(!format!("{error} {error:?}").contains(KEY), "{error:?}");
+        }
+        sandbox.faults().clear(Endpoint::Api);
     }
 }
 
