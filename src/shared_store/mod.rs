@@ -292,7 +292,7 @@ pub enum KeyNamespace {
     Generation,
     /// Used tokens of IdP-initiated logins.
     IdpInitiatedLogin,
-    /// Used login attempts.
+    /// Used login attempts; for seconds, the results of logins.
     LoginAttempt,
     /// Used logout tokens.
     LogoutToken,

@@ -23,8 +23,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::{CryptoProvider, aws_lc_rs};
 use tower_scalekit::shared_store::{
-    KeyNamespace, LogCursor, RedisStore, RedisStoreError, SharedStore, StoreError, StoreKey,
-    StoreScope, conformance,
+    KeyNamespace, LogCursor, RedisStore, RedisStoreBuilder, RedisStoreError, SharedStore,
+    StoreError, StoreKey, StoreScope, conformance,
 };
 
 use self::server::{Network, PATIENCE, Redis, State, eventually};
@@ -124,17 +124,27 @@ async fn redis_sees_neither_ids_nor_values() {
     assert!(read.iter().flatten().all(|read| *read == Some(value.clone())), "{read:?}");
 }
 
+/// With key names of the first secret.
+fn sealing_with(redis: &Redis, current: u8) -> RedisStoreBuilder {
+    RedisStore::builder(&redis.url(), secret(current)).key_name_secret(secret(1))
+}
+
+/// Waits until the value is sealed with the second secret, by this store.
+async fn until_resealed(redis: &Redis, store: &RedisStore, key: &StoreKey) {
+    let after = sealing_with(redis, 2).connect().await.unwrap();
+    eventually("the value is sealed again", async || {
+        store.get(key).await.unwrap();
+        after.get(key).await.is_ok()
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn secrets_rotate_while_replicas_use_both() {
     let Some(redis) = Redis::start().await else { return };
-    let rotating = |current: u8, previous: u8| {
-        RedisStore::builder(&redis.url(), secret(current))
-            .key_name_secret(secret(1))
-            .previous_secret(secret(previous))
-            .connect()
-    };
     let before = redis.store().await;
-    let (one, two) = (rotating(1, 2).await.unwrap(), rotating(2, 1).await.unwrap());
+    let one = sealing_with(&redis, 1).previous_secret(secret(2)).connect().await.unwrap();
+    let two = sealing_with(&redis, 2).previous_secret(secret(1)).connect().await.unwrap();
     let key = key("rotated");
     let [a, b, c] = ["a", "b", "c"].map(Bytes::from);
     before.put(&key, a.clone(), HOUR).await.unwrap();
@@ -145,21 +155,38 @@ async fn secrets_rotate_while_replicas_use_both() {
     // What is read is sealed with the new secret, and keeps its lifetime.
     before.put(&key, c.clone(), HOUR).await.unwrap();
     assert_eq!(two.get(&key).await.unwrap(), Some(c.clone()));
+    until_resealed(&redis, &two, &key).await;
     let names: Vec<String> = redis.command(&["KEYS", "*"]).await;
     let left: u64 = redis.command(&["TTL", &names[0]]).await;
     assert!((3500..=3600).contains(&left), "{left}");
-    let after = RedisStore::builder(&redis.url(), secret(2))
-        .key_name_secret(secret(1))
-        .connect()
-        .await
-        .unwrap();
-    assert_eq!(after.get(&key).await.unwrap(), Some(c));
+    assert_eq!(two.get(&key).await.unwrap(), Some(c));
     assert!(matches!(before.get(&key).await, Err(StoreError::Unavailable(_))));
     // Another secret for the names is another store.
     let other = RedisStore::builder(&redis.url(), secret(2));
     assert_eq!(other.clone().connect().await.unwrap().get(&key).await.unwrap(), None);
     let error = other.previous_secret(secret(1)).connect().await.unwrap_err();
     assert!(error.to_string().contains("key_name_secret"), "{error}");
+}
+
+#[tokio::test]
+async fn a_value_is_read_although_the_server_rejects_or_delays_its_new_seal() {
+    let Some(redis) = Redis::start().await else { return };
+    let limit = Duration::from_millis(1800);
+    let two = sealing_with(&redis, 2).previous_secret(secret(1)).response_timeout(limit);
+    let (before, two) = (redis.store().await, two.connect().await.unwrap());
+    let value = Bytes::from("value");
+    for (prevent, allow) in [
+        (&["CONFIG", "SET", "maxmemory", "1"][..], &["CONFIG", "SET", "maxmemory", "0"][..]),
+        (&["CLIENT", "PAUSE", "60000", "WRITE"], &["CLIENT", "UNPAUSE"]),
+    ] {
+        let key = key(prevent[1]);
+        before.put(&key, value.clone(), HOUR).await.unwrap();
+        redis.command::<()>(prevent).await;
+        let read = timeout(limit / 2, two.get(&key)).await.expect("it does not wait for the write");
+        assert_eq!(read.unwrap(), Some(value.clone()), "{prevent:?}");
+        redis.command::<()>(allow).await;
+        until_resealed(&redis, &two, &key).await;
+    }
 }
 
 #[tokio::test]

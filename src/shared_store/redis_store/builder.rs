@@ -8,16 +8,18 @@ use ::redis::{
     TlsCertificates,
 };
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use tokio::sync::Semaphore;
 
 use super::super::timed::TIMEOUT;
 use super::error::RedisStoreError;
 use super::link::Link;
 use super::sealing::Sealer;
 use super::servers::{Sentinel, Servers};
-use super::{RedisStore, Scripts};
+use super::{MAX_RESEALING, RedisStore, Scripts};
 use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::secret::SecretString;
 use crate::session_secret::SessionSecret;
+use crate::util::tasks::Tasks;
 
 /// An operation that the library drops first replaces no connection.
 const MAX_RESPONSE_TIMEOUT: Duration = TIMEOUT.saturating_sub(Duration::from_millis(200));
@@ -85,7 +87,7 @@ impl RedisStoreBuilder {
     }
 
     /// Adds a secret with which values may be sealed. Values are sealed again with the current secret
-    /// when they are read. Default: none. Requires [`key_name_secret`](Self::key_name_secret), because
+    /// after they are read. Default: none. Requires [`key_name_secret`](Self::key_name_secret), because
     /// key names must not change with the secret.
     ///
     /// To rotate the secret, deploy the new one as previous secret on all replicas, then swap the two.
@@ -167,6 +169,8 @@ impl RedisStoreBuilder {
                 .await?,
             sealer: Arc::new(sealer),
             scripts: Arc::new(Scripts::new()),
+            tasks: Tasks::default(),
+            resealing: Arc::new(Semaphore::new(MAX_RESEALING)),
         })
     }
 

@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures::FutureExt as _;
+use tokio::sync::Semaphore;
 
 pub use self::builder::RedisStoreBuilder;
 pub use self::error::RedisStoreError;
@@ -22,6 +23,7 @@ use self::link::Link;
 use self::sealing::{Name, Sealer};
 use super::{LogCursor, LogPage, SharedStore, StoreError, StoreFuture, StoreKey};
 use crate::session_secret::SessionSecret;
+use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 
 /// [`SharedStore`] for several replicas, in Redis 6.2 or later or Valkey: one server, Sentinel or
@@ -71,7 +73,12 @@ pub struct RedisStore {
     link: Link,
     sealer: Arc<Sealer>,
     scripts: Arc<Scripts>,
+    tasks: Tasks,
+    resealing: Arc<Semaphore>,
 }
+
+/// How many values are sealed again at once. Others are when they are read again.
+const MAX_RESEALING: usize = 64;
 
 impl RedisStore {
     /// Creates a builder for the server at a URL: `redis://user:password@host:port/database`,
@@ -128,16 +135,21 @@ impl RedisStore {
         Ok(set)
     }
 
-    /// Seals a value with the current secret, while the former one is available.
-    async fn reseal(
-        &self,
-        key: &StoreKey,
-        name: &Name,
-        sealed: Vec<u8>,
-        value: &[u8],
-    ) -> Result<(), StoreError> {
-        let resealed = self.sealer.seal(name, value)?;
-        self.replace(key, name, &[sealed], &resealed, None).await.map(drop)
+    /// Seals a value with the current secret, while the former one is available. In the background:
+    /// a server that is slow, or rejects writes because its memory is full, serves reads.
+    fn reseal(&self, key: &StoreKey, name: Name, sealed: Vec<u8>, value: Bytes) {
+        let Ok(permit) = Arc::clone(&self.resealing).try_acquire_owned() else { return };
+        let (store, key) = (self.clone(), key.clone());
+        self.tasks.detach("new seal of a stored value", async move {
+            let _permit = permit;
+            let replaced = match store.sealer.seal(&name, &value) {
+                Ok(resealed) => store.replace(&key, &name, &[sealed], &resealed, None).await,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = replaced {
+                telemetry::internal_error("shared_store_reseal", &error);
+            }
+        });
     }
 
     /// Replaces the value if it is one of the candidates; without `ttl` the lifetime is kept.
@@ -288,11 +300,8 @@ impl SharedStore for RedisStore {
             let sealed: Option<Vec<u8>> = self.query(key, cmd("GET").arg(name.text())).await?;
             let Some(sealed) = sealed else { return Ok(None) };
             let opened = self.sealer.open(&name, &sealed)?;
-            if opened.outdated_key
-                && let Err(error) = self.reseal(key, &name, sealed, &opened.value).await
-            {
-                // A server whose memory is full rejects writes, and serves reads.
-                telemetry::internal_error("shared_store_reseal", &error);
+            if opened.outdated_key {
+                self.reseal(key, name, sealed, opened.value.clone());
             }
             Ok(Some(opened.value))
         }
