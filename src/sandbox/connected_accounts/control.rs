@@ -117,10 +117,10 @@ impl SandboxConnectedAccounts<'_> {
         })
     }
 
-    /// The tools that were executed with success, oldest first.
+    /// The tools that were executed with success, oldest first: the last 10,000.
     #[must_use]
     pub fn tool_runs(&self) -> Vec<SandboxToolRun> {
-        self.environment.lock().connected_accounts.tool_runs.clone()
+        self.environment.lock().connected_accounts.tool_runs.iter().cloned().collect()
     }
 
     /// Disconnects an account, and returns whether that changed its status.

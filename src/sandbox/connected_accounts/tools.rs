@@ -9,6 +9,7 @@ use crate::sandbox::state::State;
 use crate::sandbox::state::connected_accounts::{
     AccountConnection, AccountSelector, AccountStatus, SandboxToolRun,
 };
+use crate::sandbox::state::history::MAX_KNOWN;
 
 /// Result of executing a tool.
 #[derive(Debug)]
@@ -54,7 +55,10 @@ pub(crate) fn execute(
     let accounts = &mut state.connected_accounts;
     match tool.run(&ToolInput { params, since: accounts.since, runs: &accounts.tool_runs }) {
         Ok(data) => {
-            accounts.tool_runs.push(SandboxToolRun {
+            if accounts.tool_runs.len() == MAX_KNOWN {
+                accounts.tool_runs.pop_front();
+            }
+            accounts.tool_runs.push_back(SandboxToolRun {
                 tool_name: tool.name,
                 connection_name: connection.name,
                 identifier,

@@ -30,8 +30,8 @@ pub(crate) struct SandboxConnectedAccounts {
     pub(crate) over_until_consent: bool,
     pub(crate) verified_redirect: Option<String>,
     pub(crate) provider_faults: VecDeque<ProviderFault>,
-    /// The tools that were executed, oldest first.
-    pub(crate) tool_runs: Vec<SandboxToolRun>,
+    /// The last tools that were executed, oldest first.
+    pub(crate) tool_runs: VecDeque<SandboxToolRun>,
     /// Reference time of the e-mails and messages.
     pub(crate) since: OffsetDateTime,
 }
@@ -165,7 +165,7 @@ impl SandboxConnectedAccounts {
             over_until_consent: false,
             verified_redirect: None,
             provider_faults: VecDeque::new(),
-            tool_runs: Vec::new(),
+            tool_runs: VecDeque::new(),
             since: now.replace_nanosecond(0).unwrap_or(now),
         }
     }

@@ -1,6 +1,6 @@
 //! Codes and refresh tokens, which are used once, and detection of their reuse.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -9,12 +9,13 @@ use time::OffsetDateTime;
 
 use crate::sandbox::state::authorization::{AuthorizationRequest, Holder, SignedIn};
 use crate::sandbox::state::digest::sha256;
+use crate::sandbox::state::history::excess;
 use crate::sandbox::state::ids::{new_id, random_token};
 
 /// Lifetime of a code.
 const CODE_LIFETIME: Duration = Duration::from_secs(600);
 
-/// All grants that are still known.
+/// The grants that are still known.
 #[derive(Debug, Default)]
 pub(crate) struct Grants {
     codes: HashMap<String, Code>,
@@ -83,6 +84,8 @@ impl Grants {
         let nonce = known.request.nonce.clone();
         let mut grant = known.grant.clone();
         grant.bound_to = proven.key.filter(|_| proven.binds_grant).map(str::to_owned);
+        grant.used_at = now;
+        self.remove_excess();
         self.grants.insert(grant_id.clone(), grant.clone());
         let refresh_token = grant.may_refresh.then(|| self.add_refresh_token(&grant_id));
         Ok(Redeemed { grant, nonce, refresh_token })
@@ -118,6 +121,7 @@ impl Grants {
                 "the refresh token is bound to the key of another proof",
             ));
         }
+        grant.used_at = now;
         let mut redeemed = grant.clone();
         if let Some(scope) = scope {
             redeemed.scopes = scope.split_ascii_whitespace().map(str::to_owned).collect();
@@ -139,6 +143,27 @@ impl Grants {
             }
         };
         Ok(Redeemed { grant: redeemed, nonce: None, refresh_token: Some(refresh_token) })
+    }
+
+    /// Removes all grants of these sessions.
+    pub(crate) fn remove_sessions(&mut self, ids: &BTreeSet<String>) {
+        self.codes.retain(|_, code| !ids.contains(&code.grant.session_id));
+        self.retain(|_, grant| !ids.contains(&grant.session_id));
+    }
+
+    /// Revoked ones first, then those that were not used for the longest time.
+    fn remove_excess(&mut self) {
+        let known = self.grants.iter();
+        let old = excess(known.map(|(id, grant)| ((!grant.revoked, grant.used_at), id)));
+        if !old.is_empty() {
+            self.retain(|id, _| !old.contains(id));
+        }
+    }
+
+    /// Keeps these grants, and their refresh tokens.
+    fn retain(&mut self, keeps: impl Fn(&String, &Grant) -> bool) {
+        self.grants.retain(|id, grant| keeps(id, grant));
+        self.refresh_tokens.retain(|_, token| self.grants.contains_key(&token.grant_id));
     }
 
     /// Revokes all grants of a session.
@@ -202,6 +227,7 @@ pub(crate) struct Grant {
     holder: Holder,
     may_refresh: bool,
     newest_refresh_token: String,
+    used_at: OffsetDateTime,
     revoked: bool,
     /// The key of a public client that each refresh must prove (RFC 9449, section 5).
     bound_to: Option<String>,
@@ -216,7 +242,11 @@ pub(crate) struct ProvenKey<'k> {
 }
 
 impl Grant {
-    pub(crate) fn new(request: &AuthorizationRequest, signed_in: SignedIn) -> Self {
+    pub(crate) fn new(
+        request: &AuthorizationRequest,
+        signed_in: SignedIn,
+        now: OffsetDateTime,
+    ) -> Self {
         Self {
             user_id: signed_in.user.id,
             organization_id: signed_in.user.organization_id,
@@ -226,6 +256,7 @@ impl Grant {
             holder: request.client.holder(),
             may_refresh: request.may_refresh(),
             newest_refresh_token: String::new(),
+            used_at: now,
             revoked: false,
             bound_to: None,
         }
@@ -261,4 +292,45 @@ struct Code {
 struct RefreshToken {
     grant_id: String,
     replaced_at: Option<OffsetDateTime>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sandbox::state::history::MAX_KNOWN;
+
+    #[test]
+    fn the_oldest_grants_are_forgotten_with_their_tokens_and_revoked_ones_first() {
+        let mut grants = Grants::default();
+        for number in 0..3 * MAX_KNOWN {
+            grants.remove_excess();
+            let id = number.to_string();
+            let grant = Grant {
+                user_id: String::new(),
+                organization_id: String::new(),
+                session_id: id.clone(),
+                scopes: Vec::new(),
+                indicates_resource: false,
+                holder: Holder { client_id: String::new(), resource_id: None },
+                may_refresh: true,
+                newest_refresh_token: String::new(),
+                used_at: OffsetDateTime::UNIX_EPOCH + Duration::from_secs(number as u64),
+                revoked: number % 2 == 1,
+                bound_to: None,
+            };
+            grants.grants.insert(id.clone(), grant);
+            grants.add_refresh_token(&id);
+            assert!(grants.grants.len() <= MAX_KNOWN);
+            assert_eq!(grants.grants.len(), grants.refresh_tokens.len());
+        }
+        let known = |number: usize| grants.grants.contains_key(&number.to_string());
+        assert!(known(3 * MAX_KNOWN - 1) && known(3 * MAX_KNOWN - 2));
+        assert!(known(2 * MAX_KNOWN) && !known(2 * MAX_KNOWN + 1), "a revoked one is older");
+        assert!(!known(0) && !known(1));
+        let (kept, gone) = (3 * MAX_KNOWN - 1, 3 * MAX_KNOWN - 2);
+        grants.remove_sessions(&BTreeSet::from([gone.to_string()]));
+        assert!(grants.grants.contains_key(&kept.to_string()));
+        assert!(!grants.grants.contains_key(&gone.to_string()));
+        assert_eq!(grants.grants.len(), grants.refresh_tokens.len());
+    }
 }

@@ -14,6 +14,7 @@ pub(crate) mod domains;
 pub(crate) mod ec_key;
 pub(crate) mod faults;
 pub(crate) mod grants;
+pub(crate) mod history;
 pub(crate) mod ids;
 pub(crate) mod invitations;
 pub(crate) mod keys;
@@ -46,6 +47,7 @@ use crate::sandbox::state::directories::Directories;
 use crate::sandbox::state::domains::Domain;
 use crate::sandbox::state::faults::EndpointFaults;
 use crate::sandbox::state::grants::{Grant, Grants};
+use crate::sandbox::state::history::excess;
 use crate::sandbox::state::ids::{new_id, random_token};
 use crate::sandbox::state::keys::{KeyRing, SigningKey};
 use crate::sandbox::state::machines::MachineClient;
@@ -233,7 +235,7 @@ impl State {
         if let Some(user) = self.users.with_id_mut(&signed_in.user.id) {
             user.last_login_at = Some(self.now);
         }
-        let grant = Grant::new(&authorization, signed_in);
+        let grant = Grant::new(&authorization, signed_in, self.now);
         authorization.reply.clone().code(&self.grants.issue_code(authorization, grant, self.now))
     }
 
@@ -272,6 +274,7 @@ impl State {
         user: &SandboxUser,
         user_agent: Option<&str>,
     ) -> (String, String) {
+        self.remove_excess_sessions();
         let (id, cookie) = (new_id("ses"), random_token());
         self.sessions.insert(
             id.clone(),
@@ -288,6 +291,17 @@ impl State {
             },
         );
         (id, cookie)
+    }
+
+    /// Ended ones first, then those that were not used for the longest time.
+    fn remove_excess_sessions(&mut self) {
+        let known = self.sessions.iter();
+        let old =
+            excess(known.map(|(id, session)| ((session.is_active(), session.updated_at), id)));
+        if !old.is_empty() {
+            self.sessions.retain(|id, _| !old.contains(id));
+            self.grants.remove_sessions(&old);
+        }
     }
 
     /// The active session of a browser's cookies, and its user as a member of the session's
@@ -385,6 +399,7 @@ struct Transaction {
 
 #[cfg(test)]
 mod tests {
+    use super::history::MAX_KNOWN;
     use super::*;
 
     #[test]
@@ -395,6 +410,25 @@ mod tests {
         assert_eq!((peter.name.as_str(), peter.organization_name.as_str()), ("Peter", "Initech"));
         let milton = state.add_user("milton@initech.test".into());
         assert_eq!(milton.organization_id, peter.organization_id);
+    }
+
+    #[test]
+    fn the_oldest_sessions_are_forgotten_and_ended_ones_first() {
+        let mut state = State::seeded(String::new(), OffsetDateTime::UNIX_EPOCH);
+        let jane = state.users.find("jane@acme.test").unwrap().clone();
+        let mut ids = Vec::new();
+        for number in 0..3 * MAX_KNOWN {
+            state.now += Duration::from_secs(1);
+            ids.push(state.start_session(&jane, None).0);
+            if number % 2 == 1 {
+                state.end_session(&ids[number], SessionEnd::LoggedOut);
+            }
+            assert!(state.sessions.len() <= MAX_KNOWN);
+        }
+        let known = |number: usize| state.sessions.contains_key(&ids[number]);
+        assert!(known(3 * MAX_KNOWN - 1) && known(3 * MAX_KNOWN - 2));
+        assert!(known(2 * MAX_KNOWN) && !known(2 * MAX_KNOWN + 1), "an ended one is older");
+        assert!(!known(0) && !known(1));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-/// All sessions, by ID. Ended ones are retained, because the API still returns them.
+/// The last sessions, by ID. Ended ones are retained, because the API still returns them.
 pub(crate) type Sessions = BTreeMap<String, Session>;
 
 #[derive(Debug)]

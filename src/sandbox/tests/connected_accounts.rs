@@ -2,9 +2,13 @@
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, header};
+use serde_json::Map;
 
 use super::Sandbox;
 use crate::api::connected_accounts::{AccountKey, Credentials, NewConnectedAccount};
+use crate::sandbox::connected_accounts::tools::{ToolRun, execute};
+use crate::sandbox::state::connected_accounts::AccountSelector;
+use crate::sandbox::state::history::MAX_KNOWN;
 
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
@@ -146,4 +150,18 @@ async fn the_last_page_links_to_loopback_only() {
     let user = AccountKey::new("gmail", "user");
     accounts.create(&NewConnectedAccount::new(&user)).await.unwrap();
     accounts.verified_authorization_link(&user, "javascript:alert(1)", "s").await.unwrap_err();
+}
+
+#[test]
+fn the_last_tools_that_were_executed_are_known() {
+    let sandbox = Sandbox::new();
+    let account = AccountSelector::Id(sandbox.connected_accounts().add("slack", "user_123"));
+    for number in 0..=MAX_KNOWN {
+        let (state, tool) = (&mut sandbox.environment.lock(), "slack_list_channels");
+        let run = execute(state, tool, &account, &Map::new(), Some(&number.to_string()));
+        assert!(matches!(run, ToolRun::Done(_)), "{run:?}");
+    }
+    let runs = sandbox.connected_accounts().tool_runs();
+    assert_eq!(runs.len(), MAX_KNOWN);
+    assert_eq!(runs[0].agent_run_id.as_deref(), Some("1"));
 }

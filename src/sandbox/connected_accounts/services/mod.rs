@@ -5,6 +5,8 @@ mod gmail;
 mod salesforce;
 mod slack;
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
@@ -90,7 +92,7 @@ pub(crate) struct ToolInput<'a> {
     /// Reference time of the services' data.
     pub(crate) since: OffsetDateTime,
     /// Former runs, which have changed that data.
-    pub(crate) runs: &'a [SandboxToolRun],
+    pub(crate) runs: &'a VecDeque<SandboxToolRun>,
 }
 
 impl ToolInput<'_> {
