@@ -23,7 +23,7 @@ use axum::routing::get;
 use serde::Deserialize;
 use tower_scalekit::middleware::RejectionContext;
 use tower_scalekit::middleware::RouteRejection;
-use tower_scalekit::passwordless_login::PasswordlessLoginError;
+use tower_scalekit::passwordless_login::{PasswordlessLoginError, client_of};
 use tower_scalekit::{PasswordlessLogin, RequireSession, Session, Sessions};
 
 use crate::common::OrExit as _;
@@ -75,11 +75,11 @@ async fn main() {
     common::finish(sessions.shutdown(common::SHUTDOWN)).await;
 }
 
-/// The client for the limit on e-mails. Behind a reverse proxy, use the header that it sets
-/// instead: otherwise all clients would be the proxy.
+/// The client for the limit on e-mails, also if its address is not public. Behind a reverse proxy,
+/// use the header that it sets instead: otherwise all clients would be the proxy.
 fn peer(request: &Request<()>) -> Option<String> {
     let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
-    Some(peer.ip().to_string())
+    Some(client_of(peer.ip()))
 }
 
 #[derive(Deserialize)]

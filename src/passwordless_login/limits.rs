@@ -83,27 +83,45 @@ impl fmt::Debug for EmailLimits {
     }
 }
 
-/// Returns the public IP address of the peer; for IPv6 the /64 network, which one subscriber has.
-/// Returns `None` if the server does not provide it, or if it is not public: it may belong to a
-/// reverse proxy, which all clients share.
-pub(super) fn public_peer(request: &Request<()>) -> Option<String> {
-    match peer(request)?.ip().to_canonical() {
-        IpAddr::V4(ip) if ip.is_private() || ip.is_loopback() || ip.is_link_local() => None,
-        IpAddr::V4(ip) => match ip.octets() {
-            // Shared address space (RFC 6598), 100.64.0.0/10.
-            [100, 64..=127, ..] => None,
-            _ => Some(ip.to_string()),
-        },
-        IpAddr::V6(ip)
-            if ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local() =>
-        {
-            None
-        }
+/// Returns what identifies the client with an IP address: the address; for IPv6 the /64 network,
+/// which one subscriber has.
+///
+/// For [`PasswordlessLoginBuilder::client_key`](super::PasswordlessLoginBuilder::client_key), if the
+/// app gets addresses of clients from its reverse proxy.
+///
+/// ```
+/// use tower_scalekit::passwordless_login::client_of;
+///
+/// assert_eq!(client_of("2001:db8::7".parse()?), client_of("2001:db8::8".parse()?));
+/// assert_eq!(client_of("203.0.113.7".parse()?), client_of("::ffff:203.0.113.7".parse()?));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[must_use]
+pub fn client_of(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => {
             let [a, b, c, d, ..] = ip.segments();
-            Some(format!("{a:x}:{b:x}:{c:x}:{d:x}::/64"))
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
         }
     }
+}
+
+/// Returns the [client](client_of) with the public IP address of the peer. Returns `None` if the server does not provide it, or if it is not public: it may belong to a
+/// reverse proxy, which all clients share.
+pub(super) fn public_peer(request: &Request<()>) -> Option<String> {
+    let address = peer(request)?.ip().to_canonical();
+    let is_public = match address {
+        IpAddr::V4(ip) => {
+            // Shared address space (RFC 6598), 100.64.0.0/10.
+            !(matches!(ip.octets(), [100, 64..=127, ..])
+                || ip.is_private()
+                || ip.is_loopback()
+                || ip.is_link_local())
+        }
+        IpAddr::V6(ip) => !(ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local()),
+    };
+    is_public.then(|| client_of(address))
 }
 
 #[cfg(feature = "axum")]

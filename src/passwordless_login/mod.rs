@@ -83,7 +83,8 @@
 //!
 //! A client is identified by its peer address, if that is public, or by
 //! [`client_key`](PasswordlessLoginBuilder::client_key). Set it behind a reverse proxy: without it
-//! there is no limit per client, and a warning is logged.
+//! there is no limit per client, and a warning is logged. [`client_of`] makes it of an address, and
+//! counts the addresses of an IPv6 network as one client.
 //!
 //! The response to a request for an e-mail is the same if the environment does not accept the
 //! address, or the app [denies it silently](SendDenied::Silently): the login looks like any other,
@@ -156,6 +157,7 @@ pub use self::attempt::PendingLogin;
 pub use self::before_send::SendDenied;
 pub use self::builder::PasswordlessLoginBuilder;
 pub use self::confirmation_page::LinkConfirmation;
+pub use self::limits::client_of;
 pub use self::link::Link;
 pub use self::rejection::PasswordlessLoginError;
 pub use self::send::{ResendEmail, SendEmail};
@@ -168,11 +170,10 @@ use self::builder::LinkPage;
 use self::limits::EmailLimits;
 use self::paths::{Pages, Paths};
 use self::send::MailProperties;
-use self::verify_credential::LoggedIn;
 use crate::api::passwordless::{EmailTemplate, PasswordlessApi, VerifiedEmail};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
-use crate::session::{EmailLogin, LocalSession, LoginHook, Sessions, Switched};
+use crate::session::{BegunLogin, EmailLogin, LocalSession, LoginHook, Sessions, Switched};
 use crate::util::request_dedup::{Memory, SharedResults};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
@@ -196,7 +197,7 @@ struct Inner {
     same_browser_only: bool,
     login_hook: Option<LoginHook<VerifiedEmail, LocalSession>>,
     confirmation_page: Option<Arc<LinkPage>>,
-    logins: SharedResults<LoggedIn, PasswordlessLoginError>,
+    logins: SharedResults<BegunLogin, PasswordlessLoginError>,
     /// Logins that were just confirmed.
     switches: SharedResults<Switched, PasswordlessLoginError>,
     /// Verifications that the environment has accepted while the app could not log in.
