@@ -2,14 +2,15 @@
 //!
 //! A callback may be requested again. The attempt's cookie is removed by the first response, so a
 //! later request (Back, a restored tab) finds no attempt: `RecentLogin` then has the page to
-//! redirect to. Concurrent requests (a double click, a second tab) still have the cookie: on one
-//! replica `SharedResults` shares the login, also for ten seconds after it; on another replica the
-//! claim in the shared store fails, and the request waits for the first one.
+//! redirect to. Concurrent requests (a double click, a retry of a proxy) still have the cookie, also
+//! if that response was lost: on one replica `SharedResults` shares the login, also for ten seconds
+//! after it; on another replica the claim in the shared store fails, and the request waits for the
+//! first one and gets its result, which is stored for as long.
 
 use std::fmt;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 
 use super::LoginError;
 use super::authorization_response::AuthorizationResponse;
@@ -22,7 +23,7 @@ use crate::middleware::route::route;
 use crate::middleware::route_rejection::RouteState as _;
 use crate::middleware::route_response::redirect;
 use crate::oauth::IdTokenHint;
-use crate::session::{OtherRequest, RecentLogin, SessionCookies, Sessions, VerifiedIdentity};
+use crate::session::{BegunLogin, RecentLogin, SessionCookies, Sessions, VerifiedIdentity};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -38,8 +39,9 @@ use crate::util::telemetry;
 /// the shared store or the hook is unavailable, or another replica is still completing the login. A
 /// rejection does not affect a valid session.
 ///
-/// Two requests with the same callback complete one login. A callback whose attempt is unknown or
-/// was used redirects a browser with a valid session to the page of that login, or to `/`.
+/// Two requests with the same callback complete one login, on all replicas: within ten seconds, both
+/// responses have the cookies of its session, unless that has ended. A callback whose attempt is
+/// unknown or was used redirects a browser with a valid session to the page of that login, or to `/`.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Callback {
@@ -52,7 +54,7 @@ impl Callback {
     /// tokens except the ID token are dropped, so omit `offline_access` from the
     /// [`scopes`](crate::session::SessionsBuilder::scopes).
     ///
-    /// A second click within ten seconds returns the same login again, in the same process.
+    /// A second click within ten seconds returns the same login again, on all replicas.
     ///
     /// If this browser has a session of another user in the app, ask the user before you replace
     /// it: a link on another site may have started the login.
@@ -123,50 +125,28 @@ impl Callback {
     }
 
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
-        let headers = request.headers();
-        let callback = CallbackRequest::of(&request, &self.route.sessions);
-        let completed = match callback.login(&self.route.sessions) {
+        let (sessions, headers) = (&self.route.sessions, request.headers());
+        let callback = CallbackRequest::of(&request, sessions);
+        let completed = match callback.login(sessions) {
             Ok(login) => login.complete_once(headers).await,
             Err(error) => Err(error),
         };
-        match completed {
-            Ok((target, cookies)) => {
-                let cookies = cookies.into_values().into_iter().chain(callback.attempt_removal);
-                redirect(StatusCode::SEE_OTHER, &target, cookies)
+        let begun = match completed {
+            // The callback was used before: the user went back, clicked twice or restored a tab.
+            Err(LoginError::InProgress | LoginError::StateMismatch)
+                if matches!(sessions.valid_session(headers).await, Ok(Some(_))) =>
+            {
+                BegunLogin::elsewhere()
             }
-            Err(LoginError::StateMismatch) => {
-                match self.await_session(callback.attempt.as_ref(), headers).await {
-                    Ok(()) => {
-                        let page =
-                            callback.page.as_ref().unwrap_or(self.route.sessions.start_page());
-                        redirect(StatusCode::SEE_OTHER, page.as_str(), callback.attempt_removal)
-                    }
-                    Err(error) => self.reject(error, &request, callback),
-                }
-            }
-            Err(error) => self.reject(error, &request, callback),
-        }
-    }
-
-    /// Succeeds if the browser has a valid session, or gets one from a concurrent request on another
-    /// replica, for which it waits. Its callback was used before: the user went back, clicked twice
-    /// or restored a tab.
-    async fn await_session(
-        &self,
-        attempt: Option<&LoginAttempt>,
-        headers: &HeaderMap,
-    ) -> Result<(), LoginError> {
-        let sessions = &self.route.sessions;
-        if let Ok(Some(_)) = sessions.valid_session(headers).await {
-            return Ok(());
-        }
-        let attempt = attempt.ok_or(LoginError::StateMismatch)?;
-        match attempt.single_use(sessions).wait_until_completed().await {
-            OtherRequest::CompletedMeanwhile => Ok(()),
-            OtherRequest::Pending => Err(LoginError::InProgress),
-            // A login that was completed before is not concurrent.
-            OtherRequest::CompletedBefore | OtherRequest::Failed => Err(LoginError::StateMismatch),
-        }
+            Ok(begun) => begun,
+            Err(error) => return self.reject(error, &request, callback),
+        };
+        let target = match &begun.confirmation {
+            Some(confirmation) => confirmation,
+            None => callback.page.as_ref().unwrap_or(sessions.start_page()).as_str(),
+        };
+        let cookies = begun.cookies.into_values().into_iter().chain(callback.attempt_removal);
+        redirect(StatusCode::SEE_OTHER, target, cookies)
     }
 
     fn reject(

@@ -8,9 +8,9 @@ use super::login_attempt::{LoginAttempt, LoginTrigger};
 use crate::oauth::IdTokenHint;
 use crate::revocation::RecordedPosition;
 use crate::session::{
-    Authentication, BeginLoginError, NewTokens, RecentLogin, Session, SessionCookies,
-    SessionRecord, SessionUnavailable, Sessions, SingleUse, SwitchError, UnconfirmedIdentity,
-    UnconfirmedLogin, VerifiedIdentity,
+    Authentication, BeginLoginError, BegunLogin, NewTokens, OtherRequest, RecentLogin, Session,
+    SessionCookies, SessionRecord, SessionUnavailable, Sessions, SingleUse, StoredResult,
+    SwitchError, UnconfirmedIdentity, UnconfirmedLogin, VerifiedIdentity,
 };
 use crate::token::{Grant, TokenError};
 use crate::util::diagnosis::{CheckError as _, Shown};
@@ -18,6 +18,7 @@ use crate::util::request_dedup::Key;
 use crate::util::telemetry;
 
 /// A login that has returned from the environment.
+#[derive(Clone)]
 pub(super) struct ReturnedLogin {
     pub(super) sessions: Sessions,
     pub(super) authorization: AuthorizationResponse,
@@ -34,34 +35,68 @@ pub(super) struct ExchangedLogin {
 }
 
 impl ReturnedLogin {
-    /// Completes the login, or shares the result of a request that does or has just done so. It
-    /// continues when the client disconnects: a second click aborts the first request in the browser
-    /// only. Returns the redirect target and the `Set-Cookie` values.
-    pub(super) async fn complete_once(
-        self,
-        headers: &HeaderMap,
-    ) -> Result<(String, SessionCookies), LoginError> {
-        let (sessions, key, headers) = (self.sessions.clone(), self.dedup_key(), headers.clone());
-        sessions.logins().run(key, || async move { self.complete(&headers).await }).await
+    /// Completes the login, or shares the result of a request of this browser, on any replica, that
+    /// does or has just done so. It continues when the client disconnects: a second click aborts the
+    /// first request in the browser only.
+    pub(super) async fn complete_once(self, headers: &HeaderMap) -> Result<BegunLogin, LoginError> {
+        let (login, headers) = (self.clone(), headers.clone());
+        let completed = self
+            .sessions
+            .logins()
+            .run(self.dedup_key(), || async move { login.complete(&headers).await })
+            .await;
+        let begun = match completed {
+            Err(LoginError::StateMismatch) => {
+                self.result_of_other_request(Some(BegunLogin::elsewhere())).await?
+            }
+            begun => begun?,
+        };
+        Ok(BegunLogin { cookies: self.sessions.unless_ended(begun.cookies).await, ..begun })
     }
 
     /// Verifies the login for an app with its own sessions, or shares the result as
     /// [`complete_once`](Self::complete_once) does.
     pub(super) async fn identify_once(self) -> Result<(VerifiedIdentity, IdTokenHint), LoginError> {
-        let (sessions, key) = (self.sessions.clone(), self.dedup_key());
-        sessions
+        let login = self.clone();
+        let identified = self
+            .sessions
             .identified_logins()
-            .run(key, || async move {
-                let login = self.claim_and_exchange().await?;
-                telemetry::login_completed();
-                Ok((login.identity, login.tokens.id_token.into()))
-            })
-            .await
+            .run(self.dedup_key(), || async move { login.identify().await })
+            .await;
+        match identified {
+            Err(LoginError::StateMismatch) => self.result_of_other_request(None).await,
+            identified => identified,
+        }
+    }
+
+    async fn identify(&self) -> Result<(VerifiedIdentity, IdTokenHint), LoginError> {
+        let ExchangedLogin { identity, tokens, .. } = self.claim_and_exchange().await?;
+        let identified = (identity, tokens.id_token.into());
+        self.single_use().complete(&identified).await;
+        telemetry::login_completed();
+        Ok(identified)
+    }
+
+    /// Waits for the request that has used the attempt, which may be on another replica, and returns
+    /// its result: the browser may have dropped that response. `completed` is the result if it is
+    /// not available.
+    async fn result_of_other_request<T: StoredResult>(
+        &self,
+        completed: Option<T>,
+    ) -> Result<T, LoginError> {
+        match self.single_use().wait_until_completed().await {
+            OtherRequest::Completed(result) => Ok(result),
+            OtherRequest::CompletedMeanwhile => completed.ok_or(LoginError::StateMismatch),
+            // A login that was completed before is not concurrent.
+            OtherRequest::CompletedBefore | OtherRequest::Failed => Err(LoginError::StateMismatch),
+            OtherRequest::Denied => Err(LoginError::LoginDenied),
+            OtherRequest::Pending => Err(LoginError::InProgress),
+        }
     }
 
     /// Exchanges the code for a session, or asks for confirmation first if it would replace another
     /// user's.
-    async fn complete(&self, headers: &HeaderMap) -> Result<(String, SessionCookies), LoginError> {
+    async fn complete(&self, headers: &HeaderMap) -> Result<BegunLogin, LoginError> {
         // Before the exchange: a code works once, and is wasted if the browser's session cannot be
         // loaded.
         let current = match &self.authorization.code_or_error {
@@ -77,22 +112,25 @@ impl ReturnedLogin {
             None => self.new_record(headers).await?,
         };
         let begun = self.begin(record.clone(), current, headers).await;
-        if let Err(LoginError::LoginHookUnavailable) = begun {
-            let name = self.dedup_key().to_text();
-            return Err(match self.single_use().store_login(&name, &record).await {
-                true => LoginError::LoginHookUnavailable,
-                // Without the login, whose code is spent, there is nothing to retry.
-                false => LoginError::Interrupted,
-            });
+        match &begun {
+            Ok(begun) => self.single_use().complete(begun).await,
+            // Without the login, whose code is spent, there is nothing to retry.
+            Err(LoginError::LoginHookUnavailable)
+                if !self.single_use().store_login(&record).await =>
+            {
+                return Err(LoginError::Interrupted);
+            }
+            Err(LoginError::LoginHookUnavailable) => {}
+            Err(LoginError::LoginDenied) => self.single_use().deny().await,
+            Err(_) => self.single_use().fail().await,
         }
-        self.single_use().finish(begun.is_ok()).await;
         begun
     }
 
     /// Returns the login that is kept since the app's hook was unavailable.
     async fn kept_record(&self) -> Option<SessionRecord> {
         match self.sessions.has_login_hook() {
-            true => self.single_use().take_login(&self.dedup_key().to_text()).await,
+            true => self.single_use().take_login().await,
             false => None,
         }
     }
@@ -108,7 +146,7 @@ impl ReturnedLogin {
         match self.sessions.build_login_record(tokens, position, authentication, headers).await {
             Ok(record) => Ok(record),
             Err(error) => {
-                self.single_use().finish(false).await;
+                self.single_use().fail().await;
                 Err(BeginLoginError::from(error).into())
             }
         }
@@ -120,7 +158,7 @@ impl ReturnedLogin {
         record: SessionRecord,
         current: Option<Session>,
         headers: &HeaderMap,
-    ) -> Result<(String, SessionCookies), LoginError> {
+    ) -> Result<BegunLogin, LoginError> {
         let (sessions, page) = (&self.sessions, &self.attempt.return_to);
         if current.is_some_and(|current| Some(current.login_subject()) != record.login_subject()) {
             let login = UnconfirmedLogin {
@@ -130,7 +168,10 @@ impl ReturnedLogin {
             return sessions
                 .ask_to_switch(&login, sessions.switch_account_path(), headers)
                 .await
-                .map(|(page, cookies)| (page, SessionCookies::new(cookies)))
+                .map(|(page, cookies)| BegunLogin {
+                    cookies: SessionCookies::new(cookies),
+                    confirmation: Some(page),
+                })
                 .map_err(|error| match error {
                     // The code is spent.
                     SwitchError::Unavailable => LoginError::Interrupted,
@@ -143,7 +184,7 @@ impl ReturnedLogin {
         telemetry::login_completed();
         cookies.extend(RecentLogin::cookies(sessions, &self.attempt, page, headers));
         cookies.extend(expired);
-        Ok((page.as_str().to_owned(), SessionCookies::new(cookies)))
+        Ok(BegunLogin { cookies: SessionCookies::new(cookies), confirmation: None })
     }
 
     /// Checks the response, claims the attempt, exchanges the code for tokens and verifies them.
@@ -172,7 +213,7 @@ impl ReturnedLogin {
         }
         let exchanged = self.exchange_and_verify(code, position).await;
         if exchanged.as_ref().is_err_and(LoginError::ends_attempt) {
-            self.single_use().finish(false).await;
+            self.single_use().fail().await;
         }
         exchanged
     }
@@ -218,7 +259,7 @@ impl ReturnedLogin {
     }
 
     fn single_use(&self) -> SingleUse<'_> {
-        self.attempt.single_use(&self.sessions)
+        self.attempt.single_use(&self.sessions, self.dedup_key())
     }
 
     /// Two requests with this key complete one login.

@@ -128,11 +128,12 @@ impl LoginAttempt {
             .is_some_and(|began| here.is_none_or(|here| here.host() == began.host()))
     }
 
-    /// Returns the right to use this attempt once, on all replicas.
-    pub(super) fn single_use<'a>(&self, sessions: &'a Sessions) -> SingleUse<'a> {
+    /// Returns the right to use this attempt once, on all replicas, by the request with this key.
+    pub(super) fn single_use<'a>(&self, sessions: &'a Sessions, request: Key) -> SingleUse<'a> {
         SingleUse {
             sessions,
             key: sessions.store_key(KeyNamespace::LoginAttempt, self.derive(b"used").expose()),
+            name: request.to_text(),
             lifetime: (self.ends_at() - sessions.now() + REPLICA_SKEW)
                 .try_into()
                 .unwrap_or_default(),

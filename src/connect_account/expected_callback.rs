@@ -146,7 +146,7 @@ impl ConnectAccount {
         drop(store.update(&key, EXPECTED_TTL, MAX_TRIES, restore).await.map_err(unavailable));
     }
 
-    fn callback_key(&self, hash: &str) -> StoreKey {
+    pub(super) fn callback_key(&self, hash: &str) -> StoreKey {
         self.sessions().store_key(KeyNamespace::ConnectCallback, hash)
     }
 }

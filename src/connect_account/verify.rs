@@ -1,6 +1,9 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::ConnectAccount;
 use super::attempt::ConnectAttempt;
@@ -12,11 +15,14 @@ use crate::middleware::route::route;
 use crate::middleware::route_response::{redirect, set_sensitive_headers};
 use crate::oauth::is_error_code;
 use crate::require_session::SessionRejection;
-use crate::session::Session;
+use crate::session::{OtherRequest, Session, SingleUse, StoredResult};
 use crate::util::query::QueryParam;
-use crate::util::request_dedup::Key;
+use crate::util::request_dedup::{Key, RESULT_TTL};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
+
+/// How long a callback is claimed: longer than a verification may take.
+const MAX_VERIFICATION_TIME: Duration = Duration::from_secs(60);
 
 /// Receives users after the consent: `GET`. Returned by [`ConnectAccount::verify`], behind
 /// [`RequireSession`](crate::RequireSession).
@@ -25,7 +31,7 @@ use crate::util::telemetry;
 /// who is logged in is the one who began. Uses up the callback and ends the attempt in any case,
 /// unless the environment or the shared store is unavailable.
 ///
-/// Two requests of one browser with the same callback verify the account once.
+/// Two requests of one browser with the same callback verify the account once, on all replicas.
 #[derive(Clone, Debug)]
 pub struct Verify {
     pub(super) connect: ConnectAccount,
@@ -55,8 +61,8 @@ impl Verify {
         }
     }
 
-    /// Completes the attempt, or shares the result of a request of the same browser and user that
-    /// does or has just done so. It continues when the client disconnects.
+    /// Completes the attempt, or shares the result of a request of the same browser and user, on any
+    /// replica, that does or has just done so. It continues when the client disconnects.
     async fn complete_once(
         &self,
         callback: ConsentCallback,
@@ -71,32 +77,84 @@ impl Verify {
             session.as_ref().map_or("", |session| session.principal().subject()),
         ]);
         let route = self.clone();
-        let complete = || async move { route.complete(callback, attempt, session).await };
-        self.connect.inner.verifications.run(key, complete).await
+        self.connect
+            .inner
+            .verifications
+            .run(key, || async move {
+                match (attempt, session) {
+                    (Some(attempt), Some(session)) => {
+                        route.complete_own(key, callback, &attempt, &session).await
+                    }
+                    _ => Err(match route.consume(&callback, false).await {
+                        Ok(_) => ConnectAccountError::StateMismatch,
+                        Err(error) => error,
+                    }),
+                }
+            })
+            .await
+    }
+
+    /// Completes an attempt of this browser and user, or shares the result of a request on another
+    /// replica, for which it waits: the browser may have dropped that response.
+    async fn complete_own(
+        &self,
+        key: Key,
+        callback: ConsentCallback,
+        attempt: &ConnectAttempt,
+        session: &Session,
+    ) -> Result<Option<Url>, ConnectAccountError> {
+        let name = key.to_text();
+        let callback_use = SingleUse {
+            sessions: self.connect.sessions(),
+            key: self.connect.callback_key(&name),
+            name,
+            lifetime: MAX_VERIFICATION_TIME,
+            retention: RESULT_TTL,
+        };
+        let is_first = callback_use.claim().await;
+        let verified = self.complete(callback, attempt, session).await;
+        match &verified {
+            Ok(target) => callback_use.complete(target).await,
+            Err(ConnectAccountError::StateMismatch) if !is_first => {
+                if let OtherRequest::Completed(target) = callback_use.wait_until_completed().await {
+                    return Ok(target);
+                }
+            }
+            Err(_) if is_first => callback_use.release().await,
+            Err(_) => {}
+        }
+        verified
     }
 
     async fn complete(
         &self,
         callback: ConsentCallback,
-        attempt: Option<ConnectAttempt>,
-        session: Option<Session>,
+        attempt: &ConnectAttempt,
+        session: &Session,
     ) -> Result<Option<Url>, ConnectAccountError> {
-        let ConsentCallback { state, auth_request_id } = callback;
-        // First, so that the callback cannot be used again, whatever the result.
-        let (id, is_own) =
-            (auth_request_id.as_deref().ok(), attempt.is_some() && session.is_some());
-        let spent = self.connect.consume_callback(&state, id, is_own).await;
-        let id = auth_request_id.and_then(|id| spent.map(|()| id))?;
-        let (Some(attempt), Some(session)) = (attempt, session) else {
-            return Err(ConnectAccountError::StateMismatch);
-        };
-        let verified = self.verify(&id, &attempt, &session).await;
+        let id = self.consume(&callback, true).await?;
+        let verified = self.verify(id, attempt, session).await;
         match &verified {
             Ok(_) => telemetry::account_connected(),
-            Err(ConnectAccountError::Unavailable) => self.connect.restore_callback(&state).await,
+            Err(ConnectAccountError::Unavailable) => {
+                self.connect.restore_callback(&callback.state).await;
+            }
             Err(_) => {}
         }
         verified
+    }
+
+    /// Uses up the callback first, so that it cannot be used again, whatever the result. Returns the
+    /// environment's ID of the consent.
+    async fn consume<'c>(
+        &self,
+        callback: &'c ConsentCallback,
+        is_own: bool,
+    ) -> Result<&'c str, ConnectAccountError> {
+        let id = callback.auth_request_id.as_deref();
+        let consumed = self.connect.consume_callback(&callback.state, id.ok(), is_own).await;
+        let id = id.map_err(Clone::clone)?;
+        consumed.map(|()| id)
     }
 
     async fn verify(
@@ -140,6 +198,20 @@ impl Verify {
 }
 
 route!(Verify.connect);
+
+/// Where the user is redirected.
+impl StoredResult for Option<Url> {
+    fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
+        Some(Zeroizing::new(self.as_ref().map_or("", Url::as_str).into()))
+    }
+
+    fn decode(content: &[u8]) -> Option<Self> {
+        match std::str::from_utf8(content).ok()? {
+            "" => Some(None),
+            url => Url::parse(url).ok().map(Some),
+        }
+    }
+}
 
 /// The query parameters of the callback: the `state` (the first one, if repeated), and the ID of
 /// the consent or an error. An invalid query ends its attempt too.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::PasswordlessLogin;
 use super::attempt::EmailAttempt;
@@ -17,9 +16,9 @@ use crate::middleware::route_rejection::RouteError as _;
 use crate::middleware::route_response::redirect;
 use crate::secret::SecretString;
 use crate::session::{
-    BeginLoginError, CreateSessionError, EmailLogin, HookFailure, LocalSession, LoginHookError,
-    OtherRequest, SessionCookies, SessionUnavailable, SingleUse, UnconfirmedIdentity,
-    UnconfirmedLogin, User,
+    BeginLoginError, BegunLogin, CreateSessionError, EmailLogin, HookFailure, LocalSession,
+    LoginHookError, OtherRequest, SessionCookies, SessionUnavailable, SingleUse,
+    UnconfirmedIdentity, UnconfirmedLogin, User,
 };
 use crate::shared_store::KeyNamespace;
 use crate::util::email::fold_email;
@@ -97,27 +96,6 @@ fn of_attempt(kind: &str, attempt: &EmailAttempt, credential: &SecretString) -> 
     Key::new(&[kind, auth_request_id, state, credential.expose()])
 }
 
-/// The result of a login.
-#[derive(Clone)]
-pub(super) struct LoggedIn {
-    cookies: SessionCookies,
-    /// The page that asks whether to replace another user's session; `None` if there was none.
-    confirmation: Option<String>,
-}
-
-impl LoggedIn {
-    /// `[["cookie"], "confirmation"]`
-    fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let content = (self.cookies.to_texts(), &self.confirmation);
-        Zeroizing::new(serde_json::to_vec(&content).unwrap_or_default())
-    }
-
-    fn decode(content: &[u8]) -> Option<Self> {
-        let (cookies, confirmation) = serde_json::from_slice(content).ok()?;
-        Some(Self { cookies: SessionCookies::from_texts(cookies)?, confirmation })
-    }
-}
-
 impl PasswordlessLogin {
     /// Verifies the credential and begins the session of the verified address. It replaces the
     /// session of the request, unless that is another user's: then the user is asked first. Runs
@@ -126,14 +104,16 @@ impl PasswordlessLogin {
         &self,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<LoggedIn, PasswordlessLoginError> {
+    ) -> Result<BegunLogin, PasswordlessLoginError> {
         let (login, credential, headers) = (self.clone(), credential.clone(), headers.clone());
-        self.inner
+        let begun = self
+            .inner
             .logins
             .run(credential.request_key(), || async move {
                 login.verify_once(&credential, &headers).await
             })
-            .await
+            .await?;
+        Ok(BegunLogin { cookies: self.sessions().unless_ended(begun.cookies).await, ..begun })
     }
 
     /// Waits for a request on another replica that has the same credential, and shares its result,
@@ -143,46 +123,42 @@ impl PasswordlessLogin {
         &self,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<LoggedIn, PasswordlessLoginError> {
+    ) -> Result<BegunLogin, PasswordlessLoginError> {
         let (sessions, name) = (self.sessions(), credential.request_key().to_text());
         let credential_use = SingleUse {
             sessions,
             key: sessions.store_key(KeyNamespace::LoginAttempt, &name),
+            name,
             lifetime: MAX_LOGIN_TIME,
             retention: RESULT_TTL,
         };
         if !credential_use.claim().await {
-            if matches!(
-                credential_use.wait_until_completed().await,
-                OtherRequest::CompletedBefore | OtherRequest::CompletedMeanwhile
-            ) {
-                let result = credential_use.result(&name).await;
-                return result
-                    .and_then(|result| LoggedIn::decode(&result))
-                    .ok_or(PasswordlessLoginError::Unavailable);
-            }
-            if !credential_use.claim().await {
-                return Err(PasswordlessLoginError::Unavailable);
+            match credential_use.wait_until_completed().await {
+                OtherRequest::Completed(begun) => return Ok(begun),
+                OtherRequest::Denied => return Err(PasswordlessLoginError::LoginDenied),
+                OtherRequest::Failed | OtherRequest::Pending if credential_use.claim().await => {}
+                _ => return Err(PasswordlessLoginError::Unavailable),
             }
         }
-        let logged_in = self.verify_and_begin(credential, headers).await;
-        match &logged_in {
-            Ok(logged_in) => credential_use.finish_with(&name, &logged_in.encode()).await,
+        let begun = self.verify_and_begin(credential, headers).await;
+        match &begun {
+            Ok(begun) => credential_use.complete(begun).await,
+            Err(PasswordlessLoginError::LoginDenied) => credential_use.deny().await,
             Err(_) => credential_use.release().await,
         }
-        logged_in
+        begun
     }
 
     /// Redirects the user, or returns the error.
     pub(super) fn conclude(
         &self,
-        outcome: Result<LoggedIn, PasswordlessLoginError>,
+        outcome: Result<BegunLogin, PasswordlessLoginError>,
         credential: &Credential,
         request: &Request<()>,
     ) -> Response<Bytes> {
         let attempt = credential.attempt();
-        let LoggedIn { cookies, confirmation } = match (outcome, credential) {
-            (Ok(logged_in), _) => logged_in,
+        let BegunLogin { cookies, confirmation } = match (outcome, credential) {
+            (Ok(begun), _) => begun,
             (
                 Err(error @ PasswordlessLoginError::Unavailable),
                 Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. },
@@ -212,7 +188,7 @@ impl PasswordlessLogin {
         &self,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<LoggedIn, PasswordlessLoginError> {
+    ) -> Result<BegunLogin, PasswordlessLoginError> {
         // First: a login that cannot be completed does not use the credential up.
         let current = self
             .sessions()
@@ -240,10 +216,10 @@ impl PasswordlessLogin {
         } else {
             self.begin(login.clone(), headers)
                 .await
-                .map(|cookies| LoggedIn { cookies, confirmation: None })
+                .map(|cookies| BegunLogin { cookies, confirmation: None })
         };
         match &begun {
-            Ok(LoggedIn { confirmation: Some(_), .. }) => {}
+            Ok(BegunLogin { confirmation: Some(_), .. }) => {}
             Ok(_) => telemetry::login_completed(),
             // The credential is used up, and the user should not need another e-mail.
             Err(PasswordlessLoginError::Unavailable) => {
@@ -259,14 +235,14 @@ impl PasswordlessLogin {
         verified: &EmailLogin,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<LoggedIn, PasswordlessLoginError> {
+    ) -> Result<BegunLogin, PasswordlessLoginError> {
         let login = UnconfirmedLogin {
             identity: UnconfirmedIdentity::Email(verified.clone()),
             return_to: self.return_to(credential).clone(),
         };
         let (confirmation, cookies) =
             self.sessions().ask_to_switch(&login, self.switch_path(), headers).await?;
-        Ok(LoggedIn { cookies: SessionCookies::new(cookies), confirmation: Some(confirmation) })
+        Ok(BegunLogin { cookies: SessionCookies::new(cookies), confirmation: Some(confirmation) })
     }
 
     async fn verify_credential(

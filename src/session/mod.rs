@@ -36,6 +36,7 @@
 
 pub(crate) mod active;
 pub(crate) mod authentication;
+mod begun_login;
 mod builder;
 mod canonical_host;
 pub(crate) mod cookie;
@@ -95,6 +96,7 @@ pub use self::verified_identity::VerifiedIdentity;
 pub use self::verified_login::VerifiedLogin;
 
 pub(crate) use self::authentication::{Authentication, Recency};
+pub(crate) use self::begun_login::BegunLogin;
 pub(crate) use self::cookie::names::{
     ATTEMPT_ID_BYTES, CookieConfig, SentCookies, ShortLivedCookieKind,
 };
@@ -109,7 +111,7 @@ pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::RefreshTrigger;
 pub(crate) use self::session_handle::SessionHandle;
 pub(crate) use self::short_lived_cookies::ShortLivedCookie;
-pub(crate) use self::single_use::{OtherRequest, SingleUse};
+pub(crate) use self::single_use::{OtherRequest, SingleUse, StoredResult};
 pub(crate) use self::switch_account::{
     EmailLogin, SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
 };
@@ -166,8 +168,8 @@ struct Inner {
     login_hook: Option<LoginHook<VerifiedLogin, LoginDecision>>,
     /// Replaces the default page.
     switch_account_page: Option<Arc<SwitchAccountPage>>,
-    /// Logins that are in progress or just completed: the redirect target and the cookies.
-    logins: SharedResults<(String, SessionCookies), LoginError>,
+    /// Logins that are in progress or just completed.
+    logins: SharedResults<BegunLogin, LoginError>,
     /// Logins of apps with their own sessions, that are in progress or just completed.
     identified_logins: SharedResults<(VerifiedIdentity, IdTokenHint), LoginError>,
     /// Confirmed logins that are in progress or just completed.
@@ -353,7 +355,7 @@ impl Sessions {
         // Browsers follow redirects; monitors may not.
         if let Some(nested) = nested_path(request.extensions())
             && nested != self.inner.paths.base.prefix()
-            && !self.inner.has_shared_store
+            && !self.has_shared_store()
             && is_browser_navigation(request)
             && self.login_route().report_unreached(self.clock().monotonic())
         {
@@ -460,7 +462,7 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn logins(&self) -> &SharedResults<(String, SessionCookies), LoginError> {
+    pub(crate) fn logins(&self) -> &SharedResults<BegunLogin, LoginError> {
         &self.inner.logins
     }
 
@@ -498,6 +500,11 @@ impl Sessions {
 
     pub(crate) fn tasks(&self) -> &Tasks {
         &self.inner.tasks
+    }
+
+    /// Whether there may be other replicas.
+    pub(crate) fn has_shared_store(&self) -> bool {
+        self.inner.has_shared_store
     }
 
     pub(crate) fn store(&self) -> &TimedStore {

@@ -8,31 +8,41 @@ use zeroize::Zeroizing;
 
 use super::{Purpose, SessionRecord, Sessions};
 use crate::shared_store::{StoreError, StoreKey};
+use crate::util::request_dedup::RESULT_TTL;
 use crate::util::telemetry;
 
 /// The stored value of what was used.
 const USED: Bytes = Bytes::from_static(b"used");
 /// Replaces it once the login has completed.
 const COMPLETED: Bytes = Bytes::from_static(b"completed");
+/// Replaces it once the app has denied the login.
+const DENIED: Bytes = Bytes::from_static(b"denied");
 /// Replaces it once the login has failed permanently.
 const FAILED: Bytes = Bytes::from_static(b"failed");
 
 /// Precedes a verified login that is stored for another use.
 const KEPT: &str = "kept:";
-/// Precedes the sealed result of a completed login.
-const RESULT: &str = "result:";
 
 /// A second request waits this long for the first one, however slow the store is.
 const MAX_WAIT: Duration = Duration::from_secs(8);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
+/// The result of a use, which is stored for the same request on another replica.
+pub(crate) trait StoredResult: Sized {
+    fn encode(&self) -> Option<Zeroizing<Vec<u8>>>;
+
+    fn decode(content: &[u8]) -> Option<Self>;
+}
+
 /// Something that may be used once.
 pub(crate) struct SingleUse<'a> {
     pub(crate) sessions: &'a Sessions,
     pub(crate) key: StoreKey,
+    /// Known only to those who may share the result. What is stored is sealed under it.
+    pub(crate) name: String,
     /// How long it is known to be used.
     pub(crate) lifetime: Duration,
-    /// How long the result is known.
+    /// How long it is known how the use has ended.
     pub(crate) retention: Duration,
 }
 
@@ -49,11 +59,10 @@ impl SingleUse<'_> {
     }
 
     /// Stores the verified login, so that the same request can be retried without the spent code.
-    /// `name` is the sealing name. Returns `false` if it could not be stored.
-    pub(crate) async fn store_login(&self, name: &str, login: &SessionRecord) -> bool {
-        let Some(content) = login.encode().map(Zeroizing::new) else { return false };
-        let Ok(sealed) = self.sessions.sealing_keys().seal(Purpose::PendingLogin, name, &content)
-        else {
+    /// Returns `false` if it could not be stored.
+    pub(crate) async fn store_login(&self, login: &SessionRecord) -> bool {
+        let content = login.encode().map(Zeroizing::new);
+        let Some(sealed) = content.and_then(|content| self.seal(&self.name, &content)) else {
             return false;
         };
         let kept = format!("{KEPT}{sealed}").into();
@@ -61,54 +70,61 @@ impl SingleUse<'_> {
         or_logged(stored, false)
     }
 
-    /// Marks it as used again. Returns the login that an earlier use has stored under this name.
-    pub(crate) async fn take_login(&self, name: &str) -> Option<SessionRecord> {
+    /// Marks it as used again. Returns the login that an earlier use has stored.
+    pub(crate) async fn take_login(&self) -> Option<SessionRecord> {
         let store = self.sessions.store();
         let kept = store.get(&self.key).await.ok()??;
         let sealed = std::str::from_utf8(&kept).ok()?.strip_prefix(KEPT)?;
-        let opened = self.sessions.sealing_keys().open(Purpose::PendingLogin, name, sealed)?;
-        let login = SessionRecord::decode(&opened.content)?;
+        let login = SessionRecord::decode(&self.open(&self.name, sealed)?)?;
         store.replace_if(&self.key, kept, USED, self.lifetime).await.ok()?.then_some(login)
     }
 
-    /// Records the result of the login, for requests on other replicas.
-    pub(crate) async fn finish(&self, is_completed: bool) {
-        self.replace_used(if is_completed { COMPLETED } else { FAILED }).await;
+    /// Records that the login has completed, and for a short time its sealed result, for the same
+    /// request on another replica: the browser may have dropped the response.
+    pub(crate) async fn complete(&self, result: &impl StoredResult) {
+        let name = self.result_name();
+        if self.sessions.has_shared_store()
+            && let Some(sealed) = result.encode().and_then(|result| self.seal(&name, &result))
+        {
+            let key = self.result_key(&name);
+            let stored = self.sessions.store().put(&key, sealed.into(), RESULT_TTL).await;
+            or_logged(stored.map(|()| true), false);
+        }
+        self.replace_used(COMPLETED).await;
     }
 
-    async fn replace_used(&self, result: Bytes) {
-        let replaced = self.sessions.store().replace_if(&self.key, USED, result, self.retention);
+    /// Records that the app has denied the login.
+    pub(crate) async fn deny(&self) {
+        self.replace_used(DENIED).await;
+    }
+
+    /// Records that the login has failed permanently.
+    pub(crate) async fn fail(&self) {
+        self.replace_used(FAILED).await;
+    }
+
+    async fn replace_used(&self, end: Bytes) {
+        let replaced = self.sessions.store().replace_if(&self.key, USED, end, self.retention);
         or_logged(replaced.await, false);
     }
 
-    /// Records that the login has completed, and its sealed result, for the same request on another
-    /// replica. `name` is the sealing name.
-    pub(crate) async fn finish_with(&self, name: &str, result: &[u8]) {
-        let sealed = self.sessions.sealing_keys().seal(Purpose::PendingLogin, name, result);
-        let Ok(sealed) = sealed else { return self.finish(true).await };
-        self.replace_used(format!("{RESULT}{sealed}").into()).await;
-    }
-
-    /// Returns the result of the login that another request has completed.
-    pub(crate) async fn result(&self, name: &str) -> Option<Zeroizing<Vec<u8>>> {
-        let value = self.sessions.store().get(&self.key).await.ok()??;
-        let sealed = std::str::from_utf8(&value).ok()?.strip_prefix(RESULT)?;
-        Some(self.sessions.sealing_keys().open(Purpose::PendingLogin, name, sealed)?.content)
-    }
-
-    /// Waits for the request that uses it, and returns its result.
-    pub(crate) async fn wait_until_completed(&self) -> OtherRequest {
+    /// Waits for the request that uses it.
+    pub(crate) async fn wait_until_completed<T: StoredResult>(&self) -> OtherRequest<T> {
         let started = Instant::now();
         let mut has_waited = false;
         loop {
             let Ok(value) = self.sessions.store().get(&self.key).await else {
                 return OtherRequest::Pending;
             };
-            if value.as_ref().is_some_and(is_completed) {
-                return match has_waited {
-                    true => OtherRequest::CompletedMeanwhile,
-                    false => OtherRequest::CompletedBefore,
+            if value == Some(COMPLETED) {
+                return match self.result().await {
+                    Some(result) => OtherRequest::Completed(result),
+                    None if has_waited => OtherRequest::CompletedMeanwhile,
+                    None => OtherRequest::CompletedBefore,
                 };
+            }
+            if value == Some(DENIED) {
+                return OtherRequest::Denied;
             }
             let is_used = value == Some(USED);
             // Another value is a kept login. Found at once, it belongs to another code.
@@ -122,27 +138,50 @@ impl SingleUse<'_> {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
-}
 
-fn is_completed(value: &Bytes) -> bool {
-    *value == COMPLETED || value.starts_with(RESULT.as_bytes())
+    async fn result<T: StoredResult>(&self) -> Option<T> {
+        let name = self.result_name();
+        let sealed = self.sessions.store().get(&self.result_key(&name)).await.ok()??;
+        T::decode(&self.open(&name, std::str::from_utf8(&sealed).ok()?)?)
+    }
+
+    fn result_name(&self) -> String {
+        format!("result {}", self.name)
+    }
+
+    /// The result expires earlier than it is known that the login has completed.
+    fn result_key(&self, name: &str) -> StoreKey {
+        self.sessions.store_key(self.key.namespace(), name)
+    }
+
+    fn seal(&self, name: &str, content: &Zeroizing<Vec<u8>>) -> Option<String> {
+        self.sessions.sealing_keys().seal(Purpose::PendingLogin, name, content).ok()
+    }
+
+    fn open(&self, name: &str, sealed: &str) -> Option<Zeroizing<Vec<u8>>> {
+        Some(self.sessions.sealing_keys().open(Purpose::PendingLogin, name, sealed)?.content)
+    }
 }
 
 /// Returns the result of an operation, or `default` if the store fails, which is logged.
 fn or_logged(result: Result<bool, StoreError>, default: bool) -> bool {
     result.unwrap_or_else(|error| {
-        telemetry::internal_error("login_attempt", &error);
+        telemetry::internal_error("attempt", &error);
         default
     })
 }
 
-/// The result of another request for the same login.
+/// How another request for the same login has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum OtherRequest {
+pub(crate) enum OtherRequest<T> {
+    /// It completed the login a moment ago, with this result.
+    Completed(T),
     /// It completed the login before.
     CompletedBefore,
-    /// It completed the login while this request has waited.
+    /// It completed the login while this request has waited. The result is not available.
     CompletedMeanwhile,
+    /// The app has denied the login.
+    Denied,
     /// The login has failed permanently.
     Failed,
     /// It is still in progress, or was interrupted and can be repeated.

@@ -5,8 +5,11 @@ use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
+use super::single_use::StoredResult;
 use super::{Authentication, LocalSession, User};
+use crate::oauth::IdTokenHint;
 use crate::revocation::RecordedPosition;
 use crate::token::{Claims, ORGANIZATION_CLAIMS};
 
@@ -119,6 +122,21 @@ impl VerifiedIdentity {
 impl Serialize for VerifiedIdentity {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.raw_claims().serialize(serializer)
+    }
+}
+
+impl StoredResult for (VerifiedIdentity, IdTokenHint) {
+    /// `[{claims}, position, "ID token"]`
+    fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
+        let (VerifiedIdentity { content }, id_token) = self;
+        let content = (content.claims.members(), content.position, id_token.expose());
+        serde_json::to_vec(&content).ok().map(Zeroizing::new)
+    }
+
+    fn decode(content: &[u8]) -> Option<Self> {
+        let (claims, position, id_token) =
+            serde_json::from_slice::<(_, _, String)>(content).ok()?;
+        Some((VerifiedIdentity::new(Claims::new(claims), position), id_token.into()))
     }
 }
 

@@ -4,7 +4,6 @@ use axum::Router;
 use axum::routing::get;
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
-use tower_scalekit::Sandbox;
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::oauth::SsoError;
 use tower_scalekit::sandbox::{Endpoint, Fault, NewUser};
@@ -446,8 +445,9 @@ async fn a_failing_token_endpoint_is_503_and_the_same_callback_works_afterwards(
 
 #[tokio::test]
 async fn a_replayed_attempt_causes_no_second_token_request_on_any_replica() {
-    let store = FlakyStore::new(Sandbox::new().clock().clock());
-    let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+    let mut world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    world.app = app(&world.replica(|sessions| sessions.shared_store(store.clone())));
     let other = app(&world.replica(|sessions| sessions.shared_store(store.clone())));
     let (browser, callback) = at_the_callback(&world).await;
     let mut first = browser.clone();
@@ -457,7 +457,6 @@ async fn a_replayed_attempt_causes_no_second_token_request_on_any_replica() {
     let again = browser.clone().open(&callback).await;
     assert_eq!((again.status(), again.location()), (StatusCode::SEE_OTHER, completed.location()));
     assert_eq!(set_cookies(again.headers()), set_cookies(completed.headers()));
-    assert_rejected(&browser.at(&other).open(&callback).await, &LoginError::StateMismatch);
     world.advance(11);
     for app in [&world.app, &other] {
         let mut again = browser.at(app);
@@ -469,10 +468,7 @@ async fn a_replayed_attempt_causes_no_second_token_request_on_any_replica() {
     assert_eq!(first.fetch("/me").await.status(), StatusCode::OK);
     // The store does not contain what is needed to continue the attempt.
     let state = parameter(&callback, "state").unwrap();
-    let used: Vec<_> = store.seen().into_keys().collect();
-    let used: Vec<_> =
-        used.iter().filter(|key| key.namespace() == KeyNamespace::LoginAttempt).collect();
-    assert!(used.len() == 1 && !used[0].id().contains(&state), "{used:?}");
+    assert!(store.keys().iter().all(|key| !key.id().contains(&state)), "{:?}", store.keys());
 
     // While the store is down, logins still succeed.
     let (mut browser, callback) = at_the_callback(&world).await;

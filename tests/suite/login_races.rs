@@ -151,11 +151,14 @@ async fn a_login_whose_hook_is_slow_can_be_reloaded_on_another_replica() {
     let waiting = tokio::spawn(async move { waiting.open(&again).await });
     settle().await;
     hooked.proceed.notify_one();
-    for response in [first.await.unwrap(), waiting.await.unwrap()] {
+    let (first, second) = (first.await.unwrap(), waiting.await.unwrap());
+    for response in [&first, &second] {
         assert_eq!((response.status(), response.location()), (StatusCode::SEE_OTHER, "/me"));
+        assert_eq!(set_cookies(response.headers()), set_cookies(first.headers()));
     }
     assert_eq!(hooked.world.sandbox.requests().count(Endpoint::Token), 1);
-    // Without its session, a browser learns that the login was completed.
+    // Later, a browser without its session learns that the login was completed.
+    hooked.world.advance(11);
     let response = reloaded.open(&callback).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
 }

@@ -7,12 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
+use tower_scalekit::Sessions;
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::http_client::HttpClient as _;
 use tower_scalekit::oauth::{ErrorOrigin, LogoutRequest, SsoError};
 use tower_scalekit::sandbox::{Endpoint, TokenFault, TokenKind};
 use tower_scalekit::session::{LocalSession, LoginHookError, User, VerifiedIdentity};
 
+use crate::store::FlakyStore;
 use crate::support::{
     Browser, NAVIGATION, Reading as _, World, login_error, parameter, send, set_cookies, settle,
 };
@@ -246,6 +248,37 @@ async fn identify_continues_when_its_client_disconnects_for_a_second_request() {
         let rejection = route.identify(&parts).await.unwrap_err();
         assert_eq!(rejection.error(), Some(&LoginError::StateMismatch), "ten seconds later");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn identify_returns_the_same_login_on_another_replica() {
+    let world = World::with(|sandbox| sandbox.modular_sso(), |sessions| sessions);
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let replicas = [(); 2].map(|()| world.replica(|one| one.shared_store(store.clone())));
+    let routes = replicas.each_ref().map(Sessions::callback);
+    for is_late in [false, true] {
+        let mut browser = world.browser();
+        let target = "/login?domain_hint=example.com&return_to=/reports";
+        let callback = at_the_callback(&world, &mut browser, target).await;
+        let parts = parts(&browser, &callback);
+        let (first, second) = if is_late {
+            (routes[0].identify(&parts).await, routes[1].identify(&parts).await)
+        } else {
+            store.yield_before_each();
+            futures::future::join(routes[0].identify(&parts), routes[1].identify(&parts)).await
+        };
+        let [first, second] = [first.unwrap(), second.unwrap()];
+        assert_eq!(second.identity.raw_claims(), first.identity.raw_claims());
+        assert_eq!(second.id_token_hint.expose(), first.id_token_hint.expose());
+        assert_eq!(second.return_to.as_str(), "/reports");
+        // Not in another browser, and not later.
+        let other = self::parts(&world.browser(), &callback);
+        assert!(routes[1].identify(&other).await.is_err());
+        world.advance(11);
+        let rejection = routes[1].identify(&parts).await.unwrap_err();
+        assert_eq!(rejection.error(), Some(&LoginError::StateMismatch));
+    }
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 2);
 }
 
 #[tokio::test]

@@ -29,8 +29,8 @@ pub(crate) enum Purpose {
     LoginAttempt,
     LogoutAttempt,
     PasswordlessAttempt,
-    /// A verified login in the shared store, until the user confirms it or its callback is retried;
-    /// and the result of a login, for requests that repeat it.
+    /// A verified login in the shared store, until the user confirms it or its callback is retried; the
+    /// result of one, until its callback is repeated.
     PendingLogin,
     RecentLogin,
     /// A cookie: a session, or the ID of one in the shared store.

@@ -260,7 +260,7 @@ impl Sessions {
         F: Future<Output = Result<SessionCookies, E>> + Send,
     {
         let (sessions, key) = (self.clone(), Key::new(&["switch", attempt.key.expose()]));
-        switches
+        let switched = switches
             .run(key, || async move {
                 let PendingLogin { login, value, .. } = match sessions.claim(&attempt).await? {
                     Claim::Acquired(pending) => pending,
@@ -274,7 +274,8 @@ impl Sessions {
                 sessions.finish(&attempt, value, cookies.as_ref().ok()).await;
                 Ok(Switched { cookies: cookies?, return_to })
             })
-            .await
+            .await?;
+        Ok(Switched { cookies: self.unless_ended(switched.cookies).await, ..switched })
     }
 
     async fn confirmation_page(

@@ -56,6 +56,30 @@ async fn a_callback_whose_state_was_used_before_is_used_up_too() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn the_same_callback_at_another_replica_has_the_result_of_the_first() {
+    for is_late in [false, true] {
+        let store = FlakyStore::new(Sandbox::new().clock().clock());
+        let scene = scene_with(&store);
+        let sessions = scene.world.replica(|one| one.shared_store(store.clone()));
+        let connect = ConnectAccount::builder(&sessions, "gmail").build().unwrap();
+        let other = crate::support::app(&sessions).merge(connect.routes());
+        let mut one = scene.logged_in(JANE).await;
+        let back = scene.consented(&mut one).await;
+        let mut two = one.at(&other);
+        let (first, second) = if is_late {
+            (one.open(&back).await, two.open(&back).await)
+        } else {
+            store.yield_before_each();
+            futures::future::join(one.open(&back), two.open(&back)).await
+        };
+        for done in [first, second] {
+            assert_eq!((done.status(), done.location()), (StatusCode::SEE_OTHER, AFTERWARDS));
+        }
+        assert!(scene.is_active(JANE));
+    }
+}
+
 #[tokio::test]
 async fn callbacks_with_unknown_or_used_states_do_not_fill_the_store() {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
@@ -98,7 +122,7 @@ async fn callbacks_that_arrive_at_the_same_time_do_not_fill_the_store() {
 
 #[tokio::test]
 async fn a_callback_can_be_retried_after_an_outage_of_the_store() {
-    for failing_write in [0, 1] {
+    for failing_write in [0, 1, 2] {
         let store = FlakyStore::new(Sandbox::new().clock().clock());
         let scene = scene_with(&store);
         let mut jane = scene.logged_in(JANE).await;

@@ -10,7 +10,9 @@ use serde_json::json;
 use tower_scalekit::PasswordlessLogin;
 use tower_scalekit::api::passwordless::{EmailTemplate, PasswordlessType as Type};
 use tower_scalekit::clock::Clock;
-use tower_scalekit::passwordless_login::{PasswordlessLoginError as Failure, SendDenied};
+use tower_scalekit::passwordless_login::{
+    PasswordlessLoginBuilder, PasswordlessLoginError as Failure, SendDenied,
+};
 use tower_scalekit::sandbox::{Endpoint, Fault, PasswordlessType};
 use tower_scalekit::session::{LocalSession, LoginHookError, User};
 use tower_scalekit::shared_store::MemoryStore;
@@ -59,10 +61,16 @@ async fn a_code_logs_in_and_the_login_returns_to_its_page() {
 
 /// Two replicas of an app whose users log in by e-mail.
 fn two_replicas() -> (MailWorld, Router) {
+    two_replicas_with(|login| login)
+}
+
+fn two_replicas_with(
+    change: impl Fn(PasswordlessLoginBuilder) -> PasswordlessLoginBuilder,
+) -> (MailWorld, Router) {
     let store = Arc::new(MemoryStore::new(Clock::system()));
-    let mail = MailWorld::of(|one| one.shared_store(store.clone()), |login| login);
+    let mail = MailWorld::of(|one| one.shared_store(store.clone()), &change);
     let sessions = mail.world.replica(|one| one.shared_store(store.clone()));
-    let login = PasswordlessLogin::builder(&sessions).code_page("/code").build().unwrap();
+    let login = change(PasswordlessLogin::builder(&sessions).code_page("/code")).build().unwrap();
     let other = app(&sessions).merge(login.routes());
     (mail, other)
 }
@@ -88,6 +96,35 @@ async fn a_code_that_is_sent_to_two_replicas_logs_in_once() {
         let mut browser = browser.clone();
         browser.store_cookies(response);
         assert_eq!(email_of(&mut browser).await.as_deref(), Some(ADA));
+    }
+}
+
+#[tokio::test]
+async fn a_code_that_the_hook_denies_is_denied_at_another_replica_too() {
+    let (mail, other) =
+        two_replicas_with(|login| login.on_login(async |_| Err(LoginHookError::Denied)));
+    let (browser, _) = mail.waiting("/me").await;
+    let code = mail.code();
+    for app in [&mail.app, &other] {
+        let denied = send(app, submission(&browser, VERIFY, &[("code", &code)])).await;
+        assert_rejected(&denied, 403, &Failure::LoginDenied);
+    }
+}
+
+#[tokio::test]
+async fn a_second_click_on_another_replica_sets_no_cookies_of_a_session_that_has_ended() {
+    let (mail, other) = two_replicas();
+    let (browser, _) = mail.waiting("/me").await;
+    let code = mail.code();
+    let mut first = browser.clone();
+    submit(&mut first, VERIFY, &[("code", &code)]).await;
+    assert!(submit(&mut first, "/logout", &[]).await.status().is_redirection());
+    mail.world.advance(2);
+    for app in [&mail.app, &other] {
+        let again = send(app, submission(&browser, VERIFY, &[("code", &code)])).await;
+        assert_eq!((again.status(), again.location()), (StatusCode::SEE_OTHER, "/me"));
+        let cookies = set_cookies(again.headers());
+        assert!(cookies.iter().all(|cookie| cookie.contains("Max-Age=0")), "{cookies:?}");
     }
 }
 

@@ -1,0 +1,53 @@
+//! The result of a login, which several requests of one browser share.
+
+use http::{HeaderMap, HeaderValue, header};
+use zeroize::Zeroizing;
+
+use super::single_use::StoredResult;
+use super::{LoadedSession, SessionCookies, Sessions};
+
+/// A login that has begun a session, or that waits for the user's confirmation.
+#[derive(Clone)]
+pub(crate) struct BegunLogin {
+    pub(crate) cookies: SessionCookies,
+    /// The page that asks whether to replace another user's session; `None` if there was none.
+    pub(crate) confirmation: Option<String>,
+}
+
+impl BegunLogin {
+    /// A login whose session another request has begun, whose cookies the browser may have.
+    pub(crate) fn elsewhere() -> Self {
+        Self { cookies: SessionCookies::new([]), confirmation: None }
+    }
+}
+
+impl StoredResult for BegunLogin {
+    /// `[["cookie"], "confirmation"]`
+    fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
+        serde_json::to_vec(&(self.cookies.to_texts(), &self.confirmation)).ok().map(Zeroizing::new)
+    }
+
+    fn decode(content: &[u8]) -> Option<Self> {
+        let (cookies, confirmation) = serde_json::from_slice(content).ok()?;
+        Some(Self { cookies: SessionCookies::from_texts(cookies)?, confirmation })
+    }
+}
+
+impl Sessions {
+    /// Returns the cookies of a login that another request may have completed; none if its session
+    /// has ended since: they would replace those of a later login.
+    pub(crate) async fn unless_ended(&self, cookies: SessionCookies) -> SessionCookies {
+        let values = cookies.into_values();
+        let sent: HeaderMap =
+            values.iter().filter_map(sent_back).map(|pair| (header::COOKIE, pair)).collect();
+        match self.load(&sent).wait().await {
+            LoadedSession::Invalid { .. } => SessionCookies::new([]),
+            _ => SessionCookies::new(values),
+        }
+    }
+}
+
+/// Returns what a browser sends after this `Set-Cookie` value.
+fn sent_back(set_cookie: &HeaderValue) -> Option<HeaderValue> {
+    HeaderValue::from_bytes(set_cookie.as_bytes().split(|byte| *byte == b';').next()?).ok()
+}
