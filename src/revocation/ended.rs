@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::order::Coverage;
-use super::{Entry, EntryKind, Key};
+use super::{Entry, EntryKey, Key};
 
 /// A session is retained for up to this fraction of its lifetime longer than needed.
 const FRACTION: u64 = 64;
@@ -22,11 +22,8 @@ pub(super) struct Ended {
 
 impl Ended {
     /// Returns the key of its entry in the log.
-    pub(super) fn log_key(&self) -> (Key, EntryKind) {
-        match self.issued_until {
-            i64::MAX => (self.key, EntryKind::ByPosition),
-            _ => (self.key, EntryKind::ByIssueTime),
-        }
+    pub(super) fn log_key(&self) -> EntryKey {
+        EntryKey::new(self.key, Some(self.issued_until).filter(|until| *until < i64::MAX), None)
     }
 
     /// Returns its entry in the log.

@@ -1,19 +1,81 @@
 //! Known revocations, and which of them are not in the log.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use super::{Entry, EntryKind, Key};
+use super::Key;
+use super::ended::Ended;
+use super::order::{Coverage, ProcessClock};
 
-/// Revocations by key and kind.
+/// Identifies an entry. Each process has entries of its own, because its count orders them and the
+/// sessions that it began: one with a later position does not cover all that another's covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct EntryKey {
+    pub(super) key: Key,
+    pub(super) kind: EntryKind,
+    /// The process that made it. `None` if it covers sessions at any position.
+    pub(super) process: Option<u32>,
+}
+
+impl EntryKey {
+    /// Returns the key of an entry that covers what was issued until this time, if it has one.
+    pub(super) fn new(key: Key, issued_until: Option<i64>, process: Option<u32>) -> Self {
+        let kind = match issued_until {
+            Some(_) => EntryKind::ByIssueTime,
+            None => EntryKind::ByPosition,
+        };
+        Self { key, kind, process }
+    }
+}
+
+/// Which of the sessions with its key an entry covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum EntryKind {
+    /// Sessions that began at an earlier position.
+    ByPosition,
+    /// Sessions whose tokens the environment had issued by the time of its event.
+    ByIssueTime,
+}
+
+/// A revocation.
+#[derive(Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) coverage: Coverage,
+    /// For [`EntryKind::ByIssueTime`]: in seconds, inclusive.
+    pub(super) issued_until: i64,
+    /// For [`EntryKind::ByPosition`]: when it was made, by the wall clock of that replica, in seconds.
+    pub(super) revoked_at: i64,
+    /// Monotonic time after which no covered session can be valid.
+    pub(super) forget_at: Duration,
+    pub(super) made_by: Option<ProcessClock>,
+    /// Whether it is in the log.
+    pub(super) is_published: bool,
+}
+
+impl Entry {
+    /// Returns the session that it ends if it ends one session, at any position.
+    pub(super) fn single_session(&self, key: Key) -> Option<Ended> {
+        let Self { issued_until, forget_at, .. } = *self;
+        (self.coverage == Coverage::Always).then_some(Ended { key, issued_until, forget_at })
+    }
+
+    /// Whether it has no position yet.
+    pub(super) fn is_pending(&self) -> bool {
+        self.coverage == Coverage::Pending
+    }
+}
+
+/// Revocations by key, kind and process.
 #[derive(Default)]
 pub(super) struct Entries {
-    all: HashMap<(Key, EntryKind), Entry>,
+    all: BTreeMap<EntryKey, Entry>,
     /// Those that are not in the log. Kept apart because each login publishes them, without a scan of
     /// the others.
-    unpublished: BTreeSet<(Key, EntryKind)>,
+    unpublished: BTreeSet<EntryKey>,
     /// Those that the log had and may have lost: it is read from its start.
-    unconfirmed: HashSet<(Key, EntryKind)>,
+    unconfirmed: HashSet<EntryKey>,
+    /// With how many the expired ones are next removed.
+    sweep_at: usize,
 }
 
 impl Entries {
@@ -21,18 +83,19 @@ impl Entries {
         self.all.len()
     }
 
-    pub(super) fn get(&self, key: &(Key, EntryKind)) -> Option<&Entry> {
+    pub(super) fn get(&self, key: &EntryKey) -> Option<&Entry> {
         self.all.get(key)
     }
 
-    /// Returns the entries of a key, of either kind.
+    /// Returns the entries of a key, of either kind and all processes.
     pub(super) fn with_key(&self, key: Key) -> impl Iterator<Item = &Entry> {
-        [EntryKind::ByPosition, EntryKind::ByIssueTime]
-            .into_iter()
-            .filter_map(move |kind| self.all.get(&(key, kind)))
+        self.all
+            .range(EntryKey::new(key, None, None)..)
+            .take_while(move |(one, _)| one.key == key)
+            .map(|(_, entry)| entry)
     }
 
-    pub(super) fn insert(&mut self, key: (Key, EntryKind), entry: Entry) {
+    pub(super) fn insert(&mut self, key: EntryKey, entry: Entry) {
         if entry.is_published {
             self.unpublished.remove(&key);
         } else {
@@ -41,7 +104,7 @@ impl Entries {
         self.all.insert(key, entry);
     }
 
-    pub(super) fn remove(&mut self, key: &(Key, EntryKind)) {
+    pub(super) fn remove(&mut self, key: &EntryKey) {
         self.all.remove(key);
         self.unpublished.remove(key);
         self.unconfirmed.remove(key);
@@ -52,17 +115,16 @@ impl Entries {
         self.unpublished.retain(|key| self.all.contains_key(key));
     }
 
-    /// Removes the expired ones before there are more than fit into the memory in use.
+    /// Removes the expired ones when there are half as many again as the last time.
     pub(super) fn make_room(&mut self, now: Duration) {
-        if self.all.len() == self.all.capacity() {
+        if self.all.len() >= self.sweep_at {
             self.remove_expired(now);
-            // Otherwise, each further one would scan all of them.
-            self.all.reserve(self.all.len() / 2 + 1);
+            self.sweep_at = self.all.len() + self.all.len() / 2 + 1;
         }
     }
 
     /// Records that the log lacks one of them.
-    pub(super) fn mark_missing_in_log(&mut self, key: (Key, EntryKind)) {
+    pub(super) fn mark_missing_in_log(&mut self, key: EntryKey) {
         if let Some(entry) = self.all.get_mut(&key) {
             entry.is_published = false;
             self.unpublished.insert(key);
@@ -76,12 +138,12 @@ impl Entries {
     }
 
     /// Records that the log has one of them.
-    pub(super) fn mark_in_log(&mut self, key: &(Key, EntryKind)) {
+    pub(super) fn mark_in_log(&mut self, key: &EntryKey) {
         self.unconfirmed.remove(key);
     }
 
     /// Records that the log lacks those which are unconfirmed, if `is_lost` returns true.
-    pub(super) fn mark_unconfirmed_missing(&mut self, is_lost: impl Fn(&(Key, EntryKind)) -> bool) {
+    pub(super) fn mark_unconfirmed_missing(&mut self, is_lost: impl Fn(&EntryKey) -> bool) {
         for key in std::mem::take(&mut self.unconfirmed) {
             if is_lost(&key) {
                 self.mark_missing_in_log(key);
@@ -90,10 +152,7 @@ impl Entries {
     }
 
     /// Returns those that must be published.
-    pub(super) fn unpublished(
-        &self,
-        now: Duration,
-    ) -> impl Iterator<Item = ((Key, EntryKind), &Entry)> {
+    pub(super) fn unpublished(&self, now: Duration) -> impl Iterator<Item = (EntryKey, &Entry)> {
         self.unpublished
             .iter()
             .filter_map(|key| Some((*key, self.all.get(key)?)))
@@ -105,13 +164,12 @@ impl Entries {
 mod tests {
     use super::*;
     use crate::revocation::RevocationTarget;
-    use crate::revocation::order::Coverage;
 
     #[test]
     fn those_that_the_log_lacks_are_found_without_a_look_at_all() {
         let second = Duration::from_secs;
         let mut entries = Entries::default();
-        let key = |id: &str| (RevocationTarget::Session(id).key(), EntryKind::ByPosition);
+        let key = |id: &str| EntryKey::new(RevocationTarget::Session(id).key(), None, None);
         let entry = |is_published, seconds| Entry {
             coverage: Coverage::Always,
             issued_until: i64::MAX,

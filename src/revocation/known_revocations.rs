@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use super::log::ReadStart;
-use super::order::{Coverage, Position};
+use super::order::{Coverage, Position, ProcessClock};
 use super::{
-    APPEND_LAG, Entry, EntryKind, Key, KnownRevocations, MAX_WITH_POSITION, RevocableSession,
+    APPEND_LAG, Entry, EntryKey, Key, KnownRevocations, MAX_WITH_POSITION, RevocableSession,
     SWEEP_INTERVAL,
 };
 use crate::shared_store::LogCursor;
@@ -55,12 +55,13 @@ impl KnownRevocations {
 
     /// Whether a position of the log is one that the store has assigned twice. What was revoked there
     /// may be later than sessions with higher positions.
-    pub(super) fn is_reassigned(&self, key: (Key, EntryKind), position: Position) -> bool {
-        let is_known = self.entries.get(&key).is_some_and(|known| match known.coverage {
-            Coverage::At(known) => known.epoch == position.epoch && position.number <= known.number,
-            Coverage::Pending | Coverage::Always => true,
-        });
-        !is_known
+    pub(super) fn is_reassigned(
+        &self,
+        key: &EntryKey,
+        made_by: Option<ProcessClock>,
+        position: Position,
+    ) -> bool {
+        self.entries.get(key).is_none_or(|known| known.made_by < made_by)
             && self
                 .before_loss
                 .is_some_and(|before| before.epoch == position.epoch && before >= position)
@@ -78,7 +79,7 @@ impl KnownRevocations {
                 started.at < append.at.saturating_add(APPEND_LAG) && append.at > self.checked_until;
             if append.after_read >= started.number || may_be_late {
                 self.appended.insert(key, append);
-            } else if let Some(ended) = append.entry.single_session(key.0) {
+            } else if let Some(ended) = append.entry.single_session(key.key) {
                 self.ended.forget(&ended);
                 self.lost.insert(ended, now);
             } else {
@@ -87,17 +88,14 @@ impl KnownRevocations {
         }
     }
 
-    /// Extends what a revocation covers. Returns whether it covers more than before.
-    pub(super) fn merge(&mut self, key: (Key, EntryKind), new: Entry) -> bool {
+    /// Extends what the revocations of a process cover. Returns whether they cover more than before.
+    pub(super) fn merge(&mut self, key: EntryKey, new: Entry) -> bool {
         let Some(known) = self.entries.get(&key) else {
             self.entries.insert(key, new);
             return true;
         };
-        // A repeated revocation must be published again.
-        let is_newer =
-            matches!((new.coverage, known.coverage), (Coverage::Pending, Coverage::At(_)))
-                || self.epochs.covers_more_than(new.coverage, known.coverage)
-                || (new.coverage == Coverage::Pending && known.coverage == Coverage::Pending);
+        // A later one of the same process covers all that an earlier one does.
+        let is_newer = new.made_by > known.made_by;
         let mut merged = Entry {
             issued_until: new.issued_until.max(known.issued_until),
             revoked_at: new.revoked_at.max(known.revoked_at),

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, timeout};
 
 use super::order::{Coverage, Position, ProcessClock};
-use super::{Appended, Entry, EntryKind, Key, LOGIN_TIMEOUT, MAX_APPENDED, RENEW_AGE, State};
+use super::{
+    Appended, Entry, EntryKey, EntryKind, Key, LOGIN_TIMEOUT, MAX_APPENDED, RENEW_AGE, State,
+};
 use crate::clock::millis;
 use crate::shared_store::StoreError;
 use crate::util::single_flight::Flight;
@@ -52,7 +54,7 @@ struct Logged {
 impl State {
     /// Publishes revocations to the other replicas, except those that are already published: ending
     /// a session again does not fill the log.
-    pub(super) async fn publish(&self, keys: &[(Key, EntryKind)]) -> Result<(), StoreError> {
+    pub(super) async fn publish(&self, keys: &[EntryKey]) -> Result<(), StoreError> {
         let mut unpublished = self.unpublished(keys);
         // Serialized: a revocation that got two positions would also cover the logins between them.
         let mut publish_lock = None;
@@ -76,7 +78,7 @@ impl State {
     }
 
     /// Records that an entry was appended: a read that begins later must return it.
-    fn note_appended(&self, key: (Key, EntryKind), entry: Entry) {
+    fn note_appended(&self, key: EntryKey, entry: Entry) {
         let appended = Appended {
             entry,
             after_read: self.reads_begun.load(Ordering::Acquire),
@@ -89,31 +91,31 @@ impl State {
         }
     }
 
-    async fn append(&self, (key, kind): (Key, EntryKind), entry: &Entry) -> Result<(), StoreError> {
+    async fn append(&self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
         let left = entry.forget_at.saturating_sub(self.clock.monotonic());
+        let is_by_position = key.kind == EntryKind::ByPosition;
         let logged = Logged {
-            key,
+            key: key.key,
             position: entry.coverage.position(),
             made_by: entry.coverage.position().and(entry.made_by),
-            issued_until: (kind == EntryKind::ByIssueTime).then_some(entry.issued_until),
-            revoked_at: (kind == EntryKind::ByPosition && entry.revoked_at < i64::MAX)
-                .then_some(entry.revoked_at),
+            issued_until: (!is_by_position).then_some(entry.issued_until),
+            revoked_at: (is_by_position && entry.revoked_at < i64::MAX).then_some(entry.revoked_at),
             lifetime: left.as_secs().saturating_add(1),
         };
         let text = serde_json::to_vec(&logged).unwrap_or_default();
         self.store.append(&self.log, text.into(), left).await?;
-        self.note_appended((key, kind), *entry);
+        self.note_appended(key, *entry);
         Ok(())
     }
 
-    /// Records that an entry is in the log, as it is known now: a read may have extended it meanwhile.
-    pub(super) fn note_published(&self, key: (Key, EntryKind), entry: Entry) {
+    /// Records that an entry is in the log, unless it was revoked again meanwhile.
+    pub(super) fn note_published(&self, key: EntryKey, entry: Entry) {
         let mut known = self.known();
         let Some(&present) = known.entries.get(&key) else { return };
         if present.made_by != entry.made_by {
             return;
         }
-        if let Some(ended) = present.single_session(key.0) {
+        if let Some(ended) = present.single_session(key.key) {
             known.entries.remove(&key);
             known.ended.insert(ended, self.clock.monotonic());
         } else {
@@ -121,7 +123,7 @@ impl State {
         }
     }
 
-    fn unpublished(&self, keys: &[(Key, EntryKind)]) -> Vec<((Key, EntryKind), Entry)> {
+    fn unpublished(&self, keys: &[EntryKey]) -> Vec<(EntryKey, Entry)> {
         let known = self.known();
         keys.iter()
             .filter_map(|key| Some((*key, *known.entries.get(key)?)))
@@ -130,7 +132,7 @@ impl State {
     }
 
     /// Sets the position of an entry, unless it was revoked again meanwhile.
-    pub(super) fn set_coverage(&self, key: (Key, EntryKind), entry: Entry) {
+    pub(super) fn set_coverage(&self, key: EntryKey, entry: Entry) {
         let mut known = self.known();
         if let Some(&present) = known.entries.get(&key)
             && present.made_by == entry.made_by
@@ -153,7 +155,7 @@ impl State {
         self.publish(&self.unpublished_keys(Entry::is_pending)).await
     }
 
-    fn unpublished_keys(&self, includes: impl Fn(&Entry) -> bool) -> Vec<(Key, EntryKind)> {
+    fn unpublished_keys(&self, includes: impl Fn(&Entry) -> bool) -> Vec<EntryKey> {
         self.known()
             .entries
             .unpublished(self.clock.monotonic())
@@ -385,12 +387,13 @@ impl State {
 
     /// Adds an entry of the log, unless a loss was noted since its page was requested.
     fn merge_logged(&self, logged: &Logged, losses: u64, now: Duration) {
-        let key = (logged.key, EntryKind::of(logged.issued_until));
+        let process = logged.made_by.map(|(process, _)| process);
+        let key = EntryKey::new(logged.key, logged.issued_until, process);
         let mut known = self.known();
         if known.losses != losses {
             return;
         }
-        let mut entry = Entry {
+        let entry = Entry {
             coverage: logged.position.map_or(Coverage::Always, Coverage::At),
             issued_until: logged.issued_until.unwrap_or(i64::MAX),
             revoked_at: logged.revoked_at.unwrap_or(i64::MAX),
@@ -407,15 +410,16 @@ impl State {
         if let Some(position) = logged.position {
             let made_at = logged.revoked_at.or(logged.issued_until);
             let is_recent = made_at > Some(self.clock.now().unix_timestamp() - MAX_LOSS_AGE);
-            if is_recent && known.is_reassigned(key, position) {
+            if is_recent && known.is_reassigned(&key, logged.made_by, position) {
                 // Made again now, after all sessions that have begun meanwhile.
                 known.made_here += 1;
-                entry = Entry {
+                let again = Entry {
                     coverage: Coverage::Pending,
                     made_by: Some((self.process, known.made_here)),
                     is_published: false,
                     ..entry
                 };
+                self.merge(&mut known, EntryKey { process: Some(self.process), ..key }, again, now);
             }
             known.observe(position);
         }

@@ -34,11 +34,11 @@ use std::time::Duration;
 
 pub use self::builder::RevocationsBuilder;
 pub(crate) use self::builder::{owner, scope};
-use self::ended::{Ended, EndedSessions};
-use self::entries::Entries;
+use self::ended::EndedSessions;
+use self::entries::{Entries, Entry, EntryKey, EntryKind};
 pub(crate) use self::order::Position;
 pub(crate) use self::order::RecordedPosition;
-use self::order::{Coverage, Epochs, ProcessClock, random_id};
+use self::order::{Coverage, Epochs, random_id};
 pub(crate) use self::subject::RevocableSession;
 pub(crate) use self::subject::{Key, RevocationTarget};
 pub(crate) use self::token::RevocableToken;
@@ -170,7 +170,7 @@ struct KnownRevocations {
     /// lacks are published again.
     lost: EndedSessions,
     /// Entries that were appended to the log and not read yet.
-    appended: HashMap<(Key, EntryKind), Appended>,
+    appended: HashMap<EntryKey, Appended>,
     /// Appends up to this monotonic time must be shown by the log: the store is not late with them.
     checked_until: Duration,
     /// Where the next read of the log continues.
@@ -191,22 +191,6 @@ struct KnownRevocations {
     is_nearly_full: bool,
 }
 
-/// Which of the sessions with its key an entry covers. A key has an entry of each kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum EntryKind {
-    /// Sessions that began at an earlier position.
-    ByPosition,
-    /// Sessions whose tokens the environment had issued by the time of its event.
-    ByIssueTime,
-}
-
-impl EntryKind {
-    /// The kind of a revocation that covers what was issued until this time, if it has one.
-    fn of(issued_until: Option<i64>) -> Self {
-        if issued_until.is_some() { Self::ByIssueTime } else { Self::ByPosition }
-    }
-}
-
 /// An entry of the log that this replica has appended.
 #[derive(Clone, Copy)]
 struct Appended {
@@ -215,33 +199,6 @@ struct Appended {
     after_read: u64,
     /// Monotonic time.
     at: Duration,
-}
-
-#[derive(Clone, Copy)]
-struct Entry {
-    coverage: Coverage,
-    /// For [`EntryKind::ByIssueTime`]: in seconds, inclusive.
-    issued_until: i64,
-    /// For [`EntryKind::ByPosition`]: when it was made, by the wall clock of that replica, in seconds.
-    revoked_at: i64,
-    /// Monotonic time after which no covered session can be valid.
-    forget_at: Duration,
-    made_by: Option<ProcessClock>,
-    /// Whether it is in the log.
-    is_published: bool,
-}
-
-impl Entry {
-    /// Returns the session that it ends if it ends one session, at any position.
-    fn single_session(&self, key: Key) -> Option<Ended> {
-        let Self { issued_until, forget_at, .. } = *self;
-        (self.coverage == Coverage::Always).then_some(Ended { key, issued_until, forget_at })
-    }
-
-    /// Whether it has no position yet.
-    fn is_pending(&self) -> bool {
-        self.coverage == Coverage::Pending
-    }
 }
 
 impl Revocations {
@@ -377,7 +334,7 @@ impl Revocations {
     pub(crate) fn is_id_revoked(&self, id: &str) -> bool {
         let key = RevocationTarget::Session(id).key();
         let known = self.state.known();
-        known.has_ended(&key, None) || known.entries.get(&(key, EntryKind::ByPosition)).is_some()
+        known.has_ended(&key, None) || known.entries.with_key(key).next().is_some()
     }
 
     /// Whether other replicas may use the same store.
@@ -443,8 +400,7 @@ impl State {
         issued_until: Option<i64>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        let kind = EntryKind::of(issued_until);
-        let key = (target.key(), kind);
+        let mut key = EntryKey::new(target.key(), issued_until, None);
         let now = self.clock.monotonic();
         let (issued_until, revoked_at) = match issued_until {
             Some(issued_until) => (issued_until, i64::MAX),
@@ -452,11 +408,11 @@ impl State {
         };
         {
             let mut known = self.known();
-            if known.ended.covers(&key.0, Some(issued_until)) {
+            if known.ended.covers(&key.key, Some(issued_until)) {
                 return Ok(());
             }
             known.made_here += 1;
-            let is_logout = kind == EntryKind::ByIssueTime
+            let is_logout = key.kind == EntryKind::ByIssueTime
                 && matches!(target, RevocationTarget::EnvironmentSession(_));
             let coverage = if target.is_permanent() || (is_logout && !known.has_capacity(now)) {
                 Coverage::Always
@@ -465,6 +421,7 @@ impl State {
             } else {
                 known.advance_local()
             };
+            key.process = (coverage != Coverage::Always).then_some(self.process);
             let entry = Entry {
                 coverage,
                 issued_until,
@@ -552,15 +509,9 @@ impl State {
         known.observe_counter(position)
     }
 
-    fn merge(
-        &self,
-        known: &mut KnownRevocations,
-        key: (Key, EntryKind),
-        entry: Entry,
-        now: Duration,
-    ) {
+    fn merge(&self, known: &mut KnownRevocations, key: EntryKey, entry: Entry, now: Duration) {
         known.entries.make_room(now);
-        let is_new = match entry.single_session(key.0).filter(|_| entry.is_published) {
+        let is_new = match entry.single_session(key.key).filter(|_| entry.is_published) {
             Some(ended) => known.ended.insert(ended, now),
             None => known.merge(key, entry),
         };

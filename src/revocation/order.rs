@@ -167,8 +167,8 @@ impl Epochs {
         }
     }
 
-    /// Whether a revocation has a later position than a session or another revocation. A revocation
-    /// of an unknown epoch is older than every session with a position.
+    /// Whether a revocation has a later position than a session. A revocation of an unknown epoch is
+    /// older than every session with a position.
     fn is_after(&self, coverage: Coverage, session: Option<Position>) -> bool {
         match (coverage, session) {
             (Coverage::Always | Coverage::Pending, _) => true,
@@ -180,16 +180,6 @@ impl Epochs {
                     > session.and_then(|session| self.recency_rank(session.epoch))
                     || session.is_none()
             }
-        }
-    }
-
-    /// Whether a revocation covers more sessions than another.
-    pub(super) fn covers_more_than(&self, new: Coverage, known: Coverage) -> bool {
-        match (new, known) {
-            (_, Coverage::Always) => false,
-            (Coverage::Always, _) => true,
-            (_, Coverage::Pending) => false,
-            (new, Coverage::At(known)) => self.is_after(new, Some(known)),
         }
     }
 

@@ -15,6 +15,8 @@ pub(super) enum Fails {
     Hangs,
     /// No failure, but other tasks run before each operation.
     Yields,
+    /// No failure, but other tasks run after each operation takes effect.
+    RespondsLate,
     Unavailable,
     /// The log is full.
     Full,
@@ -153,6 +155,14 @@ impl TestStore {
                 Box::pin(async {
                     tokio::task::yield_now().await;
                     call.await
+                })
+            }
+            Fails::RespondsLate => {
+                let call = call(memory);
+                Box::pin(async {
+                    let response = call.await;
+                    tokio::task::yield_now().await;
+                    response
                 })
             }
             _ => call(memory),

@@ -1,3 +1,4 @@
+mod coverage;
 mod losses;
 mod order;
 
@@ -189,7 +190,7 @@ async fn at_capacity_logouts_are_retained_without_their_position() {
     };
     for number in 0..MAX_WITH_POSITION {
         let key = RevocationTarget::EnvironmentSession(&format!("other {number}")).key();
-        here.state.known().entries.insert((key, EntryKind::ByIssueTime), entry);
+        here.state.known().entries.insert(EntryKey::new(key, Some(100), None), entry);
     }
     here.revoke_issued_until(100, logout, 2 * HOUR).await.unwrap();
     assert_eq!(here.state.known().entries.len(), MAX_WITH_POSITION);
@@ -247,7 +248,7 @@ async fn a_later_revocation_elsewhere_covers_tokens_that_an_unpublished_one_does
     store.set(Fails::Unavailable);
     here.revoke(user, HOUR).await.unwrap_err();
     store.set(Fails::Not);
-    let key = (user.key(), EntryKind::ByPosition);
+    let key = EntryKey::new(user.key(), None, Some(here.state.process));
     let unpublished = *here.state.known().entries.get(&key).unwrap();
 
     clock.advance(Duration::from_secs(70));
