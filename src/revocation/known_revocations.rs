@@ -131,8 +131,16 @@ impl KnownRevocations {
         }
     }
 
+    /// Whether a position is of the counter that is known to be in use, if one is.
+    pub(super) fn is_of_counter(&self, position: Position) -> bool {
+        self.position.is_none_or(|known| known.epoch == position.epoch)
+    }
+
     /// Records the counter's position, whose epoch is the newest. Returns the highest known one.
     pub(super) fn observe_counter(&mut self, position: Position) -> Position {
+        if let Some(former) = self.position.filter(|known| known.epoch != position.epoch) {
+            self.epochs.observe_replaced(former.epoch);
+        }
         self.epochs.observe_newest(position.epoch);
         let highest = self
             .position

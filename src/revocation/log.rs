@@ -156,12 +156,17 @@ impl State {
     }
 
     fn unpublished_keys(&self, includes: impl Fn(&Entry) -> bool) -> Vec<EntryKey> {
-        self.known()
+        let known = self.known();
+        let mut found: Vec<_> = known
             .entries
             .unpublished(self.clock.monotonic())
             .filter(|(_, entry)| includes(entry))
-            .map(|(key, _)| key)
-            .collect()
+            .collect();
+        // Replicas that start later learn the order of former counters from that of the entries.
+        found.sort_by_key(|(_, entry)| {
+            entry.coverage.position().map(|position| known.epochs.recency_rank(position.epoch))
+        });
+        found.into_iter().map(|(key, _)| key).collect()
     }
 
     /// Publishes the ended sessions that the store has lost, unless another replica has done so.

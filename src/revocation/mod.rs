@@ -11,8 +11,8 @@
 //!
 //! The store can lose its last writes. Each replica notices if the log lacks the last entry that it
 //! has read, or one that it has written, or if the replica replaces a number of the counter that is
-//! lower than one it knows; reading such a number is not enough, because a read can be outdated. It
-//! then reads the log from its start, and publishes what is missing.
+//! lower than one it knows, or of another counter; reading such a number is not enough, because a read
+//! can be outdated. It then reads the log from its start, and publishes what is missing.
 
 mod builder;
 mod ended;
@@ -477,10 +477,19 @@ impl State {
     ) -> Result<Option<Position>, StoreError> {
         for _ in 0..tries {
             let seen = self.store.get(&self.counter).await?;
-            let stored = seen.as_deref().and_then(Position::decode);
-            let highest = stored.map(|stored| self.observe_counter(stored));
+            // One that returns, as with a backup of the store, is replaced again: revocations by the
+            // counters since then would not cover its sessions.
+            let stored = seen
+                .as_deref()
+                .and_then(Position::decode)
+                .filter(|stored| !self.known().epochs.is_replaced(stored.epoch));
+            // A read can be outdated: another counter is the newest once its number was replaced, if
+            // only by the same one.
+            let is_confirmed = stored.is_some_and(|stored| self.known().is_of_counter(stored));
+            let highest = stored
+                .map(|stored| if is_confirmed { self.observe_counter(stored) } else { stored });
             let next = next(highest);
-            if stored == Some(next) {
+            if is_confirmed && stored == Some(next) {
                 return Ok(stored);
             }
             let mut behind = CounterBehind { state: self, is_behind: stored < highest };
@@ -503,8 +512,10 @@ impl State {
     fn observe_counter(&self, position: Position) -> Position {
         let mut known = self.known();
         // The store has lost its state, and another replica has created the counter again.
-        if known.position.is_some_and(|known| known.epoch != position.epoch) {
+        if !known.is_of_counter(position) {
             known.note_loss();
+            // Known revocations may now cover more sessions.
+            self.change_count.fetch_add(1, Ordering::Release);
         }
         known.observe_counter(position)
     }

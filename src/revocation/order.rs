@@ -102,6 +102,8 @@ impl Coverage {
 pub(super) struct Epochs {
     /// Oldest first.
     seen: Vec<u32>,
+    /// Those of counters that another one has replaced, oldest first.
+    replaced: Vec<u32>,
 }
 
 impl Epochs {
@@ -122,9 +124,22 @@ impl Epochs {
         }
     }
 
+    /// Records that another counter has replaced the one of this epoch.
+    pub(super) fn observe_replaced(&mut self, epoch: u32) {
+        self.replaced.push(epoch);
+        self.drop_oldest();
+    }
+
+    /// Whether the counter of this epoch was replaced by another one.
+    pub(super) fn is_replaced(&self, epoch: u32) -> bool {
+        self.replaced.contains(&epoch)
+    }
+
     fn drop_oldest(&mut self) {
-        if self.seen.len() > MAX_EPOCHS {
-            self.seen.remove(0);
+        for epochs in [&mut self.seen, &mut self.replaced] {
+            if epochs.len() > MAX_EPOCHS {
+                epochs.remove(0);
+            }
         }
     }
 
@@ -184,7 +199,7 @@ impl Epochs {
     }
 
     /// The rank of an epoch: a higher one is newer.
-    fn recency_rank(&self, epoch: u32) -> Option<usize> {
+    pub(super) fn recency_rank(&self, epoch: u32) -> Option<usize> {
         self.seen.iter().position(|seen| *seen == epoch)
     }
 }

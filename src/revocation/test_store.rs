@@ -75,7 +75,7 @@ impl TestStore {
         *self.fails.lock().unwrap()
     }
 
-    fn memory(&self) -> Arc<MemoryStore> {
+    pub(super) fn memory(&self) -> Arc<MemoryStore> {
         Arc::clone(&self.memory.lock().unwrap())
     }
 
@@ -90,6 +90,11 @@ impl TestStore {
         for (log, entry, ttl) in late.appended {
             self.memory().append(&log, entry, ttl).await.unwrap();
         }
+    }
+
+    /// Lets reads show an earlier value until [`catch_up`](Self::catch_up).
+    pub(super) fn show_earlier(&self, key: &StoreKey, value: Bytes) {
+        self.late.lock().unwrap().before.insert(key.clone(), Some(value));
     }
 
     fn retain_before_write(&self, key: &StoreKey) {
@@ -117,7 +122,12 @@ impl TestStore {
     }
 
     pub(super) fn lose_state(&self, clock: &SteppedClock) {
-        *self.memory.lock().unwrap() = Arc::new(MemoryStore::new(clock.clock()));
+        self.restore(Arc::new(MemoryStore::new(clock.clock())));
+    }
+
+    /// Continues with a former state.
+    pub(super) fn restore(&self, memory: Arc<MemoryStore>) {
+        *self.memory.lock().unwrap() = memory;
     }
 
     /// Loses the log and keeps the counter, or returns to a former one.

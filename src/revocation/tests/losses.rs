@@ -411,3 +411,77 @@ async fn an_outdated_read_of_the_counter_is_no_loss_if_the_next_one_fails() {
     assert!(here.position().await.unwrap().begun_by.is_some(), "the counter was not read again");
     assert_eq!(here.state.known().losses, 0);
 }
+
+#[tokio::test]
+async fn a_restored_backup_of_the_store_undoes_no_revocation() {
+    for has_other in [false, true] {
+        let clock = SteppedClock::steady();
+        let store = TestStore::new(&clock);
+        let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+        let (old, _) = (begin(&there).await, begin(&here).await);
+        read(&clock, &there).await;
+        let backup = store.memory();
+        if has_other {
+            // The same state, which the backup does not share.
+            store.lose_log(&clock, None).await;
+            // Its key is after that of the user.
+            let id = (0..).map(|number| format!("usr_other_{number}")).find(|id| {
+                RevocationTarget::User(id).key() > RevocationTarget::User("usr_1").key()
+            });
+            here.revoke(RevocationTarget::User(&id.unwrap()), HOUR).await.unwrap();
+        }
+        store.lose_state(&clock);
+        drop(begin(&here).await);
+        here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
+        read(&clock, &there).await;
+        assert!(there.is_revoked(&old) && here.is_revoked(&old));
+
+        store.restore(backup);
+        for one in [&here, &there, &here, &there] {
+            read(&clock, one).await;
+            assert!(one.is_revoked(&old), "{has_other}");
+        }
+        let late = replica(&store, &clock);
+        read(&clock, &late).await;
+        for one in [&here, &there, &late] {
+            assert!(one.is_revoked(&old) && !one.is_revoked(&begin(one).await), "{has_other}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_outdated_read_of_another_counter_is_no_loss() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    drop(begin(&here).await);
+    let counter = scope().key(KeyNamespace::Revocation, "counter");
+    let earlier = store.get(&counter).await.unwrap().unwrap();
+    store.lose_state(&clock);
+    // The second one has never seen the first counter.
+    let both = [begin(&here).await, begin(&there).await];
+    store.show_earlier(&counter, earlier);
+    for (one, session) in [here, there].iter().zip(both) {
+        let losses = one.state.known().losses;
+        assert_eq!(begin(one).await.position, session.position);
+        assert_eq!(one.state.known().losses, losses);
+    }
+}
+
+#[tokio::test]
+async fn a_session_is_checked_again_when_the_counter_of_a_known_revocation_turns_out_to_be_newer() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
+    let old = begin(&there).await;
+    let counter = scope().key(KeyNamespace::Revocation, "counter");
+    let earlier = store.get(&counter).await.unwrap().unwrap();
+    assert!(store.remove_if(&counter, earlier.clone()).await.unwrap());
+    here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
+    store.show_earlier(&counter, earlier);
+    read(&clock, &there).await;
+    let (checked, was_revoked) = (there.change_count(), there.is_revoked(&old));
+    store.catch_up().await;
+    drop(begin(&there).await);
+    assert!(!was_revoked && there.is_revoked(&old) && there.change_count() > checked);
+}
