@@ -285,9 +285,11 @@ impl Revocations {
         self.state.revoke(target, Some(issued_until), lifetime).await
     }
 
-    /// Publishes what could not be published before. Returns `false` if that failed again.
+    /// Publishes what could not be published before. Returns `false` if that failed again, or if
+    /// another publication has failed meanwhile.
     pub(crate) async fn publish_again(&self) -> bool {
         self.state.publish_again().await.is_ok()
+            && self.state.known().entries.unpublished(self.state.clock.monotonic()).next().is_none()
     }
 
     /// Reads the log, and publishes what it lacks. An entry that was appended up to this monotonic time

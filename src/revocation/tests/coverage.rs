@@ -119,3 +119,22 @@ async fn check(events: &[Event]) {
         }
     }
 }
+
+#[tokio::test]
+async fn a_publication_is_incomplete_if_another_has_failed_meanwhile() {
+    let clock = SteppedClock::steady();
+    let store = TestStore::new(&clock);
+    let here = replica(&store, &clock);
+    drop(begin(&here).await);
+    read(&clock, &here).await;
+    store.set(Fails::Full);
+    here.revoke(USER, HOUR).await.unwrap_err();
+    store.set(Fails::Yields);
+    let mut publishing = Box::pin(here.publish_again());
+    assert!(futures::poll!(&mut publishing).is_pending());
+    store.set(Fails::Unavailable);
+    here.revoke(RevocationTarget::User("usr_2"), HOUR).await.unwrap_err();
+    store.set(Fails::Not);
+    assert!(!publishing.await, "the second one is not published");
+    assert!(here.publish_again().await);
+}
