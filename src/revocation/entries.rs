@@ -10,7 +10,7 @@ use super::order::{Coverage, ProcessClock};
 /// Identifies an entry. Each process has entries of its own, because its count orders them and the
 /// sessions that it began: one with a later position does not cover all that another's covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct EntryKey {
+pub(crate) struct EntryKey {
     pub(super) key: Key,
     pub(super) kind: EntryKind,
     /// The process that made it. `None` if it covers sessions at any position.
@@ -30,7 +30,7 @@ impl EntryKey {
 
 /// Which of the sessions with its key an entry covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum EntryKind {
+pub(crate) enum EntryKind {
     /// Sessions that began at an earlier position.
     ByPosition,
     /// Sessions whose tokens the environment had issued by the time of its event.

@@ -35,7 +35,8 @@ use std::time::Duration;
 pub use self::builder::RevocationsBuilder;
 pub(crate) use self::builder::{owner, scope};
 use self::ended::EndedSessions;
-use self::entries::{Entries, Entry, EntryKey, EntryKind};
+pub(crate) use self::entries::EntryKey;
+use self::entries::{Entries, Entry, EntryKind};
 pub(crate) use self::order::Position;
 pub(crate) use self::order::RecordedPosition;
 use self::order::{Coverage, Epochs, random_id};
@@ -265,24 +266,59 @@ impl Revocations {
         readiness
     }
 
-    /// Ends sessions in this process at once, and publishes the revocation to the other replicas.
-    pub(crate) async fn revoke(
+    /// Ends sessions in this process at once. Returns what must be [published](Self::publish) to the
+    /// other replicas, if they may not know it.
+    ///
+    /// An event has its own time, `issued_until`, in seconds by the environment's clock. Sessions whose
+    /// tokens were issued later are unaffected, because the event may arrive late.
+    pub(crate) fn record(
         &self,
         target: RevocationTarget<'_>,
+        issued_until: Option<i64>,
         lifetime: Duration,
-    ) -> Result<(), StoreError> {
-        self.state.revoke(target, None, lifetime).await
+    ) -> Option<EntryKey> {
+        let state = &self.state;
+        let mut key = EntryKey::new(target.key(), issued_until, None);
+        let now = state.clock.monotonic();
+        let (issued_until, revoked_at) = match issued_until {
+            Some(issued_until) => (issued_until, i64::MAX),
+            None => (i64::MAX, state.clock.now().unix_timestamp()),
+        };
+        let mut known = state.known();
+        if known.ended.covers(&key.key, Some(issued_until)) {
+            return None;
+        }
+        known.made_here += 1;
+        let is_logout = key.kind == EntryKind::ByIssueTime
+            && matches!(target, RevocationTarget::EnvironmentSession(_));
+        let coverage = if target.is_permanent() || (is_logout && !known.has_capacity(now)) {
+            Coverage::Always
+        } else if state.has_peers {
+            Coverage::Pending
+        } else {
+            known.advance_local()
+        };
+        key.process = (coverage != Coverage::Always).then_some(state.process);
+        let entry = Entry {
+            coverage,
+            issued_until,
+            revoked_at,
+            forget_at: now.saturating_add(lifetime),
+            made_by: Some((state.process, known.made_here)),
+            is_published: !state.has_peers,
+        };
+        state.merge(&mut known, key, entry, now);
+        state.has_peers.then_some(key)
     }
 
-    /// Like `revoke`, for an event with its own time, in seconds by the environment's clock.
-    /// Sessions whose tokens were issued later are unaffected, because the event may arrive late.
-    pub(crate) async fn revoke_issued_until(
-        &self,
-        issued_until: i64,
-        target: RevocationTarget<'_>,
-        lifetime: Duration,
-    ) -> Result<(), StoreError> {
-        self.state.revoke(target, Some(issued_until), lifetime).await
+    /// Publishes a revocation to the other replicas.
+    pub(crate) async fn publish(&self, recorded: Option<EntryKey>) -> Result<(), StoreError> {
+        let Some(key) = recorded else { return Ok(()) };
+        let state = &self.state;
+        let published = state.store.within(PUBLISH_TIMEOUT, state.publish(&[key])).await;
+        // A replica that only receives webhooks learns of revocations too.
+        drop(state.start_due_read());
+        published
     }
 
     /// Publishes what could not be published before. Returns `false` if that failed again, or if
@@ -394,53 +430,6 @@ impl State {
         }
         let read = self.join_read();
         (age >= MAX_AGE).then_some(read)
-    }
-
-    async fn revoke(
-        self: &Arc<Self>,
-        target: RevocationTarget<'_>,
-        issued_until: Option<i64>,
-        lifetime: Duration,
-    ) -> Result<(), StoreError> {
-        let mut key = EntryKey::new(target.key(), issued_until, None);
-        let now = self.clock.monotonic();
-        let (issued_until, revoked_at) = match issued_until {
-            Some(issued_until) => (issued_until, i64::MAX),
-            None => (i64::MAX, self.clock.now().unix_timestamp()),
-        };
-        {
-            let mut known = self.known();
-            if known.ended.covers(&key.key, Some(issued_until)) {
-                return Ok(());
-            }
-            known.made_here += 1;
-            let is_logout = key.kind == EntryKind::ByIssueTime
-                && matches!(target, RevocationTarget::EnvironmentSession(_));
-            let coverage = if target.is_permanent() || (is_logout && !known.has_capacity(now)) {
-                Coverage::Always
-            } else if self.has_peers {
-                Coverage::Pending
-            } else {
-                known.advance_local()
-            };
-            key.process = (coverage != Coverage::Always).then_some(self.process);
-            let entry = Entry {
-                coverage,
-                issued_until,
-                revoked_at,
-                forget_at: now.saturating_add(lifetime),
-                made_by: Some((self.process, known.made_here)),
-                is_published: !self.has_peers,
-            };
-            self.merge(&mut known, key, entry, now);
-        }
-        if !self.has_peers {
-            return Ok(());
-        }
-        let published = self.store.within(PUBLISH_TIMEOUT, self.publish(&[key])).await;
-        // A replica that only receives webhooks learns of revocations too.
-        drop(self.start_due_read());
-        published
     }
 
     /// Reads the position that a session records.

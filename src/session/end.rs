@@ -92,10 +92,7 @@ impl Sessions {
     }
 
     pub(super) async fn revoke(&self, revoked: RevocationTarget<'_>) -> Result<(), StoreError> {
-        let published =
-            self.inner.revocations.revoke(revoked, retention(self.longest_lifetime())).await;
-        self.check_later(None);
-        self.retry_publishing(published)
+        self.revoke_issued_until(None, revoked).await
     }
 
     /// Ends sessions that ended at the environment at `ended_at`, which is compared with when the
@@ -106,10 +103,26 @@ impl Sessions {
         ended_at: OffsetDateTime,
         revoked: RevocationTarget<'_>,
     ) -> Result<(), StoreError> {
-        let (until, retention) = (ended_at.unix_timestamp(), retention(self.longest_lifetime()));
-        let published = self.inner.revocations.revoke_issued_until(until, revoked, retention).await;
-        self.check_later(None);
-        self.retry_publishing(published)
+        self.revoke_issued_until(Some(ended_at.unix_timestamp()), revoked).await
+    }
+
+    /// Ends sessions in this process, and publishes it. Continues when the client disconnects.
+    async fn revoke_issued_until(
+        &self,
+        issued_until: Option<i64>,
+        revoked: RevocationTarget<'_>,
+    ) -> Result<(), StoreError> {
+        let retention = retention(self.longest_lifetime());
+        let recorded = self.inner.revocations.record(revoked, issued_until, retention);
+        let sessions = self.clone();
+        self.tasks()
+            .spawn("revocation", async move {
+                let published = sessions.inner.revocations.publish(recorded).await;
+                sessions.check_later(None);
+                sessions.retry_publishing(published)
+            })
+            .await
+            .unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into())))
     }
 
     /// Retries publishing in the background if the store failed, until it succeeds or the revocations
@@ -198,8 +211,8 @@ impl Sessions {
             }
         }
         let revoked = RevocationTarget::Session(id);
-        let published =
-            self.retry_publishing(self.inner.revocations.revoke(revoked, retention).await);
+        let recorded = self.inner.revocations.record(revoked, None, retention);
+        let published = self.retry_publishing(self.inner.revocations.publish(recorded).await);
         if is_new {
             self.check_later(is_stored.then(|| Arc::clone(id)));
         }

@@ -389,3 +389,21 @@ async fn revocations_by_a_newer_version_make_a_replica_stale() {
     world.advance(2);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::SERVICE_UNAVAILABLE);
 }
+
+#[tokio::test]
+async fn a_revocation_is_published_if_its_caller_does_not_wait() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let [here, there] = [(); 2].map(|()| world.replica(|one| one.shared_store(store.clone())));
+    let browser = world.logged_in_at(&app(&there), JANE).await;
+    let jane = world.sandbox.users().get(JANE).unwrap().id;
+    let go = store.hold_next_write(KeyNamespace::Revocation);
+    let mut revoking = Box::pin(here.revoke_user(&jane));
+    assert!(futures::poll!(&mut revoking).is_pending());
+    settle().await;
+    drop(revoking);
+    go.notify_one();
+    here.shutdown(Duration::from_secs(60)).await.unwrap();
+    world.advance(2);
+    assert_eq!(browser.status_at(browser.app()).await, StatusCode::UNAUTHORIZED);
+}

@@ -39,6 +39,25 @@ fn replicas(clock: &SteppedClock) -> [Revocations; 2] {
     [replica(&store, clock), replica(&store, clock)]
 }
 
+impl Revocations {
+    async fn revoke(
+        &self,
+        target: RevocationTarget<'_>,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
+        self.publish(self.record(target, None, lifetime)).await
+    }
+
+    async fn revoke_issued_until(
+        &self,
+        issued_until: i64,
+        target: RevocationTarget<'_>,
+        lifetime: Duration,
+    ) -> Result<(), StoreError> {
+        self.publish(self.record(target, Some(issued_until), lifetime)).await
+    }
+}
+
 fn named(id: &str, position: RecordedPosition, issued_at: Option<i64>) -> RevocableSession {
     let names = [
         RevocationTarget::Session(id),
