@@ -180,7 +180,7 @@ impl ReturnedLogin {
         }
         let environment_session = record.environment_session();
         let mut cookies = sessions.begin_login(record, headers).await?.into_values();
-        let expired = sessions.drop_expired_logins(headers, environment_session);
+        let expired = sessions.drop_expired_logins(headers, environment_session).await;
         telemetry::login_completed();
         cookies.extend(RecentLogin::cookies(sessions, &self.attempt, page, headers));
         cookies.extend(expired);

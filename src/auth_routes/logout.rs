@@ -75,7 +75,7 @@ impl Logout {
             telemetry::internal_error("logout", &error);
         }
         let mut cookies = sessions.session_removals(request.headers());
-        cookies.extend(sessions.drop_expired_logins(request.headers(), None));
+        cookies.extend(sessions.drop_expired_logins(request.headers(), None).await);
         let session = handle.and_then(|handle| handle.session);
         let origin = sessions.origin_of(request);
         // A local session that began without the environment has no session there.

@@ -11,13 +11,13 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use tower::ServiceExt as _;
-use tower_scalekit::WebhookVerify;
 use tower_scalekit::http_client::ServiceClient;
 use tower_scalekit::sandbox::{DeliveryState, SandboxDirectoryUser};
 use tower_scalekit::session::{Deprovisioned, Deprovisioning, LocalSession, RevocationScope, User};
 use tower_scalekit::shared_store::MemoryStore;
 use tower_scalekit::webhook::WebhookEvent;
 use tower_scalekit::webhook_verify::WebhookSecret;
+use tower_scalekit::{Sandbox, WebhookVerify};
 
 use crate::store::FlakyStore;
 use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, send};
@@ -343,6 +343,25 @@ async fn apply_returns_what_it_matched_on_every_replica() {
     let deleted = WebhookEvent::parse(deleted.to_string().as_bytes()).unwrap();
     let expected = Deprovisioned::Matched(RevocationScope::Organization);
     assert_eq!(deprovisioning.apply(&deleted).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_session_is_matched_by_those_of_its_names_that_the_store_has() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+    store.fail_puts(b"begun", 1);
+    local(&world, "usr_1", JANE, Some("org_1")).await;
+    let deprovisioning = Deprovisioning::new(&world.sessions);
+    let mut matched = 0;
+    for (event_type, data) in [
+        ("organization.directory.user_deleted", json!({"id": "diruser_1", "email": JANE})),
+        ("organization.deleted", json!({"id": "org_1"})),
+    ] {
+        let event = WebhookEvent::parse(event(event_type, &data).to_string().as_bytes()).unwrap();
+        let applied = deprovisioning.apply(&event).await.unwrap();
+        matched += usize::from(matches!(applied, Deprovisioned::Matched(_)));
+    }
+    assert!(matched > 0);
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! Directory users are deprovisioned whatever address they had at login.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use bytes::Bytes;
 use futures::future::join;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -10,7 +12,7 @@ use tower_scalekit::sandbox::NewDirectoryUser;
 use tower_scalekit::session::{
     Deprovisioned, Deprovisioning, DeprovisioningError, LocalSession, RevocationScope,
 };
-use tower_scalekit::shared_store::{KeyNamespace, StoreError};
+use tower_scalekit::shared_store::{KeyNamespace, SharedStore as _, StoreError, StoreKey};
 use tower_scalekit::webhook::WebhookEvent;
 
 use crate::deprovisioning::{
@@ -276,6 +278,36 @@ async fn a_full_store_blocks_no_deprovisioning() {
     store.reject(Some(KeyNamespace::DirectoryUser));
     assert_eq!(deprovisioning.apply(&named(DELETED, MARRIED)).await.unwrap(), MATCHED_USER);
     assert!(is_ended(&maiden).await && is_ended(&married).await);
+}
+
+#[tokio::test]
+async fn an_address_that_a_full_store_does_not_record_is_an_error() {
+    let (world, store, [deprovisioning, _]) = replicas();
+    let maiden = local(&world, "usr_1", MAIDEN, Some("org_1")).await;
+    store.reject(Some(KeyNamespace::DirectoryUser));
+    let unrecorded = deprovisioning.apply(&named(CREATED, MAIDEN)).await;
+    assert!(matches!(unrecorded, Err(DeprovisioningError::Store(StoreError::Full { .. }))));
+    store.reject(None);
+    // It arrives again.
+    deprovisioning.apply(&named(CREATED, MAIDEN)).await.unwrap();
+    assert_eq!(deprovisioning.apply(&named(DELETED, MARRIED)).await.unwrap(), MATCHED_USER);
+    assert!(is_ended(&maiden).await);
+}
+
+#[tokio::test]
+async fn the_addresses_that_a_newer_version_has_recorded_are_kept() {
+    let (world, store, [deprovisioning, _]) = replicas();
+    let married = local(&world, "usr_1", MARRIED, Some("org_1")).await;
+    deprovisioning.apply(&named(CREATED, MAIDEN)).await.unwrap();
+    let is_user = |key: &StoreKey| key.namespace() == KeyNamespace::DirectoryUser;
+    let key = store.keys().into_iter().find(is_user).unwrap();
+    let newer = Bytes::from_static(b"\xffnewer");
+    store.put(&key, newer.clone(), Duration::from_secs(60)).await.unwrap();
+    for event in [named(UPDATED, MARRIED), named(DELETED, MARRIED)] {
+        assert!(deprovisioning.apply(&event).await.is_err());
+        assert_eq!(store.get(&key).await.unwrap(), Some(newer.clone()));
+    }
+    assert!(is_ended(&married).await, "what the event names ends nevertheless");
 }
 
 #[tokio::test]

@@ -34,8 +34,10 @@ struct Inner {
     gate: Mutex<Option<Gate>>,
     /// For the next write of this namespace or append to a log of it, before it takes effect.
     write_gate: Mutex<Option<(KeyNamespace, Arc<Notify>)>>,
-    /// The namespace whose next read fails.
-    failing_read: Mutex<Option<KeyNamespace>>,
+    /// The namespace whose reads fail, and how many do.
+    failing_reads: Mutex<Option<(KeyNamespace, usize)>>,
+    /// The value whose writes fail, and how many do.
+    failing_puts: Mutex<Option<(&'static [u8], usize)>>,
     /// Runs other tasks before each operation.
     yields: AtomicBool,
     loses: Mutex<Loses>,
@@ -74,7 +76,8 @@ impl FlakyStore {
             writes: AtomicUsize::default(),
             gate: Mutex::default(),
             write_gate: Mutex::default(),
-            failing_read: Mutex::default(),
+            failing_reads: Mutex::default(),
+            failing_puts: Mutex::default(),
             yields: AtomicBool::default(),
             loses: Mutex::new(Loses::Nothing),
             endless: AtomicBool::default(),
@@ -102,9 +105,14 @@ impl FlakyStore {
         self.0.failing.store(operations, Ordering::SeqCst);
     }
 
-    /// Makes the next read of a value of this namespace fail.
-    pub(crate) fn fail_next_read(&self, namespace: KeyNamespace) {
-        *self.0.failing_read.lock().unwrap() = Some(namespace);
+    /// Makes the next reads of values of this namespace fail.
+    pub(crate) fn fail_reads(&self, namespace: KeyNamespace, number: usize) {
+        *self.0.failing_reads.lock().unwrap() = Some((namespace, number));
+    }
+
+    /// Makes the next puts of this value fail.
+    pub(crate) fn fail_puts(&self, value: &'static [u8], number: usize) {
+        *self.0.failing_puts.lock().unwrap() = Some((value, number));
     }
 
     /// Runs other tasks before each operation.
@@ -213,8 +221,7 @@ impl FlakyStore {
         let fails = self.0.failing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less);
         let is_down = [&self.0.down, &self.2].into_iter().any(|down| down.load(Ordering::SeqCst));
         if fails.is_ok() || is_down {
-            let rejected = Err(StoreError::Unavailable("disabled by the test".into()));
-            return std::future::ready(rejected).boxed();
+            return std::future::ready(Err(unavailable())).boxed();
         }
         let latency = *self.0.latency.lock().unwrap();
         if self.0.yields.load(Ordering::SeqCst) || !latency.is_zero() {
@@ -254,17 +261,18 @@ impl SharedStore for FlakyStore {
         if self.0.hidden.lock().unwrap().contains(key) {
             return std::future::ready(Ok(None)).boxed();
         }
-        let mut failing = self.0.failing_read.lock().unwrap();
-        if failing.take_if(|failing| *failing == key.namespace()).is_some() {
-            self.fail_next(1);
+        if is_next(&self.0.failing_reads, |namespace| *namespace == key.namespace()) {
+            return std::future::ready(Err(unavailable())).boxed();
         }
-        drop(failing);
         self.pass(move |store| store.get(key))
     }
 
     fn put<'a>(&'a self, key: &'a StoreKey, value: Bytes, ttl: Duration) -> StoreFuture<'a, ()> {
         if self.is_rejected(key) {
             return std::future::ready(Err(full(key))).boxed();
+        }
+        if is_next(&self.0.failing_puts, |failing| value == *failing) {
+            return std::future::ready(Err(unavailable())).boxed();
         }
         self.note(key, &value);
         self.pass_write(key, (), move |store| store.put(key, value, ttl))
@@ -329,6 +337,21 @@ impl SharedStore for FlakyStore {
             .boxed()
         })
     }
+}
+
+/// Whether one of so many operations is to fail. Counts it.
+fn is_next<T>(failing: &Mutex<Option<(T, usize)>>, matches: impl FnOnce(&T) -> bool) -> bool {
+    match &mut *failing.lock().unwrap() {
+        Some((wanted, left)) if *left > 0 && matches(wanted) => {
+            *left -= 1;
+            true
+        }
+        _ => false,
+    }
+}
+
+fn unavailable() -> StoreError {
+    StoreError::Unavailable("disabled by the test".into())
 }
 
 fn full(key: &StoreKey) -> StoreError {

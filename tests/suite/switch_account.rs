@@ -355,6 +355,29 @@ async fn the_logins_of_one_user_that_wait_in_many_browsers_are_limited() {
 }
 
 #[tokio::test]
+async fn the_oldest_of_a_users_logins_is_revoked_though_the_next_one_cannot_be_stored() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+    let jane = world.logged_in(JANE).await;
+    for _ in 0..20 {
+        let asked = jane.clone().log_in(&world.sandbox, JOHN).await;
+        assert!(asked.location().starts_with(PAGE), "{asked:?}");
+    }
+    let list = store.hold_next_write(KeyNamespace::PendingLogin);
+    let (mut browser, sandbox) = (jane.clone(), world.sandbox.clone());
+    let failing = tokio::spawn(async move { browser.log_in(&sandbox, JOHN).await });
+    settle().await;
+    let login = store.hold_next_write(KeyNamespace::PendingLogin);
+    list.notify_one();
+    settle().await;
+    store.fail_next(1);
+    login.notify_one();
+    assert_eq!(login_error(&failing.await.unwrap()), LoginError::Interrupted);
+    world.sessions.shutdown(MINUTE).await.unwrap();
+    assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 20, "one of 21 is revoked");
+}
+
+#[tokio::test]
 async fn a_user_who_was_revoked_while_the_login_waited_is_not_logged_in() {
     let world = World::new();
     let (mut browser, asked) = asked(&world).await;

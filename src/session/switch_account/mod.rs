@@ -9,12 +9,14 @@ mod confirmation;
 mod pending;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration as StdDuration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use futures::future::join_all;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
@@ -42,12 +44,14 @@ use crate::util::telemetry;
 
 const LIFETIME: Duration = Duration::minutes(10);
 const REVOKE_TIMEOUT: StdDuration = StdDuration::from_secs(5);
+/// A second request for a login waits this long for the first one, however slow the store is.
+const MAX_WAIT: StdDuration = StdDuration::from_secs(8);
 
 /// How long a login that was not confirmed in time is kept, to revoke its session at the
 /// environment.
 const PENDING_TTL: Duration = Duration::hours(1);
-/// How many are removed at once.
-const MAX_DROPPED: usize = 4;
+/// How many are removed at once: all that a browser can have.
+const MAX_DROPPED: usize = SwitchAttempt::MAX;
 /// Name of the background tasks.
 const DROPPED_LOGIN: &str = "unconfirmed login";
 
@@ -183,16 +187,21 @@ impl Sessions {
             &login.encode().ok_or(SealingFailed)?,
         )?;
         let excess = self.limit_pending_logins(&attempt, login).await?;
-        self.store()
+        let stored = self
+            .store()
             .put(&attempt.store_key(self), sealed.into(), PENDING_TTL.unsigned_abs())
-            .await?;
+            .await;
+        // The list of the user has dropped the excess in any case; the browser keeps its cookies
+        // without a response that removes them.
         let replaced = self
             .attempts_with_expired(headers)
             .filter(|other| self.attempt_removal(other).is_some_and(|end| cookies.contains(&end)))
             .take(MAX_DROPPED)
+            .filter(|_| stored.is_ok())
             .chain(excess)
             .collect();
         self.drop_in_background(replaced, headers, login.environment_session());
+        stored?;
         Ok((format!("{path}?attempt={id}"), cookies))
     }
 
@@ -214,15 +223,7 @@ impl Sessions {
             .map(|name| QueryParam::find(request.uri().query().unwrap_or_default(), name).single());
         let id = id.ok_or(SwitchError::InvalidRequest)?;
         let (attempt, end) = self.attempt::<SwitchAttempt>(&id, headers);
-        // It may become the browser's session while the expired ones are removed.
-        let spared = match &attempt {
-            Some(attempt) => self
-                .pending_login(attempt)
-                .await?
-                .and_then(|pending| pending.login.environment_session()),
-            None => None,
-        };
-        let ended = self.drop_expired_logins(headers, spared);
+        let ended = self.drop_expired_logins(headers, None).await;
         let current = self.valid_session(headers).await?;
         let Some(attempt) = attempt else {
             // It was confirmed or declined before, for instance by a double click.
@@ -262,10 +263,11 @@ impl Sessions {
         let (sessions, key) = (self.clone(), Key::new(&["switch", attempt.key.expose()]));
         let switched = switches
             .run(key, || async move {
-                let PendingLogin { login, value, .. } = match sessions.claim(&attempt).await? {
-                    Claim::Acquired(pending) => pending,
-                    Claim::Completed(switched) => return Ok(switched),
-                };
+                let PendingLogin { login, value, .. } =
+                    match sessions.claim(&attempt, MAX_WAIT).await? {
+                        Claim::Acquired(pending) => pending,
+                        Claim::Completed(switched) => return Ok(switched),
+                    };
                 let UnconfirmedLogin { identity, return_to } = login;
                 let cookies = begin(identity).await.map(|cookies| {
                     let cookies = cookies.into_values().into_iter();
@@ -327,7 +329,13 @@ impl Sessions {
         let (sessions, attempt) = (self.clone(), attempt.clone());
         let page = self
             .tasks()
-            .spawn(DROPPED_LOGIN, async move { sessions.drop_login(&attempt, &spared).await })
+            .spawn(DROPPED_LOGIN, async move {
+                let removed = sessions.remove_login(&attempt, MAX_WAIT).await?;
+                if let Some(login) = &removed {
+                    sessions.revoke_session_of(login, &spared).await;
+                }
+                Ok::<_, SwitchError>(removed.map(|login| login.return_to))
+            })
             .await
             .map_err(|panic| StoreError::Unavailable(panic.into()))??;
         if page.is_some() {
@@ -337,9 +345,10 @@ impl Sessions {
     }
 
     /// Removes logins that were not confirmed in time. Returns the `Set-Cookie` values that remove
-    /// their cookies. Not called when a login starts, because it may continue the environment's
-    /// session of one of them.
-    pub(crate) fn drop_expired_logins(
+    /// their cookies. The browser keeps those of logins that could not be removed, so that its next
+    /// requests try again with the cookies that it has then. Not called when a login starts, because
+    /// it may continue the environment's session of one of them.
+    pub(crate) async fn drop_expired_logins(
         &self,
         headers: &HeaderMap,
         spared: Option<String>,
@@ -350,13 +359,19 @@ impl Sessions {
             .filter(|attempt: &SwitchAttempt| now >= attempt.ends_at())
             .take(MAX_DROPPED)
             .collect();
-        let removals = expired.iter().filter_map(|attempt| self.attempt_removal(attempt)).collect();
-        self.drop_in_background(expired, headers, spared);
-        removals
+        if expired.is_empty() {
+            return Vec::new();
+        }
+        let (sessions, headers) = (self.clone(), headers.clone());
+        let dropped = self.tasks().spawn(DROPPED_LOGIN, async move {
+            let dropped = sessions.drop_logins(&expired, &headers, spared).await;
+            dropped.into_iter().filter_map(|attempt| sessions.attempt_removal(attempt)).collect()
+        });
+        dropped.await.unwrap_or_default()
     }
 
-    /// Removes logins, but keeps this session at the environment, that of the current session, and those
-    /// of pending logins.
+    /// Removes logins that no request may continue, in the background. Retried for a minute, unlike
+    /// those that have expired: their browsers do not send them again.
     fn drop_in_background(
         &self,
         attempts: Vec<SwitchAttempt>,
@@ -366,53 +381,97 @@ impl Sessions {
         if attempts.is_empty() {
             return;
         }
-        let (sessions, headers) = (self.clone(), headers.clone());
-        self.tasks().detach(DROPPED_LOGIN, async move {
-            let mut spared: Vec<String> = spared.into_iter().collect();
-            match sessions.valid_session(&headers).await {
-                Ok(current) => spared
-                    .extend(current.and_then(|current| current.record().environment_session())),
-                // Its session at the environment may be that of one that would be revoked.
-                Err(SessionUnavailable) => return,
-            }
-            for waiting in sessions.attempts::<SwitchAttempt>(&headers) {
-                if attempts.iter().any(|one| one.key == waiting.key) {
-                    continue;
-                }
-                match sessions.pending_login(&waiting).await {
-                    Ok(Some(pending)) => spared.extend(pending.login.environment_session()),
-                    Ok(None) => {}
-                    // It may have the environment's session of one that would be revoked.
-                    Err(error) => return telemetry::internal_error("switch_account", &error),
-                }
-            }
-            for attempt in attempts {
-                // Errors of the store are logged.
-                drop(sessions.drop_login(&attempt, &spared).await);
+        let (sessions, request) = (self.clone(), Arc::new((attempts, headers.clone(), spared)));
+        self.tasks().retry(DROPPED_LOGIN, move || {
+            let (sessions, request) = (sessions.clone(), Arc::clone(&request));
+            async move {
+                let (attempts, headers, spared) = &*request;
+                sessions.drop_logins(attempts, headers, spared.clone()).await.len()
+                    == attempts.len()
             }
         });
     }
 
-    /// Removes a login, and revokes its session at the environment unless that is kept. Returns the
-    /// page that it was to end at; `None` if the login is already gone or completed.
-    async fn drop_login(
+    /// Removes logins and revokes their sessions at the environment, except this one, that of the
+    /// current session, and those of pending logins. Returns the logins that are gone.
+    async fn drop_logins<'a>(
+        &self,
+        attempts: &'a [SwitchAttempt],
+        headers: &HeaderMap,
+        spared: Option<String>,
+    ) -> Vec<&'a SwitchAttempt> {
+        let Ok(spared) = self.sessions_in_use(attempts, headers, spared).await else {
+            return Vec::new();
+        };
+        let spared = &spared;
+        join_all(attempts.iter().map(async |attempt| {
+            // Errors of the store are logged. A request that has claimed it may begin its session.
+            if let Some(login) = self.remove_login(attempt, StdDuration::ZERO).await.ok()? {
+                let (sessions, spared) = (self.clone(), spared.clone());
+                self.tasks().detach(DROPPED_LOGIN, async move {
+                    sessions.revoke_session_of(&login, &spared).await;
+                });
+            }
+            Some(attempt)
+        }))
+        .await
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+
+    /// Returns the environment's sessions that the user of this browser has or may switch to. An error
+    /// is an unknown one, which may be that of a login that would be removed.
+    async fn sessions_in_use(
+        &self,
+        removed: &[SwitchAttempt],
+        headers: &HeaderMap,
+        further: Option<String>,
+    ) -> Result<Vec<String>, SwitchError> {
+        let current = self.valid_session(headers).await?;
+        let mut in_use: Vec<String> = current
+            .and_then(|current| current.record().environment_session())
+            .into_iter()
+            .chain(further)
+            .collect();
+        for waiting in self.attempts::<SwitchAttempt>(headers) {
+            if !removed.iter().any(|one| one.key == waiting.key)
+                && let Some(pending) = self.pending_login(&waiting).await?
+            {
+                in_use.extend(pending.login.environment_session());
+            }
+        }
+        Ok(in_use)
+    }
+
+    /// Removes a login. Returns it, or `None` if it is already gone or completed. Waits so long for a
+    /// request that has claimed it.
+    async fn remove_login(
         &self,
         attempt: &SwitchAttempt,
-        spared: &[String],
-    ) -> Result<Option<ReturnTo>, SwitchError> {
-        let PendingLogin { login, value, .. } = match self.claim(attempt).await {
+        wait: StdDuration,
+    ) -> Result<Option<UnconfirmedLogin>, SwitchError> {
+        let PendingLogin { login, value, .. } = match self.claim(attempt, wait).await {
             Ok(Claim::Acquired(pending)) => pending,
             Ok(Claim::Completed(_)) | Err(SwitchError::NoPendingLogin) => return Ok(None),
             Err(error) => return Err(error),
         };
         match self.store().remove_if(&attempt.store_key(self), value.clone()).await {
-            Ok(true) => {}
-            Ok(false) => return Err(SwitchError::Unavailable),
+            Ok(true) => Ok(Some(login)),
+            Ok(false) => Err(SwitchError::Unavailable),
             Err(error) => {
+                // It may be removed nevertheless: then no later request knows of its session.
+                if let Ok(None) = self.pending_login(attempt).await {
+                    return Ok(Some(login));
+                }
                 self.finish(attempt, value, None).await;
-                return Err(error.into());
+                Err(error.into())
             }
         }
+    }
+
+    /// Revokes the session of a removed login at the environment, unless it is spared.
+    async fn revoke_session_of(&self, login: &UnconfirmedLogin, spared: &[String]) {
         if let Some(id) = login.environment_session()
             && !spared.contains(&id)
             && !self.revoke_at_environment(&id).await
@@ -423,7 +482,6 @@ impl Sessions {
                 async move { sessions.revoke_at_environment(&id).await }
             });
         }
-        Ok(Some(login.return_to))
     }
 
     /// Returns `false` if the environment's session may not have ended.

@@ -21,8 +21,6 @@ use crate::util::request_dedup::RESULT_TTL;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
-/// A second request for a login waits this long for the first one, however slow the store is.
-const MAX_WAIT: Duration = Duration::from_secs(8);
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// To begin a session takes less, with its login hook. Longer than that by the difference of clocks:
 /// after it, another request may begin the session.
@@ -235,10 +233,14 @@ impl Sessions {
         }))
     }
 
-    /// Claims a login, or waits for the request on another replica that has claimed it.
-    pub(super) async fn claim(&self, attempt: &SwitchAttempt) -> Result<Claim, SwitchError> {
+    /// Claims a login, or waits so long for the request on another replica that has claimed it.
+    pub(super) async fn claim(
+        &self,
+        attempt: &SwitchAttempt,
+        wait: Duration,
+    ) -> Result<Claim, SwitchError> {
         let started = Instant::now();
-        while started.elapsed() < MAX_WAIT {
+        loop {
             let mut pending =
                 self.pending_login(attempt).await?.ok_or(SwitchError::NoPendingLogin)?;
             let now = self.now();
@@ -249,9 +251,7 @@ impl Sessions {
                     let return_to = pending.login.return_to;
                     return Ok(Claim::Completed(Switched { cookies, return_to }));
                 }
-                PendingState::Claimed(until) if now.unix_timestamp() < *until => {
-                    tokio::time::sleep(POLL_INTERVAL).await;
-                }
+                PendingState::Claimed(until) if now.unix_timestamp() < *until => {}
                 // The request that has claimed it was interrupted.
                 PendingState::Waiting | PendingState::Claimed(_) => {
                     let until = (now + CLAIM_LEASE).unix_timestamp();
@@ -270,8 +270,11 @@ impl Sessions {
                     }
                 }
             }
+            if started.elapsed() >= wait {
+                return Err(SwitchError::Unavailable);
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
-        Err(SwitchError::Unavailable)
     }
 
     /// Records the cookies of its session, for requests on other replicas; later, if the store is

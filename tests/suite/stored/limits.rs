@@ -131,6 +131,71 @@ async fn concurrent_logins_of_one_user_do_not_exceed_the_limit() {
     assert_eq!(live, 3);
 }
 
+/// Three sessions of Mary's, of which each login from now on leaves one, and a replica that no login
+/// has reached.
+struct Excess {
+    world: World,
+    store: FlakyStore,
+    begun: Vec<Browser>,
+}
+
+impl Excess {
+    async fn new() -> Self {
+        let world = World::new();
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let sessions = world.replica(|one| one.shared_store(store.clone()));
+        let app = app(&sessions);
+        let mut begun = Vec::new();
+        for _ in 0..3 {
+            begun.push(marys(&sessions, &app, &world).await.unwrap());
+        }
+        Self { world, store, begun }
+    }
+
+    async fn log_in_by(&self, connection: &FlakyStore) -> Browser {
+        let limit = |one: SessionsBuilder| one.shared_store(connection.clone());
+        let sessions = self.world.replica(|one| limit(one).max_sessions_per_user(1));
+        marys(&sessions, &app(&sessions), &self.world).await.unwrap()
+    }
+
+    /// Whether they are alive at a replica that has no copy of them.
+    async fn are_alive(&self) -> Vec<bool> {
+        let app = app(&self.world.replica(|one| one.shared_store(self.store.clone())));
+        let mut alive = Vec::new();
+        for browser in &self.begun {
+            alive.push(browser.at(&app).fetch("/me").await.status() == StatusCode::OK);
+        }
+        alive
+    }
+}
+
+#[tokio::test]
+async fn an_end_of_a_session_over_the_limit_that_fails_prevents_no_other() {
+    let excess = Excess::new().await;
+    // The session is removed, but its end is not published.
+    excess.store.reject(Some(KeyNamespace::Revocation));
+    excess.log_in_by(&excess.store).await;
+    assert_eq!(excess.are_alive().await, [false; 3]);
+}
+
+#[tokio::test]
+async fn sessions_over_the_limit_that_could_not_be_ended_are_ended_by_the_next_login() {
+    let mut excess = Excess::new().await;
+    let lost = excess.store.other_connection();
+    excess.store.fail_puts(b"ended", usize::MAX);
+    excess.store.reject(Some(KeyNamespace::Revocation));
+    let new = excess.log_in_by(&lost).await;
+    // Without its background tasks.
+    lost.set_cut_off(true);
+    excess.store.fail_puts(b"ended", 0);
+    excess.store.reject(None);
+    excess.begun.push(new);
+    assert_eq!(excess.are_alive().await, [true; 4]);
+    let last = excess.log_in_by(&excess.store).await;
+    excess.begun.push(last);
+    assert_eq!(excess.are_alive().await, [false, false, false, false, true]);
+}
+
 #[tokio::test]
 async fn a_session_that_a_replica_of_the_store_lacks_counts_towards_the_limit_for_a_minute() {
     for (age, is_counted) in [(30, true), (90, false)] {

@@ -136,12 +136,97 @@ async fn while_the_current_session_cannot_be_loaded_no_session_is_revoked_that_i
     world.advance(600);
     // This replica has no copy of the session.
     let replica = world.replica(|one| one.shared_store(store.clone()).store_backed());
+    let app = app(&replica);
     let before = world.sandbox.requests().count(Endpoint::Api);
-    store.fail_next_read(KeyNamespace::Session);
-    browser.at(&app(&replica)).open(asked.location()).await;
-    replica.shutdown(MINUTE).await.unwrap();
-    assert_eq!(world.sandbox.requests().count(Endpoint::Api), before);
+    for (failing, removed) in [(usize::MAX, 0), (0, 1)] {
+        store.fail_reads(KeyNamespace::Session, failing);
+        let mut here = browser.at(&app);
+        let left = here.names_with("_switch_").len();
+        here.open(asked.location()).await;
+        assert_eq!(here.names_with("_switch_").len(), left - removed);
+        replica.shutdown(MINUTE).await.unwrap();
+        assert_eq!(world.sandbox.requests().count(Endpoint::Api), before);
+    }
     assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+}
+
+#[tokio::test]
+async fn a_login_whose_expiry_the_store_missed_is_revoked_by_a_later_request_of_the_browser() {
+    for has_copy in [true, false] {
+        let store = FlakyStore::new(Sandbox::new().clock().clock());
+        let world = World::with(
+            |sandbox| sandbox,
+            |sessions| sessions.shared_store(store.clone()).store_backed(),
+        );
+        let (mut browser, _) = asked(&world).await;
+        let replica = world.replica(|one| one.shared_store(store.clone()).store_backed());
+        if !has_copy {
+            browser = browser.at(&app(&replica));
+        }
+        world.advance(600);
+        store.set_down(true);
+        browser.open("/logout").await;
+        store.set_down(false);
+        assert_eq!(browser.names_with("_switch_").len(), 1, "{has_copy}");
+        let all = [&world.sessions, &replica];
+        for sessions in all {
+            sessions.shutdown(MINUTE).await.unwrap();
+        }
+        assert_eq!(browser.log_in(&world.sandbox, JANE).await.location(), "/me");
+        assert_eq!(browser.names_with("_switch_"), [""; 0], "{has_copy}");
+        for sessions in all {
+            sessions.shutdown(MINUTE).await.unwrap();
+        }
+        assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked, {has_copy}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_login_is_revoked_if_the_store_removes_it_without_a_response() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.shared_store(store.clone()));
+    let (mut browser, asked) = asked(&world).await;
+    world.advance(600);
+    let claim = store.hold_next_write(KeyNamespace::PendingLogin);
+    let visiting = tokio::spawn(async move {
+        browser.open(asked.location()).await;
+        browser
+    });
+    settle().await;
+    let claimed = store.hold_next(When::AfterIt);
+    claim.notify_one();
+    settle().await;
+    let _removed = store.hold_next(When::AfterIt);
+    claimed.notify_one();
+    assert_eq!(visiting.await.unwrap().names_with("_switch_"), [""; 0]);
+    world.sessions.shutdown(MINUTE).await.unwrap();
+    assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 0, "revoked");
+}
+
+/// Jane's browser, in which logins as five other users have completed.
+async fn with_five_logins(world: &World) -> (Browser, Vec<String>) {
+    let mut browser = world.logged_in(JANE).await;
+    let others: Vec<_> = (0..5).map(|number| format!("other-{number}@acme.test")).collect();
+    for other in &others {
+        world.sandbox.users().add(NewUser::new(other));
+        let asked = browser.log_in(&world.sandbox, other).await;
+        assert!(asked.location().starts_with(PAGE), "{asked:?}");
+    }
+    (browser, others)
+}
+
+#[tokio::test]
+async fn all_expired_logins_are_revoked_at_once() {
+    for next in [JANE, JOHN] {
+        let world = World::new();
+        let (mut browser, others) = with_five_logins(&world).await;
+        world.advance(600);
+        browser.log_in(&world.sandbox, next).await;
+        world.sessions.shutdown(MINUTE).await.unwrap();
+        for other in &others {
+            assert_eq!(world.sandbox.users().revoke_sessions(other), 0, "{next} {other}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -163,7 +248,7 @@ async fn without_the_store_no_session_is_revoked_that_the_user_may_switch_to() {
     let before = world.sandbox.requests().count(Endpoint::Api);
     // The first login has expired, and is removed with the next one. Its session is that of the
     // second, which cannot be read.
-    store.fail_next_read(KeyNamespace::PendingLogin);
+    store.fail_reads(KeyNamespace::PendingLogin, 1);
     assert_eq!(log_in(&mut browser, JANE, "ses_jane").await.location(), "/me");
     world.sessions.shutdown(MINUTE).await.unwrap();
     assert_eq!(world.sandbox.requests().count(Endpoint::Api), before);
