@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 
 use futures::TryStreamExt as _;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -172,15 +172,18 @@ impl Sessions {
             if all.len() > self.inner.max_sessions_per_user {
                 all = self.valid_sessions(all).await?;
             }
-            let kept = all.split_off(all.len().saturating_sub(self.inner.max_sessions_per_user));
-            let entries = kept.iter().map(Reference::to_index_item).collect::<Vec<_>>().join(" ");
+            let excess = all.len().saturating_sub(self.inner.max_sessions_per_user);
+            let entries = all.iter().map(Reference::to_index_item).collect::<Vec<_>>().join(" ");
             let ttl = self.longest_lifetime();
             if self.store().compare_and_set(&key, seen, entries.into(), ttl).await? {
-                for excess in all {
+                // They stay in the index: the next login removes those that have ended.
+                return Ok(join_all(all.iter().take(excess).map(async |one| {
                     telemetry::session_over_limit();
-                    self.end(&SessionHandle::stored(&excess.id)).await?;
-                }
-                return Ok(());
+                    self.end(&SessionHandle::stored(&one.id)).await
+                }))
+                .await
+                .into_iter()
+                .collect::<Result<(), _>>()?);
             }
         }
         Err(IndexError::Contended)
