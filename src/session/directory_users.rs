@@ -98,7 +98,10 @@ impl Sessions {
         let recorded = self
             .store()
             .update(&key, MAX_LIFETIME, MAX_TRIES, |seen| {
-                let known = seen.and_then(KnownUser::decode);
+                // Replacing that of a newer version would lose its names.
+                let known = seen
+                    .map(|value| KnownUser::decode(value).ok_or_else(StoreError::unknown_format))
+                    .transpose()?;
                 is_first = known.is_none();
                 user = known.unwrap_or_default();
                 dropped = user.add(event, now);
@@ -108,8 +111,11 @@ impl Sessions {
         match recorded {
             Ok(Some(())) => telemetry::directory_user_names_dropped(dropped.len()),
             Ok(None) => return Err(StoreError::Unavailable(CONTENDED.into())),
-            // If the store is full, this event still ends sessions with all known names.
-            Err(error @ StoreError::Full { .. }) => {
+            // If the store is full, this event still ends sessions with all known names. One that ends
+            // none must arrive again.
+            Err(error @ StoreError::Full { .. })
+                if user.has_ended || event.is_active == Some(false) =>
+            {
                 telemetry::internal_error("directory_user", &error);
             }
             Err(error) => return Err(error),
