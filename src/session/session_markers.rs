@@ -2,7 +2,7 @@
 //! matches any.
 
 use bytes::Bytes;
-use futures::future::try_join_all;
+use futures::future::{join_all, try_join_all};
 
 use super::{Session, Sessions};
 use crate::revocation::RevocationTarget;
@@ -39,13 +39,15 @@ impl Sessions {
     async fn try_add_markers(&self, session: &Session) -> Result<(), StoreError> {
         // Other sessions have the same markers, and may last longer than this one.
         let ttl = self.longest_lifetime();
-        try_join_all(
+        let stored = join_all(
             session
                 .revocable()
                 .marker_ids()
                 .map(async |id| self.store().put(&self.marker_key(&id), BEGUN, ttl).await),
         )
-        .await?;
+        .await;
+        // Those that were stored are found, even if others were not.
+        stored.into_iter().collect::<Result<(), _>>()?;
         match session.revocable().environment_session_marker() {
             Some(id) => self.trim_markers(session.login_subject(), id).await,
             None => Ok(()),
