@@ -9,6 +9,13 @@ use crate::http_client::HttpClientError;
 use crate::scalekit::MissingToken;
 
 /// Returned when a call of the API fails.
+///
+/// # Gateways
+///
+/// A gateway between app and environment may respond in place of the API. An error is the API's if
+/// its body has an `error_code`, or a `code` of gRPC (1 to 16). Other bodies with 4xx are an
+/// [`UnexpectedResponse`](Self::UnexpectedResponse), but for 401 and 429, which are taken as they
+/// are. 408, 421, 425 and 499 are [`Unavailable`](Self::Unavailable) with any body.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {
@@ -54,8 +61,8 @@ pub enum ApiError {
     /// The environment is unreachable or failing. Try again later.
     #[error("the API is unavailable: {0}")]
     Unavailable(#[source] Unavailable),
-    /// The environment does not have the operation (501). A sandbox does not have all of them. Trying
-    /// again does not help.
+    /// The environment does not have the operation (405, 501). A sandbox does not have all of them.
+    /// Trying again does not help.
     #[error("the environment does not have this operation: {0}")]
     NotImplemented(ErrorResponse),
     /// The response is not the API's: the environment URL may be wrong, or a proxy may be in
@@ -87,6 +94,18 @@ impl ApiError {
             | Self::NoDirectory { .. }
             | Self::Unavailable(_)
             | Self::UnexpectedResponse { .. } => None,
+        }
+    }
+
+    /// Whether the call may succeed later: the API is busy or unavailable, or a proxy has rejected the
+    /// call in its place.
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::RateLimited { .. } | Self::Unavailable(_) => true,
+            Self::UnexpectedResponse { status, .. } => {
+                status.is_some_and(|status| status.is_client_error())
+            }
+            _ => false,
         }
     }
 
@@ -125,7 +144,8 @@ impl ApiError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Unavailable {
-    /// The API responded with 5xx. The call may have been processed.
+    /// The API or a proxy responded with 5xx; or with 408, 421, 425 or 499, which do not concern the
+    /// call. It may have been processed.
     #[error("it responded with {0} (try again later)")]
     Failing(ErrorResponse),
     /// There was no response. Unless the connection failed, the call may have been processed.

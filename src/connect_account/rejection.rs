@@ -76,10 +76,7 @@ impl ConnectAccountError {
     /// Maps an unexpected error of the API.
     pub(super) fn from_api(error: ApiError) -> Self {
         telemetry::internal_error("connect_account", &error);
-        match error {
-            ApiError::RateLimited { .. } | ApiError::Unavailable(_) => Self::Unavailable,
-            _ => Self::Misconfigured,
-        }
+        if error.is_temporary() { Self::Unavailable } else { Self::Misconfigured }
     }
 
     /// Whether the attempt has ended, so that its cookie is removed.

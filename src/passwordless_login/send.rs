@@ -357,7 +357,7 @@ fn resend_error(error: PasswordlessError) -> PasswordlessLoginError {
 pub(super) fn unexpected(what: &'static str, error: &PasswordlessError) -> PasswordlessLoginError {
     telemetry::internal_error(what, error);
     match error {
-        PasswordlessError::Api(ApiError::RateLimited { .. } | ApiError::Unavailable(_)) => {
+        PasswordlessError::Api(error) if error.is_temporary() => {
             PasswordlessLoginError::Unavailable
         }
         _ => PasswordlessLoginError::Misconfigured,

@@ -370,26 +370,34 @@ async fn pages_of_other_sites_cannot_start_an_attempt() {
 
 #[tokio::test]
 async fn an_outage_is_503_and_the_attempt_can_continue() {
-    let scene = Scene::new();
-    let mut jane = scene.logged_in(JANE).await;
-    let down = || Fault::Status(StatusCode::INTERNAL_SERVER_ERROR);
-    scene.sandbox().faults().add(Endpoint::Api, down());
-    let rejected = jane.post(START).await;
-    assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(rejected.header("retry-after").is_some());
-    scene.sandbox().faults().clear(Endpoint::Api);
+    let mut not_found = Response::default();
+    *not_found.status_mut() = StatusCode::NOT_FOUND;
+    for down in [
+        Fault::Status(StatusCode::INTERNAL_SERVER_ERROR),
+        Fault::Status(StatusCode::REQUEST_TIMEOUT),
+        // Of a gateway.
+        Fault::Response(not_found),
+    ] {
+        let scene = Scene::new();
+        let mut jane = scene.logged_in(JANE).await;
+        scene.sandbox().faults().add(Endpoint::Api, down.clone());
+        let rejected = jane.post(START).await;
+        assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE, "{down:?}");
+        assert!(rejected.header("retry-after").is_some());
+        scene.sandbox().faults().clear(Endpoint::Api);
 
-    let back = scene.consented(&mut jane).await;
-    scene.sandbox().faults().add(Endpoint::Api, down());
-    let rejected = jane.open(&back).await;
-    assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(failure(&rejected), &ConnectAccountError::Unavailable);
-    assert_eq!(rejected.header("retry-after"), Some("2"));
-    assert!(rejected.text().starts_with("<!doctype html>"));
-    assert!(!scene.is_active(JANE));
-    scene.sandbox().faults().clear(Endpoint::Api);
-    assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
-    assert!(scene.is_active(JANE));
+        let back = scene.consented(&mut jane).await;
+        scene.sandbox().faults().add(Endpoint::Api, down.clone());
+        let rejected = jane.open(&back).await;
+        assert_eq!(rejected.status(), StatusCode::SERVICE_UNAVAILABLE, "{down:?}");
+        assert_eq!(failure(&rejected), &ConnectAccountError::Unavailable);
+        assert_eq!(rejected.header("retry-after"), Some("2"));
+        assert!(rejected.text().starts_with("<!doctype html>"));
+        assert!(!scene.is_active(JANE));
+        scene.sandbox().faults().clear(Endpoint::Api);
+        assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
+        assert!(scene.is_active(JANE));
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The body of an error, in whichever way it is written.
 
+use std::ops::RangeInclusive;
+
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Map, Value};
@@ -19,17 +21,30 @@ impl ErrorBody {
         serde_json::from_slice(body).ok().map(Self)
     }
 
+    /// Whether the API has written it: it has an error code of Scalekit, or a code of gRPC. Other
+    /// gateways respond with JSON, too.
+    pub(in crate::api) fn is_of_the_api(&self) -> bool {
+        const GRPC_CODES: RangeInclusive<u64> = 1..=16;
+        let code = self.0.get("code").and_then(Value::as_u64);
+        self.error_codes().any(Value::is_string)
+            || code.is_some_and(|code| GRPC_CODES.contains(&code))
+    }
+
     pub(in crate::api) fn is_tool_error(&self) -> bool {
         self.error_code() == Some(TOOL_ERROR) || self.tool_error_info().is_some()
     }
 
     /// The most specific error code.
     pub(in crate::api) fn error_code(&self) -> Option<&str> {
-        self.details()
-            .filter_map(|detail| detail.get("error_code"))
-            .chain(["error_code", "code", "error"].into_iter().filter_map(|name| self.0.get(name)))
+        self.error_codes()
+            .chain(["code", "error"].into_iter().filter_map(|name| self.0.get(name)))
             .filter_map(Value::as_str)
             .find(|text| is_code(text))
+    }
+
+    /// Error codes of Scalekit, the most specific first.
+    fn error_codes(&self) -> impl Iterator<Item = &Value> {
+        self.details().filter_map(|detail| detail.get("error_code")).chain(self.0.get("error_code"))
     }
 
     /// A text of the tool's error.

@@ -62,9 +62,8 @@ fn unexpected(response: &Response<Bytes>, otherwise: &'static str) -> ApiError {
 
 fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
     let status = response.status();
-    let parsed = ErrorBody::parse(response.body());
-    let is_of_the_api = parsed.is_some() || response.body().is_empty();
-    let body = parsed.unwrap_or_default();
+    let body = ErrorBody::parse(response.body()).unwrap_or_default();
+    let is_of_the_api = body.is_of_the_api();
     let secret = scalekit.client_secret().expose();
     let error_response = ErrorResponse {
         status,
@@ -77,21 +76,30 @@ fn failure(response: &Response<Bytes>, scalekit: &Scalekit) -> ApiError {
             response: error_response,
             retry_after: retry_after(response, scalekit.clock().now()),
         },
-        StatusCode::NOT_IMPLEMENTED if is_of_the_api => ApiError::NotImplemented(error_response),
-        _ if status.is_server_error() => {
+        StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED if is_of_the_api => {
+            ApiError::NotImplemented(error_response)
+        }
+        _ if status.is_server_error() || is_of_the_connection(status) => {
             ApiError::Unavailable(Unavailable::Failing(error_response))
         }
         _ if status.is_redirection() => {
             ApiError::UnexpectedResponse { what: "a redirect", status: Some(status) }
         }
         _ if !status.is_client_error() => unexpected(response, "neither a success nor an error"),
-        // A proxy's page does not say what the environment knows or allows.
+        // A proxy does not know what the environment has or allows.
         _ if !is_of_the_api => unexpected(response, "an error that is not the API's"),
         StatusCode::FORBIDDEN => ApiError::Forbidden(error_response),
         StatusCode::NOT_FOUND => ApiError::NotFound(error_response),
         StatusCode::CONFLICT => ApiError::Conflict(error_response),
         _ => ApiError::InvalidRequest(error_response),
     }
+}
+
+/// Whether a client error concerns the connection, or was caused by a server: timeouts, requests that
+/// reached the wrong server or arrived too early, and calls that were cancelled (499, gRPC's
+/// `CANCELLED`).
+fn is_of_the_connection(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 421 | 425 | 499)
 }
 
 /// `Retry-After` as a duration, from seconds or from a date.
@@ -148,22 +156,59 @@ mod tests {
             ("{}", (None, None)),
             ("", (None, None)),
         ] {
-            assert_eq!(described(404, body), expected, "{body}");
+            assert_eq!(described(503, body), expected, "{body}");
+        }
+    }
+
+    /// Errors of gateways and web frameworks.
+    const OF_GATEWAYS: [&str; 9] = [
+        "",
+        "{}",
+        r#"{"message":"no Route matched with those values"}"#,
+        r#"{"code":404,"message":"not found"}"#,
+        r#"{"statusCode":404,"message":"Resource not found"}"#,
+        r#"{"error":{"code":404,"message":"m","status":"NOT_FOUND"}}"#,
+        r#"{"error":"Not Found","path":"/api","status":404}"#,
+        r#"{"code":"not_found","error_code":null,"details":[{"error_code":5}]}"#,
+        r#"{"code":0,"details":"none"}"#,
+    ];
+
+    #[test]
+    fn an_error_of_the_api_has_its_error_code_or_a_code_of_grpc() {
+        for body in [
+            r#"{"code":5,"message":"m","details":[]}"#,
+            r#"{"code":16}"#,
+            r#"{"error_code":"GONE","localized_message_info":{"message":"m"}}"#,
+            r#"{"message":"m","details":[{"@type":"x"},{"error_code":"GONE"}]}"#,
+        ] {
+            assert!(matches!(error_of(404, body), ApiError::NotFound(_)), "{body}");
+        }
+        for body in OF_GATEWAYS {
+            let error = error_of(404, body);
+            assert!(matches!(error, ApiError::UnexpectedResponse { .. }), "{body}");
         }
     }
 
     #[test]
     fn statuses_determine_the_error() {
         let body = r#"{"code":3,"message":"m"}"#;
-        for status in [400, 408, 412, 413, 422, 499] {
+        for status in [400, 412, 413, 422] {
             assert!(matches!(error_of(status, body), ApiError::InvalidRequest(_)), "{status}");
+        }
+        for status in [408, 421, 425, 499] {
+            for body in [body, "<html>", ""] {
+                let error = error_of(status, body);
+                assert!(matches!(error, ApiError::Unavailable(_)), "{status} {body}");
+            }
         }
         assert!(matches!(error_of(401, "<html>"), ApiError::Unauthorized(_)));
         assert!(matches!(error_of(403, body), ApiError::Forbidden(_)));
         assert!(matches!(error_of(404, body), ApiError::NotFound(_)));
         assert!(matches!(error_of(409, body), ApiError::Conflict(_)));
         assert!(matches!(error_of(429, ""), ApiError::RateLimited { .. }));
-        assert!(matches!(error_of(501, body), ApiError::NotImplemented(_)));
+        for status in [405, 501] {
+            assert!(matches!(error_of(status, body), ApiError::NotImplemented(_)), "{status}");
+        }
         for status in [500, 501, 502, 503, 504] {
             assert!(matches!(error_of(status, "<html>"), ApiError::Unavailable(_)), "{status}");
         }
@@ -175,7 +220,13 @@ mod tests {
             (403, "<html>"),
             (404, "<html>"),
             (404, "[]"),
-        ] {
+        ]
+        .into_iter()
+        .chain(
+            [400, 403, 404, 405, 409, 413]
+                .into_iter()
+                .flat_map(|status| OF_GATEWAYS.into_iter().map(move |body| (status, body))),
+        ) {
             let error = error_of(status, body);
             assert!(matches!(error, ApiError::UnexpectedResponse { .. }), "{status} {body}");
         }
@@ -200,7 +251,7 @@ mod tests {
     #[test]
     fn messages_are_short_without_secrets_and_line_breaks() {
         let described = |message: &str| {
-            described(400, &serde_json::json!({ "message": message }).to_string())
+            described(400, &serde_json::json!({ "code": 3, "message": message }).to_string())
                 .1
                 .unwrap_or_default()
         };

@@ -36,10 +36,11 @@
 //! Scalekit documents its limits (two e-mails per minute and address, five codes per ten minutes
 //! and request, 429 for the sixth code), but not the bodies of the responses. So a 429 is
 //! attributed to the limit of its call, unless the call verifies a link or the error code is the
-//! general `RATE_LIMITED` and the message does not mention the call. All other 4xx of a
-//! verification but 401 and 403 count as a rejection. A rejection is
-//! [`Expired`](PasswordlessError::Expired) if its code, or else its message, mentions only an
-//! expiry.
+//! general `RATE_LIMITED` and the message does not mention the call. A verification is rejected if
+//! the error is [of the API](ApiError#gateways) and is an
+//! [invalid request](ApiError::InvalidRequest), [not found](ApiError::NotFound) or a
+//! [conflict](ApiError::Conflict). A rejection is [`Expired`](PasswordlessError::Expired) if its
+//! code, or else its message, mentions only an expiry.
 
 mod details;
 

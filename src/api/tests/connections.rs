@@ -56,7 +56,7 @@ async fn a_connection_is_read_enabled_disabled_and_deleted() {
     let already = r#"{"enabled":true,"error_message":"The connection is already enabled"}"#;
     let (environment, api) = Played::responses([
         (200, got),
-        (404, "{}"),
+        (404, r#"{"code":5}"#),
         (200, "{}"),
         (200, already),
         (200, r#"{"enabled":false,"error_message":""}"#),

@@ -26,8 +26,12 @@ async fn directories_are_listed_and_read() {
         format!(r#"{{"directories":[{OKTA},{{"id":"dir_2"}}]}}"#),
         format!(r#"{{"directory":{OKTA}}}"#),
     );
-    let (environment, api) =
-        Played::responses([(200, listed.as_str()), (200, &listed), (200, &got), (404, "{}")]);
+    let (environment, api) = Played::responses([
+        (200, listed.as_str()),
+        (200, &listed),
+        (200, &got),
+        (404, r#"{"code":5}"#),
+    ]);
     let directories = api.directories();
     let [okta, other] = directories.list("org_1").await.unwrap().try_into().unwrap();
     assert_eq!(other, Directory { id: "dir_2".to_owned(), ..Default::default() });
@@ -71,7 +75,8 @@ async fn directories_are_listed_and_read() {
 
 #[tokio::test]
 async fn an_organization_without_a_directory_is_distinguished_from_an_unknown_one() {
-    let (_, api) = Played::responses([(200, "{}"), (200, r#"{"directories":null}"#), (404, "{}")]);
+    let (_, api) =
+        Played::responses([(200, "{}"), (200, r#"{"directories":null}"#), (404, r#"{"code":5}"#)]);
     for _ in 0..2 {
         let none = api.directories().primary("org_1").await.unwrap_err();
         assert!(
@@ -184,7 +189,7 @@ async fn groups_are_listed_to_the_last_page() {
 async fn a_stream_ends_after_an_error_and_with_an_unwritable_time() {
     let (environment, api) = Played::responses([
         (200, r#"{"users":[{"id":"diruser_1"}],"next_page_token":"2"}"#),
-        (403, "{}"),
+        (403, r#"{"code":7}"#),
     ]);
     let mut users = api.directories().users("org_1", "dir_1").stream();
     assert!(users.try_next().await.unwrap().is_some());

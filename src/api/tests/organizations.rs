@@ -52,7 +52,7 @@ async fn a_response_without_items_is_an_empty_list() {
 #[tokio::test]
 async fn an_organization_is_read_by_either_id() {
     let (environment, api) =
-        Played::responses([(200, ACME), (200, ACME), (404, "{}"), (200, "{}")]);
+        Played::responses([(200, ACME), (200, ACME), (404, r#"{"code":5}"#), (200, "{}")]);
     let organizations = api.organizations();
     let acme = organizations.get("org_59615193906282635").await.unwrap();
     assert_eq!(organizations.get_by_external_id("tenant/7").await.unwrap(), acme);

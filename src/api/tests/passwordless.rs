@@ -134,14 +134,27 @@ async fn rejections_are_distinguished_from_failures() {
         let expired = verified(status, r#"{"code":9,"message":"The OTP has Expired"}"#).await;
         assert!(matches!(expired, Err(PasswordlessError::Expired(_))), "{status}");
     }
-    for (status, body) in [(500, "{}"), (503, ""), (404, "<html>"), (302, ""), (403, "{}")] {
+    let of_grpc = r#"{"code":5,"message":"invalid otp"}"#;
+    for (status, body) in [
+        (500, "{}"),
+        (503, ""),
+        (404, "<html>"),
+        (404, ""),
+        (404, r#"{"message":"Not Found"}"#),
+        (302, ""),
+        (403, of_grpc),
+        (405, of_grpc),
+        (408, of_grpc),
+        (425, of_grpc),
+        (499, of_grpc),
+    ] {
         let failed = verified(status, body).await;
-        assert!(matches!(failed, Err(PasswordlessError::Api(_))), "{status}");
+        assert!(matches!(failed, Err(PasswordlessError::Api(_))), "{status} {body}");
     }
-    let invalid =
-        Played::responses([(400, r#"{"message":"expired"}"#)]).1.passwordless().send(&mail()).await;
+    let invalid = Played::responses([(400, r#"{"code":3,"message":"expired"}"#)]).1;
+    let invalid = invalid.passwordless().send(&mail()).await;
     assert!(matches!(invalid, Err(PasswordlessError::Api(ApiError::InvalidRequest(_)))));
-    let over = Played::responses([(404, "{}")]).1.passwordless().resend("a").await;
+    let over = Played::responses([(404, r#"{"code":5}"#)]).1.passwordless().resend("a").await;
     assert!(matches!(over, Err(PasswordlessError::Rejected(_))));
 }
 

@@ -301,9 +301,9 @@ async fn response_of(browser: &mut Browser, path: &str, body: Value) -> String {
 async fn a_response_does_not_reveal_whether_the_environment_accepts_an_address() {
     for rejection in [
         (400, r#"{"error_code":"INVALID_EMAIL","message":"email is not valid"}"#),
-        (400, r#"{"message":"user is disabled"}"#),
-        (403, r#"{"message":"this address may not log in"}"#),
-        (404, r#"{"message":"no such user"}"#),
+        (400, r#"{"code":3,"message":"user is disabled"}"#),
+        (403, r#"{"code":7,"message":"this address may not log in"}"#),
+        (404, r#"{"code":5,"message":"no such user"}"#),
     ] {
         let mail = MailWorld::new();
         // The properties of e-mails are known from one that was sent.

@@ -30,9 +30,17 @@ fn responded(status: u16, body: &'static str) -> Fault {
 #[tokio::test]
 async fn an_unavailable_environment_is_503_and_the_login_can_continue() {
     let general = r#"{"code":8,"message":"slow down","error_code":"RATE_LIMITED"}"#;
-    for fault in
-        [Fault::Unreachable, Fault::Status(StatusCode::BAD_GATEWAY), responded(429, general)]
-    {
+    for fault in [
+        Fault::Unreachable,
+        Fault::Status(StatusCode::BAD_GATEWAY),
+        responded(429, general),
+        // Of a gateway.
+        responded(404, ""),
+        responded(400, r#"{"message":"no Route matched with those values"}"#),
+        responded(403, "<html>"),
+        Fault::Status(StatusCode::REQUEST_TIMEOUT),
+        Fault::Status(StatusCode::MISDIRECTED_REQUEST),
+    ] {
         let mail = MailWorld::new();
         let (mut browser, _) = mail.waiting("/me").await;
         let (code, link) = (mail.code(), mail.link());
@@ -86,6 +94,8 @@ async fn the_environments_error_messages_are_understood() {
         (400, r#"{"code":3,"message":"no"}"#, Failure::InvalidCode),
         (403, r#"{"code":7,"message":"no"}"#, Failure::Misconfigured),
         (404, r#"{"code":5,"message":"no"}"#, Failure::InvalidCode),
+        (404, r#"{"code":404,"message":"no"}"#, Failure::Unavailable),
+        (408, r#"{"code":1,"message":"no"}"#, Failure::Unavailable),
         (429, "", Failure::TooManyAttempts),
         (
             429,
@@ -107,7 +117,8 @@ async fn the_environments_error_messages_are_understood() {
         Box::leak(format!(r#"{{"auth_request_id":"{}"}}"#, "a".repeat(600)).into_boxed_str());
     for (status, body, expected) in [
         (429, "{}", Failure::TooManyEmails { retry_after: Some(Duration::from_secs(7)) }),
-        (404, "{}", Failure::NoPendingLogin),
+        (404, r#"{"code":5}"#, Failure::NoPendingLogin),
+        (404, "", Failure::Unavailable),
         (200, "{}", Failure::Misconfigured),
         (200, long, Failure::Misconfigured),
     ] {
@@ -125,14 +136,14 @@ async fn the_environments_error_messages_are_understood() {
 async fn a_rejected_email_fails_visibly_only_if_a_setting_is_clearly_the_cause() {
     let mail = MailWorld::with(|login| login.max_emails_per_address(100));
     for (status, body, expected) in [
-        (400, r#"{"message":"bad email"}"#, None),
+        (400, r#"{"code":3,"message":"bad email"}"#, None),
         (400, r#"{"error_code":"INVALID_EMAIL"}"#, None),
-        (422, r#"{"message":"cannot deliver mail to ada@acme.test"}"#, None),
-        (400, r#"{"message":"'ada' is not an e-mail address"}"#, None),
-        (400, r#"{"message":"please enter a valid email"}"#, None),
+        (422, r#"{"code":3,"message":"cannot deliver mail to ada@acme.test"}"#, None),
+        (400, r#"{"code":3,"message":"'ada' is not an e-mail address"}"#, None),
+        (400, r#"{"code":3,"message":"please enter a valid email"}"#, None),
         (
             400,
-            r#"{"message":"validation error:\n - email: value must be a valid email address"}"#,
+            r#"{"code":3,"message":"validation error:\n - email: value must be a valid email address"}"#,
             None,
         ),
         (
@@ -141,22 +152,30 @@ async fn a_rejected_email_fails_visibly_only_if_a_setting_is_clearly_the_cause()
             {"field_violations":[{"field":"email","description":"must be an address"}]}}]}"#,
             None,
         ),
-        (400, r#"{"message":"email template not found"}"#, Some(Failure::Misconfigured)),
-        (400, r#"{"message":"magiclink_auth_uri is no address"}"#, Some(Failure::Misconfigured)),
-        (400, r#"{"message":"no email provider"}"#, Some(Failure::Misconfigured)),
-        (400, r#"{"message":"passwordless is off"}"#, Some(Failure::Misconfigured)),
+        (400, r#"{"code":3,"message":"email template not found"}"#, Some(Failure::Misconfigured)),
+        (
+            400,
+            r#"{"code":3,"message":"magiclink_auth_uri is no address"}"#,
+            Some(Failure::Misconfigured),
+        ),
+        (400, r#"{"code":3,"message":"no email provider"}"#, Some(Failure::Misconfigured)),
+        (400, r#"{"code":3,"message":"passwordless is off"}"#, Some(Failure::Misconfigured)),
         (
             400,
             r#"{"error_code":"INVALID_ARGUMENT","message":"email login is not enabled"}"#,
             Some(Failure::Misconfigured),
         ),
         (400, r#"{"error_code":"PASSWORDLESS_EMAIL_DISABLED"}"#, Some(Failure::Misconfigured)),
-        (400, r#"{"message":"invalid: your IP address is blocked"}"#, Some(Failure::Misconfigured)),
-        (400, r#"{"message":"noreply@acme.test is not verified"}"#, None),
-        (400, r#"{"message":"login is disabled for this user"}"#, None),
-        (403, r#"{"message":"no mail for ada@acme.test"}"#, None),
-        (404, r#"{"message":"no mail"}"#, None),
-        (409, "{}", None),
+        (
+            400,
+            r#"{"code":3,"message":"invalid: your IP address is blocked"}"#,
+            Some(Failure::Misconfigured),
+        ),
+        (400, r#"{"code":3,"message":"noreply@acme.test is not verified"}"#, None),
+        (400, r#"{"code":3,"message":"login is disabled for this user"}"#, None),
+        (403, r#"{"code":3,"message":"no mail for ada@acme.test"}"#, None),
+        (404, r#"{"code":3,"message":"no mail"}"#, None),
+        (409, r#"{"code":6}"#, None),
         (401, "{}", Some(Failure::Misconfigured)),
     ] {
         // A 401 is retried with another token.
@@ -197,7 +216,7 @@ async fn a_rejected_resend_does_not_use_the_code_up() {
     for (status, text) in [(400, "wait 30 seconds"), (404, "no"), (409, "aborted")] {
         let mail = MailWorld::new();
         let (mut browser, _) = mail.waiting("/me").await;
-        let body = Bytes::from(format!(r#"{{"message":"{text}"}}"#));
+        let body = Bytes::from(format!(r#"{{"code":3,"message":"{text}"}}"#));
         let rejection = Response::builder().status(status).body(body).unwrap();
         mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Response(rejection));
         let response = submit(&mut browser, RESEND, &[]).await;

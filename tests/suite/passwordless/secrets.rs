@@ -105,7 +105,8 @@ async fn debug_output_and_traces_contain_no_credentials() {
     submit(&mut browser, SEND, &[("email", ADA)]).await; // one more than the limit
     note("refused@acme.test");
     for (status, text) in [(400, "no template for"), (400, "bad email"), (403, "no mail to")] {
-        let text = format!(r#"{{"message":"{text} {ADA}, <{}>"}}"#, ADA.replace('@', "%40"));
+        let text =
+            format!(r#"{{"code":3,"message":"{text} {ADA}, <{}>"}}"#, ADA.replace('@', "%40"));
         let rejection = Response::builder().status(status).body(Bytes::from(text)).unwrap();
         mail.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Response(rejection));
         submit(&mut mail.browser(), SEND, &[("email", "refused@acme.test")]).await;
