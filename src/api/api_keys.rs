@@ -48,6 +48,7 @@ use time::OffsetDateTime;
 
 use super::client::retry::Retries;
 use super::{Api, ApiError, ApiRequest, ListRequest};
+use crate::http_client::HttpClientError;
 use crate::model::wire;
 use crate::secret::SecretString;
 
@@ -89,16 +90,16 @@ impl ApiKeysApi {
             .map_err(|error| error.without(token))
     }
 
-    /// The same within a timeout, without retries.
+    /// The same without retries. `timeout` includes that the application's access token is fetched.
     pub(crate) async fn validate_within(
         &self,
         token: &str,
         timeout: Duration,
     ) -> Result<ApiKey, ApiError> {
-        self.validation(token)
-            .timeout(timeout)
-            .send_member("token_info")
+        let validation = self.validation(token).timeout(timeout).send_member("token_info");
+        tokio::time::timeout(timeout, validation)
             .await
+            .unwrap_or_else(|_| Err(HttpClientError::Timeout(timeout).into()))
             .map_err(|error| error.without(token))
     }
 

@@ -23,7 +23,7 @@ const DEFAULT_TTL: Duration = Duration::from_secs(2);
 const MIN_TTL: Duration = Duration::from_millis(100);
 /// How long a failed validation is returned to later requests, so that they do not queue up.
 const FAILURE_TTL: Duration = Duration::from_secs(1);
-/// Time limit of a call, for which the request waits.
+/// Time limit of a validation, for which the request waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Concurrent calls for keys that were valid before, and as many for all others.
 const DEFAULT_VALIDATIONS: usize = 64;

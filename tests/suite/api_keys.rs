@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::future::{BoxFuture, join_all};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::Value;
+use tokio::time::Instant;
 use tower_scalekit::api::api_keys::{CreatedApiKey, NewApiKey};
 use tower_scalekit::http_client::{HttpClient, HttpClientError};
 use tower_scalekit::require_token::{ApiKeyVerifier, TokenRejection};
@@ -84,6 +85,11 @@ impl Api {
     fn calls(&self) -> usize {
         self.world.sandbox.requests().count(Endpoint::Api)
     }
+}
+
+fn response(status: u16, body: &str) -> Fault {
+    let response = Response::builder().status(status);
+    Fault::Response(response.body(Bytes::from(body.to_owned())).unwrap())
 }
 
 async fn identity(principal: Principal) -> String {
@@ -322,6 +328,15 @@ async fn while_the_environment_is_unavailable_the_response_is_503() {
         Fault::Status(StatusCode::BAD_GATEWAY),
         Fault::Status(StatusCode::TOO_MANY_REQUESTS),
         Fault::Status(StatusCode::FORBIDDEN),
+        Fault::Status(StatusCode::METHOD_NOT_ALLOWED),
+        Fault::Status(StatusCode::REQUEST_TIMEOUT),
+        Fault::Status(StatusCode::TOO_EARLY),
+        // Of a gateway.
+        response(404, ""),
+        response(404, "{}"),
+        response(404, "<html>"),
+        response(400, r#"{"message":"no Route matched with those values"}"#),
+        response(413, r#"{"code":413,"message":"too large"}"#),
     ] {
         api.world.advance(2);
         api.world.sandbox.faults().add(Endpoint::Api, fault.clone());
@@ -336,6 +351,30 @@ async fn while_the_environment_is_unavailable_the_response_is_503() {
         api.world.advance(1);
         assert_eq!(api.status(&key).await, StatusCode::OK, "{fault:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_validation_takes_at_most_five_seconds_with_the_access_token_that_it_needs() {
+    let slow = Fault::Delay(Duration::from_secs(3));
+    let api = Api::new();
+    let key = api.key(JANE).await;
+    api.world.sandbox.faults().add_times(Endpoint::Token, 1, slow.clone());
+    api.world.sandbox.faults().add_times(Endpoint::Api, 1, slow.clone());
+    let started = Instant::now();
+    assert_eq!(api.status(&key).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(started.elapsed(), Duration::from_secs(5));
+    api.world.advance(2);
+    assert_eq!(api.status(&key).await, StatusCode::OK);
+
+    // The environment does not accept the access token any more, and another one is fetched.
+    for fault in [response(401, r#"{"code":16}"#), slow.clone()] {
+        api.world.sandbox.faults().add_times(Endpoint::Api, 1, fault);
+    }
+    api.world.sandbox.faults().add_times(Endpoint::Token, 1, slow);
+    api.world.advance(2);
+    let started = Instant::now();
+    assert_eq!(api.status(&key).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(started.elapsed(), Duration::from_secs(5));
 }
 
 #[tokio::test]
@@ -383,8 +422,7 @@ async fn errors_and_debug_output_do_not_contain_the_key() {
     let key = api.key(JANE).await;
     let token = key.token.expose();
     let echo = format!(r#"{{"code":5,"message":"token {token} is bad","error_code":"{token}"}}"#);
-    let response = Response::builder().status(404).body(Bytes::from(echo)).unwrap();
-    api.world.sandbox.faults().add(Endpoint::Api, Fault::Response(response));
+    api.world.sandbox.faults().add(Endpoint::Api, response(404, &echo));
     let api_keys = api.world.sandbox.scalekit().api().api_keys();
     let error = api_keys.validate(token).await.unwrap_err();
     assert_eq!(error.response().unwrap().status, StatusCode::NOT_FOUND);
