@@ -23,7 +23,8 @@ pub struct DpopBuilder {
     algorithms: Vec<Algorithm>,
     is_required: bool,
     window: Duration,
-    nonces: Option<Nonces>,
+    nonce_secret: Option<SessionSecret>,
+    previous_secrets: Vec<SessionSecret>,
     replay_capacity: usize,
     store: Option<TimedStore>,
 }
@@ -35,7 +36,8 @@ impl DpopBuilder {
             algorithms: vec![Algorithm::ES256, Algorithm::ES384, Algorithm::EdDSA],
             is_required: false,
             window: Duration::from_secs(60),
-            nonces: None,
+            nonce_secret: None,
+            previous_secrets: Vec::new(),
             replay_capacity: 1_000_000,
             store: None,
         }
@@ -75,7 +77,17 @@ impl DpopBuilder {
     /// clients repeat it. Nonces are derived from the secret and the time, so all replicas with one
     /// secret accept them, for 150 to 300 seconds. A response to an older nonce has the next one.
     pub fn require_nonce(mut self, secret: &SessionSecret) -> Self {
-        self.nonces = Some(Nonces::new(secret));
+        self.nonce_secret = Some(secret.clone());
+        self
+    }
+
+    /// Adds a secret that was used for nonces before. Nonces that are derived from it are accepted and
+    /// renewed with the current secret. Can be called several times. Default: none. Requires
+    /// [`require_nonce`](Self::require_nonce). Before a rotation, add the new secret here on every
+    /// replica: a replica rejects nonces of a secret that it does not have, and clients repeat the
+    /// request only once. See [how to rotate secrets](crate::guides::secret_rotation).
+    pub fn previous_secret(mut self, secret: &SessionSecret) -> Self {
+        self.previous_secrets.push(secret.clone());
         self
     }
 
@@ -121,6 +133,9 @@ impl DpopBuilder {
         if self.replay_capacity == 0 || self.replay_capacity > MAX_CAPACITY {
             problems.invalid("replay_capacity", "must be between 1 and 50 million");
         }
+        if self.nonce_secret.is_none() && !self.previous_secrets.is_empty() {
+            problems.missing("require_nonce");
+        }
         let algorithm_names: Vec<_> =
             self.algorithms.iter().map(|algorithm| algorithm.name()).collect();
         let inner = Inner {
@@ -129,7 +144,7 @@ impl DpopBuilder {
             algorithms: self.algorithms,
             is_required: self.is_required,
             window: time::Duration::try_from(self.window).unwrap_or(time::Duration::ZERO),
-            nonces: self.nonces,
+            nonces: self.nonce_secret.map(|secret| Nonces::new(&secret, &self.previous_secrets)),
             // From the earliest `iat` that is accepted to the latest time at which it is.
             replays: Replays::new(
                 self.replay_capacity,
@@ -149,7 +164,7 @@ impl std::fmt::Debug for DpopBuilder {
             .field("algorithms", &self.algorithms)
             .field("is_required", &self.is_required)
             .field("window", &self.window)
-            .field("requires_nonce", &self.nonces.is_some())
+            .field("requires_nonce", &self.nonce_secret.is_some())
             .field("replay_capacity", &self.replay_capacity)
             .field("shares_replays", &self.store.is_some())
             .finish()

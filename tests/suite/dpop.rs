@@ -261,6 +261,35 @@ async fn an_invalid_proof_does_not_disclose_whether_the_token_is_valid() {
 }
 
 #[tokio::test]
+async fn a_nonce_is_accepted_by_all_replicas_while_the_secret_is_rotated() {
+    let sandbox = Sandbox::new();
+    let key = sandbox.tokens().dpop_key();
+    let token = bound(&sandbox, &key);
+    let replica = |current: u8, previous: Option<u8>| {
+        let dpop = previous
+            .into_iter()
+            .fold(builder(), |dpop, previous| dpop.previous_secret(&secret(previous)));
+        app(&sandbox, dpop.require_nonce(&secret(current)))
+    };
+    // The steps of the rotation, of which two neighbors are deployed at the same time.
+    let steps = [(1, None), (1, Some(2)), (2, Some(1)), (2, None)];
+    for deploying in steps.windows(2) {
+        let replicas: Vec<_> =
+            deploying.iter().map(|(current, previous)| replica(*current, *previous)).collect();
+        for (from, to) in [(0, 1), (1, 0)] {
+            let proof = key.proof("GET", TODOS, Some(&token));
+            let offered = call(&replicas[from], "DPoP", &token, &[&proof]).await;
+            let nonce = offered.header("dpop-nonce").unwrap();
+            let proof = key.proof_with("GET", TODOS, Some(&token), |_, claims| {
+                claims.insert("nonce".to_owned(), json!(nonce));
+            });
+            let response = call(&replicas[to], "DPoP", &token, &[&proof]).await;
+            assert_eq!(response.status(), StatusCode::OK, "{deploying:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_required_nonce_is_offered_accepted_and_renewed() {
     // At the begin of a period.
     let start = time::OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
@@ -468,8 +497,10 @@ fn invalid_settings_are_reported_at_once() {
         .algorithms([])
         .window(std::time::Duration::from_secs(301))
         .replay_capacity(0)
+        .previous_secret(&secret(7))
         .build()
         .unwrap_err();
-    assert_eq!(error.problems().len(), 5, "{error}");
-    assert!(!format!("{:?}", builder().require_nonce(&secret(7))).contains("secret"));
+    assert_eq!(error.problems().len(), 6, "{error}");
+    let secrets = builder().require_nonce(&secret(7)).previous_secret(&secret(8));
+    assert!(!format!("{secrets:?}").contains("secret"));
 }
