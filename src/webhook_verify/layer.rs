@@ -5,9 +5,9 @@ use std::time::Duration;
 use tower_layer::Layer;
 
 use super::dedup::{DedupConfig, Deduplicator};
-use super::signature::Kind;
+use super::signature::{Kind, TOLERANCE};
 use super::{WebhookRejection, WebhookSecret, WebhookVerifyService};
-use crate::clock::Clock;
+use crate::clock::{Clock, REPLICA_SKEW};
 use crate::middleware::body_limits::BodyLimits;
 use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::shared_store::{SharedStore, TimedStore};
@@ -15,6 +15,12 @@ use crate::util::tasks::{Tasks, UnfinishedTasks};
 
 /// Scalekit's events are a few kilobytes, unless a directory has long lists of attributes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+const MIN_LEASE: Duration = Duration::from_secs(10);
+
+/// From the earliest time at which a timestamp is accepted to the latest, by the clocks of all replicas.
+const MIN_RETENTION: Duration =
+    Duration::from_secs(2 * TOLERANCE).saturating_add(REPLICA_SKEW.unsigned_abs());
 
 /// Middleware that verifies signed webhooks. See the [module docs](crate::webhook_verify).
 #[derive(Clone)]
@@ -88,16 +94,19 @@ impl WebhookVerify {
         self
     }
 
-    /// Sets how long a message counts as in progress. Default: 60 s. After that time, another
-    /// delivery is handled too: because the process has died, or because the handler takes longer.
+    /// Sets how long a message counts as in progress. Default: 60 s. Less than 10 s counts as 10 s,
+    /// for which senders wait for a response. After that time, another delivery is handled too:
+    /// because the process has died, or because the handler takes longer.
     pub fn processing_lease(mut self, time: Duration) -> Self {
-        self.dedup.lease = time;
+        self.dedup.lease = time.max(MIN_LEASE);
         self
     }
 
-    /// Sets how long processed message IDs are retained. Default: 24 hours.
+    /// Sets how long processed message IDs are retained. Default: 24 hours. Less than 11 minutes
+    /// counts as 11 minutes: until then, the timestamp of a message may be accepted, so that a copy
+    /// could be handled again.
     pub fn retention(mut self, time: Duration) -> Self {
-        self.dedup.retention = time;
+        self.dedup.retention = time.max(MIN_RETENTION);
         self
     }
 

@@ -16,7 +16,7 @@ use super::secret::BASE64;
 use crate::util::diagnosis::{CheckError, Shown};
 
 /// How far the sender's clock may be off, and how old a message may be, in seconds.
-const TOLERANCE: u64 = 300;
+pub(super) const TOLERANCE: u64 = 300;
 const MAX_ID_BYTES: usize = 256;
 /// More signatures than secrets in any rotation.
 const MAX_CANDIDATES: usize = 32;

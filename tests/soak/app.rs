@@ -35,8 +35,6 @@ pub(crate) const INNER: &str = "x-inner";
 pub(crate) const WEBHOOK_SECRET: [u8; 32] = [7; 32];
 /// Maximum lifetime of a session: so short that its storage reaches a plateau.
 pub(crate) const SESSION_LIFETIME: Duration = Duration::from_secs(180);
-/// Retention of processed webhooks.
-pub(crate) const WEBHOOK_RETENTION: Duration = Duration::from_secs(60);
 pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long the handler of a slow page takes.
 pub(crate) const SLOW: Duration = Duration::from_millis(300);
@@ -203,7 +201,7 @@ impl Settings {
         let sessions =
             if rejects_stale { sessions.reject_on_stale_revocations() } else { sessions };
         let sessions = sessions.build().unwrap();
-        let webhooks = WebhookVerify::new(secret()).deduplicate(store).retention(WEBHOOK_RETENTION);
+        let webhooks = WebhookVerify::new(secret()).deduplicate(store);
         let router = router(&sessions, &scalekit, clock, webhooks.clone());
         listener.set_nonblocking(true).unwrap();
         let (stop, stopped) = oneshot::channel();

@@ -296,16 +296,43 @@ async fn a_sender_that_disconnects_early_leaves_no_claim() {
 #[tokio::test]
 async fn completed_messages_are_retained_as_configured() {
     let world = World::new();
-    let brief = layer(&world.clock).retention(Duration::from_secs(600));
+    let brief = layer(&world.clock).retention(Duration::from_secs(900));
     let brief = Router::new()
         .route("/webhook", post(|| async { StatusCode::CREATED }))
         .route_layer(brief.deduplicate(world.store.clone()));
     assert_eq!(send(&brief, message("msg_1")).await.status(), StatusCode::CREATED);
-    world.clock.advance(Duration::from_secs(599));
+    world.clock.advance(Duration::from_secs(899));
     assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::CREATED);
     world.clock.advance(Duration::from_secs(2));
     assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
     assert_eq!(world.handled(), 1);
+}
+
+#[tokio::test]
+async fn a_message_is_handled_once_for_as_long_as_its_timestamp_is_accepted() {
+    let world = World::new();
+    let handled = Arc::<AtomicUsize>::default();
+    let counted = Arc::clone(&handled);
+    let brief = layer(&world.clock).retention(Duration::ZERO).deduplicate(world.store.clone());
+    let app = Router::new()
+        .route(
+            "/webhook",
+            post(move || {
+                counted.fetch_add(1, Ordering::SeqCst);
+                std::future::ready(StatusCode::CREATED)
+            }),
+        )
+        .route_layer(brief);
+    // The clock of the sender is ahead.
+    let at = world.clock.clock().now().unix_timestamp() + 300;
+    let copy = || signed("webhook", "msg_1", at, "{}", 1);
+    for seconds in [0, 1, 299, 300] {
+        world.clock.advance(Duration::from_secs(seconds));
+        assert_eq!(send(&app, copy()).await.status(), StatusCode::CREATED);
+        assert_eq!(handled.load(Ordering::SeqCst), 1, "{seconds}");
+    }
+    world.clock.advance(Duration::from_secs(1));
+    assert_rejected(&send(&app, copy()).await, WebhookError::TimestampOutsideTolerance);
 }
 
 #[tokio::test]
@@ -417,22 +444,26 @@ async fn a_failed_release_blocks_a_message_for_the_processing_lease() {
 
 #[tokio::test]
 async fn the_processing_lease_is_configurable() {
-    let world = World::new();
-    let inner = service_fn(|_: Request<ReplayBody<Body>>| {
-        std::future::pending::<Result<Response<Body>, Infallible>>()
-    });
-    let mut patient = layer(&world.clock)
-        .processing_lease(Duration::from_secs(200))
-        .deduplicate(world.store.clone())
-        .layer(inner);
-    let mut call = Box::pin(patient.ready().await.unwrap().call(message("msg_1")));
-    assert!(futures::poll!(&mut call).is_pending());
-    for (seconds, expected) in [(199, StatusCode::SERVICE_UNAVAILABLE), (1, StatusCode::OK)] {
-        world.clock.advance(Duration::from_secs(seconds));
-        assert_eq!(world.deliver(0, "msg_1", "200").await.status(), expected);
+    for (configured, lease) in [(200, 200), (0, 10)] {
+        let world = World::new();
+        let inner = service_fn(|_: Request<ReplayBody<Body>>| {
+            std::future::pending::<Result<Response<Body>, Infallible>>()
+        });
+        let mut guarded = layer(&world.clock)
+            .processing_lease(Duration::from_secs(configured))
+            .deduplicate(world.store.clone())
+            .layer(inner);
+        let mut call = Box::pin(guarded.ready().await.unwrap().call(message("msg_1")));
+        assert!(futures::poll!(&mut call).is_pending());
+        for (seconds, expected) in
+            [(lease - 1, StatusCode::SERVICE_UNAVAILABLE), (1, StatusCode::OK)]
+        {
+            world.clock.advance(Duration::from_secs(seconds));
+            assert_eq!(world.deliver(0, "msg_1", "200").await.status(), expected, "{configured}");
+        }
+        drop(call);
+        settle().await;
+        assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
+        assert_eq!(world.handled(), 1, "a late handler does not release another's claim");
     }
-    drop(call);
-    settle().await;
-    assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
-    assert_eq!(world.handled(), 1, "a late handler does not release another's claim");
 }
