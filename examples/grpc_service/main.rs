@@ -6,17 +6,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod status;
 
-use bytes::Bytes;
-use http::Response;
-use tonic::Status;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tower_scalekit::RequireToken;
-use tower_scalekit::middleware::RejectionContext;
-use tower_scalekit::require_token::TokenRejection;
 
 use crate::common::OrExit as _;
+use crate::status::as_grpc_status;
 
 #[tokio::main]
 async fn main() {
@@ -40,15 +37,4 @@ async fn main() {
         .add_service(health)
         .serve_with_incoming_shutdown(TcpIncoming::from(setup.listener), stop);
     served.await.or_exit(1);
-}
-
-/// A rejection as gRPC clients expect it: 200, with the status in the headers.
-fn as_grpc_status(rejected: RejectionContext<'_, TokenRejection>) -> Response<Bytes> {
-    let status = match rejected.rejection() {
-        TokenRejection::KeysUnavailable | TokenRejection::RevocationsStale => {
-            Status::unavailable("try again")
-        }
-        _ => Status::unauthenticated("send a token"),
-    };
-    status.into_http()
 }

@@ -1,6 +1,8 @@
 //! A gRPC service behind a bearer guard, over HTTP/2 on a socket.
 
-use bytes::Bytes;
+#[path = "../../examples/grpc_service/status.rs"]
+mod status;
+
 use http::{Request, Response, StatusCode};
 use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
@@ -10,21 +12,12 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tower::{Layer as _, ServiceExt as _, service_fn};
-use tower_scalekit::middleware::RejectionContext;
-use tower_scalekit::require_token::TokenRejection;
+use tower_scalekit::require_token::{ApiKeyVerifier, TokenRejection};
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
 use tower_scalekit::{RequireToken, Sandbox};
 
+use self::status::as_grpc_status;
 use crate::support::{JANE, World, sandbox_builder, token_layer};
-
-/// A rejection as gRPC clients expect it: 200, and the status in the headers ("trailers only").
-fn as_grpc_status(rejected: RejectionContext<'_, TokenRejection>) -> Response<Bytes> {
-    let status = match rejected.rejection() {
-        TokenRejection::KeysUnavailable => Status::unavailable("try again"),
-        _ => Status::unauthenticated("send a token"),
-    };
-    status.into_http()
-}
 
 fn guard(sandbox: &Sandbox) -> RequireToken {
     token_layer(sandbox).on_rejection(as_grpc_status)
@@ -94,6 +87,21 @@ async fn unavailable_keys_are_unavailable_and_not_unauthenticated() {
     sandbox.faults().clear(Endpoint::Keys);
     sandbox.clock().advance(std::time::Duration::from_secs(1));
     assert_eq!(check(&channel, Some(&good)).await.unwrap(), ServingStatus::Serving);
+}
+
+#[tokio::test]
+async fn an_api_key_that_cannot_be_validated_is_unavailable_and_not_unauthenticated() {
+    let sandbox = sandbox_builder().build();
+    let verifier = ApiKeyVerifier::new(&sandbox.scalekit());
+    let channel = serve_behind(guard(&sandbox).api_keys(&verifier)).await;
+    sandbox.faults().add(Endpoint::Api, Fault::Unreachable);
+    let key = format!("Bearer {}", "a1B2".repeat(8));
+    let status = check(&channel, Some(&key)).await.unwrap_err();
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, "try again"));
+    sandbox.faults().clear(Endpoint::Api);
+    sandbox.clock().advance(std::time::Duration::from_secs(1));
+    let status = check(&channel, Some(&key)).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
 }
 
 #[tokio::test]
