@@ -107,7 +107,7 @@ impl ReturnedLogin {
                 .map_err(|SessionUnavailable| LoginError::Unavailable)?,
             Err(_) => None,
         };
-        let record = match self.kept_record().await {
+        let record = match self.kept_record().await? {
             Some(record) => record,
             None => self.new_record(headers).await?,
         };
@@ -128,11 +128,15 @@ impl ReturnedLogin {
     }
 
     /// Returns the login that is kept since the app's hook was unavailable.
-    async fn kept_record(&self) -> Option<SessionRecord> {
-        match self.sessions.has_login_hook() {
-            true => self.single_use().take_login().await,
-            false => None,
+    async fn kept_record(&self) -> Result<Option<SessionRecord>, LoginError> {
+        if !self.sessions.has_login_hook() {
+            return Ok(None);
         }
+        // Its code is spent: without the store, the exchange might be repeated.
+        self.single_use().take_login().await.map_err(|error| {
+            telemetry::internal_error("login_attempt", &error);
+            LoginError::Unavailable
+        })
     }
 
     /// Exchanges the code, and builds the record of the session.

@@ -70,13 +70,19 @@ impl SingleUse<'_> {
         or_logged(stored, false)
     }
 
-    /// Marks it as used again. Returns the login that an earlier use has stored.
-    pub(crate) async fn take_login(&self) -> Option<SessionRecord> {
+    /// Marks it as used again. Returns the login that an earlier use has stored. If the store fails,
+    /// there may be one.
+    pub(crate) async fn take_login(&self) -> Result<Option<SessionRecord>, StoreError> {
         let store = self.sessions.store();
-        let kept = store.get(&self.key).await.ok()??;
-        let sealed = std::str::from_utf8(&kept).ok()?.strip_prefix(KEPT)?;
-        let login = SessionRecord::decode(&self.open(&self.name, sealed)?)?;
-        store.replace_if(&self.key, kept, USED, self.lifetime).await.ok()?.then_some(login)
+        let Some(kept) = store.get(&self.key).await? else { return Ok(None) };
+        let Some(login) = self.open_login(&kept) else { return Ok(None) };
+        let is_taken = store.replace_if(&self.key, kept, USED, self.lifetime).await?;
+        Ok(is_taken.then_some(login))
+    }
+
+    fn open_login(&self, kept: &[u8]) -> Option<SessionRecord> {
+        let sealed = std::str::from_utf8(kept).ok()?.strip_prefix(KEPT)?;
+        SessionRecord::decode(&self.open(&self.name, sealed)?)
     }
 
     /// Records that the login has completed, and for a short time its sealed result, for the same

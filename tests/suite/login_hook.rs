@@ -274,6 +274,27 @@ async fn a_kept_login_is_for_its_browser_code_and_time_only() {
 }
 
 #[tokio::test]
+async fn a_kept_login_is_not_lost_while_the_store_is_unavailable() {
+    let hook = Hook::new(unavailable);
+    let world = World::with(|sandbox| sandbox, |sessions| sessions);
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let sessions = world.replica(|one| hook.on(one).shared_store(store.clone()));
+    let mut browser = Browser::new(&app(&sessions), &world.sandbox);
+    let callback = at_the_callback(&world, &mut browser).await;
+    assert_eq!(login_error(&browser.open(&callback).await), LoginError::LoginHookUnavailable);
+    hook.set(accept);
+    store.fail_next_read(KeyNamespace::LoginAttempt);
+    let response = browser.open(&callback).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(login_error(&response), LoginError::Unavailable);
+    assert!(response.header("retry-after").is_some());
+    assert_eq!(browser.names_with("_login_").len(), 1, "the attempt is kept");
+    assert_eq!(browser.open(&callback).await.location(), "/me");
+    assert_eq!(browser.fetch("/me").await.json()["app"]["plan"], "pro");
+    assert_eq!(world.sandbox.requests().count(Endpoint::Token), 1, "the code is not spent again");
+}
+
+#[tokio::test]
 async fn a_kept_login_that_is_revoked_begins_no_session() {
     let hook = Hook::new(unavailable);
     let world = world(&hook);
