@@ -4,7 +4,7 @@
 //!
 //! | key | value |
 //! |---|---|
-//! | a `state` | how many IDs have arrived with it (0 while it is expected), and its account |
+//! | a `state` | how many IDs have arrived with it (0 while it is expected), its account, and the first ID |
 //! | the environment's ID of a consent | the only `state` that it can be used with, or none |
 //! | an account | present if too many IDs have arrived with one of its states |
 
@@ -39,7 +39,7 @@ impl ConnectAccount {
         identifier: &str,
     ) -> Result<(), ConnectAccountError> {
         let account = hash(["account", &self.inner.connection_name, identifier]);
-        let expected = StateUse { ids: 0, account }.encode();
+        let expected = StateUse { ids: 0, first_id: None, account }.encode();
         let key = self.callback_key(&hash(["state", state]));
         self.sessions().store().put(&key, expected, EXPECTED_TTL).await.map_err(unavailable)
     }
@@ -71,46 +71,52 @@ impl ConnectAccount {
         is_own: bool,
     ) -> Result<bool, StoreError> {
         let (store, key) = (self.sessions().store(), self.callback_key(state));
-        let id = auth_request_id.map(|id| self.callback_key(&hash(["request", id])));
+        let id_hash = auth_request_id.map(|id| hash(["request", id]));
+        let id = id_hash.as_deref().map(|hash| self.callback_key(hash));
         let value = store.get(&key).await?.unwrap_or_default();
         let Some(seen) = StateUse::decode(&value) else { return Ok(false) };
+        let no_state = Bytes::from_static(NO_STATE.as_bytes());
         if seen.ids > 0 {
-            if let Some(id) = id {
-                self.consume_late(state, &id, &seen.account).await?;
+            if let Some(id) = id
+                && store.put_if_absent(&id, no_state, SPENT_TTL).await?
+            {
+                self.count_late(state, &id, &seen.account).await?;
             }
             return Ok(false);
         }
-        let used = StateUse { ids: 1, account: seen.account.clone() }.encode();
+        let used =
+            StateUse { ids: 1, first_id: id_hash.clone(), account: seen.account.clone() }.encode();
         let Some(id) = id else { return store.replace_if(&key, value, used, EXPECTED_TTL).await };
         // Before the `state`, so that a retry after an outage is still expected.
-        let bound_to = Bytes::from(if is_own { state.to_owned() } else { NO_STATE.to_owned() });
+        let bound_to = if is_own { Bytes::from(state.to_owned()) } else { no_state.clone() };
         let is_new = store.put_if_absent(&id, bound_to.clone(), SPENT_TTL).await?;
         let is_allowed = (is_new || store.get(&id).await? == Some(bound_to.clone()))
             && !self.is_blocked(&seen.account).await?;
         if store.replace_if(&key, value, used, EXPECTED_TTL).await? {
             return Ok(is_allowed);
         }
-        // Another ID has arrived at the same time: this one counts as a later one.
-        if is_new {
-            store.remove_if(&id, bound_to).await?;
-            self.consume_late(state, &id, &seen.account).await?;
+        // Another request has used the `state` at the same time.
+        let winner = store.get(&key).await?.and_then(|value| StateUse::decode(&value));
+        if is_new && winner.is_none_or(|winner| winner.first_id != id_hash) {
+            if is_own {
+                store.replace_if(&id, bound_to, no_state, SPENT_TTL).await?;
+            }
+            self.count_late(state, &id, &seen.account).await?;
         }
         Ok(false)
     }
 
-    /// Uses up an ID that arrives with a `state` that was used before, possibly by an attacker who
-    /// wants to use the ID with another one. The account is blocked if too many IDs arrive: the
-    /// attacker may have sent the others.
-    async fn consume_late(
+    /// Counts an ID that has arrived with a `state` that another ID has used, possibly by an attacker
+    /// who wants to use this one with another `state`. It is bound to none before, so that a store that
+    /// fails in between leaves nothing to use. The account is blocked if too many IDs arrive: the
+    /// attacker may have sent the others. Those are not stored.
+    async fn count_late(
         &self,
         state: &str,
         id: &StoreKey,
         account: &str,
     ) -> Result<(), StoreError> {
         let (store, key) = (self.sessions().store(), self.callback_key(state));
-        if store.get(id).await?.is_some() {
-            return Ok(());
-        }
         let count = |seen: Option<&[u8]>| {
             Ok::<_, StoreError>(match seen.and_then(StateUse::decode) {
                 Some(seen) if seen.ids < MAX_IDS => {
@@ -121,10 +127,11 @@ impl ConnectAccount {
                 None => Change::Keep(true),
             })
         };
-        match store.update(&key, EXPECTED_TTL, MAX_TRIES, count).await? {
-            Some(true) => store.put_if_absent(id, NO_STATE.into(), SPENT_TTL).await.map(drop),
-            _ => store.put(&self.callback_key(account), BLOCKED, SPENT_TTL).await,
+        if store.update(&key, EXPECTED_TTL, MAX_TRIES, count).await? == Some(true) {
+            return Ok(());
         }
+        store.put(&self.callback_key(account), BLOCKED, SPENT_TTL).await?;
+        store.remove_if(id, NO_STATE.into()).await.map(drop)
     }
 
     async fn is_blocked(&self, account: &str) -> Result<bool, StoreError> {
@@ -155,18 +162,29 @@ impl ConnectAccount {
 struct StateUse {
     /// How many IDs have arrived with it; 0 while it is expected.
     ids: u8,
+    /// The hash of the first one.
+    first_id: Option<String>,
     /// The hash of the account that it was issued for.
     account: String,
 }
 
 impl StateUse {
+    /// `ids account`, and the first ID
     fn encode(self) -> Bytes {
-        format!("{} {}", self.ids, self.account).into()
+        let Self { ids, first_id, account } = self;
+        match first_id {
+            Some(id) => format!("{ids} {account} {id}").into(),
+            None => format!("{ids} {account}").into(),
+        }
     }
 
     fn decode(value: &[u8]) -> Option<Self> {
-        let (ids, account) = std::str::from_utf8(value).ok()?.split_once(' ')?;
-        Some(Self { ids: ids.parse().ok()?, account: account.to_owned() })
+        let mut parts = std::str::from_utf8(value).ok()?.split(' ');
+        Some(Self {
+            ids: parts.next()?.parse().ok()?,
+            account: parts.next()?.to_owned(),
+            first_id: parts.next().map(str::to_owned),
+        })
     }
 }
 

@@ -1,10 +1,15 @@
 //! Callbacks that are used up, retried after an outage, or repeated.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tower_scalekit::sandbox::HeldRequests;
 use tower_scalekit::shared_store::SharedStore as _;
 
 use super::*;
-use crate::store::FlakyStore;
+use crate::store::{FlakyStore, When};
 use crate::support::settle;
 
 /// The address of `back` with another parameter.
@@ -94,30 +99,100 @@ async fn callbacks_with_unknown_or_used_states_do_not_fill_the_store() {
             Browser::new(&scene.app, scene.sandbox()).open(&target).await;
         }
     }
-    let keys = store.keys().into_iter();
-    let kept = keys.filter(|key| key.namespace() == KeyNamespace::ConnectCallback).count();
-    assert!(kept < 10, "{kept}");
+    assert!(stored_callbacks(&store).await < 10);
+}
+
+/// Number of values that the store has now.
+async fn stored_callbacks(store: &FlakyStore) -> usize {
+    let mut stored = 0;
+    for key in store.keys() {
+        let is_of_callbacks = key.namespace() == KeyNamespace::ConnectCallback;
+        stored += usize::from(is_of_callbacks && store.get(&key).await.unwrap().is_some());
+    }
+    stored
 }
 
 #[tokio::test]
 async fn callbacks_that_arrive_at_the_same_time_do_not_fill_the_store() {
+    for is_own in [false, true] {
+        let store = FlakyStore::new(Sandbox::new().clock().clock());
+        let scene = scene_with(&store);
+        let mut jane = scene.logged_in(JANE).await;
+        let back = scene.consented(&mut jane).await;
+        let other = Browser::new(&scene.app, scene.sandbox());
+        store.yield_before_each();
+        let opened = (0..30).map(|number| {
+            let mut browser = if is_own { jane.clone() } else { other.clone() };
+            let target = with(&back, "auth_request_id", &format!("forged-{number}"));
+            async move { browser.open(&target).await }
+        });
+        futures::future::join_all(opened).await;
+        let stored = stored_callbacks(&store).await;
+        assert!((3..10).contains(&stored), "{is_own}: {stored}");
+    }
+}
+
+/// Opens the callback in a task, which is held before it uses the `state`.
+async fn arriving(
+    store: &FlakyStore,
+    browser: &Browser,
+    back: &str,
+) -> (Arc<Notify>, JoinHandle<Response<bytes::Bytes>>) {
+    let (mut browser, back) = (browser.clone(), back.to_owned());
+    let first = store.hold_next_write(KeyNamespace::ConnectCallback);
+    let opening = tokio::spawn(async move { browser.open(&back).await });
+    settle().await;
+    let second = store.hold_next_write(KeyNamespace::ConnectCallback);
+    first.notify_one();
+    settle().await;
+    (second, opening)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_that_arrives_at_two_replicas_can_be_retried_after_an_outage() {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
     let scene = scene_with(&store);
+    let replica = scene.world.replica(|one| one.shared_store(store.clone()));
+    let replica = ConnectAccount::builder(&replica, "gmail").build().unwrap().routes();
     let mut jane = scene.logged_in(JANE).await;
     let back = scene.consented(&mut jane).await;
-    store.yield_before_each();
-    let opened = (0..30).map(|number| {
-        let mut browser = Browser::new(&scene.app, scene.sandbox());
-        let target = with(&back, "auth_request_id", &format!("forged-{number}"));
-        async move { browser.open(&target).await }
-    });
-    futures::future::join_all(opened).await;
-    let mut kept = 0;
-    for key in store.keys() {
-        let is_of_callbacks = key.namespace() == KeyNamespace::ConnectCallback;
-        kept += usize::from(is_of_callbacks && store.get(&key).await.unwrap().is_some());
-    }
-    assert!(kept < 10, "{kept}");
+    let (go, losing) = arriving(&store, &jane, &back).await;
+    let mut winning = jane.at(&scene.world.app.clone().merge(replica));
+    let target = back.clone();
+    scene.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Delay(Duration::from_secs(60)));
+    let winning = tokio::spawn(async move { winning.open(&target).await });
+    settle().await;
+    go.notify_one();
+    assert_eq!(failure(&losing.await.unwrap()), &ConnectAccountError::StateMismatch);
+    assert_eq!(failure(&winning.await.unwrap()), &ConnectAccountError::Unavailable);
+    assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
+    assert!(scene.is_active(JANE));
+}
+
+#[tokio::test]
+async fn a_callback_in_another_browser_that_another_id_precedes_is_used_up_without_the_store() {
+    let store = FlakyStore::new(Sandbox::new().clock().clock());
+    let scene = scene_with(&store);
+    let mut john = scene.logged_in(JOHN).await;
+    let [back, other] = [scene.consented(&mut john).await, scene.consented(&mut john).await];
+    let jane = Browser::new(&scene.app, scene.sandbox());
+    let (go, opened) = arriving(&store, &jane, &back).await;
+    // John's first `state`, with another ID.
+    jane.clone().open(&with(&back, "auth_request_id", "forged")).await;
+    let lost = store.hold_next(When::AfterIt);
+    go.notify_one();
+    settle().await;
+    let next = store.hold_next(When::AfterIt);
+    lost.notify_one();
+    settle().await;
+    store.set_down(true);
+    next.notify_one();
+    assert_eq!(opened.await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    store.set_down(false);
+    // Her address leaks.
+    let mixed = with(&back, "state", &parameter(&other, "state").unwrap());
+    assert_eq!(failure(&john.open(&mixed).await), &ConnectAccountError::StateMismatch);
+    assert!(!scene.is_active(JOHN));
 }
 
 #[tokio::test]
@@ -175,7 +250,7 @@ async fn verifying(
     scene: &Scene,
     browser: &Browser,
     back: &str,
-) -> (HeldRequests, tokio::task::JoinHandle<Response<bytes::Bytes>>) {
+) -> (HeldRequests, JoinHandle<Response<bytes::Bytes>>) {
     let held = scene.sandbox().faults().hold(Endpoint::Api);
     let (mut browser, back) = (browser.clone(), back.to_owned());
     let opening = tokio::spawn(async move { browser.open(&back).await });
