@@ -9,8 +9,8 @@ use crate::oauth::IdTokenHint;
 use crate::revocation::RecordedPosition;
 use crate::session::{
     Authentication, BeginLoginError, BegunLogin, NewTokens, OtherRequest, RecentLogin, Session,
-    SessionCookies, SessionRecord, SessionUnavailable, Sessions, SingleUse, StoredResult,
-    SwitchError, UnconfirmedIdentity, UnconfirmedLogin, VerifiedIdentity,
+    SessionCookies, SessionRecord, SessionUnavailable, Sessions, ShortLivedCookie as _, SingleUse,
+    StoredResult, SwitchError, UnconfirmedIdentity, UnconfirmedLogin, VerifiedIdentity,
 };
 use crate::token::{Grant, TokenError};
 use crate::util::diagnosis::{CheckError as _, Shown};
@@ -166,11 +166,12 @@ impl ReturnedLogin {
         let (sessions, page) = (&self.sessions, &self.attempt.return_to);
         if current.is_some_and(|current| Some(current.login_subject()) != record.login_subject()) {
             let login = UnconfirmedLogin {
+                began_at: record.by_environment_clock(self.attempt.began_at()),
                 identity: UnconfirmedIdentity::Tokens(Box::new(record)),
                 return_to: page.clone(),
             };
             return sessions
-                .ask_to_switch(&login, sessions.switch_account_path(), headers)
+                .ask_to_switch(login, sessions.switch_account_path(), headers)
                 .await
                 .map(|(page, cookies)| BegunLogin {
                     cookies: SessionCookies::new(cookies),

@@ -15,9 +15,10 @@ use crate::util::telemetry;
 ///
 /// The [`Callback`](super::Callback) redirects the browser here if the `sub` of the login differs
 /// from that of the browser's session. The login stays sealed in the shared store for ten minutes,
-/// for this browser only. "Keep" discards it and revokes its session at the environment. The same
-/// happens to the oldest of more than five pending logins, and to an expired one at the next login
-/// or logout in this browser within an hour. "Switch" begins its session in place of the other one,
+/// for this browser only. "Keep" discards it, and revokes the session that it has created at the
+/// environment. A session that the environment had before, for other apps, stays. The same happens to
+/// the oldest of more than five pending logins, and to an expired one at the next login or logout in
+/// this browser within an hour. "Switch" begins its session in place of the other one,
 /// and only then calls the hook of [`on_login`](crate::session::SessionsBuilder::on_login).
 /// While another replica begins the session, and for two minutes after that was interrupted, the
 /// response to either is 503.

@@ -237,11 +237,12 @@ impl PasswordlessLogin {
         headers: &HeaderMap,
     ) -> Result<BegunLogin, PasswordlessLoginError> {
         let login = UnconfirmedLogin {
+            began_at: None,
             identity: UnconfirmedIdentity::Email(verified.clone()),
             return_to: self.return_to(credential).clone(),
         };
         let (confirmation, cookies) =
-            self.sessions().ask_to_switch(&login, self.switch_path(), headers).await?;
+            self.sessions().ask_to_switch(login, self.switch_path(), headers).await?;
         Ok(BegunLogin { cookies: SessionCookies::new(cookies), confirmation: Some(confirmation) })
     }
 

@@ -1,6 +1,7 @@
 //! Logins of another user than the session's, which the user confirms on a page of the app.
 
 mod claims;
+mod environment;
 mod expiry;
 
 use std::collections::HashSet;

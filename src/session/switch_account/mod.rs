@@ -4,6 +4,10 @@
 //! complete it. Without a confirmation, the browser would be logged in to an attacker's account,
 //! and what the user does next would be stored there (login CSRF). The login is verified first. Its
 //! tokens then stay sealed in the shared store, under a key that is only in this browser's cookie.
+//!
+//! If the user keeps the session, the session that the login has created at the environment is
+//! revoked, because it would complete the next login of this browser. One that is older than the login
+//! is not: other apps use it, and the link was enough to continue it here.
 
 mod confirmation;
 mod pending;
@@ -32,6 +36,7 @@ use super::{
     ShortLivedCookieKind,
 };
 use crate::api::ApiError;
+use crate::clock::unix_millis;
 use crate::middleware::page;
 use crate::middleware::route_response::redirect;
 use crate::secret::{RandomSourceFailed, SecretString};
@@ -174,19 +179,20 @@ impl Sessions {
     /// `Set-Cookie` values that bind the login to this browser.
     pub(crate) async fn ask_to_switch(
         &self,
-        login: &UnconfirmedLogin,
+        mut login: UnconfirmedLogin,
         path: &str,
         headers: &HeaderMap,
     ) -> Result<(String, Vec<HeaderValue>), SwitchError> {
         let attempt = SwitchAttempt::start(self.now()).map_err(|_| SealingFailed)?;
         let id = attempt.id().ok_or(SealingFailed)?;
         let cookies = self.store_attempt(&attempt, headers).ok_or(SwitchError::Misconfigured)?;
+        login.began_at = self.first_began_at(&login, headers).await?;
         let sealed = self.sealing_keys().seal(
             Purpose::PendingLogin,
             attempt.key.expose(),
             &login.encode().ok_or(SealingFailed)?,
         )?;
-        let excess = self.limit_pending_logins(&attempt, login).await?;
+        let excess = self.limit_pending_logins(&attempt, &login).await?;
         let stored = self
             .store()
             .put(&attempt.store_key(self), sealed.into(), PENDING_TTL.unsigned_abs())
@@ -236,7 +242,7 @@ impl Sessions {
             return self.confirmation_page(&attempt, current.as_ref(), path, host).await;
         }
         match action.as_deref() {
-            Some("keep") => self.decline(&attempt, current.as_ref(), end).await,
+            Some("keep") => self.decline(attempt, headers, end).await,
             Some("switch")
                 if current.as_ref().is_none_or(|current| shown == Some(fingerprint(current))) =>
             {
@@ -268,7 +274,7 @@ impl Sessions {
                         Claim::Acquired(pending) => pending,
                         Claim::Completed(switched) => return Ok(switched),
                     };
-                let UnconfirmedLogin { identity, return_to } = login;
+                let UnconfirmedLogin { identity, return_to, .. } = login;
                 let cookies = begin(identity).await.map(|cookies| {
                     let cookies = cookies.into_values().into_iter();
                     SessionCookies::new(cookies.chain(sessions.attempt_removal(&attempt)))
@@ -318,18 +324,17 @@ impl Sessions {
     /// disconnects.
     async fn decline(
         &self,
-        attempt: &SwitchAttempt,
-        current: Option<&Session>,
+        attempt: SwitchAttempt,
+        headers: &HeaderMap,
         end: Option<HeaderValue>,
     ) -> Result<SwitchStep, SwitchError> {
-        let spared: Vec<String> = current
-            .and_then(|current| current.record().environment_session())
-            .into_iter()
-            .collect();
-        let (sessions, attempt) = (self.clone(), attempt.clone());
+        let (sessions, headers) = (self.clone(), headers.clone());
         let page = self
             .tasks()
             .spawn(DROPPED_LOGIN, async move {
+                let spared = sessions
+                    .sessions_in_use(std::slice::from_ref(&attempt), &headers, None)
+                    .await?;
                 let removed = sessions.remove_login(&attempt, MAX_WAIT).await?;
                 if let Some(login) = &removed {
                     sessions.revoke_session_of(login, &spared).await;
@@ -444,6 +449,26 @@ impl Sessions {
         Ok(in_use)
     }
 
+    /// Returns when the first login of this browser began that waits with the same session at the
+    /// environment: that session is spared until the last of them is dropped.
+    async fn first_began_at(
+        &self,
+        login: &UnconfirmedLogin,
+        headers: &HeaderMap,
+    ) -> Result<Option<i64>, StoreError> {
+        let (mut first, session) = (login.began_at, login.environment_session());
+        if session.is_some() {
+            for waiting in self.attempts_with_expired::<SwitchAttempt>(headers) {
+                if let Some(PendingLogin { login, .. }) = self.pending_login(&waiting).await?
+                    && login.environment_session() == session
+                {
+                    first = first.into_iter().chain(login.began_at).min();
+                }
+            }
+        }
+        Ok(first)
+    }
+
     /// Removes a login. Returns it, or `None` if it is already gone or completed. Waits so long for a
     /// request that has claimed it.
     async fn remove_login(
@@ -473,22 +498,32 @@ impl Sessions {
     /// Revokes the session of a removed login at the environment, unless it is spared.
     async fn revoke_session_of(&self, login: &UnconfirmedLogin, spared: &[String]) {
         if let Some(id) = login.environment_session()
+            && let Some(began_at) = login.began_at
             && !spared.contains(&id)
-            && !self.revoke_at_environment(&id).await
+            && !self.revoke_if_created_since(began_at, &id).await
         {
             let sessions = self.clone();
             self.tasks().retry(DROPPED_LOGIN, move || {
                 let (sessions, id) = (sessions.clone(), id.clone());
-                async move { sessions.revoke_at_environment(&id).await }
+                async move { sessions.revoke_if_created_since(began_at, &id).await }
             });
         }
     }
 
-    /// Returns `false` if the environment's session may not have ended.
-    async fn revoke_at_environment(&self, id: &str) -> bool {
+    /// Revokes a session at the environment unless it was created before this time, in Unix
+    /// milliseconds. Returns `false` if that is to be tried again.
+    async fn revoke_if_created_since(&self, began_at: i64, id: &str) -> bool {
         let sessions = self.scalekit().api().sessions();
-        match tokio::time::timeout(REVOKE_TIMEOUT, sessions.revoke(id)).await {
-            Ok(Ok(_) | Err(ApiError::NotFound(_))) => true,
+        let revoked = tokio::time::timeout(REVOKE_TIMEOUT, async {
+            match sessions.get(id).await?.created_at {
+                Some(created_at) if unix_millis(created_at) >= began_at => {
+                    sessions.revoke(id).await.map(drop)
+                }
+                _ => Ok(()),
+            }
+        });
+        match revoked.await {
+            Ok(Ok(()) | Err(ApiError::NotFound(_))) => true,
             Ok(Err(error)) => {
                 telemetry::internal_error("switch_account", &error);
                 false

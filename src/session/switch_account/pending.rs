@@ -34,6 +34,9 @@ const CONTENDED: &str = "other logins of the user keep changing the list of thos
 
 /// A verified login that would replace another user's session.
 pub(crate) struct UnconfirmedLogin {
+    /// When it began by the environment's clock, in Unix milliseconds: a session of the environment that
+    /// was created before is not of this login.
+    pub(crate) began_at: Option<i64>,
     pub(crate) identity: UnconfirmedIdentity,
     pub(crate) return_to: ReturnTo,
 }
@@ -55,6 +58,8 @@ pub(crate) struct EmailLogin {
 /// The sealed form.
 #[derive(Serialize, Deserialize)]
 struct Content {
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    began_at: Option<i64>,
     #[serde(rename = "p")]
     return_to: String,
     #[serde(rename = "r")]
@@ -71,9 +76,10 @@ struct Content {
 
 impl UnconfirmedLogin {
     pub(super) fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let return_to = self.return_to.as_str().to_owned();
+        let (began_at, return_to) = (self.began_at, self.return_to.as_str().to_owned());
         let content = match &self.identity {
             UnconfirmedIdentity::Email(EmailLogin { verified, position }) => Content {
+                began_at,
                 return_to,
                 record: None,
                 email: Some(verified.email.clone()),
@@ -82,6 +88,7 @@ impl UnconfirmedLogin {
                 position: *position,
             },
             UnconfirmedIdentity::Tokens(record) => Content {
+                began_at,
                 return_to,
                 record: Some(URL_SAFE_NO_PAD.encode(record.encode()?)),
                 email: None,
@@ -110,7 +117,8 @@ impl UnconfirmedLogin {
             }),
             _ => return None,
         };
-        Some(Self { identity, return_to: ReturnTo::parse(&content.return_to)? })
+        let return_to = ReturnTo::parse(&content.return_to)?;
+        Some(Self { began_at: content.began_at, identity, return_to })
     }
 
     /// Returns the ID of its session at the environment.

@@ -382,6 +382,13 @@ impl SessionRecord {
         date(self.body.created_at)
     }
 
+    /// Converts a time of this clock, shortly before its login, to the clock of the environment, which
+    /// is known from the tokens: Unix milliseconds.
+    pub(crate) fn by_environment_clock(&self, time: OffsetDateTime) -> Option<i64> {
+        let ago = self.body.created_at.saturating_sub(unix_millis(time));
+        Some(self.body.issued_at?.saturating_mul(1000).saturating_sub(ago))
+    }
+
     /// Whether it is kept in the shared store.
     pub(in crate::session) fn is_stored(&self) -> bool {
         self.body.stored
