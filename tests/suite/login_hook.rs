@@ -283,7 +283,7 @@ async fn a_kept_login_is_not_lost_while_the_store_is_unavailable() {
     let callback = at_the_callback(&world, &mut browser).await;
     assert_eq!(login_error(&browser.open(&callback).await), LoginError::LoginHookUnavailable);
     hook.set(accept);
-    store.fail_next_read(KeyNamespace::LoginAttempt);
+    store.fail_reads(KeyNamespace::LoginAttempt, 1);
     let response = browser.open(&callback).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(login_error(&response), LoginError::Unavailable);

@@ -171,7 +171,7 @@ async fn no_error_of_a_call_with_an_api_key_repeats_the_key() {
         for error in [
             keys.validate(KEY).await.unwrap_err(),
             keys.validate_within(KEY, Duration::from_secs(5)).await.unwrap_err(),
-            keys.update(KEY, &ApiKeyUpdate::new()).await.unwrap_err(),
+            keys.update(KEY, &ApiKeyUpdate::default()).await.unwrap_err(),
             keys.invalidate(KEY).await.unwrap_err(),
         ] {
             assert_eq!(error.response().unwrap().status, status);

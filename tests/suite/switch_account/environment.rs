@@ -100,7 +100,7 @@ async fn without_the_store_keep_can_be_pressed_again() {
     let mut pressed = browser.clone();
     let pressing = tokio::spawn(async move { post(&mut pressed, &keep).await });
     settle().await;
-    store.fail_next_read(KeyNamespace::PendingLogin);
+    store.fail_reads(KeyNamespace::PendingLogin, 1);
     held.notify_one();
     let failed = pressing.await.unwrap();
     assert_eq!(failed.status(), StatusCode::SERVICE_UNAVAILABLE);
