@@ -158,7 +158,9 @@ impl Callback {
         let CallbackRequest { attempt, attempt_removal, page, .. } = callback;
         if error == LoginError::StateMismatch {
             let found = match (&attempt, &attempt_removal) {
-                (Some(_), _) => "a login that another request has completed",
+                (Some(_), _) => {
+                    "a login that another request has used, or that was revoked meanwhile"
+                }
                 (None, Some(_)) => {
                     "one that has expired, or was sealed with another secret or for another sandbox, \
                      or began at another host of the app"

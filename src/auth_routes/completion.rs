@@ -107,7 +107,7 @@ impl ReturnedLogin {
                 .map_err(|SessionUnavailable| LoginError::Unavailable)?,
             Err(_) => None,
         };
-        let record = match self.kept_record().await? {
+        let record = match self.take_kept_login().await? {
             Some(record) => record,
             None => self.new_record(headers).await?,
         };
@@ -116,7 +116,7 @@ impl ReturnedLogin {
             Ok(begun) => self.single_use().complete(begun).await,
             // Without the login, whose code is spent, there is nothing to retry.
             Err(LoginError::LoginHookUnavailable)
-                if !self.single_use().store_login(&record).await =>
+                if !self.single_use().keep_login(&record).await =>
             {
                 return Err(LoginError::Interrupted);
             }
@@ -127,13 +127,13 @@ impl ReturnedLogin {
         begun
     }
 
-    /// Returns the login that is kept since the app's hook was unavailable.
-    async fn kept_record(&self) -> Result<Option<SessionRecord>, LoginError> {
+    /// Returns the login that was kept because the app's hook was unavailable.
+    async fn take_kept_login(&self) -> Result<Option<SessionRecord>, LoginError> {
         if !self.sessions.has_login_hook() {
             return Ok(None);
         }
         // Its code is spent: without the store, the exchange might be repeated.
-        self.single_use().take_login().await.map_err(|error| {
+        self.single_use().take_kept_login().await.map_err(|error| {
             telemetry::internal_error("login_attempt", &error);
             LoginError::Unavailable
         })

@@ -67,13 +67,7 @@ impl Logout {
                 return Err(LoginError::CrossSite);
             }
         }
-        let handle = sessions.session_handle(request.headers()).await;
-        if let Some(handle) = &handle
-            && let Err(error) = sessions.end(handle).await
-        {
-            // The session has ended in this process and in this browser.
-            telemetry::internal_error("logout", &error);
-        }
+        let handle = sessions.end_session_of(request.headers()).await;
         let mut cookies = sessions.session_removals(request.headers());
         cookies.extend(sessions.drop_expired_logins(request.headers(), None).await);
         let session = handle.and_then(|handle| handle.session);

@@ -490,7 +490,7 @@ impl RequireToken {
             .and_then(|principal| check_binding(principal, proof))
             .map_err(|error| self.token_rejection(error, proof))?;
         if let Some(revocations) = &self.settings.revocations {
-            revocations.read_if_stale().await;
+            revocations.read_if_due().await;
         }
         let principal = self.check_principal(principal, proof)?;
         if let Some(write) = self.use_proof(&principal, proof, &parts.extensions)? {

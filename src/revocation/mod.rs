@@ -76,7 +76,7 @@ const CHANGE_COUNT_BITS: u32 = 40;
 /// Before any change.
 const FIRST_CHANGE_COUNT: u64 = 1;
 
-/// Number of instances in this process, which have versions of their own.
+/// Number of instances in this process, each of which counts its own changes.
 static INSTANCES: AtomicU64 = AtomicU64::new(0);
 
 /// The counter outlives every session and every revocation, which last at most 401 days.
@@ -254,7 +254,7 @@ impl Revocations {
         if !self.state.has_peers {
             return Readiness::new(true);
         }
-        readiness::wait(self.read_if_stale()).await;
+        readiness::wait(self.read_if_due()).await;
         let is_read = self.state.has_complete_read.load(Ordering::Acquire);
         let read_at = Duration::from_millis(self.state.complete_read_at.load(Ordering::Acquire));
         let mut readiness = Readiness::new(is_read && !self.rejects_requests());
@@ -395,7 +395,7 @@ impl Revocations {
     }
 
     /// Waits for a read of the log if there is one that a request must wait for.
-    pub(crate) async fn read_if_stale(&self) {
+    pub(crate) async fn read_if_due(&self) {
         if let Some(read) = self.pending_read() {
             read.await;
         }

@@ -168,7 +168,7 @@ impl Sessions {
 
     /// Whether a session that has not begun yet has been revoked.
     pub(crate) async fn is_record_revoked(&self, record: &SessionRecord) -> bool {
-        self.inner.revocations.read_if_stale().await;
+        self.inner.revocations.read_if_due().await;
         record.principal().is_none_or(|principal| {
             self.inner.revocations.is_revoked(&record.revocable(&principal))
         })

@@ -2,6 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use time::OffsetDateTime;
 
 use super::origins::AppOrigin;
@@ -183,6 +184,20 @@ impl Sessions {
         self.inner.lifetimes.absolute.unsigned_abs()
     }
 
+    /// Ends the session of a request, and returns it. Continues when the client disconnects.
+    pub(crate) async fn end_session_of(&self, headers: &HeaderMap) -> Option<SessionHandle> {
+        let (sessions, headers) = (self.clone(), headers.clone());
+        let ended = self.tasks().spawn("session end", async move {
+            let handle = sessions.session_handle(&headers).await?;
+            if let Err(error) = sessions.end_now(&handle).await {
+                // The session has ended in this process and in this browser.
+                telemetry::internal_error("logout", &error);
+            }
+            Some(handle)
+        });
+        ended.await.ok().flatten()
+    }
+
     /// Ends one session permanently: a refresh in progress, a late response or a copy of the cookie
     /// cannot restore it. Continues when the client disconnects.
     pub(crate) async fn end(&self, handle: &SessionHandle) -> Result<(), StoreError> {
@@ -230,7 +245,8 @@ impl Sessions {
         .verify(token, scalekit.remote_keys(), now)
         .await?;
         let key = self.store_key(KeyNamespace::LogoutToken, &logged_out.token_id);
-        if self.store().get(&key).await?.is_some() {
+        let seen = self.store().get(&key).await;
+        if matches!(seen, Ok(Some(_))) {
             return Err(LogoutError::Replayed);
         }
         let revoked = match (&logged_out.session_id, &logged_out.subject) {
@@ -238,7 +254,10 @@ impl Sessions {
             (None, Some(subject)) => RevocationTarget::User(subject),
             (None, None) => return Ok(()),
         };
-        self.revoke_ended_at(logged_out.issued_at, revoked).await?;
+        // Without the store too: a token that was seen before ends nothing more, and the sender may not
+        // repeat this one.
+        let ended = self.revoke_ended_at(logged_out.issued_at, revoked).await;
+        seen.and(ended)?;
         // Last, so that a failed logout is processed when the token is sent again.
         let ttl = (logged_out.expires_at - now).try_into().unwrap_or_default();
         ignore_full_store(self.store().put(&key, SEEN, ttl).await)?;

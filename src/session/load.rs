@@ -95,7 +95,7 @@ impl Sessions {
 
     /// Loads the current state of a session that may have been held for long.
     pub(super) async fn reload(&self, session: &Session) -> LoadedSession {
-        self.inner.revocations.read_if_stale().await;
+        self.inner.revocations.read_if_due().await;
         // The copy may be older than the last use of the session in the store.
         if !session.record().is_stored() || !self.is_past_limits(session) {
             return self.classify(session.clone(), false, SentCookies::default());

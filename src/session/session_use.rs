@@ -36,7 +36,7 @@ impl Sessions {
         let UsableSession { session, sent, set_cookie_reason: Some(reason), .. } = used else {
             return Vec::new();
         };
-        self.inner.revocations.read_if_stale().await;
+        self.inner.revocations.read_if_due().await;
         if self.is_revoked(session) {
             return Vec::new();
         }

@@ -60,7 +60,7 @@ impl SingleUse<'_> {
 
     /// Stores the verified login, so that the same request can be retried without the spent code.
     /// Returns `false` if it could not be stored.
-    pub(crate) async fn store_login(&self, login: &SessionRecord) -> bool {
+    pub(crate) async fn keep_login(&self, login: &SessionRecord) -> bool {
         let content = login.encode().map(Zeroizing::new);
         let Some(sealed) = content.and_then(|content| self.seal(&self.name, &content)) else {
             return false;
@@ -72,7 +72,7 @@ impl SingleUse<'_> {
 
     /// Marks it as used again. Returns the login that an earlier use has stored. If the store fails,
     /// there may be one.
-    pub(crate) async fn take_login(&self) -> Result<Option<SessionRecord>, StoreError> {
+    pub(crate) async fn take_kept_login(&self) -> Result<Option<SessionRecord>, StoreError> {
         let store = self.sessions.store();
         let Some(kept) = store.get(&self.key).await? else { return Ok(None) };
         let Some(login) = self.open_login(&kept) else { return Ok(None) };

@@ -195,6 +195,7 @@ async fn a_logout_token_that_cannot_be_processed_is_503_and_accepted_later() {
     world.advance(2);
     store.set_down(true);
     assert_eq!(send_logout_token(&apps[1], &token).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!is_in(&jane.at(&apps[1])).await, "this replica needs no store for it");
     store.set_down(false);
     assert!(is_in(&jane).await);
     assert_eq!(send_logout_token(&apps[1], &token).await.status(), StatusCode::OK);

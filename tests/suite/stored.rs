@@ -160,6 +160,23 @@ async fn an_ended_stored_session_stays_ended_on_every_replica_and_after_a_restar
 }
 
 #[tokio::test]
+async fn a_logout_is_complete_if_its_browser_leaves() {
+    let replicas = Replicas::new();
+    let browser = replicas.logged_in().await;
+    let held = replicas.store.hold_next(When::BeforeIt);
+    let logout = browser.request(Method::GET, "/logout", &[("sec-fetch-site", "same-origin")]);
+    let app = replicas.apps[0].clone();
+    let left = tokio::spawn(async move { send(&app, logout).await });
+    settle().await;
+    left.abort();
+    held.notify_one();
+    settle().await;
+    assert_eq!(browser.status_at(&replicas.apps[0]).await, StatusCode::UNAUTHORIZED);
+    replicas.world.advance(2);
+    assert_eq!(browser.status_at(&replicas.apps[1]).await, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
 async fn a_late_refresh_does_not_restore_a_stored_session() {
     let replicas = Replicas::new();
     let mut browser = replicas.logged_in().await;

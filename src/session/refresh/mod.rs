@@ -177,7 +177,7 @@ impl Sessions {
             let refreshed = sessions.refresh_loop(due, trigger).await;
             if refreshed.is_ok() {
                 // Requests that have waited are authorized by the revocations of now.
-                sessions.inner.revocations.read_if_stale().await;
+                sessions.inner.revocations.read_if_due().await;
             }
             refreshed
         })
