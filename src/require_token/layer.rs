@@ -186,10 +186,15 @@ impl RequireToken {
     /// Rejects tokens of revoked users, sessions and organizations, within two seconds on every
     /// replica. Default: a token is valid until it expires.
     ///
-    /// A token is revoked by its claims `sub`, `sid`, `oid` (or `org_id`) and `email`. Tokens that the
-    /// environment issues up to a minute after a revocation are rejected too, because clocks differ: a
-    /// client that obtains a token within that minute is rejected until it obtains another one after
-    /// it. A revocation by an event of the environment has the event's own time, and covers exactly the
+    /// A token is revoked by its claims `sub`, `sid`, `oid` (or `org_id`) and `email`. Events of a
+    /// directory, and [`Sessions::revoke_email`](crate::Sessions::revoke_email), name a user by the e-mail
+    /// address. They revoke a token without this claim if the user has had a session of the organization in
+    /// the app within 400 days. Otherwise the token is valid until it expires, which the log line
+    /// `token_without_email` reports: add `email` and `oid` to access tokens in the dashboard.
+    ///
+    /// Tokens that the environment issues up to a minute after a revocation are rejected too, because
+    /// clocks differ: a client that obtains a token within that minute is rejected until it obtains
+    /// another one after it. A revocation by an event of the environment has the event's own time, and covers exactly the
     /// tokens from before. Between revocations, a cached token costs one integer comparison.
     ///
     /// ```

@@ -9,7 +9,8 @@ use crate::shared_store::{StoreScope, TimedStore};
 /// clocks.
 const LONGEST_SESSION: Duration = Duration::from_secs(401 * 24 * 60 * 60);
 
-/// Identifies the sessions of an app among all others in a store.
+/// Identifies the sessions of an app among all others in a store. Those without a name are
+/// distinguished by whether there is a login hook.
 pub(crate) fn owner<'a>(
     environment_url: &'a str,
     client_id: &'a str,
@@ -24,9 +25,19 @@ pub(crate) fn owner<'a>(
     [environment_url, client_id, kind, name]
 }
 
-/// The scope of the revocations of an app.
+/// The scope of what an owner has in a store.
 pub(crate) fn scope(owner: [&str; 4]) -> StoreScope {
     StoreScope::new(["sessions"].into_iter().chain(owner))
+}
+
+/// The scope of the revocations of an app. A service without sessions does not know whether the app has
+/// a login hook, and would read an empty log.
+pub(crate) fn revocation_scope(
+    environment_url: &str,
+    client_id: &str,
+    name: Option<&str>,
+) -> StoreScope {
+    scope(owner(environment_url, client_id, name, false))
 }
 
 /// Builds the [`Revocations`] of an app whose [`Sessions`](crate::Sessions) are in other processes.
@@ -58,14 +69,16 @@ impl RevocationsBuilder {
         }
     }
 
-    /// Sets the client ID of the app that revokes. Default: that of the environment's connection.
+    /// Sets the client ID of the app that revokes. Default: that of the environment's connection. With
+    /// another client ID or [name](Self::sessions_name) than the app's, the log is another one, which
+    /// is empty.
     pub fn client_id(mut self, client_id: impl Into<String>) -> Self {
         self.client_id = client_id.into();
         self
     }
 
     /// Sets the [name](crate::session::SessionsBuilder::name) of the sessions of the app that revokes.
-    /// Default: none, that of sessions without a name and without a login hook.
+    /// Default: none.
     pub fn sessions_name(mut self, name: impl Into<String>) -> Self {
         self.sessions_name = Some(name.into());
         self
@@ -93,8 +106,8 @@ impl RevocationsBuilder {
     #[must_use]
     pub fn build(self) -> Revocations {
         let Self { environment_url, client_id, clock, store, sessions_name, staleness } = self;
-        let owner = owner(&environment_url, &client_id, sessions_name.as_deref(), false);
-        Revocations::new(store, &scope(owner), clock, true, staleness, LONGEST_SESSION)
+        let scope = revocation_scope(&environment_url, &client_id, sessions_name.as_deref());
+        Revocations::new(store, &scope, clock, true, staleness, LONGEST_SESSION)
     }
 }
 

@@ -33,7 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use self::builder::RevocationsBuilder;
-pub(crate) use self::builder::{owner, scope};
+pub(crate) use self::builder::{owner, revocation_scope, scope};
 use self::ended::EndedSessions;
 pub(crate) use self::entries::EntryKey;
 use self::entries::{Entries, Entry, EntryKind};

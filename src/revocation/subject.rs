@@ -31,9 +31,21 @@ pub(crate) enum RevocationTarget<'a> {
     Session(&'a str),
     /// Earlier sessions of a user.
     User(&'a str),
+    /// Earlier sessions of a user that have no organization.
+    UserInNoOrganization(&'a str),
 }
 
-impl RevocationTarget<'_> {
+impl<'a> RevocationTarget<'a> {
+    /// Earlier sessions with this e-mail address in an organization, or in none.
+    pub(crate) fn email_in(organization: Option<&'a str>, email: &'a str) -> Self {
+        organization.map_or(Self::Email(email), |id| Self::OrganizationEmail(id, email))
+    }
+
+    /// Earlier sessions of a user in an organization, or in none.
+    pub(crate) fn user_in(organization: Option<&'a str>, user: &'a str) -> Self {
+        organization.map_or(Self::UserInNoOrganization(user), |id| Self::OrganizationUser(id, user))
+    }
+
     pub(crate) fn key(self) -> Key {
         match self {
             Self::Email(email) => Key::of("e-mail in no organization", &[&fold_email(email)]),
@@ -51,12 +63,31 @@ impl RevocationTarget<'_> {
             Self::Recorded(key) => key,
             Self::Session(id) => Key::of("session", &[id]),
             Self::User(id) => Key::of("user", &[&fold_user_id(id)]),
+            Self::UserInNoOrganization(id) => {
+                Key::of("user in no organization", &[&fold_user_id(id)])
+            }
         }
     }
 
     /// The key in the shared store which records that such a session has begun.
     pub(crate) fn marker_id(self) -> String {
         self.key().text()
+    }
+
+    /// Whether it names a user by what bearer tokens may lack.
+    pub(crate) fn is_linked_to_users(self) -> bool {
+        match self {
+            Self::Email(_)
+            | Self::OrganizationEmail(..)
+            | Self::OrganizationIdpUser(..)
+            | Self::Recorded(_)
+            | Self::User(_) => true,
+            Self::EnvironmentSession(_)
+            | Self::Organization(_)
+            | Self::OrganizationUser(..)
+            | Self::Session(_)
+            | Self::UserInNoOrganization(_) => false,
+        }
     }
 
     /// This crate's own IDs are never reused; all others may begin new sessions.
@@ -72,6 +103,10 @@ pub(crate) struct Key(pub(crate) [u8; 16]);
 impl Key {
     pub(crate) fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
+    }
+
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
+        Some(Self(URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?))
     }
 
     pub(crate) fn of(kind: &str, ids: &[&str]) -> Self {

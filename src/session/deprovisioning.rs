@@ -4,7 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::BoxFuture;
 
 use super::Sessions;
 use super::directory_users::{DirectoryEvent, KnownUser};
@@ -23,7 +23,7 @@ const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// | event | whose sessions end |
 /// |---|---|
 /// | `user.logout` | that session's; without its id, the user's |
-/// | `organization.directory.user_deleted` | those in the organization with an e-mail address of the user, or with the user's ID at the identity provider |
+/// | `organization.directory.user_deleted` | those in the organization with an e-mail address of the user, or with the user's ID at the identity provider; all in the organization of users who have had such a session within 400 days |
 /// | `organization.directory.user_updated` with `active: false` | the same |
 /// | `user.organization_membership_deleted` | the user's in that organization |
 /// | `organization.deleted` | all in the organization |
@@ -43,7 +43,12 @@ const HOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// of those who are active. Addresses from before the first event are unknown; a metric counts users
 /// whose first event is no `organization.directory.user_created`. An event that occurred before a
 /// user was deprovisioned and arrives later ends sessions, too. If an address is passed on to another
-/// user of the organization, the deprovisioning of the former one costs the other a login.
+/// user of the organization, the deprovisioning of one costs the other a login.
+///
+/// Bearer tokens of these users are rejected with
+/// [`RequireToken::reject_revoked`](crate::RequireToken::reject_revoked), also if they have no e-mail
+/// address. Of a user who has had no session in this app, only those with the claims `email` and `oid`
+/// are.
 ///
 /// [`apply`](Self::apply) returns what it matched. Handle events without a match in
 /// [`on_unmatched`](Self::on_unmatched), for instance by [`Sessions::revoke_email`] or
@@ -241,15 +246,14 @@ impl Deprovisioning {
         let Some(whose) = whose else {
             return result.map(|()| Deprovisioned::NotApplicable);
         };
-        let is_logout = matches!(event.payload(), EventPayload::UserLogout(_));
-        // All at once, and even if the store fails: the sessions end in this process.
-        join_all(names.iter().map(async |name| match event.occurred_at().filter(|_| is_logout) {
-            Some(at) => self.sessions.revoke_ended_at(at, *name).await,
-            None => self.sessions.revoke(*name).await,
-        }))
-        .await
-        .into_iter()
-        .fold(result, Result::and)?;
+        let ended = match (event.payload(), event.occurred_at()) {
+            (EventPayload::UserLogout(_), Some(at)) => match names[..] {
+                [name] => self.sessions.revoke_ended_at(at, name).await,
+                _ => Ok(()),
+            },
+            _ => self.sessions.revoke_with_users(&names).await.map(|users| names.extend(users)),
+        };
+        result.and(ended)?;
         let mut is_matched = false;
         for name in names {
             is_matched = is_matched || self.sessions.has_marker(name).await?;

@@ -51,7 +51,7 @@ impl Sessions {
     /// # Errors
     /// Returned when the shared store fails: the sessions are ended in this process only.
     pub async fn revoke_user(&self, user_id: &str) -> Result<(), StoreError> {
-        self.revoke(RevocationTarget::User(user_id)).await
+        self.revoke_with_users(&[RevocationTarget::User(user_id)]).await.map(drop)
     }
 
     /// Ends all sessions in an organization (`org_…`) that began before now, on every replica
@@ -69,20 +69,19 @@ impl Sessions {
     /// without case. See [`revoke_session`](Self::revoke_session).
     ///
     /// An address alone does not identify sessions in an organization, because any customer's
-    /// directory may contain any address.
+    /// directory may contain any address. Users who have had such a session within 400 days are revoked
+    /// with all their sessions and bearer tokens in the organization, or without one.
     ///
     /// # Errors
-    /// Returned when the shared store fails: the sessions are ended in this process only.
+    /// Returned when the shared store fails: the sessions are ended in this process only, bearer tokens
+    /// without an address perhaps not at all.
     pub async fn revoke_email(
         &self,
         email: &str,
         organization_id: Option<&str>,
     ) -> Result<(), StoreError> {
-        self.revoke(match organization_id {
-            Some(organization) => RevocationTarget::OrganizationEmail(organization, email),
-            None => RevocationTarget::Email(email),
-        })
-        .await
+        let name = RevocationTarget::email_in(organization_id, email);
+        self.revoke_with_users(&[name]).await.map(drop)
     }
 
     /// Returns the revocations of these sessions, for

@@ -48,6 +48,7 @@ mod extension;
 #[cfg(test)]
 mod fixtures;
 mod lifetimes;
+mod linked_users;
 pub(crate) mod load;
 mod loaded_session;
 mod local_session;

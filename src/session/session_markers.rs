@@ -2,7 +2,7 @@
 //! matches any.
 
 use bytes::Bytes;
-use futures::future::{join_all, try_join_all};
+use futures::future::{join, join_all, try_join_all};
 
 use super::{Session, Sessions};
 use crate::revocation::RevocationTarget;
@@ -18,8 +18,9 @@ const MAX_TRIES: usize = 16;
 impl Sessions {
     /// Stores the markers of a session that has begun.
     pub(super) async fn add_markers(&self, session: &Session) {
+        let (marked, ()) = join(self.try_add_markers(session), self.link_user(session)).await;
         // A revocation works without the marker.
-        if let Err(error) = self.try_add_markers(session).await {
+        if let Err(error) = marked {
             telemetry::internal_error("session_marker", &error);
         }
     }

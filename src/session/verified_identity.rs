@@ -94,6 +94,7 @@ impl VerifiedIdentity {
     /// Creates such a session with the app's own record of the user.
     pub fn session_of(&self, user: User) -> LocalSession {
         let mut session = LocalSession::new(user)
+            .login_subject(&self.user().id)
             .revocation_position(self.content.position)
             .authentication(Authentication::of_identity(self.auth_time()));
         if let Some(id) = self.organization_id() {

@@ -12,6 +12,7 @@ use super::{Claims, TokenError};
 use crate::challenge::{Challenge, ChallengeContext};
 use crate::revocation::{RevocableToken, RevocationTarget};
 use crate::util::diagnosis::Shown;
+use crate::util::telemetry;
 
 /// Claims with Scalekit's organization: in its own tokens, and in those for MCP.
 pub(crate) const ORGANIZATION_CLAIMS: [&str; 2] = ["oid", "org_id"];
@@ -145,15 +146,16 @@ impl Principal {
         self.identity.revocable.get_or_init(|| {
             let claims = &self.identity.claims;
             let (subject, organization) = (self.subject(), self.organization_id());
+            let email = claims.text("email").ok().flatten();
+            if organization.and(email).is_none() && self.client_id() != Some(subject) {
+                telemetry::token_without_email();
+            }
             let names = [
                 Some(RevocationTarget::User(subject)),
+                Some(RevocationTarget::user_in(organization, subject)),
                 self.session_id().map(RevocationTarget::EnvironmentSession),
                 organization.map(RevocationTarget::Organization),
-                organization.map(|id| RevocationTarget::OrganizationUser(id, subject)),
-                claims.text("email").ok().flatten().map(|email| match organization {
-                    Some(id) => RevocationTarget::OrganizationEmail(id, email),
-                    None => RevocationTarget::Email(email),
-                }),
+                email.map(|email| RevocationTarget::email_in(organization, email)),
             ];
             let issued_at = claims.date("iat").ok().flatten().map(OffsetDateTime::unix_timestamp);
             Arc::new(RevocableToken::new(names.into_iter().flatten(), issued_at))

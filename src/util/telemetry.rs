@@ -42,6 +42,9 @@ macro_rules! level {
     (warn) => {
         tracing::Level::WARN
     };
+    (info) => {
+        tracing::Level::INFO
+    };
 }
 
 /// Emits an event that requests cause, at this level once in a period for each `(event, reason)`, and
@@ -105,6 +108,20 @@ pub(crate) fn cached_token_verified() {
 pub(crate) fn token_rejected(outcome: &'static str, claim: Option<&'static str>) {
     tracing::debug!(target: TARGET, outcome, claim, "token_rejected");
     count!("tower_scalekit_token_verifications_total", "outcome" => outcome);
+}
+
+/// A bearer token of a user has no e-mail address or no organization, by which directories name users:
+/// their events revoke it only if the user has had a session in the app. Any user can cause it. Logged
+/// once.
+pub(crate) fn token_without_email() {
+    limited!(
+        info,
+        ("token_without_email", ""),
+        Duration::MAX,
+        "token_without_email: a bearer token lacks the claim email, or oid; if a directory removes its \
+         user, reject_revoked rejects it only if the user has had a session in the app. Add both \
+         claims to access tokens in the dashboard"
+    );
 }
 
 /// The environment could not be asked whether an API key is valid.
@@ -215,7 +232,8 @@ pub(crate) fn directory_user_without_history(event: &str) {
     count!("tower_scalekit_directory_users_without_history_total", "event" => event.to_owned());
 }
 
-/// This many of the oldest names of a directory user were dropped, because the user has too many.
+/// This many of the oldest names of a directory user, or users of such a name, were dropped, because
+/// there are too many.
 pub(crate) fn directory_user_names_dropped(count: usize) {
     if count > 0 {
         tracing::warn!(target: TARGET, count, "directory_user_names_dropped");
@@ -557,43 +575,4 @@ fn should_log(
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use tracing::{Dispatch, Event, Level, Subscriber};
-    use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
-
-    use super::*;
-
-    /// The levels of events.
-    #[derive(Clone, Default)]
-    struct Levels(Arc<Mutex<Vec<Level>>>);
-
-    impl<S: Subscriber> Layer<S> for Levels {
-        fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-            self.0.lock().unwrap().push(*event.metadata().level());
-        }
-    }
-
-    #[test]
-    fn an_event_that_requests_cause_has_its_level_once_in_a_while() {
-        let levels = Levels::default();
-        // A single subscriber would let other threads disable the event's callsites globally.
-        let _second = Dispatch::new(tracing_subscriber::registry());
-        let subscriber = tracing_subscriber::registry().with(levels.clone());
-        tracing::subscriber::with_default(subscriber, || {
-            for count in 0..3 {
-                limited!(warn, ("event", "of this test"), MINUTE, count, "event_of_this_test");
-            }
-        });
-        assert_eq!(*levels.0.lock().unwrap(), [Level::WARN, Level::DEBUG, Level::DEBUG]);
-    }
-
-    #[test]
-    fn each_cause_is_logged_once_in_a_while() {
-        assert!(should_log(("event", "a cause of this test"), LOG_INTERVAL));
-        assert!(!should_log(("event", "a cause of this test"), LOG_INTERVAL));
-        assert!(should_log(("event", "another cause of this test"), LOG_INTERVAL));
-        assert!(should_log(("another event", "a cause of this test"), LOG_INTERVAL));
-    }
-}
+mod tests;

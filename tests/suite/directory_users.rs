@@ -318,7 +318,8 @@ async fn the_oldest_of_more_than_sixteen_addresses_are_dropped() {
     let mut browsers = Vec::new();
     for number in 0..20 {
         deprovisioning.apply(&named(UPDATED, &address(number))).await.unwrap();
-        browsers.push(local(&world, "usr_1", &address(number), Some("org_1")).await);
+        let user = format!("usr_{number}");
+        browsers.push(local(&world, &user, &address(number), Some("org_1")).await);
     }
     deprovisioning.apply(&directory_event(DELETED, json!({"id": "diruser_1"}))).await.unwrap();
     for (number, browser) in browsers.iter().enumerate() {

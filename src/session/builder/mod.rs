@@ -408,6 +408,11 @@ impl SessionsBuilder {
 
     fn into_inner(self, keys: KeyRing, paths: Paths, lifetimes: Lifetimes) -> Inner {
         let scope = revocation::scope(self.owner());
+        let revocation_scope = revocation::revocation_scope(
+            self.scalekit.environment_url(),
+            self.scalekit.client_id(),
+            self.name.as_deref(),
+        );
         let cookie_name =
             self.cookie_name.unwrap_or_else(|| default_cookie_name(paths.base.known()));
         let clock = self.scalekit.clock().clone();
@@ -462,7 +467,7 @@ impl SessionsBuilder {
             refresh_during_outages: self.refresh_during_outages,
             revocations: Revocations::new(
                 store.clone(),
-                &scope,
+                &revocation_scope,
                 clock,
                 has_peers,
                 self.revocation_staleness,

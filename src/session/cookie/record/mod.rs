@@ -9,6 +9,7 @@
 //! in CRIME).
 
 mod compression;
+mod names;
 mod token_parts;
 
 use serde::{Deserialize, Serialize};
@@ -18,7 +19,7 @@ use time::{Duration, OffsetDateTime};
 use self::compression::{deflate, inflate};
 use self::token_parts::{join, split};
 use crate::clock::{UnixMillis, unix_millis};
-use crate::revocation::{RecordedPosition, RevocableSession, RevocationTarget};
+use crate::revocation::RecordedPosition;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::{Authentication, Lifetimes, User, VerifiedIdentity, VerifiedLogin};
 use crate::token::{Claims, ORGANIZATION_CLAIMS, Principal};
@@ -327,42 +328,6 @@ impl SessionRecord {
         parsed(&self.body.id_token_claims)
     }
 
-    /// Returns the names by which the session of this principal can be revoked.
-    pub(in crate::session) fn revocable(&self, principal: &Principal) -> RevocableSession {
-        let (id_claims, user) = (self.id_claims(), self.user());
-        let login_subject = self.body.login_subject.as_deref();
-        // With modular single sign-on, only the ID token names the organization.
-        let organization = match principal.organization_id() {
-            None if !self.is_local() => {
-                ORGANIZATION_CLAIMS.into_iter().find_map(|name| id_claims.text_or_none(name))
-            }
-            organization => organization,
-        };
-        let idp_user =
-            login_subject.and_then(idp_user_id).or_else(|| idp_user_id(principal.subject()));
-        let email = Some(user.email.as_str()).filter(|email| !email.is_empty());
-        let names = [
-            Some(RevocationTarget::Session(self.id())),
-            Some(RevocationTarget::User(principal.subject())),
-            login_subject.map(RevocationTarget::User),
-            // Logouts refer to the session by the `sid` of the ID token.
-            principal
-                .session_id()
-                .or_else(|| id_claims.text_or_none("sid"))
-                .map(RevocationTarget::EnvironmentSession),
-            organization.map(RevocationTarget::Organization),
-            organization.map(|id| RevocationTarget::OrganizationUser(id, principal.subject())),
-            organization
-                .zip(idp_user)
-                .map(|(id, user)| RevocationTarget::OrganizationIdpUser(id, user)),
-            email.map(|email| match organization {
-                Some(id) => RevocationTarget::OrganizationEmail(id, email),
-                None => RevocationTarget::Email(email),
-            }),
-        ];
-        RevocableSession::new(names.into_iter().flatten(), self.body.position, self.body.issued_at)
-    }
-
     /// Returns this crate's own ID of the session: random, constant for its life.
     pub(in crate::session) fn id(&self) -> &str {
         &self.body.id
@@ -579,12 +544,6 @@ fn parsed(json: &str) -> Claims {
 fn split_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = bytes.split_first_chunk()?;
     rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
-}
-
-/// Returns the ID at the identity provider, in the subject of a modular single sign-on: `conn_…;ID`.
-fn idp_user_id(subject: &str) -> Option<&str> {
-    let (_, id) = subject.strip_prefix("conn_")?.split_once(';')?;
-    Some(id).filter(|id| !id.is_empty())
 }
 
 #[cfg(test)]
