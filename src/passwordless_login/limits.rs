@@ -107,8 +107,9 @@ pub fn client_of(address: IpAddr) -> String {
     }
 }
 
-/// Returns the [client](client_of) with the public IP address of the peer. Returns `None` if the server does not provide it, or if it is not public: it may belong to a
-/// reverse proxy, which all clients share.
+/// Returns the [client](client_of) with the public IP address of the peer. Returns `None` if the
+/// server does not provide it, or if it is not public: it may belong to a reverse proxy, which all
+/// clients share.
 pub(super) fn public_peer(request: &Request<()>) -> Option<String> {
     let address = peer(request)?.ip().to_canonical();
     let is_public = match address {
