@@ -301,12 +301,14 @@ pub fn exit(code: i32, error: impl Display) -> ! {
 pub async fn bind() -> TcpListener {
     let bind = setting("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     TcpListener::bind(&bind).await.unwrap_or_else(|error| {
-        let code = match error.kind() {
-            // Not a host and port, or not an address of this machine.
-            io::ErrorKind::InvalidInput | io::ErrorKind::AddrNotAvailable => 2,
-            _ => 1,
+        let (code, advice) = match error.kind() {
+            io::ErrorKind::InvalidInput | io::ErrorKind::AddrNotAvailable => {
+                (2, ": set it to an address of this machine and a port, such as 127.0.0.1:3000")
+            }
+            io::ErrorKind::AddrInUse => (1, ": set it to another port, such as 127.0.0.1:3001"),
+            _ => (1, ""),
         };
-        exit(code, format!("cannot listen on {bind} (BIND): {error}"))
+        exit(code, format!("cannot listen on {bind} (BIND): {error}{advice}"))
     })
 }
 

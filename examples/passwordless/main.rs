@@ -23,7 +23,7 @@ use axum::routing::get;
 use serde::Deserialize;
 use tower_scalekit::middleware::RejectionContext;
 use tower_scalekit::middleware::RouteRejection;
-use tower_scalekit::passwordless_login::{PasswordlessLoginError, client_of};
+use tower_scalekit::passwordless_login::{PasswordlessLoginError, client_key_from_ip};
 use tower_scalekit::{PasswordlessLogin, RequireSession, Session, Sessions};
 
 use crate::common::OrExit as _;
@@ -79,7 +79,7 @@ async fn main() {
 /// use the header that it sets instead: otherwise all clients would be the proxy.
 fn peer(request: &Request<()>) -> Option<String> {
     let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
-    Some(client_of(peer.ip()))
+    Some(client_key_from_ip(peer.ip()))
 }
 
 #[derive(Deserialize)]

@@ -102,11 +102,14 @@ impl ApiError {
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::RateLimited { .. } | Self::Unavailable(_) => true,
-            Self::UnexpectedResponse { status, .. } => {
-                status.is_some_and(|status| status.is_client_error())
-            }
-            _ => false,
+            error => error.is_foreign_rejection(),
         }
+    }
+
+    /// Whether the call was rejected, in a form that is not known to be the API's: by a proxy, or because
+    /// the environment URL is wrong.
+    pub(crate) fn is_foreign_rejection(&self) -> bool {
+        matches!(self, Self::UnexpectedResponse { status: Some(status), .. } if status.is_client_error())
     }
 
     /// The same without text that may repeat this secret.

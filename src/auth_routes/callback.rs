@@ -133,7 +133,7 @@ impl Callback {
         };
         let begun = match completed {
             // The callback was used before: the user went back, clicked twice or restored a tab.
-            Err(LoginError::InProgress | LoginError::StateMismatch)
+            Err(LoginError::StateMismatch)
                 if matches!(sessions.valid_session(headers).await, Ok(Some(_))) =>
             {
                 BegunLogin::elsewhere()

@@ -129,7 +129,7 @@ impl ReturnedLogin {
 
     /// Returns the login that was kept because the app's hook was unavailable.
     async fn take_kept_login(&self) -> Result<Option<SessionRecord>, LoginError> {
-        if !self.sessions.has_login_hook() {
+        if !self.sessions.has_login_hook() || self.authorization.code_or_error.is_err() {
             return Ok(None);
         }
         // Its code is spent: without the store, the exchange might be repeated.

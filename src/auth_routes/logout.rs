@@ -22,7 +22,8 @@ use crate::util::telemetry;
 /// redirects back to the [`LogoutCallback`](super::LogoutCallback). A local session that did not
 /// begin with a Scalekit login ends here only. Works while the environment is unavailable, and for
 /// an expired session. Rejects requests that a page of another site caused, by `Sec-Fetch-Site`,
-/// `Origin` or `Referer`; a `GET` without these headers shows a page with a button. A link or form
+/// `Origin` or `Referer`, and a `GET` for an image or a frame; a `GET` without these headers shows a
+/// page with a button. A link or form
 /// at a host that is none of the app's continues with that page at the first redirect URI's host.
 #[derive(Clone, Debug)]
 #[must_use]

@@ -64,10 +64,10 @@ impl Refresh {
     }
 
     /// Describes the session, with its cookie if that has changed.
-    async fn respond_with(&self, request: &UsableSession) -> Response<Bytes> {
+    async fn respond_with(&self, usable: &UsableSession) -> Response<Bytes> {
         let sessions = &self.route.sessions;
-        let mut response = info_response(sessions, &request.session);
-        for cookie in sessions.newest_set_cookies(request).await {
+        let mut response = info_response(sessions, &usable.session);
+        for cookie in sessions.newest_set_cookies(usable).await {
             response.headers_mut().append(header::SET_COOKIE, cookie);
         }
         response

@@ -38,22 +38,23 @@ impl SwitchAccount {
 
     async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, LoginError> {
         let sessions = self.route.sessions.clone();
-        let attempt = match sessions.switch_step(request, sessions.switch_account_path()).await? {
-            SwitchStep::Respond(response) => return Ok(response),
-            SwitchStep::Switch(attempt) => attempt,
-        };
+        let (attempt, dropped) =
+            match sessions.switch_step(request, sessions.switch_account_path()).await? {
+                SwitchStep::Respond(response) => return Ok(response),
+                SwitchStep::Switch { attempt, dropped } => (attempt, dropped),
+            };
         let (begins, headers) = (sessions.clone(), request.headers().clone());
         let recent = RecentLogin::cookies(&sessions, &attempt, sessions.start_page(), &headers);
         let begin = async move |identity| match identity {
-            UnconfirmedIdentity::Tokens(record) if !begins.is_record_revoked(&record).await => {
+            UnconfirmedIdentity::Tokens(record) => {
                 let cookies = begins.begin_login(*record, &headers).await?.into_values();
+                telemetry::login_completed();
                 Ok(SessionCookies::new(cookies.into_iter().chain(recent)))
             }
-            _ => Err(LoginError::StateMismatch),
+            UnconfirmedIdentity::Email(_) => Err(LoginError::StateMismatch),
         };
         let switched = sessions.switch(sessions.switches(), attempt, begin).await?;
-        telemetry::login_completed();
-        Ok(switched.into_response())
+        Ok(switched.into_response(dropped))
     }
 }
 

@@ -112,13 +112,18 @@ impl Verify {
             retention: RESULT_TTL,
         };
         let is_first = callback_use.claim().await;
+        if !is_first
+            && let OtherRequest::Completed(target) = callback_use.wait_until_completed().await
+        {
+            return Ok(target);
+        }
+        // The first request has failed, was interrupted, or is still in progress.
         let verified = self.complete(callback, attempt, session).await;
         match &verified {
             Ok(target) => callback_use.complete(target).await,
+            // If the first request is interrupted, this browser can retry.
             Err(ConnectAccountError::StateMismatch) if !is_first => {
-                if let OtherRequest::Completed(target) = callback_use.wait_until_completed().await {
-                    return Ok(target);
-                }
+                return Err(ConnectAccountError::Unavailable);
             }
             Err(_) if is_first => callback_use.release().await,
             Err(_) => {}

@@ -187,12 +187,12 @@ impl PasswordlessLoginBuilder {
     /// #     .secret(SessionSecret::generate()?)
     /// #     .redirect_uri("https://app.example.com/auth/callback")
     /// #     .build()?;
-    /// use tower_scalekit::passwordless_login::client_of;
+    /// use tower_scalekit::passwordless_login::client_key_from_ip;
     ///
     /// let login = PasswordlessLogin::builder(&sessions)
     ///     .client_key(|request| {
     ///         let client = request.headers().get("x-real-ip")?; // set by your proxy
-    ///         client.to_str().ok()?.parse().ok().map(client_of)
+    ///         client.to_str().ok()?.parse().ok().map(client_key_from_ip)
     ///     })
     ///     .build()?;
     /// # let _ = login;

@@ -90,14 +90,14 @@ impl fmt::Debug for EmailLimits {
 /// app gets addresses of clients from its reverse proxy.
 ///
 /// ```
-/// use tower_scalekit::passwordless_login::client_of;
+/// use tower_scalekit::passwordless_login::client_key_from_ip;
 ///
-/// assert_eq!(client_of("2001:db8::7".parse()?), client_of("2001:db8::8".parse()?));
-/// assert_eq!(client_of("203.0.113.7".parse()?), client_of("::ffff:203.0.113.7".parse()?));
+/// assert_eq!(client_key_from_ip("2001:db8::7".parse()?), client_key_from_ip("2001:db8::8".parse()?));
+/// assert_eq!(client_key_from_ip("203.0.113.7".parse()?), client_key_from_ip("::ffff:203.0.113.7".parse()?));
 /// # Ok::<(), std::net::AddrParseError>(())
 /// ```
 #[must_use]
-pub fn client_of(address: IpAddr) -> String {
+pub fn client_key_from_ip(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(ip) => ip.to_string(),
         IpAddr::V6(ip) => {
@@ -107,7 +107,7 @@ pub fn client_of(address: IpAddr) -> String {
     }
 }
 
-/// Returns the [client](client_of) with the public IP address of the peer. Returns `None` if the
+/// Returns the [client](client_key_from_ip) with the public IP address of the peer. Returns `None` if the
 /// server does not provide it, or if it is not public: it may belong to a reverse proxy, which all
 /// clients share.
 pub(super) fn public_peer(request: &Request<()>) -> Option<String> {
@@ -122,7 +122,7 @@ pub(super) fn public_peer(request: &Request<()>) -> Option<String> {
         }
         IpAddr::V6(ip) => !(ip.is_unique_local() || ip.is_loopback() || ip.is_unicast_link_local()),
     };
-    is_public.then(|| client_of(address))
+    is_public.then(|| client_key_from_ip(address))
 }
 
 #[cfg(feature = "axum")]

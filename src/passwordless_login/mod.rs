@@ -83,7 +83,7 @@
 //!
 //! A client is identified by its peer address, if that is public, or by
 //! [`client_key`](PasswordlessLoginBuilder::client_key). Set it behind a reverse proxy: without it
-//! there is no limit per client, and a warning is logged. [`client_of`] makes it of an address, and
+//! there is no limit per client, and a warning is logged. [`client_key_from_ip`] derives it from an IP address, and
 //! counts the addresses of an IPv6 network as one client.
 //!
 //! The response to a request for an e-mail is the same if the environment does not accept the
@@ -157,7 +157,7 @@ pub use self::attempt::PendingLogin;
 pub use self::before_send::SendDenied;
 pub use self::builder::PasswordlessLoginBuilder;
 pub use self::confirmation_page::LinkConfirmation;
-pub use self::limits::client_of;
+pub use self::limits::client_key_from_ip;
 pub use self::link::Link;
 pub use self::rejection::PasswordlessLoginError;
 pub use self::send::{ResendEmail, SendEmail};

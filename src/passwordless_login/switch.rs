@@ -5,7 +5,7 @@ use super::PasswordlessLogin;
 use super::rejection::PasswordlessLoginError;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::RouteError as _;
-use crate::session::{SwitchError, SwitchStep, Switched, UnconfirmedIdentity};
+use crate::session::{SwitchError, SwitchStep, UnconfirmedIdentity};
 use crate::util::telemetry;
 
 /// Asks the user before a login replaces the session of another user: `GET` and
@@ -26,22 +26,23 @@ impl Switch {
 
     async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, PasswordlessLoginError> {
         let sessions = self.login.sessions();
-        let attempt = match sessions.switch_step(request, self.login.switch_path()).await? {
-            SwitchStep::Respond(response) => return Ok(response),
-            SwitchStep::Switch(attempt) => attempt,
-        };
+        let (attempt, dropped) =
+            match sessions.switch_step(request, self.login.switch_path()).await? {
+                SwitchStep::Respond(response) => return Ok(response),
+                SwitchStep::Switch { attempt, dropped } => (attempt, dropped),
+            };
         let (login, headers) = (self.login.clone(), request.headers().clone());
         let switched = sessions
             .switch(&self.login.inner.switches, attempt, async move |identity| match identity {
-                UnconfirmedIdentity::Email(verified) => login.begin(verified, &headers).await,
+                UnconfirmedIdentity::Email(verified) => {
+                    login.begin(verified, &headers).await.inspect(|_| telemetry::login_completed())
+                }
                 UnconfirmedIdentity::Tokens(_) => Err(PasswordlessLoginError::NoPendingLogin),
             })
             .await;
-        match &switched {
-            Ok(_) => telemetry::login_completed(),
-            Err(failure) => telemetry::login_failed(failure.code(), None),
-        }
-        switched.map(Switched::into_response)
+        switched
+            .inspect_err(|failure| telemetry::login_failed(failure.code(), None))
+            .map(|switched| switched.into_response(dropped))
     }
 }
 

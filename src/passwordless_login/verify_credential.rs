@@ -273,20 +273,19 @@ impl PasswordlessLogin {
             .count_try(attempt)
             .await
             .inspect_err(|error| telemetry::login_failed(error.code(), None))?;
-        let verified = self
-            .api()
-            .verify_code(attempt.auth_request_id.expose(), code.expose())
-            .await
-            .map_err(|error| map_error(error, PasswordlessLoginError::InvalidCode));
-        // The code was right, or was not tried.
-        if matches!(
-            verified,
-            Ok(_)
-                | Err(PasswordlessLoginError::Unavailable | PasswordlessLoginError::Misconfigured)
-        ) {
+        let verified =
+            self.api().verify_code(attempt.auth_request_id.expose(), code.expose()).await;
+        let was_not_wrong = match &verified {
+            Ok(_) => true,
+            // The bodies of these errors are not documented: what looks like a proxy's may be the
+            // rejection of a code, and codes must not be tried without a limit.
+            Err(PasswordlessError::Api(error)) => !error.is_foreign_rejection(),
+            Err(_) => false,
+        };
+        if was_not_wrong {
             self.subtract(counted).await;
         }
-        verified
+        verified.map_err(|error| map_error(error, PasswordlessLoginError::InvalidCode))
     }
 
     /// Counts a code, unless the attempt has expired. Without an e-mail, every code is wrong.

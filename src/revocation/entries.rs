@@ -74,7 +74,7 @@ pub(super) struct Entries {
     unpublished: BTreeSet<EntryKey>,
     /// Those that the log had and may have lost: it is read from its start.
     unconfirmed: HashSet<EntryKey>,
-    /// With how many the expired ones are next removed.
+    /// Number of entries at which the expired ones are removed next.
     sweep_at: usize,
 }
 
@@ -115,7 +115,7 @@ impl Entries {
         self.unpublished.retain(|key| self.all.contains_key(key));
     }
 
-    /// Removes the expired ones when there are half as many again as the last time.
+    /// Removes the expired ones when the map has grown by half since the last removal.
     pub(super) fn make_room(&mut self, now: Duration) {
         if self.all.len() >= self.sweep_at {
             self.remove_expired(now);

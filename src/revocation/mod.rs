@@ -311,11 +311,13 @@ impl Revocations {
         state.has_peers.then_some(key)
     }
 
-    /// Publishes a revocation to the other replicas.
-    pub(crate) async fn publish(&self, recorded: Option<EntryKey>) -> Result<(), StoreError> {
-        let Some(key) = recorded else { return Ok(()) };
+    /// Publishes revocations to the other replicas.
+    pub(crate) async fn publish(&self, recorded: &[EntryKey]) -> Result<(), StoreError> {
+        if recorded.is_empty() {
+            return Ok(());
+        }
         let state = &self.state;
-        let published = state.store.within(PUBLISH_TIMEOUT, state.publish(&[key])).await;
+        let published = state.store.within(PUBLISH_TIMEOUT, state.publish(recorded)).await;
         // A replica that only receives webhooks learns of revocations too.
         drop(state.start_due_read());
         published

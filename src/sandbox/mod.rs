@@ -66,6 +66,9 @@
 //! a message.
 //! [`SandboxOrganizations::add_machine_client`] adds clients of the client-credentials grant.
 //!
+//! Sessions have no time limits. At 10,000 sessions or grants, a tenth is forgotten: ended ones first,
+//! then those that were not used for the longest time.
+//!
 //! # Members and roles
 //!
 //! The API creates users, memberships and roles, with effect on logins and tokens. An invitation is

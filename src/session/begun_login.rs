@@ -10,7 +10,7 @@ use super::{LoadedSession, SessionCookies, Sessions};
 #[derive(Clone)]
 pub(crate) struct BegunLogin {
     pub(crate) cookies: SessionCookies,
-    /// The page that asks whether to replace another user's session; `None` if there was none.
+    /// The page that asks whether to replace another user's session; `None` if the session has begun.
     pub(crate) confirmation: Option<String>,
 }
 
@@ -18,6 +18,17 @@ impl BegunLogin {
     /// A login whose session another request has begun, whose cookies the browser may have.
     pub(crate) fn elsewhere() -> Self {
         Self { cookies: SessionCookies::new([]), confirmation: None }
+    }
+}
+
+impl StoredResult for SessionCookies {
+    /// `["cookie"]`
+    fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
+        serde_json::to_vec(&self.to_texts()).ok().map(Zeroizing::new)
+    }
+
+    fn decode(content: &[u8]) -> Option<Self> {
+        Self::from_texts(serde_json::from_slice(content).ok()?)
     }
 }
 
@@ -34,14 +45,17 @@ impl StoredResult for BegunLogin {
 }
 
 impl Sessions {
-    /// Returns the cookies of a login that another request may have completed; none if its session
-    /// has ended since: they would replace those of a later login.
+    /// Returns the cookies of a login that another request may have completed. If its session has ended
+    /// since, only the removals of cookies that are not a session's: the others would replace those of
+    /// a later login.
     pub(crate) async fn unless_ended(&self, cookies: SessionCookies) -> SessionCookies {
         let values = cookies.into_values();
         let sent: HeaderMap =
             values.iter().filter_map(sent_back).map(|pair| (header::COOKIE, pair)).collect();
         match self.load(&sent).wait().await {
-            LoadedSession::Invalid { .. } => SessionCookies::new([]),
+            LoadedSession::Invalid { .. } => SessionCookies::new(
+                values.into_iter().filter(|value| self.cookies().removes_other(value)),
+            ),
             _ => SessionCookies::new(values),
         }
     }

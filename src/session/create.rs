@@ -118,6 +118,10 @@ impl Sessions {
         let Some(login_hook) = &self.inner.login_hook else {
             return self.begin_unless_revoked(record, request_headers).await;
         };
+        // Also before the hook, which may store that the user has logged in.
+        if self.is_record_revoked(&record).await {
+            return Err(BeginLoginError::Revoked);
+        }
         let login = record.verified_login().ok_or(CreateSessionError::InvalidClaims)?;
         let subject = login.identity().user().id.clone();
         let LoginDecision(decision) = login_hook.call(login).await?;

@@ -92,7 +92,7 @@ impl Sessions {
     }
 
     pub(super) async fn revoke(&self, revoked: RevocationTarget<'_>) -> Result<(), StoreError> {
-        self.revoke_issued_until(None, revoked).await
+        self.revoke_all(&[revoked], None).await
     }
 
     /// Ends sessions that ended at the environment at `ended_at`, which is compared with when the
@@ -103,21 +103,24 @@ impl Sessions {
         ended_at: OffsetDateTime,
         revoked: RevocationTarget<'_>,
     ) -> Result<(), StoreError> {
-        self.revoke_issued_until(Some(ended_at.unix_timestamp()), revoked).await
+        self.revoke_all(&[revoked], Some(ended_at.unix_timestamp())).await
     }
 
     /// Ends sessions in this process, and publishes it. Continues when the client disconnects.
-    async fn revoke_issued_until(
+    pub(super) async fn revoke_all(
         &self,
+        revoked: &[RevocationTarget<'_>],
         issued_until: Option<i64>,
-        revoked: RevocationTarget<'_>,
     ) -> Result<(), StoreError> {
         let retention = retention(self.longest_lifetime());
-        let recorded = self.inner.revocations.record(revoked, issued_until, retention);
+        let recorded: Vec<_> = revoked
+            .iter()
+            .filter_map(|one| self.inner.revocations.record(*one, issued_until, retention))
+            .collect();
         let sessions = self.clone();
         self.tasks()
             .spawn("revocation", async move {
-                let published = sessions.inner.revocations.publish(recorded).await;
+                let published = sessions.inner.revocations.publish(&recorded).await;
                 sessions.check_later(None);
                 sessions.retry_publishing(published)
             })
@@ -226,7 +229,8 @@ impl Sessions {
         }
         let revoked = RevocationTarget::Session(id);
         let recorded = self.inner.revocations.record(revoked, None, retention);
-        let published = self.retry_publishing(self.inner.revocations.publish(recorded).await);
+        let published =
+            self.retry_publishing(self.inner.revocations.publish(recorded.as_slice()).await);
         if is_new {
             self.check_later(is_stored.then(|| Arc::clone(id)));
         }

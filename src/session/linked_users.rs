@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use futures::future::{join, join_all, try_join_all};
+use futures::future::{join, try_join_all};
 
 use super::lifetimes::MAX_LIFETIME;
 use super::{Session, Sessions};
@@ -72,14 +72,10 @@ impl Sessions {
         let sessions = self.clone();
         let users = self.tasks().spawn("revocation of users", async move {
             let users = sessions.linked_users(&linked).await?;
-            sessions.revoke_each(&users).await.map(|()| users)
+            sessions.revoke_all(&users, None).await.map(|()| users)
         });
-        let (revoked, users) = join(self.revoke_each(names), users).await;
+        let (revoked, users) = join(self.revoke_all(names, None), users).await;
         revoked.and(users.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into()))))
-    }
-
-    async fn revoke_each(&self, names: &[RevocationTarget<'_>]) -> Result<(), StoreError> {
-        join_all(names.iter().map(|name| self.revoke(*name))).await.into_iter().collect()
     }
 
     /// Returns the users whom these names belong to.

@@ -1,4 +1,5 @@
-//! What a login may use once, on all replicas: its attempt, or a code or link.
+//! What may be used once, on all replicas: the attempt of a login, a code or link, or the callback of a
+//! connected account.
 
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ const FAILED: Bytes = Bytes::from_static(b"failed");
 const KEPT: &str = "kept:";
 
 /// A second request waits this long for the first one, however slow the store is.
-const MAX_WAIT: Duration = Duration::from_secs(8);
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(8);
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The result of a use, which is stored for the same request on another replica.
 pub(crate) trait StoredResult: Sized {
@@ -133,8 +134,13 @@ impl SingleUse<'_> {
                 return OtherRequest::Denied;
             }
             let is_used = value == Some(USED);
-            // Another value is a kept login. Found at once, it belongs to another code.
-            if value == Some(FAILED) || (value.is_some() && !is_used && !has_waited) {
+            // Another value is a kept login: of this request, which can be repeated, or of one with
+            // another code.
+            if value == Some(FAILED)
+                || (!is_used
+                    && !has_waited
+                    && value.is_some_and(|kept| self.open_login(&kept).is_none()))
+            {
                 return OtherRequest::Failed;
             }
             if !is_used || started.elapsed() >= MAX_WAIT {
@@ -177,18 +183,18 @@ fn or_logged(result: Result<bool, StoreError>, default: bool) -> bool {
     })
 }
 
-/// How another request for the same login has ended.
+/// How another request that uses the same has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OtherRequest<T> {
-    /// It completed the login a moment ago, with this result.
+    /// It has completed a moment ago, with this result.
     Completed(T),
-    /// It completed the login before.
+    /// It has completed before.
     CompletedBefore,
-    /// It completed the login while this request has waited. The result is not available.
+    /// It has completed while this request has waited. The result is not available.
     CompletedMeanwhile,
     /// The app has denied the login.
     Denied,
-    /// The login has failed permanently.
+    /// It has failed permanently.
     Failed,
     /// It is still in progress, or was interrupted and can be repeated.
     Pending,

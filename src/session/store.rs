@@ -138,7 +138,7 @@ fn is_within_replication_lag(at: i64, now: OffsetDateTime) -> bool {
 /// A session as stored.
 pub(super) struct StoredRecord {
     pub(super) record: SessionRecord,
-    /// SealedGeneration with an older secret: to be resealed.
+    /// Sealed with an older secret: to be resealed.
     pub(super) outdated_key: bool,
 }
 

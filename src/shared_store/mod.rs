@@ -282,7 +282,7 @@ impl fmt::Debug for StoreKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum KeyNamespace {
-    /// Pending and completed verifications of connected accounts.
+    /// Pending and completed verifications of connected accounts; for seconds, their results.
     ConnectCallback,
     /// Names under which the users of directories were known, to end their sessions.
     DirectoryUser,

@@ -92,11 +92,13 @@ pub(crate) fn is_speculative<B>(request: &Request<B>) -> bool {
 }
 
 /// Whether a browser loads the response into a page, as an image, a frame or a style sheet, which
-/// markup alone can cause. Scripts (`empty`) and navigations (`document`) do not embed it.
+/// markup alone can cause. Scripts (`empty`) and navigations (`document`) do not embed it, nor does a
+/// link in a frame that the user follows.
 pub(crate) fn is_embedded<B>(request: &Request<B>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD)
-        && request
-            .headers()
+    let headers = request.headers();
+    request.method() == Method::GET
+        && headers.get(&SEC_FETCH_USER).is_none_or(|user| user != "?1")
+        && headers
             .get_all(&SEC_FETCH_DEST)
             .iter()
             .any(|destination| destination != "document" && destination != "empty")

@@ -94,9 +94,9 @@ impl WebhookVerify {
         self
     }
 
-    /// Sets how long a message counts as in progress. Default: 60 s. Less than 10 s counts as 10 s,
-    /// for which senders wait for a response. After that time, another delivery is handled too:
-    /// because the process has died, or because the handler takes longer.
+    /// Sets how long a message counts as in progress. Default: 60 s. Minimum: 10 s, the time that senders
+    /// wait for a response. After the lease, another delivery is handled too: because the process has
+    /// died, or because the handler takes longer.
     pub fn processing_lease(mut self, time: Duration) -> Self {
         self.dedup.lease = time.max(MIN_LEASE);
         self

@@ -219,3 +219,21 @@ async fn a_late_write_of_a_session_undoes_no_use_on_another_replica() {
     world.advance(400);
     assert_eq!(browser.at(&rotated()).fetch("/me").await.status(), StatusCode::OK);
 }
+
+#[tokio::test]
+async fn a_read_with_an_old_cookie_finds_the_newest_session_and_refreshes_nothing() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let mut browser = begun(&idle(&world, &store), &world, "/login").await;
+    let mut old = browser.clone();
+    world.advance(400);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    let exchanges = || world.sandbox.requests().count(Endpoint::Token);
+    let before = exchanges();
+    world.advance(298);
+    assert_eq!(old.fetch("/auth/session").await.status(), StatusCode::OK);
+    assert_eq!(exchanges(), before);
+    // It is due.
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    assert_eq!(exchanges(), before + 1);
+}

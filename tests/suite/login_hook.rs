@@ -17,7 +17,7 @@ use tower_scalekit::shared_store::KeyNamespace;
 use crate::backchannel::{logout_token, send_logout_token};
 use crate::store::FlakyStore;
 use crate::support::{
-    Browser, JANE, JOHN, Reading as _, World, app, login_error, parameter, with_parameters,
+    Browser, JANE, JOHN, Reading as _, World, app, login_error, parameter, settle, with_parameters,
 };
 
 type Decided = Result<LoginDecision, LoginHookError>;
@@ -74,6 +74,16 @@ fn world(hook: &Hook) -> World {
 async fn at_the_callback(world: &World, browser: &mut Browser) -> String {
     let authorization = browser.start_login("/login?return_to=/me").await;
     world.sandbox.log_in(&authorization, JANE).unwrap()
+}
+
+/// The same, with a new world whose app has a shared store.
+async fn at_the_callback_with_store(hook: &Hook) -> (World, FlakyStore, Browser, String) {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let sessions = world.replica(|one| hook.on(one).shared_store(store.clone()));
+    let mut browser = Browser::new(&app(&sessions), &world.sandbox);
+    let callback = at_the_callback(&world, &mut browser).await;
+    (world, store, browser, callback)
 }
 
 #[tokio::test]
@@ -276,11 +286,7 @@ async fn a_kept_login_is_for_its_browser_code_and_time_only() {
 #[tokio::test]
 async fn a_kept_login_is_not_lost_while_the_store_is_unavailable() {
     let hook = Hook::new(unavailable);
-    let world = World::with(|sandbox| sandbox, |sessions| sessions);
-    let store = FlakyStore::new(world.sandbox.clock().clock());
-    let sessions = world.replica(|one| hook.on(one).shared_store(store.clone()));
-    let mut browser = Browser::new(&app(&sessions), &world.sandbox);
-    let callback = at_the_callback(&world, &mut browser).await;
+    let (world, store, mut browser, callback) = at_the_callback_with_store(&hook).await;
     assert_eq!(login_error(&browser.open(&callback).await), LoginError::LoginHookUnavailable);
     hook.set(accept);
     store.fail_reads(KeyNamespace::LoginAttempt, 1);
@@ -306,16 +312,49 @@ async fn a_kept_login_that_is_revoked_begins_no_session() {
     hook.set(accept);
     assert_eq!(login_error(&browser.open(&callback).await), LoginError::StateMismatch);
     assert_eq!(browser.names_with("_session"), [""; 0]);
+    assert_eq!(hook.calls(), 1, "the app learns of no login");
+}
+
+#[tokio::test]
+async fn a_login_that_another_replica_keeps_meanwhile_can_be_retried() {
+    let hook = Hook::new(unavailable);
+    let (world, store, mut browser, callback) = at_the_callback_with_store(&hook).await;
+    let replica = world.replica(|one| hook.on(one).shared_store(store.clone()));
+    let mut other = browser.at(&app(&replica));
+    let claim = store.hold_next_write(KeyNamespace::LoginAttempt);
+    let target = callback.clone();
+    let other = tokio::spawn(async move {
+        let response = other.open(&target).await;
+        (other, response)
+    });
+    settle().await;
+    assert_eq!(login_error(&browser.open(&callback).await), LoginError::LoginHookUnavailable);
+    claim.notify_one();
+    let (mut other, response) = other.await.unwrap();
+    assert_eq!(login_error(&response), LoginError::InProgress);
+    assert_eq!(other.names_with("_login_").len(), 1, "the attempt is kept");
+    hook.set(accept);
+    assert_eq!(other.open(&callback).await.location(), "/me");
+}
+
+#[tokio::test]
+async fn a_rejection_of_the_environment_is_returned_while_the_store_is_down() {
+    let hook = Hook::new(accept);
+    let (_world, store, mut browser, callback) = at_the_callback_with_store(&hook).await;
+    let state = parameter(&callback, "state").unwrap();
+    store.set_down(true);
+    let denied = browser.open(&format!("/auth/callback?state={state}&error=access_denied")).await;
+    assert!(
+        matches!(login_error(&denied), LoginError::AuthorizationFailed { .. }),
+        "{}",
+        denied.text()
+    );
 }
 
 #[tokio::test]
 async fn a_login_that_cannot_be_kept_ends() {
     let hook = Hook::new(unavailable);
-    let world = World::with(|sandbox| sandbox, |sessions| sessions);
-    let store = FlakyStore::new(world.sandbox.clock().clock());
-    let sessions = world.replica(|one| hook.on(one).shared_store(store.clone()));
-    let mut browser = Browser::new(&app(&sessions), &world.sandbox);
-    let callback = at_the_callback(&world, &mut browser).await;
+    let (_world, store, mut browser, callback) = at_the_callback_with_store(&hook).await;
     store.reject(Some(KeyNamespace::LoginAttempt));
     let response = browser.open(&callback).await;
     assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -130,7 +130,8 @@ async fn a_revocation_during_the_login_hook_ends_the_login() {
 #[tokio::test(start_paused = true)]
 async fn a_login_whose_hook_is_slow_can_be_reloaded_on_another_replica() {
     let hooked = HookedApp::new(VerifiedIdentity::session);
-    let mut browser = Browser::new(&hooked.apps[0], &hooked.world.sandbox);
+    // The browser has a session, as after a link with `prompt=login`.
+    let mut browser = hooked.world.logged_in(JANE).await.at(&hooked.apps[0]);
     let authorization = browser.start_login("/login?return_to=/me").await;
     let callback = hooked.world.sandbox.log_in(&authorization, JANE).unwrap();
     let mut reloaded = browser.at(&hooked.apps[1]);
@@ -156,9 +157,10 @@ async fn a_login_whose_hook_is_slow_can_be_reloaded_on_another_replica() {
         assert_eq!((response.status(), response.location()), (StatusCode::SEE_OTHER, "/me"));
         assert_eq!(set_cookies(response.headers()), set_cookies(first.headers()));
     }
-    assert_eq!(hooked.world.sandbox.requests().count(Endpoint::Token), 1);
+    assert_eq!(hooked.world.sandbox.requests().count(Endpoint::Token), 2, "one for each login");
     // Later, a browser without its session learns that the login was completed.
     hooked.world.advance(11);
+    reloaded.remove_cookie(hooked.sessions[1].cookie_name());
     let response = reloaded.open(&callback).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
 }

@@ -510,6 +510,15 @@ async fn a_cross_site_logout_is_rejected_and_others_work_offline_expired_and_log
             "{destination}"
         );
     }
+    // A link in a frame, which the user follows.
+    let link = [
+        ("sec-fetch-dest", "iframe"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-site", "same-origin"),
+        ("sec-fetch-user", "?1"),
+    ];
+    let response = browser.clone().send(Method::GET, "/logout", &link).await;
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
     for endpoint in [Endpoint::Token, Endpoint::Keys, Endpoint::Logout] {
         world.sandbox.faults().add(endpoint, Fault::Unreachable);
     }

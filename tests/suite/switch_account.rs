@@ -247,6 +247,21 @@ async fn a_double_click_switches_once() {
     assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 1);
 }
 
+#[tokio::test]
+async fn a_late_click_sets_no_cookies_of_a_session_that_has_ended() {
+    let world = World::new();
+    let (browser, asked) = asked(&world).await;
+    let switch = action(&browser, &asked, "switch").await;
+    let mut first = browser.clone();
+    post(&mut first, &switch).await;
+    assert!(first.post("/logout").await.status().is_redirection());
+    let late = post(&mut browser.clone(), &switch).await;
+    assert_eq!((late.status(), late.location()), (StatusCode::SEE_OTHER, "/me"));
+    let cookies = set_cookies(late.headers());
+    assert!(cookies.iter().all(|cookie| cookie.contains("Max-Age=0")), "{cookies:?}");
+    assert!(cookies.iter().any(|cookie| cookie.contains("_switch_")), "{cookies:?}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_login_that_is_confirmed_on_two_replicas_begins_one_session() {
     let world = World::with(|sandbox| sandbox, |sessions| sessions);

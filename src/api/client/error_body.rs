@@ -1,7 +1,5 @@
 //! The body of an error, in whichever way it is written.
 
-use std::ops::RangeInclusive;
-
 use bytes::Bytes;
 use http::Response;
 use serde_json::{Map, Value};
@@ -12,6 +10,26 @@ pub(super) const MAX_MESSAGE: usize = 300;
 /// Error code of errors that come from a tool's provider, not from the environment.
 const TOOL_ERROR: &str = "TOOL_ERROR";
 
+/// Names of the codes of gRPC, from 1.
+const GRPC_CODES: [&str; 16] = [
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+];
+
 /// Errors in the formats of gateways, of the API's `ErrorInfo` and of OAuth servers.
 #[derive(Default)]
 pub(in crate::api) struct ErrorBody(Map<String, Value>);
@@ -21,13 +39,25 @@ impl ErrorBody {
         serde_json::from_slice(body).ok().map(Self)
     }
 
-    /// Whether the API has written it: it has an error code of Scalekit, or a code of gRPC. Other
-    /// gateways respond with JSON, too.
+    /// Whether the API has written it: it has an error code of Scalekit, a code of gRPC, or the error of
+    /// a tool. Other gateways respond with JSON, too.
     pub(in crate::api) fn is_of_the_api(&self) -> bool {
-        const GRPC_CODES: RangeInclusive<u64> = 1..=16;
-        let code = self.0.get("code").and_then(Value::as_u64);
         self.error_codes().any(Value::is_string)
-            || code.is_some_and(|code| GRPC_CODES.contains(&code))
+            || self.tool_error_info().is_some()
+            || self.grpc_code().is_some()
+    }
+
+    /// The code of gRPC (`google.rpc.Code`), which is written as a number or by its name.
+    fn grpc_code(&self) -> Option<usize> {
+        match self.0.get("code")? {
+            Value::String(name) => {
+                GRPC_CODES.iter().position(|known| known == name).map(|index| index + 1)
+            }
+            number => {
+                let code = usize::try_from(number.as_u64()?).ok()?;
+                (1..=GRPC_CODES.len()).contains(&code).then_some(code)
+            }
+        }
     }
 
     pub(in crate::api) fn is_tool_error(&self) -> bool {
@@ -99,7 +129,7 @@ pub(in crate::api) fn is_tool_error(response: &Response<Bytes>) -> bool {
 pub(in crate::api) fn is_unauthenticated(response: &Response<Bytes>) -> bool {
     let Some(body) = ErrorBody::parse(response.body()) else { return false };
     body.error_code().unwrap_or_default().eq_ignore_ascii_case("UNAUTHENTICATED")
-        || body.0.get("code") == Some(&Value::from(16))
+        || body.grpc_code() == Some(GRPC_CODES.len())
 }
 
 fn is_code(text: &str) -> bool {

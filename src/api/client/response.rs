@@ -178,6 +178,8 @@ mod tests {
         for body in [
             r#"{"code":5,"message":"m","details":[]}"#,
             r#"{"code":16}"#,
+            r#"{"code":"NOT_FOUND","message":"m"}"#,
+            r#"{"details":[{"tool_error_info":{"tool_error_code":"GONE"}}]}"#,
             r#"{"error_code":"GONE","localized_message_info":{"message":"m"}}"#,
             r#"{"message":"m","details":[{"@type":"x"},{"error_code":"GONE"}]}"#,
         ] {

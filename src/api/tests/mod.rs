@@ -153,7 +153,7 @@ async fn a_list_by_page_numbers_is_complete_and_ends_with_any_page_size() {
     }
     let count = domains.list(&acme).stream().try_collect::<Vec<_>>().await.unwrap().len();
     assert!(count >= 120);
-    for size in [0, 7, 100, 200] {
+    for size in [200, 100, 7, 0] {
         let all = domains.list(&acme).page_size(size).stream().take(2 * count);
         assert_eq!(all.try_collect::<Vec<_>>().await.unwrap().len(), count, "{size}");
     }

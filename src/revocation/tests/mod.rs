@@ -45,7 +45,7 @@ impl Revocations {
         target: RevocationTarget<'_>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        self.publish(self.record(target, None, lifetime)).await
+        self.publish(self.record(target, None, lifetime).as_slice()).await
     }
 
     async fn revoke_issued_until(
@@ -54,7 +54,7 @@ impl Revocations {
         target: RevocationTarget<'_>,
         lifetime: Duration,
     ) -> Result<(), StoreError> {
-        self.publish(self.record(target, Some(issued_until), lifetime)).await
+        self.publish(self.record(target, Some(issued_until), lifetime).as_slice()).await
     }
 }
 

@@ -9,11 +9,14 @@ use time::OffsetDateTime;
 
 use crate::sandbox::state::authorization::{AuthorizationRequest, Holder, SignedIn};
 use crate::sandbox::state::digest::sha256;
-use crate::sandbox::state::history::excess;
+use crate::sandbox::state::history::{MAX_KNOWN, excess};
 use crate::sandbox::state::ids::{new_id, random_token};
 
 /// Lifetime of a code.
 const CODE_LIFETIME: Duration = Duration::from_secs(600);
+
+/// How many refresh tokens are known, most of which were replaced.
+const MAX_TOKENS: usize = 10 * MAX_KNOWN;
 
 /// The grants that are still known.
 #[derive(Debug, Default)]
@@ -160,6 +163,22 @@ impl Grants {
         }
     }
 
+    /// Removes the refresh tokens that were replaced first. Their reuse is not detected any more.
+    fn remove_excess_tokens(&mut self) {
+        if self.refresh_tokens.len() < MAX_TOKENS {
+            return;
+        }
+        let mut replaced: Vec<_> = self
+            .refresh_tokens
+            .iter()
+            .filter_map(|(token, known)| Some((known.replaced_at?, token.clone())))
+            .collect();
+        replaced.sort_unstable();
+        for (_, token) in replaced.iter().take(MAX_TOKENS / 10) {
+            self.refresh_tokens.remove(token);
+        }
+    }
+
     /// Keeps these grants, and their refresh tokens.
     fn retain(&mut self, keeps: impl Fn(&String, &Grant) -> bool) {
         self.grants.retain(|id, grant| keeps(id, grant));
@@ -188,6 +207,7 @@ impl Grants {
         if let Some(grant) = self.grants.get_mut(grant_id) {
             grant.newest_refresh_token.clone_from(&token);
         }
+        self.remove_excess_tokens();
         self.refresh_tokens.insert(
             token.clone(),
             RefreshToken { grant_id: grant_id.to_owned(), replaced_at: None },
@@ -297,7 +317,43 @@ struct RefreshToken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::state::history::MAX_KNOWN;
+
+    /// A grant that was used in this second.
+    fn grant(number: usize) -> Grant {
+        Grant {
+            user_id: String::new(),
+            organization_id: String::new(),
+            session_id: number.to_string(),
+            scopes: Vec::new(),
+            indicates_resource: false,
+            holder: Holder { client_id: String::new(), resource_id: None },
+            may_refresh: true,
+            newest_refresh_token: String::new(),
+            used_at: OffsetDateTime::UNIX_EPOCH + Duration::from_secs(number as u64),
+            revoked: number % 2 == 1,
+            bound_to: None,
+        }
+    }
+
+    #[test]
+    fn the_tokens_that_were_replaced_first_are_forgotten() {
+        let mut grants = Grants::default();
+        grants.grants.insert("0".to_owned(), grant(0));
+        let holder = Holder { client_id: String::new(), resource_id: None };
+        let proven = ProvenKey { key: None, binds_grant: false };
+        let first = grants.add_refresh_token("0");
+        let (mut token, mut second) = (first.clone(), None);
+        for number in 1..MAX_TOKENS + 2 {
+            let now = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(number as u64);
+            let redeemed = grants.refresh(&token, &holder, None, &proven, Duration::ZERO, now);
+            token = redeemed.unwrap().refresh_token.unwrap();
+            second.get_or_insert(token.clone());
+            assert!(grants.refresh_tokens.len() <= MAX_TOKENS);
+        }
+        assert!(!grants.refresh_tokens.contains_key(&first));
+        assert!(!grants.refresh_tokens.contains_key(&second.unwrap()));
+        assert!(grants.refresh_tokens.len() > MAX_TOKENS / 2);
+    }
 
     #[test]
     fn the_oldest_grants_are_forgotten_with_their_tokens_and_revoked_ones_first() {
@@ -305,20 +361,7 @@ mod tests {
         for number in 0..3 * MAX_KNOWN {
             grants.remove_excess();
             let id = number.to_string();
-            let grant = Grant {
-                user_id: String::new(),
-                organization_id: String::new(),
-                session_id: id.clone(),
-                scopes: Vec::new(),
-                indicates_resource: false,
-                holder: Holder { client_id: String::new(), resource_id: None },
-                may_refresh: true,
-                newest_refresh_token: String::new(),
-                used_at: OffsetDateTime::UNIX_EPOCH + Duration::from_secs(number as u64),
-                revoked: number % 2 == 1,
-                bound_to: None,
-            };
-            grants.grants.insert(id.clone(), grant);
+            grants.grants.insert(id.clone(), grant(number));
             grants.add_refresh_token(&id);
             assert!(grants.grants.len() <= MAX_KNOWN);
             assert_eq!(grants.grants.len(), grants.refresh_tokens.len());

@@ -136,6 +136,16 @@ impl CookieConfig {
         self.set(name, "", time::Duration::ZERO)
     }
 
+    /// Whether a `Set-Cookie` value removes a cookie that is not a session's.
+    pub(in crate::session) fn removes_other(&self, set_cookie: &HeaderValue) -> bool {
+        set_cookie.to_str().ok().and_then(|text| text.split_once('=')).is_some_and(
+            |(name, rest)| {
+                self.session_names.iter().all(|session| session != name)
+                    && rest.contains("; Max-Age=0")
+            },
+        )
+    }
+
     /// Returns the `Set-Cookie` value that counts redirects of a browser to the canonical host.
     pub(in crate::session) fn count_host_redirect(
         &self,

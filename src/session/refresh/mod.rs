@@ -53,8 +53,8 @@ pub(crate) enum RefreshTrigger {
     Due,
     /// The app requested it, whatever the age of the token.
     Requested,
-    /// The idle limit in a cookie is reached, but a newer cookie may have been used since. No token
-    /// is exchanged.
+    /// Only a newer session is looked for, as for a cookie past its idle limit: a newer cookie may have
+    /// been used since. No token is exchanged.
     Idle,
 }
 
@@ -99,8 +99,8 @@ impl Sessions {
     ///
     /// [`RefreshTrigger::Requested`] refreshes it whatever the age of its tokens, at most once in ten
     /// seconds on all replicas; within that time the result is the same. A refresh that was due does
-    /// not count: it may have begun before the change that the app requests. A session past its limits is
-    /// not refreshed: only a newer result is looked for ([`RefreshTrigger::Idle`]).
+    /// not count: it may have begun before the change that the app requests. For a session past its limits,
+    /// a newer one is looked for, and refreshed if that is due.
     pub(crate) async fn refresh_session(
         &self,
         due: UsableSession,
@@ -140,11 +140,8 @@ impl Sessions {
         let UsableSession { session: due, sent, .. } = due;
         let (lifetimes, now) = (self.inner.lifetimes, self.now());
         let is_usable = refreshed.is_ok() || now < due.principal().expires_at();
-        let request = match refreshed {
-            Ok(session) => {
-                self.update_changed_markers(&due, &session);
-                UsableSession::refreshed(session, sent)
-            }
+        let usable = match refreshed {
+            Ok(session) => UsableSession::refreshed(session, sent),
             Err(RefreshError::Ended) => {
                 return Ok(LoadedSession::Invalid { clear: SentCookies::default() });
             }
@@ -158,10 +155,10 @@ impl Sessions {
                 UsableSession::with_due_writes(due, sent, false, lifetimes, now)
             }
         };
-        match self.check_revocations(&request.session) {
+        match self.check_revocations(&usable.session) {
             Err(rejected) => Ok(rejected),
-            Ok(()) if is_usable => Ok(LoadedSession::Active(request)),
-            Ok(()) => Err(request),
+            Ok(()) if is_usable => Ok(LoadedSession::Active(usable)),
+            Ok(()) => Err(usable),
         }
     }
 
@@ -171,11 +168,11 @@ impl Sessions {
         session: &Session,
         trigger: RefreshTrigger,
     ) -> Flight<Result<Session, RefreshError>> {
-        let trigger = if self.is_past_limits(session) { RefreshTrigger::Idle } else { trigger };
         let (sessions, due) = (self.clone(), session.clone());
         self.inner.refreshes.flights.join((session.flight_id(), trigger), || async move {
-            let refreshed = sessions.refresh_loop(due, trigger).await;
-            if refreshed.is_ok() {
+            let refreshed = sessions.refresh_loop(due.clone(), trigger).await;
+            if let Ok(session) = &refreshed {
+                sessions.update_changed_markers(&due, session);
                 // Requests that have waited are authorized by the revocations of now.
                 sessions.inner.revocations.read_if_due().await;
             }
@@ -188,18 +185,23 @@ impl Sessions {
     async fn refresh_loop(
         &self,
         mut session: Session,
-        mut trigger: RefreshTrigger,
+        trigger: RefreshTrigger,
     ) -> Result<Session, RefreshError> {
+        let is_idle = trigger == RefreshTrigger::Idle || self.is_past_limits(&session);
+        let mut round = if is_idle { RefreshTrigger::Idle } else { trigger };
         for _ in 0..MAX_ROUNDS {
-            let outcome = self.refresh_generation(&session, trigger).await;
+            let outcome = self.refresh_generation(&session, round).await;
             // A requested refresh is not complete when an older result is found.
             let is_done =
-                trigger != RefreshTrigger::Requested || !matches!(outcome, RefreshResult::Newer(_));
+                round != RefreshTrigger::Requested || !matches!(outcome, RefreshResult::Newer(_));
             let refreshed = self.session_of_result(&session, outcome).await?;
             let is_newer = refreshed.record().generation() > session.record().generation();
             session = refreshed;
+            if trigger == RefreshTrigger::Idle {
+                break;
+            }
             if self.is_due(&session) {
-                trigger = RefreshTrigger::Due;
+                round = RefreshTrigger::Due;
             } else if is_done || !is_newer {
                 break;
             }

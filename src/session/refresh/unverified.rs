@@ -1,4 +1,4 @@
-//! SealedGeneration form of tokens that cannot be verified yet.
+//! Sealed form of tokens that cannot be verified yet.
 
 use zeroize::Zeroizing;
 

@@ -3,11 +3,12 @@
 //! A link on another site can start a login, and an identity provider that accepts everyone can
 //! complete it. Without a confirmation, the browser would be logged in to an attacker's account,
 //! and what the user does next would be stored there (login CSRF). The login is verified first. Its
-//! tokens then stay sealed in the shared store, under a key that is only in this browser's cookie.
+//! tokens then stay sealed in the shared store, with the secret of the sessions, under a key from this
+//! browser's cookie.
 //!
 //! If the user keeps the session, the session that the login has created at the environment is
-//! revoked, because it would complete the next login of this browser. One that is older than the login
-//! is not: other apps use it, and the link was enough to continue it here.
+//! revoked, because it would complete the next login of this browser. A session that existed before the
+//! login is not revoked: other apps may use it.
 
 mod confirmation;
 mod pending;
@@ -20,8 +21,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use futures::future::join_all;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use futures::future::{join_all, try_join_all};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
@@ -31,6 +32,7 @@ pub(crate) use self::pending::{EmailLogin, UnconfirmedIdentity, UnconfirmedLogin
 use super::cookie::seal::SealingFailed;
 use super::load::SessionUnavailable;
 use super::short_lived_cookies::{decode_time, encode_time};
+use super::single_use::MAX_WAIT;
 use super::{
     ATTEMPT_ID_BYTES, Purpose, Session, SessionCookies, Sessions, ShortLivedCookie,
     ShortLivedCookieKind,
@@ -49,8 +51,6 @@ use crate::util::telemetry;
 
 const LIFETIME: Duration = Duration::minutes(10);
 const REVOKE_TIMEOUT: StdDuration = StdDuration::from_secs(5);
-/// A second request for a login waits this long for the first one, however slow the store is.
-const MAX_WAIT: StdDuration = StdDuration::from_secs(8);
 
 /// How long a login that was not confirmed in time is kept, to revoke its session at the
 /// environment.
@@ -152,7 +152,11 @@ impl From<SealingFailed> for SwitchError {
 /// The result of a request to the confirmation page.
 pub(crate) enum SwitchStep {
     Respond(Response<Bytes>),
-    Switch(SwitchAttempt),
+    /// `dropped` removes the cookies of expired logins.
+    Switch {
+        attempt: SwitchAttempt,
+        dropped: Vec<HeaderValue>,
+    },
 }
 
 impl SwitchStep {
@@ -169,8 +173,10 @@ pub(crate) struct Switched {
 }
 
 impl Switched {
-    pub(crate) fn into_response(self) -> Response<Bytes> {
-        redirect(StatusCode::SEE_OTHER, self.return_to.as_str(), self.cookies.into_values())
+    /// Redirects to the page of the login. `dropped` removes the cookies of expired logins.
+    pub(crate) fn into_response(self, dropped: Vec<HeaderValue>) -> Response<Bytes> {
+        let cookies = self.cookies.into_values().into_iter().chain(dropped);
+        redirect(StatusCode::SEE_OTHER, self.return_to.as_str(), cookies)
     }
 }
 
@@ -229,27 +235,31 @@ impl Sessions {
             .map(|name| QueryParam::find(request.uri().query().unwrap_or_default(), name).single());
         let id = id.ok_or(SwitchError::InvalidRequest)?;
         let (attempt, end) = self.attempt::<SwitchAttempt>(&id, headers);
-        let ended = self.drop_expired_logins(headers, None).await;
+        let dropped = self.drop_expired_logins(headers, None).await;
         let current = self.valid_session(headers).await?;
         let Some(attempt) = attempt else {
             // It was confirmed or declined before, for instance by a double click.
             current.ok_or(SwitchError::NoPendingLogin)?;
-            let cookies = end.into_iter().chain(ended);
+            let cookies = end.into_iter().chain(dropped);
             return Ok(SwitchStep::see_other(self.start_page().as_str(), cookies));
         };
         if !is_post {
             let host = self.origin_of(request).host_name();
-            return self.confirmation_page(&attempt, current.as_ref(), path, host).await;
+            let mut page = self.confirmation_page(&attempt, current.as_ref(), path, host).await?;
+            for cookie in dropped {
+                page.headers_mut().append(header::SET_COOKIE, cookie);
+            }
+            return Ok(SwitchStep::Respond(page));
         }
         match action.as_deref() {
-            Some("keep") => self.decline(attempt, headers, end).await,
+            Some("keep") => self.decline(attempt, headers, end.into_iter().chain(dropped)).await,
             Some("switch")
                 if current.as_ref().is_none_or(|current| shown == Some(fingerprint(current))) =>
             {
-                Ok(SwitchStep::Switch(attempt))
+                Ok(SwitchStep::Switch { attempt, dropped })
             }
             // The page was about another session than the one that would be replaced.
-            Some("switch") => Ok(SwitchStep::see_other(&format!("{path}?attempt={id}"), [])),
+            Some("switch") => Ok(SwitchStep::see_other(&format!("{path}?attempt={id}"), dropped)),
             _ => Err(SwitchError::InvalidRequest),
         }
     }
@@ -292,7 +302,7 @@ impl Sessions {
         current: Option<&Session>,
         path: &str,
         host: &str,
-    ) -> Result<SwitchStep, SwitchError> {
+    ) -> Result<Response<Bytes>, SwitchError> {
         let login = self
             .pending_login(attempt)
             .await?
@@ -317,7 +327,7 @@ impl Sessions {
         page::show(&mut response, html);
         set_no_store(response.headers_mut());
         vary_on_cookie(response.headers_mut());
-        Ok(SwitchStep::Respond(response))
+        Ok(response)
     }
 
     /// Removes a login, and ends its session at the environment. Continues when the client
@@ -326,7 +336,7 @@ impl Sessions {
         &self,
         attempt: SwitchAttempt,
         headers: &HeaderMap,
-        end: Option<HeaderValue>,
+        removals: impl Iterator<Item = HeaderValue>,
     ) -> Result<SwitchStep, SwitchError> {
         let (sessions, headers) = (self.clone(), headers.clone());
         let page = self
@@ -346,7 +356,7 @@ impl Sessions {
         if page.is_some() {
             telemetry::login_failed("login_declined", None);
         }
-        Ok(SwitchStep::see_other(page.as_ref().unwrap_or(self.start_page()).as_str(), end))
+        Ok(SwitchStep::see_other(page.as_ref().unwrap_or(self.start_page()).as_str(), removals))
     }
 
     /// Removes logins that were not confirmed in time. Returns the `Set-Cookie` values that remove
@@ -425,8 +435,8 @@ impl Sessions {
         .collect()
     }
 
-    /// Returns the environment's sessions that the user of this browser has or may switch to. An error
-    /// is an unknown one, which may be that of a login that would be removed.
+    /// Returns the environment's sessions that the user of this browser has or may switch to. Fails if
+    /// one of them cannot be read, because it may be that of a removed login.
     async fn sessions_in_use(
         &self,
         removed: &[SwitchAttempt],
@@ -439,13 +449,11 @@ impl Sessions {
             .into_iter()
             .chain(further)
             .collect();
-        for waiting in self.attempts::<SwitchAttempt>(headers) {
-            if !removed.iter().any(|one| one.key == waiting.key)
-                && let Some(pending) = self.pending_login(&waiting).await?
-            {
-                in_use.extend(pending.login.environment_session());
-            }
-        }
+        let now = self.now();
+        let waiting = self.pending_logins(headers, |attempt| {
+            now < attempt.ends_at() && removed.iter().all(|one| one.key != attempt.key)
+        });
+        in_use.extend(waiting.await?.iter().filter_map(UnconfirmedLogin::environment_session));
         Ok(in_use)
     }
 
@@ -456,21 +464,34 @@ impl Sessions {
         login: &UnconfirmedLogin,
         headers: &HeaderMap,
     ) -> Result<Option<i64>, StoreError> {
-        let (mut first, session) = (login.began_at, login.environment_session());
-        if session.is_some() {
-            for waiting in self.attempts_with_expired::<SwitchAttempt>(headers) {
-                if let Some(PendingLogin { login, .. }) = self.pending_login(&waiting).await?
-                    && login.environment_session() == session
-                {
-                    first = first.into_iter().chain(login.began_at).min();
-                }
-            }
-        }
-        Ok(first)
+        let Some(session) = login.environment_session() else { return Ok(login.began_at) };
+        let waiting = self.pending_logins(headers, |_| true).await?;
+        let same =
+            waiting.iter().filter(|one| one.environment_session().as_ref() == Some(&session));
+        Ok(same.filter_map(|one| one.began_at).chain(login.began_at).min())
     }
 
-    /// Removes a login. Returns it, or `None` if it is already gone or completed. Waits so long for a
-    /// request that has claimed it.
+    /// Reads the logins of this browser's attempts that `includes` selects, as many as a browser can
+    /// have: a cookie may be sent repeatedly.
+    async fn pending_logins(
+        &self,
+        headers: &HeaderMap,
+        includes: impl Fn(&SwitchAttempt) -> bool,
+    ) -> Result<Vec<UnconfirmedLogin>, StoreError> {
+        let mut attempts: Vec<SwitchAttempt> = Vec::new();
+        for attempt in self.attempts_with_expired(headers).filter(includes) {
+            if attempts.len() < SwitchAttempt::MAX
+                && attempts.iter().all(|one| one.key != attempt.key)
+            {
+                attempts.push(attempt);
+            }
+        }
+        let pending = try_join_all(attempts.iter().map(|attempt| self.pending_login(attempt)));
+        Ok(pending.await?.into_iter().flatten().map(|pending| pending.login).collect())
+    }
+
+    /// Removes a login. Returns it, or `None` if it is already gone or completed. Waits up to `wait` for
+    /// a request that has claimed it.
     async fn remove_login(
         &self,
         attempt: &SwitchAttempt,

@@ -14,6 +14,7 @@ use crate::api::passwordless::VerifiedEmail;
 use crate::clock::REPLICA_SKEW;
 use crate::revocation::RecordedPosition;
 use crate::session::cookie::record::SessionRecord;
+use crate::session::single_use::{POLL_INTERVAL, StoredResult as _};
 use crate::session::{Purpose, SessionCookies, Sessions, ShortLivedCookie as _};
 use crate::shared_store::{Change, KeyNamespace, StoreError};
 use crate::util::email::{fold_email, fold_user_id};
@@ -21,7 +22,6 @@ use crate::util::request_dedup::RESULT_TTL;
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
-const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// To begin a session takes less, with its login hook. Longer than that by the difference of clocks:
 /// after it, another request may begin the session.
 const CLAIM_LEASE: time::Duration = time::Duration::seconds(60).saturating_add(REPLICA_SKEW);
@@ -241,7 +241,7 @@ impl Sessions {
         }))
     }
 
-    /// Claims a login, or waits so long for the request on another replica that has claimed it.
+    /// Claims a login, or waits up to `wait` for the request on another replica that has claimed it.
     pub(super) async fn claim(
         &self,
         attempt: &SwitchAttempt,
@@ -270,10 +270,14 @@ impl Sessions {
                             pending.value = value;
                             return Ok(Claim::Acquired(pending));
                         }
-                        // A store that accepts no more values blocks no login.
+                        // A store that accepts no more values blocks no login. It may have accepted
+                        // this one nevertheless.
                         Err(error) => {
                             telemetry::internal_error("switch_account", &error);
-                            return Ok(Claim::Acquired(pending));
+                            return Ok(Claim::Acquired(match self.pending_login(attempt).await {
+                                Ok(Some(stored)) if stored.state == claimed => stored,
+                                _ => pending,
+                            }));
                         }
                     }
                 }
@@ -317,15 +321,17 @@ impl Sessions {
 
     /// Returns an empty text if the cookies cannot be sealed.
     fn seal_cookies(&self, attempt: &SwitchAttempt, cookies: &SessionCookies) -> String {
-        let content = Zeroizing::new(serde_json::to_vec(&cookies.to_texts()).unwrap_or_default());
         let name = attempt.cookies_name();
-        self.sealing_keys().seal(Purpose::PendingLogin, &name, &content).unwrap_or_default()
+        cookies
+            .encode()
+            .and_then(|text| self.sealing_keys().seal(Purpose::PendingLogin, &name, &text).ok())
+            .unwrap_or_default()
     }
 
     fn completed_cookies(&self, attempt: &SwitchAttempt, sealed: &str) -> Option<SessionCookies> {
         let name = attempt.cookies_name();
         let opened = self.sealing_keys().open(Purpose::PendingLogin, &name, sealed)?;
-        SessionCookies::from_texts(serde_json::from_slice(&opened.content).ok()?)
+        SessionCookies::decode(&opened.content)
     }
 
     /// Returns the stored value, or `None` if it is no longer `value`.

@@ -255,9 +255,9 @@ impl RemoteKeys {
         }
     }
 
-    /// Whether a set was fetched recently enough for cached verifications to be valid. Fetches the
-    /// next set in the background if this one is past its age.
-    pub(crate) fn are_usable(&self) -> bool {
+    /// Fetches the next set in the background if this one is past its age. Returns whether this one was
+    /// fetched recently enough for cached verifications to be valid.
+    pub(crate) fn refresh_if_due(&self) -> bool {
         let now = self.shared.now();
         let are_usable = self.shared.are_usable(now);
         if are_usable {
@@ -268,7 +268,7 @@ impl RemoteKeys {
 
     /// Loads the keys if there are none, and returns their state.
     pub(crate) async fn readiness(&self) -> ReadinessCheck {
-        self.are_usable();
+        self.refresh_if_due();
         readiness::wait(self.ready()).await;
         let (now, usable_until) =
             (self.shared.now(), self.shared.usable_until.load(Ordering::Acquire));

@@ -182,7 +182,7 @@ impl TokenVerifier {
                 !verified.key.is_removed() && self.inner.clock.unix_millis() < verified.valid_until;
             is_valid.then(|| verified.principal.clone())
         })??;
-        self.inner.keys.are_usable().then_some(principal)
+        self.inner.keys.refresh_if_due().then_some(principal)
     }
 
     /// Checks the claims of a token whose signature was verified. Caches and counts the result.

@@ -131,10 +131,11 @@ impl Apps {
                     "{context}"
                 );
             }
-            Presented::Bad if status == StatusCode::UNAUTHORIZED => {
+            Presented::Bad | Presented::OtherHeader if status == StatusCode::UNAUTHORIZED => {
                 assert!(rejected("invalid_token"), "{context}");
             }
-            Presented::Good | Presented::Bad => {
+            // Its key may be a new one, and the budget of fetches is used up.
+            Presented::Good | Presented::Bad | Presented::OtherHeader => {
                 let retry = response.headers().contains_key(header::RETRY_AFTER);
                 let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
                 assert!(unavailable && retry && error.is_none(), "{context}");
@@ -191,9 +192,17 @@ impl Apps {
             Presented::Nothing
         } else if rest[spaces..].trim_ascii_end() == self.good.as_bytes() {
             Presented::Good
-        } else {
+        } else if rest[spaces..].starts_with(self.good_header()) {
             Presented::Bad
+        } else {
+            Presented::OtherHeader
         }
+    }
+
+    /// The token's JOSE header, with the dot after it.
+    fn good_header(&self) -> &[u8] {
+        let end = self.good.find('.').expect("a header") + 1;
+        &self.good.as_bytes()[..end]
     }
 }
 
@@ -203,6 +212,8 @@ enum Presented {
     Several,
     Good,
     Bad,
+    /// Bad, and its header is not that of the good token: it may name another key.
+    OtherHeader,
 }
 
 /// The `error` of the one challenge, if there is a challenge, if it has an error.

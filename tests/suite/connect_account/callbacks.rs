@@ -148,23 +148,43 @@ async fn arriving(
     (second, opening)
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_callback_that_arrives_at_two_replicas_can_be_retried_after_an_outage() {
+/// Two replicas, and a callback whose first request is held at the first one.
+async fn arriving_at_two_replicas()
+-> (Scene, Browser, String, Arc<Notify>, [JoinHandle<Response<bytes::Bytes>>; 2]) {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
     let scene = scene_with(&store);
     let replica = scene.world.replica(|one| one.shared_store(store.clone()));
     let replica = ConnectAccount::builder(&replica, "gmail").build().unwrap().routes();
     let mut jane = scene.logged_in(JANE).await;
     let back = scene.consented(&mut jane).await;
-    let (go, losing) = arriving(&store, &jane, &back).await;
-    let mut winning = jane.at(&scene.world.app.clone().merge(replica));
+    let (go, first) = arriving(&store, &jane, &back).await;
+    let mut second = jane.at(&scene.world.app.clone().merge(replica));
     let target = back.clone();
-    scene.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Delay(Duration::from_secs(60)));
-    let winning = tokio::spawn(async move { winning.open(&target).await });
+    let second = tokio::spawn(async move { second.open(&target).await });
     settle().await;
+    (scene, jane, back, go, [first, second])
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_that_arrives_at_two_replicas_is_completed_once_for_both() {
+    let (scene, _, _, go, requests) = arriving_at_two_replicas().await;
+    let verifications = scene.sandbox().requests().count(Endpoint::Api);
     go.notify_one();
-    assert_eq!(failure(&losing.await.unwrap()), &ConnectAccountError::StateMismatch);
-    assert_eq!(failure(&winning.await.unwrap()), &ConnectAccountError::Unavailable);
+    for response in futures::future::join_all(requests).await {
+        assert_eq!(response.unwrap().location(), AFTERWARDS);
+    }
+    assert!(scene.is_active(JANE));
+    assert_eq!(scene.sandbox().requests().count(Endpoint::Api), verifications + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_that_arrives_at_two_replicas_can_be_retried_after_an_outage() {
+    let (scene, mut jane, back, go, requests) = arriving_at_two_replicas().await;
+    scene.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Delay(Duration::from_secs(60)));
+    go.notify_one();
+    for response in futures::future::join_all(requests).await {
+        assert_eq!(failure(&response.unwrap()), &ConnectAccountError::Unavailable);
+    }
     assert_eq!(jane.open(&back).await.location(), AFTERWARDS);
     assert!(scene.is_active(JANE));
 }
@@ -195,7 +215,7 @@ async fn a_callback_in_another_browser_that_another_id_precedes_is_used_up_witho
     assert!(!scene.is_active(JOHN));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_callback_can_be_retried_after_an_outage_of_the_store() {
     for failing_write in [0, 1, 2] {
         let store = FlakyStore::new(Sandbox::new().clock().clock());

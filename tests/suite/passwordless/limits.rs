@@ -126,6 +126,24 @@ async fn correct_codes_and_outages_are_not_counted_as_wrong_codes() {
 }
 
 #[tokio::test]
+async fn a_rejection_in_an_unknown_form_is_counted_as_a_wrong_code() {
+    let mail = MailWorld::new();
+    let (mut browser, _) = mail.waiting("/me").await;
+    let body = r#"{"message":"the code is wrong"}"#;
+    let rejection = Response::builder().status(400).body(Bytes::from(body)).unwrap();
+    mail.sandbox().faults().add(Endpoint::Api, Fault::Response(rejection));
+    let (asked, code) = (mail.asked(), mail.code());
+    for number in 0..12 {
+        let response = submit(&mut browser, VERIFY, &[("code", &code)]).await;
+        match number {
+            0..5 => assert_rejected(&response, 503, &Failure::Unavailable),
+            _ => assert_rejected(&response, 429, &Failure::TooManyAttempts),
+        }
+    }
+    assert_eq!(mail.asked(), asked + 5);
+}
+
+#[tokio::test]
 async fn a_code_is_accepted_for_ten_minutes_unless_the_app_allows_longer() {
     let mail = MailWorld::new();
     let body = json!({ "auth_request_id": "a", "expires_in": 86_400 }).to_string();

@@ -54,6 +54,28 @@ async fn a_login_that_is_not_confirmed_in_time_is_revoked_with_the_next_login_or
 }
 
 #[tokio::test]
+async fn each_step_of_a_confirmation_removes_the_cookies_of_expired_logins() {
+    for button in [None, Some("keep"), Some("switch")] {
+        let world = World::new();
+        let (mut browser, _) = asked(&world).await;
+        world.advance(300);
+        let second = browser.log_in(&world.sandbox, JOHN).await;
+        let target = match button {
+            Some(button) => action(&browser, &second, button).await,
+            None => second.location().to_owned(),
+        };
+        assert_eq!(browser.names_with("_switch_").len(), 2);
+        world.advance(301);
+        match button {
+            Some(_) => post(&mut browser, &target).await,
+            None => browser.open(&target).await,
+        };
+        let left = usize::from(button.is_none());
+        assert_eq!(browser.names_with("_switch_").len(), left, "{button:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_login_revokes_no_session_at_the_environment_that_it_may_use() {
     let world = World::new();
     let mut browser = world.logged_in(JANE).await;
