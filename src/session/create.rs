@@ -115,21 +115,17 @@ impl Sessions {
     ) -> Result<SessionCookies, BeginLoginError> {
         // It was verified up to ten minutes ago, if the user or the hook had to be waited for.
         let record = record.touch(self.inner.lifetimes, self.now());
+        // Before the hook, which may store that the user has logged in.
+        self.reject_revoked(&record).await?;
         let Some(login_hook) = &self.inner.login_hook else {
-            return self.begin_unless_revoked(record, request_headers).await;
+            return Ok(self.begin(record, request_headers).await?);
         };
-        // Also before the hook, which may store that the user has logged in.
-        if self.is_record_revoked(&record).await {
-            return Err(BeginLoginError::Revoked);
-        }
         let login = record.verified_login().ok_or(CreateSessionError::InvalidClaims)?;
         let subject = login.identity().user().id.clone();
         let LoginDecision(decision) = login_hook.call(login).await?;
         // The app's own session may have another user ID or organization, by which the revocation
         // does not apply to it.
-        if self.is_record_revoked(&record).await {
-            return Err(BeginLoginError::Revoked);
-        }
+        self.reject_revoked(&record).await?;
         match decision {
             Decision::Accept { app_claims } => {
                 let stored = self.inner.store_backed
@@ -155,27 +151,30 @@ impl Sessions {
         local: LocalSession,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginLoginError> {
-        self.begin_unless_revoked(self.build_local_record(local).await?, request_headers).await
-    }
-
-    /// Begins the session of a record, unless it was revoked since the login was verified.
-    async fn begin_unless_revoked(
-        &self,
-        record: SessionRecord,
-        request_headers: &HeaderMap,
-    ) -> Result<SessionCookies, BeginLoginError> {
-        if self.is_record_revoked(&record).await {
-            return Err(BeginLoginError::Revoked);
-        }
+        let record = self.build_local_record(local).await?;
+        self.reject_revoked(&record).await?;
         Ok(self.begin(record, request_headers).await?)
     }
 
-    /// Whether a session that has not begun yet has been revoked.
-    pub(crate) async fn is_record_revoked(&self, record: &SessionRecord) -> bool {
+    /// Returns an error if the app's own session for a verified login was revoked since.
+    pub(crate) async fn reject_revoked_login(
+        &self,
+        local: LocalSession,
+    ) -> Result<(), BeginLoginError> {
+        self.reject_revoked(&self.build_local_record(local).await?).await
+    }
+
+    /// Returns an error if a session that has not begun yet was revoked since its login was verified.
+    async fn reject_revoked(&self, record: &SessionRecord) -> Result<(), BeginLoginError> {
         self.inner.revocations.read_if_due().await;
-        record.principal().is_none_or(|principal| {
-            self.inner.revocations.is_revoked(&record.revocable(&principal))
-        })
+        match record.principal() {
+            Some(principal)
+                if !self.inner.revocations.is_revoked(&record.revocable(&principal)) =>
+            {
+                Ok(())
+            }
+            _ => Err(BeginLoginError::Revoked),
+        }
     }
 
     /// Begins the session of a record, in place of the session of the request.

@@ -1,12 +1,13 @@
 //! Revocations that arrive while a verified login waits for the login hook or the user.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use http::{Method, StatusCode};
 use tokio::sync::{Notify, oneshot};
+use tower_scalekit::api::passwordless::VerifiedEmail;
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::Endpoint;
@@ -258,9 +259,15 @@ async fn a_revocation_during_the_hook_of_a_login_by_email_ends_the_login() {
 async fn a_login_by_email_that_waits_for_confirmation_ends_with_a_revocation() {
     for is_revoked in [false, true] {
         let world = World::new();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
         let login = PasswordlessLogin::builder(&world.sessions)
             .start_page("/in")
             .code_page("/code")
+            .on_login(move |verified: VerifiedEmail| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                async move { Ok(verified.session()) }
+            })
             .build()
             .unwrap();
         let app = world.app.clone().merge(login.routes());
@@ -276,6 +283,7 @@ async fn a_login_by_email_that_waits_for_confirmation_ends_with_a_revocation() {
         assert_eq!(done.status(), expected, "{}", done.text());
         let user = browser.fetch("/me").await.json()["email"].clone();
         assert_eq!(user, if is_revoked { JANE } else { JOHN });
+        assert_eq!(calls.load(Ordering::SeqCst), usize::from(!is_revoked), "the app learns of it");
     }
 }
 
