@@ -71,6 +71,7 @@ impl ReturnedLogin {
 
     async fn identify(&self) -> Result<(VerifiedIdentity, IdTokenHint), LoginError> {
         let ExchangedLogin { identity, tokens, .. } = self.claim_and_exchange().await?;
+        let identity = identity.authenticated(self.authentication(&identity));
         let identified = (identity, tokens.id_token.into());
         self.single_use().complete(&identified).await;
         telemetry::login_completed();
@@ -142,11 +143,7 @@ impl ReturnedLogin {
     /// Exchanges the code, and builds the record of the session.
     async fn new_record(&self, headers: &HeaderMap) -> Result<SessionRecord, LoginError> {
         let ExchangedLogin { identity, tokens, position } = self.claim_and_exchange().await?;
-        let authentication = Authentication::of_login(
-            identity.auth_time(),
-            self.attempt.trigger == LoginTrigger::PromptLogin,
-            self.sessions.now(),
-        );
+        let authentication = self.authentication(&identity);
         match self.sessions.build_login_record(tokens, position, authentication, headers).await {
             Ok(record) => Ok(record),
             Err(error) => {
@@ -154,6 +151,14 @@ impl ReturnedLogin {
                 Err(BeginLoginError::from(error).into())
             }
         }
+    }
+
+    fn authentication(&self, identity: &VerifiedIdentity) -> Authentication {
+        Authentication::of_login(
+            identity.auth_time(),
+            self.attempt.trigger == LoginTrigger::PromptLogin,
+            self.sessions.now(),
+        )
     }
 
     /// Begins the session of a verified login, or asks for confirmation first.

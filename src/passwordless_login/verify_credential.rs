@@ -312,8 +312,10 @@ impl PasswordlessLogin {
             None => session,
             Some(login_hook) => {
                 // Before the hook, which may store that the user has logged in.
-                self.sessions().reject_revoked_login(session).await.map_err(begin_error)?;
+                self.sessions().reject_revoked_login(session.clone()).await.map_err(begin_error)?;
                 let decided = call_login_hook(login_hook, verified).await?;
+                // The decided session may lack the names that were revoked meanwhile.
+                self.sessions().reject_revoked_login(session).await.map_err(begin_error)?;
                 decided.login_subject(&subject).revocation_position(position)
             }
         };

@@ -255,12 +255,14 @@ impl Sessions {
             .flatten()
             .map(|there| there.record)
             .filter(|record| record.is_local() && !record.is_past_limits(self.inner.lifetimes, now))
-            .map(|record| ActiveSession {
-                id: record.id().to_owned(),
-                began_at: Some(record.began_at()),
+            .filter_map(|record| record.into_session(self))
+            .filter(|one| !self.inner.revocations.is_revoked(one.revocable()))
+            .map(|one| ActiveSession {
+                id: one.record().id().to_owned(),
+                began_at: Some(one.record().began_at()),
                 last_active_at: None,
                 device: None,
-                is_current: record.id() == session.record().id(),
+                is_current: one.record().id() == session.record().id(),
             })
             .collect())
     }

@@ -95,13 +95,16 @@ impl Sessions {
 
     /// Loads the current state of a session that may have been held for long.
     pub(super) async fn reload(&self, session: &Session) -> LoadedSession {
+        let record = session.record();
+        let content = if record.is_stored() {
+            // The end of a stored session is known from the store only, after an hour.
+            CookieContent::Reference(Reference::new(record, record.began_at()))
+        } else {
+            CookieContent::Session(session.clone())
+        };
         self.inner.revocations.read_if_due().await;
-        // The copy may be older than the last use of the session in the store.
-        if !session.record().is_stored() || !self.is_past_limits(session) {
-            return self.classify(session.clone(), false, SentCookies::default());
-        }
-        let loaded = self.load_from_store(&Reference::new(session.record(), self.now())).await;
-        self.classify_stored(loaded, false, SentCookies::default())
+        let cookie = OpenCookie { content, outdated_key: false };
+        self.load_opened(cookie, SentCookies::default()).wait().await
     }
 
     fn classify_stored(

@@ -71,7 +71,8 @@ impl Sessions {
         }
         Ok(match entry.and_then(Entry::newest_verified) {
             Some(last) if last.generation > generation => {
-                self.unseal_stored(id, &last.session).and_then(|newest| self.seal(&newest).ok())
+                let newest = self.unseal_stored(id, &last.session);
+                newest.and_then(|newest| self.seal(&newest.touch(self.inner.lifetimes, now)).ok())
             }
             None if self.has_reached_newer(id, generation).await? => None,
             _ => self.cookie_of(session, reason, now),

@@ -366,7 +366,10 @@ impl Sessions {
                 if there.generation() > record.generation() || (is_known && !outdated_key) {
                     return Ok(Change::Keep(false));
                 }
-                let newest = record.clone().with_later_use(&there);
+                let newest = record
+                    .clone()
+                    .with_later_use(&there)
+                    .with_current_idle_timeout(self.inner.lifetimes, self.now());
                 Ok(Change::Set(self.seal_stored(&newest)?.into(), true))
             })
             .await

@@ -30,13 +30,25 @@ struct Content {
     user: User,
     claims: Claims,
     position: RecordedPosition,
+    authentication: Authentication,
 }
 
 impl VerifiedIdentity {
     /// Creates an identity from the claims of a verified ID token, and the revocation position before
     /// the environment issued it.
     pub(crate) fn new(claims: Claims, position: RecordedPosition) -> Self {
-        Self { content: Arc::new(Content { user: User::from_claims(&claims), claims, position }) }
+        let auth_time = claims.date("auth_time").ok().flatten();
+        let authentication = Authentication::of_identity(auth_time);
+        let user = User::from_claims(&claims);
+        Self { content: Arc::new(Content { user, claims, position, authentication }) }
+    }
+
+    /// Returns the identity with the authentication of its login, which may be known from more than the
+    /// ID token.
+    pub(crate) fn authenticated(&self, authentication: Authentication) -> Self {
+        let Content { user, claims, position, .. } = &*self.content;
+        let (user, claims, position) = (user.clone(), claims.clone(), *position);
+        Self { content: Arc::new(Content { user, claims, position, authentication }) }
     }
 
     /// Returns the user's profile. With modular single sign-on, the ID is `conn_…;` followed by the
@@ -96,7 +108,7 @@ impl VerifiedIdentity {
         let mut session = LocalSession::new(user)
             .login_subject(&self.user().id)
             .revocation_position(self.content.position)
-            .authentication(Authentication::of_identity(self.auth_time()));
+            .authentication(self.content.authentication);
         if let Some(id) = self.organization_id() {
             session = session.organization_id(id);
         }
@@ -127,17 +139,19 @@ impl Serialize for VerifiedIdentity {
 }
 
 impl StoredResult for (VerifiedIdentity, IdTokenHint) {
-    /// `[{claims}, position, "ID token"]`
+    /// `[{claims}, position, "ID token", {authentication}]`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let (VerifiedIdentity { content }, id_token) = self;
-        let content = (content.claims.members(), content.position, id_token.expose());
+        let Content { claims, position, authentication, .. } = &**content;
+        let content = (claims.members(), position, id_token.expose(), authentication);
         serde_json::to_vec(&content).ok().map(Zeroizing::new)
     }
 
     fn decode(content: &[u8]) -> Option<Self> {
-        let (claims, position, id_token) =
-            serde_json::from_slice::<(_, _, String)>(content).ok()?;
-        Some((VerifiedIdentity::new(Claims::new(claims), position), id_token.into()))
+        let (claims, position, id_token, authentication) =
+            serde_json::from_slice::<(_, _, String, _)>(content).ok()?;
+        let identity = VerifiedIdentity::new(Claims::new(claims), position);
+        Some((identity.authenticated(authentication), id_token.into()))
     }
 }
 

@@ -308,6 +308,10 @@ async fn active_local_sessions_are_listed_and_ended() {
     };
     let own = [begin("mary").await, begin("mary").await, begin("mary").await];
     let stranger = begin("mallory").await;
+    begin("ruth").await;
+    world.sessions.revoke_user("usr_ruth").await.unwrap();
+    world.advance(2);
+    assert_eq!(mine(&begin("ruth").await).await.len(), 1, "the other one was revoked");
     a_person_ends_a_session_from_afar(own, stranger).await;
     assert_eq!(world.sandbox.requests().count(Endpoint::Token), 0);
 }

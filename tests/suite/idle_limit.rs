@@ -1,9 +1,13 @@
 //! Use extends the idle limit of a session, also while a part of the system is unavailable.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::routing::get;
 use http::{Method, StatusCode};
+use tokio::sync::Notify;
+use tower_scalekit::RequireSession;
 use tower_scalekit::sandbox::{Endpoint, Fault};
 use tower_scalekit::session::SessionsBuilder;
 use tower_scalekit::shared_store::KeyNamespace;
@@ -275,4 +279,52 @@ async fn a_requested_refresh_with_an_idle_cookie_refreshes_the_newest_session() 
     world.sandbox.users().update(JANE, |user| user.roles = vec!["auditor".to_owned()]);
     assert_eq!(old.post("/auth/refresh").await.status(), StatusCode::OK);
     assert_eq!(old.fetch("/me").await.json()["roles"][0], "auditor");
+}
+
+#[tokio::test]
+async fn a_slow_response_sets_no_earlier_idle_limit() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let sessions = world.replica(|one| one.shared_store(store.clone()).idle_timeout(IDLE));
+    let go = Arc::new(Notify::new());
+    let waits = Arc::clone(&go);
+    let handler = move || {
+        let waits = Arc::clone(&waits);
+        async move { waits.notified().await }
+    };
+    let app = Router::new()
+        .route("/slow", get(handler))
+        .route_layer(RequireSession::new(&sessions))
+        .merge(crate::support::app(&sessions));
+    let mut browser = begun(&app, &world, "/login").await;
+    world.advance(100);
+    let slow = browser.request(Method::GET, "/slow", &FETCH);
+    let slow = tokio::spawn(async move { send(&app, slow).await });
+    settle().await;
+    // Another tab refreshes the session, and uses it.
+    for seconds in [250, 200] {
+        world.advance(seconds);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    }
+    go.notify_one();
+    browser.store_cookies(&slow.await.unwrap());
+    world.advance(500);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn without_an_idle_timeout_a_stored_session_loses_its_idle_limit() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let browser =
+        begun(&idle_with(&world, &store, SessionsBuilder::store_backed), &world, "/login").await;
+    let unlimited = world.replica(|one| one.shared_store(store.clone()).store_backed());
+    let mut browser = browser.at(&crate::support::app(&unlimited));
+    for _ in 0..8 {
+        world.advance(100);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        settle().await;
+    }
+    world.advance(3000);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
 }

@@ -255,7 +255,7 @@ async fn a_login_that_fails_for_a_request_that_waits_can_be_reloaded() {
 
 #[tokio::test]
 async fn a_revocation_during_the_hook_of_a_login_by_email_ends_the_login() {
-    for is_revoked in [false, true] {
+    for (is_revoked, is_of_address) in [(false, false), (true, false), (true, true)] {
         let world = World::new();
         let (call, mut called) = oneshot::channel::<()>();
         let (call, proceed) = (Mutex::new(Some(call)), Arc::new(Notify::new()));
@@ -266,7 +266,14 @@ async fn a_revocation_during_the_hook_of_a_login_by_email_ends_the_login() {
             async move {
                 let _ = call.map(|call| call.send(()));
                 proceed.notified().await;
-                Ok(verified.session())
+                // The app's record of the user may have no address.
+                let mut session = verified.session();
+                if is_of_address {
+                    let mut user = User::default();
+                    user.id = "7".to_owned();
+                    session = LocalSession::new(user);
+                }
+                Ok(session)
             }
         });
         let app = world.app.clone().merge(login.build().unwrap().routes());
@@ -278,7 +285,9 @@ async fn a_revocation_during_the_hook_of_a_login_by_email_ends_the_login() {
             called = &mut called => called.unwrap(),
             response = &mut verifying => panic!("the hook is not called: {response:?}"),
         }
-        if is_revoked {
+        if is_of_address {
+            world.sessions.revoke_email(JANE, None).await.unwrap();
+        } else if is_revoked {
             world.sessions.revoke_user(JANE).await.unwrap();
         }
         proceed.notify_one();

@@ -353,3 +353,20 @@ async fn a_token_that_is_cached_becomes_too_old() {
     world.advance(61);
     assert_eq!(respond().await, StatusCode::UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn a_prompted_login_that_the_app_identifies_is_an_authentication() {
+    let world = World::new();
+    let mut browser = world.browser().at(&app(&world.sessions));
+    assert_eq!(browser.open("/password?a=b").await.location(), AGAIN);
+    let authorization = browser.start_login(AGAIN).await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    let (parts, _) = browser.request(Method::GET, &callback, &NAVIGATION).into_parts();
+    let login = world.sessions.callback().identify(&parts).await.unwrap();
+    let cookies = world.sessions.create(login.identity.session(), &parts.headers).await.unwrap();
+    let mut response = http::Response::new(bytes::Bytes::new());
+    cookies.set(response.headers_mut());
+    login.cookies.set(response.headers_mut());
+    browser.store_cookies(&response);
+    assert_eq!(browser.open("/password?a=b").await.status(), StatusCode::OK);
+}

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use tower_scalekit::{AddAccessToken, RequireSession, Session, Sessions};
 use tower_test::mock;
 
 use crate::store::FlakyStore;
-use crate::support::{Browser, FETCH, JANE, Reading as _, World, app, request, token_layer};
+use crate::support::{Browser, FETCH, JANE, JOHN, Reading as _, World, app, request, token_layer};
 
 /// The two places where sessions are kept.
 const PLACES: [fn(SessionsBuilder) -> SessionsBuilder; 2] =
@@ -130,6 +131,39 @@ async fn an_id_token_needs_no_setting() {
         assert!(second["exp"].as_i64() > first["exp"].as_i64());
         browser.fetch("/me").await;
         assert_eq!(world.sandbox.requests().refreshes(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_held_session_that_has_ended_has_no_token_ever_again() {
+    let (minute, day) = (Duration::from_secs(60), Duration::from_secs(86_400));
+    for logs_out in [true, false] {
+        let world = World::with(|sandbox| sandbox.access_token_lifetime(day), |sessions| sessions);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let sessions = world.replica(|sessions| {
+            sessions
+                .retain_access_token()
+                .store_backed()
+                .shared_store(store.clone())
+                .absolute_lifetime(90 * minute)
+        });
+        let app = app(&sessions);
+        let mut jane = world.logged_in_at(&app, JANE).await;
+        let session = session_at(&sessions, &jane).await;
+        session.access_token().await.unwrap();
+        if logs_out {
+            jane.post("/logout").await;
+        } else {
+            world.advance(30 * 60);
+        }
+        // The log forgets the ends of stored sessions after an hour.
+        world.advance(61 * 60);
+        world.logged_in_at(&app, JOHN).await.post("/logout").await;
+        for _ in 0..3 {
+            world.advance(30);
+            let error = session.access_token().await.unwrap_err();
+            assert!(matches!(error, SessionTokenError::Ended), "{logs_out}: {error}");
+        }
     }
 }
 

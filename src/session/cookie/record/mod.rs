@@ -347,8 +347,8 @@ impl SessionRecord {
         date(self.body.created_at)
     }
 
-    /// Converts a time of this clock, shortly before its login, to the clock of the environment, which
-    /// is known from the tokens: Unix milliseconds.
+    /// Estimates what the environment's clock showed at a time shortly before the login, in Unix
+    /// milliseconds, from when its tokens were issued.
     pub(crate) fn by_environment_clock(&self, time: OffsetDateTime) -> Option<i64> {
         let ago = self.body.created_at.saturating_sub(unix_millis(time));
         Some(self.body.issued_at?.saturating_mul(1000).saturating_sub(ago))
@@ -464,6 +464,19 @@ impl SessionRecord {
     /// Returns the record with the idle limit of the other one, if that was used later.
     pub(in crate::session) fn with_later_use(mut self, other: &Self) -> Self {
         self.body.idle_until = self.body.idle_until.max(other.body.idle_until);
+        self
+    }
+
+    /// Returns the record with an idle limit that is no later than after a use now: the app may have
+    /// shortened or removed the idle timeout.
+    pub(in crate::session) fn with_current_idle_timeout(
+        mut self,
+        lifetimes: Lifetimes,
+        now: OffsetDateTime,
+    ) -> Self {
+        let latest = idle_until(lifetimes, now);
+        self.body.idle_until =
+            latest.map(|latest| self.body.idle_until.unwrap_or(latest).min(latest));
         self
     }
 
