@@ -1,4 +1,19 @@
 //! Completion of a login: the exchange of its code, the verification of its tokens, and its session.
+//!
+//! The types of a login, in order:
+//!
+//! | type | what is known | what is missing |
+//! |---|---|---|
+//! | [`LoginAttempt`] | this browser has started it | the response of the environment |
+//! | [`ReturnedLogin`] | attempt and response | the tokens |
+//! | [`ExchangedLogin`] | verified identity and tokens | the record of the session |
+//! | [`SessionRecord`] | all that the session will have | the user's confirmation, the app's decision |
+//! | [`UnconfirmedLogin`] | the record, and the page to return to | the user's confirmation |
+//! | `VerifiedLogin` | identity and permissions, for the app's hook | the app's decision |
+//! | [`LoginOutcome`] | the cookies of the session, or the page that asks the user | |
+//! | [`RecentLogin`] | when it was completed, and its page | |
+//!
+//! [`Callback::identify`](super::Callback::identify) ends after the third one, with a `CompletedLogin`.
 
 use http::HeaderMap;
 
@@ -212,7 +227,8 @@ impl ReturnedLogin {
         let position =
             self.sessions.revocation_position().await.map_err(|_| LoginError::Unavailable)?;
         // A second exchange would make the environment revoke the tokens of the first (RFC 6749,
-        // section 4.1.2). `Callback` waits for the request that has claimed the attempt.
+        // section 4.1.2). `complete_once` and `identify_once` wait for the request that has claimed
+        // the attempt.
         if !self.single_use().claim().await {
             return Err(LoginError::StateMismatch);
         }

@@ -21,10 +21,10 @@ use crate::util::telemetry;
 /// Removes the cookies and redirects the browser to the environment, which ends its own session and
 /// redirects back to the [`LogoutCallback`](super::LogoutCallback). A local session that did not
 /// begin with a Scalekit login ends here only. Works while the environment is unavailable, and for
-/// an expired session. Rejects requests that a page of another site caused, by `Sec-Fetch-Site`,
-/// `Origin` or `Referer`, and a `GET` for an image or a frame; a `GET` without these headers shows a
-/// page with a button. A link or form
-/// at a host that is none of the app's continues with that page at the first redirect URI's host.
+/// an expired session. Rejects requests that a page of another origin caused, unless the app trusts
+/// it, by `Sec-Fetch-Site`, `Origin` or `Referer`, and a `GET` for an image or a frame; a `GET` without
+/// these headers shows a page with a button. A link or form at a host that is none of the app's
+/// continues with that page at the first redirect URI's host.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Logout {
@@ -56,7 +56,7 @@ impl Logout {
             // Even old browsers send `Origin` or `Referer` with a form of the app.
             Initiator::Unknown if request.method() == Method::POST => {}
             Initiator::Unknown if wants_html(request.headers()) => return Ok(self.confirmation()),
-            // To the browser, that redirect comes from another site.
+            // To the browser, that redirect comes from another origin.
             Initiator::Other
                 if request.method() == Method::GET
                     && is_host_redirected(request)

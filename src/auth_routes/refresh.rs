@@ -39,7 +39,7 @@ impl Refresh {
     async fn refresh(&self, request: &Request<()>) -> Result<Response<Bytes>, RouteFailure> {
         LoginError::require_method(request.method(), "POST")?;
         let (sessions, headers) = (&self.route.sessions, request.headers());
-        if sessions.is_cross_site(request) {
+        if sessions.is_cross_origin(request) {
             return Err(LoginError::CrossSite.into());
         }
         let found = match sessions.load(headers).wait().await {

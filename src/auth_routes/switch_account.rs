@@ -64,7 +64,7 @@ on_rejection!(SwitchAccount, RouteRejection<LoginError>, route.renderer);
 impl From<SwitchError> for LoginError {
     fn from(error: SwitchError) -> Self {
         match error {
-            SwitchError::CrossSite => Self::CrossSite,
+            SwitchError::CrossOrigin => Self::CrossSite,
             SwitchError::InvalidRequest => Self::InvalidRequest,
             SwitchError::MethodNotAllowed { allow } => Self::MethodNotAllowed { allow },
             SwitchError::Misconfigured => Self::Misconfigured,

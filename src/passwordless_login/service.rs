@@ -42,8 +42,8 @@ impl PasswordlessLogin {
         if request.method() != Method::POST {
             return Err(PasswordlessLoginError::MethodNotAllowed { allow: "POST" });
         }
-        // A form of another site could log the user in to an attacker's account (login CSRF).
-        if self.sessions().is_cross_site(request) {
+        // A form of another origin could log the user in to an attacker's account (login CSRF).
+        if self.sessions().is_cross_origin(request) {
             return Err(PasswordlessLoginError::CrossSite);
         }
         Fields::read(request.headers(), body, self.sessions().body_limits()).await

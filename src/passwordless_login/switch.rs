@@ -51,7 +51,7 @@ route!(Switch.login);
 impl From<SwitchError> for PasswordlessLoginError {
     fn from(error: SwitchError) -> Self {
         match error {
-            SwitchError::CrossSite => Self::CrossSite,
+            SwitchError::CrossOrigin => Self::CrossSite,
             SwitchError::InvalidRequest => Self::InvalidRequest,
             SwitchError::MethodNotAllowed { allow } => Self::MethodNotAllowed { allow },
             SwitchError::Misconfigured => Self::Misconfigured,

@@ -5,14 +5,18 @@
 //! request only has to check revocations that are newer than the last check of its session or token.
 //!
 //! A counter in the shared store orders revocations and logins, because clocks differ. A revocation
-//! advances it, a session records it when it begins, and a revocation covers the sessions with a
-//! lower number. Without a shared store, the counter is this process's own. Bearer tokens record
+//! advances it, a session records its position when it begins, and a revocation covers the sessions
+//! with a lower position. A *position* is an epoch and a number; the *epoch* names the counter, and is
+//! random when the counter is created. Without a shared store, the counter is this process's own. Bearer tokens record
 //! nothing: a revocation covers those that were issued before it.
 //!
-//! The store can lose its last writes. Each replica notices if the log lacks the last entry that it
-//! has read, or one that it has written, or if the replica replaces a number of the counter that is
-//! lower than one it knows, or of another counter; reading such a number is not enough, because a read
-//! can be outdated. It then reads the log from its start, and publishes what is missing.
+//! The store can lose its last writes. A replica notes a loss in two cases:
+//!
+//! * A read of the log lacks the last entry that the replica has read, or one that it has written.
+//! * A compare-and-set of the replica replaces a position of the counter whose number is lower than
+//!   one it knows, or whose epoch is another one. A position that was only read may be outdated.
+//!
+//! The replica then reads the log from its start, and publishes what is missing.
 
 mod builder;
 mod ended;
@@ -120,7 +124,7 @@ struct State {
     log: StoreKey,
     counter: StoreKey,
     clock: Clock,
-    /// Whether other replicas can revoke anything.
+    /// Whether other replicas may use the same store.
     has_peers: bool,
     staleness: Staleness,
     /// Random; distinguishes the revocations of this process.

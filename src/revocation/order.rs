@@ -147,8 +147,8 @@ impl Epochs {
         self.recency_rank(epoch).is_some()
     }
 
-    /// Whether a session that a revocation names began before it, and ends. This is the only place
-    /// that orders the two:
+    /// Whether this revocation ends this session, which has its key. This is the only place that orders
+    /// the two:
     ///
     /// 1. An event has the environment's own time: it covers no tokens that were issued later.
     /// 2. The end of a single session covers it, whenever it began.

@@ -46,8 +46,8 @@ impl StoredResult for BegunLogin {
 
 impl Sessions {
     /// Returns the cookies of a login that another request may have completed. If its session has ended
-    /// since, only the removals of cookies that are not a session's: the others would replace those of
-    /// a later login.
+    /// since, keeps only those that remove other cookies, such as attempts: the session's own cookies would
+    /// replace those of a later login.
     pub(crate) async fn unless_ended(&self, cookies: SessionCookies) -> SessionCookies {
         let values = cookies.into_values();
         let sent: HeaderMap =

@@ -25,9 +25,9 @@ pub(crate) enum LoadedSession {
     /// The access token is about to expire; or the cookie is past its idle limit, and another replica
     /// may have a newer session. A refresh starts only after the CSRF check.
     RefreshDue(UsableSession),
-    /// The shared store that keeps the session is unavailable, or revocations have not been read to
-    /// their end, or for too long; or its access token has expired and the environment is unavailable.
-    /// Then the session is in use nevertheless: `set_cookies` extends its idle limit.
+    /// The shared store that keeps the session is unavailable; or revocations have not been read to
+    /// their end, or for too long; or the access token has expired and the environment is unavailable.
+    /// In the last case `set_cookies` extends the idle limit; otherwise it is empty.
     Unavailable {
         set_cookies: Vec<HeaderValue>,
     },

@@ -27,8 +27,8 @@ pub enum LoginError {
     StateMismatch,
     /// Returned when the environment rejects the code: it was used already, or has expired.
     InvalidGrant,
-    /// Returned when a page of another site caused the request, or a page embeds a `GET` logout as an
-    /// image or a frame.
+    /// Returned when a page of another origin, which the app does not trust, caused the
+    /// request, or a page embeds a `GET` logout as an image or a frame.
     CrossSite,
     /// Returned when the environment redirects the user back with an error.
     AuthorizationFailed {

@@ -20,6 +20,8 @@
 //!   the new cookie, and for a [day](SessionsBuilder::refresh_retention) after that. Rotation does
 //!   not detect theft: a copied cookie is valid for as long as its session. A logout or
 //!   [revocation](Sessions::revoke_session) ends every copy.
+//! * A session of this crate and the environment's session of the same login have different IDs. A
+//!   *session ID* is the environment's, `sid` (`ses_…`); a *record ID* is this crate's own.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {
@@ -445,13 +447,13 @@ impl Sessions {
     }
 
     /// Returns the initiator of a request to this origin of the app. A page of another one counts as
-    /// another site unless it is trusted.
+    /// [`Initiator::Other`] unless it is trusted, also if it is same-site.
     pub(crate) fn initiator(&self, origin: &AppOrigin, headers: &HeaderMap) -> Initiator {
         initiator(headers, origin.redirect_uri(), &self.inner.trusted_origins)
     }
 
-    /// Whether a page of another site caused the request.
-    pub(crate) fn is_cross_site<B>(&self, request: &Request<B>) -> bool {
+    /// Whether a page of another origin, which is not trusted, caused the request.
+    pub(crate) fn is_cross_origin<B>(&self, request: &Request<B>) -> bool {
         self.initiator(self.origin_of(request), request.headers()) == Initiator::Other
     }
 

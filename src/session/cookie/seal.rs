@@ -29,8 +29,8 @@ pub(crate) enum Purpose {
     LoginAttempt,
     LogoutAttempt,
     PasswordlessAttempt,
-    /// A verified login in the shared store, until the user confirms it or its callback is retried; the
-    /// result of one, until its callback is repeated.
+    /// A verified login in the shared store, until the user confirms it, or until the login hook is
+    /// available again; or the result of a login, for ten seconds.
     PendingLogin,
     RecentLogin,
     /// A cookie: a session, or the ID of one in the shared store.

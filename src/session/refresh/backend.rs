@@ -38,7 +38,8 @@ pub(super) trait RefreshBackend: Sync {
     /// Removes the lease if it is still this one. Retried later if the store is unavailable.
     fn release(&self, lease: Bytes) -> impl Future<Output = ()> + Send;
 
-    /// Searches for a newer result in the stored session, and in the record of its generation.
+    /// Searches for a newer result in the stored session, and for a newer generation that
+    /// [`mark_reached`](Self::mark_reached) has recorded.
     fn newer_elsewhere(&self) -> impl Future<Output = Result<StoredState, StoreError>> + Send;
 
     /// Whether the result of an exchange could be verified. Otherwise no token is spent.

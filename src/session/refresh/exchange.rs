@@ -13,7 +13,7 @@ use crate::util::telemetry;
 /// Shorter than the rest of the lease after a token call.
 const VERIFICATION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Tries to store a refreshed session. Together they are shorter than the lease.
+/// Tries to store a refreshed session, before its result is published.
 const STORE_TRIES: usize = 3;
 
 impl LiveBackend<'_> {

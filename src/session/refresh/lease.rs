@@ -30,8 +30,9 @@
 //! Then each process may spend the same token once. The result is kept and published as above; a
 //! rejection is not definite, because the store may have a newer result.
 //!
-//! Lease and token deadline together are shorter than the ~30 s in which the environment still
-//! accepts a spent refresh token, so that another replica can recover from a crash.
+//! The lease (18 s) and the token call of the next holder (10 s) are together shorter than the ~30 s
+//! in which the environment still accepts a spent refresh token, so that another replica can recover
+//! from a crash.
 
 use std::time::Duration;
 

@@ -14,14 +14,17 @@ use crate::session::{Session, Sessions};
 use crate::shared_store::{KeyNamespace, StoreError, StoreKey};
 use crate::util::telemetry;
 
-/// Interval between reads of a lease that another task holds, and how long to wait for it.
+/// Pause before the store is asked again: for a lease that another task holds, or after a failure.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a refresh waits for the holder of the lease.
 const MAX_WAIT: Duration = Duration::from_secs(12);
 
 /// Tries to publish a result while the lease lasts.
 const MAX_RETRIES: u32 = 3;
 
-/// An older lease is extended before a token is spent: what follows takes up to 17 s.
+/// An older lease is extended before a token is spent: what follows takes up to 17 s. For a store-backed
+/// session, up to three tries to store it come before the publication. The lease may then expire, and
+/// another refresh acquire it; `RefreshRun::overtaken` handles that.
 const MAX_LEASE_AGE: Duration = Duration::from_secs(1);
 
 /// [`RefreshBackend`] of one refresh.

@@ -116,8 +116,8 @@ impl ShortLivedCookie for SwitchAttempt {
 /// Returned when a login was not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SwitchError {
-    /// A page of another site caused the request.
-    CrossSite,
+    /// A page of another origin, which is not trusted, caused the request.
+    CrossOrigin,
     InvalidRequest,
     MethodNotAllowed {
         allow: &'static str,
@@ -227,8 +227,8 @@ impl Sessions {
         if !is_post && request.method() != Method::GET && request.method() != Method::HEAD {
             return Err(SwitchError::MethodNotAllowed { allow: "GET, HEAD, POST" });
         }
-        if is_post && self.is_cross_site(request) {
-            return Err(SwitchError::CrossSite);
+        if is_post && self.is_cross_origin(request) {
+            return Err(SwitchError::CrossOrigin);
         }
         let headers = request.headers();
         let [id, action, shown] = ["attempt", "action", "session"]

@@ -3,7 +3,7 @@
 //! `version ‖ refresh token ‖ ID token signature ‖ deflate(JSON of the rest) ‖ zeros`. Refresh
 //! token and signature are preceded by a two-byte length. They do not compress, and the refresh
 //! token must not share a compressor with text that others can choose. Version 2, for sessions with
-//! an access token, has its signature after that of the ID token. The compressed size of the
+//! a retained access token, has its signature after that of the ID token. The compressed size of the
 //! rest depends on its claims, and the user can choose one of them, the name. The zeros pad it to a
 //! multiple of [`PADDING_BLOCK`], so that its size reveals little about the other claims (as it does
 //! in CRIME).
@@ -347,8 +347,8 @@ impl SessionRecord {
         date(self.body.created_at)
     }
 
-    /// Converts a time of this clock, shortly before its login, to the clock of the environment, which
-    /// is known from the tokens: Unix milliseconds.
+    /// Estimates what the environment's clock showed at this time of the app's clock, by the `iat` of the
+    /// login: Unix milliseconds.
     pub(crate) fn by_environment_clock(&self, time: OffsetDateTime) -> Option<i64> {
         let ago = self.body.created_at.saturating_sub(unix_millis(time));
         Some(self.body.issued_at?.saturating_mul(1000).saturating_sub(ago))
