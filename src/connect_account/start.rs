@@ -67,7 +67,7 @@ impl Start {
                 ConnectAccountError::Misconfigured
             })?;
         let cookies = sessions
-            .store_attempt(&attempt, request.headers())
+            .store_short_lived(&attempt, request.headers())
             .ok_or(ConnectAccountError::Misconfigured)?;
 
         let account = AccountKey::new(&connect.inner.connection_name, &identifier);

@@ -62,7 +62,7 @@ impl PasswordlessLogin {
         };
         let end = attempt
             .filter(|_| failure.ends_attempt())
-            .and_then(|attempt| self.sessions().attempt_removal(attempt));
+            .and_then(|attempt| self.sessions().short_lived_removal(attempt));
         let rejection = RouteRejection::new(failure, retry_url, request.headers()).set_cookies(end);
         self.inner.renderer.render(rejection, request)
     }
