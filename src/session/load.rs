@@ -5,7 +5,8 @@ use http::HeaderMap;
 
 use super::cookie::names::SentCookies;
 use super::open_cookie::{CookieContent, OpenCookie};
-use super::store::{Reference, StoreUnavailable};
+use super::store::StoreUnavailable;
+use super::stored_session_ref::StoredSessionRef;
 use super::{LoadedSession, Session, SessionHandle, Sessions, UsableSession};
 use crate::util::telemetry;
 
@@ -64,9 +65,9 @@ impl Sessions {
         let OpenCookie { content, outdated_key } = cookie;
         match content {
             CookieContent::Session(session) => {
-                SessionLoad::Done(self.classify(session, outdated_key, sent))
+                SessionLoad::Done(self.evaluate_session(session, outdated_key, sent))
             }
-            CookieContent::Reference(reference) => {
+            CookieContent::Stored(reference) => {
                 match self.inner.session_cache.cached(&reference.id) {
                     // The cached copy may have an earlier idle limit than the store, where another
                     // replica has extended it: it is read again.
@@ -74,14 +75,14 @@ impl Sessions {
                         if session.record().generation() >= reference.generation
                             && !self.is_expired(&session) =>
                     {
-                        SessionLoad::Done(self.classify(session, outdated_key, sent))
+                        SessionLoad::Done(self.evaluate_session(session, outdated_key, sent))
                     }
                     _ => {
                         let (sessions, load) =
                             (self.clone(), self.load_from_store_shared(&reference));
                         SessionLoad::Pending(Box::pin(async move {
                             let loaded = load.await.unwrap_or(Err(StoreUnavailable));
-                            sessions.classify_stored(loaded, outdated_key, sent)
+                            sessions.evaluate_stored_session(loaded, outdated_key, sent)
                         }))
                     }
                 }
@@ -98,20 +99,22 @@ impl Sessions {
         self.inner.revocations.read_if_due().await;
         // The copy may be older than the last use of the session in the store.
         if !session.record().is_stored() || !self.is_past_limits(session) {
-            return self.classify(session.clone(), false, SentCookies::default());
+            return self.evaluate_session(session.clone(), false, SentCookies::default());
         }
-        let loaded = self.load_from_store(&Reference::new(session.record(), self.now())).await;
-        self.classify_stored(loaded, false, SentCookies::default())
+        let loaded =
+            self.load_from_store(&StoredSessionRef::new(session.record(), self.now())).await;
+        self.evaluate_stored_session(loaded, false, SentCookies::default())
     }
 
-    fn classify_stored(
+    /// Evaluates what the store has returned for a cookie.
+    fn evaluate_stored_session(
         &self,
         loaded: Result<Option<Session>, StoreUnavailable>,
         outdated_key: bool,
         sent: SentCookies,
     ) -> LoadedSession {
         match loaded {
-            Ok(Some(session)) => self.classify(session, outdated_key, sent),
+            Ok(Some(session)) => self.evaluate_session(session, outdated_key, sent),
             Ok(None) => LoadedSession::Invalid { clear: SentCookies::default() },
             Err(StoreUnavailable) => LoadedSession::unavailable(),
         }
