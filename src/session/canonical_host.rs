@@ -82,15 +82,15 @@ impl Sessions {
         request: &Request<B>,
         target: Option<&str>,
     ) -> Option<CanonicalHostRedirect> {
-        let (canonical, other) = self.foreign_host(request)?;
+        let (canonical, foreign) = self.foreign_host(request)?;
         if self.was_redirected(request) {
-            if self.inner.host_warnings.is_due(&other, self.clock().monotonic()) {
-                telemetry::other_host(canonical, &other);
+            if self.inner.host_warnings.is_due(&foreign, self.clock().monotonic()) {
+                telemetry::other_host(canonical, &foreign);
             }
             return None;
         }
         let target = target.filter(|target| target.starts_with('/'))?;
-        telemetry::host_redirect(canonical, &other);
+        telemetry::host_redirect(canonical, &foreign);
         Some(CanonicalHostRedirect {
             url: self.marked_at_canonical_host(target),
             set_cookie: self.cookies().count_host_redirect(request.headers()),
@@ -114,7 +114,7 @@ impl Sessions {
         Some(redirect(StatusCode::FOUND, &url, set_cookie))
     }
 
-    /// Returns the response to a form that would start an attempt at another host: a page that
+    /// Returns the response to a form that would start an attempt at a foreign host: a page that
     /// continues at the form's page at the canonical host. The browser names the host that
     /// it has opened: if only the proxy names another one, the attempt starts.
     ///
@@ -156,7 +156,7 @@ impl Sessions {
     }
 
     /// Whether a request was redirected to the canonical host. The count is for proxies that remove the
-    /// mark; a user may open the other host more than once.
+    /// mark; a user may open the foreign host more than once.
     fn was_redirected<B>(&self, request: &Request<B>) -> bool {
         is_host_redirected(request)
             || self.cookies().host_redirects(request.headers()) >= MAX_UNMARKED
@@ -171,8 +171,8 @@ impl Sessions {
         if request.method() != Method::GET || !is_navigation(request) || is_speculative(request) {
             return None;
         }
-        let other = HostAndPort::from_request(request)?;
-        self.origins().by_host(&other).is_none().then(|| (self.origins().canonical().host(), other))
+        let named = HostAndPort::from_request(request)?;
+        self.origins().by_host(&named).is_none().then(|| (self.origins().canonical().host(), named))
     }
 }
 
