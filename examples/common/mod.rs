@@ -303,9 +303,9 @@ pub async fn bind() -> TcpListener {
     TcpListener::bind(&bind).await.unwrap_or_else(|error| {
         let (code, advice) = match error.kind() {
             io::ErrorKind::InvalidInput | io::ErrorKind::AddrNotAvailable => {
-                (2, ": set it to an address of this machine and a port, such as 127.0.0.1:3000")
+                (2, ": set BIND to an address of this machine and a port, such as 127.0.0.1:3000")
             }
-            io::ErrorKind::AddrInUse => (1, ": set it to another port, such as 127.0.0.1:3001"),
+            io::ErrorKind::AddrInUse => (1, ": set BIND to another port, such as 127.0.0.1:3001"),
             _ => (1, ""),
         };
         exit(code, format!("cannot listen on {bind} (BIND): {error}{advice}"))

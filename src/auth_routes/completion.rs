@@ -273,12 +273,12 @@ impl ReturnedLogin {
         let nonce = self.attempt.nonce();
         let grant = Grant::AuthorizationCode { nonce: nonce.expose() };
         let verified = tokens.verify_for(scalekit, grant).await.map_err(token_rejected)?;
-        let (Some(id_token), Some(id_claims)) = (tokens.id_token, verified.id_token) else {
+        let (Some(id_token), Some(id_token_claims)) = (tokens.id_token, verified.id_token) else {
             let (expected, found) = ("an ID token (scope openid)", "an access token only");
             return Err(token_rejected(TokenError::Malformed.logged("id_token", expected, found)));
         };
         Ok(ExchangedLogin {
-            identity: VerifiedIdentity::new(id_claims.into_verified_claims(), position),
+            identity: VerifiedIdentity::new(id_token_claims.into_verified_claims(), position),
             tokens: NewTokens {
                 principal: verified.principal,
                 id_token,

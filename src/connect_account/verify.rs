@@ -111,21 +111,27 @@ impl Verify {
             used_ttl: MAX_VERIFICATION_TIME,
             end_ttl: RESULT_TTL,
         };
-        let is_first = callback_use.claim().await;
-        if !is_first
-            && let OtherRequest::Completed(target) = callback_use.wait_until_completed().await
-        {
-            return Ok(target);
+        let mut is_claimed = callback_use.claim().await;
+        if !is_claimed {
+            match callback_use.wait_until_completed().await {
+                OtherRequest::Completed(target) => return Ok(target),
+                OtherRequest::CompletedBefore | OtherRequest::CompletedMeanwhile => {
+                    return Err(ConnectAccountError::StateMismatch);
+                }
+                // The other request has failed, was interrupted, or is still in progress.
+                OtherRequest::Denied | OtherRequest::Failed | OtherRequest::Pending => {
+                    is_claimed = callback_use.claim().await;
+                }
+            }
         }
-        // The first request has failed, was interrupted, or is still in progress.
         let verified = self.complete(callback, attempt, session).await;
         match &verified {
             Ok(target) => callback_use.complete(target).await,
-            // If the first request is interrupted, this browser can retry.
-            Err(ConnectAccountError::StateMismatch) if !is_first => {
+            // The other request is still in progress. If it fails, the browser can retry.
+            Err(ConnectAccountError::StateMismatch) if !is_claimed => {
                 return Err(ConnectAccountError::Unavailable);
             }
-            Err(_) if is_first => callback_use.release().await,
+            Err(_) if is_claimed => callback_use.release().await,
             Err(_) => {}
         }
         verified

@@ -11,13 +11,14 @@ use super::attempt::EmailAttempt;
 use super::limits::Counted;
 use super::rejection::{PasswordlessLoginError, json};
 use super::send::unexpected;
+use crate::api::ApiError;
 use crate::api::passwordless::{PasswordlessError, VerifiedEmail};
 use crate::middleware::route_rejection::RouteError as _;
 use crate::middleware::route_response::redirect;
 use crate::secret::SecretString;
 use crate::session::{
-    BeginSessionError, CreateSessionError, EmailLogin, HookFailure, LocalSession, LoginHookError,
-    LoginOutcome, OtherRequest, SessionCookies, SessionUnavailable, SingleUse,
+    BeginSessionError, CreateSessionError, EmailLogin, HookFailure, LocalSession, LoginHook,
+    LoginHookError, LoginOutcome, OtherRequest, SessionCookies, SessionUnavailable, SingleUse,
     UnconfirmedCredentials, UnconfirmedLogin, User,
 };
 use crate::shared_store::KeyNamespace;
@@ -279,14 +280,13 @@ impl PasswordlessLogin {
             .inspect_err(|error| telemetry::login_failed(error.code(), None))?;
         let verified =
             self.api().verify_code(attempt.auth_request_id.expose(), code.expose()).await;
-        let was_not_wrong = match &verified {
-            Ok(_) => true,
-            // The bodies of these errors are not documented: what looks like a proxy's may be the
-            // rejection of a code, and codes must not be tried without a limit.
-            Err(PasswordlessError::Api(error)) => !error.is_foreign_rejection(),
-            Err(_) => false,
-        };
-        if was_not_wrong {
+        // Errors in an unknown form are counted too: one may be the rejection of a code, and codes must
+        // not be tried without a limit.
+        if let Ok(_)
+        | Err(PasswordlessError::Api(
+            ApiError::Unavailable(_) | ApiError::RateLimited { .. },
+        )) = &verified
+        {
             self.subtract(counted).await;
         }
         verified.map_err(|error| map_error(error, PasswordlessLoginError::InvalidCode))
@@ -311,40 +311,46 @@ impl PasswordlessLogin {
     ) -> Result<SessionCookies, PasswordlessLoginError> {
         let EmailLogin { verified, position } = login;
         let subject = subject(&verified);
-        let local = self
-            .call_login_hook(verified)
-            .await?
-            .login_subject(&subject)
-            .revocation_position(position);
-        self.sessions().begin_local_session(local, headers).await.map_err(|error| {
-            if let BeginSessionError::Revoked = error {
-                return PasswordlessLoginError::NoPendingLogin;
+        let session = verified.session().login_subject(&subject).revocation_position(position);
+        let session = match &self.inner.login_hook {
+            None => session,
+            Some(login_hook) => {
+                // Before the hook, which may store that the user has logged in.
+                self.sessions().reject_revoked_login(session).await.map_err(begin_error)?;
+                let decided = call_login_hook(login_hook, verified).await?;
+                decided.login_subject(&subject).revocation_position(position)
             }
-            telemetry::internal_error("passwordless_login", &error);
-            match error {
-                BeginSessionError::Create(CreateSessionError::Store(_)) => {
-                    PasswordlessLoginError::Unavailable
-                }
-                _ => PasswordlessLoginError::Misconfigured,
-            }
-        })
+        };
+        self.sessions().begin_local_session(session, headers).await.map_err(begin_error)
     }
+}
 
-    async fn call_login_hook(
-        &self,
-        verified: VerifiedEmail,
-    ) -> Result<LocalSession, PasswordlessLoginError> {
-        let Some(login_hook) = &self.inner.login_hook else { return Ok(verified.session()) };
-        login_hook.call(verified).await.map_err(|error| {
-            if let HookFailure::Rejected(LoginHookError::Denied) = error {
-                return PasswordlessLoginError::LoginDenied;
-            }
-            telemetry::internal_error("login_hook", &error);
-            match error {
-                HookFailure::Rejected(_) => PasswordlessLoginError::Unavailable,
-                HookFailure::Panicked => PasswordlessLoginError::Misconfigured,
-            }
-        })
+async fn call_login_hook(
+    login_hook: &LoginHook<VerifiedEmail, LocalSession>,
+    verified: VerifiedEmail,
+) -> Result<LocalSession, PasswordlessLoginError> {
+    login_hook.call(verified).await.map_err(|error| {
+        if let HookFailure::Rejected(LoginHookError::Denied) = error {
+            return PasswordlessLoginError::LoginDenied;
+        }
+        telemetry::internal_error("login_hook", &error);
+        match error {
+            HookFailure::Rejected(_) => PasswordlessLoginError::Unavailable,
+            HookFailure::Panicked => PasswordlessLoginError::Misconfigured,
+        }
+    })
+}
+
+fn begin_error(error: BeginSessionError) -> PasswordlessLoginError {
+    if let BeginSessionError::Revoked = error {
+        return PasswordlessLoginError::NoPendingLogin;
+    }
+    telemetry::internal_error("passwordless_login", &error);
+    match error {
+        BeginSessionError::Create(CreateSessionError::Store(_)) => {
+            PasswordlessLoginError::Unavailable
+        }
+        _ => PasswordlessLoginError::Misconfigured,
     }
 }
 

@@ -66,8 +66,9 @@
 //! a message.
 //! [`SandboxOrganizations::add_machine_client`] adds clients of the client-credentials grant.
 //!
-//! Sessions have no time limits. At 10,000 sessions or grants, a tenth is forgotten: ended ones first,
-//! then those that were not used for the longest time.
+//! Sessions have no time limits. The sandbox knows 10,000 sessions, 10,000 grants and 100,000 refresh
+//! tokens. Beyond that, it forgets a tenth of them: first what has ended or was replaced, then what was
+//! not used for the longest time.
 //!
 //! # Members and roles
 //!

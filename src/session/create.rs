@@ -39,21 +39,17 @@ impl Sessions {
     ) -> Result<SessionCookies, BeginSessionError> {
         // It was verified up to ten minutes ago, if the user or the hook had to be waited for.
         let record = record.touch(self.inner.lifetimes, self.now());
+        // Before the hook, which may store that the user has logged in.
+        self.reject_revoked(&record).await?;
         let Some(login_hook) = &self.inner.login_hook else {
-            return self.begin_unless_revoked(record, request_headers).await;
+            return Ok(self.begin(record, request_headers).await?);
         };
-        // Also before the hook, which may store that the user has logged in.
-        if self.is_login_revoked(&record).await {
-            return Err(BeginSessionError::Revoked);
-        }
         let login = record.verified_login().ok_or(CreateSessionError::InvalidClaims)?;
         let subject = login.identity().user().id.clone();
         let LoginDecision(decision) = login_hook.call(login).await?;
         // The app's own session may have another user ID or organization, by which the revocation
         // does not apply to it.
-        if self.is_login_revoked(&record).await {
-            return Err(BeginSessionError::Revoked);
-        }
+        self.reject_revoked(&record).await?;
         match decision {
             Decision::Accept { app_claims } => {
                 let stored = self.inner.store_backed
@@ -79,19 +75,17 @@ impl Sessions {
         local: LocalSession,
         request_headers: &HeaderMap,
     ) -> Result<SessionCookies, BeginSessionError> {
-        self.begin_unless_revoked(self.build_local_record(local).await?, request_headers).await
+        let record = self.build_local_record(local).await?;
+        self.reject_revoked(&record).await?;
+        Ok(self.begin(record, request_headers).await?)
     }
 
-    /// Begins the session of a record, unless it was revoked since the login was verified.
-    async fn begin_unless_revoked(
+    /// Returns an error if the app's own session for a verified login was revoked since.
+    pub(crate) async fn reject_revoked_login(
         &self,
-        record: SessionRecord,
-        request_headers: &HeaderMap,
-    ) -> Result<SessionCookies, BeginSessionError> {
-        if self.is_login_revoked(&record).await {
-            return Err(BeginSessionError::Revoked);
-        }
-        Ok(self.begin(record, request_headers).await?)
+        local: LocalSession,
+    ) -> Result<(), BeginSessionError> {
+        self.reject_revoked(&self.build_local_record(local).await?).await
     }
 
     /// Begins the session of a record, in place of the session of the request.

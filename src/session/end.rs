@@ -113,6 +113,9 @@ impl Sessions {
         revoked: &[RevocationTarget<'_>],
         issued_until: Option<i64>,
     ) -> Result<(), StoreError> {
+        if revoked.is_empty() {
+            return Ok(());
+        }
         let retention = retention(self.longest_lifetime());
         let recorded: Vec<_> = revoked
             .iter()

@@ -1,8 +1,8 @@
 //! Revocations of a login that is not a session yet: they apply to it from the position that was read
 //! before it was verified.
 
-use super::Sessions;
 use super::cookie::record::SessionRecord;
+use super::{BeginSessionError, Sessions};
 use crate::revocation::RecordedPosition;
 use crate::shared_store::StoreError;
 
@@ -17,11 +17,19 @@ impl Sessions {
         self.inner.revocations.position().await
     }
 
-    /// Whether a login, whose session has not begun yet, has been revoked.
-    pub(super) async fn is_login_revoked(&self, record: &SessionRecord) -> bool {
+    /// Returns an error if a session that has not begun yet was revoked since its login was verified.
+    pub(super) async fn reject_revoked(
+        &self,
+        record: &SessionRecord,
+    ) -> Result<(), BeginSessionError> {
         self.inner.revocations.read_if_due().await;
-        record.principal().is_none_or(|principal| {
-            self.inner.revocations.is_revoked(&record.revocable(&principal))
-        })
+        match record.principal() {
+            Some(principal)
+                if !self.inner.revocations.is_revoked(&record.revocable(&principal)) =>
+            {
+                Ok(())
+            }
+            _ => Err(BeginSessionError::Revoked),
+        }
     }
 }

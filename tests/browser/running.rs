@@ -77,7 +77,7 @@ fn a_port_in_use_is_reported_on_one_line() {
     assert_eq!(app.ended().code(), Some(1));
     let errors = app.errors();
     assert!(errors.starts_with(&format!("error: cannot listen on {address} (BIND): ")), "{errors}");
-    assert!(errors.ends_with(": set it to another port, such as 127.0.0.1:3001\n"), "{errors}");
+    assert!(errors.ends_with(": set BIND to another port, such as 127.0.0.1:3001\n"), "{errors}");
     assert_eq!(errors.lines().count(), 1, "{errors}");
 }
 

@@ -10,7 +10,9 @@ use tower_scalekit::shared_store::KeyNamespace;
 
 use crate::store::FlakyStore;
 use crate::stored::app_with_local_login;
-use crate::support::{Browser, FETCH, JANE, World, secret, send, set_cookies, settle};
+use crate::support::{
+    Browser, FETCH, JANE, Reading as _, World, secret, send, set_cookies, settle,
+};
 
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -228,12 +230,49 @@ async fn a_read_with_an_old_cookie_finds_the_newest_session_and_refreshes_nothin
     let mut old = browser.clone();
     world.advance(400);
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    let expires_at = browser.fetch("/auth/session").await.json()["expires_at"].clone();
     let exchanges = || world.sandbox.requests().count(Endpoint::Token);
     let before = exchanges();
     world.advance(298);
-    assert_eq!(old.fetch("/auth/session").await.status(), StatusCode::OK);
+    let read = old.fetch("/auth/session").await;
+    assert_eq!(read.status(), StatusCode::OK);
+    assert_eq!(read.json()["expires_at"], expires_at, "it is no use of the session");
     assert_eq!(exchanges(), before);
     // It is due.
     assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
     assert_eq!(exchanges(), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_with_an_idle_cookie_does_not_end_a_newer_one_of_the_same_tokens() {
+    for (method, path) in [(Method::GET, "/me"), (Method::POST, "/auth/refresh")] {
+        let lifetime = Duration::from_secs(700);
+        let world =
+            World::with(|sandbox| sandbox.access_token_lifetime(lifetime), |sessions| sessions);
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let mut browser = begun(&idle(&world, &store), &world, "/login").await;
+        let mut idle = browser.clone();
+        world.advance(400);
+        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+        world.advance(298);
+        store.set_latency(Duration::from_millis(100));
+        let old = idle.send(method.clone(), path, &FETCH);
+        let (_, newer) = futures::future::join(old, browser.send(method, path, &FETCH)).await;
+        assert_eq!(newer.status(), StatusCode::OK, "{path}");
+        assert!(!browser.names().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_requested_refresh_with_an_idle_cookie_refreshes_the_newest_session() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let mut browser = begun(&idle(&world, &store), &world, "/login").await;
+    let mut old = browser.clone();
+    world.advance(400);
+    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+    world.advance(205);
+    world.sandbox.users().update(JANE, |user| user.roles = vec!["auditor".to_owned()]);
+    assert_eq!(old.post("/auth/refresh").await.status(), StatusCode::OK);
+    assert_eq!(old.fetch("/me").await.json()["roles"][0], "auditor");
 }

@@ -1,12 +1,13 @@
 //! Revocations that arrive while a verified login waits for the login hook or the user.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use http::{Method, StatusCode};
 use tokio::sync::{Notify, oneshot};
+use tower_scalekit::api::passwordless::VerifiedEmail;
 use tower_scalekit::auth_routes::LoginError;
 use tower_scalekit::middleware::RouteRejection;
 use tower_scalekit::sandbox::Endpoint;
@@ -17,7 +18,7 @@ use tower_scalekit::{PasswordlessLogin, Sessions};
 
 use crate::store::FlakyStore;
 use crate::support::{
-    Browser, FETCH, JANE, JOHN, Reading as _, World, app, send, set_cookies, settle,
+    Browser, FETCH, JANE, JOHN, Reading as _, World, app, login_error, send, set_cookies, settle,
 };
 
 /// What is revoked during a login.
@@ -130,8 +131,7 @@ async fn a_revocation_during_the_login_hook_ends_the_login() {
 #[tokio::test(start_paused = true)]
 async fn a_login_whose_hook_is_slow_can_be_reloaded_on_another_replica() {
     let hooked = HookedApp::new(VerifiedIdentity::session);
-    // The browser has a session, as after a link with `prompt=login`.
-    let mut browser = hooked.world.logged_in(JANE).await.at(&hooked.apps[0]);
+    let mut browser = Browser::new(&hooked.apps[0], &hooked.world.sandbox);
     let authorization = browser.start_login("/login?return_to=/me").await;
     let callback = hooked.world.sandbox.log_in(&authorization, JANE).unwrap();
     let mut reloaded = browser.at(&hooked.apps[1]);
@@ -157,12 +157,47 @@ async fn a_login_whose_hook_is_slow_can_be_reloaded_on_another_replica() {
         assert_eq!((response.status(), response.location()), (StatusCode::SEE_OTHER, "/me"));
         assert_eq!(set_cookies(response.headers()), set_cookies(first.headers()));
     }
-    assert_eq!(hooked.world.sandbox.requests().count(Endpoint::Token), 2, "one for each login");
+    assert_eq!(hooked.world.sandbox.requests().count(Endpoint::Token), 1);
     // Later, a browser without its session learns that the login was completed.
     hooked.world.advance(11);
-    reloaded.remove_cookie(hooked.sessions[1].cookie_name());
     let response = reloaded.open(&callback).await;
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_in_progress_on_another_replica_keeps_its_attempt_beside_a_session() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let (waits, proceed) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let apps = [(); 2].map(|()| {
+        let (waits, proceed) = (Arc::clone(&waits), Arc::clone(&proceed));
+        app(&world.replica(|sessions| {
+            sessions.shared_store(store.clone()).on_login(move |_| {
+                let (waits, proceed) = (waits.load(Ordering::SeqCst), Arc::clone(&proceed));
+                async move {
+                    if waits {
+                        proceed.notified().await;
+                    }
+                    Ok(LoginDecision::accept())
+                }
+            })
+        }))
+    });
+    let mut browser = world.logged_in_at(&apps[0], JANE).await;
+    waits.store(true, Ordering::SeqCst);
+    let authorization = browser.start_login("/login?return_to=/me").await;
+    let callback = world.sandbox.log_in(&authorization, JANE).unwrap();
+    let mut other = browser.at(&apps[1]);
+    let target = callback.clone();
+    let first = tokio::spawn(async move { browser.open(&target).await });
+    settle().await;
+    let response = other.open(&callback).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(login_error(&response), LoginError::InProgress);
+    assert_eq!(other.names_with("_login_").len(), 1, "the attempt continues");
+    proceed.notify_one();
+    assert_eq!(first.await.unwrap().location(), "/me");
+    assert_eq!(other.open(&callback).await.location(), "/me");
 }
 
 #[tokio::test(start_paused = true)]
@@ -258,9 +293,15 @@ async fn a_revocation_during_the_hook_of_a_login_by_email_ends_the_login() {
 async fn a_login_by_email_that_waits_for_confirmation_ends_with_a_revocation() {
     for is_revoked in [false, true] {
         let world = World::new();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&calls);
         let login = PasswordlessLogin::builder(&world.sessions)
             .start_page("/in")
             .code_page("/code")
+            .on_login(move |verified: VerifiedEmail| {
+                counted.fetch_add(1, Ordering::SeqCst);
+                async move { Ok(verified.session()) }
+            })
             .build()
             .unwrap();
         let app = world.app.clone().merge(login.routes());
@@ -276,6 +317,7 @@ async fn a_login_by_email_that_waits_for_confirmation_ends_with_a_revocation() {
         assert_eq!(done.status(), expected, "{}", done.text());
         let user = browser.fetch("/me").await.json()["email"].clone();
         assert_eq!(user, if is_revoked { JANE } else { JOHN });
+        assert_eq!(calls.load(Ordering::SeqCst), usize::from(!is_revoked), "the app learns of it");
     }
 }
 

@@ -54,8 +54,7 @@ pub(crate) enum RefreshTrigger {
     Due,
     /// The app requested it, whatever the age of the token.
     Requested,
-    /// The session is past its limits. Only a newer one is looked for, whose cookie may have been
-    /// used since. No token is exchanged.
+    /// No token is exchanged: only a newer session is looked for. Not a use of the session.
     LookUpOnly,
 }
 
@@ -75,7 +74,7 @@ enum RefreshError {
 /// Refreshes under way in this process.
 #[derive(Debug)]
 pub(super) struct Refreshes {
-    flights: SingleFlight<(FlightId, RefreshTrigger), Result<Session, RefreshError>>,
+    flights: SingleFlight<FlightKey, Result<Session, RefreshError>>,
     unpublished: UnpublishedResults,
     /// Limits the leases that are released in the background.
     releases: Arc<Semaphore>,
@@ -83,6 +82,14 @@ pub(super) struct Refreshes {
 
 /// A session and the generation to be refreshed.
 type FlightId = (String, u32);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct FlightKey {
+    id: FlightId,
+    trigger: RefreshTrigger,
+    /// Cookies of one generation may differ in their idle limits.
+    is_past_limits: bool,
+}
 
 impl Refreshes {
     pub(super) fn new(tasks: &Tasks) -> Self {
@@ -100,8 +107,8 @@ impl Sessions {
     ///
     /// [`RefreshTrigger::Requested`] refreshes it whatever the age of its tokens, at most once in ten
     /// seconds on all replicas; within that time the result is the same. A refresh that was due does
-    /// not count: it may have begun before the change that the app requests. For a session past its limits,
-    /// a newer one is looked for, and refreshed if that is due.
+    /// not count: it may have begun before the change that the app requests. A session past its limits
+    /// is not refreshed: a newer cookie of it may be in use, which is looked for and takes its place.
     pub(crate) async fn refresh_session(
         &self,
         due: UsableSession,
@@ -171,9 +178,11 @@ impl Sessions {
         session: &Session,
         trigger: RefreshTrigger,
     ) -> Flight<Result<Session, RefreshError>> {
+        let is_past_limits = self.is_past_limits(session);
         let (sessions, due) = (self.clone(), session.clone());
-        self.inner.refreshes.flights.join((session.flight_id(), trigger), || async move {
-            let refreshed = sessions.refresh_loop(due.clone(), trigger).await;
+        let key = FlightKey { id: session.flight_id(), trigger, is_past_limits };
+        self.inner.refreshes.flights.join(key, || async move {
+            let refreshed = sessions.refresh_loop(due.clone(), trigger, is_past_limits).await;
             if let Ok(session) = &refreshed {
                 sessions.update_changed_markers(&due, session);
                 // Requests that have waited are authorized by the revocations of now.
@@ -189,15 +198,15 @@ impl Sessions {
         &self,
         mut session: Session,
         trigger: RefreshTrigger,
+        is_past_limits: bool,
     ) -> Result<Session, RefreshError> {
-        let is_look_up = trigger == RefreshTrigger::LookUpOnly || self.is_past_limits(&session);
-        let mut round = if is_look_up { RefreshTrigger::LookUpOnly } else { trigger };
+        let mut round = if is_past_limits { RefreshTrigger::LookUpOnly } else { trigger };
         for _ in 0..MAX_ROUNDS {
             let outcome = self.refresh_generation(&session, round).await;
             // A requested refresh is not complete when an older result is found.
             let is_done =
-                round != RefreshTrigger::Requested || !matches!(outcome, RefreshResult::Newer(_));
-            let refreshed = self.session_of_result(&session, outcome).await?;
+                trigger != RefreshTrigger::Requested || !matches!(outcome, RefreshResult::Newer(_));
+            let refreshed = self.session_of_result(&session, outcome, trigger).await?;
             let is_newer = refreshed.record().generation() > session.record().generation();
             session = refreshed;
             if trigger == RefreshTrigger::LookUpOnly {
@@ -207,6 +216,8 @@ impl Sessions {
                 round = RefreshTrigger::Due;
             } else if is_done || !is_newer {
                 break;
+            } else {
+                round = trigger;
             }
         }
         Ok(session)
@@ -236,6 +247,7 @@ impl Sessions {
         &self,
         session: &Session,
         outcome: RefreshResult<RefreshedRecord>,
+        trigger: RefreshTrigger,
     ) -> Result<Session, RefreshError> {
         let record = match outcome {
             // An entry that was moved to another session's name does not open.
@@ -268,8 +280,13 @@ impl Sessions {
         if record.is_past_limits(self.inner.lifetimes, now) {
             return Err(RefreshError::Expired);
         }
-        self.seal_refreshed(record.touch(self.inner.lifetimes, now))
-            .ok_or(RefreshError::Unavailable)
+        let used = match trigger {
+            RefreshTrigger::LookUpOnly => record,
+            RefreshTrigger::Due | RefreshTrigger::Requested => {
+                record.touch(self.inner.lifetimes, now)
+            }
+        };
+        self.seal_refreshed(used).ok_or(RefreshError::Unavailable)
     }
 
     /// Returns the session of a refreshed record, with its cookie, which is sealed once for all

@@ -50,6 +50,8 @@ use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
 const LIFETIME: Duration = Duration::minutes(10);
+/// A browser has fewer logins, even if callbacks at the same time have each stored one.
+const MAX_READ: usize = 8 * SwitchAttempt::MAX;
 const REVOKE_TIMEOUT: StdDuration = StdDuration::from_secs(5);
 
 /// How long a login that was not confirmed in time is kept, to revoke its session at the
@@ -480,8 +482,8 @@ impl Sessions {
         Ok(same.filter_map(|one| one.began_at).chain(login.began_at).min())
     }
 
-    /// Reads the logins of this browser's attempts that `includes` selects, as many as a browser can
-    /// have: a cookie may be sent repeatedly.
+    /// Reads the logins of this browser's attempts that `includes` selects. A cookie may be sent
+    /// repeatedly.
     async fn pending_logins(
         &self,
         headers: &HeaderMap,
@@ -489,9 +491,7 @@ impl Sessions {
     ) -> Result<Vec<UnconfirmedLogin>, StoreError> {
         let mut attempts: Vec<SwitchAttempt> = Vec::new();
         for attempt in self.short_lived_with_expired(headers).filter(includes) {
-            if attempts.len() < SwitchAttempt::MAX
-                && attempts.iter().all(|one| one.key != attempt.key)
-            {
+            if attempts.len() < MAX_READ && attempts.iter().all(|one| one.key != attempt.key) {
                 attempts.push(attempt);
             }
         }

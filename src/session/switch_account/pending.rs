@@ -271,14 +271,13 @@ impl Sessions {
                             pending.value = value;
                             return Ok(Claim::Acquired(pending));
                         }
-                        // A store that accepts no more values blocks no login. It may have accepted
-                        // this one nevertheless.
                         Err(error) => {
                             telemetry::internal_error("switch_account", &error);
-                            return Ok(Claim::Acquired(match self.pending_login(attempt).await {
-                                Ok(Some(stored)) if stored.state == claimed => stored,
-                                _ => pending,
-                            }));
+                            let stored = self.pending_login(attempt).await?;
+                            // A store that accepts no more values blocks no login.
+                            if stored.is_some_and(|stored| stored.value == pending.value) {
+                                return Ok(Claim::Acquired(pending));
+                            }
                         }
                     }
                 }

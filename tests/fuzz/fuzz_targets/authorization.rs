@@ -192,18 +192,28 @@ impl Apps {
             Presented::Nothing
         } else if rest[spaces..].trim_ascii_end() == self.good.as_bytes() {
             Presented::Good
-        } else if rest[spaces..].starts_with(self.good_header()) {
-            Presented::Bad
-        } else {
+        } else if may_have_new_key(&rest[spaces..]) && !rest[spaces..].starts_with(self.header()) {
             Presented::OtherHeader
+        } else {
+            Presented::Bad
         }
     }
 
-    /// The token's JOSE header, with the dot after it.
-    fn good_header(&self) -> &[u8] {
+    /// The JOSE header of the good token, with the dot after it.
+    fn header(&self) -> &[u8] {
         let end = self.good.find('.').expect("a header") + 1;
         &self.good.as_bytes()[..end]
     }
+}
+
+/// Whether a token has a JOSE header with the algorithm of the keys.
+fn may_have_new_key(token: &[u8]) -> bool {
+    let header = token.split(|byte| *byte == b'.').next().unwrap_or_default();
+    URL_SAFE_NO_PAD
+        .decode(header)
+        .ok()
+        .and_then(|header| serde_json::from_slice::<serde_json::Value>(&header).ok())
+        .is_some_and(|header| header["alg"] == "RS256")
 }
 
 #[derive(Clone, Copy)]

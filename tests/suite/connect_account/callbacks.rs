@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tower_scalekit::sandbox::HeldRequests;
@@ -137,7 +138,7 @@ async fn arriving(
     store: &FlakyStore,
     browser: &Browser,
     back: &str,
-) -> (Arc<Notify>, JoinHandle<Response<bytes::Bytes>>) {
+) -> (Arc<Notify>, JoinHandle<Response<Bytes>>) {
     let (mut browser, back) = (browser.clone(), back.to_owned());
     let first = store.hold_next_write(KeyNamespace::ConnectCallback);
     let opening = tokio::spawn(async move { browser.open(&back).await });
@@ -150,7 +151,7 @@ async fn arriving(
 
 /// Two replicas, and a callback whose first request is held at the first one.
 async fn arriving_at_two_replicas()
--> (Scene, Browser, String, Arc<Notify>, [JoinHandle<Response<bytes::Bytes>>; 2]) {
+-> (Scene, Browser, String, Arc<Notify>, [JoinHandle<Response<Bytes>>; 2]) {
     let store = FlakyStore::new(Sandbox::new().clock().clock());
     let scene = scene_with(&store);
     let replica = scene.world.replica(|one| one.shared_store(store.clone()));
@@ -175,6 +176,22 @@ async fn a_callback_that_arrives_at_two_replicas_is_completed_once_for_both() {
     }
     assert!(scene.is_active(JANE));
     assert_eq!(scene.sandbox().requests().count(Endpoint::Api), verifications + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callback_that_arrives_at_two_replicas_and_is_rejected_ends_both_attempts() {
+    let (scene, mut jane, back, go, requests) = arriving_at_two_replicas().await;
+    let body = Bytes::from(r#"{"code":3,"message":"no such request"}"#);
+    let rejection = Response::builder().status(400).body(body).unwrap();
+    scene.sandbox().faults().add_times(Endpoint::Api, 1, Fault::Response(rejection));
+    go.notify_one();
+    for response in futures::future::join_all(requests).await {
+        let response = response.unwrap();
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{}", response.text());
+        jane.store_cookies(&response);
+    }
+    assert_eq!(failure(&jane.open(&back).await), &ConnectAccountError::StateMismatch);
+    assert!(!scene.is_active(JANE));
 }
 
 #[tokio::test(start_paused = true)]
@@ -270,7 +287,7 @@ async fn verifying(
     scene: &Scene,
     browser: &Browser,
     back: &str,
-) -> (HeldRequests, JoinHandle<Response<bytes::Bytes>>) {
+) -> (HeldRequests, JoinHandle<Response<Bytes>>) {
     let held = scene.sandbox().faults().hold(Endpoint::Api);
     let (mut browser, back) = (browser.clone(), back.to_owned());
     let opening = tokio::spawn(async move { browser.open(&back).await });

@@ -86,3 +86,46 @@ async fn a_replica_that_lost_its_claim_leaves_a_login_that_another_has_completed
     assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
     assert_eq!(world.sandbox.users().revoke_sessions(JOHN), 1, "the session was live");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_fails_after_another_replica_has_begun_the_session_begins_no_second_one() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let apps = [(); 2].map(|()| app(&world.replica(|one| one.shared_store(store.clone()))));
+    let mut browser = Browser::new(&apps[0], &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    let asked = browser.log_in(&world.sandbox, JOHN).await;
+    let switch = action(&browser, &asked, "switch").await;
+    let claim = store.hold_next_write(KeyNamespace::PendingLogin);
+    let (mut late, target) = (browser.clone(), switch.clone());
+    let late = tokio::spawn(async move { post(&mut late, &target).await });
+    settle().await;
+    let first = post(&mut browser.at(&apps[1]), &switch).await;
+    store.fail_next(1);
+    claim.notify_one();
+    let second = late.await.unwrap();
+    assert_eq!((second.status(), second.location()), (StatusCode::SEE_OTHER, "/me"));
+    assert_eq!(set_cookies(second.headers()), set_cookies(first.headers()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_whose_claim_is_uncertain_can_be_confirmed_a_few_minutes_later() {
+    let world = World::new();
+    let store = FlakyStore::new(world.sandbox.clock().clock());
+    let app = app(&world.replica(|one| one.shared_store(store.clone())));
+    let mut browser = Browser::new(&app, &world.sandbox);
+    browser.log_in(&world.sandbox, JANE).await;
+    let asked = browser.log_in(&world.sandbox, JOHN).await;
+    let switch = action(&browser, &asked, "switch").await;
+    let claim = store.hold_next_write(KeyNamespace::PendingLogin);
+    let mut clicking = browser.clone();
+    let clicking = tokio::spawn(async move { post(&mut clicking, &switch).await });
+    settle().await;
+    // The store accepts it, and its response is lost.
+    store.hold_next(When::AfterIt);
+    claim.notify_one();
+    assert_eq!(clicking.await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    world.advance(180);
+    assert_eq!(browser.decide(&asked, "switch").await.location(), "/me");
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+}
