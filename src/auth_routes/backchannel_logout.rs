@@ -5,7 +5,7 @@ use http::{HeaderMap, Request, Response, header};
 use http_body::Body;
 
 use super::LoginError;
-use super::route::Route;
+use super::route::LoginRouteState;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::replay_body::read_body;
@@ -26,7 +26,7 @@ use crate::util::telemetry;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct BackchannelLogout {
-    pub(super) route: Route,
+    pub(super) state: LoginRouteState,
 }
 
 impl BackchannelLogout {
@@ -36,7 +36,7 @@ impl BackchannelLogout {
         B::Error: Into<Box<dyn StdError + Send + Sync>>,
     {
         if let Err(error) = self.end(request, body).await {
-            return self.route.reject(error, request, None, []);
+            return self.state.reject(error, request, None, []);
         }
         let mut response = Response::new(Bytes::new());
         set_no_store(response.headers_mut());
@@ -52,10 +52,10 @@ impl BackchannelLogout {
         if !is_form(request.headers()) {
             return Err(LoginError::InvalidRequest);
         }
-        let body = read_body(body, self.route.sessions.body_limits()).await?;
+        let body = read_body(body, self.state.sessions.body_limits()).await?;
         let token =
             QueryParam::find(&body, "logout_token").single().ok_or(LoginError::InvalidRequest)?;
-        self.route.sessions.log_out_by_token(&token).await.map_err(|error| match error {
+        self.state.sessions.log_out_by_token(&token).await.map_err(|error| match error {
             LogoutError::Replayed => {
                 telemetry::logout_token_rejected("replayed", None);
                 LoginError::InvalidLogoutToken
@@ -73,8 +73,8 @@ impl BackchannelLogout {
     }
 }
 
-route!(BackchannelLogout.route reads body of servers);
-on_rejection!(BackchannelLogout, RouteRejection<LoginError>, route.renderer);
+route!(BackchannelLogout.state reads body of servers);
+on_rejection!(BackchannelLogout, RouteRejection<LoginError>, state.renderer);
 
 fn is_form(headers: &HeaderMap) -> bool {
     headers

@@ -16,14 +16,14 @@ use super::LoginError;
 use super::authorization_response::AuthorizationResponse;
 use super::completion::ReturnedLogin;
 use super::login_attempt::{LoginAttempt, LoginTrigger};
-use super::route::Route;
+use super::route::LoginRouteState;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::RouteState as _;
 use crate::middleware::route_response::redirect;
 use crate::oauth::IdTokenHint;
-use crate::session::{BegunLogin, RecentLogin, SessionCookies, Sessions, VerifiedIdentity};
+use crate::session::{LoginOutcome, RecentLogin, SessionCookies, Sessions, VerifiedIdentity};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
@@ -45,7 +45,7 @@ use crate::util::telemetry;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Callback {
-    pub(super) route: Route,
+    pub(super) state: LoginRouteState,
 }
 
 impl Callback {
@@ -103,11 +103,11 @@ impl Callback {
         request: &http::request::Parts,
     ) -> Result<CompletedLogin, CallbackRejection> {
         let request = Request::from_parts(request.clone(), ());
-        if let Some(response) = self.route.reject_speculative(&request) {
+        if let Some(response) = self.state.reject_speculative(&request) {
             return Err(CallbackRejection(Box::new(response)));
         }
-        let callback = CallbackRequest::of(&request, &self.route.sessions);
-        let identified = match callback.login(&self.route.sessions) {
+        let callback = CallbackRequest::of(&request, &self.state.sessions);
+        let identified = match callback.login(&self.state.sessions) {
             Ok(login) => login.identify_once().await,
             Err(error) => Err(error),
         };
@@ -117,7 +117,7 @@ impl Callback {
                 id_token_hint,
                 return_to: callback
                     .page
-                    .unwrap_or_else(|| self.route.sessions.start_page().clone()),
+                    .unwrap_or_else(|| self.state.sessions.start_page().clone()),
                 cookies: SessionCookies::new(callback.attempt_removal),
             }),
             Err(error) => Err(CallbackRejection(Box::new(self.reject(error, &request, callback)))),
@@ -125,27 +125,27 @@ impl Callback {
     }
 
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
-        let (sessions, headers) = (&self.route.sessions, request.headers());
+        let (sessions, headers) = (&self.state.sessions, request.headers());
         let callback = CallbackRequest::of(&request, sessions);
         let completed = match callback.login(sessions) {
             Ok(login) => login.complete_once(headers).await,
             Err(error) => Err(error),
         };
-        let begun = match completed {
+        let outcome = match completed {
             // The callback was used before: the user went back, clicked twice or restored a tab.
             Err(LoginError::StateMismatch)
                 if matches!(sessions.valid_session(headers).await, Ok(Some(_))) =>
             {
-                BegunLogin::elsewhere()
+                LoginOutcome::elsewhere()
             }
-            Ok(begun) => begun,
+            Ok(outcome) => outcome,
             Err(error) => return self.reject(error, &request, callback),
         };
-        let target = match &begun.confirmation {
+        let target = match &outcome.confirmation {
             Some(confirmation) => confirmation,
             None => callback.page.as_ref().unwrap_or(sessions.start_page()).as_str(),
         };
-        let cookies = begun.cookies.into_values().into_iter().chain(callback.attempt_removal);
+        let cookies = outcome.cookies.into_values().into_iter().chain(callback.attempt_removal);
         redirect(StatusCode::SEE_OTHER, target, cookies)
     }
 
@@ -178,16 +178,16 @@ impl Callback {
         if attempt.is_some_and(|attempt| attempt.trigger == LoginTrigger::PromptNone)
             && error.wants_interaction()
         {
-            let login = self.route.sessions.login_target(page.as_ref(), false);
+            let login = self.state.sessions.login_target(page.as_ref(), false);
             return redirect(StatusCode::SEE_OTHER, &login, attempt_removal);
         }
         let attempt_removal = attempt_removal.filter(|_| error.ends_attempt());
-        self.route.reject_login(error, request, page.as_ref(), attempt_removal)
+        self.state.reject_login(error, request, page.as_ref(), attempt_removal)
     }
 }
 
-route!(Callback.route);
-on_rejection!(Callback, RouteRejection<LoginError>, route.renderer);
+route!(Callback.state);
+on_rejection!(Callback, RouteRejection<LoginError>, state.renderer);
 
 /// A completed login, for an app with its own sessions. Returned by [`Callback::identify`].
 #[derive(Clone, Debug)]

@@ -1,4 +1,20 @@
 //! Completion of a login: the exchange of its code, the verification of its tokens, and its session.
+//!
+//! The types of a login, in order:
+//!
+//! | type | what is known | what is missing |
+//! |---|---|---|
+//! | [`LoginAttempt`] | this browser has started it | the response of the environment |
+//! | [`ReturnedLogin`] | attempt and response | the tokens |
+//! | [`ExchangedLogin`] | verified identity and tokens | the record of the session |
+//! | [`SessionRecord`] | all that the session will have | the user's confirmation, the app's decision |
+//! | [`UnconfirmedLogin`] | the record, and the page to return to | the user's confirmation |
+//! | `VerifiedLogin` | identity and permissions, for the app's hook | the app's decision |
+//! | [`LoginOutcome`] | the cookies of the session, or the page that asks the user | |
+//! | [`RecentLogin`] | when it was completed, and its page | |
+//!
+//! [`Callback::identify`](super::Callback::identify) ends after the third one, with a
+//! `CompletedLogin`.
 
 use http::HeaderMap;
 
@@ -8,9 +24,9 @@ use super::login_attempt::{LoginAttempt, LoginTrigger};
 use crate::oauth::IdTokenHint;
 use crate::revocation::RecordedPosition;
 use crate::session::{
-    Authentication, BeginLoginError, BegunLogin, NewTokens, OtherRequest, RecentLogin, Session,
-    SessionCookies, SessionRecord, SessionUnavailable, Sessions, ShortLivedCookie as _, SingleUse,
-    StoredResult, SwitchError, UnconfirmedIdentity, UnconfirmedLogin, VerifiedIdentity,
+    Authentication, BeginSessionError, CompletionError, LoginOutcome, NewTokens, OtherRequest,
+    RecentLogin, Session, SessionCookies, SessionRecord, SessionUnavailable, Sessions, SingleUse,
+    StoredResult, SwitchError, UnconfirmedCredentials, UnconfirmedLogin, VerifiedIdentity,
 };
 use crate::token::{Grant, TokenError};
 use crate::util::diagnosis::{CheckError as _, Shown};
@@ -38,20 +54,26 @@ impl ReturnedLogin {
     /// Completes the login, or shares the result of a request of this browser, on any replica, that
     /// does or has just done so. It continues when the client disconnects: a second click aborts the
     /// first request in the browser only.
-    pub(super) async fn complete_once(self, headers: &HeaderMap) -> Result<BegunLogin, LoginError> {
+    pub(super) async fn complete_once(
+        self,
+        headers: &HeaderMap,
+    ) -> Result<LoginOutcome, LoginError> {
         let (login, headers) = (self.clone(), headers.clone());
         let completed = self
             .sessions
             .logins()
             .run(self.dedup_key(), || async move { login.complete(&headers).await })
             .await;
-        let begun = match completed {
-            Err(LoginError::StateMismatch) => {
-                self.result_of_other_request(Some(BegunLogin::elsewhere())).await?
+        let outcome = match completed {
+            Err(CompletionError::UsedByOther) => {
+                self.result_of_other_request(Some(LoginOutcome::elsewhere())).await?
             }
-            begun => begun?,
+            outcome => outcome?,
         };
-        Ok(BegunLogin { cookies: self.sessions.unless_ended(begun.cookies).await, ..begun })
+        Ok(LoginOutcome {
+            cookies: self.sessions.drop_cookies_of_ended_session(outcome.cookies).await,
+            ..outcome
+        })
     }
 
     /// Verifies the login for an app with its own sessions, or shares the result as
@@ -64,12 +86,12 @@ impl ReturnedLogin {
             .run(self.dedup_key(), || async move { login.identify().await })
             .await;
         match identified {
-            Err(LoginError::StateMismatch) => self.result_of_other_request(None).await,
-            identified => identified,
+            Err(CompletionError::UsedByOther) => self.result_of_other_request(None).await,
+            identified => Ok(identified?),
         }
     }
 
-    async fn identify(&self) -> Result<(VerifiedIdentity, IdTokenHint), LoginError> {
+    async fn identify(&self) -> Result<(VerifiedIdentity, IdTokenHint), CompletionError> {
         let ExchangedLogin { identity, tokens, .. } = self.claim_and_exchange().await?;
         let identity = identity.authenticated(self.authentication(&identity));
         let identified = (identity, tokens.id_token.into());
@@ -97,7 +119,7 @@ impl ReturnedLogin {
 
     /// Exchanges the code for a session, or asks for confirmation first if it would replace another
     /// user's.
-    async fn complete(&self, headers: &HeaderMap) -> Result<BegunLogin, LoginError> {
+    async fn complete(&self, headers: &HeaderMap) -> Result<LoginOutcome, CompletionError> {
         // Before the exchange: a code works once, and is wasted if the browser's session cannot be
         // loaded.
         let current = match &self.authorization.code_or_error {
@@ -112,20 +134,21 @@ impl ReturnedLogin {
             Some(record) => record,
             None => self.new_record(headers).await?,
         };
-        let begun = self.begin(record.clone(), current, headers).await;
-        match &begun {
-            Ok(begun) => self.single_use().complete(begun).await,
+        let outcome = self.begin(record.clone(), current, headers).await;
+        match &outcome {
+            Ok(outcome) => self.single_use().complete(outcome).await,
             // Without the login, whose code is spent, there is nothing to retry.
-            Err(LoginError::LoginHookUnavailable)
-                if !self.single_use().keep_login(&record).await =>
-            {
-                return Err(LoginError::Interrupted);
+            Err(CompletionError::Rejected(LoginError::LoginHookUnavailable)) => {
+                if !self.single_use().keep_login(&record).await {
+                    return Err(LoginError::Interrupted.into());
+                }
             }
-            Err(LoginError::LoginHookUnavailable) => {}
-            Err(LoginError::LoginDenied) => self.single_use().deny().await,
+            Err(CompletionError::Rejected(LoginError::LoginDenied)) => {
+                self.single_use().deny().await
+            }
             Err(_) => self.single_use().fail().await,
         }
-        begun
+        outcome
     }
 
     /// Returns the login that was kept because the app's hook was unavailable.
@@ -141,14 +164,14 @@ impl ReturnedLogin {
     }
 
     /// Exchanges the code, and builds the record of the session.
-    async fn new_record(&self, headers: &HeaderMap) -> Result<SessionRecord, LoginError> {
+    async fn new_record(&self, headers: &HeaderMap) -> Result<SessionRecord, CompletionError> {
         let ExchangedLogin { identity, tokens, position } = self.claim_and_exchange().await?;
         let authentication = self.authentication(&identity);
         match self.sessions.build_login_record(tokens, position, authentication, headers).await {
             Ok(record) => Ok(record),
             Err(error) => {
                 self.single_use().fail().await;
-                Err(BeginLoginError::from(error).into())
+                Err(BeginSessionError::from(error).into())
             }
         }
     }
@@ -167,44 +190,46 @@ impl ReturnedLogin {
         record: SessionRecord,
         current: Option<Session>,
         headers: &HeaderMap,
-    ) -> Result<BegunLogin, LoginError> {
+    ) -> Result<LoginOutcome, CompletionError> {
         let (sessions, page) = (&self.sessions, &self.attempt.return_to);
         if current.is_some_and(|current| Some(current.login_subject()) != record.login_subject()) {
             let login = UnconfirmedLogin {
-                began_at: record.by_environment_clock(self.attempt.began_at()),
-                identity: UnconfirmedIdentity::Tokens(Box::new(record)),
+                began_at: record.by_environment_clock(self.attempt.began_at),
+                credentials: UnconfirmedCredentials::Tokens(Box::new(record)),
                 return_to: page.clone(),
             };
             return sessions
                 .ask_to_switch(login, sessions.switch_account_path(), headers)
                 .await
-                .map(|(page, cookies)| BegunLogin {
+                .map(|(page, cookies)| LoginOutcome {
                     cookies: SessionCookies::new(cookies),
                     confirmation: Some(page),
                 })
-                .map_err(|error| match error {
-                    // The code is spent.
-                    SwitchError::Unavailable => LoginError::Interrupted,
-                    error => error.into(),
+                .map_err(|error| {
+                    CompletionError::Rejected(match error {
+                        // The code is spent.
+                        SwitchError::Unavailable => LoginError::Interrupted,
+                        error => error.into(),
+                    })
                 });
         }
         let environment_session = record.environment_session();
-        let mut cookies = sessions.begin_login(record, headers).await?.into_values();
+        let mut cookies = sessions.begin_login_session(record, headers).await?.into_values();
         let expired = sessions.drop_expired_logins(headers, environment_session).await;
         telemetry::login_completed();
         cookies.extend(RecentLogin::cookies(sessions, &self.attempt, page, headers));
         cookies.extend(expired);
-        Ok(BegunLogin { cookies: SessionCookies::new(cookies), confirmation: None })
+        Ok(LoginOutcome { cookies: SessionCookies::new(cookies), confirmation: None })
     }
 
     /// Checks the response, claims the attempt, exchanges the code for tokens and verifies them.
-    pub(super) async fn claim_and_exchange(&self) -> Result<ExchangedLogin, LoginError> {
+    async fn claim_and_exchange(&self) -> Result<ExchangedLogin, CompletionError> {
         let scalekit = self.sessions.scalekit();
         // A response of another issuer indicates a mix-up attack (RFC 9207).
         let (issuer, ours) = (self.authorization.issuer.as_deref(), scalekit.environment_url());
         if !issuer.map_or(!self.sessions.requires_issuer(), |issuer| issuer == ours) {
             let found = Shown(issuer.unwrap_or("none"));
-            return Err(LoginError::IssuerMismatch.logged("iss", Shown(ours), found));
+            return Err(LoginError::IssuerMismatch.logged("iss", Shown(ours), found).into());
         }
         let code = self
             .authorization
@@ -217,15 +242,16 @@ impl ReturnedLogin {
         let position =
             self.sessions.revocation_position().await.map_err(|_| LoginError::Unavailable)?;
         // A second exchange would make the environment revoke the tokens of the first (RFC 6749,
-        // section 4.1.2). `Callback` waits for the request that has claimed the attempt.
+        // section 4.1.2). `complete_once` and `identify_once` wait for the request that has claimed
+        // the attempt.
         if !self.single_use().claim().await {
-            return Err(LoginError::StateMismatch);
+            return Err(CompletionError::UsedByOther);
         }
         let exchanged = self.exchange_and_verify(code, position).await;
         if exchanged.as_ref().is_err_and(LoginError::ends_attempt) {
             self.single_use().fail().await;
         }
-        exchanged
+        Ok(exchanged?)
     }
 
     /// Exchanges the code of an attempt that this request has claimed, and verifies the tokens.
@@ -252,12 +278,12 @@ impl ReturnedLogin {
         let nonce = self.attempt.nonce();
         let grant = Grant::AuthorizationCode { nonce: nonce.expose() };
         let verified = tokens.verify_for(scalekit, grant).await.map_err(token_rejected)?;
-        let (Some(id_token), Some(id_claims)) = (tokens.id_token, verified.id_token) else {
+        let (Some(id_token), Some(id_token_claims)) = (tokens.id_token, verified.id_token) else {
             let (expected, found) = ("an ID token (scope openid)", "an access token only");
             return Err(token_rejected(TokenError::Malformed.logged("id_token", expected, found)));
         };
         Ok(ExchangedLogin {
-            identity: VerifiedIdentity::new(id_claims.into_verified_claims(), position),
+            identity: VerifiedIdentity::new(id_token_claims.into_verified_claims(), position),
             tokens: NewTokens {
                 principal: verified.principal,
                 id_token,

@@ -7,7 +7,7 @@ use url::form_urlencoded;
 use super::LoginError;
 use super::login_attempt::LoginTrigger;
 use super::login_start::LoginStart;
-use super::route::Route;
+use super::route::LoginRouteState;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
@@ -36,7 +36,7 @@ use crate::util::telemetry;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Login {
-    pub(super) route: Route,
+    pub(super) state: LoginRouteState,
 }
 
 /// Parameters that this service sets itself, or that have no meaning at the authorization endpoint.
@@ -70,12 +70,12 @@ const MAX_FORWARDED_BYTES: usize = 2048;
 
 impl Login {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
-        self.route.sessions.login_route().record_request();
+        self.state.sessions.login_route().record_request();
         let query = Query::parse(request.uri().query().unwrap_or_default());
-        let page = self.return_to(&query, self.route.sessions.origin_of(&request));
+        let page = self.return_to(&query, self.state.sessions.origin_of(&request));
         self.start(&request, query, page.clone()).unwrap_or_else(|error| {
             let is_repeated = matches!(error, LoginError::SessionCookieLost { .. });
-            self.route.reject_login(error, &request, is_repeated.then_some(&page), [])
+            self.state.reject_login(error, &request, is_repeated.then_some(&page), [])
         })
     }
 
@@ -85,7 +85,7 @@ impl Login {
             .as_deref()
             .and_then(ReturnTo::parse)
             .or_else(|| origin.page(query.target_link_uri.as_deref()?));
-        self.route.sessions.allowed_return_to(wanted, &[])
+        self.state.sessions.allowed_return_to(wanted, &[])
     }
 
     fn start(
@@ -98,7 +98,7 @@ impl Login {
         if let Some(error) = query.error {
             return Err(LoginError::AuthorizationFailed { error: SsoError::parse(&error) });
         }
-        let sessions = &self.route.sessions;
+        let sessions = &self.state.sessions;
         // A login for another issuer is rejected (OpenID Connect Core, section 4).
         let ours = sessions.scalekit().environment_url();
         if let Some(issuer) = query.issuer.as_deref().filter(|issuer| *issuer != ours) {
@@ -124,8 +124,8 @@ impl Login {
     }
 }
 
-route!(Login.route);
-on_rejection!(Login, RouteRejection<LoginError>, route.renderer);
+route!(Login.state);
+on_rejection!(Login, RouteRejection<LoginError>, state.renderer);
 
 /// The query parameters of a login.
 #[derive(Debug, Default)]

@@ -15,7 +15,7 @@ use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::origins::AppOrigin;
 use crate::session::short_lived_cookies::{decode_time, encode_time};
 use crate::session::{
-    ATTEMPT_ID_BYTES, Sessions, ShortLivedCookie, ShortLivedCookieKind, SingleUse,
+    SHORT_LIVED_ID_BYTES, Sessions, ShortLivedCookie, ShortLivedCookieKind, SingleUse,
 };
 use crate::shared_store::KeyNamespace;
 use crate::util::request_dedup::Key;
@@ -26,11 +26,11 @@ const LIFETIME: Duration = Duration::minutes(10);
 #[derive(Clone)]
 pub(super) struct LoginAttempt {
     seed: Zeroizing<[u8; SEED_BYTES]>,
-    /// The origin where it began; `None` for the first of the app.
+    /// The origin where it began; `None` for the canonical one.
     origin: Option<String>,
     pub(super) return_to: ReturnTo,
     pub(super) trigger: LoginTrigger,
-    started_at: OffsetDateTime,
+    pub(super) began_at: OffsetDateTime,
 }
 
 /// What started a login.
@@ -70,7 +70,7 @@ impl LoginAttempt {
     ) -> Result<Self, RandomSourceFailed> {
         let mut seed = Zeroizing::new([0; SEED_BYTES]);
         rand::fill(seed.as_mut_slice()).map_err(|_| RandomSourceFailed)?;
-        Ok(Self { seed, origin, return_to, trigger, started_at: now })
+        Ok(Self { seed, origin, return_to, trigger, began_at: now })
     }
 
     /// Returns the origin where it began, unless the app no longer has it.
@@ -113,7 +113,7 @@ impl LoginAttempt {
         request: &Request<()>,
         state: &str,
     ) -> (Option<Self>, Option<HeaderValue>) {
-        let (attempt, removal) = sessions.attempt::<Self>(state, request.headers());
+        let (attempt, removal) = sessions.find_short_lived::<Self>(state, request.headers());
         let attempt = attempt.filter(|attempt| {
             verify_slices_are_equal(attempt.state().expose().as_bytes(), state.as_bytes()).is_ok()
                 && attempt.may_end_at(sessions.origins().by_request(request), sessions)
@@ -133,11 +133,11 @@ impl LoginAttempt {
         SingleUse {
             sessions,
             key: sessions.store_key(KeyNamespace::LoginAttempt, self.derive(b"used").expose()),
-            name: request.to_text(),
-            lifetime: (self.ends_at() - sessions.now() + REPLICA_SKEW)
+            sealing_name: request.to_text(),
+            used_ttl: (self.ends_at() - sessions.now() + REPLICA_SKEW)
                 .try_into()
                 .unwrap_or_default(),
-            retention: (LIFETIME + REPLICA_SKEW).unsigned_abs(),
+            end_ttl: (LIFETIME + REPLICA_SKEW).unsigned_abs(),
         }
     }
 
@@ -157,9 +157,9 @@ impl LoginAttempt {
     ) -> usize {
         let now = sessions.now();
         sessions
-            .attempts::<Self>(headers)
+            .short_lived::<Self>(headers)
             .filter(|attempt| attempt.trigger == LoginTrigger::IdpInitiated)
-            .filter(|attempt| (now - attempt.started_at).abs() < interval)
+            .filter(|attempt| (now - attempt.began_at).abs() < interval)
             .count()
     }
 }
@@ -168,22 +168,22 @@ impl ShortLivedCookie for LoginAttempt {
     const KIND: ShortLivedCookieKind = ShortLivedCookieKind::Login;
 
     fn id(&self) -> Option<String> {
-        self.state().expose().get(..ATTEMPT_ID_BYTES).map(str::to_owned)
+        self.state().expose().get(..SHORT_LIVED_ID_BYTES).map(str::to_owned)
     }
 
-    fn began_at(&self) -> OffsetDateTime {
-        self.started_at
+    fn stored_at(&self) -> OffsetDateTime {
+        self.began_at
     }
 
     fn ends_at(&self) -> OffsetDateTime {
-        self.started_at.saturating_add(LIFETIME)
+        self.began_at.saturating_add(LIFETIME)
     }
 
     /// `trigger ‖ start, Unix seconds ‖ seed ‖ origin, unless it is the first ‖ return_to`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let content = [
             &[self.trigger as u8][..],
-            &encode_time(self.started_at),
+            &encode_time(self.began_at),
             self.seed.as_slice(),
             self.origin.as_deref().unwrap_or_default().as_bytes(),
             self.return_to.as_str().as_bytes(),
@@ -193,7 +193,7 @@ impl ShortLivedCookie for LoginAttempt {
 
     fn decode(_: &str, content: &[u8]) -> Option<Self> {
         let ([trigger], rest) = content.split_first_chunk()?;
-        let (started_at, rest) = decode_time(rest)?;
+        let (began_at, rest) = decode_time(rest)?;
         let (seed, page) = rest.split_first_chunk()?;
         let page = std::str::from_utf8(page).ok()?;
         let origin = match page.starts_with('/') {
@@ -205,7 +205,7 @@ impl ShortLivedCookie for LoginAttempt {
             return_to: ReturnTo::parse(page.strip_prefix(origin.as_deref().unwrap_or_default())?)?,
             origin,
             trigger: LoginTrigger::decode(*trigger),
-            started_at,
+            began_at,
         })
     }
 }

@@ -64,8 +64,10 @@ impl LoginStart<'_> {
                 telemetry::internal_error("login", &error);
                 LoginError::Misconfigured
             })?;
-        let cookies =
-            self.sessions.store_attempt(&attempt, self.headers).ok_or(LoginError::Misconfigured)?;
+        let cookies = self
+            .sessions
+            .store_short_lived(&attempt, self.headers)
+            .ok_or(LoginError::Misconfigured)?;
         let mut authorization = AuthorizationRequest::new(self.origin.redirect_uri().as_str())
             .scopes(self.sessions.scopes());
         for (name, value) in self.parameters {

@@ -3,7 +3,7 @@ use http::{Method, Request, Response, StatusCode};
 
 use super::LoginError;
 use super::logout_attempt::LogoutAttempt;
-use super::route::Route;
+use super::route::LoginRouteState;
 use crate::middleware::RouteRejection;
 use crate::middleware::page;
 use crate::middleware::page::escaped;
@@ -21,27 +21,27 @@ use crate::util::telemetry;
 /// Removes the cookies and redirects the browser to the environment, which ends its own session and
 /// redirects back to the [`LogoutCallback`](super::LogoutCallback). A local session that did not
 /// begin with a Scalekit login ends here only. Works while the environment is unavailable, and for
-/// an expired session. Rejects requests that a page of another site caused, by `Sec-Fetch-Site`,
-/// `Origin` or `Referer`, and a `GET` for an image or a frame; a `GET` without these headers shows a
-/// page with a button. A link or form
-/// at a host that is none of the app's continues with that page at the first redirect URI's host.
+/// an expired session. Rejects requests that a page of another origin caused, unless the app trusts
+/// it, by `Sec-Fetch-Site`, `Origin` or `Referer`, and a `GET` for an image or a frame; a `GET`
+/// without these headers shows a page with a button. A link or form at a host that is none of the
+/// app's continues with that page at the first redirect URI's host.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Logout {
-    pub(super) route: Route,
+    pub(super) state: LoginRouteState,
 }
 
 impl Logout {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.end(&request).await {
             Ok(response) => response,
-            Err(error) => self.route.reject(error, &request, None, []),
+            Err(error) => self.state.reject(error, &request, None, []),
         }
     }
 
     async fn end(&self, request: &Request<()>) -> Result<Response<Bytes>, LoginError> {
         LoginError::require_method(request.method(), "GET, POST")?;
-        let sessions = &self.route.sessions;
+        let sessions = &self.state.sessions;
         // The session is at the host of a redirect URI.
         let path = sessions.logout_path();
         if let Some(continues) = sessions
@@ -56,7 +56,7 @@ impl Logout {
             // Even old browsers send `Origin` or `Referer` with a form of the app.
             Initiator::Unknown if request.method() == Method::POST => {}
             Initiator::Unknown if wants_html(request.headers()) => return Ok(self.confirmation()),
-            // To the browser, that redirect comes from another site.
+            // To the browser, that redirect comes from another origin.
             Initiator::Other
                 if request.method() == Method::GET
                     && is_host_redirected(request)
@@ -83,7 +83,9 @@ impl Logout {
                 telemetry::internal_error("logout", &error);
                 LoginError::Misconfigured
             })?;
-            cookies.extend(sessions.store_attempt(&attempt, request.headers()).unwrap_or_default());
+            cookies.extend(
+                sessions.store_short_lived(&attempt, request.headers()).unwrap_or_default(),
+            );
             let request = sessions.logout_request(session.as_ref(), attempt.state(), origin);
             sessions.scalekit().logout_url(&request).into()
         };
@@ -95,7 +97,7 @@ impl Logout {
     fn confirmation(&self) -> Response<Bytes> {
         let form = format!(
             "<form method=\"post\" action=\"{}\"><button>Log out</button></form>",
-            escaped(self.route.sessions.logout_path())
+            escaped(self.state.sessions.logout_path())
         );
         let mut response = Response::new(Bytes::new());
         page::show(
@@ -108,5 +110,5 @@ impl Logout {
     }
 }
 
-route!(Logout.route);
-on_rejection!(Logout, RouteRejection<LoginError>, route.renderer);
+route!(Logout.state);
+on_rejection!(Logout, RouteRejection<LoginError>, state.renderer);

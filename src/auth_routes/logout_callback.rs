@@ -4,7 +4,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 
 use super::LoginError;
 use super::logout_attempt::LogoutAttempt;
-use super::route::Route;
+use super::route::LoginRouteState;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
@@ -21,18 +21,18 @@ use crate::util::query::QueryParam;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct LogoutCallback {
-    pub(super) route: Route,
+    pub(super) state: LoginRouteState,
 }
 
 impl LogoutCallback {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.complete(&request) {
             Ok(attempt_removal) => {
-                let sessions = &self.route.sessions;
+                let sessions = &self.state.sessions;
                 let page = sessions.logged_out_url(sessions.origin_of(&request));
                 redirect(StatusCode::SEE_OTHER, &page, attempt_removal)
             }
-            Err(error) => self.route.reject(error, &request, None, []),
+            Err(error) => self.state.reject(error, &request, None, []),
         }
     }
 
@@ -43,7 +43,7 @@ impl LogoutCallback {
             .single()
             .ok_or(LoginError::InvalidRequest)?;
         let (attempt, attempt_removal) =
-            self.route.sessions.attempt::<LogoutAttempt>(&state, request.headers());
+            self.state.sessions.find_short_lived::<LogoutAttempt>(&state, request.headers());
         attempt
             .filter(|attempt| {
                 verify_slices_are_equal(attempt.state().as_bytes(), state.as_bytes()).is_ok()
@@ -53,5 +53,5 @@ impl LogoutCallback {
     }
 }
 
-route!(LogoutCallback.route);
-on_rejection!(LogoutCallback, RouteRejection<LoginError>, route.renderer);
+route!(LogoutCallback.state);
+on_rejection!(LogoutCallback, RouteRejection<LoginError>, state.renderer);

@@ -76,7 +76,7 @@ pub use crate::util::return_to::ReturnTo;
 
 pub(crate) use self::login_attempt::LoginTrigger;
 pub(crate) use self::login_start::{LoginStart, is_redirect_loop};
-pub(crate) use self::route::Route;
+pub(crate) use self::route::LoginRouteState;
 
 use crate::session::Sessions;
 
@@ -84,41 +84,41 @@ impl Sessions {
     /// Returns the service that starts logins.
     pub fn login(&self) -> Login {
         self.any_login_route().register();
-        Login { route: Route::new(self) }
+        Login { state: LoginRouteState::new(self) }
     }
 
     /// Returns the service that completes logins.
     pub fn callback(&self) -> Callback {
-        Callback { route: Route::new(self) }
+        Callback { state: LoginRouteState::new(self) }
     }
 
     /// Returns the service that asks before a login replaces the session of another user.
     pub fn switch_account(&self) -> SwitchAccount {
-        SwitchAccount { route: Route::new(self) }
+        SwitchAccount { state: LoginRouteState::new(self) }
     }
 
     /// Returns the service that describes the session of a request.
     pub fn session_info(&self) -> SessionInfo {
-        SessionInfo { route: Route::new(self) }
+        SessionInfo { state: LoginRouteState::new(self) }
     }
 
     /// Returns the service that refreshes a session's tokens on request.
     pub fn refresh(&self) -> Refresh {
-        Refresh { route: Route::new(self) }
+        Refresh { state: LoginRouteState::new(self) }
     }
 
     /// Returns the service that ends sessions.
     pub fn logout(&self) -> Logout {
-        Logout { route: Route::new(self) }
+        Logout { state: LoginRouteState::new(self) }
     }
 
     /// Returns the service that receives the browser after a logout at the environment.
     pub fn logout_callback(&self) -> LogoutCallback {
-        LogoutCallback { route: Route::new(self) }
+        LogoutCallback { state: LoginRouteState::new(self) }
     }
 
     /// Returns the service that receives logouts at the environment.
     pub fn backchannel_logout(&self) -> BackchannelLogout {
-        BackchannelLogout { route: Route::new(self) }
+        BackchannelLogout { state: LoginRouteState::new(self) }
     }
 }

@@ -2,7 +2,7 @@ use bytes::Bytes;
 use http::{Request, Response, header};
 
 use super::LoginError;
-use super::route::{Route, RouteFailure};
+use super::route::{LoginRouteState, RouteFailure};
 use super::session_info::info_response;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
@@ -23,7 +23,7 @@ use crate::session::{LoadedSession, RefreshTrigger, SetCookieReason, UsableSessi
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Refresh {
-    pub(super) route: Route,
+    pub(super) state: LoginRouteState,
 }
 
 impl Refresh {
@@ -31,15 +31,15 @@ impl Refresh {
         match self.refresh(&request).await {
             Ok(response) => response,
             Err(RouteFailure { error, set_cookies }) => {
-                self.route.reject(error, &request, None, set_cookies)
+                self.state.reject(error, &request, None, set_cookies)
             }
         }
     }
 
     async fn refresh(&self, request: &Request<()>) -> Result<Response<Bytes>, RouteFailure> {
         LoginError::require_method(request.method(), "POST")?;
-        let (sessions, headers) = (&self.route.sessions, request.headers());
-        if sessions.is_cross_site(request) {
+        let (sessions, headers) = (&self.state.sessions, request.headers());
+        if sessions.is_cross_origin(request) {
             return Err(LoginError::CrossSite.into());
         }
         let found = match sessions.load(headers).wait().await {
@@ -47,9 +47,9 @@ impl Refresh {
                 sessions.record_use(&found);
                 return Ok(self.respond_with(&found).await);
             }
-            loaded => self.route.require_session(loaded, headers)?,
+            loaded => self.state.require_session(loaded, headers)?,
         };
-        let refreshed = self.route.require_session(
+        let refreshed = self.state.require_session(
             sessions.refresh_session(found, RefreshTrigger::Requested).await,
             headers,
         )?;
@@ -65,7 +65,7 @@ impl Refresh {
 
     /// Describes the session, with its cookie if that has changed.
     async fn respond_with(&self, usable: &UsableSession) -> Response<Bytes> {
-        let sessions = &self.route.sessions;
+        let sessions = &self.state.sessions;
         let mut response = info_response(sessions, &usable.session);
         for cookie in sessions.newest_set_cookies(usable).await {
             response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -74,5 +74,5 @@ impl Refresh {
     }
 }
 
-route!(Refresh.route);
-on_rejection!(Refresh, RouteRejection<LoginError>, route.renderer);
+route!(Refresh.state);
+on_rejection!(Refresh, RouteRejection<LoginError>, state.renderer);

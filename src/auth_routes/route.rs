@@ -9,14 +9,14 @@ use crate::session::{LoadedSession, RecentLogin, Sessions, UsableSession};
 use crate::util::return_to::ReturnTo;
 use crate::util::telemetry;
 
-/// The common state of this module's routes.
+/// The state that all routes of this module have.
 #[derive(Clone, Debug)]
-pub(crate) struct Route {
+pub(crate) struct LoginRouteState {
     pub(crate) sessions: Sessions,
     pub(crate) renderer: Renderer<RouteRejection<LoginError>>,
 }
 
-impl RouteState for Route {
+impl RouteState for LoginRouteState {
     type Error = LoginError;
 
     fn renderer(&self) -> &Renderer<RouteRejection<LoginError>> {
@@ -24,7 +24,7 @@ impl RouteState for Route {
     }
 }
 
-impl Route {
+impl LoginRouteState {
     pub(crate) fn new(sessions: &Sessions) -> Self {
         Self { sessions: sessions.clone(), renderer: Renderer::default() }
     }

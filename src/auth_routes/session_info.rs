@@ -3,7 +3,7 @@ use http::{HeaderValue, Request, Response, header};
 use serde::Serialize;
 
 use super::LoginError;
-use super::route::{Route, RouteFailure};
+use super::route::{LoginRouteState, RouteFailure};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
@@ -30,7 +30,7 @@ use crate::util::cache_control::{set_no_store, vary_on_cookie};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SessionInfo {
-    pub(super) route: Route,
+    pub(super) state: LoginRouteState,
 }
 
 impl SessionInfo {
@@ -38,28 +38,28 @@ impl SessionInfo {
         match self.info(&request).await {
             Ok(response) => response,
             Err(RouteFailure { error, set_cookies }) => {
-                self.route.reject(error, &request, None, set_cookies)
+                self.state.reject(error, &request, None, set_cookies)
             }
         }
     }
 
     async fn info(&self, request: &Request<()>) -> Result<Response<Bytes>, RouteFailure> {
         LoginError::require_method(request.method(), "GET, HEAD")?;
-        let (sessions, headers) = (&self.route.sessions, request.headers());
+        let (sessions, headers) = (&self.state.sessions, request.headers());
         let session = match sessions.load(headers).wait().await {
             // A newer cookie may have been used since. This exchanges no token.
             LoadedSession::RefreshDue(idle) if sessions.is_past_limits(&idle.session) => {
-                let newest = sessions.refresh_session(idle, RefreshTrigger::Idle).await;
-                self.route.require_session(newest, headers)?.session
+                let newest = sessions.refresh_session(idle, RefreshTrigger::LookUpOnly).await;
+                self.state.require_session(newest, headers)?.session
             }
-            loaded => self.route.require_session(loaded, headers)?.session,
+            loaded => self.state.require_session(loaded, headers)?.session,
         };
         Ok(info_response(sessions, &session))
     }
 }
 
-route!(SessionInfo.route);
-on_rejection!(SessionInfo, RouteRejection<LoginError>, route.renderer);
+route!(SessionInfo.state);
+on_rejection!(SessionInfo, RouteRejection<LoginError>, state.renderer);
 
 #[derive(Serialize)]
 struct Info<'s> {

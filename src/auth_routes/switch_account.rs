@@ -2,11 +2,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 use super::LoginError;
-use super::route::Route;
+use super::route::LoginRouteState;
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route::route;
-use crate::session::{RecentLogin, SessionCookies, SwitchError, SwitchStep, UnconfirmedIdentity};
+use crate::session::{
+    RecentLogin, SessionCookies, SwitchError, SwitchStep, UnconfirmedCredentials,
+};
 use crate::util::telemetry;
 
 /// Asks the user before a login replaces the session of another user: `GET` and
@@ -25,19 +27,19 @@ use crate::util::telemetry;
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct SwitchAccount {
-    pub(super) route: Route,
+    pub(super) state: LoginRouteState,
 }
 
 impl SwitchAccount {
     pub(super) async fn respond(&self, request: Request<()>) -> Response<Bytes> {
         match self.step(&request).await {
             Ok(response) => response,
-            Err(error) => self.route.reject_login(error, &request, None, []),
+            Err(error) => self.state.reject_login(error, &request, None, []),
         }
     }
 
     async fn step(&self, request: &Request<()>) -> Result<Response<Bytes>, LoginError> {
-        let sessions = self.route.sessions.clone();
+        let sessions = self.state.sessions.clone();
         let (attempt, dropped) =
             match sessions.switch_step(request, sessions.switch_account_path()).await? {
                 SwitchStep::Respond(response) => return Ok(response),
@@ -45,26 +47,26 @@ impl SwitchAccount {
             };
         let (begins, headers) = (sessions.clone(), request.headers().clone());
         let recent = RecentLogin::cookies(&sessions, &attempt, sessions.start_page(), &headers);
-        let begin = async move |identity| match identity {
-            UnconfirmedIdentity::Tokens(record) => {
-                let cookies = begins.begin_login(*record, &headers).await?.into_values();
+        let begin = async move |credentials| match credentials {
+            UnconfirmedCredentials::Tokens(record) => {
+                let cookies = begins.begin_login_session(*record, &headers).await?.into_values();
                 telemetry::login_completed();
                 Ok(SessionCookies::new(cookies.into_iter().chain(recent)))
             }
-            UnconfirmedIdentity::Email(_) => Err(LoginError::StateMismatch),
+            UnconfirmedCredentials::Email(_) => Err(LoginError::StateMismatch),
         };
         let switched = sessions.switch(sessions.switches(), attempt, begin).await?;
         Ok(switched.into_response(dropped))
     }
 }
 
-route!(SwitchAccount.route);
-on_rejection!(SwitchAccount, RouteRejection<LoginError>, route.renderer);
+route!(SwitchAccount.state);
+on_rejection!(SwitchAccount, RouteRejection<LoginError>, state.renderer);
 
 impl From<SwitchError> for LoginError {
     fn from(error: SwitchError) -> Self {
         match error {
-            SwitchError::CrossSite => Self::CrossSite,
+            SwitchError::CrossOrigin => Self::CrossSite,
             SwitchError::InvalidRequest => Self::InvalidRequest,
             SwitchError::MethodNotAllowed { allow } => Self::MethodNotAllowed { allow },
             SwitchError::Misconfigured => Self::Misconfigured,

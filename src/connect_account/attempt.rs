@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::ConnectAccount;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::session::short_lived_cookies::{decode_time, encode_time};
-use crate::session::{ATTEMPT_ID_BYTES, Session, ShortLivedCookie, ShortLivedCookieKind};
+use crate::session::{SHORT_LIVED_ID_BYTES, Session, ShortLivedCookie, ShortLivedCookieKind};
 use crate::util::hash::hash_parts;
 
 const LIFETIME: Duration = Duration::minutes(10);
@@ -20,7 +20,7 @@ pub(super) struct ConnectAttempt {
     state: SecretString,
     /// Identifies the user and the account.
     binding: [u8; SHA256_OUTPUT_LEN],
-    started_at: OffsetDateTime,
+    began_at: OffsetDateTime,
 }
 
 impl ConnectAttempt {
@@ -33,7 +33,7 @@ impl ConnectAttempt {
         Ok(Self {
             state: SecretString::random::<32>()?,
             binding: binding(connect, session, identifier),
-            started_at: now,
+            began_at: now,
         })
     }
 
@@ -58,7 +58,7 @@ impl ConnectAttempt {
         headers: &HeaderMap,
         state: &str,
     ) -> (Option<Self>, Option<HeaderValue>) {
-        let (attempt, end) = connect.sessions().attempt::<Self>(state, headers);
+        let (attempt, end) = connect.sessions().find_short_lived::<Self>(state, headers);
         let own = attempt.filter(|attempt| {
             verify_slices_are_equal(attempt.state().as_bytes(), state.as_bytes()).is_ok()
         });
@@ -70,28 +70,28 @@ impl ShortLivedCookie for ConnectAttempt {
     const KIND: ShortLivedCookieKind = ShortLivedCookieKind::ConnectAccount;
 
     fn id(&self) -> Option<String> {
-        self.state().get(..ATTEMPT_ID_BYTES).map(str::to_owned)
+        self.state().get(..SHORT_LIVED_ID_BYTES).map(str::to_owned)
     }
 
-    fn began_at(&self) -> OffsetDateTime {
-        self.started_at
+    fn stored_at(&self) -> OffsetDateTime {
+        self.began_at
     }
 
     fn ends_at(&self) -> OffsetDateTime {
-        self.started_at.saturating_add(LIFETIME)
+        self.began_at.saturating_add(LIFETIME)
     }
 
     /// `start, Unix seconds ‖ binding ‖ state`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let started_at = encode_time(self.started_at);
-        Some(Zeroizing::new([&started_at[..], &self.binding, self.state().as_bytes()].concat()))
+        let began_at = encode_time(self.began_at);
+        Some(Zeroizing::new([&began_at[..], &self.binding, self.state().as_bytes()].concat()))
     }
 
     fn decode(_: &str, content: &[u8]) -> Option<Self> {
-        let (started_at, rest) = decode_time(content)?;
+        let (began_at, rest) = decode_time(content)?;
         let (binding, state) = rest.split_first_chunk()?;
         let state = std::str::from_utf8(state).ok().filter(|state| state.len() == STATE_BYTES)?;
-        Some(Self { state: state.into(), binding: *binding, started_at })
+        Some(Self { state: state.into(), binding: *binding, began_at })
     }
 }
 

@@ -20,7 +20,8 @@ pub enum ConnectAccountError {
     /// Returned when the `state` belongs to no attempt of this browser: it was used already, is
     /// older than ten minutes, or began in another browser.
     StateMismatch,
-    /// Returned when a page of another site caused the request.
+    /// Returned when a page of another origin, which the app does not trust, caused the
+    /// request.
     CrossSite,
     /// Returned when a parameter is missing or repeated.
     InvalidRequest,

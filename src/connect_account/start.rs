@@ -44,8 +44,8 @@ impl Start {
                 .unwrap_or_else(|| self.page(&session, sessions.origin_of(request).host_name()))),
             Method::POST => match sessions.form_at_canonical_host(request, path) {
                 Some(page) => Ok(page),
-                // It creates an account: a page of another site must not do so for the user.
-                None if sessions.is_cross_site(request) => Err(ConnectAccountError::CrossSite),
+                // It creates an account: a page of another origin must not do so for the user.
+                None if sessions.is_cross_origin(request) => Err(ConnectAccountError::CrossSite),
                 None => self.begin_attempt(&session, request).await,
             },
             _ => Err(ConnectAccountError::MethodNotAllowed { allow: "GET, POST" }),
@@ -67,7 +67,7 @@ impl Start {
                 ConnectAccountError::Misconfigured
             })?;
         let cookies = sessions
-            .store_attempt(&attempt, request.headers())
+            .store_short_lived(&attempt, request.headers())
             .ok_or(ConnectAccountError::Misconfigured)?;
 
         let account = AccountKey::new(&connect.inner.connection_name, &identifier);

@@ -107,9 +107,9 @@ impl Verify {
         let callback_use = SingleUse {
             sessions: self.connect.sessions(),
             key: self.connect.callback_key(&name),
-            name,
-            lifetime: MAX_VERIFICATION_TIME,
-            retention: RESULT_TTL,
+            sealing_name: name,
+            used_ttl: MAX_VERIFICATION_TIME,
+            end_ttl: RESULT_TTL,
         };
         let mut is_claimed = callback_use.claim().await;
         if !is_claimed {

@@ -6,7 +6,7 @@ use http::{Request, Response, StatusCode};
 use tower_layer::Layer;
 
 use super::IdpInitiatedRedirectService;
-use crate::auth_routes::{LoginError, LoginStart, LoginTrigger, Route, is_redirect_loop};
+use crate::auth_routes::{LoginError, LoginRouteState, LoginStart, LoginTrigger, is_redirect_loop};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::on_rejection;
 use crate::middleware::route_rejection::RouteState as _;
@@ -23,14 +23,14 @@ use crate::util::telemetry;
 #[derive(Clone)]
 #[must_use]
 pub struct IdpInitiatedRedirect {
-    route: Route,
+    state: LoginRouteState,
     issuers: Arc<[String]>,
 }
 
 impl IdpInitiatedRedirect {
     /// Creates a layer that starts logins of these sessions.
     pub fn new(sessions: &Sessions) -> Self {
-        Self { route: Route::new(sessions), issuers: Arc::new([]) }
+        Self { state: LoginRouteState::new(sessions), issuers: Arc::new([]) }
     }
 
     /// Accepts tokens of IdP-initiated logins only with this `iss`. Can be called several times.
@@ -41,15 +41,15 @@ impl IdpInitiatedRedirect {
     }
 
     pub(super) fn sessions(&self) -> &Sessions {
-        &self.route.sessions
+        &self.state.sessions
     }
 
     pub(super) fn reject_speculative<B>(&self, request: &Request<B>) -> Option<Response<Bytes>> {
-        self.route.reject_speculative(request)
+        self.state.reject_speculative(request)
     }
 
     pub(super) fn reject(&self, failure: LoginError, request: &Request<()>) -> Response<Bytes> {
-        self.route.reject_login(failure, request, None, [])
+        self.state.reject_login(failure, request, None, [])
     }
 
     /// Returns the response to an IdP-initiated login.
@@ -134,7 +134,7 @@ impl IdpInitiatedRedirect {
     }
 }
 
-on_rejection!(IdpInitiatedRedirect, RouteRejection<LoginError>, route.renderer);
+on_rejection!(IdpInitiatedRedirect, RouteRejection<LoginError>, state.renderer);
 
 /// Longer ones would not leave enough space for the cookies of the counted attempts.
 const MAX_PAGE_BYTES: usize = 512;

@@ -144,7 +144,7 @@ impl EmailAttempt {
 
     /// Returns the attempt of this browser with this ID, or else the one with the newest e-mail.
     pub(super) fn find(sessions: &Sessions, headers: &HeaderMap, id: Option<&str>) -> Option<Self> {
-        let mut attempts = sessions.attempts(headers);
+        let mut attempts = sessions.short_lived(headers);
         match id {
             Some(id) => attempts.find(|attempt: &Self| attempt.id == id),
             None => attempts.max_by_key(|attempt: &Self| attempt.sent_at),
@@ -158,7 +158,7 @@ impl EmailAttempt {
         email: &str,
     ) -> Option<Self> {
         sessions
-            .attempts(headers)
+            .short_lived(headers)
             .filter(|one: &Self| fold_email(&one.email) == fold_email(email))
             .max_by_key(|attempt| attempt.sent_at)
     }
@@ -172,7 +172,7 @@ impl ShortLivedCookie for EmailAttempt {
         Some(self.id.clone())
     }
 
-    fn began_at(&self) -> OffsetDateTime {
+    fn stored_at(&self) -> OffsetDateTime {
         self.sent_at
     }
 

@@ -173,7 +173,7 @@ use self::send::MailProperties;
 use crate::api::passwordless::{EmailTemplate, PasswordlessApi, VerifiedEmail};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
-use crate::session::{BegunLogin, EmailLogin, LocalSession, LoginHook, Sessions, Switched};
+use crate::session::{EmailLogin, LocalSession, LoginHook, LoginOutcome, Sessions, Switched};
 use crate::util::request_dedup::{Memory, SharedResults};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
@@ -197,7 +197,7 @@ struct Inner {
     same_browser_only: bool,
     login_hook: Option<LoginHook<VerifiedEmail, LocalSession>>,
     confirmation_page: Option<Arc<LinkPage>>,
-    logins: SharedResults<BegunLogin, PasswordlessLoginError>,
+    logins: SharedResults<LoginOutcome, PasswordlessLoginError>,
     /// Logins that were just confirmed.
     switches: SharedResults<Switched, PasswordlessLoginError>,
     /// Verifications that the environment has accepted while the app could not log in.

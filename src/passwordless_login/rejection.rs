@@ -28,7 +28,8 @@ pub enum PasswordlessLoginError {
     NoPendingLogin,
     /// Returned when the code is wrong, or from an earlier e-mail.
     InvalidCode,
-    /// Returned when a page of another site caused the request.
+    /// Returned when a page of another origin, which the app does not trust, caused the
+    /// request.
     CrossSite,
     /// Returned when the code or link has expired.
     Expired,

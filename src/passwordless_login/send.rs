@@ -305,7 +305,7 @@ impl PasswordlessLogin {
     ) -> Result<Response<Bytes>, PasswordlessLoginError> {
         let sessions = self.sessions();
         let cookies = sessions
-            .store_attempt(attempt, request.headers())
+            .store_short_lived(attempt, request.headers())
             .ok_or(PasswordlessLoginError::Misconfigured)?;
         if wants_html(request.headers()) {
             return Ok(redirect(StatusCode::SEE_OTHER, &self.code_page(attempt), cookies));

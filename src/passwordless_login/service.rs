@@ -42,8 +42,8 @@ impl PasswordlessLogin {
         if request.method() != Method::POST {
             return Err(PasswordlessLoginError::MethodNotAllowed { allow: "POST" });
         }
-        // A form of another site could log the user in to an attacker's account (login CSRF).
-        if self.sessions().is_cross_site(request) {
+        // A form of another origin could log the user in to an attacker's account (login CSRF).
+        if self.sessions().is_cross_origin(request) {
             return Err(PasswordlessLoginError::CrossSite);
         }
         Fields::read(request.headers(), body, self.sessions().body_limits()).await
@@ -62,7 +62,7 @@ impl PasswordlessLogin {
         };
         let end = attempt
             .filter(|_| failure.ends_attempt())
-            .and_then(|attempt| self.sessions().attempt_removal(attempt));
+            .and_then(|attempt| self.sessions().short_lived_removal(attempt));
         let rejection = RouteRejection::new(failure, retry_url, request.headers()).set_cookies(end);
         self.inner.renderer.render(rejection, request)
     }

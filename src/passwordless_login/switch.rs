@@ -5,7 +5,7 @@ use super::PasswordlessLogin;
 use super::rejection::PasswordlessLoginError;
 use crate::middleware::route::route;
 use crate::middleware::route_rejection::RouteError as _;
-use crate::session::{SwitchError, SwitchStep, UnconfirmedIdentity};
+use crate::session::{SwitchError, SwitchStep, UnconfirmedCredentials};
 use crate::util::telemetry;
 
 /// Asks the user before a login replaces the session of another user: `GET` and
@@ -33,11 +33,12 @@ impl Switch {
             };
         let (login, headers) = (self.login.clone(), request.headers().clone());
         let switched = sessions
-            .switch(&self.login.inner.switches, attempt, async move |identity| match identity {
-                UnconfirmedIdentity::Email(verified) => {
+            .switch(&self.login.inner.switches, attempt, async move |credentials| match credentials
+            {
+                UnconfirmedCredentials::Email(verified) => {
                     login.begin(verified, &headers).await.inspect(|_| telemetry::login_completed())
                 }
-                UnconfirmedIdentity::Tokens(_) => Err(PasswordlessLoginError::NoPendingLogin),
+                UnconfirmedCredentials::Tokens(_) => Err(PasswordlessLoginError::NoPendingLogin),
             })
             .await;
         switched
@@ -51,7 +52,7 @@ route!(Switch.login);
 impl From<SwitchError> for PasswordlessLoginError {
     fn from(error: SwitchError) -> Self {
         match error {
-            SwitchError::CrossSite => Self::CrossSite,
+            SwitchError::CrossOrigin => Self::CrossSite,
             SwitchError::InvalidRequest => Self::InvalidRequest,
             SwitchError::MethodNotAllowed { allow } => Self::MethodNotAllowed { allow },
             SwitchError::Misconfigured => Self::Misconfigured,

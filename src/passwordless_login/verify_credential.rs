@@ -17,9 +17,9 @@ use crate::middleware::route_rejection::RouteError as _;
 use crate::middleware::route_response::redirect;
 use crate::secret::SecretString;
 use crate::session::{
-    BeginLoginError, BegunLogin, CreateSessionError, EmailLogin, HookFailure, LocalSession,
-    LoginHook, LoginHookError, OtherRequest, SessionCookies, SessionUnavailable, SingleUse,
-    UnconfirmedIdentity, UnconfirmedLogin, User,
+    BeginSessionError, CreateSessionError, EmailLogin, HookFailure, LocalSession, LoginHook,
+    LoginHookError, LoginOutcome, OtherRequest, SessionCookies, SessionUnavailable, SingleUse,
+    UnconfirmedCredentials, UnconfirmedLogin, User,
 };
 use crate::shared_store::KeyNamespace;
 use crate::util::email::fold_email;
@@ -105,16 +105,19 @@ impl PasswordlessLogin {
         &self,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<BegunLogin, PasswordlessLoginError> {
+    ) -> Result<LoginOutcome, PasswordlessLoginError> {
         let (login, credential, headers) = (self.clone(), credential.clone(), headers.clone());
-        let begun = self
+        let outcome = self
             .inner
             .logins
             .run(credential.request_key(), || async move {
                 login.verify_once(&credential, &headers).await
             })
             .await?;
-        Ok(BegunLogin { cookies: self.sessions().unless_ended(begun.cookies).await, ..begun })
+        Ok(LoginOutcome {
+            cookies: self.sessions().drop_cookies_of_ended_session(outcome.cookies).await,
+            ..outcome
+        })
     }
 
     /// Waits for a request on another replica that has the same credential, and shares its result,
@@ -124,42 +127,42 @@ impl PasswordlessLogin {
         &self,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<BegunLogin, PasswordlessLoginError> {
+    ) -> Result<LoginOutcome, PasswordlessLoginError> {
         let (sessions, name) = (self.sessions(), credential.request_key().to_text());
         let credential_use = SingleUse {
             sessions,
             key: sessions.store_key(KeyNamespace::LoginAttempt, &name),
-            name,
-            lifetime: MAX_LOGIN_TIME,
-            retention: RESULT_TTL,
+            sealing_name: name,
+            used_ttl: MAX_LOGIN_TIME,
+            end_ttl: RESULT_TTL,
         };
         if !credential_use.claim().await {
             match credential_use.wait_until_completed().await {
-                OtherRequest::Completed(begun) => return Ok(begun),
+                OtherRequest::Completed(outcome) => return Ok(outcome),
                 OtherRequest::Denied => return Err(PasswordlessLoginError::LoginDenied),
                 OtherRequest::Failed | OtherRequest::Pending if credential_use.claim().await => {}
                 _ => return Err(PasswordlessLoginError::Unavailable),
             }
         }
-        let begun = self.verify_and_begin(credential, headers).await;
-        match &begun {
-            Ok(begun) => credential_use.complete(begun).await,
+        let outcome = self.verify_and_begin(credential, headers).await;
+        match &outcome {
+            Ok(outcome) => credential_use.complete(outcome).await,
             Err(PasswordlessLoginError::LoginDenied) => credential_use.deny().await,
             Err(_) => credential_use.release().await,
         }
-        begun
+        outcome
     }
 
     /// Redirects the user, or returns the error.
     pub(super) fn conclude(
         &self,
-        outcome: Result<BegunLogin, PasswordlessLoginError>,
+        outcome: Result<LoginOutcome, PasswordlessLoginError>,
         credential: &Credential,
         request: &Request<()>,
     ) -> Response<Bytes> {
         let attempt = credential.attempt();
-        let BegunLogin { cookies, confirmation } = match (outcome, credential) {
-            (Ok(begun), _) => begun,
+        let LoginOutcome { cookies, confirmation } = match (outcome, credential) {
+            (Ok(outcome), _) => outcome,
             (
                 Err(error @ PasswordlessLoginError::Unavailable),
                 Credential::OwnLink { token, .. } | Credential::ForeignLink { token, .. },
@@ -169,7 +172,7 @@ impl PasswordlessLogin {
         let cookies = cookies
             .into_values()
             .into_iter()
-            .chain(attempt.and_then(|attempt| self.sessions().attempt_removal(attempt)));
+            .chain(attempt.and_then(|attempt| self.sessions().short_lived_removal(attempt)));
         let target = confirmation.as_deref().unwrap_or(self.return_to(credential).as_str());
         match wants_html(request.headers()) {
             true => redirect(StatusCode::SEE_OTHER, target, cookies),
@@ -189,7 +192,7 @@ impl PasswordlessLogin {
         &self,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<BegunLogin, PasswordlessLoginError> {
+    ) -> Result<LoginOutcome, PasswordlessLoginError> {
         // First: a login that cannot be completed does not use the credential up.
         let current = self
             .sessions()
@@ -212,15 +215,16 @@ impl PasswordlessLogin {
             telemetry::login_failed(PasswordlessLoginError::StateMismatch.code(), None);
             return Err(PasswordlessLoginError::StateMismatch);
         }
-        let begun = if current.is_some_and(|current| current.login_subject() != subject(verified)) {
+        let outcome = if current.is_some_and(|current| current.login_subject() != subject(verified))
+        {
             self.ask_to_switch(&login, credential, headers).await
         } else {
             self.begin(login.clone(), headers)
                 .await
-                .map(|cookies| BegunLogin { cookies, confirmation: None })
+                .map(|cookies| LoginOutcome { cookies, confirmation: None })
         };
-        match &begun {
-            Ok(BegunLogin { confirmation: Some(_), .. }) => {}
+        match &outcome {
+            Ok(LoginOutcome { confirmation: Some(_), .. }) => {}
             Ok(_) => telemetry::login_completed(),
             // The credential is used up, and the user should not need another e-mail.
             Err(PasswordlessLoginError::Unavailable) => {
@@ -228,7 +232,7 @@ impl PasswordlessLogin {
             }
             Err(error) => telemetry::login_failed(error.code(), None),
         }
-        begun
+        outcome
     }
 
     async fn ask_to_switch(
@@ -236,15 +240,15 @@ impl PasswordlessLogin {
         verified: &EmailLogin,
         credential: &Credential,
         headers: &HeaderMap,
-    ) -> Result<BegunLogin, PasswordlessLoginError> {
+    ) -> Result<LoginOutcome, PasswordlessLoginError> {
         let login = UnconfirmedLogin {
             began_at: None,
-            identity: UnconfirmedIdentity::Email(verified.clone()),
+            credentials: UnconfirmedCredentials::Email(verified.clone()),
             return_to: self.return_to(credential).clone(),
         };
         let (confirmation, cookies) =
             self.sessions().ask_to_switch(login, self.switch_path(), headers).await?;
-        Ok(BegunLogin { cookies: SessionCookies::new(cookies), confirmation: Some(confirmation) })
+        Ok(LoginOutcome { cookies: SessionCookies::new(cookies), confirmation: Some(confirmation) })
     }
 
     async fn verify_credential(
@@ -319,7 +323,7 @@ impl PasswordlessLogin {
                 decided.login_subject(&subject).revocation_position(position)
             }
         };
-        self.sessions().begin_local_login(session, headers).await.map_err(begin_error)
+        self.sessions().begin_local_session(session, headers).await.map_err(begin_error)
     }
 }
 
@@ -339,13 +343,13 @@ async fn call_login_hook(
     })
 }
 
-fn begin_error(error: BeginLoginError) -> PasswordlessLoginError {
-    if let BeginLoginError::Revoked = error {
+fn begin_error(error: BeginSessionError) -> PasswordlessLoginError {
+    if let BeginSessionError::Revoked = error {
         return PasswordlessLoginError::NoPendingLogin;
     }
     telemetry::internal_error("passwordless_login", &error);
     match error {
-        BeginLoginError::Create(CreateSessionError::Store(_)) => {
+        BeginSessionError::Create(CreateSessionError::Store(_)) => {
             PasswordlessLoginError::Unavailable
         }
         _ => PasswordlessLoginError::Misconfigured,

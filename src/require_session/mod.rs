@@ -12,7 +12,7 @@
 //!    afterwards (to the start page if neither axum nor a
 //!    [base path](crate::session::SessionsBuilder::base_path) provides the requested path). Any
 //!    other request gets 401 JSON. [`RequireSession::optional`] forwards it instead. A navigation to
-//!    a host of no redirect URI is first redirected to the same page at that of the first: see
+//!    a host of no redirect URI is first redirected to the same page at the host of the first one: see
 //!    [how to run an app behind a proxy](crate::guides::behind_a_proxy).
 //! 5. A [speculative request](crate::guides::responses#speculative-requests) starts no login and no
 //!    refresh.

@@ -20,7 +20,8 @@ use crate::util::return_to::ReturnTo;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum SessionRejection {
-    /// Returned when a page of another site caused a state-changing request.
+    /// Returned when a page of another origin, which the app does not trust, caused a
+    /// state-changing request.
     CrossSite,
     /// Returned when the request has no session cookie.
     MissingSession(LoginRequired),

@@ -90,9 +90,9 @@ impl RequireSession {
         request: &mut Request<B>,
     ) -> Evaluation<PendingSession, SessionHeaders> {
         Evaluation::Decided(match loaded {
-            // Without a session there is nothing that another site could make use of.
+            // Without a session there is nothing that another origin could make use of.
             LoadedSession::Active(_) | LoadedSession::RefreshDue(_)
-                if is_state_changing(request) && self.sessions.is_cross_site(request) =>
+                if is_state_changing(request) && self.sessions.is_cross_origin(request) =>
             {
                 self.reject(SessionRejection::CrossSite, request)
             }

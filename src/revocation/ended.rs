@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::order::Coverage;
-use super::{Entry, EntryKey, Key};
+use super::{Revocation, RevocationKey, TargetKey};
 
 /// A session is retained for up to this fraction of its lifetime longer than needed.
 const FRACTION: u64 = 64;
@@ -13,7 +13,7 @@ const FRACTION: u64 = 64;
 /// A single session that was ended.
 #[derive(Clone, Copy)]
 pub(super) struct Ended {
-    pub(super) key: Key,
+    pub(super) key: TargetKey,
     /// The latest issue time of the tokens that it covers, in seconds; `i64::MAX` covers all.
     pub(super) issued_until: i64,
     /// Monotonic time.
@@ -22,13 +22,17 @@ pub(super) struct Ended {
 
 impl Ended {
     /// Returns the key of its entry in the log.
-    pub(super) fn log_key(&self) -> EntryKey {
-        EntryKey::new(self.key, Some(self.issued_until).filter(|until| *until < i64::MAX), None)
+    pub(super) fn log_key(&self) -> RevocationKey {
+        RevocationKey::new(
+            self.key,
+            Some(self.issued_until).filter(|until| *until < i64::MAX),
+            None,
+        )
     }
 
     /// Returns its entry in the log.
-    pub(super) fn entry(&self) -> Entry {
-        Entry {
+    pub(super) fn entry(&self) -> Revocation {
+        Revocation {
             coverage: Coverage::Always,
             issued_until: self.issued_until,
             revoked_at: i64::MAX,
@@ -43,7 +47,7 @@ impl Ended {
 #[derive(Default)]
 pub(super) struct EndedSessions {
     /// Sets of sessions, by the second of the monotonic clock at which they are removed.
-    by_end: BTreeMap<u64, HashMap<Key, i64>>,
+    by_end: BTreeMap<u64, HashMap<TargetKey, i64>>,
 }
 
 impl EndedSessions {
@@ -69,7 +73,7 @@ impl EndedSessions {
     }
 
     /// Whether a session with tokens that were issued then has ended.
-    pub(super) fn covers(&self, key: &Key, issued_at: Option<i64>) -> bool {
+    pub(super) fn covers(&self, key: &TargetKey, issued_at: Option<i64>) -> bool {
         self.by_end
             .values()
             .filter_map(|sessions| sessions.get(key))
@@ -85,7 +89,7 @@ impl EndedSessions {
         }
     }
 
-    fn add(&mut self, end: u64, key: Key, issued_until: i64) {
+    fn add(&mut self, end: u64, key: TargetKey, issued_until: i64) {
         let until = self.by_end.entry(end).or_default().entry(key).or_insert(issued_until);
         *until = issued_until.max(*until);
     }

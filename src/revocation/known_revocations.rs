@@ -5,39 +5,39 @@ use std::time::Duration;
 use super::log::ReadStart;
 use super::order::{Coverage, Position, ProcessClock};
 use super::{
-    APPEND_LAG, Entry, EntryKey, Key, KnownRevocations, MAX_WITH_POSITION, RevocableSession,
-    SWEEP_INTERVAL,
+    APPEND_LAG, KnownRevocations, MAX_WITH_POSITION, RevocableSession, Revocation, RevocationKey,
+    SWEEP_INTERVAL, TargetKey,
 };
 use crate::shared_store::LogCursor;
 
 impl KnownRevocations {
     /// Whether a single session was ended.
-    pub(super) fn has_ended(&self, key: &Key, issued_at: Option<i64>) -> bool {
+    pub(super) fn has_ended(&self, key: &TargetKey, issued_at: Option<i64>) -> bool {
         self.ended.covers(key, issued_at) || self.lost.covers(key, issued_at)
     }
 
     /// Whether there is capacity for a logout with its position.
     pub(super) fn has_capacity(&mut self, now: Duration) -> bool {
-        let is_full = self.entries.len() >= MAX_WITH_POSITION;
+        let is_full = self.revocations.len() >= MAX_WITH_POSITION;
         if is_full && self.swept_at.is_none_or(|at| at.saturating_add(SWEEP_INTERVAL) <= now) {
-            self.entries.remove_expired(now);
+            self.revocations.remove_expired(now);
             self.swept_at = Some(now);
         }
-        self.entries.len() < MAX_WITH_POSITION
+        self.revocations.len() < MAX_WITH_POSITION
     }
 
     /// Whether one of a session's keys was revoked after it began.
-    pub(super) fn covers(&self, key: Key, session: &RevocableSession) -> bool {
-        self.entries
+    pub(super) fn covers(&self, key: TargetKey, session: &RevocableSession) -> bool {
+        self.revocations
             .with_key(key)
             .any(|entry| self.epochs.covers(entry, session.position, session.issued_at))
     }
 
     /// Whether one of a token's keys was revoked after it was issued.
-    pub(super) fn covers_token(&self, key: Key, issued_at: Option<i64>) -> bool {
+    pub(super) fn covers_token(&self, key: TargetKey, issued_at: Option<i64>) -> bool {
         self.has_ended(&key, issued_at)
             || self
-                .entries
+                .revocations
                 .with_key(key)
                 .any(|entry| issued_at.is_none_or(|at| at <= entry.covers_tokens_until()))
     }
@@ -48,7 +48,7 @@ impl KnownRevocations {
         self.cursor = LogCursor::start();
         self.losses += 1;
         self.is_rereading = true;
-        self.entries.mark_all_unconfirmed();
+        self.revocations.mark_all_unconfirmed();
         self.lost.extend(std::mem::take(&mut self.ended));
         self.before_loss = self.position.max(self.before_loss);
     }
@@ -57,11 +57,11 @@ impl KnownRevocations {
     /// may be later than sessions with higher positions.
     pub(super) fn is_reassigned(
         &self,
-        key: &EntryKey,
+        key: &RevocationKey,
         made_by: Option<ProcessClock>,
         position: Position,
     ) -> bool {
-        self.entries.get(key).is_none_or(|known| known.made_by < made_by)
+        self.revocations.get(key).is_none_or(|known| known.made_by < made_by)
             && self
                 .before_loss
                 .is_some_and(|before| before.epoch == position.epoch && before >= position)
@@ -73,7 +73,7 @@ impl KnownRevocations {
         self.before_loss = None;
         self.is_rereading = false;
         let appended = std::mem::take(&mut self.appended);
-        self.entries.mark_unconfirmed_missing(|key| !appended.contains_key(key));
+        self.revocations.mark_unconfirmed_missing(|key| !appended.contains_key(key));
         for (key, append) in appended {
             let may_be_late =
                 started.at < append.at.saturating_add(APPEND_LAG) && append.at > self.checked_until;
@@ -83,20 +83,20 @@ impl KnownRevocations {
                 self.ended.forget(&ended);
                 self.lost.insert(ended, now);
             } else {
-                self.entries.mark_missing_in_log(key);
+                self.revocations.mark_missing_in_log(key);
             }
         }
     }
 
     /// Extends what the revocations of a process cover. Returns whether they cover more than before.
-    pub(super) fn merge(&mut self, key: EntryKey, new: Entry) -> bool {
-        let Some(known) = self.entries.get(&key) else {
-            self.entries.insert(key, new);
+    pub(super) fn merge(&mut self, key: RevocationKey, new: Revocation) -> bool {
+        let Some(known) = self.revocations.get(&key) else {
+            self.revocations.insert(key, new);
             return true;
         };
         // A later one of the same process covers all that an earlier one does.
         let is_newer = new.made_by > known.made_by;
-        let mut merged = Entry {
+        let mut merged = Revocation {
             issued_until: new.issued_until.max(known.issued_until),
             revoked_at: new.revoked_at.max(known.revoked_at),
             forget_at: new.forget_at.max(known.forget_at),
@@ -110,9 +110,9 @@ impl KnownRevocations {
         let covers_more = is_newer
             || merged.issued_until > known.issued_until
             || merged.revoked_at > known.revoked_at;
-        self.entries.insert(key, merged);
+        self.revocations.insert(key, merged);
         if new.is_published && is_same {
-            self.entries.mark_in_log(&key);
+            self.revocations.mark_in_log(&key);
         }
         covers_more
     }

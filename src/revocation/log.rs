@@ -10,7 +10,8 @@ use tokio::time::{Instant, timeout};
 
 use super::order::{Coverage, Position, ProcessClock};
 use super::{
-    Appended, Entry, EntryKey, EntryKind, Key, LOGIN_TIMEOUT, MAX_APPENDED, RENEW_AGE, State,
+    Appended, LOGIN_TIMEOUT, MAX_APPENDED, RENEW_AGE, Revocation, RevocationKey, RevocationKind,
+    State, TargetKey,
 };
 use crate::clock::millis;
 use crate::shared_store::StoreError;
@@ -34,7 +35,7 @@ const MAX_LOSS_AGE: i64 = 600;
 #[derive(Serialize, Deserialize)]
 struct Logged {
     #[serde(rename = "k")]
-    key: Key,
+    key: TargetKey,
     /// `None` if it covers the session at any position.
     #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
     position: Option<Position>,
@@ -54,7 +55,7 @@ struct Logged {
 impl State {
     /// Publishes revocations to the other replicas, except those that are already published: ending
     /// a session again does not fill the log.
-    pub(super) async fn publish(&self, keys: &[EntryKey]) -> Result<(), StoreError> {
+    pub(super) async fn publish(&self, keys: &[RevocationKey]) -> Result<(), StoreError> {
         let mut unpublished = self.unpublished(keys);
         // Serialized: a revocation that got two positions would also cover the logins between them.
         let mut publish_lock = None;
@@ -78,22 +79,22 @@ impl State {
     }
 
     /// Records that an entry was appended: a read that begins later must return it.
-    fn note_appended(&self, key: EntryKey, entry: Entry) {
+    fn note_appended(&self, key: RevocationKey, entry: Revocation) {
         let appended = Appended {
             entry,
             after_read: self.reads_begun.load(Ordering::Acquire),
             at: self.clock.monotonic(),
         };
         let mut known = self.known();
-        known.entries.mark_in_log(&key);
+        known.revocations.mark_in_log(&key);
         if known.appended.len() < MAX_APPENDED {
             known.appended.insert(key, appended);
         }
     }
 
-    async fn append(&self, key: EntryKey, entry: &Entry) -> Result<(), StoreError> {
+    async fn append(&self, key: RevocationKey, entry: &Revocation) -> Result<(), StoreError> {
         let left = entry.forget_at.saturating_sub(self.clock.monotonic());
-        let is_by_position = key.kind == EntryKind::ByPosition;
+        let is_by_position = key.kind == RevocationKind::ByPosition;
         let logged = Logged {
             key: key.key,
             position: entry.coverage.position(),
@@ -109,35 +110,35 @@ impl State {
     }
 
     /// Records that an entry is in the log, unless it was revoked again meanwhile.
-    pub(super) fn note_published(&self, key: EntryKey, entry: Entry) {
+    pub(super) fn note_published(&self, key: RevocationKey, entry: Revocation) {
         let mut known = self.known();
-        let Some(&present) = known.entries.get(&key) else { return };
+        let Some(&present) = known.revocations.get(&key) else { return };
         if present.made_by != entry.made_by {
             return;
         }
         if let Some(ended) = present.single_session(key.key) {
-            known.entries.remove(&key);
+            known.revocations.remove(&key);
             known.ended.insert(ended, self.clock.monotonic());
         } else {
-            known.entries.insert(key, Entry { is_published: true, ..present });
+            known.revocations.insert(key, Revocation { is_published: true, ..present });
         }
     }
 
-    fn unpublished(&self, keys: &[EntryKey]) -> Vec<(EntryKey, Entry)> {
+    fn unpublished(&self, keys: &[RevocationKey]) -> Vec<(RevocationKey, Revocation)> {
         let known = self.known();
         keys.iter()
-            .filter_map(|key| Some((*key, *known.entries.get(key)?)))
+            .filter_map(|key| Some((*key, *known.revocations.get(key)?)))
             .filter(|(_, entry)| !entry.is_published)
             .collect()
     }
 
     /// Sets the position of an entry, unless it was revoked again meanwhile.
-    pub(super) fn set_coverage(&self, key: EntryKey, entry: Entry) {
+    pub(super) fn set_coverage(&self, key: RevocationKey, entry: Revocation) {
         let mut known = self.known();
-        if let Some(&present) = known.entries.get(&key)
+        if let Some(&present) = known.revocations.get(&key)
             && present.made_by == entry.made_by
         {
-            known.entries.insert(key, Entry { coverage: entry.coverage, ..present });
+            known.revocations.insert(key, Revocation { coverage: entry.coverage, ..present });
         }
     }
 
@@ -152,13 +153,13 @@ impl State {
 
     /// Publishes the revocations that have no position yet.
     pub(super) async fn publish_pending(&self) -> Result<(), StoreError> {
-        self.publish(&self.unpublished_keys(Entry::is_pending)).await
+        self.publish(&self.unpublished_keys(Revocation::is_pending)).await
     }
 
-    fn unpublished_keys(&self, includes: impl Fn(&Entry) -> bool) -> Vec<EntryKey> {
+    fn unpublished_keys(&self, includes: impl Fn(&Revocation) -> bool) -> Vec<RevocationKey> {
         let known = self.known();
         let mut found: Vec<_> = known
-            .entries
+            .revocations
             .unpublished(self.clock.monotonic())
             .filter(|(_, entry)| includes(entry))
             .collect();
@@ -219,7 +220,7 @@ impl State {
         let known = self.known();
         !known.is_rereading
             && known.lost.is_empty()
-            && known.entries.unpublished(self.clock.monotonic()).next().is_none()
+            && known.revocations.unpublished(self.clock.monotonic()).next().is_none()
             && known.appended.values().all(|append| append.at > known.checked_until)
             && self.read_to_end.load(Ordering::Acquire) > before
     }
@@ -393,12 +394,12 @@ impl State {
     /// Adds an entry of the log, unless a loss was noted since its page was requested.
     fn merge_logged(&self, logged: &Logged, losses: u64, now: Duration) {
         let process = logged.made_by.map(|(process, _)| process);
-        let key = EntryKey::new(logged.key, logged.issued_until, process);
+        let key = RevocationKey::new(logged.key, logged.issued_until, process);
         let mut known = self.known();
         if known.losses != losses {
             return;
         }
-        let entry = Entry {
+        let entry = Revocation {
             coverage: logged.position.map_or(Coverage::Always, Coverage::At),
             issued_until: logged.issued_until.unwrap_or(i64::MAX),
             revoked_at: logged.revoked_at.unwrap_or(i64::MAX),
@@ -418,13 +419,18 @@ impl State {
             if is_recent && known.is_reassigned(&key, logged.made_by, position) {
                 // Made again now, after all sessions that have begun meanwhile.
                 known.made_here += 1;
-                let again = Entry {
+                let again = Revocation {
                     coverage: Coverage::Pending,
                     made_by: Some((self.process, known.made_here)),
                     is_published: false,
                     ..entry
                 };
-                self.merge(&mut known, EntryKey { process: Some(self.process), ..key }, again, now);
+                self.merge(
+                    &mut known,
+                    RevocationKey { process: Some(self.process), ..key },
+                    again,
+                    now,
+                );
             }
             known.observe(position);
         }

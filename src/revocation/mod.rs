@@ -5,22 +5,26 @@
 //! request only has to check revocations that are newer than the last check of its session or token.
 //!
 //! A counter in the shared store orders revocations and logins, because clocks differ. A revocation
-//! advances it, a session records it when it begins, and a revocation covers the sessions with a
-//! lower number. Without a shared store, the counter is this process's own. Bearer tokens record
-//! nothing: a revocation covers those that were issued before it.
+//! advances it, a session records its position when it begins, and a revocation covers the sessions
+//! with a lower position. A *position* is an epoch and a number; the *epoch* names the counter, and
+//! is random when the counter is created. Without a shared store, the counter is this process's
+//! own. Bearer tokens record nothing: a revocation covers those that were issued before it.
 //!
-//! The store can lose its last writes. Each replica notices if the log lacks the last entry that it
-//! has read, or one that it has written, or if the replica replaces a number of the counter that is
-//! lower than one it knows, or of another counter; reading such a number is not enough, because a read
-//! can be outdated. It then reads the log from its start, and publishes what is missing.
+//! The store can lose its last writes. A replica notes a loss in two cases:
+//!
+//! * A read of the log lacks the last entry that the replica has read, or one that it has written.
+//! * A compare-and-set of the replica replaces a position of the counter whose number is lower than
+//!   one it knows, or whose epoch is another one. A position that was only read may be outdated.
+//!
+//! The replica then reads the log from its start, and publishes what is missing.
 
 mod builder;
 mod ended;
-mod entries;
 mod known_revocations;
 mod log;
 mod order;
-mod subject;
+mod revocation_map;
+mod target;
 #[cfg(test)]
 mod test_store;
 #[cfg(test)]
@@ -35,13 +39,13 @@ use std::time::Duration;
 pub use self::builder::RevocationsBuilder;
 pub(crate) use self::builder::{owner, revocation_scope, scope};
 use self::ended::EndedSessions;
-pub(crate) use self::entries::EntryKey;
-use self::entries::{Entries, Entry, EntryKind};
 pub(crate) use self::order::Position;
 pub(crate) use self::order::RecordedPosition;
 use self::order::{Coverage, Epochs, random_id};
-pub(crate) use self::subject::RevocableSession;
-pub(crate) use self::subject::{Key, RevocationTarget};
+pub(crate) use self::revocation_map::RevocationKey;
+use self::revocation_map::{Revocation, RevocationKind, RevocationMap};
+pub(crate) use self::target::RevocableSession;
+pub(crate) use self::target::{RevocationTarget, TargetKey};
 pub(crate) use self::token::RevocableToken;
 use crate::clock::{Clock, millis};
 use crate::readiness::{self, Readiness, ReadinessCheck};
@@ -120,7 +124,7 @@ struct State {
     log: StoreKey,
     counter: StoreKey,
     clock: Clock,
-    /// Whether other replicas can revoke anything.
+    /// Whether other replicas may use the same store.
     has_peers: bool,
     staleness: Staleness,
     /// Random; distinguishes the revocations of this process.
@@ -164,14 +168,14 @@ struct State {
 
 #[derive(Default)]
 struct KnownRevocations {
-    entries: Entries,
+    revocations: RevocationMap,
     /// Single sessions that were ended, once other replicas can read the revocation.
     ended: EndedSessions,
     /// Those that are lost, or perhaps lost while the log is read from its start. Then those that it
     /// lacks are published again.
     lost: EndedSessions,
     /// Entries that were appended to the log and not read yet.
-    appended: HashMap<EntryKey, Appended>,
+    appended: HashMap<RevocationKey, Appended>,
     /// Appends up to this monotonic time must be shown by the log: the store is not late with them.
     checked_until: Duration,
     /// Where the next read of the log continues.
@@ -195,7 +199,7 @@ struct KnownRevocations {
 /// An entry of the log that this replica has appended.
 #[derive(Clone, Copy)]
 struct Appended {
-    entry: Entry,
+    entry: Revocation,
     /// The number of reads that had begun when it was there.
     after_read: u64,
     /// Monotonic time.
@@ -276,9 +280,9 @@ impl Revocations {
         target: RevocationTarget<'_>,
         issued_until: Option<i64>,
         lifetime: Duration,
-    ) -> Option<EntryKey> {
+    ) -> Option<RevocationKey> {
         let state = &self.state;
-        let mut key = EntryKey::new(target.key(), issued_until, None);
+        let mut key = RevocationKey::new(target.key(), issued_until, None);
         let now = state.clock.monotonic();
         let (issued_until, revoked_at) = match issued_until {
             Some(issued_until) => (issued_until, i64::MAX),
@@ -289,7 +293,7 @@ impl Revocations {
             return None;
         }
         known.made_here += 1;
-        let is_logout = key.kind == EntryKind::ByIssueTime
+        let is_logout = key.kind == RevocationKind::ByIssueTime
             && matches!(target, RevocationTarget::EnvironmentSession(_));
         let coverage = if target.is_permanent() || (is_logout && !known.has_capacity(now)) {
             Coverage::Always
@@ -299,7 +303,7 @@ impl Revocations {
             known.advance_local()
         };
         key.process = (coverage != Coverage::Always).then_some(state.process);
-        let entry = Entry {
+        let entry = Revocation {
             coverage,
             issued_until,
             revoked_at,
@@ -312,7 +316,7 @@ impl Revocations {
     }
 
     /// Publishes revocations to the other replicas.
-    pub(crate) async fn publish(&self, recorded: &[EntryKey]) -> Result<(), StoreError> {
+    pub(crate) async fn publish(&self, recorded: &[RevocationKey]) -> Result<(), StoreError> {
         if recorded.is_empty() {
             return Ok(());
         }
@@ -327,7 +331,13 @@ impl Revocations {
     /// another publication has failed meanwhile.
     pub(crate) async fn publish_again(&self) -> bool {
         self.state.publish_again().await.is_ok()
-            && self.state.known().entries.unpublished(self.state.clock.monotonic()).next().is_none()
+            && self
+                .state
+                .known()
+                .revocations
+                .unpublished(self.state.clock.monotonic())
+                .next()
+                .is_none()
     }
 
     /// Reads the log, and publishes what it lacks. An entry that was appended up to this monotonic time
@@ -370,11 +380,11 @@ impl Revocations {
         change_count % (1 << CHANGE_COUNT_BITS) != FIRST_CHANGE_COUNT
     }
 
-    /// Whether a session was ended, by its own ID.
-    pub(crate) fn is_id_revoked(&self, id: &str) -> bool {
-        let key = RevocationTarget::Session(id).key();
+    /// Whether a session was ended, by its record ID.
+    pub(crate) fn is_record_id_revoked(&self, id: &str) -> bool {
+        let key = RevocationTarget::Record(id).key();
         let known = self.state.known();
-        known.has_ended(&key, None) || known.entries.with_key(key).next().is_some()
+        known.has_ended(&key, None) || known.revocations.with_key(key).next().is_some()
     }
 
     /// Whether other replicas may use the same store.
@@ -384,7 +394,7 @@ impl Revocations {
 
     pub(crate) fn is_revoked(&self, session: &RevocableSession) -> bool {
         let known = self.state.known();
-        [session.session, session.environment_session]
+        [session.record, session.environment_session]
             .iter()
             .flatten()
             .any(|key| known.has_ended(key, session.issued_at))
@@ -513,8 +523,14 @@ impl State {
         known.observe_counter(position)
     }
 
-    fn merge(&self, known: &mut KnownRevocations, key: EntryKey, entry: Entry, now: Duration) {
-        known.entries.make_room(now);
+    fn merge(
+        &self,
+        known: &mut KnownRevocations,
+        key: RevocationKey,
+        entry: Revocation,
+        now: Duration,
+    ) {
+        known.revocations.make_room(now);
         let is_new = match entry.single_session(key.key).filter(|_| entry.is_published) {
             Some(ended) => known.ended.insert(ended, now),
             None => known.merge(key, entry),
@@ -522,7 +538,7 @@ impl State {
         if is_new {
             self.change_count.fetch_add(1, Ordering::Release);
         }
-        let len = known.entries.len();
+        let len = known.revocations.len();
         if len >= MAX_WITH_POSITION / 2 && !known.is_nearly_full {
             telemetry::revocations_nearly_full(len, MAX_WITH_POSITION);
         }

@@ -4,7 +4,7 @@ use aws_lc_rs::rand;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
+use super::Revocation;
 
 /// How many losses of the store's state are distinguished.
 const MAX_EPOCHS: usize = 16;
@@ -147,8 +147,8 @@ impl Epochs {
         self.recency_rank(epoch).is_some()
     }
 
-    /// Whether a session that a revocation names began before it, and ends. This is the only place
-    /// that orders the two:
+    /// Whether this revocation ends this session, which has its key. This is the only place that
+    /// orders the two:
     ///
     /// 1. An event has the environment's own time: it covers no tokens that were issued later.
     /// 2. The end of a single session covers it, whenever it began.
@@ -164,7 +164,7 @@ impl Epochs {
     /// session without a position, of an earlier release, is older than all revocations.
     pub(super) fn covers(
         &self,
-        revocation: &Entry,
+        revocation: &Revocation,
         session: RecordedPosition,
         issued_at: Option<i64>,
     ) -> bool {

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Entry, Key, RevocationTarget, Revocations};
+use super::{Revocation, RevocationTarget, Revocations, TargetKey};
 use crate::clock::ISSUER_SKEW;
 
-impl Entry {
+impl Revocation {
     /// The latest issue time of the tokens that it covers, in seconds. The clocks of the environment
     /// and of the replica that revoked may differ; an event has the environment's own time.
     pub(super) fn covers_tokens_until(&self) -> i64 {
@@ -16,7 +16,7 @@ impl Entry {
 /// The keys by which a token can be revoked.
 #[derive(Debug)]
 pub(crate) struct RevocableToken {
-    keys: Box<[Key]>,
+    keys: Box<[TargetKey]>,
     /// In seconds, by the clock of the issuer.
     issued_at: Option<i64>,
     /// The count of changes up to which it is known not to be revoked.
@@ -25,11 +25,11 @@ pub(crate) struct RevocableToken {
 
 impl RevocableToken {
     pub(crate) fn new<'a>(
-        names: impl IntoIterator<Item = RevocationTarget<'a>>,
+        targets: impl IntoIterator<Item = RevocationTarget<'a>>,
         issued_at: Option<i64>,
     ) -> Self {
         Self {
-            keys: names.into_iter().map(RevocationTarget::key).collect(),
+            keys: targets.into_iter().map(RevocationTarget::key).collect(),
             issued_at,
             checked: AtomicU64::new(0),
         }

@@ -1,5 +1,6 @@
 //! Logins begin at the host of a redirect URI: the callback there needs the cookie of the attempt,
-//! and the user may have a session there already.
+//! and the user may have a session there already. [Origins](super::origins) defines canonical and
+//! foreign hosts.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -55,7 +56,7 @@ impl fmt::Debug for HostWarnings {
     }
 }
 
-/// A redirect of a browser to the first redirect URI's host.
+/// A redirect of a browser to the canonical host.
 pub(crate) struct CanonicalHostRedirect {
     pub(crate) url: String,
     /// The `Set-Cookie` value that limits further redirects.
@@ -73,31 +74,31 @@ impl Sessions {
         requested_target(request, self.inner.paths.base.known(), layer_path)
     }
 
-    /// Returns the redirect to the first redirect URI's host of a navigation to a host that is none
-    /// of the app's, which would start a login here. A request that was redirected there is not
-    /// redirected again: a proxy does not forward the host, and the login continues.
+    /// Returns the redirect to the canonical host of a navigation to a foreign host, which would
+    /// start a login here. A request that was redirected there is not redirected again: a proxy
+    /// does not forward the host, and the login continues.
     pub(crate) fn canonical_host_redirect<B>(
         &self,
         request: &Request<B>,
         target: Option<&str>,
     ) -> Option<CanonicalHostRedirect> {
-        let (own, other) = self.other_host(request)?;
+        let (canonical, foreign) = self.foreign_host(request)?;
         if self.was_redirected(request) {
-            if self.inner.host_warnings.is_due(&other, self.clock().monotonic()) {
-                telemetry::other_host(own, &other);
+            if self.inner.host_warnings.is_due(&foreign, self.clock().monotonic()) {
+                telemetry::other_host(canonical, &foreign);
             }
             return None;
         }
         let target = target.filter(|target| target.starts_with('/'))?;
-        telemetry::host_redirect(own, &other);
+        telemetry::host_redirect(canonical, &foreign);
         Some(CanonicalHostRedirect {
             url: self.marked_at_canonical_host(target),
             set_cookie: self.cookies().count_host_redirect(request.headers()),
         })
     }
 
-    /// Redirects a navigation that would start a login to the first redirect URI's host. `path` is
-    /// that of the route, if the requested one is not known.
+    /// Redirects a navigation that would start a login to the canonical host. `path` is that of the
+    /// route, if the requested one is not known.
     pub(crate) fn redirect_to_canonical_host(
         &self,
         request: &Request<()>,
@@ -113,8 +114,8 @@ impl Sessions {
         Some(redirect(StatusCode::FOUND, &url, set_cookie))
     }
 
-    /// Returns the response to a form that would start an attempt at another host: a page that
-    /// continues at the form's page at the first redirect URI's host. The browser names the host that
+    /// Returns the response to a form that would start an attempt at a foreign host: a page that
+    /// continues at the form's page at the canonical host. The browser names the host that
     /// it has opened: if only the proxy names another one, the attempt starts.
     ///
     /// No redirect, which `form-action` in a content security policy of the form's page would block.
@@ -131,8 +132,8 @@ impl Sessions {
         if !is_forwarded || self.origins().by_host(&opened).is_some() {
             return None;
         }
-        let own = self.origins().first().host();
-        telemetry::host_redirect(own, &opened);
+        let canonical = self.origins().canonical().host();
+        telemetry::host_redirect(canonical, &opened);
         let url = self.marked_at_canonical_host(form_page);
         let url = escaped(&url);
         let mut response = Response::new(Bytes::new());
@@ -140,8 +141,8 @@ impl Sessions {
             &mut response,
             page::page(
                 &format!(r#"<meta http-equiv="refresh" content="0; url={url}">"#),
-                &format!("Continue at {own}"),
-                &format!("The form was not sent, because the address of this app is {own}"),
+                &format!("Continue at {canonical}"),
+                &format!("The form was not sent, because the address of this app is {canonical}"),
                 format!(r#"<a href="{url}">Continue</a>"#),
             ),
         );
@@ -149,29 +150,29 @@ impl Sessions {
         Some(response)
     }
 
-    /// Whether a request was redirected to the canonical host and is still at another one.
-    pub(super) fn is_still_at_other_host<B>(&self, request: &Request<B>) -> bool {
-        self.was_redirected(request) && self.other_host(request).is_some()
+    /// Whether a request was redirected to the canonical host and is still at a foreign one.
+    pub(super) fn is_still_at_foreign_host<B>(&self, request: &Request<B>) -> bool {
+        self.was_redirected(request) && self.foreign_host(request).is_some()
     }
 
     /// Whether a request was redirected to the canonical host. The count is for proxies that remove the
-    /// mark; a user may open the other host more than once.
+    /// mark; a user may open the foreign host more than once.
     fn was_redirected<B>(&self, request: &Request<B>) -> bool {
         is_host_redirected(request)
             || self.cookies().host_redirects(request.headers()) >= MAX_UNMARKED
     }
 
     fn marked_at_canonical_host(&self, target: &str) -> String {
-        self.origins().first().url(&with_redirect_param(target))
+        self.origins().canonical().url(&with_redirect_param(target))
     }
 
-    /// Returns the first redirect URI's host, and that of a navigation if it is none of the app's.
-    fn other_host<B>(&self, request: &Request<B>) -> Option<(&HostAndPort, HostAndPort)> {
+    /// Returns the canonical host, and that of a navigation if it is foreign.
+    fn foreign_host<B>(&self, request: &Request<B>) -> Option<(&HostAndPort, HostAndPort)> {
         if request.method() != Method::GET || !is_navigation(request) || is_speculative(request) {
             return None;
         }
-        let other = HostAndPort::from_request(request)?;
-        self.origins().by_host(&other).is_none().then(|| (self.origins().first().host(), other))
+        let named = HostAndPort::from_request(request)?;
+        self.origins().by_host(&named).is_none().then(|| (self.origins().canonical().host(), named))
     }
 }
 

@@ -1,23 +1,18 @@
 //! Creating sessions: from the tokens of a login, or by the app itself.
 //!
-//! First, the record is built. A login may have to wait then, until the user confirms it or the app's
-//! hook decides, and is checked for revocations since it was verified. Then the session begins: its
-//! record is sealed for the cookie, stored, added to the index of its user and marked as begun, and the
-//! former session of the browser is ended.
+//! First, the record is [built](super::build_record). A login may have to wait then, until the user
+//! confirms it or the app's hook decides, and is checked for revocations since it was verified.
+//! Then the session begins: its record is sealed for the cookie, stored, added to the index of its
+//! user and marked as begun, and the former session of the browser is ended.
 
 use http::{HeaderMap, HeaderValue, header};
-use time::Duration;
 
-use super::active::{CookieQuota, IndexError};
 use super::cookie::record::{NewRecordError, SessionRecord, SessionTooLarge};
 use super::cookie::seal::SealingFailed;
 use super::login_hook::Decision;
 use super::store::StoringError;
-use super::{
-    Authentication, HookFailure, Lifetimes, LocalSession, LoginDecision, NewSession, NewTokens,
-    Sessions,
-};
-use crate::revocation::RecordedPosition;
+use super::user_index::{CookieQuota, IndexError};
+use super::{HookFailure, LocalSession, LoginDecision, Sessions};
 use crate::shared_store::StoreError;
 use crate::util::cache_control::{set_no_store, vary_on_cookie};
 use crate::util::telemetry;
@@ -35,84 +30,13 @@ impl Sessions {
         self.begin(self.build_local_record(local).await?, request_headers).await
     }
 
-    async fn build_local_record(
-        &self,
-        local: LocalSession,
-    ) -> Result<SessionRecord, CreateSessionError> {
-        if local.user.id.is_empty() {
-            return Err(CreateSessionError::NoUserId);
-        }
-        let mut lifetimes = self.inner.lifetimes;
-        if let Some(lifetime) = local.lifetime {
-            let lifetime = Duration::try_from(lifetime).unwrap_or(Duration::MAX);
-            lifetimes.absolute = lifetimes.absolute.min(lifetime);
-        }
-        let new = NewSession::Local {
-            claims: local.claims,
-            profile: local.user.to_claims(),
-            id_token: local.id_token.map(Into::into),
-            login_subject: local.login_subject,
-        };
-        let record = self.build_record(new, !local.in_cookie, lifetimes, local.position).await?;
-        let authentication =
-            local.authentication.unwrap_or_else(|| Authentication::by_app(self.now()));
-        Ok(record.authenticated(authentication).with_app_claims(local.app_claims)?)
-    }
-
-    /// Builds the record of a session from the tokens of a login.
-    pub(crate) async fn build_login_record(
-        &self,
-        tokens: NewTokens,
-        position: RecordedPosition,
-        authentication: Authentication,
-        request_headers: &HeaderMap,
-    ) -> Result<SessionRecord, CreateSessionError> {
-        // With a hook, the session counts towards the limit of cookies once the hook has decided.
-        let stored = self.inner.store_backed || self.has_login_hook();
-        let lifetimes = self.inner.lifetimes;
-        let record = self
-            .build_record(NewSession::Tokens(tokens), stored, lifetimes, Some(position))
-            .await?
-            .authenticated(authentication);
-        if !self.has_login_hook() {
-            // Sealed only to determine whether it fits, before the user is asked to confirm anything.
-            drop(self.seal_new(&record, request_headers)?);
-        }
-        Ok(record)
-    }
-
-    async fn build_record(
-        &self,
-        new: NewSession,
-        stored: bool,
-        lifetimes: Lifetimes,
-        position: Option<RecordedPosition>,
-    ) -> Result<SessionRecord, CreateSessionError> {
-        let stored =
-            stored || self.count_cookie_session(new.user_id()).await == CookieQuota::Exceeded;
-        let position = match position {
-            Some(position) => position,
-            None => self.revocation_position().await?,
-        };
-        Ok(SessionRecord::new(new, stored, lifetimes, position, self.now())?)
-    }
-
-    /// Returns the current revocation position. Read before a login is verified at the environment, so
-    /// that revocations during the verification apply to it.
-    ///
-    /// # Errors
-    /// Returned when the store has been unavailable since this process started: other replicas would
-    /// end the session at once if its user was ever revoked.
-    pub(crate) async fn revocation_position(&self) -> Result<RecordedPosition, StoreError> {
-        self.inner.revocations.position().await
-    }
-
-    /// Begins the session of a login at the environment, or the one that the app's hook decides on.
-    pub(crate) async fn begin_login(
+    /// Begins the session of a login at the environment, or the session that the app's hook creates
+    /// in its place.
+    pub(crate) async fn begin_login_session(
         &self,
         record: SessionRecord,
         request_headers: &HeaderMap,
-    ) -> Result<SessionCookies, BeginLoginError> {
+    ) -> Result<SessionCookies, BeginSessionError> {
         // It was verified up to ten minutes ago, if the user or the hook had to be waited for.
         let record = record.touch(self.inner.lifetimes, self.now());
         // Before the hook, which may store that the user has logged in.
@@ -140,17 +64,17 @@ impl Sessions {
                     .revocation_position(record.position())
                     .authentication(record.authentication());
                 local.id_token = record.id_token().map(Into::into);
-                self.begin_local_login(local, request_headers).await
+                self.begin_local_session(local, request_headers).await
             }
         }
     }
 
     /// Begins the app's own session for a verified login, unless it was revoked since.
-    pub(crate) async fn begin_local_login(
+    pub(crate) async fn begin_local_session(
         &self,
         local: LocalSession,
         request_headers: &HeaderMap,
-    ) -> Result<SessionCookies, BeginLoginError> {
+    ) -> Result<SessionCookies, BeginSessionError> {
         let record = self.build_local_record(local).await?;
         self.reject_revoked(&record).await?;
         Ok(self.begin(record, request_headers).await?)
@@ -160,21 +84,8 @@ impl Sessions {
     pub(crate) async fn reject_revoked_login(
         &self,
         local: LocalSession,
-    ) -> Result<(), BeginLoginError> {
+    ) -> Result<(), BeginSessionError> {
         self.reject_revoked(&self.build_local_record(local).await?).await
-    }
-
-    /// Returns an error if a session that has not begun yet was revoked since its login was verified.
-    async fn reject_revoked(&self, record: &SessionRecord) -> Result<(), BeginLoginError> {
-        self.inner.revocations.read_if_due().await;
-        match record.principal() {
-            Some(principal)
-                if !self.inner.revocations.is_revoked(&record.revocable(&principal)) =>
-            {
-                Ok(())
-            }
-            _ => Err(BeginLoginError::Revoked),
-        }
     }
 
     /// Begins the session of a record, in place of the session of the request.
@@ -207,21 +118,6 @@ impl Sessions {
             telemetry::internal_error("login", &error);
         }
         Ok(cookies)
-    }
-
-    /// Returns the value of a new session's cookie, and the `Set-Cookie` headers for it.
-    fn seal_new(
-        &self,
-        record: &SessionRecord,
-        request_headers: &HeaderMap,
-    ) -> Result<(String, SessionCookies), CreateSessionError> {
-        let sealed = self.seal(record)?;
-        let sent = self.cookies().read(request_headers).sent();
-        let cookies = self
-            .cookies()
-            .set_session(&sealed, record.remaining(self.now()), sent)
-            .ok_or(SessionTooLarge)?;
-        Ok((sealed, SessionCookies(cookies)))
     }
 }
 
@@ -268,7 +164,7 @@ impl std::fmt::Debug for SessionCookies {
 
 /// Returned when a login at the environment began no session.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum BeginLoginError {
+pub(crate) enum BeginSessionError {
     #[error(transparent)]
     Create(#[from] CreateSessionError),
     #[error(transparent)]

@@ -229,17 +229,17 @@ impl Deprovisioning {
     }
 
     async fn end_sessions(&self, event: &WebhookEvent) -> Result<Deprovisioned, StoreError> {
-        let mut names = self.names(event);
-        let mut whose = self.revokes(event, &names);
+        let mut targets = self.targets(event);
+        let mut whose = self.revokes(event, &targets);
         let is_active = match event.payload() {
             _ if whose.is_some() => Some(false),
             EventPayload::DirectoryUserCreated(user) if user.active != Some(false) => Some(true),
             EventPayload::DirectoryUserUpdated(user) => user.active,
             _ => None,
         };
-        let known = self.known_user(event, &names, is_active).await;
+        let known = self.known_user(event, &targets, is_active).await;
         if let Ok(Some(user)) = &known {
-            names = user.names.iter().copied().map(RevocationTarget::Recorded).collect();
+            targets = user.targets.iter().copied().map(RevocationTarget::Recorded).collect();
             whose = whose.or_else(|| user.has_ended.then_some(RevocationScope::User));
         }
         let result = known.map(drop);
@@ -247,16 +247,16 @@ impl Deprovisioning {
             return result.map(|()| Deprovisioned::NotApplicable);
         };
         let ended = match (event.payload(), event.occurred_at()) {
-            (EventPayload::UserLogout(_), Some(at)) => match names[..] {
-                [name] => self.sessions.revoke_ended_at(at, name).await,
+            (EventPayload::UserLogout(_), Some(at)) => match targets[..] {
+                [target] => self.sessions.revoke_ended_at(at, target).await,
                 _ => Ok(()),
             },
-            _ => self.sessions.revoke_with_users(&names).await.map(|users| names.extend(users)),
+            _ => self.sessions.revoke_with_users(&targets).await.map(|users| targets.extend(users)),
         };
         result.and(ended)?;
         let mut is_matched = false;
-        for name in names {
-            is_matched = is_matched || self.sessions.has_marker(name).await?;
+        for target in targets {
+            is_matched = is_matched || self.sessions.has_marker(target).await?;
         }
         telemetry::deprovisioned(event.event_type(), is_matched);
         Ok(match is_matched {
@@ -270,7 +270,7 @@ impl Deprovisioning {
     async fn known_user(
         &self,
         event: &WebhookEvent,
-        names: &[RevocationTarget<'_>],
+        targets: &[RevocationTarget<'_>],
         is_active: Option<bool>,
     ) -> Result<Option<KnownUser>, StoreError> {
         let (Some(organization), Some(user_id)) =
@@ -278,18 +278,18 @@ impl Deprovisioning {
         else {
             return Ok(None);
         };
-        let event = DirectoryEvent { event, organization, user_id, names, is_active };
+        let event = DirectoryEvent { event, organization, user_id, targets, is_active };
         self.sessions.record_directory_user(&event).await.map(Some)
     }
 
-    /// Returns whose sessions the event ends, whatever names it has.
+    /// Returns whose sessions the event ends, whatever targets it has.
     fn revokes(
         &self,
         event: &WebhookEvent,
-        names: &[RevocationTarget<'_>],
+        targets: &[RevocationTarget<'_>],
     ) -> Option<RevocationScope> {
         match event.payload() {
-            EventPayload::UserLogout(_) => Some(match names {
+            EventPayload::UserLogout(_) => Some(match targets {
                 [RevocationTarget::User(_)] => RevocationScope::User,
                 _ => RevocationScope::Session,
             }),
@@ -308,8 +308,8 @@ impl Deprovisioning {
         }
     }
 
-    /// Returns the names of the sessions that the event is about, whether it ends them or not.
-    fn names<'a>(&self, event: &'a WebhookEvent) -> Vec<RevocationTarget<'a>> {
+    /// Returns the targets of the sessions that the event is about, whether it ends them or not.
+    fn targets<'a>(&self, event: &'a WebhookEvent) -> Vec<RevocationTarget<'a>> {
         let organization = event.organization_id();
         if let Some(user) = directory_user(event) {
             let email = user.email.as_deref();
@@ -326,7 +326,7 @@ impl Deprovisioning {
             .flatten()
             .collect();
         }
-        let name = match event.payload() {
+        let target = match event.payload() {
             EventPayload::UserLogout(ended) => match &ended.user_session.session_id {
                 Some(session) => Some(RevocationTarget::EnvironmentSession(session)),
                 None if has_session_id(event) => None,
@@ -342,7 +342,7 @@ impl Deprovisioning {
                 .map(|(id, user)| RevocationTarget::OrganizationUser(id, user)),
             _ => organization.map(RevocationTarget::Organization),
         };
-        name.into_iter().collect()
+        target.into_iter().collect()
     }
 }
 

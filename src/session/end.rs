@@ -7,8 +7,9 @@ use time::OffsetDateTime;
 
 use super::lifetimes::MAX_LIFETIME;
 use super::origins::AppOrigin;
-use super::refresh::entry::{Entry, REFRESH_GRACE};
-use super::store::{MAX_CLOCK_ERROR, REPLICATION_LAG};
+use super::refresh::entry::{RefreshEntry, TOMBSTONE_TTL};
+use super::store::REPLICATION_LAG;
+use super::stored_value::MAX_CLOCK_ERROR;
 use super::{Session, SessionHandle, Sessions};
 use crate::oauth::LogoutRequest;
 use crate::revocation::{RevocationTarget, Revocations};
@@ -197,7 +198,7 @@ impl Sessions {
     /// lifetime.
     fn longest_lifetime_of(&self, revoked: RevocationTarget<'_>) -> Duration {
         match revoked {
-            RevocationTarget::Session(_) | RevocationTarget::EnvironmentSession(_) => {
+            RevocationTarget::Record(_) | RevocationTarget::EnvironmentSession(_) => {
                 self.longest_lifetime()
             }
             _ if self.has_shared_store() => MAX_LIFETIME,
@@ -238,7 +239,7 @@ impl Sessions {
         );
         let is_stored = session.as_ref().is_none_or(|session| session.record().is_stored());
         // Ending a session again does not fill the log.
-        let is_new = !self.inner.revocations.is_id_revoked(id);
+        let is_new = !self.inner.revocations.is_record_id_revoked(id);
         if is_stored {
             match self.end_stored(id).await {
                 Ok(()) if self.inner.refresh_during_outages => {}
@@ -246,15 +247,15 @@ impl Sessions {
                 Err(error) => telemetry::internal_error("session_end", &error),
             }
         }
-        let revoked = RevocationTarget::Session(id);
+        let revoked = RevocationTarget::Record(id);
         let recorded = self.inner.revocations.record(revoked, None, retention);
         let published =
             self.retry_publishing(self.inner.revocations.publish(recorded.as_slice()).await);
         if is_new {
             self.check_later(is_stored.then(|| Arc::clone(id)));
         }
-        let (key, ended) = (self.refresh_key(id), Entry::Ended.encode());
-        ignore_full_store(self.store().put(&key, ended, REFRESH_GRACE).await).and(published)
+        let (key, ended) = (self.refresh_entry_key(id), RefreshEntry::Ended.encode());
+        ignore_full_store(self.store().put(&key, ended, TOMBSTONE_TTL).await).and(published)
     }
 
     /// Ends the sessions that a logout token names. Each token is accepted once.

@@ -163,7 +163,7 @@ async fn texts_of_version_1_are_rejected() {
         let loaded = sessions.load(&headers(&sessions, text(&texts, name))).wait().await;
         assert!(matches!(loaded, LoadedSession::Invalid { .. }), "{name}: {loaded:?}");
     }
-    let stored = sessions.unseal_stored(text(&texts, "stored_id"), text(&texts, "stored"));
+    let stored = sessions.open_sealed_record(text(&texts, "stored_id"), text(&texts, "stored"));
     assert!(stored.is_none());
 }
 

@@ -1,6 +1,6 @@
-//! The users that addresses and other names belong to, in the shared store. A directory names a user by
-//! the address or by the ID at the identity provider, and an app by its own ID; a bearer token may
-//! have the ID at the environment only.
+//! The users that addresses and other targets belong to, in the shared store. A directory names a
+//! user by the address or by the ID at the identity provider, and an app by its own ID; a bearer
+//! token may have the ID at the environment only.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use futures::future::{join, try_join_all};
 
 use super::lifetimes::MAX_LIFETIME;
 use super::{Session, Sessions};
-use crate::revocation::{Key, RevocationTarget};
+use crate::revocation::{RevocationTarget, TargetKey};
 use crate::shared_store::{Change, KeyNamespace, StoreError, StoreKey};
 use crate::util::telemetry;
 
-/// How many users are kept for a name. A user with single sign-on has two keys.
+/// How many users are kept for a target. A user with single sign-on has two keys.
 const MAX_USERS: usize = 32;
-/// How often an update is retried after a concurrent login with the same name.
+/// How often an update is retried after a concurrent login with the same target.
 const MAX_TRIES: usize = 16;
 const CONTENDED: &str = "other logins keep changing the users of a name";
 
@@ -23,8 +23,8 @@ const CONTENDED: &str = "other logins keep changing the users of a name";
 const VERSION: &str = "1 ";
 
 impl Sessions {
-    /// Records which user the names of a session belong to. Longer than sessions last: a client may
-    /// renew its bearer tokens without them.
+    /// Records which user the targets of a session belong to. Longer than sessions last: a client
+    /// may renew its bearer tokens without them.
     pub(super) async fn link_user(&self, session: &Session) {
         let Err(error) = self.try_link_user(session).await else { return };
         telemetry::internal_error("linked_user", &error);
@@ -40,11 +40,17 @@ impl Sessions {
 
     async fn try_link_user(&self, session: &Session) -> Result<(), StoreError> {
         let links = session.record().linked_users(session.principal());
-        try_join_all(links.iter().map(|(name, users)| self.link_name(*name, users))).await.map(drop)
+        try_join_all(links.iter().map(|(target, users)| self.link_target(*target, users)))
+            .await
+            .map(drop)
     }
 
-    async fn link_name(&self, name: Key, users: &BTreeSet<Key>) -> Result<(), StoreError> {
-        let key = self.linked_users_key(name);
+    async fn link_target(
+        &self,
+        target: TargetKey,
+        users: &BTreeSet<TargetKey>,
+    ) -> Result<(), StoreError> {
+        let key = self.linked_users_key(target);
         let excess = self
             .store()
             .update(&key, MAX_LIFETIME, MAX_TRIES, |seen| {
@@ -60,53 +66,53 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends the sessions with these names, and those of the users whom the names belong to, with their
-    /// bearer tokens. The former end in this process even if the store fails. Continues when the
-    /// client disconnects. Returns the users.
+    /// Ends the sessions with these targets, and those of the users whom the targets belong to,
+    /// with their bearer tokens. The former end in this process even if the store fails. Continues
+    /// when the client disconnects. Returns the users.
     pub(super) async fn revoke_with_users(
         &self,
-        names: &[RevocationTarget<'_>],
+        targets: &[RevocationTarget<'_>],
     ) -> Result<Vec<RevocationTarget<'static>>, StoreError> {
-        let linked = names.iter().filter(|name| name.is_linked_to_users());
-        let linked: Vec<Key> = linked.map(|name| name.key()).collect();
+        let linked = targets.iter().filter(|target| target.is_linked_to_users());
+        let linked: Vec<TargetKey> = linked.map(|target| target.key()).collect();
         let sessions = self.clone();
         let users = self.tasks().spawn("revocation of users", async move {
             let users = sessions.linked_users(&linked).await?;
             sessions.revoke_all(&users, None).await.map(|()| users)
         });
-        let (revoked, users) = join(self.revoke_all(names, None), users).await;
+        let (revoked, users) = join(self.revoke_all(targets, None), users).await;
         revoked.and(users.unwrap_or_else(|panic| Err(StoreError::Unavailable(panic.into()))))
     }
 
-    /// Returns the users whom these names belong to.
+    /// Returns the users whom these targets belong to.
     async fn linked_users(
         &self,
-        names: &[Key],
+        targets: &[TargetKey],
     ) -> Result<Vec<RevocationTarget<'static>>, StoreError> {
-        let linked = try_join_all(names.iter().map(async |name| {
-            decode(self.store().get(&self.linked_users_key(*name)).await?.as_deref())
+        let linked = try_join_all(targets.iter().map(async |target| {
+            decode(self.store().get(&self.linked_users_key(*target)).await?.as_deref())
         }))
         .await?;
-        let users: BTreeSet<Key> = linked.into_iter().flatten().collect();
+        let users: BTreeSet<TargetKey> = linked.into_iter().flatten().collect();
         Ok(users.into_iter().map(RevocationTarget::Recorded).collect())
     }
 
-    fn linked_users_key(&self, name: Key) -> StoreKey {
-        self.store_key(KeyNamespace::SessionMarker, &format!("users of {}", name.text()))
+    fn linked_users_key(&self, target: TargetKey) -> StoreKey {
+        self.store_key(KeyNamespace::SessionMarker, &format!("users of {}", target.text()))
     }
 }
 
-fn encode(users: &[Key]) -> Bytes {
-    let users = users.iter().map(Key::text);
+fn encode(users: &[TargetKey]) -> Bytes {
+    let users = users.iter().map(TargetKey::text);
     [VERSION, &users.collect::<Vec<_>>().join(" ")].concat().into()
 }
 
-fn decode(value: Option<&[u8]>) -> Result<Vec<Key>, StoreError> {
+fn decode(value: Option<&[u8]>) -> Result<Vec<TargetKey>, StoreError> {
     let Some(value) = value else { return Ok(Vec::new()) };
     std::str::from_utf8(value)
         .ok()
         .and_then(|text| {
-            text.strip_prefix(VERSION)?.split_ascii_whitespace().map(Key::from_text).collect()
+            text.strip_prefix(VERSION)?.split_ascii_whitespace().map(TargetKey::from_text).collect()
         })
         .ok_or_else(StoreError::unknown_format)
 }
@@ -117,7 +123,8 @@ mod tests {
 
     #[test]
     fn a_value_of_another_format_is_neither_read_nor_replaced() {
-        let users: Vec<Key> = ["usr_1", "usr_2"].map(|id| RevocationTarget::User(id).key()).into();
+        let users: Vec<TargetKey> =
+            ["usr_1", "usr_2"].map(|id| RevocationTarget::User(id).key()).into();
         assert_eq!(decode(Some(&encode(&users))).unwrap(), users);
         assert_eq!(decode(Some(&encode(&[]))).unwrap(), []);
         assert_eq!(decode(None).unwrap(), []);

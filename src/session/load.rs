@@ -5,7 +5,8 @@ use http::HeaderMap;
 
 use super::cookie::names::SentCookies;
 use super::open_cookie::{CookieContent, OpenCookie};
-use super::store::{Reference, StoreUnavailable};
+use super::store::StoreUnavailable;
+use super::stored_session_ref::StoredSessionRef;
 use super::{LoadedSession, Session, SessionHandle, Sessions, UsableSession};
 use crate::util::telemetry;
 
@@ -64,9 +65,9 @@ impl Sessions {
         let OpenCookie { content, outdated_key } = cookie;
         match content {
             CookieContent::Session(session) => {
-                SessionLoad::Done(self.classify(session, outdated_key, sent))
+                SessionLoad::Done(self.evaluate_session(session, outdated_key, sent))
             }
-            CookieContent::Reference(reference) => {
+            CookieContent::Stored(reference) => {
                 match self.inner.session_cache.cached(&reference.id) {
                     // The cached copy may have an earlier idle limit than the store, where another
                     // replica has extended it: it is read again.
@@ -74,14 +75,14 @@ impl Sessions {
                         if session.record().generation() >= reference.generation
                             && !self.is_expired(&session) =>
                     {
-                        SessionLoad::Done(self.classify(session, outdated_key, sent))
+                        SessionLoad::Done(self.evaluate_session(session, outdated_key, sent))
                     }
                     _ => {
                         let (sessions, load) =
                             (self.clone(), self.load_from_store_shared(&reference));
                         SessionLoad::Pending(Box::pin(async move {
                             let loaded = load.await.unwrap_or(Err(StoreUnavailable));
-                            sessions.classify_stored(loaded, outdated_key, sent)
+                            sessions.evaluate_stored_session(loaded, outdated_key, sent)
                         }))
                     }
                 }
@@ -98,7 +99,7 @@ impl Sessions {
         let record = session.record();
         let content = if record.is_stored() {
             // The end of a stored session is known from the store only, after an hour.
-            CookieContent::Reference(Reference::new(record, record.began_at()))
+            CookieContent::Stored(StoredSessionRef::new(record, record.began_at()))
         } else {
             CookieContent::Session(session.clone())
         };
@@ -107,14 +108,15 @@ impl Sessions {
         self.load_opened(cookie, SentCookies::default()).wait().await
     }
 
-    fn classify_stored(
+    /// Evaluates what the store has returned for a cookie.
+    fn evaluate_stored_session(
         &self,
         loaded: Result<Option<Session>, StoreUnavailable>,
         outdated_key: bool,
         sent: SentCookies,
     ) -> LoadedSession {
         match loaded {
-            Ok(Some(session)) => self.classify(session, outdated_key, sent),
+            Ok(Some(session)) => self.evaluate_session(session, outdated_key, sent),
             Ok(None) => LoadedSession::Invalid { clear: SentCookies::default() },
             Err(StoreUnavailable) => LoadedSession::unavailable(),
         }

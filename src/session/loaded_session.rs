@@ -25,9 +25,9 @@ pub(crate) enum LoadedSession {
     /// The access token is about to expire; or the cookie is past its idle limit, and another replica
     /// may have a newer session. A refresh starts only after the CSRF check.
     RefreshDue(UsableSession),
-    /// The shared store that keeps the session is unavailable, or revocations have not been read to
-    /// their end, or for too long; or its access token has expired and the environment is unavailable.
-    /// Then the session is in use nevertheless: `set_cookies` extends its idle limit.
+    /// The shared store that keeps the session is unavailable; or revocations have not been read to
+    /// their end, or for too long; or the access token has expired and the environment is
+    /// unavailable. In the last case `set_cookies` extends the idle limit; otherwise it is empty.
     Unavailable {
         set_cookies: Vec<HeaderValue>,
     },
@@ -46,14 +46,14 @@ pub(crate) struct UsableSession {
     pub(super) sent: SentCookies,
     /// Why the response sets the session's cookie.
     pub(crate) set_cookie_reason: Option<SetCookieReason>,
-    /// The shared store does not know yet that the session was used, or that the browser has its
-    /// refreshed cookie.
-    pub(super) has_unrecorded_use: bool,
+    /// A write to the shared store is due: the session was used, or the browser has its refreshed
+    /// cookie.
+    pub(super) has_due_store_write: bool,
 }
 
 impl UsableSession {
     pub(super) fn unchanged(session: Session, sent: SentCookies) -> Self {
-        Self { session, sent, set_cookie_reason: None, has_unrecorded_use: false }
+        Self { session, sent, set_cookie_reason: None, has_due_store_write: false }
     }
 
     pub(super) fn refreshed(session: Session, sent: SentCookies) -> Self {
@@ -76,7 +76,7 @@ impl UsableSession {
         let reseal = outdated_key || (touch && !record.is_stored());
         Self {
             set_cookie_reason: reseal.then_some(SetCookieReason::Resealed),
-            has_unrecorded_use: (touch && record.is_stored())
+            has_due_store_write: (touch && record.is_stored())
                 || (record.generation() > 0 && !session.was_presented()),
             session,
             sent,
@@ -85,7 +85,7 @@ impl UsableSession {
 
     /// Whether serving the request changes something: the cookie, or the session in the store.
     pub(crate) fn has_effects(&self) -> bool {
-        self.set_cookie_reason.is_some() || self.has_unrecorded_use
+        self.set_cookie_reason.is_some() || self.has_due_store_write
     }
 }
 
@@ -99,7 +99,8 @@ pub(crate) enum SetCookieReason {
 }
 
 impl Sessions {
-    pub(super) fn classify(
+    /// Evaluates whether a request may use this session now.
+    pub(super) fn evaluate_session(
         &self,
         session: Session,
         outdated_key: bool,
@@ -153,7 +154,7 @@ impl Sessions {
         if session.checked_revocations().load(Ordering::Acquire) == change_count {
             return false;
         }
-        // Without any revocation, the session's names need not be hashed.
+        // Without any revocation, the session's targets need not be hashed.
         let is_revoked = Revocations::has_any(change_count)
             && self.inner.revocations.is_revoked(session.revocable());
         if !is_revoked {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use http::{Method, StatusCode};
 
-use super::{BeginLoginError, CreateSessionError, HookFailure, LoginHookError};
+use super::{BeginSessionError, CreateSessionError, HookFailure, LoginHookError};
 use crate::middleware::rejection::{
     OVERLOADED, REQUEST_TIMEOUT, SPECULATIVE_CODE, SPECULATIVE_MESSAGE,
 };
@@ -27,8 +27,8 @@ pub enum LoginError {
     StateMismatch,
     /// Returned when the environment rejects the code: it was used already, or has expired.
     InvalidGrant,
-    /// Returned when a page of another site caused the request, or a page embeds a `GET` logout as an
-    /// image or a frame.
+    /// Returned when a page of another origin, which the app does not trust, caused the
+    /// request, or a page embeds a `GET` logout as an image or a frame.
     CrossSite,
     /// Returned when the environment redirects the user back with an error.
     AuthorizationFailed {
@@ -105,21 +105,56 @@ pub enum LoginError {
 }
 
 /// Why a verified login began no session.
-impl From<BeginLoginError> for LoginError {
-    fn from(error: BeginLoginError) -> Self {
+impl From<BeginSessionError> for LoginError {
+    fn from(error: BeginSessionError) -> Self {
         let failure = match &error {
-            BeginLoginError::Hook(HookFailure::Rejected(LoginHookError::Denied)) => {
+            BeginSessionError::Hook(HookFailure::Rejected(LoginHookError::Denied)) => {
                 return Self::LoginDenied;
             }
-            BeginLoginError::Revoked => return Self::StateMismatch,
-            BeginLoginError::Hook(HookFailure::Rejected(_)) => Self::LoginHookUnavailable,
-            BeginLoginError::Create(CreateSessionError::Store(_)) => Self::Interrupted,
-            BeginLoginError::Create(_) | BeginLoginError::Hook(HookFailure::Panicked) => {
+            BeginSessionError::Revoked => return Self::StateMismatch,
+            BeginSessionError::Hook(HookFailure::Rejected(_)) => Self::LoginHookUnavailable,
+            BeginSessionError::Create(CreateSessionError::Store(_)) => Self::Interrupted,
+            BeginSessionError::Create(_) | BeginSessionError::Hook(HookFailure::Panicked) => {
                 Self::Misconfigured
             }
         };
         telemetry::internal_error("login", &error);
         failure
+    }
+}
+
+/// Why a callback completed no login, before it looks for the result of another request. Outside,
+/// `UsedByOther` and `Revoked` are [`LoginError::StateMismatch`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum CompletionError {
+    Rejected(LoginError),
+    /// The login was revoked since it was verified.
+    Revoked,
+    /// Another request has claimed the attempt.
+    UsedByOther,
+}
+
+impl From<LoginError> for CompletionError {
+    fn from(error: LoginError) -> Self {
+        Self::Rejected(error)
+    }
+}
+
+impl From<BeginSessionError> for CompletionError {
+    fn from(error: BeginSessionError) -> Self {
+        match error {
+            BeginSessionError::Revoked => Self::Revoked,
+            error => Self::Rejected(error.into()),
+        }
+    }
+}
+
+impl From<CompletionError> for LoginError {
+    fn from(error: CompletionError) -> Self {
+        match error {
+            CompletionError::Rejected(error) => error,
+            CompletionError::Revoked | CompletionError::UsedByOther => Self::StateMismatch,
+        }
     }
 }
 

@@ -20,6 +20,8 @@
 //!   the new cookie, and for a [day](SessionsBuilder::refresh_retention) after that. Rotation does
 //!   not detect theft: a copied cookie is valid for as long as its session. A logout or
 //!   [revocation](Sessions::revoke_session) ends every copy.
+//! * A session of this crate and the environment's session of the same login have different IDs. A
+//!   *session ID* is the environment's, `sid` (`ses_…`); a *record ID* is this crate's own.
 //!
 //! ```
 //! # #[cfg(feature = "sandbox")] {
@@ -36,7 +38,7 @@
 
 pub(crate) mod active;
 pub(crate) mod authentication;
-mod begun_login;
+mod build_record;
 mod builder;
 mod canonical_host;
 pub(crate) mod cookie;
@@ -44,7 +46,6 @@ pub(crate) mod create;
 mod deprovisioning;
 mod directory_users;
 pub(crate) mod end;
-mod extension;
 #[cfg(test)]
 mod fixtures;
 mod lifetimes;
@@ -54,11 +55,15 @@ mod loaded_session;
 mod local_session;
 pub(crate) mod login_error;
 pub(crate) mod login_hook;
+mod login_outcome;
+mod login_revocations;
 mod open_cookie;
 pub(crate) mod origins;
 mod paths;
 mod recent_login;
 mod refresh;
+mod request_session;
+mod seal_cookie;
 mod session_handle;
 mod session_markers;
 mod session_use;
@@ -66,9 +71,12 @@ pub(crate) mod short_lived_cookies;
 mod siblings;
 mod single_use;
 pub(crate) mod store;
+mod stored_session_ref;
+mod stored_value;
 mod switch_account;
 mod tokens;
 mod user;
+mod user_index;
 pub(crate) mod verified_identity;
 mod verified_login;
 
@@ -87,9 +95,9 @@ pub use self::create::{CreateSessionError, SessionCookies};
 pub use self::deprovisioning::{
     Deprovisioned, Deprovisioning, DeprovisioningError, RevocationScope,
 };
-pub use self::extension::Session;
 pub use self::local_session::LocalSession;
 pub use self::login_hook::{LoginDecision, LoginHookError};
+pub use self::request_session::Session;
 pub use self::switch_account::SwitchConfirmation;
 pub use self::tokens::{AccessToken, SessionTokenError};
 pub use self::user::User;
@@ -97,24 +105,25 @@ pub use self::verified_identity::VerifiedIdentity;
 pub use self::verified_login::VerifiedLogin;
 
 pub(crate) use self::authentication::{Authentication, Recency};
-pub(crate) use self::begun_login::BegunLogin;
 pub(crate) use self::cookie::names::{
-    ATTEMPT_ID_BYTES, CookieConfig, SentCookies, ShortLivedCookieKind,
+    CookieConfig, SHORT_LIVED_ID_BYTES, SentCookies, ShortLivedCookieKind,
 };
 pub(crate) use self::cookie::record::{NewSession, NewTokens, SessionRecord};
 pub(crate) use self::cookie::seal::{KeyRing, Purpose};
-pub(crate) use self::create::BeginLoginError;
+pub(crate) use self::create::BeginSessionError;
 pub(crate) use self::end::LogoutError;
 pub(crate) use self::load::{PendingSession, SessionLoad, SessionUnavailable};
 pub(crate) use self::loaded_session::{LoadedSession, SetCookieReason, UsableSession};
+pub(crate) use self::login_error::CompletionError;
 pub(crate) use self::login_hook::{HookFailure, LoginHook};
+pub(crate) use self::login_outcome::LoginOutcome;
 pub(crate) use self::recent_login::RecentLogin;
 pub(crate) use self::refresh::RefreshTrigger;
 pub(crate) use self::session_handle::SessionHandle;
 pub(crate) use self::short_lived_cookies::ShortLivedCookie;
 pub(crate) use self::single_use::{OtherRequest, SingleUse, StoredResult};
 pub(crate) use self::switch_account::{
-    EmailLogin, SwitchError, SwitchStep, Switched, UnconfirmedIdentity, UnconfirmedLogin,
+    EmailLogin, SwitchError, SwitchStep, Switched, UnconfirmedCredentials, UnconfirmedLogin,
 };
 
 use self::canonical_host::HostWarnings;
@@ -170,9 +179,9 @@ struct Inner {
     /// Replaces the default page.
     switch_account_page: Option<Arc<SwitchAccountPage>>,
     /// Logins that are in progress or just completed.
-    logins: SharedResults<BegunLogin, LoginError>,
+    logins: SharedResults<LoginOutcome, CompletionError>,
     /// Logins of apps with their own sessions, that are in progress or just completed.
-    identified_logins: SharedResults<(VerifiedIdentity, IdTokenHint), LoginError>,
+    identified_logins: SharedResults<(VerifiedIdentity, IdTokenHint), CompletionError>,
     /// Confirmed logins that are in progress or just completed.
     switches: SharedResults<Switched, LoginError>,
     retain_access_token: bool,
@@ -444,14 +453,14 @@ impl Sessions {
         self.inner.paths.base.join_set(setting, path, default)
     }
 
-    /// Returns the initiator of a request to this origin of the app. A page of another one counts as
-    /// another site unless it is trusted.
+    /// Returns the initiator of a request to this origin of the app. A page of another one counts
+    /// as [`Initiator::Other`] unless it is trusted, also if it is same-site.
     pub(crate) fn initiator(&self, origin: &AppOrigin, headers: &HeaderMap) -> Initiator {
         initiator(headers, origin.redirect_uri(), &self.inner.trusted_origins)
     }
 
-    /// Whether a page of another site caused the request.
-    pub(crate) fn is_cross_site<B>(&self, request: &Request<B>) -> bool {
+    /// Whether a page of another origin, which is not trusted, caused the request.
+    pub(crate) fn is_cross_origin<B>(&self, request: &Request<B>) -> bool {
         self.initiator(self.origin_of(request), request.headers()) == Initiator::Other
     }
 
@@ -463,13 +472,13 @@ impl Sessions {
         }
     }
 
-    pub(crate) fn logins(&self) -> &SharedResults<BegunLogin, LoginError> {
+    pub(crate) fn logins(&self) -> &SharedResults<LoginOutcome, CompletionError> {
         &self.inner.logins
     }
 
     pub(crate) fn identified_logins(
         &self,
-    ) -> &SharedResults<(VerifiedIdentity, IdTokenHint), LoginError> {
+    ) -> &SharedResults<(VerifiedIdentity, IdTokenHint), CompletionError> {
         &self.inner.identified_logins
     }
 

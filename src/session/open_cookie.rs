@@ -1,11 +1,10 @@
-//! The session cookie of a request: opening it, sealing it, and removing it.
+//! The session cookie of a request: opening it, and removing it.
 
 use http::{HeaderMap, HeaderValue};
 
 use super::cookie::names::{RequestCookies, SentCookies};
 use super::cookie::record::SessionRecord;
-use super::cookie::seal::SealingFailed;
-use super::store::Reference;
+use super::stored_session_ref::StoredSessionRef;
 use super::{Purpose, RecentLogin, Session, Sessions};
 
 /// A session cookie that a key of this app has opened.
@@ -20,7 +19,7 @@ pub(super) struct OpenCookie {
 pub(super) enum CookieContent {
     Session(Session),
     /// A session in the shared store.
-    Reference(Reference),
+    Stored(StoredSessionRef),
     /// Sealed by this app, in a format that it does not know: by another version of it.
     Unreadable,
 }
@@ -67,37 +66,18 @@ impl Sessions {
         if !self.sealing_keys().may_open(&sealed) {
             return None;
         }
-        let unsealed =
+        let opened =
             self.sealing_keys().open(Purpose::Session, self.cookies().session_name(), &sealed)?;
         let cookie = OpenCookie {
-            content: match Reference::decode(&unsealed.content) {
-                Some(reference) => CookieContent::Reference(reference),
-                None => SessionRecord::decode(&unsealed.content)
+            content: match StoredSessionRef::decode(&opened.content) {
+                Some(reference) => CookieContent::Stored(reference),
+                None => SessionRecord::decode(&opened.content)
                     .and_then(|record| record.into_session(self))
                     .map_or(CookieContent::Unreadable, CookieContent::Session),
             },
-            outdated_key: unsealed.outdated_key,
+            outdated_key: opened.outdated_key,
         };
         self.inner.cookie_cache.insert(&sealed, cookie.clone());
         Some(cookie)
-    }
-
-    /// Seals a session, or its ID if it is in the store, for a cookie.
-    pub(super) fn seal(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
-        let content = match record.is_stored() {
-            true => Reference::new(record, self.now()).encode(),
-            false => record.encode().ok_or(SealingFailed)?,
-        };
-        self.sealing_keys().seal(Purpose::Session, self.cookies().session_name(), &content)
-    }
-
-    /// Caches the content of a cookie.
-    pub(super) fn remember(&self, cookie: &str, session: &Session) {
-        if session.record().is_stored() {
-            self.inner.session_cache.remember(session.clone());
-        } else {
-            let content = CookieContent::Session(session.clone());
-            self.inner.cookie_cache.insert(cookie, OpenCookie { content, outdated_key: false });
-        }
     }
 }

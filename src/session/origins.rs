@@ -1,4 +1,7 @@
 //! The origins of an app. A browser has cookies of each, so a login ends where it began.
+//!
+//! The *canonical* origin is that of the first redirect URI, and the *canonical host* its host. A
+//! *foreign host* is none of the app's: no redirect URI has it.
 
 use http::Request;
 use url::Url;
@@ -47,16 +50,16 @@ impl AppOrigin {
     }
 }
 
-/// The origins of an app: that of the redirect URI, and those of the additional ones.
+/// The origins of an app: the canonical one, and those of the additional redirect URIs.
 #[derive(Clone, Debug)]
 pub(crate) struct Origins {
-    first: AppOrigin,
+    canonical: AppOrigin,
     additional: Vec<AppOrigin>,
 }
 
 impl Origins {
-    pub(super) fn new(first: AppOrigin) -> Self {
-        Self { first, additional: Vec::new() }
+    pub(super) fn new(canonical: AppOrigin) -> Self {
+        Self { canonical, additional: Vec::new() }
     }
 
     /// Adds an origin.
@@ -65,10 +68,10 @@ impl Origins {
     /// Returned when the app could not distinguish it from the others, or would need other routes or
     /// cookies there.
     pub(super) fn add(&mut self, origin: AppOrigin) -> Result<(), &'static str> {
-        if origin.redirect_uri.path() != self.first.redirect_uri.path() {
+        if origin.redirect_uri.path() != self.canonical.redirect_uri.path() {
             return Err("must have the path of the redirect URI");
         }
-        if origin.redirect_uri.scheme() != self.first.redirect_uri.scheme() {
+        if origin.redirect_uri.scheme() != self.canonical.redirect_uri.scheme() {
             return Err("must have the scheme of the redirect URI");
         }
         if self.by_host(&origin.host).is_some() {
@@ -78,27 +81,27 @@ impl Origins {
         Ok(())
     }
 
-    /// Returns the origin of the redirect URI.
-    pub(crate) fn first(&self) -> &AppOrigin {
-        &self.first
+    /// Returns the canonical origin, that of the first redirect URI.
+    pub(crate) fn canonical(&self) -> &AppOrigin {
+        &self.canonical
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &AppOrigin> {
-        std::iter::once(&self.first).chain(&self.additional)
+        std::iter::once(&self.canonical).chain(&self.additional)
     }
 
     pub(crate) fn by_host(&self, host: &HostAndPort) -> Option<&AppOrigin> {
         self.iter().find(|origin| origin.host == *host)
     }
 
-    /// Returns what identifies an origin in an attempt: `None` for the first.
+    /// Returns what identifies an origin in an attempt: `None` for the canonical one.
     pub(crate) fn id(&self, origin: &AppOrigin) -> Option<String> {
-        (origin.host != self.first.host).then(|| origin.ascii_serialization())
+        (origin.host != self.canonical.host).then(|| origin.ascii_serialization())
     }
 
     pub(crate) fn by_id(&self, id: Option<&str>) -> Option<&AppOrigin> {
         match id {
-            None => Some(&self.first),
+            None => Some(&self.canonical),
             Some(id) => self.additional.iter().find(|origin| origin.ascii_serialization() == id),
         }
     }
@@ -108,13 +111,13 @@ impl Origins {
         self.by_host(&HostAndPort::from_request(request)?)
     }
 
-    /// Returns the origin of a request: the first if the request names none of the app's hosts,
+    /// Returns the origin of a request: the canonical one if the request names a foreign host,
     /// because a proxy does not forward the host.
     pub(crate) fn of_request<B>(&self, request: &Request<B>) -> &AppOrigin {
         // Most apps have one origin: nothing to parse.
         match self.additional.is_empty() {
-            true => &self.first,
-            false => self.by_request(request).unwrap_or(&self.first),
+            true => &self.canonical,
+            false => self.by_request(request).unwrap_or(&self.canonical),
         }
     }
 }

@@ -147,14 +147,15 @@ fn logout_path(
     origins: Option<&Origins>,
     base: &BasePath,
 ) -> Result<String, ConfigProblem> {
-    let reason =
-        if origins.is_some_and(|origins| uri.origin() != origins.first().redirect_uri().origin()) {
-            "must be on the redirect URI's origin"
-        } else if base.strip(uri.path()).is_none() {
-            "must be below the base path"
-        } else {
-            return Ok(uri.path().to_owned());
-        };
+    let reason = if origins
+        .is_some_and(|origins| uri.origin() != origins.canonical().redirect_uri().origin())
+    {
+        "must be on the redirect URI's origin"
+    } else if base.strip(uri.path()).is_none() {
+        "must be below the base path"
+    } else {
+        return Ok(uri.path().to_owned());
+    };
     Err(ConfigProblem::invalid("post_logout_redirect_uri", reason))
 }
 
@@ -265,15 +266,15 @@ pub(super) struct Paths {
 impl Paths {
     /// Returns the first redirect URI, which identifies the app.
     pub(super) fn redirect_uri(&self) -> &str {
-        self.origins.first().redirect_uri().as_str()
+        self.origins.canonical().redirect_uri().as_str()
     }
 
     pub(super) fn callback(&self) -> &str {
-        self.origins.first().redirect_uri().path()
+        self.origins.canonical().redirect_uri().path()
     }
 
     pub(super) fn is_https(&self) -> bool {
-        self.origins.first().redirect_uri().scheme() == "https"
+        self.origins.canonical().redirect_uri().scheme() == "https"
     }
 
     /// Rejects a public redirect URI if the environment is a sandbox that the app has started.
@@ -286,7 +287,7 @@ impl Paths {
         }
         #[cfg(all(feature = "reqwest", feature = "sandbox"))]
         if let Some(sandbox) = scalekit.sandbox() {
-            sandbox.idp().default_initiate_login_url(&self.origins.first().url(&self.login));
+            sandbox.idp().default_initiate_login_url(&self.origins.canonical().url(&self.login));
         }
         problems.finish(Some(()))
     }
@@ -329,7 +330,7 @@ impl Sessions {
         prompt_login: bool,
     ) -> String {
         let login = self.login_target(return_to, prompt_login);
-        if self.is_still_at_other_host(request) { with_redirect_param(&login) } else { login }
+        if self.is_still_at_foreign_host(request) { with_redirect_param(&login) } else { login }
     }
 
     /// Returns path and query of a login that returns to this page. `prompt_login` requires the user's
@@ -511,14 +512,17 @@ mod tests {
             let stripped = sessions.strip_base_path(path);
             assert_eq!(path, format!("/app{stripped}"));
         }
-        assert_eq!(sessions.logged_out_url(sessions.origins().first()), "https://app.test/app");
+        assert_eq!(sessions.logged_out_url(sessions.origins().canonical()), "https://app.test/app");
         assert_eq!(sessions.login_url().to_string(), "/app/login");
         assert_eq!(sessions.strip_base_path("/app"), "/");
         assert_eq!(sessions.strip_base_path("/application"), "/application");
         let sessions = builder().base_path("/app/").login_path("/").logged_out_page("/bye");
         let sessions = sessions.build().unwrap();
         assert_eq!(sessions.login_path(), "/app/");
-        assert_eq!(sessions.logged_out_url(sessions.origins().first()), "https://app.test/app/bye");
+        assert_eq!(
+            sessions.logged_out_url(sessions.origins().canonical()),
+            "https://app.test/app/bye"
+        );
         // A default path may repeat the base path.
         let sessions = builder().base_path("/app/auth").build().unwrap();
         assert_eq!(sessions.refresh_path(), "/app/auth/auth/refresh");
@@ -545,7 +549,7 @@ mod tests {
         let sessions = good().login_path("/start").build().unwrap();
         assert_eq!((sessions.login_path(), sessions.callback_path()), ("/start", "/auth/callback"));
         assert_eq!(sessions.logout_callback_path(), "/auth/logout/callback");
-        assert_eq!(sessions.logged_out_url(sessions.origins().first()), "https://app.test/");
+        assert_eq!(sessions.logged_out_url(sessions.origins().canonical()), "https://app.test/");
         for uri in [
             "https://app.test/",
             "https://app.test/login",
@@ -560,7 +564,7 @@ mod tests {
         }
         let sessions = good().logged_out_page("https://www.app.test/bye?x=1").build().unwrap();
         assert_eq!(
-            sessions.logged_out_url(sessions.origins().first()),
+            sessions.logged_out_url(sessions.origins().canonical()),
             "https://www.app.test/bye?x=1"
         );
     }

@@ -44,7 +44,7 @@ impl RecentLogin {
     ) -> Vec<HeaderValue> {
         let Some(id) = attempt.id() else { return Vec::new() };
         let completed_at = sessions.now();
-        let former = sessions.attempts::<Self>(headers).next();
+        let former = sessions.short_lived::<Self>(headers).next();
         let recent = Self {
             id,
             completed_at,
@@ -57,18 +57,18 @@ impl RecentLogin {
                 false => sessions.start_page().clone(),
             },
         };
-        sessions.store_attempt(&recent, headers).unwrap_or_default()
+        sessions.store_short_lived(&recent, headers).unwrap_or_default()
     }
 
     /// Returns the final page of the login with this `state`, if known.
     pub(crate) fn page(sessions: &Sessions, headers: &HeaderMap, state: &str) -> Option<ReturnTo> {
-        sessions.attempt::<Self>(state, headers).0.map(|recent| recent.return_to)
+        sessions.find_short_lived::<Self>(state, headers).0.map(|recent| recent.return_to)
     }
 
     /// Whether the browser has just completed a login and another one would most likely fail in the
     /// same way: its session cookie belongs to another app, or is missing for the second time.
     pub(crate) fn has_lost_session_cookie(sessions: &Sessions, headers: &HeaderMap) -> bool {
-        let Some(recent) = sessions.attempts::<Self>(headers).next() else { return false };
+        let Some(recent) = sessions.short_lived::<Self>(headers).next() else { return false };
         let is_replaced = !sessions.cookies().read(headers).sent().is_empty();
         (is_replaced || recent.is_repeated) && !sessions.has_own_cookie(headers)
     }
@@ -76,7 +76,7 @@ impl RecentLogin {
     /// Whether logins complete one right after the other: the layer around the pages does not accept
     /// the session that the login begins.
     pub(crate) fn is_loop(sessions: &Sessions, headers: &HeaderMap) -> bool {
-        sessions.attempts::<Self>(headers).next().is_some_and(|recent| {
+        sessions.short_lived::<Self>(headers).next().is_some_and(|recent| {
             recent.before + 1 >= MAX_IN_A_ROW && recent.has_just_completed(sessions.now())
         })
     }
@@ -89,9 +89,9 @@ impl RecentLogin {
     /// wall clock is ahead, they are recent again once it is corrected.
     pub(crate) fn removals(sessions: &Sessions, headers: &HeaderMap) -> Vec<HeaderValue> {
         sessions
-            .attempts_with_expired::<Self>(headers)
+            .short_lived_with_expired::<Self>(headers)
             .take(MAX_REMOVED)
-            .filter_map(|recent| sessions.attempt_removal(&recent))
+            .filter_map(|recent| sessions.short_lived_removal(&recent))
             .collect()
     }
 }
@@ -104,7 +104,7 @@ impl ShortLivedCookie for RecentLogin {
         Some(self.id.clone())
     }
 
-    fn began_at(&self) -> OffsetDateTime {
+    fn stored_at(&self) -> OffsetDateTime {
         self.completed_at
     }
 

@@ -33,7 +33,7 @@ impl Sessions {
     pub(crate) async fn session_handle(&self, headers: &HeaderMap) -> Option<SessionHandle> {
         match self.open(&self.cookies().read(headers))?.content {
             CookieContent::Session(session) => Some(session.into()),
-            CookieContent::Reference(reference) => Some(SessionHandle {
+            CookieContent::Stored(reference) => Some(SessionHandle {
                 session: self.load_from_store(&reference).await.ok().flatten(),
                 id: reference.id,
             }),

@@ -4,7 +4,7 @@ use http::HeaderValue;
 use time::OffsetDateTime;
 
 use super::cookie::record::SessionTooLarge;
-use super::refresh::Entry;
+use super::refresh::RefreshEntry;
 use super::{Session, Sessions, SetCookieReason, UsableSession};
 use crate::shared_store::StoreError;
 use crate::util::telemetry;
@@ -13,7 +13,7 @@ impl Sessions {
     /// Records in the background that a session is in use, and that the browser has its newest
     /// cookie.
     pub(crate) fn record_use(&self, used: &UsableSession) {
-        let UsableSession { session, has_unrecorded_use: true, .. } = used else { return };
+        let UsableSession { session, has_due_store_write: true, .. } = used else { return };
         let (record, now) = (session.record(), self.now());
         if record.generation() > 0 && session.mark_presented() {
             self.record_presented(session);
@@ -65,15 +65,14 @@ impl Sessions {
         now: OffsetDateTime,
     ) -> Result<Option<String>, StoreError> {
         let (id, generation) = (session.record().id(), session.record().generation());
-        let entry = self.refresh_entry(id).await?;
-        if entry == Some(Entry::Ended) {
+        let entry = self.read_refresh_entry(id).await?;
+        if entry == Some(RefreshEntry::Ended) {
             return Ok(None);
         }
-        Ok(match entry.and_then(Entry::newest_verified) {
-            Some(last) if last.generation > generation => {
-                let newest = self.unseal_stored(id, &last.session);
-                newest.and_then(|newest| self.seal(&newest.touch(self.inner.lifetimes, now)).ok())
-            }
+        Ok(match entry.and_then(RefreshEntry::newest_verified) {
+            Some(last) if last.generation > generation => self
+                .open_sealed_record(id, &last.session)
+                .and_then(|newest| self.seal(&newest.touch(self.inner.lifetimes, now)).ok()),
             None if self.has_reached_newer(id, generation).await? => None,
             _ => self.cookie_of(session, reason, now),
         })

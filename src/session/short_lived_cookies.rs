@@ -8,17 +8,17 @@ use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use super::cookie::seal::SealingFailed;
-use super::{ATTEMPT_ID_BYTES, Sessions, ShortLivedCookieKind};
+use super::{SHORT_LIVED_ID_BYTES, Sessions, ShortLivedCookieKind};
 use crate::util::telemetry;
 
 /// Excess cookies are removed by later responses.
 const MAX_DROPPED: usize = 20;
 
-/// An attempt's cookie in a request.
-struct AttemptCookie<'h> {
-    /// `None` if the attempt cannot be continued.
-    began_at: Option<OffsetDateTime>,
-    /// Its position among the attempts.
+/// Another cookie of the same kind in a request.
+struct OtherCookie<'h> {
+    /// `None` if its operation cannot be continued.
+    stored_at: Option<OffsetDateTime>,
+    /// Its position among the cookies of its kind.
     index: usize,
     name: &'h str,
     bytes: usize,
@@ -30,7 +30,7 @@ struct AttemptCookie<'h> {
 /// A sealed cookie of one browser for minutes: an operation in progress, or the last login.
 pub(crate) trait ShortLivedCookie: Sized {
     const KIND: ShortLivedCookieKind;
-    /// How many attempts of one kind a browser may have at once.
+    /// How many cookies of one kind a browser may have at once.
     const MAX: usize = 5;
     /// How large the cookies of one kind may be together. With those of a session, they fit into
     /// the 8 KB that nginx accepts for a header by default.
@@ -39,8 +39,10 @@ pub(crate) trait ShortLivedCookie: Sized {
     /// Returns the ID that names its cookie.
     fn id(&self) -> Option<String>;
 
-    fn began_at(&self) -> OffsetDateTime;
+    /// Returns when it was created, and its cookie set.
+    fn stored_at(&self) -> OffsetDateTime;
 
+    /// Returns when its operation can no longer be continued.
     fn ends_at(&self) -> OffsetDateTime;
 
     /// Returns until when the browser keeps its cookie.
@@ -54,7 +56,7 @@ pub(crate) trait ShortLivedCookie: Sized {
     fn decode(id: &str, content: &[u8]) -> Option<Self>;
 }
 
-/// Encodes a time of an attempt: Unix seconds.
+/// Encodes a time: Unix seconds.
 pub(crate) fn encode_time(time: OffsetDateTime) -> [u8; 8] {
     time.unix_timestamp().to_be_bytes()
 }
@@ -66,45 +68,45 @@ pub(crate) fn decode_time(content: &[u8]) -> Option<(OffsetDateTime, &[u8])> {
 }
 
 impl Sessions {
-    /// Returns `Set-Cookie` values that store this attempt and remove those that are too old or too
-    /// many. Returns `None`, and logs the error, when the attempt cannot be sealed.
-    pub(crate) fn store_attempt<A: ShortLivedCookie>(
+    /// Returns `Set-Cookie` values that set this cookie and remove those of its kind that are too
+    /// old or too many. Returns `None`, and logs the error, when it cannot be sealed.
+    pub(crate) fn store_short_lived<C: ShortLivedCookie>(
         &self,
-        attempt: &A,
+        value: &C,
         headers: &HeaderMap,
     ) -> Option<Vec<HeaderValue>> {
-        self.attempt_values(attempt, headers).or_else(|| {
+        self.short_lived_values(value, headers).or_else(|| {
             telemetry::internal_error("attempt", &SealingFailed);
             None
         })
     }
 
-    fn attempt_values<A: ShortLivedCookie>(
+    fn short_lived_values<C: ShortLivedCookie>(
         &self,
-        attempt: &A,
+        value: &C,
         headers: &HeaderMap,
     ) -> Option<Vec<HeaderValue>> {
-        let (cookies, now) = (self.cookies(), attempt.began_at());
-        let name = cookies.attempt_name(A::KIND, &attempt.id()?);
-        let sealed = self.sealing_keys().seal(A::KIND.purpose(), &name, &attempt.encode()?).ok()?;
-        let mut values = vec![cookies.set(&name, &sealed, attempt.cookie_expires_at() - now)?];
+        let (cookies, now) = (self.cookies(), value.stored_at());
+        let name = cookies.short_lived_name(C::KIND, &value.id()?);
+        let sealed = self.sealing_keys().seal(C::KIND.purpose(), &name, &value.encode()?).ok()?;
+        let mut values = vec![cookies.set(&name, &sealed, value.cookie_expires_at() - now)?];
 
         // Newest first. Browsers send cookies in the order of their creation (RFC 6265, section
         // 5.4), which orders those of the same second.
-        let mut others: Vec<AttemptCookie<'_>> = cookies
-            .attempt_cookies(A::KIND, headers)
+        let mut others: Vec<OtherCookie<'_>> = cookies
+            .short_lived_cookies(C::KIND, headers)
             .filter(|(other, _)| *other != name)
             .enumerate()
             .map(|(index, (name, sealed))| {
-                let opened = self.sealing_keys().open(A::KIND.purpose(), name, sealed);
-                AttemptCookie {
+                let opened = self.sealing_keys().open(C::KIND.purpose(), name, sealed);
+                OtherCookie {
                     is_foreign: opened.is_none(),
-                    began_at: opened
+                    stored_at: opened
                         .and_then(|opened| {
-                            A::decode(cookies.attempt_id(A::KIND, name)?, &opened.content)
+                            C::decode(cookies.short_lived_id(C::KIND, name)?, &opened.content)
                         })
                         .filter(|other| now < other.ends_at())
-                        .map(|other| match other.began_at() {
+                        .map(|other| match other.stored_at() {
                             // From before the clock was set back: older than all that begin now.
                             at if at > now + time::Duration::MINUTE => OffsetDateTime::UNIX_EPOCH,
                             at => at,
@@ -115,7 +117,7 @@ impl Sessions {
                 }
             })
             .collect();
-        others.sort_unstable_by_key(|one| Reverse((one.began_at, one.index)));
+        others.sort_unstable_by_key(|one| Reverse((one.stored_at, one.index)));
         let mut total = name.len() + sealed.len();
         values.extend(
             others
@@ -123,8 +125,8 @@ impl Sessions {
                 .enumerate()
                 .filter(|(index, one)| {
                     total += one.bytes;
-                    let is_excess = *index >= A::MAX - 1 || one.began_at.is_none();
-                    total > A::MAX_BYTES || (is_excess && !one.is_foreign)
+                    let is_excess = *index >= C::MAX - 1 || one.stored_at.is_none();
+                    total > C::MAX_BYTES || (is_excess && !one.is_foreign)
                 })
                 .take(MAX_DROPPED)
                 .filter_map(|(_, dropped)| cookies.removal(dropped.name)),
@@ -132,52 +134,55 @@ impl Sessions {
         Some(values)
     }
 
-    /// Returns the attempts in progress in this browser.
-    pub(crate) fn attempts<'a, A: ShortLivedCookie>(
+    /// Returns what this browser has of one kind, without those that have expired.
+    pub(crate) fn short_lived<'a, C: ShortLivedCookie>(
         &'a self,
         headers: &'a HeaderMap,
-    ) -> impl Iterator<Item = A> + use<'a, A> {
+    ) -> impl Iterator<Item = C> + use<'a, C> {
         let now = self.now();
-        self.attempts_with_expired(headers).filter(move |attempt: &A| now < attempt.ends_at())
+        self.short_lived_with_expired(headers).filter(move |value: &C| now < value.ends_at())
     }
 
-    /// Returns the attempts in progress, and the expired ones that the browser still keeps.
-    pub(crate) fn attempts_with_expired<'a, A: ShortLivedCookie>(
+    /// Returns what this browser has of one kind, with the expired ones that it still keeps.
+    pub(crate) fn short_lived_with_expired<'a, C: ShortLivedCookie>(
         &'a self,
         headers: &'a HeaderMap,
-    ) -> impl Iterator<Item = A> + use<'a, A> {
+    ) -> impl Iterator<Item = C> + use<'a, C> {
         self.cookies()
-            .attempt_cookies(A::KIND, headers)
-            .filter_map(|(name, sealed)| self.open_attempt::<A>(name, sealed))
+            .short_lived_cookies(C::KIND, headers)
+            .filter_map(|(name, sealed)| self.open_short_lived::<C>(name, sealed))
     }
 
-    /// Returns the attempt of this browser whose ID is the first characters of this `state`, and the
-    /// `Set-Cookie` value that removes it, also if it has expired.
-    pub(crate) fn attempt<A: ShortLivedCookie>(
+    /// Returns the one of this browser whose ID is the first characters of this `state`, and the
+    /// `Set-Cookie` value that removes its cookie, also if it has expired.
+    pub(crate) fn find_short_lived<C: ShortLivedCookie>(
         &self,
         state: &str,
         headers: &HeaderMap,
-    ) -> (Option<A>, Option<HeaderValue>) {
-        let Some(id) = state.get(..ATTEMPT_ID_BYTES) else { return (None, None) };
+    ) -> (Option<C>, Option<HeaderValue>) {
+        let Some(id) = state.get(..SHORT_LIVED_ID_BYTES) else { return (None, None) };
         let (cookies, now) = (self.cookies(), self.now());
-        let wanted = cookies.attempt_name(A::KIND, id);
+        let wanted = cookies.short_lived_name(C::KIND, id);
         let Some((name, sealed)) =
-            cookies.attempt_cookies(A::KIND, headers).find(|(name, _)| *name == wanted)
+            cookies.short_lived_cookies(C::KIND, headers).find(|(name, _)| *name == wanted)
         else {
             return (None, None);
         };
-        let attempt = self.open_attempt(name, sealed).filter(|attempt: &A| now < attempt.ends_at());
-        (attempt, cookies.removal(name))
+        let found = self.open_short_lived(name, sealed).filter(|value: &C| now < value.ends_at());
+        (found, cookies.removal(name))
     }
 
-    /// Returns the `Set-Cookie` value that removes an attempt.
-    pub(crate) fn attempt_removal<A: ShortLivedCookie>(&self, attempt: &A) -> Option<HeaderValue> {
-        self.cookies().removal(&self.cookies().attempt_name(A::KIND, &attempt.id()?))
+    /// Returns the `Set-Cookie` value that removes its cookie.
+    pub(crate) fn short_lived_removal<C: ShortLivedCookie>(
+        &self,
+        value: &C,
+    ) -> Option<HeaderValue> {
+        self.cookies().removal(&self.cookies().short_lived_name(C::KIND, &value.id()?))
     }
 
-    /// Opens an attempt's cookie.
-    fn open_attempt<A: ShortLivedCookie>(&self, name: &str, sealed: &str) -> Option<A> {
-        let id = self.cookies().attempt_id(A::KIND, name)?;
-        A::decode(id, &self.sealing_keys().open(A::KIND.purpose(), name, sealed)?.content)
+    /// Opens a cookie of this kind.
+    fn open_short_lived<C: ShortLivedCookie>(&self, name: &str, sealed: &str) -> Option<C> {
+        let id = self.cookies().short_lived_id(C::KIND, name)?;
+        C::decode(id, &self.sealing_keys().open(C::KIND.purpose(), name, sealed)?.content)
     }
 }

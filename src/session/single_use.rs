@@ -1,5 +1,12 @@
 //! What may be used once, on all replicas: the attempt of a login, a code or link, or the callback of a
 //! connected account.
+//!
+//! One stored value has the state. A request [`claim`](SingleUse::claim)s it before it spends the
+//! code. It ends with [`complete`](SingleUse::complete), [`deny`](SingleUse::deny) or
+//! [`fail`](SingleUse::fail); or can be repeated, after [`release`](SingleUse::release), or with
+//! the tokens that it has, after [`keep_login`](SingleUse::keep_login) and
+//! [`take_kept_login`](SingleUse::take_kept_login). A request that cannot claim it
+//! [waits](SingleUse::wait_until_completed) for the one that has.
 
 use std::time::Duration;
 
@@ -39,19 +46,19 @@ pub(crate) trait StoredResult: Sized {
 pub(crate) struct SingleUse<'a> {
     pub(crate) sessions: &'a Sessions,
     pub(crate) key: StoreKey,
-    /// Known only to those who may share the result. What is stored is sealed under it.
-    pub(crate) name: String,
-    /// How long it is known to be used.
-    pub(crate) lifetime: Duration,
-    /// How long it is known how the use has ended.
-    pub(crate) retention: Duration,
+    /// What is stored is sealed under it. Only requests that may share the result know it.
+    pub(crate) sealing_name: String,
+    /// How long the store keeps that it is used.
+    pub(crate) used_ttl: Duration,
+    /// How long the store keeps how the use has ended.
+    pub(crate) end_ttl: Duration,
 }
 
 impl SingleUse<'_> {
     /// Marks it as used. Returns `false` if it was used before. While the store is unavailable, it
     /// counts as unused: the login continues.
     pub(crate) async fn claim(&self) -> bool {
-        or_logged(self.sessions.store().put_if_absent(&self.key, USED, self.lifetime).await, true)
+        or_logged(self.sessions.store().put_if_absent(&self.key, USED, self.used_ttl).await, true)
     }
 
     /// Allows it to be used again.
@@ -63,11 +70,12 @@ impl SingleUse<'_> {
     /// Returns `false` if it could not be stored.
     pub(crate) async fn keep_login(&self, login: &SessionRecord) -> bool {
         let content = login.encode().map(Zeroizing::new);
-        let Some(sealed) = content.and_then(|content| self.seal(&self.name, &content)) else {
+        let Some(sealed) = content.and_then(|content| self.seal(&self.sealing_name, &content))
+        else {
             return false;
         };
         let kept = format!("{KEPT}{sealed}").into();
-        let stored = self.sessions.store().replace_if(&self.key, USED, kept, self.lifetime).await;
+        let stored = self.sessions.store().replace_if(&self.key, USED, kept, self.used_ttl).await;
         or_logged(stored, false)
     }
 
@@ -77,13 +85,13 @@ impl SingleUse<'_> {
         let store = self.sessions.store();
         let Some(kept) = store.get(&self.key).await? else { return Ok(None) };
         let Some(login) = self.open_login(&kept) else { return Ok(None) };
-        let is_taken = store.replace_if(&self.key, kept, USED, self.lifetime).await?;
+        let is_taken = store.replace_if(&self.key, kept, USED, self.used_ttl).await?;
         Ok(is_taken.then_some(login))
     }
 
     fn open_login(&self, kept: &[u8]) -> Option<SessionRecord> {
         let sealed = std::str::from_utf8(kept).ok()?.strip_prefix(KEPT)?;
-        SessionRecord::decode(&self.open(&self.name, sealed)?)
+        SessionRecord::decode(&self.open(&self.sealing_name, sealed)?)
     }
 
     /// Records that the login has completed, and for a short time its sealed result, for the same
@@ -111,7 +119,7 @@ impl SingleUse<'_> {
     }
 
     async fn replace_used(&self, end: Bytes) {
-        let replaced = self.sessions.store().replace_if(&self.key, USED, end, self.retention);
+        let replaced = self.sessions.store().replace_if(&self.key, USED, end, self.end_ttl);
         or_logged(replaced.await, false);
     }
 
@@ -158,7 +166,7 @@ impl SingleUse<'_> {
     }
 
     fn result_name(&self) -> String {
-        format!("result {}", self.name)
+        format!("result {}", self.sealing_name)
     }
 
     /// The result expires earlier than it is known that the login has completed.

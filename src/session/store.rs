@@ -7,22 +7,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
 use super::cookie::seal::SealingFailed;
-use super::refresh::entry::{Entry, REFRESH_GRACE};
-use super::{Purpose, Session, Sessions};
+use super::refresh::entry::RefreshEntry;
+use super::stored_session_ref::StoredSessionRef;
+use super::stored_value::StoredRecord;
+use super::{Session, Sessions};
 use crate::clock::{Clock, millis};
-use crate::shared_store::{self, Change, StoreError, StoreKey};
+use crate::shared_store::{Change, StoreError};
 use crate::util::single_flight::{Flight, SingleFlight};
 use crate::util::tasks::Tasks;
 use crate::util::telemetry;
 use crate::util::token_cache::TokenCache;
-
-/// Replaces a session that was ended, so that no late write restores it.
-const ENDED: Bytes = Bytes::from_static(b"ended");
 
 /// How often a replacement is retried after a concurrent change of the session.
 const MAX_TRIES: usize = 4;
@@ -44,10 +42,6 @@ const PUBLICATION_TIME: Duration = Duration::from_secs(10);
 /// How many sessions wait for that at once.
 const MAX_BEHIND: usize = 256;
 
-/// Added to the lifetime of stored values, so that a value written while the wall clock was ahead by
-/// up to this much, such as by a wrong time zone, does not expire before its session.
-pub(super) const MAX_CLOCK_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
-
 /// Cached sessions of the store.
 #[derive(Debug)]
 pub(super) struct SessionCache {
@@ -68,78 +62,9 @@ enum Replacement {
     Use,
 }
 
-/// The content of a stored session's cookie, and its entry in the index of the user.
-#[derive(Clone, Debug)]
-pub(super) struct Reference {
-    pub(super) id: Arc<str>,
-    /// A cached copy of an older generation is outdated.
-    pub(super) generation: u32,
-    /// In Unix seconds. Unknown in cookies of earlier releases.
-    pub(super) sealed_at: Option<i64>,
-}
-
-impl Reference {
-    /// First byte; followed by the time of sealing (8 bytes), generation (4 bytes) and ID.
-    const TAG: u8 = b'c';
-    /// First byte in earlier releases; followed by generation and ID.
-    const TAG_WITHOUT_TIME: u8 = b'r';
-
-    pub(super) fn new(record: &SessionRecord, now: OffsetDateTime) -> Self {
-        Self {
-            id: record.id().into(),
-            generation: record.generation(),
-            sealed_at: Some(now.unix_timestamp()),
-        }
-    }
-
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let (generation, id) = (self.generation.to_be_bytes(), self.id.as_bytes());
-        match self.sealed_at {
-            Some(at) => [&[Self::TAG], &at.to_be_bytes()[..], &generation, id].concat(),
-            None => [&[Self::TAG_WITHOUT_TIME], &generation[..], id].concat(),
-        }
-    }
-
-    pub(super) fn decode(content: &[u8]) -> Option<Self> {
-        let (tag, rest) = content.split_first()?;
-        let (sealed_at, rest) = match *tag {
-            Self::TAG => {
-                let (at, rest) = rest.split_first_chunk()?;
-                (Some(i64::from_be_bytes(*at)), rest)
-            }
-            Self::TAG_WITHOUT_TIME => (None, rest),
-            _ => return None,
-        };
-        let (generation, id) = rest.split_first_chunk()?;
-        let (id, generation) = (std::str::from_utf8(id).ok()?, u32::from_be_bytes(*generation));
-        Some(Self { id: id.into(), generation, sealed_at })
-    }
-
-    /// Returns the entry in the index: `ID:time`.
-    pub(super) fn to_index_item(&self) -> String {
-        match self.sealed_at {
-            Some(at) => format!("{}:{at}", self.id),
-            None => self.id.to_string(),
-        }
-    }
-
-    /// Reads an entry of the index. IDs contain no colon. Entries of earlier releases have no time.
-    pub(super) fn from_index_item(entry: &str) -> Self {
-        let (id, at) = entry.split_once(':').unwrap_or((entry, ""));
-        Self { id: id.into(), generation: 0, sealed_at: at.parse().ok() }
-    }
-}
-
 /// Whether a follower of the store may lack a value that was written at this time, in Unix seconds.
 fn is_within_replication_lag(at: i64, now: OffsetDateTime) -> bool {
     now.unix_timestamp().abs_diff(at) < REPLICATION_LAG.as_secs()
-}
-
-/// A session as stored.
-pub(super) struct StoredRecord {
-    pub(super) record: SessionRecord,
-    /// Sealed with an older secret: to be resealed.
-    pub(super) outdated_key: bool,
 }
 
 /// A session that was read from the store. Times are monotonic.
@@ -238,7 +163,7 @@ impl Sessions {
     /// requests.
     pub(super) fn load_from_store_shared(
         &self,
-        reference: &Reference,
+        reference: &StoredSessionRef,
     ) -> Flight<Result<Option<Session>, StoreUnavailable>> {
         let (sessions, wanted) = (self.clone(), reference.clone());
         self.inner
@@ -253,7 +178,7 @@ impl Sessions {
     /// store has lost its newest state.
     pub(super) async fn load_from_store(
         &self,
-        reference: &Reference,
+        reference: &StoredSessionRef,
     ) -> Result<Option<Session>, StoreUnavailable> {
         match self.try_load(reference).await {
             Ok(Some(session)) => {
@@ -292,12 +217,12 @@ impl Sessions {
     }
 
     /// Notes that the store lacks the state of a cookie. Returns whether it will not arrive any more.
-    fn note_lost(&self, reference: &Reference) -> bool {
+    fn note_lost(&self, reference: &StoredSessionRef) -> bool {
         !self.inner.session_cache.note_missing(&reference.id, reference.generation)
             && reference.sealed_at.is_none_or(|at| !is_within_replication_lag(at, self.now()))
     }
 
-    async fn try_load(&self, reference: &Reference) -> Result<Option<Session>, LoadError> {
+    async fn try_load(&self, reference: &StoredSessionRef) -> Result<Option<Session>, LoadError> {
         let (id, generation) = (&*reference.id, reference.generation);
         let Some(value) = self.stored_value(id).await? else {
             return match self.may_lack(id, reference.sealed_at) {
@@ -317,10 +242,10 @@ impl Sessions {
         }
         // The store was unavailable when the result should have been written.
         let record = self
-            .refresh_entry(id)
+            .read_refresh_entry(id)
             .await?
-            .and_then(Entry::newest_verified)
-            .and_then(|last| self.unseal_stored(id, &last.session))
+            .and_then(RefreshEntry::newest_verified)
+            .and_then(|last| self.open_sealed_record(id, &last.session))
             .filter(|record| record.generation() >= generation)
             .ok_or(LoadError::Behind)?;
         self.replace_in_background(record.clone(), Replacement::Newest);
@@ -332,7 +257,7 @@ impl Sessions {
     pub(super) fn may_lack(&self, id: &str, stored_at: Option<i64>) -> bool {
         self.inner.revocations.has_peers()
             && stored_at.is_some_and(|at| is_within_replication_lag(at, self.now()))
-            && !self.inner.revocations.is_id_revoked(id)
+            && !self.inner.revocations.is_record_id_revoked(id)
     }
 
     /// Retries storing a session that was refreshed.
@@ -414,70 +339,6 @@ impl Sessions {
                 }
             }
         });
-    }
-
-    /// Replaces a session that has ended by a tombstone, for as long as a concurrent request may be
-    /// about to replace the session. An absent value is not replaced.
-    pub(super) async fn end_stored(&self, id: &str) -> Result<(), StoreError> {
-        self.store().put(&self.stored_key(id), ENDED, REFRESH_GRACE).await
-    }
-
-    /// Returns a session as stored. Returns `None` when it has ended, or is sealed with a secret
-    /// that is no longer in use.
-    pub(super) async fn read_stored(&self, id: &str) -> Result<Option<StoredRecord>, StoreError> {
-        self.stored_value(id).await?.map_or(Ok(None), |value| self.open_stored(id, &value))
-    }
-
-    /// Returns the value of a session, which may be a tombstone.
-    pub(super) async fn stored_value(&self, id: &str) -> Result<Option<Bytes>, StoreError> {
-        self.store().get(&self.stored_key(id)).await
-    }
-
-    /// Opens the value of a session. Returns `None` for a tombstone, or if it is sealed with a secret
-    /// that is no longer in use.
-    pub(super) fn open_stored(
-        &self,
-        id: &str,
-        value: &[u8],
-    ) -> Result<Option<StoredRecord>, StoreError> {
-        let Some(unsealed) = std::str::from_utf8(value)
-            .ok()
-            .and_then(|text| self.sealing_keys().open(Purpose::StoredSession, id, text))
-        else {
-            return Ok(None);
-        };
-        let record = SessionRecord::decode(&unsealed.content)
-            .filter(|record| record.id() == id)
-            .ok_or_else(StoreError::unknown_format)?;
-        Ok(Some(StoredRecord { record, outdated_key: unsealed.outdated_key }))
-    }
-
-    /// Seals a session for the store. The value opens under the session's own ID only.
-    pub(super) fn seal_stored(&self, record: &SessionRecord) -> Result<String, SealingFailed> {
-        self.sealing_keys().seal(
-            Purpose::StoredSession,
-            record.id(),
-            &record.encode().ok_or(SealingFailed)?,
-        )
-    }
-
-    /// Opens a session that was sealed for the store under this ID.
-    pub(super) fn unseal_stored(&self, id: &str, text: &str) -> Option<SessionRecord> {
-        Some(self.open_stored(id, text.as_bytes()).ok()??.record)
-    }
-
-    fn stored_key(&self, id: &str) -> StoreKey {
-        self.store_key(shared_store::KeyNamespace::Session, id)
-    }
-
-    /// How long the store keeps what belongs to a session: at least until it ends, even if the wall
-    /// clock is ahead now and is corrected later, and never longer than a whole session.
-    pub(super) fn store_ttl(&self, record: &SessionRecord) -> Duration {
-        record
-            .remaining(self.now())
-            .unsigned_abs()
-            .saturating_add(MAX_CLOCK_ERROR)
-            .min(record.lifetime())
     }
 }
 

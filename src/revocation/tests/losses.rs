@@ -52,7 +52,7 @@ async fn ended_sessions_are_published_again_after_state_loss() {
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
     let ids: Vec<_> = (0..200).map(|number| format!("session {number}")).collect();
     for id in &ids {
-        here.revoke(RevocationTarget::Session(id), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Record(id), HOUR).await.unwrap();
     }
     read(&clock, &there).await;
     for _ in 0..2 {
@@ -61,15 +61,18 @@ async fn ended_sessions_are_published_again_after_state_loss() {
         for _ in 0..2 {
             for replica in [&here, &there] {
                 read(&clock, replica).await;
-                assert!(ids.iter().all(|id| replica.is_id_revoked(id)), "known all the time");
+                assert!(
+                    ids.iter().all(|id| replica.is_record_id_revoked(id)),
+                    "known all the time"
+                );
             }
         }
         let entries = store.entries(&scope().key(KeyNamespace::Revocation, "log")).await;
         assert_eq!(entries, ids.len(), "published by one of the replicas");
         let late = replica(&store, &clock);
         read(&clock, &late).await;
-        assert!(ids.iter().all(|id| late.is_id_revoked(id)));
-        assert!(!late.is_id_revoked("another"));
+        assert!(ids.iter().all(|id| late.is_record_id_revoked(id)));
+        assert!(!late.is_record_id_revoked("another"));
     }
 }
 
@@ -81,7 +84,7 @@ async fn requests_do_not_wait_for_the_publication_of_what_the_store_has_lost() {
     let old = begin(&here).await;
     here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
     for number in 0..200 {
-        here.revoke(RevocationTarget::Session(&number.to_string()), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Record(&number.to_string()), HOUR).await.unwrap();
     }
     read(&clock, &there).await;
     store.lose_state(&clock);
@@ -91,7 +94,7 @@ async fn requests_do_not_wait_for_the_publication_of_what_the_store_has_lost() {
     for _ in 0..5 {
         clock.advance(Duration::from_millis(2000));
         there.pending_read().expect("the last reading is too old").await;
-        assert!(there.is_revoked(&old) && there.is_id_revoked("7"));
+        assert!(there.is_revoked(&old) && there.is_record_id_revoked("7"));
         assert!(there.pending_read().is_none());
     }
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
@@ -100,7 +103,7 @@ async fn requests_do_not_wait_for_the_publication_of_what_the_store_has_lost() {
     read(&clock, &there).await;
     let late = replica(&store, &clock);
     read(&clock, &late).await;
-    assert!(late.is_revoked(&old) && late.is_id_revoked("7"));
+    assert!(late.is_revoked(&old) && late.is_record_id_revoked("7"));
 }
 
 #[tokio::test]
@@ -143,7 +146,7 @@ async fn a_store_that_is_late_to_show_writes_has_lost_nothing() {
     for number in 0..30 {
         let id = number.to_string();
         let here = &all[number % 3];
-        for revoked in [RevocationTarget::User(&id), RevocationTarget::Session(&id)] {
+        for revoked in [RevocationTarget::User(&id), RevocationTarget::Record(&id)] {
             here.revoke(revoked, HOUR).await.unwrap();
             store.catch_up().await;
         }
@@ -172,7 +175,7 @@ async fn a_loss_that_a_login_notices_during_a_read_is_repaired_once() {
     for number in 0..50 {
         let id = number.to_string();
         here.revoke(RevocationTarget::User(&id), HOUR).await.unwrap();
-        here.revoke(RevocationTarget::Session(&id), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Record(&id), HOUR).await.unwrap();
     }
     for one in [&here, &there] {
         read(&clock, one).await;
@@ -235,7 +238,7 @@ async fn entries_that_only_the_log_has_lost_are_published_again() {
             store.set(Fails::LosesEntries);
         }
         here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
-        here.revoke(RevocationTarget::Session("two"), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Record("two"), HOUR).await.unwrap();
         store.set(Fails::Not);
         if read_before {
             read(&clock, &here).await;
@@ -245,7 +248,7 @@ async fn entries_that_only_the_log_has_lost_are_published_again() {
         read(&clock, &here).await;
         let late = replica(&store, &clock);
         read(&clock, &late).await;
-        assert!(late.is_revoked(&old) && late.is_id_revoked("two"), "{read_before}");
+        assert!(late.is_revoked(&old) && late.is_record_id_revoked("two"), "{read_before}");
         assert!(!late.is_revoked(&begin(&late).await));
         // Once.
         let log = scope().key(KeyNamespace::Revocation, "log");
@@ -261,7 +264,7 @@ async fn expired_revocations_are_not_published_again() {
     let store = TestStore::new(&clock);
     let here = replica(&store, &clock);
     here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
-    here.revoke(RevocationTarget::Session("two"), HOUR).await.unwrap();
+    here.revoke(RevocationTarget::Record("two"), HOUR).await.unwrap();
     read(&clock, &here).await;
     clock.advance(2 * HOUR);
     store.lose_log(&clock, None).await;
@@ -280,7 +283,7 @@ async fn an_old_revocation_that_a_replica_has_dropped_is_not_made_again() {
     clock.advance(HOUR);
     let session = begin(&there).await;
     there.revoke(RevocationTarget::User("other"), HOUR).await.unwrap();
-    drop(std::mem::take(&mut there.state.known().entries));
+    drop(std::mem::take(&mut there.state.known().revocations));
     store.lose_log(&clock, None).await;
     read(&clock, &here).await;
     read(&clock, &there).await;
@@ -372,11 +375,11 @@ async fn a_loss_during_the_repair_of_another_loses_no_ended_session() {
     let store = TestStore::new(&clock);
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
     for id in ["known", "missing"] {
-        here.revoke(RevocationTarget::Session(id), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Record(id), HOUR).await.unwrap();
     }
     read(&clock, &here).await;
     store.lose_log(&clock, None).await;
-    there.revoke(RevocationTarget::Session("known"), HOUR).await.unwrap();
+    there.revoke(RevocationTarget::Record("known"), HOUR).await.unwrap();
     clock.advance(Duration::from_secs(2));
     let background = here.state.republishing.lock().await;
     here.state.join_read().await;
@@ -393,7 +396,7 @@ async fn a_loss_during_the_repair_of_another_loses_no_ended_session() {
     read(&clock, &here).await;
     let late = replica(&store, &clock);
     read(&clock, &late).await;
-    assert!(late.is_id_revoked("known") && late.is_id_revoked("missing"));
+    assert!(late.is_record_id_revoked("known") && late.is_record_id_revoked("missing"));
 }
 
 #[tokio::test]

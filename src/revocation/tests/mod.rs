@@ -59,12 +59,12 @@ impl Revocations {
 }
 
 fn named(id: &str, position: RecordedPosition, issued_at: Option<i64>) -> RevocableSession {
-    let names = [
-        RevocationTarget::Session(id),
+    let targets = [
+        RevocationTarget::Record(id),
         RevocationTarget::User("usr_1"),
         RevocationTarget::Organization("org_1"),
     ];
-    RevocableSession::new(names, position, issued_at)
+    RevocableSession::new(targets, position, issued_at)
 }
 
 async fn begin(revocations: &Revocations) -> RevocableSession {
@@ -90,7 +90,7 @@ async fn a_revocation_takes_effect_here_at_once_and_elsewhere_within_two_seconds
         let [here, there] = replicas(&clock);
         there.pending_read().expect("nothing was read yet").await;
         let before = (here.change_count(), there.change_count());
-        here.revoke(RevocationTarget::Session("one"), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Record("one"), HOUR).await.unwrap();
         let position = here.position().await.unwrap();
         let [one, two] = ["one", "two"].map(|id| named(id, position, None));
         assert!(here.is_revoked(&one) && !here.is_revoked(&two));
@@ -196,10 +196,10 @@ async fn at_capacity_logouts_are_retained_without_their_position() {
     let logout = RevocationTarget::EnvironmentSession("ses_1");
     let position = here.position().await.unwrap();
     let [old, new] = [100, 101].map(|issued_at| {
-        let names = [RevocationTarget::Session("one"), RevocationTarget::User("usr_1"), logout];
-        RevocableSession::new(names, position, Some(issued_at))
+        let targets = [RevocationTarget::Record("one"), RevocationTarget::User("usr_1"), logout];
+        RevocableSession::new(targets, position, Some(issued_at))
     });
-    let entry = Entry {
+    let entry = Revocation {
         coverage: Coverage::At(Position { epoch: 0, number: 0 }),
         issued_until: 100,
         forget_at: clock.clock().monotonic() + HOUR,
@@ -209,12 +209,12 @@ async fn at_capacity_logouts_are_retained_without_their_position() {
     };
     for number in 0..MAX_WITH_POSITION {
         let key = RevocationTarget::EnvironmentSession(&format!("other {number}")).key();
-        here.state.known().entries.insert(EntryKey::new(key, Some(100), None), entry);
+        here.state.known().revocations.insert(RevocationKey::new(key, Some(100), None), entry);
     }
     here.revoke_issued_until(100, logout, 2 * HOUR).await.unwrap();
-    assert_eq!(here.state.known().entries.len(), MAX_WITH_POSITION);
+    assert_eq!(here.state.known().revocations.len(), MAX_WITH_POSITION);
     read(&clock, &there).await;
-    here.state.known().entries = Entries::default();
+    here.state.known().revocations = RevocationMap::default();
     store.lose_state(&clock);
     // Once to notice, once to publish.
     read(&clock, &here).await;
@@ -235,9 +235,9 @@ async fn a_token_is_revoked_by_its_issue_time() {
     read(&clock, &there).await;
     let now = clock.clock().now().unix_timestamp();
     let token = |issued_at| {
-        let names =
+        let targets =
             [RevocationTarget::User("usr_1"), RevocationTarget::EnvironmentSession("ses_1")];
-        RevocableToken::new(names, issued_at)
+        RevocableToken::new(targets, issued_at)
     };
     // Clocks may differ by a minute.
     let [old, latest, new, unknown] = [Some(now), Some(now + 60), Some(now + 61), None].map(token);
@@ -267,8 +267,8 @@ async fn a_later_revocation_elsewhere_covers_tokens_that_an_unpublished_one_does
     store.set(Fails::Unavailable);
     here.revoke(user, HOUR).await.unwrap_err();
     store.set(Fails::Not);
-    let key = EntryKey::new(user.key(), None, Some(here.state.process));
-    let unpublished = *here.state.known().entries.get(&key).unwrap();
+    let key = RevocationKey::new(user.key(), None, Some(here.state.process));
+    let unpublished = *here.state.known().revocations.get(&key).unwrap();
 
     clock.advance(Duration::from_secs(70));
     let issued_at = clock.clock().now().unix_timestamp();
@@ -411,7 +411,7 @@ async fn a_replica_that_was_idle_is_not_stale_while_it_reads_a_long_log() {
     let old = begin(&here).await;
     read(&clock, &there).await;
     for number in 0..10_000 {
-        here.revoke(RevocationTarget::Session(&number.to_string()), 2 * HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Record(&number.to_string()), 2 * HOUR).await.unwrap();
     }
     here.revoke(RevocationTarget::User("usr_1"), 2 * HOUR).await.unwrap();
     clock.advance(HOUR);
@@ -450,12 +450,12 @@ async fn entries_that_cannot_be_read_hide_no_later_ones() {
     let [here, there] = [replica(&store, &clock), replica(&store, &clock)];
     let old = begin(&here).await;
     for number in 0..1000 {
-        here.revoke(RevocationTarget::Session(&number.to_string()), HOUR).await.unwrap();
+        here.revoke(RevocationTarget::Record(&number.to_string()), HOUR).await.unwrap();
     }
     here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
     store.set(Fails::SkipsFirstPage);
     read(&clock, &there).await;
-    assert!(there.is_revoked(&old) && !there.is_id_revoked("7"));
+    assert!(there.is_revoked(&old) && !there.is_record_id_revoked("7"));
 }
 
 #[tokio::test]
@@ -509,15 +509,15 @@ async fn revocations_are_removed_when_no_covered_session_can_be_alive() {
         let [here, _] = replicas(&clock);
         for number in 0..1000 {
             let lifetime = Duration::from_secs(1);
-            here.revoke(RevocationTarget::Session(&number.to_string()), lifetime).await.unwrap();
+            here.revoke(RevocationTarget::Record(&number.to_string()), lifetime).await.unwrap();
             clock.advance(Duration::from_millis(500));
         }
-        assert!(here.state.known().entries.len() == 0 && here.state.known().ended.len() < 10);
+        assert!(here.state.known().revocations.len() == 0 && here.state.known().ended.len() < 10);
         let old = begin(&here).await;
         here.revoke(RevocationTarget::User("usr_1"), HOUR).await.unwrap();
         clock.advance(Duration::from_millis(1000 * 60 * 60 - 1));
         for number in 0..100 {
-            here.revoke(RevocationTarget::Session(&number.to_string()), HOUR).await.unwrap();
+            here.revoke(RevocationTarget::Record(&number.to_string()), HOUR).await.unwrap();
         }
         assert!(here.is_revoked(&old), "it is retained for as long as it may be needed");
     }

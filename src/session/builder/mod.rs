@@ -439,14 +439,14 @@ impl SessionsBuilder {
                 RESULT_TTL,
                 &tasks,
                 "login",
-                LoginError::Interrupted,
+                LoginError::Interrupted.into(),
             ),
             identified_logins: SharedResults::new(
                 clock.clone(),
                 RESULT_TTL,
                 &tasks,
                 "login",
-                LoginError::Interrupted,
+                LoginError::Interrupted.into(),
             ),
             switches: SharedResults::new(
                 clock.clone(),

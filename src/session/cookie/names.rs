@@ -21,8 +21,9 @@ const MAX_REPEATED: usize = 3;
 /// Longer than a redirect takes.
 const HOST_REDIRECT_LIFETIME: time::Duration = time::Duration::seconds(10);
 
-/// How much of a login attempt's `state` is in its cookie's name.
-pub(crate) const ATTEMPT_ID_BYTES: usize = 8;
+/// Length of the ID in the name of a short-lived cookie. That of a login is the beginning of its
+/// `state`.
+pub(crate) const SHORT_LIVED_ID_BYTES: usize = 8;
 
 /// The configuration of this app's cookies: their names and attributes.
 #[derive(Clone, Debug)]
@@ -92,7 +93,7 @@ impl CookieConfig {
         name
     }
 
-    pub(crate) fn attempt_name(&self, kind: ShortLivedCookieKind, id: &str) -> String {
+    pub(crate) fn short_lived_name(&self, kind: ShortLivedCookieKind, id: &str) -> String {
         format!("{}{}{id}", self.prefix, kind.label())
     }
 
@@ -179,8 +180,8 @@ impl CookieConfig {
         RequestCookies { chunks }
     }
 
-    /// Returns the request's attempts of a kind: cookie name and sealed value.
-    pub(crate) fn attempt_cookies<'h>(
+    /// Returns the request's short-lived cookies of a kind: cookie name and sealed value.
+    pub(crate) fn short_lived_cookies<'h>(
         &'h self,
         kind: ShortLivedCookieKind,
         headers: &'h HeaderMap,
@@ -190,18 +191,18 @@ impl CookieConfig {
             .filter_map(|(name, value)| {
                 Some((std::str::from_utf8(name).ok()?, std::str::from_utf8(value).ok()?))
             })
-            .filter(move |(name, _)| self.attempt_id(kind, name).is_some())
+            .filter(move |(name, _)| self.short_lived_id(kind, name).is_some())
     }
 
-    /// Returns the attempt's ID in a cookie's name, if the cookie is of this kind.
-    pub(crate) fn attempt_id<'n>(
+    /// Returns the ID in the name of a short-lived cookie, if it is of this kind.
+    pub(crate) fn short_lived_id<'n>(
         &self,
         kind: ShortLivedCookieKind,
         name: &'n str,
     ) -> Option<&'n str> {
         name.strip_prefix(&*self.prefix)?
             .strip_prefix(kind.label())
-            .filter(|id| id.len() == ATTEMPT_ID_BYTES && id.bytes().all(is_base64url))
+            .filter(|id| id.len() == SHORT_LIVED_ID_BYTES && id.bytes().all(is_base64url))
     }
 
     /// Returns the `Set-Cookie` value of one cookie.

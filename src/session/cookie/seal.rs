@@ -29,8 +29,8 @@ pub(crate) enum Purpose {
     LoginAttempt,
     LogoutAttempt,
     PasswordlessAttempt,
-    /// A verified login in the shared store, until the user confirms it or its callback is retried; the
-    /// result of one, until its callback is repeated.
+    /// A verified login in the shared store, until the user confirms it, or until the login hook is
+    /// available again; or the result of a login, for ten seconds.
     PendingLogin,
     RecentLogin,
     /// A cookie: a session, or the ID of one in the shared store.
@@ -95,7 +95,7 @@ pub(crate) struct KeyRing {
 }
 
 /// The content of a sealed value.
-pub(crate) struct Unsealed {
+pub(crate) struct Opened {
     pub(crate) content: Zeroizing<Vec<u8>>,
     /// Sealed with an older key.
     pub(crate) outdated_key: bool,
@@ -136,7 +136,7 @@ impl KeyRing {
 
     /// Opens the cookie or stored value `name`. Returns `None` if it was changed, moved, or sealed
     /// with another key.
-    pub(crate) fn open(&self, purpose: Purpose, name: &str, text: &str) -> Option<Unsealed> {
+    pub(crate) fn open(&self, purpose: Purpose, name: &str, text: &str) -> Option<Opened> {
         let sealed = URL_SAFE_NO_PAD.decode(text).ok()?;
         let (header, rest) = sealed.split_at_checked(HEADER_LEN)?;
         let (nonce, body) = rest.split_at_checked(NONCE_LEN)?;
@@ -150,7 +150,7 @@ impl KeyRing {
         let mut content = Zeroizing::new(body.to_vec());
         let length = key.key.open_in_place(nonce, aad, &mut content).ok()?.len();
         content.truncate(length);
-        Some(Unsealed { content, outdated_key: key.id != self.current.id })
+        Some(Opened { content, outdated_key: key.id != self.current.id })
     }
 
     /// Whether one of the keys may have sealed a value that begins like this.

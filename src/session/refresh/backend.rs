@@ -5,14 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::entry::Entry;
+use super::entry::RefreshEntry;
 use crate::shared_store::StoreError;
+
+/// Pause before the store is asked again: for a lease that another task holds, or after a failure.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The operations of a refresh. The implementation uses a store and a network; the tests use a
 /// model in which every order of events is tried.
 pub(super) trait RefreshBackend: Sync {
-    /// A session with new tokens. As a string it is sealed for the store.
-    type Refreshed: AsRef<str> + Clone + Send + Sync;
+    /// A session with new tokens.
+    type Refreshed: Clone + Send + Sync;
+
+    /// Returns a session with new tokens as it was sealed for the store.
+    fn sealed_result(refreshed: &Self::Refreshed) -> &str;
 
     /// Reads the entry.
     fn read_entry(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send;
@@ -21,7 +27,7 @@ pub(super) trait RefreshBackend: Sync {
     fn set_entry(
         &self,
         seen: Option<Bytes>,
-        entry: &Entry,
+        entry: &RefreshEntry,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Sets the lease if it is still `seen`. Returns whether it did.
@@ -38,7 +44,8 @@ pub(super) trait RefreshBackend: Sync {
     /// Removes the lease if it is still this one. Retried later if the store is unavailable.
     fn release(&self, lease: Bytes) -> impl Future<Output = ()> + Send;
 
-    /// Searches for a newer result in the stored session, and in the record of its generation.
+    /// Searches for a newer result in the stored session, and for a newer generation that
+    /// [`mark_reached`](Self::mark_reached) has recorded.
     fn newer_elsewhere(&self) -> impl Future<Output = Result<StoredState, StoreError>> + Send;
 
     /// Whether the result of an exchange could be verified. Otherwise no token is spent.
@@ -62,7 +69,7 @@ pub(super) trait RefreshBackend: Sync {
 
     /// Keeps a result that could not be published, publishes it later, and extends the lease until
     /// then.
-    fn keep_unpublished(&self, result: Entry, lease: Bytes);
+    fn keep_unpublished(&self, result: RefreshEntry, lease: Bytes);
 
     /// Records that the session has reached this generation, so that the tokens of older ones are
     /// known to be spent for the rest of the session. Returns `false` if that was recorded before.
@@ -114,7 +121,7 @@ pub(super) enum StoredState {
     /// A newer generation was presented, and its result is no longer kept.
     Superseded,
     /// It has ended.
-    Gone,
+    Ended,
     /// A newer state, sealed.
     Newer(String),
     /// No newer state.

@@ -7,16 +7,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::shared_store::StoreError;
 
-/// How long the mark of an ended session is kept: longer than a refresh that began before the end
-/// can take.
-pub(in crate::session) const REFRESH_GRACE: Duration = Duration::from_secs(10 * 60);
+/// How long the tombstone of an ended session is kept, in its entry and in its stored value: longer
+/// than a refresh that began before the end can take.
+pub(in crate::session) const TOMBSTONE_TTL: Duration = Duration::from_secs(10 * 60);
 
 /// The state of a session's refreshes in the store. What older versions must not ignore gets a new
 /// variant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
-pub(in crate::session) enum Entry {
-    /// Logged out, revoked, or rejected by the environment. Final.
+pub(in crate::session) enum RefreshEntry {
+    /// A tombstone: logged out, revoked, or rejected by the environment. Final.
     Ended,
     /// The result of the last refresh.
     Newest(SealedGeneration),
@@ -43,7 +43,7 @@ impl SealedGeneration {
     }
 }
 
-impl Entry {
+impl RefreshEntry {
     pub(in crate::session) fn encode(&self) -> Bytes {
         serde_json::to_vec(self).unwrap_or_default().into()
     }

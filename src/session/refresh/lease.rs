@@ -30,8 +30,9 @@
 //! Then each process may spend the same token once. The result is kept and published as above; a
 //! rejection is not definite, because the store may have a newer result.
 //!
-//! Lease and token deadline together are shorter than the ~30 s in which the environment still
-//! accepts a spent refresh token, so that another replica can recover from a crash.
+//! The lease (18 s) and the token call of the next holder (10 s) are together shorter than the 30 s
+//! or so in which the environment still accepts a spent refresh token, so that another replica can
+//! recover from a crash.
 
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RefreshTrigger;
 use super::backend::{ExchangeResult, RefreshBackend, StoredState, Verification};
-use super::entry::{Entry, SealedGeneration};
+use super::entry::{RefreshEntry, SealedGeneration};
 use crate::shared_store::StoreError;
 
 /// For this time after a failure, no refresh is tried.
@@ -91,8 +92,8 @@ pub(super) enum RefreshResult<R = String> {
     Superseded,
     /// Logged out or revoked.
     Ended,
-    /// The idle limit is reached, and there is no newer session.
-    Idle,
+    /// No newer session was found, and the trigger allows no refresh.
+    NoneNewer,
     /// The environment rejected the refresh token with `invalid_grant`.
     InvalidGrant,
     /// The newest session, sealed for the store: the result of an earlier or another refresh.
@@ -205,7 +206,9 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
     fn check_entry(&self, seen: &Option<Bytes>) -> Result<State<B::Refreshed>, StoreError> {
         Ok(match self.decided_by(seen)? {
             Some(outcome) => State::Done(outcome),
-            None if self.trigger == RefreshTrigger::Idle => State::Done(RefreshResult::Idle),
+            None if self.trigger == RefreshTrigger::LookUpOnly => {
+                State::Done(RefreshResult::NoneNewer)
+            }
             None => State::Acquire,
         })
     }
@@ -236,8 +239,9 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
             Some(LeaseValue::RequestedRecently) => {
                 // The result was published before the lease showed it.
                 if self.trigger == RefreshTrigger::Requested
-                    && let Some(newest) = Entry::decode_seen(&self.backend.read_entry().await?)?
-                        .and_then(Entry::newest_verified)
+                    && let Some(newest) =
+                        RefreshEntry::decode_seen(&self.backend.read_entry().await?)?
+                            .and_then(RefreshEntry::newest_verified)
                     && newest.generation >= self.generation
                 {
                     return Ok(State::Done(RefreshResult::Newer(newest.session)));
@@ -262,7 +266,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
                 self.decided_by(&self.backend.read_entry().await?)?
                     .unwrap_or(RefreshResult::Superseded),
             ),
-            StoredState::Gone => State::Release(RefreshResult::Ended),
+            StoredState::Ended => State::Release(RefreshResult::Ended),
             StoredState::Newer(sealed) => State::Release(RefreshResult::Newer(sealed)),
             StoredState::Same => match self.unverified(&seen)? {
                 Some(tokens) => State::Verify { seen, tokens },
@@ -317,14 +321,15 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
         exchanged: ExchangeResult<B::Refreshed>,
     ) -> State<B::Refreshed> {
         let (entry, outcome) = match &exchanged {
-            ExchangeResult::Refreshed(refreshed) => {
-                (self.newest(refreshed.as_ref()), RefreshResult::Refreshed(refreshed.clone()))
-            }
+            ExchangeResult::Refreshed(refreshed) => (
+                self.newest(B::sealed_result(refreshed)),
+                RefreshResult::Refreshed(refreshed.clone()),
+            ),
             ExchangeResult::Unverified(tokens) => match self.unverified_entry(&seen, tokens) {
                 Some(entry) => (entry, RefreshResult::Unavailable),
                 None => return self.fail().await,
             },
-            ExchangeResult::InvalidGrant => (Entry::Ended, RefreshResult::InvalidGrant),
+            ExchangeResult::InvalidGrant => (RefreshEntry::Ended, RefreshResult::InvalidGrant),
         };
         // Another holder may have spent the token and have its result.
         let is_rejected = matches!(outcome, RefreshResult::InvalidGrant);
@@ -371,7 +376,10 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
             // These are the session's only valid tokens. Until they are published, the lease
             // prevents other replicas from spending the old one again.
             ExchangeResult::Refreshed(refreshed) => {
-                self.backend.keep_unpublished(self.newest(refreshed.as_ref()), self.lease.clone());
+                self.backend.keep_unpublished(
+                    self.newest(B::sealed_result(&refreshed)),
+                    self.lease.clone(),
+                );
                 State::Done(RefreshResult::Refreshed(refreshed))
             }
             ExchangeResult::Unverified(tokens) => {
@@ -390,7 +398,7 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
         &self,
         seen: &Option<Bytes>,
     ) -> Result<Option<RefreshResult<B::Refreshed>>, StoreError> {
-        let Some(entry) = Entry::decode_seen(seen)? else { return Ok(None) };
+        let Some(entry) = RefreshEntry::decode_seen(seen)? else { return Ok(None) };
         Ok(match entry.newest_verified() {
             None => Some(RefreshResult::Ended),
             Some(last) if last.generation > self.generation => {
@@ -402,8 +410,10 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
 
     /// Returns the tokens of this generation's refresh if they are not verified yet.
     fn unverified(&self, seen: &Option<Bytes>) -> Result<Option<String>, StoreError> {
-        Ok(match Entry::decode_seen(seen)? {
-            Some(Entry::Unverified { base, tokens }) if base.generation == self.generation => {
+        Ok(match RefreshEntry::decode_seen(seen)? {
+            Some(RefreshEntry::Unverified { base, tokens })
+                if base.generation == self.generation =>
+            {
                 Some(tokens)
             }
             Some(_) | None => None,
@@ -411,17 +421,21 @@ impl<B: RefreshBackend> RefreshRun<'_, B> {
     }
 
     /// Returns the entry for the result of this refresh.
-    fn newest(&self, sealed: &str) -> Entry {
-        Entry::Newest(SealedGeneration::new(self.generation.saturating_add(1), sealed.to_owned()))
+    fn newest(&self, sealed: &str) -> RefreshEntry {
+        RefreshEntry::Newest(SealedGeneration::new(
+            self.generation.saturating_add(1),
+            sealed.to_owned(),
+        ))
     }
 
     /// Returns the entry for tokens that are not verified yet.
-    fn unverified_entry(&self, seen: &Option<Bytes>, tokens: &str) -> Option<Entry> {
-        let base = match Entry::decode_seen(seen).ok()?.and_then(Entry::newest_verified) {
-            Some(last) if last.generation == self.generation => last,
-            _ => SealedGeneration::new(self.generation, self.backend.sealed()?),
-        };
-        Some(Entry::Unverified { base, tokens: tokens.to_owned() })
+    fn unverified_entry(&self, seen: &Option<Bytes>, tokens: &str) -> Option<RefreshEntry> {
+        let base =
+            match RefreshEntry::decode_seen(seen).ok()?.and_then(RefreshEntry::newest_verified) {
+                Some(last) if last.generation == self.generation => last,
+                _ => SealedGeneration::new(self.generation, self.backend.sealed()?),
+            };
+        Some(RefreshEntry::Unverified { base, tokens: tokens.to_owned() })
     }
 
     async fn holds_lease(&self) -> bool {

@@ -6,22 +6,23 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use tokio::time::{Duration, Instant, sleep};
 
-use super::backend::{ExchangeResult, RefreshBackend, StoredState, Verification};
-use super::entry::{Entry, REFRESH_GRACE};
+use super::backend::{ExchangeResult, POLL_INTERVAL, RefreshBackend, StoredState, Verification};
+use super::entry::{RefreshEntry, TOMBSTONE_TTL};
+use super::exchange::{self, RefreshedRecord};
 use super::lease::{FAILURE_LIFETIME, LEASE};
-use crate::session::cookie::record::SessionRecord;
 use crate::session::{Session, Sessions};
 use crate::shared_store::{KeyNamespace, StoreError, StoreKey};
 use crate::util::telemetry;
 
-/// Interval between reads of a lease that another task holds, and how long to wait for it.
-pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long a refresh waits for the holder of the lease.
 const MAX_WAIT: Duration = Duration::from_secs(12);
 
 /// Tries to publish a result while the lease lasts.
 const MAX_RETRIES: u32 = 3;
 
-/// An older lease is extended before a token is spent: what follows takes up to 17 s.
+/// An older lease is extended before a token is spent: what follows takes up to 17 s. For a
+/// store-backed session, up to three tries to store it come before the publication. The lease may
+/// then expire, and another refresh acquire it; `RefreshRun::overtaken` handles that.
 const MAX_LEASE_AGE: Duration = Duration::from_secs(1);
 
 /// [`RefreshBackend`] of one refresh.
@@ -36,27 +37,13 @@ pub(super) struct LiveBackend<'a> {
     retries: AtomicU32,
 }
 
-/// A session with new tokens.
-#[derive(Clone)]
-pub(super) struct Refreshed {
-    pub(super) record: SessionRecord,
-    /// The record, sealed for the store.
-    pub(super) sealed: String,
-}
-
-impl AsRef<str> for Refreshed {
-    fn as_ref(&self) -> &str {
-        &self.sealed
-    }
-}
-
 impl<'a> LiveBackend<'a> {
     pub(super) fn new(sessions: &'a Sessions, session: &'a Session) -> Self {
         let started = Instant::now();
         Self {
             sessions,
             session,
-            key: sessions.refresh_key(session.record().id()),
+            key: sessions.refresh_entry_key(session.record().id()),
             lease_key: sessions.store_key(KeyNamespace::RefreshLease, session.record().id()),
             started,
             leased_at: Mutex::new(started),
@@ -66,21 +53,29 @@ impl<'a> LiveBackend<'a> {
 }
 
 impl RefreshBackend for LiveBackend<'_> {
-    type Refreshed = Refreshed;
+    type Refreshed = RefreshedRecord;
+
+    fn sealed_result(refreshed: &RefreshedRecord) -> &str {
+        &refreshed.sealed
+    }
 
     async fn read_entry(&self) -> Result<Option<Bytes>, StoreError> {
         self.sessions.store().get(&self.key).await
     }
 
-    async fn set_entry(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
+    async fn set_entry(
+        &self,
+        seen: Option<Bytes>,
+        entry: &RefreshEntry,
+    ) -> Result<bool, StoreError> {
         let ttl = self.sessions.store_ttl(self.session.record());
         let ttl = match entry {
             // Afterwards the revocations decide: they are retained for as long as the session.
-            Entry::Ended => REFRESH_GRACE,
-            Entry::Newest(newest) if newest.presented => {
+            RefreshEntry::Ended => TOMBSTONE_TTL,
+            RefreshEntry::Newest(newest) if newest.presented => {
                 ttl.min(self.sessions.inner.refresh_retention)
             }
-            Entry::Newest(_) | Entry::Unverified { .. } => ttl,
+            RefreshEntry::Newest(_) | RefreshEntry::Unverified { .. } => ttl,
         };
         self.sessions.store().compare_and_set(&self.key, seen, entry.encode(), ttl).await
     }
@@ -130,7 +125,7 @@ impl RefreshBackend for LiveBackend<'_> {
             && self.sessions.now() >= self.session.principal().expires_at()
     }
 
-    fn keep_unpublished(&self, result: Entry, lease: Bytes) {
+    fn keep_unpublished(&self, result: RefreshEntry, lease: Bytes) {
         self.sessions.keep_until_published(self.session, result, lease);
     }
 
@@ -152,7 +147,7 @@ impl RefreshBackend for LiveBackend<'_> {
                 return Err(StoreError::Unavailable("it may not have the session yet".into()));
             }
             match value.map_or(Ok(None), |value| self.sessions.open_stored(id, &value))? {
-                None => return Ok(StoredState::Gone),
+                None => return Ok(StoredState::Ended),
                 Some(stored) if stored.record.generation() > record.generation() => {
                     return Ok(match self.sessions.seal_stored(&stored.record) {
                         Ok(sealed) => StoredState::Newer(sealed),
@@ -182,12 +177,12 @@ impl RefreshBackend for LiveBackend<'_> {
         self.leased_at.lock().unwrap_or_else(PoisonError::into_inner).elapsed() > MAX_LEASE_AGE
     }
 
-    async fn exchange(&self, unverified: Option<&str>) -> Option<ExchangeResult<Refreshed>> {
-        self.exchange_tokens(unverified).await
+    async fn exchange(&self, unverified: Option<&str>) -> Option<ExchangeResult<RefreshedRecord>> {
+        exchange::exchange(self.sessions, self.session, unverified).await
     }
 
-    async fn verify(&self, tokens: &str) -> Verification<Refreshed> {
-        self.verify_received(tokens).await
+    async fn verify(&self, tokens: &str) -> Verification<RefreshedRecord> {
+        exchange::verify(self.sessions, self.session, tokens).await
     }
 
     async fn sleep_after_failure(&self) {

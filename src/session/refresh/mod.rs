@@ -24,10 +24,11 @@ use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::time::{Duration, timeout};
 
-pub(in crate::session) use self::entry::Entry;
+pub(in crate::session) use self::entry::RefreshEntry;
 use self::entry::SealedGeneration;
+use self::exchange::RefreshedRecord;
 use self::lease::RefreshResult;
-use self::live_backend::{LiveBackend, Refreshed};
+use self::live_backend::LiveBackend;
 use self::unpublished::UnpublishedResults;
 use super::cookie::names::SentCookies;
 use super::cookie::record::SessionRecord;
@@ -54,7 +55,7 @@ pub(crate) enum RefreshTrigger {
     /// The app requested it, whatever the age of the token.
     Requested,
     /// No token is exchanged: only a newer session is looked for. Not a use of the session.
-    Idle,
+    LookUpOnly,
 }
 
 /// Why a refresh has no session as its result.
@@ -121,7 +122,9 @@ impl Sessions {
             Some(max_wait) => timeout(max_wait, refresh).await.ok().flatten(),
             None => refresh.await,
         };
-        match self.classify_refreshed(due, refreshed.unwrap_or(Err(RefreshError::Unavailable))) {
+        match self
+            .evaluate_refreshed_session(due, refreshed.unwrap_or(Err(RefreshError::Unavailable)))
+        {
             Ok(loaded) => loaded,
             Err(used) => {
                 LoadedSession::Unavailable { set_cookies: self.record_rejected_use(&used).await }
@@ -133,13 +136,13 @@ impl Sessions {
     /// `Unavailable` if its access token has expired or revocations are unknown, `Invalid` if it was
     /// revoked.
     pub(crate) fn without_refresh(&self, due: UsableSession) -> LoadedSession {
-        self.classify_refreshed(due, Err(RefreshError::Unavailable))
+        self.evaluate_refreshed_session(due, Err(RefreshError::Unavailable))
             .unwrap_or_else(|_| LoadedSession::unavailable())
     }
 
-    /// Returns `Err` with the session if its access token has expired and it was not refreshed: its use
-    /// is to be recorded.
-    fn classify_refreshed(
+    /// Evaluates the session after its refresh. Returns `Err` with the session if its access token
+    /// has expired and it was not refreshed: its use is to be recorded.
+    fn evaluate_refreshed_session(
         &self,
         due: UsableSession,
         refreshed: Result<Session, RefreshError>,
@@ -197,7 +200,7 @@ impl Sessions {
         trigger: RefreshTrigger,
         is_past_limits: bool,
     ) -> Result<Session, RefreshError> {
-        let mut round = if is_past_limits { RefreshTrigger::Idle } else { trigger };
+        let mut round = if is_past_limits { RefreshTrigger::LookUpOnly } else { trigger };
         for _ in 0..MAX_ROUNDS {
             let outcome = self.refresh_generation(&session, round).await;
             // A requested refresh is not complete when an older result is found.
@@ -206,7 +209,7 @@ impl Sessions {
             let refreshed = self.session_of_result(&session, outcome, trigger).await?;
             let is_newer = refreshed.record().generation() > session.record().generation();
             session = refreshed;
-            if trigger == RefreshTrigger::Idle {
+            if trigger == RefreshTrigger::LookUpOnly {
                 break;
             }
             if self.is_due(&session) {
@@ -224,17 +227,17 @@ impl Sessions {
         &self,
         session: &Session,
         trigger: RefreshTrigger,
-    ) -> RefreshResult<Refreshed> {
+    ) -> RefreshResult<RefreshedRecord> {
         // A result that the store has not accepted yet: a task in this process has the lease.
         match self.inner.refreshes.unpublished.get(&session.flight_id()) {
-            Some(Entry::Newest(SealedGeneration { session: sealed, .. })) => {
-                return match self.unseal_stored(session.record().id(), &sealed) {
-                    Some(record) => RefreshResult::Refreshed(Refreshed { record, sealed }),
+            Some(RefreshEntry::Newest(SealedGeneration { session: sealed, .. })) => {
+                return match self.open_sealed_record(session.record().id(), &sealed) {
+                    Some(record) => RefreshResult::Refreshed(RefreshedRecord { record, sealed }),
                     None => RefreshResult::Unavailable,
                 };
             }
-            Some(Entry::Unverified { .. }) => return RefreshResult::Unavailable,
-            Some(Entry::Ended) | None => {}
+            Some(RefreshEntry::Unverified { .. }) => return RefreshResult::Unavailable,
+            Some(RefreshEntry::Ended) | None => {}
         }
         let backend = LiveBackend::new(self, session);
         lease::refresh(&backend, session.record().generation(), unique_owner(), trigger).await
@@ -243,20 +246,20 @@ impl Sessions {
     async fn session_of_result(
         &self,
         session: &Session,
-        outcome: RefreshResult<Refreshed>,
+        outcome: RefreshResult<RefreshedRecord>,
         trigger: RefreshTrigger,
     ) -> Result<Session, RefreshError> {
         let record = match outcome {
             // An entry that was moved to another session's name does not open.
             RefreshResult::Newer(sealed) => self
-                .unseal_stored(session.record().id(), &sealed)
+                .open_sealed_record(session.record().id(), &sealed)
                 .ok_or(RefreshError::Unavailable)?,
-            RefreshResult::Refreshed(Refreshed { record, .. }) => record,
+            RefreshResult::Refreshed(RefreshedRecord { record, .. }) => record,
             RefreshResult::Superseded | RefreshResult::Ended => return Err(RefreshError::Ended),
-            RefreshResult::Idle => return Err(RefreshError::Expired),
+            RefreshResult::NoneNewer => return Err(RefreshError::Expired),
             // A login has replaced it meanwhile, whose cookie the response must not remove.
             RefreshResult::InvalidGrant
-                if self.inner.revocations.is_id_revoked(session.record().id()) =>
+                if self.inner.revocations.is_record_id_revoked(session.record().id()) =>
             {
                 return Err(RefreshError::Ended);
             }
@@ -278,7 +281,7 @@ impl Sessions {
             return Err(RefreshError::Expired);
         }
         let used = match trigger {
-            RefreshTrigger::Idle => record,
+            RefreshTrigger::LookUpOnly => record,
             RefreshTrigger::Due | RefreshTrigger::Requested => {
                 record.touch(self.inner.lifetimes, now)
             }
@@ -297,11 +300,14 @@ impl Sessions {
     }
 
     /// Reads the state of a session's refreshes.
-    pub(super) async fn refresh_entry(&self, id: &str) -> Result<Option<Entry>, StoreError> {
-        Entry::decode_seen(&self.store().get(&self.refresh_key(id)).await?)
+    pub(super) async fn read_refresh_entry(
+        &self,
+        id: &str,
+    ) -> Result<Option<RefreshEntry>, StoreError> {
+        RefreshEntry::decode_seen(&self.store().get(&self.refresh_entry_key(id)).await?)
     }
 
-    pub(super) fn refresh_key(&self, id: &str) -> StoreKey {
+    pub(super) fn refresh_entry_key(&self, id: &str) -> StoreKey {
         self.store_key(KeyNamespace::Refresh, id)
     }
 }

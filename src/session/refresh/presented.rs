@@ -2,7 +2,7 @@
 //! is kept for a limited time only, and the generation alone for the rest of the session.
 
 use super::backend::RefreshBackend;
-use super::entry::{Entry, SealedGeneration};
+use super::entry::{RefreshEntry, SealedGeneration};
 use super::live_backend::LiveBackend;
 use crate::session::{Session, Sessions};
 use crate::shared_store::StoreError;
@@ -28,18 +28,20 @@ pub(super) async fn record_presented(
     generation: u32,
 ) -> Result<(), StoreError> {
     let seen = backend.read_entry().await?;
-    let current = match Entry::decode_seen(&seen)? {
-        Some(Entry::Ended) => return Ok(()),
-        Some(Entry::Newest(newest)) if newest.generation > generation => return Ok(()),
-        Some(Entry::Newest(current)) if current.generation == generation => {
+    let current = match RefreshEntry::decode_seen(&seen)? {
+        Some(RefreshEntry::Ended) => return Ok(()),
+        Some(RefreshEntry::Newest(newest)) if newest.generation > generation => return Ok(()),
+        Some(RefreshEntry::Newest(current)) if current.generation == generation => {
             if current.presented {
                 return Ok(());
             }
             Some(current)
         }
-        Some(Entry::Unverified { base, .. }) if base.generation >= generation => return Ok(()),
+        Some(RefreshEntry::Unverified { base, .. }) if base.generation >= generation => {
+            return Ok(());
+        }
         // The result was verified, but could not be published.
-        Some(Entry::Newest(_) | Entry::Unverified { .. }) | None => None,
+        Some(RefreshEntry::Newest(_) | RefreshEntry::Unverified { .. }) | None => None,
     };
     // First: when the result expires, the older tokens must be known to be spent.
     let is_new = backend.mark_reached(generation).await?;
@@ -53,7 +55,7 @@ pub(super) async fn record_presented(
     if let Some(sealed) = sealed {
         let presented =
             SealedGeneration { presented: true, ..SealedGeneration::new(generation, sealed) };
-        backend.set_entry(seen, &Entry::Newest(presented)).await?;
+        backend.set_entry(seen, &RefreshEntry::Newest(presented)).await?;
     }
     Ok(())
 }

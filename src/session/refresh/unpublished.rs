@@ -10,9 +10,10 @@ use tokio::time::Duration;
 
 use super::FlightId;
 use super::backend::{ExchangeResult, RefreshBackend as _, Verification};
-use super::entry::{Entry, SealedGeneration};
+use super::entry::{RefreshEntry, SealedGeneration};
+use super::exchange::RefreshedRecord;
 use super::lease::{LEASE, LeaseValue};
-use super::live_backend::{LiveBackend, Refreshed};
+use super::live_backend::LiveBackend;
 use crate::session::{Session, Sessions};
 use crate::shared_store::StoreError;
 use crate::util::telemetry;
@@ -22,7 +23,7 @@ const MAX_UNPUBLISHED: usize = 10_000;
 const MAX_UNPUBLISHED_TIME: Duration = Duration::from_secs(60 * 60);
 
 /// A result that the store has not accepted yet.
-type UnpublishedResult = Arc<Mutex<Entry>>;
+type UnpublishedResult = Arc<Mutex<RefreshEntry>>;
 
 /// The results that the store has not accepted yet, by the generation that was refreshed.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl UnpublishedResults {
         Self { results: Mutex::default(), permits: Arc::new(Semaphore::new(MAX_UNPUBLISHED)) }
     }
 
-    pub(super) fn get(&self, id: &FlightId) -> Option<Entry> {
+    pub(super) fn get(&self, id: &FlightId) -> Option<RefreshEntry> {
         self.lock().get(id).map(current)
     }
 
@@ -56,7 +57,7 @@ impl UnpublishedResults {
     }
 }
 
-fn current(result: &UnpublishedResult) -> Entry {
+fn current(result: &UnpublishedResult) -> RefreshEntry {
     result.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
@@ -64,7 +65,12 @@ impl Sessions {
     /// Keeps a result until the store accepts it. The lease is extended meanwhile, so that other
     /// replicas do not spend the refresh token again. Beyond the limit of results, the lease
     /// expires.
-    pub(super) fn keep_until_published(&self, session: &Session, result: Entry, lease: Bytes) {
+    pub(super) fn keep_until_published(
+        &self,
+        session: &Session,
+        result: RefreshEntry,
+        lease: Bytes,
+    ) {
         let Ok(permit) = Arc::clone(&self.inner.refreshes.unpublished.permits).try_acquire_owned()
         else {
             return telemetry::internal_error("session_refresh", &TooManyUnpublished);
@@ -103,21 +109,22 @@ impl LiveBackend<'_> {
             return true;
         }
         let is_leased = self.extend(lease).await;
-        let Entry::Unverified { base, tokens } = current(unpublished) else { return false };
-        let exchanged = match self.verify_received(&tokens).await {
+        let RefreshEntry::Unverified { base, tokens } = current(unpublished) else { return false };
+        let exchanged = match self.verify(&tokens).await {
             Verification::Verified(refreshed) => Some(ExchangeResult::Refreshed(refreshed)),
-            Verification::AccessTokenUnusable if is_leased => {
-                self.exchange_tokens(Some(&tokens)).await
-            }
+            Verification::AccessTokenUnusable if is_leased => self.exchange(Some(&tokens)).await,
             _ => None,
         };
         let result = match exchanged {
             None => return false,
             Some(ExchangeResult::InvalidGrant) => return true,
-            Some(ExchangeResult::Refreshed(Refreshed { sealed, .. })) => {
-                Entry::Newest(SealedGeneration::new(base.generation.saturating_add(1), sealed))
+            Some(ExchangeResult::Refreshed(RefreshedRecord { sealed, .. })) => {
+                RefreshEntry::Newest(SealedGeneration::new(
+                    base.generation.saturating_add(1),
+                    sealed,
+                ))
             }
-            Some(ExchangeResult::Unverified(tokens)) => Entry::Unverified { base, tokens },
+            Some(ExchangeResult::Unverified(tokens)) => RefreshEntry::Unverified { base, tokens },
         };
         unpublished.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&result);
         let is_published = self.publish(&result, lease).await;
@@ -129,7 +136,7 @@ impl LiveBackend<'_> {
 
     /// Publishes a result, unless the store has a later one, and releases the lease. Returns `false`
     /// if the store fails, or has changed meanwhile.
-    async fn publish(&self, result: &Entry, lease: &Bytes) -> bool {
+    async fn publish(&self, result: &RefreshEntry, lease: &Bytes) -> bool {
         let is_published = self.set_unless_newer(result).await.unwrap_or(false);
         if is_published {
             self.release(lease.clone()).await;
@@ -137,9 +144,9 @@ impl LiveBackend<'_> {
         is_published
     }
 
-    async fn set_unless_newer(&self, result: &Entry) -> Result<bool, StoreError> {
+    async fn set_unless_newer(&self, result: &RefreshEntry) -> Result<bool, StoreError> {
         let seen = self.read_entry().await?;
-        match Entry::decode_seen(&seen)? {
+        match RefreshEntry::decode_seen(&seen)? {
             Some(there) if there.progress() >= result.progress() => Ok(true),
             _ => self.set_entry(seen, result).await,
         }
@@ -180,7 +187,7 @@ mod tests {
         let loaded = sessions.load(&headers).wait().await;
         let LoadedSession::Active(active) = loaded else { panic!("{loaded:?}") };
         for _ in 0..MAX_UNPUBLISHED + 1 {
-            sessions.keep_until_published(&active.session, Entry::Ended, Bytes::new());
+            sessions.keep_until_published(&active.session, RefreshEntry::Ended, Bytes::new());
         }
         let unfinished = sessions.shutdown(Duration::ZERO).await.unwrap_err();
         assert_eq!(

@@ -28,13 +28,13 @@ use zeroize::Zeroizing;
 
 pub use self::confirmation::SwitchConfirmation;
 use self::pending::{Claim, PendingLogin, PendingState};
-pub(crate) use self::pending::{EmailLogin, UnconfirmedIdentity, UnconfirmedLogin};
+pub(crate) use self::pending::{EmailLogin, UnconfirmedCredentials, UnconfirmedLogin};
 use super::cookie::seal::SealingFailed;
 use super::load::SessionUnavailable;
 use super::short_lived_cookies::{decode_time, encode_time};
 use super::single_use::MAX_WAIT;
 use super::{
-    ATTEMPT_ID_BYTES, Purpose, Session, SessionCookies, Sessions, ShortLivedCookie,
+    Purpose, SHORT_LIVED_ID_BYTES, Session, SessionCookies, Sessions, ShortLivedCookie,
     ShortLivedCookieKind,
 };
 use crate::api::ApiError;
@@ -66,12 +66,12 @@ const DROPPED_LOGIN: &str = "unconfirmed login";
 #[derive(Clone)]
 pub(crate) struct SwitchAttempt {
     key: SecretString,
-    started_at: OffsetDateTime,
+    began_at: OffsetDateTime,
 }
 
 impl SwitchAttempt {
     fn start(now: OffsetDateTime) -> Result<Self, RandomSourceFailed> {
-        Ok(Self { key: SecretString::random::<32>()?, started_at: now })
+        Ok(Self { key: SecretString::random::<32>()?, began_at: now })
     }
 
     /// The sealing name of its session's cookies.
@@ -88,38 +88,38 @@ impl ShortLivedCookie for SwitchAttempt {
     const KIND: ShortLivedCookieKind = ShortLivedCookieKind::SwitchAccount;
 
     fn id(&self) -> Option<String> {
-        self.key.expose().get(..ATTEMPT_ID_BYTES).map(str::to_owned)
+        self.key.expose().get(..SHORT_LIVED_ID_BYTES).map(str::to_owned)
     }
 
-    fn began_at(&self) -> OffsetDateTime {
-        self.started_at
+    fn stored_at(&self) -> OffsetDateTime {
+        self.began_at
     }
 
     fn ends_at(&self) -> OffsetDateTime {
-        self.started_at.saturating_add(LIFETIME)
+        self.began_at.saturating_add(LIFETIME)
     }
 
     fn cookie_expires_at(&self) -> OffsetDateTime {
-        self.started_at.saturating_add(PENDING_TTL)
+        self.began_at.saturating_add(PENDING_TTL)
     }
 
     /// `start, Unix seconds ‖ key`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let key = self.key.expose().as_bytes();
-        Some(Zeroizing::new([&encode_time(self.started_at)[..], key].concat()))
+        Some(Zeroizing::new([&encode_time(self.began_at)[..], key].concat()))
     }
 
     fn decode(_: &str, content: &[u8]) -> Option<Self> {
-        let (started_at, key) = decode_time(content)?;
-        Some(Self { key: std::str::from_utf8(key).ok()?.into(), started_at })
+        let (began_at, key) = decode_time(content)?;
+        Some(Self { key: std::str::from_utf8(key).ok()?.into(), began_at })
     }
 }
 
 /// Returned when a login was not confirmed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SwitchError {
-    /// A page of another site caused the request.
-    CrossSite,
+    /// A page of another origin, which is not trusted, caused the request.
+    CrossOrigin,
     InvalidRequest,
     MethodNotAllowed {
         allow: &'static str,
@@ -193,7 +193,8 @@ impl Sessions {
     ) -> Result<(String, Vec<HeaderValue>), SwitchError> {
         let attempt = SwitchAttempt::start(self.now()).map_err(|_| SealingFailed)?;
         let id = attempt.id().ok_or(SealingFailed)?;
-        let cookies = self.store_attempt(&attempt, headers).ok_or(SwitchError::Misconfigured)?;
+        let cookies =
+            self.store_short_lived(&attempt, headers).ok_or(SwitchError::Misconfigured)?;
         login.began_at = self.first_began_at(&login, headers).await?;
         let sealed = self.sealing_keys().seal(
             Purpose::PendingLogin,
@@ -208,8 +209,10 @@ impl Sessions {
         // The list of the user has dropped the excess in any case; the browser keeps its cookies
         // without a response that removes them.
         let replaced = self
-            .attempts_with_expired(headers)
-            .filter(|other| self.attempt_removal(other).is_some_and(|end| cookies.contains(&end)))
+            .short_lived_with_expired(headers)
+            .filter(|other| {
+                self.short_lived_removal(other).is_some_and(|end| cookies.contains(&end))
+            })
             .take(MAX_DROPPED)
             .filter(|_| stored.is_ok())
             .chain(excess)
@@ -229,14 +232,14 @@ impl Sessions {
         if !is_post && request.method() != Method::GET && request.method() != Method::HEAD {
             return Err(SwitchError::MethodNotAllowed { allow: "GET, HEAD, POST" });
         }
-        if is_post && self.is_cross_site(request) {
-            return Err(SwitchError::CrossSite);
+        if is_post && self.is_cross_origin(request) {
+            return Err(SwitchError::CrossOrigin);
         }
         let headers = request.headers();
         let [id, action, shown] = ["attempt", "action", "session"]
             .map(|name| QueryParam::find(request.uri().query().unwrap_or_default(), name).single());
         let id = id.ok_or(SwitchError::InvalidRequest)?;
-        let (attempt, end) = self.attempt::<SwitchAttempt>(&id, headers);
+        let (attempt, end) = self.find_short_lived::<SwitchAttempt>(&id, headers);
         let dropped = self.drop_expired_logins(headers, None).await;
         let current = self.valid_session(headers).await?;
         let Some(attempt) = attempt else {
@@ -272,7 +275,7 @@ impl Sessions {
         &self,
         switches: &SharedResults<Switched, E>,
         attempt: SwitchAttempt,
-        begin: impl FnOnce(UnconfirmedIdentity) -> F + Send + 'static,
+        begin: impl FnOnce(UnconfirmedCredentials) -> F + Send + 'static,
     ) -> Result<Switched, E>
     where
         E: From<SwitchError> + Clone + Send + Sync + 'static,
@@ -286,16 +289,19 @@ impl Sessions {
                         Claim::Acquired(pending) => pending,
                         Claim::Completed(switched) => return Ok(switched),
                     };
-                let UnconfirmedLogin { identity, return_to, .. } = login;
-                let cookies = begin(identity).await.map(|cookies| {
+                let UnconfirmedLogin { credentials, return_to, .. } = login;
+                let cookies = begin(credentials).await.map(|cookies| {
                     let cookies = cookies.into_values().into_iter();
-                    SessionCookies::new(cookies.chain(sessions.attempt_removal(&attempt)))
+                    SessionCookies::new(cookies.chain(sessions.short_lived_removal(&attempt)))
                 });
                 sessions.finish(&attempt, value, cookies.as_ref().ok()).await;
                 Ok(Switched { cookies: cookies?, return_to })
             })
             .await?;
-        Ok(Switched { cookies: self.unless_ended(switched.cookies).await, ..switched })
+        Ok(Switched {
+            cookies: self.drop_cookies_of_ended_session(switched.cookies).await,
+            ..switched
+        })
     }
 
     async fn confirmation_page(
@@ -372,7 +378,7 @@ impl Sessions {
     ) -> Vec<HeaderValue> {
         let now = self.now();
         let expired: Vec<_> = self
-            .attempts_with_expired(headers)
+            .short_lived_with_expired(headers)
             .filter(|attempt: &SwitchAttempt| now >= attempt.ends_at())
             .take(MAX_DROPPED)
             .collect();
@@ -382,7 +388,10 @@ impl Sessions {
         let (sessions, headers) = (self.clone(), headers.clone());
         let dropped = self.tasks().spawn(DROPPED_LOGIN, async move {
             let dropped = sessions.drop_logins(&expired, &headers, spared).await;
-            dropped.into_iter().filter_map(|attempt| sessions.attempt_removal(attempt)).collect()
+            dropped
+                .into_iter()
+                .filter_map(|attempt| sessions.short_lived_removal(attempt))
+                .collect()
         });
         dropped.await.unwrap_or_default()
     }
@@ -481,7 +490,7 @@ impl Sessions {
         includes: impl Fn(&SwitchAttempt) -> bool,
     ) -> Result<Vec<UnconfirmedLogin>, StoreError> {
         let mut attempts: Vec<SwitchAttempt> = Vec::new();
-        for attempt in self.attempts_with_expired(headers).filter(includes) {
+        for attempt in self.short_lived_with_expired(headers).filter(includes) {
             if attempts.len() < MAX_READ && attempts.iter().all(|one| one.key != attempt.key) {
                 attempts.push(attempt);
             }

@@ -37,11 +37,12 @@ pub(crate) struct UnconfirmedLogin {
     /// When it began by the environment's clock, in Unix milliseconds: a session of the environment that
     /// was created before is not of this login.
     pub(crate) began_at: Option<i64>,
-    pub(crate) identity: UnconfirmedIdentity,
+    pub(crate) credentials: UnconfirmedCredentials,
     pub(crate) return_to: ReturnTo,
 }
 
-pub(crate) enum UnconfirmedIdentity {
+/// What a login has proven, for the session that it begins.
+pub(crate) enum UnconfirmedCredentials {
     Email(EmailLogin),
     /// A login at the environment, with its tokens.
     Tokens(Box<SessionRecord>),
@@ -77,8 +78,8 @@ struct Content {
 impl UnconfirmedLogin {
     pub(super) fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         let (began_at, return_to) = (self.began_at, self.return_to.as_str().to_owned());
-        let content = match &self.identity {
-            UnconfirmedIdentity::Email(EmailLogin { verified, position }) => Content {
+        let content = match &self.credentials {
+            UnconfirmedCredentials::Email(EmailLogin { verified, position }) => Content {
                 began_at,
                 return_to,
                 record: None,
@@ -87,7 +88,7 @@ impl UnconfirmedLogin {
                 passwordless_type: verified.passwordless_type.as_ref().map(ToString::to_string),
                 position: *position,
             },
-            UnconfirmedIdentity::Tokens(record) => Content {
+            UnconfirmedCredentials::Tokens(record) => Content {
                 began_at,
                 return_to,
                 record: Some(URL_SAFE_NO_PAD.encode(record.encode()?)),
@@ -102,11 +103,11 @@ impl UnconfirmedLogin {
 
     fn decode(content: &[u8]) -> Option<Self> {
         let content: Content = serde_json::from_slice(content).ok()?;
-        let identity = match (content.record, content.email) {
-            (Some(record), None) => UnconfirmedIdentity::Tokens(Box::new(SessionRecord::decode(
-                &URL_SAFE_NO_PAD.decode(record).ok()?,
-            )?)),
-            (None, Some(email)) => UnconfirmedIdentity::Email(EmailLogin {
+        let credentials = match (content.record, content.email) {
+            (Some(record), None) => UnconfirmedCredentials::Tokens(Box::new(
+                SessionRecord::decode(&URL_SAFE_NO_PAD.decode(record).ok()?)?,
+            )),
+            (None, Some(email)) => UnconfirmedCredentials::Email(EmailLogin {
                 verified: VerifiedEmail {
                     email,
                     state: None,
@@ -118,22 +119,22 @@ impl UnconfirmedLogin {
             _ => return None,
         };
         let return_to = ReturnTo::parse(&content.return_to)?;
-        Some(Self { began_at: content.began_at, identity, return_to })
+        Some(Self { began_at: content.began_at, credentials, return_to })
     }
 
     /// Returns the ID of its session at the environment.
     pub(super) fn environment_session(&self) -> Option<String> {
-        match &self.identity {
-            UnconfirmedIdentity::Email(_) => None,
-            UnconfirmedIdentity::Tokens(record) => record.environment_session(),
+        match &self.credentials {
+            UnconfirmedCredentials::Email(_) => None,
+            UnconfirmedCredentials::Tokens(record) => record.environment_session(),
         }
     }
 
     /// Returns what identifies the user.
     fn user(&self, sessions: &Sessions) -> String {
-        match &self.identity {
-            UnconfirmedIdentity::Email(login) => fold_email(&login.verified.email),
-            UnconfirmedIdentity::Tokens(record) => SessionRecord::clone(record)
+        match &self.credentials {
+            UnconfirmedCredentials::Email(login) => fold_email(&login.verified.email),
+            UnconfirmedCredentials::Tokens(record) => SessionRecord::clone(record)
                 .into_session(sessions)
                 .map(|session| fold_user_id(session.login_subject()))
                 .unwrap_or_default(),
@@ -142,9 +143,9 @@ impl UnconfirmedLogin {
 
     /// Returns what the page calls the account.
     pub(super) fn account(&self, sessions: &Sessions) -> String {
-        match &self.identity {
-            UnconfirmedIdentity::Email(login) => login.verified.email.clone(),
-            UnconfirmedIdentity::Tokens(record) => SessionRecord::clone(record)
+        match &self.credentials {
+            UnconfirmedCredentials::Email(login) => login.verified.email.clone(),
+            UnconfirmedCredentials::Tokens(record) => SessionRecord::clone(record)
                 .into_session(sessions)
                 .map(|session| session.account_name().to_owned())
                 .unwrap_or_default(),

@@ -3,13 +3,13 @@
 //! `version ‖ refresh token ‖ ID token signature ‖ deflate(JSON of the rest) ‖ zeros`. Refresh
 //! token and signature are preceded by a two-byte length. They do not compress, and the refresh
 //! token must not share a compressor with text that others can choose. Version 2, for sessions with
-//! an access token, has its signature after that of the ID token. The compressed size of the
-//! rest depends on its claims, and the user can choose one of them, the name. The zeros pad it to a
-//! multiple of [`PADDING_BLOCK`], so that its size reveals little about the other claims (as it does
-//! in CRIME).
+//! a retained access token, has its signature after that of the ID token. The compressed size of
+//! the rest depends on its claims, and the user can choose one of them, the name. The zeros pad it
+//! to a multiple of [`PADDING_BLOCK`], so that its size reveals little about the other claims (as
+//! it does in CRIME).
 
 mod compression;
-mod names;
+mod revocation_targets;
 mod token_parts;
 
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ struct Body {
     #[serde(rename = "g")]
     generation: u32,
     #[serde(rename = "c")]
-    created_at: i64,
+    began_at: i64,
     #[serde(rename = "e")]
     ends_at: i64,
     #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
@@ -141,7 +141,7 @@ impl SessionRecord {
             body: Body {
                 id: SecretString::random::<16>()?.expose().to_owned(),
                 generation: 0,
-                created_at: unix_millis(now),
+                began_at: unix_millis(now),
                 ends_at: unix_millis(ends_at),
                 idle_until: idle_until(lifetimes, now),
                 refresh_at: unix_millis(ends_at),
@@ -189,7 +189,7 @@ impl SessionRecord {
         }
         // A local session has it only if it began with a login.
         record.body.issued_at =
-            issued_at(&record.body.access_claims).or_else(|| issued_at(&record.id_claims()));
+            issued_at(&record.body.access_claims).or_else(|| issued_at(&record.id_token_claims()));
         Ok(record)
     }
 
@@ -324,7 +324,7 @@ impl SessionRecord {
     }
 
     /// Returns the claims of the ID token; of a local session without one, its profile.
-    fn id_claims(&self) -> Claims {
+    fn id_token_claims(&self) -> Claims {
         parsed(&self.body.id_token_claims)
     }
 
@@ -344,13 +344,13 @@ impl SessionRecord {
     }
 
     pub(in crate::session) fn began_at(&self) -> OffsetDateTime {
-        date(self.body.created_at)
+        date(self.body.began_at)
     }
 
-    /// Estimates what the environment's clock showed at a time shortly before the login, in Unix
-    /// milliseconds, from when its tokens were issued.
+    /// Estimates what the environment's clock showed at this time of the app's clock, by the `iat`
+    /// of the login: Unix milliseconds.
     pub(crate) fn by_environment_clock(&self, time: OffsetDateTime) -> Option<i64> {
-        let ago = self.body.created_at.saturating_sub(unix_millis(time));
+        let ago = self.body.began_at.saturating_sub(unix_millis(time));
         Some(self.body.issued_at?.saturating_mul(1000).saturating_sub(ago))
     }
 
@@ -371,7 +371,7 @@ impl SessionRecord {
 
     /// Returns the identity from the ID token's claims.
     pub(in crate::session) fn identity(&self) -> VerifiedIdentity {
-        VerifiedIdentity::new(self.id_claims(), self.position())
+        VerifiedIdentity::new(self.id_token_claims(), self.position())
     }
 
     /// Returns the login, for the app's hook.
@@ -436,7 +436,7 @@ impl SessionRecord {
     }
 
     fn ends_at_millis(&self, lifetimes: Lifetimes) -> i64 {
-        self.body.ends_at.min(self.body.created_at.saturating_add(millis(lifetimes.absolute)))
+        self.body.ends_at.min(self.body.began_at.saturating_add(millis(lifetimes.absolute)))
     }
 
     pub(in crate::session) fn is_due_for_refresh(&self, now: impl Into<UnixMillis>) -> bool {
@@ -483,7 +483,7 @@ impl SessionRecord {
     /// Returns its lifetime from its beginning to its absolute limit, independent of the current
     /// time.
     pub(in crate::session) fn lifetime(&self) -> std::time::Duration {
-        let millis = self.body.ends_at.saturating_sub(self.body.created_at);
+        let millis = self.body.ends_at.saturating_sub(self.body.began_at);
         std::time::Duration::from_millis(u64::try_from(millis).unwrap_or_default())
     }
 

@@ -24,7 +24,7 @@ use bytes::Bytes;
 use self::runs::{check_all_orders, ends_nothing, got};
 use super::RefreshTrigger;
 use super::backend::{ExchangeResult, RefreshBackend, StoredState, Verification};
-use super::entry::{Entry, SealedGeneration};
+use super::entry::{RefreshEntry, SealedGeneration};
 use super::lease::{LeaseValue, RefreshResult, refresh};
 use super::presented::record_presented;
 use crate::shared_store::StoreError;
@@ -158,7 +158,7 @@ struct Shared {
     /// The tokens of the first calls, up to this number, have expired.
     expired: usize,
     /// Results that the store has not accepted, with the leases that are extended for them.
-    held: Vec<(Entry, Bytes)>,
+    held: Vec<(RefreshEntry, Bytes)>,
     /// The highest progress of an entry.
     progress: u64,
     /// An older result has replaced a newer one.
@@ -189,7 +189,7 @@ impl Shared {
     /// Publishes the results that the processes have held.
     fn publish_held(&mut self) {
         for (result, lease) in std::mem::take(&mut self.held) {
-            let there = self.entry.as_deref().map(|entry| Entry::decode(entry).unwrap());
+            let there = self.entry.as_deref().map(|entry| RefreshEntry::decode(entry).unwrap());
             if there.is_none_or(|there| there.progress() < result.progress()) {
                 self.note(&result);
                 self.entry = Some(result.encode());
@@ -200,7 +200,7 @@ impl Shared {
         }
     }
 
-    fn note(&mut self, entry: &Entry) {
+    fn note(&mut self, entry: &RefreshEntry) {
         self.went_back |= entry.progress() < self.progress;
         self.progress = entry.progress();
     }
@@ -208,8 +208,8 @@ impl Shared {
     fn newest(&self) -> Option<SealedGeneration> {
         self.entry
             .as_deref()
-            .map(|entry| Entry::decode(entry).unwrap())
-            .and_then(Entry::newest_verified)
+            .map(|entry| RefreshEntry::decode(entry).unwrap())
+            .and_then(RefreshEntry::newest_verified)
     }
 }
 
@@ -236,15 +236,15 @@ fn sealed(generation: u32) -> String {
 }
 
 /// The entry after the first token was spent.
-fn received(call: usize) -> Entry {
-    Entry::Unverified {
+fn received(call: usize) -> RefreshEntry {
+    RefreshEntry::Unverified {
         base: SealedGeneration::new(0, sealed(0)),
         tokens: format!("tokens {call}"),
     }
 }
 
 fn published(generation: u32) -> Bytes {
-    Entry::Newest(SealedGeneration::new(generation, sealed(generation))).encode()
+    RefreshEntry::Newest(SealedGeneration::new(generation, sealed(generation))).encode()
 }
 
 impl Replica {
@@ -295,6 +295,10 @@ impl Replica {
 impl RefreshBackend for Replica {
     type Refreshed = String;
 
+    fn sealed_result(refreshed: &String) -> &str {
+        refreshed
+    }
+
     async fn read_entry(&self) -> Result<Option<Bytes>, StoreError> {
         self.turn().await;
         let mut shared = self.shared.lock().unwrap();
@@ -308,7 +312,11 @@ impl RefreshBackend for Replica {
 
     async fn sleep_after_failure(&self) {}
 
-    async fn set_entry(&self, seen: Option<Bytes>, entry: &Entry) -> Result<bool, StoreError> {
+    async fn set_entry(
+        &self,
+        seen: Option<Bytes>,
+        entry: &RefreshEntry,
+    ) -> Result<bool, StoreError> {
         self.turn().await;
         let mut shared = self.shared.lock().unwrap();
         shared.fail()?;
@@ -427,7 +435,7 @@ impl RefreshBackend for Replica {
         self.setup.extends_lease
     }
 
-    fn keep_unpublished(&self, result: Entry, lease: Bytes) {
+    fn keep_unpublished(&self, result: RefreshEntry, lease: Bytes) {
         self.shared.lock().unwrap().held.push((result, lease));
     }
 

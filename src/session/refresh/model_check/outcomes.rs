@@ -30,7 +30,7 @@ fn a_definite_rejection_ends_the_session_for_all() {
         let rejected =
             outcomes.iter().filter(|outcome| **outcome == Some(RefreshResult::InvalidGrant));
         assert_eq!(rejected.count(), 1);
-        assert_eq!((shared.calls, &shared.entry), (1, &Some(Entry::Ended.encode())));
+        assert_eq!((shared.calls, &shared.entry), (1, &Some(RefreshEntry::Ended.encode())));
     });
 }
 
@@ -81,7 +81,7 @@ fn a_concurrent_refresh_does_not_restore_a_session_that_was_logged_out() {
     ] {
         check_all_orders(&Setup::new(&actors, environment, events), |_, shared| {
             if shared.logged_out {
-                assert_eq!(shared.entry, Some(Entry::Ended.encode()));
+                assert_eq!(shared.entry, Some(RefreshEntry::Ended.encode()));
             }
         });
     }
@@ -122,7 +122,7 @@ fn the_result_expires_only_after_its_cookie_was_presented() {
         let is_superseded = outcomes[0] == Some(RefreshResult::Superseded);
         assert!(got(&outcomes[0], 1) || got(&outcomes[0], 2) || is_superseded);
         assert!(!is_superseded || shared.result_expired);
-        assert_ne!(shared.entry, Some(Entry::Ended.encode()));
+        assert_ne!(shared.entry, Some(RefreshEntry::Ended.encode()));
         assert_eq!(shared.calls, 1);
     });
     // A cookie from before the newest one is presented late.
@@ -249,7 +249,7 @@ fn a_rejection_without_a_lease_is_not_definite() {
         let is_definite = outcomes[0] == Some(RefreshResult::InvalidGrant);
         // It may wait for its own lease, which it could not read.
         assert!(is_definite || outcomes[0].is_none() || outcomes[0] == UNAVAILABLE);
-        assert_eq!(is_definite, shared.entry == Some(Entry::Ended.encode()));
+        assert_eq!(is_definite, shared.entry == Some(RefreshEntry::Ended.encode()));
         assert!(shared.calls <= 1);
     });
 }

@@ -120,7 +120,7 @@ fn run(setup: &Setup, choices: &[usize]) -> Run {
             Event::StoreFails => shared.store_fails = true,
             Event::ResponseLost => shared.response_is_lost = true,
             Event::LogOut => {
-                shared.entry = Some(Entry::Ended.encode());
+                shared.entry = Some(RefreshEntry::Ended.encode());
                 shared.logged_out = true;
             }
             Event::Crash(id) => tasks[id] = None,
@@ -221,11 +221,11 @@ pub(super) fn ends_nothing(outcomes: &[Option<RefreshResult>], shared: &Shared) 
             Some(
                 RefreshResult::Superseded
                     | RefreshResult::Ended
-                    | RefreshResult::Idle
+                    | RefreshResult::NoneNewer
                     | RefreshResult::InvalidGrant
             )
         );
         assert!(!ends);
     }
-    assert_ne!(shared.entry, Some(Entry::Ended.encode()));
+    assert_ne!(shared.entry, Some(RefreshEntry::Ended.encode()));
 }

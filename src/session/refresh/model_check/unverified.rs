@@ -24,8 +24,8 @@ fn tokens_that_cannot_be_verified_are_spent_once_and_kept_for_all() {
     check_all_orders(&setup, |outcomes, shared| {
         assert!(outcomes.iter().all(|outcome| *outcome == UNAVAILABLE));
         assert_eq!(shared.calls, 1);
-        let entry = shared.entry.as_deref().map(|entry| Entry::decode(entry).unwrap());
-        assert!(matches!(entry, Some(Entry::Unverified { .. })));
+        let entry = shared.entry.as_deref().map(|entry| RefreshEntry::decode(entry).unwrap());
+        assert!(matches!(entry, Some(RefreshEntry::Unverified { .. })));
         let lease = shared.lease.as_deref().and_then(LeaseValue::decode);
         assert_eq!(lease, Some(LeaseValue::FailedRecently));
     });
@@ -146,7 +146,7 @@ fn a_session_with_unverified_tokens_stays_logged_out() {
         };
         check_all_orders(&setup, |outcomes, shared| {
             if shared.logged_out {
-                assert_eq!(shared.entry, Some(Entry::Ended.encode()));
+                assert_eq!(shared.entry, Some(RefreshEntry::Ended.encode()));
                 assert_eq!(outcomes.last(), Some(&Some(RefreshResult::Ended)));
             }
         });

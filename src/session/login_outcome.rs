@@ -1,4 +1,4 @@
-//! The result of a login, which several requests of one browser share.
+//! The outcome of a login, which several requests of one browser share.
 
 use http::{HeaderMap, HeaderValue, header};
 use zeroize::Zeroizing;
@@ -6,16 +6,18 @@ use zeroize::Zeroizing;
 use super::single_use::StoredResult;
 use super::{LoadedSession, SessionCookies, Sessions};
 
-/// A login that has begun a session, or that waits for the user's confirmation.
+/// What a login has led to: a session that has begun, or a page that asks for the user's
+/// confirmation.
 #[derive(Clone)]
-pub(crate) struct BegunLogin {
+pub(crate) struct LoginOutcome {
+    /// Those of the session, or of the login that waits.
     pub(crate) cookies: SessionCookies,
     /// The page that asks whether to replace another user's session; `None` if the session has begun.
     pub(crate) confirmation: Option<String>,
 }
 
-impl BegunLogin {
-    /// A login whose session another request has begun, whose cookies the browser may have.
+impl LoginOutcome {
+    /// A session that another request has begun, whose cookies the browser may have.
     pub(crate) fn elsewhere() -> Self {
         Self { cookies: SessionCookies::new([]), confirmation: None }
     }
@@ -32,7 +34,7 @@ impl StoredResult for SessionCookies {
     }
 }
 
-impl StoredResult for BegunLogin {
+impl StoredResult for LoginOutcome {
     /// `[["cookie"], "confirmation"]`
     fn encode(&self) -> Option<Zeroizing<Vec<u8>>> {
         serde_json::to_vec(&(self.cookies.to_texts(), &self.confirmation)).ok().map(Zeroizing::new)
@@ -45,10 +47,13 @@ impl StoredResult for BegunLogin {
 }
 
 impl Sessions {
-    /// Returns the cookies of a login that another request may have completed. If its session has ended
-    /// since, only the removals of cookies that are not a session's: the others would replace those of
-    /// a later login.
-    pub(crate) async fn unless_ended(&self, cookies: SessionCookies) -> SessionCookies {
+    /// Returns the cookies of a login that another request may have completed. If its session has
+    /// ended since, keeps only those that remove other cookies, such as attempts: the session's own
+    /// cookies would replace those of a later login.
+    pub(crate) async fn drop_cookies_of_ended_session(
+        &self,
+        cookies: SessionCookies,
+    ) -> SessionCookies {
         let values = cookies.into_values();
         let sent: HeaderMap =
             values.iter().filter_map(sent_back).map(|pair| (header::COOKIE, pair)).collect();

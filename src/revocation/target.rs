@@ -1,4 +1,4 @@
-//! What a revocation names, and the keys by which a session can be revoked.
+//! The target of a revocation, its key, and the keys by which a session can be revoked.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::order::RecordedPosition;
 use crate::util::email::{fold_email, fold_user_id};
 
-/// What a revocation names: the sessions that it ends, perhaps none.
+/// The target of a revocation: the sessions that it ends, perhaps none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RevocationTarget<'a> {
     /// Earlier sessions without an organization with this e-mail address.
@@ -26,9 +26,9 @@ pub(crate) enum RevocationTarget<'a> {
     /// Earlier sessions of a user in an organization.
     OrganizationUser(&'a str, &'a str),
     /// Earlier sessions with a key that the shared store has for a directory user.
-    Recorded(Key),
-    /// One session, by this crate's own ID.
-    Session(&'a str),
+    Recorded(TargetKey),
+    /// One session, by its record ID, this crate's own.
+    Record(&'a str),
     /// Earlier sessions of a user.
     User(&'a str),
     /// Earlier sessions of a user that have no organization.
@@ -46,25 +46,25 @@ impl<'a> RevocationTarget<'a> {
         organization.map_or(Self::UserInNoOrganization(user), |id| Self::OrganizationUser(id, user))
     }
 
-    pub(crate) fn key(self) -> Key {
+    pub(crate) fn key(self) -> TargetKey {
         match self {
-            Self::Email(email) => Key::of("e-mail in no organization", &[&fold_email(email)]),
-            Self::EnvironmentSession(id) => Key::of("environment session", &[id]),
-            Self::Organization(id) => Key::of("organization", &[id]),
+            Self::Email(email) => TargetKey::of("e-mail in no organization", &[&fold_email(email)]),
+            Self::EnvironmentSession(id) => TargetKey::of("environment session", &[id]),
+            Self::Organization(id) => TargetKey::of("organization", &[id]),
             Self::OrganizationEmail(organization, email) => {
-                Key::of("e-mail in organization", &[organization, &fold_email(email)])
+                TargetKey::of("e-mail in organization", &[organization, &fold_email(email)])
             }
             Self::OrganizationIdpUser(organization, id) => {
-                Key::of("provider's user in organization", &[organization, &fold_user_id(id)])
+                TargetKey::of("provider's user in organization", &[organization, &fold_user_id(id)])
             }
             Self::OrganizationUser(organization, user) => {
-                Key::of("user in organization", &[organization, &fold_user_id(user)])
+                TargetKey::of("user in organization", &[organization, &fold_user_id(user)])
             }
             Self::Recorded(key) => key,
-            Self::Session(id) => Key::of("session", &[id]),
-            Self::User(id) => Key::of("user", &[&fold_user_id(id)]),
+            Self::Record(id) => TargetKey::of("session", &[id]),
+            Self::User(id) => TargetKey::of("user", &[&fold_user_id(id)]),
             Self::UserInNoOrganization(id) => {
-                Key::of("user in no organization", &[&fold_user_id(id)])
+                TargetKey::of("user in no organization", &[&fold_user_id(id)])
             }
         }
     }
@@ -85,22 +85,22 @@ impl<'a> RevocationTarget<'a> {
             Self::EnvironmentSession(_)
             | Self::Organization(_)
             | Self::OrganizationUser(..)
-            | Self::Session(_)
+            | Self::Record(_)
             | Self::UserInNoOrganization(_) => false,
         }
     }
 
-    /// This crate's own IDs are never reused; all others may begin new sessions.
+    /// Record IDs are never reused; all others may begin new sessions.
     pub(super) fn is_permanent(self) -> bool {
-        matches!(self, Self::Session(_))
+        matches!(self, Self::Record(_))
     }
 }
 
-/// Identifies the target of a revocation by a hash: of constant size, and without personal data.
+/// The key of a target, a hash: of constant size, and without personal data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub(crate) struct Key(pub(crate) [u8; 16]);
+pub(crate) struct TargetKey(pub(crate) [u8; 16]);
 
-impl Key {
+impl TargetKey {
     pub(crate) fn text(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.0)
     }
@@ -117,11 +117,11 @@ impl Key {
 
 /// The keys by which a session can be revoked, and the revocation position at which it began.
 pub(crate) struct RevocableSession {
-    pub(super) keys: Vec<Key>,
-    /// Includes its own key.
-    pub(super) session: Option<Key>,
-    /// The key of the environment's session, which differs with each login.
-    pub(super) environment_session: Option<Key>,
+    pub(super) keys: Vec<TargetKey>,
+    /// The one of its record ID.
+    pub(super) record: Option<TargetKey>,
+    /// The one of the environment's session, which differs with each login.
+    pub(super) environment_session: Option<TargetKey>,
     pub(super) position: RecordedPosition,
     /// When the environment issued the tokens of the login, by its own clock: seconds.
     pub(super) issued_at: Option<i64>,
@@ -129,31 +129,31 @@ pub(crate) struct RevocableSession {
 
 impl RevocableSession {
     pub(crate) fn new<'a>(
-        names: impl IntoIterator<Item = RevocationTarget<'a>>,
+        targets: impl IntoIterator<Item = RevocationTarget<'a>>,
         position: RecordedPosition,
         issued_at: Option<i64>,
     ) -> Self {
-        let (mut keys, mut session, mut environment_session) = (Vec::new(), None, None);
-        for name in names {
-            let key = name.key();
+        let (mut keys, mut record, mut environment_session) = (Vec::new(), None, None);
+        for target in targets {
+            let key = target.key();
             keys.push(key);
-            match name {
-                RevocationTarget::Session(_) => session = Some(key),
+            match target {
+                RevocationTarget::Record(_) => record = Some(key),
                 RevocationTarget::EnvironmentSession(_) => environment_session = Some(key),
                 _ => {}
             }
         }
-        Self { keys, session, environment_session, position, issued_at }
+        Self { keys, record, environment_session, position, issued_at }
     }
 
     /// Returns the IDs of the markers that the session has begun: one for each key by which it can
-    /// be revoked from outside this app, so not for its own ID.
+    /// be revoked from outside this app, so not for its record ID.
     pub(crate) fn marker_ids(&self) -> impl Iterator<Item = String> {
-        self.keys.iter().filter(|key| Some(**key) != self.session).map(Key::text)
+        self.keys.iter().filter(|key| Some(**key) != self.record).map(TargetKey::text)
     }
 
     /// Returns the one of these IDs for the environment's session.
     pub(crate) fn environment_session_marker(&self) -> Option<String> {
-        self.environment_session.as_ref().map(Key::text)
+        self.environment_session.as_ref().map(TargetKey::text)
     }
 }

@@ -3,26 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use super::Key;
+use super::TargetKey;
 use super::ended::Ended;
 use super::order::{Coverage, ProcessClock};
 
 /// Identifies an entry. Each process has entries of its own, because its count orders them and the
 /// sessions that it began: one with a later position does not cover all that another's covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct EntryKey {
-    pub(super) key: Key,
-    pub(super) kind: EntryKind,
+pub(crate) struct RevocationKey {
+    pub(super) key: TargetKey,
+    pub(super) kind: RevocationKind,
     /// The process that made it. `None` if it covers sessions at any position.
     pub(super) process: Option<u32>,
 }
 
-impl EntryKey {
+impl RevocationKey {
     /// Returns the key of an entry that covers what was issued until this time, if it has one.
-    pub(super) fn new(key: Key, issued_until: Option<i64>, process: Option<u32>) -> Self {
+    pub(super) fn new(key: TargetKey, issued_until: Option<i64>, process: Option<u32>) -> Self {
         let kind = match issued_until {
-            Some(_) => EntryKind::ByIssueTime,
-            None => EntryKind::ByPosition,
+            Some(_) => RevocationKind::ByIssueTime,
+            None => RevocationKind::ByPosition,
         };
         Self { key, kind, process }
     }
@@ -30,7 +30,7 @@ impl EntryKey {
 
 /// Which of the sessions with its key an entry covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum EntryKind {
+pub(crate) enum RevocationKind {
     /// Sessions that began at an earlier position.
     ByPosition,
     /// Sessions whose tokens the environment had issued by the time of its event.
@@ -39,11 +39,12 @@ pub(crate) enum EntryKind {
 
 /// A revocation.
 #[derive(Clone, Copy)]
-pub(super) struct Entry {
+pub(super) struct Revocation {
     pub(super) coverage: Coverage,
-    /// For [`EntryKind::ByIssueTime`]: in seconds, inclusive.
+    /// For [`RevocationKind::ByIssueTime`]: in seconds, inclusive.
     pub(super) issued_until: i64,
-    /// For [`EntryKind::ByPosition`]: when it was made, by the wall clock of that replica, in seconds.
+    /// For [`RevocationKind::ByPosition`]: when it was made, by the wall clock of that replica, in
+    /// seconds.
     pub(super) revoked_at: i64,
     /// Monotonic time after which no covered session can be valid.
     pub(super) forget_at: Duration,
@@ -52,9 +53,9 @@ pub(super) struct Entry {
     pub(super) is_published: bool,
 }
 
-impl Entry {
+impl Revocation {
     /// Returns the session that it ends if it ends one session, at any position.
-    pub(super) fn single_session(&self, key: Key) -> Option<Ended> {
+    pub(super) fn single_session(&self, key: TargetKey) -> Option<Ended> {
         let Self { issued_until, forget_at, .. } = *self;
         (self.coverage == Coverage::Always).then_some(Ended { key, issued_until, forget_at })
     }
@@ -67,35 +68,35 @@ impl Entry {
 
 /// Revocations by key, kind and process.
 #[derive(Default)]
-pub(super) struct Entries {
-    all: BTreeMap<EntryKey, Entry>,
+pub(super) struct RevocationMap {
+    all: BTreeMap<RevocationKey, Revocation>,
     /// Those that are not in the log. Kept apart because each login publishes them, without a scan of
     /// the others.
-    unpublished: BTreeSet<EntryKey>,
+    unpublished: BTreeSet<RevocationKey>,
     /// Those that the log had and may have lost: it is read from its start.
-    unconfirmed: HashSet<EntryKey>,
+    unconfirmed: HashSet<RevocationKey>,
     /// Number of entries at which the expired ones are removed next.
     sweep_at: usize,
 }
 
-impl Entries {
+impl RevocationMap {
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
 
-    pub(super) fn get(&self, key: &EntryKey) -> Option<&Entry> {
+    pub(super) fn get(&self, key: &RevocationKey) -> Option<&Revocation> {
         self.all.get(key)
     }
 
     /// Returns the entries of a key, of either kind and all processes.
-    pub(super) fn with_key(&self, key: Key) -> impl Iterator<Item = &Entry> {
+    pub(super) fn with_key(&self, key: TargetKey) -> impl Iterator<Item = &Revocation> {
         self.all
-            .range(EntryKey::new(key, None, None)..)
+            .range(RevocationKey::new(key, None, None)..)
             .take_while(move |(one, _)| one.key == key)
             .map(|(_, entry)| entry)
     }
 
-    pub(super) fn insert(&mut self, key: EntryKey, entry: Entry) {
+    pub(super) fn insert(&mut self, key: RevocationKey, entry: Revocation) {
         if entry.is_published {
             self.unpublished.remove(&key);
         } else {
@@ -104,7 +105,7 @@ impl Entries {
         self.all.insert(key, entry);
     }
 
-    pub(super) fn remove(&mut self, key: &EntryKey) {
+    pub(super) fn remove(&mut self, key: &RevocationKey) {
         self.all.remove(key);
         self.unpublished.remove(key);
         self.unconfirmed.remove(key);
@@ -124,7 +125,7 @@ impl Entries {
     }
 
     /// Records that the log lacks one of them.
-    pub(super) fn mark_missing_in_log(&mut self, key: EntryKey) {
+    pub(super) fn mark_missing_in_log(&mut self, key: RevocationKey) {
         if let Some(entry) = self.all.get_mut(&key) {
             entry.is_published = false;
             self.unpublished.insert(key);
@@ -138,12 +139,12 @@ impl Entries {
     }
 
     /// Records that the log has one of them.
-    pub(super) fn mark_in_log(&mut self, key: &EntryKey) {
+    pub(super) fn mark_in_log(&mut self, key: &RevocationKey) {
         self.unconfirmed.remove(key);
     }
 
     /// Records that the log lacks those which are unconfirmed, if `is_lost` returns true.
-    pub(super) fn mark_unconfirmed_missing(&mut self, is_lost: impl Fn(&EntryKey) -> bool) {
+    pub(super) fn mark_unconfirmed_missing(&mut self, is_lost: impl Fn(&RevocationKey) -> bool) {
         for key in std::mem::take(&mut self.unconfirmed) {
             if is_lost(&key) {
                 self.mark_missing_in_log(key);
@@ -152,7 +153,10 @@ impl Entries {
     }
 
     /// Returns those that must be published.
-    pub(super) fn unpublished(&self, now: Duration) -> impl Iterator<Item = (EntryKey, &Entry)> {
+    pub(super) fn unpublished(
+        &self,
+        now: Duration,
+    ) -> impl Iterator<Item = (RevocationKey, &Revocation)> {
         self.unpublished
             .iter()
             .filter_map(|key| Some((*key, self.all.get(key)?)))
@@ -168,9 +172,9 @@ mod tests {
     #[test]
     fn those_that_the_log_lacks_are_found_without_a_look_at_all() {
         let second = Duration::from_secs;
-        let mut entries = Entries::default();
-        let key = |id: &str| EntryKey::new(RevocationTarget::Session(id).key(), None, None);
-        let entry = |is_published, seconds| Entry {
+        let mut entries = RevocationMap::default();
+        let key = |id: &str| RevocationKey::new(RevocationTarget::Record(id).key(), None, None);
+        let entry = |is_published, seconds| Revocation {
             coverage: Coverage::Always,
             issued_until: i64::MAX,
             revoked_at: i64::MAX,
@@ -178,7 +182,7 @@ mod tests {
             made_by: None,
             is_published,
         };
-        let check = |entries: &Entries, now: u64, expected: &[&str]| {
+        let check = |entries: &RevocationMap, now: u64, expected: &[&str]| {
             let found: BTreeSet<_> = entries.unpublished(second(now)).map(|(key, _)| key).collect();
             assert!(found == expected.iter().map(|id| key(id)).collect());
             let of_all = entries.all.iter().filter(|(_, entry)| !entry.is_published);

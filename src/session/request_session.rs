@@ -180,7 +180,7 @@ impl Session {
         &self.content.record
     }
 
-    /// Returns the names by which it can be revoked.
+    /// Returns the targets by which it can be revoked, as keys.
     pub(super) fn revocable(&self) -> &RevocableSession {
         self.content.revocable.get_or_init(|| self.record().revocable(&self.principal))
     }
