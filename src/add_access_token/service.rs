@@ -18,7 +18,7 @@ use crate::session::{AccessToken, Session, SessionTokenError};
 #[derive(Clone, Debug)]
 pub struct AddAccessTokenService<S> {
     pub(super) inner: S,
-    pub(super) config: AddAccessToken,
+    pub(super) layer: AddAccessToken,
 }
 
 /// Returned when a request was not sent, or by the inner service.
@@ -68,7 +68,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let state = if !self.config.allows(request.uri()) {
+        let state = if !self.layer.allows(request.uri()) {
             State::Rejected { error: Some(AddAccessTokenError::OriginNotAllowed) }
         } else if let Some(session) = session(request.extensions()) {
             // `inner` is ready for this request, so a clone takes its place.

@@ -6,7 +6,7 @@ use tower_service::Service;
 use super::RequireAuth;
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{
-    Decision, Evaluation, Middleware, OnResponse, ResponseFuture,
+    DecidingLayer, Decision, Evaluation, OnResponse, ResponseFuture,
 };
 use crate::require_session::SessionHeaders;
 use crate::require_token::{PendingToken, TokenHeaders};
@@ -18,7 +18,7 @@ use crate::util::fetch_metadata::{is_speculative, wants_html};
 #[derive(Clone, Debug)]
 pub struct RequireAuthService<S> {
     pub(super) inner: S,
-    pub(super) config: RequireAuth,
+    pub(super) layer: RequireAuth,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireAuthService<S>
@@ -34,8 +34,8 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let evaluation = self.config.authenticate(&mut request);
-        ResponseFuture::evaluated(&self.config, evaluation, request, &mut self.inner)
+        let evaluation = self.layer.authenticate(&mut request);
+        ResponseFuture::evaluated(&self.layer, evaluation, request, &mut self.inner)
     }
 }
 
@@ -82,7 +82,7 @@ pub(crate) enum PendingAuth {
     Token(PendingToken),
 }
 
-impl<B> Middleware<B> for RequireAuth {
+impl<B> DecidingLayer<B> for RequireAuth {
     type Pending = PendingAuth;
     type OnResponse = CredentialHeaders;
 

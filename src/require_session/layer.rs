@@ -71,6 +71,6 @@ impl<S> Layer<S> for RequireSession {
     type Service = RequireSessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireSessionService { inner, config: self.clone() }
+        RequireSessionService { inner, layer: self.clone() }
     }
 }

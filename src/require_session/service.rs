@@ -10,7 +10,7 @@ use crate::challenge::{BearerError, Challenge};
 use crate::middleware::LoginRequired;
 use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Evaluation, Middleware, ResponseFuture};
+use crate::middleware::response_future::{DecidingLayer, Decision, Evaluation, ResponseFuture};
 use crate::session::{
     LoadedSession, PendingSession, Recency, RefreshTrigger, SentCookies, Session, SessionLoad,
     Sessions, UsableSession,
@@ -24,7 +24,7 @@ use crate::util::telemetry;
 #[derive(Clone, Debug)]
 pub struct RequireSessionService<S> {
     pub(super) inner: S,
-    pub(super) config: RequireSession,
+    pub(super) layer: RequireSession,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireSessionService<S>
@@ -40,13 +40,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let load = self.config.sessions.load(request.headers());
-        let evaluation = self.config.begin_decision(load, &mut request);
-        ResponseFuture::evaluated(&self.config, evaluation, request, &mut self.inner)
+        let load = self.layer.sessions.load(request.headers());
+        let evaluation = self.layer.begin_decision(load, &mut request);
+        ResponseFuture::evaluated(&self.layer, evaluation, request, &mut self.inner)
     }
 }
 
-impl<B> Middleware<B> for RequireSession {
+impl<B> DecidingLayer<B> for RequireSession {
     type Pending = PendingSession;
     type OnResponse = SessionHeaders;
 

@@ -231,6 +231,6 @@ impl<S> Layer<S> for RequireToken {
     type Service = RequireTokenService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireTokenService { inner, config: self.clone() }
+        RequireTokenService { inner, layer: self.clone() }
     }
 }

@@ -16,7 +16,7 @@ use crate::dpop::{DpopError, PendingUse, Proof, ProofRejected, ProofUse, ProvenR
 use crate::middleware::identity::{Anonymous, strip_identity};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{
-    Decision, Evaluation, Middleware, OnResponse, ResponseFuture,
+    DecidingLayer, Decision, Evaluation, OnResponse, ResponseFuture,
 };
 use crate::revocation::Revocations;
 use crate::shared_store::StoreError;
@@ -29,7 +29,7 @@ use crate::util::single_flight::Flight;
 #[derive(Clone, Debug)]
 pub struct RequireTokenService<S> {
     pub(super) inner: S,
-    pub(super) config: RequireToken,
+    pub(super) layer: RequireToken,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireTokenService<S>
@@ -45,12 +45,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let evaluation = self.config.authenticate(&mut request);
-        ResponseFuture::evaluated(&self.config, evaluation, request, &mut self.inner)
+        let evaluation = self.layer.authenticate(&mut request);
+        ResponseFuture::evaluated(&self.layer, evaluation, request, &mut self.inner)
     }
 }
 
-impl<B> Middleware<B> for RequireToken {
+impl<B> DecidingLayer<B> for RequireToken {
     type Pending = PendingToken;
     type OnResponse = TokenHeaders;
 

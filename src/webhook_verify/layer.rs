@@ -166,6 +166,6 @@ impl<S> Layer<S> for WebhookVerify {
     type Service = WebhookVerifyService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        WebhookVerifyService { inner, config: self.clone() }
+        WebhookVerifyService { inner, layer: self.clone() }
     }
 }

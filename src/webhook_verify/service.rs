@@ -12,14 +12,14 @@ use super::signature::SignedHeaders;
 use super::signed_body::SignedBody;
 use crate::middleware::replay_body::ReplayBody;
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
+use crate::middleware::response_future::{DecidingLayer, Decision, ResponseFuture};
 use crate::util::telemetry;
 
 /// The service of [`WebhookVerify`].
 #[derive(Clone, Debug)]
 pub struct WebhookVerifyService<S> {
     pub(super) inner: S,
-    pub(super) config: WebhookVerify,
+    pub(super) layer: WebhookVerify,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for WebhookVerifyService<S>
@@ -36,27 +36,27 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let config = &self.config;
+        let layer = &self.layer;
         let request = request.map(ReplayBody::unread);
         // The body is not read if the headers are invalid. They borrow from the request, and are read
         // again with the body.
-        let now = config.clock.now();
-        match SignedHeaders::read(request.headers(), config.kind, now) {
+        let now = layer.clock.now();
+        match SignedHeaders::read(request.headers(), layer.kind, now) {
             Ok(_) => ResponseFuture::pending(
-                config,
+                layer,
                 PendingWebhook::Body { received_at: now },
                 request,
                 &mut self.inner,
             ),
             Err(error) => {
-                let response = config.renderer.render(error.into(), &request);
+                let response = layer.renderer.render(error.into(), &request);
                 ResponseFuture::decided(Decision::Respond(response), request, &mut self.inner)
             }
         }
     }
 }
 
-impl<B: Body<Data = Bytes>> Middleware<ReplayBody<B>> for WebhookVerify {
+impl<B: Body<Data = Bytes>> DecidingLayer<ReplayBody<B>> for WebhookVerify {
     type Pending = PendingWebhook;
     type OnResponse = FinishClaim;
 
