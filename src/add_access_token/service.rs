@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::AddAccessToken;
-use crate::middleware::identity::{self, NoPrincipal};
+use crate::middleware::principal::{self, NoPrincipal};
 use crate::session::{AccessToken, Session, SessionTokenError};
 
 /// The service of [`AddAccessToken`].
@@ -88,7 +88,7 @@ where
 /// The session of the layer that has authenticated the request. Only without such a layer, one that
 /// the app has inserted.
 fn session(extensions: &Extensions) -> Option<Session> {
-    match identity::principal(extensions) {
+    match principal::find(extensions) {
         Err(NoPrincipal::MissingLayer) => extensions.get().cloned(),
         _ => Session::from_extensions(extensions),
     }

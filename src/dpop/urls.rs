@@ -4,7 +4,7 @@ use http::{Extensions, Uri};
 use url::Url;
 
 use crate::error::ConfigProblem;
-use crate::util::fetch_metadata::requested_target_of;
+use crate::util::request_target::requested_target_of;
 use crate::util::url_policy::parse_secure_url;
 
 /// A public URL of the app, below which its routes are.

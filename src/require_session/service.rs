@@ -8,7 +8,7 @@ use super::session_headers::SessionHeaders;
 use super::{RequireSession, SessionRejection};
 use crate::challenge::{BearerError, Challenge};
 use crate::middleware::LoginRequired;
-use crate::middleware::identity::{Anonymous, strip_identity};
+use crate::middleware::principal::{Anonymous, strip_principal};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{DecidingLayer, Decision, Evaluation, ResponseFuture};
 use crate::session::{
@@ -76,7 +76,7 @@ impl RequireSession {
         load: SessionLoad,
         request: &mut Request<B>,
     ) -> Evaluation<PendingSession, SessionHeaders> {
-        strip_identity(request.extensions_mut());
+        strip_principal(request.extensions_mut());
         strip_redirect_param(request);
         match load {
             SessionLoad::Done(loaded) => self.decide(loaded, request),

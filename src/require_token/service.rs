@@ -13,7 +13,7 @@ use super::rejection::set_nonce;
 use super::{RequireToken, TokenRejection};
 use crate::challenge::Challenge;
 use crate::dpop::{DpopError, PendingUse, Proof, ProofRejected, ProofUse, ProvenRequest};
-use crate::middleware::identity::{Anonymous, strip_identity};
+use crate::middleware::principal::{Anonymous, strip_principal};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{
     DecidingLayer, Decision, Evaluation, OnResponse, ResponseFuture,
@@ -154,7 +154,7 @@ impl RequireToken {
         &self,
         request: &mut Request<B>,
     ) -> Evaluation<PendingToken, TokenHeaders> {
-        strip_identity(request.extensions_mut());
+        strip_principal(request.extensions_mut());
         let credentials = self.credentials(request.headers());
         if self.settings.optional
             && matches!(credentials, Credentials::Absent | Credentials::OtherScheme)
