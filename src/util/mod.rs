@@ -3,7 +3,7 @@
 //! Four mechanisms prevent that work is done twice: [`single_flight`] shares a task among concurrent
 //! callers in this process; [`shared_results`] also retains its result for ten seconds; a
 //! `LoginAttempt` is claimed in the shared store, because its code works once on all replicas; and
-//! the `Deduplicator` of webhooks claims a message there, and retains that it was handled.
+//! the `Deduplicator` of webhooks reserves a message there, and retains that it was handled.
 
 pub(crate) mod base64url;
 pub(crate) mod cache_control;

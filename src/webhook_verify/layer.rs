@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::dedup::{DedupConfig, Deduplicator};
+use super::dedup::DedupConfig;
 use super::signature::{Kind, TOLERANCE};
 use super::{WebhookRejection, WebhookSecret, WebhookVerifyService};
 use crate::clock::{Clock, REPLICA_SKEW};
@@ -30,9 +30,9 @@ pub struct WebhookVerify {
     pub(super) secrets: Arc<[WebhookSecret]>,
     pub(super) clock: Clock,
     pub(super) limits: BodyLimits,
-    store: Option<TimedStore>,
-    dedup: DedupConfig,
-    tasks: Tasks,
+    pub(super) store: Option<TimedStore>,
+    pub(super) dedup: DedupConfig,
+    pub(super) tasks: Tasks,
     pub(super) renderer: Renderer<WebhookRejection>,
 }
 
@@ -108,15 +108,6 @@ impl WebhookVerify {
     pub fn retention(mut self, time: Duration) -> Self {
         self.dedup.retention = time.max(MIN_RETENTION);
         self
-    }
-
-    pub(super) fn deduplicator(&self) -> Option<Deduplicator> {
-        Some(Deduplicator {
-            store: self.store.clone().filter(|_| self.kind == Kind::Webhook)?,
-            secrets: Arc::clone(&self.secrets),
-            config: self.dedup.clone(),
-            tasks: self.tasks.clone(),
-        })
     }
 
     /// Waits until the store contains all completed messages: a message whose completion is not
