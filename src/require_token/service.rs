@@ -20,7 +20,7 @@ use crate::middleware::response_future::{
 };
 use crate::revocation::Revocations;
 use crate::shared_store::StoreError;
-use crate::token::{Confirmation, KeyFetch, Principal, TokenCheck, TokenError};
+use crate::token::{Confirmation, KeySetFetch, Principal, TokenCheck, TokenError};
 use crate::util::cache_control::no_store_or_vary_on_authorization;
 use crate::util::diagnosis::CheckError as _;
 use crate::util::single_flight::Flight;
@@ -109,7 +109,7 @@ pub(crate) enum PendingToken {
     /// The validation of an API key.
     ApiKey(Flight<Result<Principal, TokenError>>),
     /// The fetch of the token's key.
-    Key(KeyFetch, MaybeProof),
+    Key(KeySetFetch, MaybeProof),
     /// The read of the revocations, for a verified token.
     Revocations(Flight<()>, Principal, MaybeProof),
     /// Whether the proof of an accepted token was used before.
