@@ -27,7 +27,7 @@ pub(super) fn evaluate<B>(
         description: requirement.describe(&missing),
         missing,
         challenge: challenge_context(request)
-            .map(|context| context.step_up(requirement.challenge_scopes())),
+            .map(|context| context.insufficient_scope(requirement.challenge_scopes())),
     })
 }
 

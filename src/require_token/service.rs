@@ -12,7 +12,7 @@ use super::layer::AcceptedDpop;
 use super::rejection::set_nonce;
 use super::{RequireToken, TokenRejection};
 use crate::challenge::Challenge;
-use crate::dpop::{DpopError, PendingUse, Proof, ProofRejected, ProofUse, ProvenRequest};
+use crate::dpop::{DpopError, PendingUse, Proof, ProofRejected, ProofUse, RequestHead};
 use crate::middleware::principal::{Anonymous, strip_principal};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{
@@ -177,7 +177,7 @@ impl RequireToken {
                 }
             };
         }
-        let proven = ProvenRequest {
+        let proven = RequestHead {
             method: request.method(),
             uri: request.uri(),
             headers: request.headers(),
@@ -195,7 +195,7 @@ impl RequireToken {
     fn token_and_proof<'h>(
         &self,
         credentials: &Credentials<'h>,
-        request: ProvenRequest<'_>,
+        request: RequestHead<'_>,
     ) -> Result<(&'h [u8], MaybeProof), TokenRejection> {
         match (credentials, &self.settings.dpop) {
             (Credentials::Bearer(_), Some(dpop)) if dpop.proofs.is_required() => {
@@ -474,7 +474,7 @@ impl RequireToken {
             };
             return self.check_key(result);
         }
-        let proven = ProvenRequest {
+        let proven = RequestHead {
             method: &parts.method,
             uri: &parts.uri,
             headers: &parts.headers,
@@ -519,10 +519,10 @@ impl RequireToken {
 fn check_binding(principal: Principal, proof: Option<&Proof>) -> Result<Principal, TokenError> {
     let (expected, found) = match (principal.confirmation(), proof) {
         (Confirmation::None, None) => return Ok(principal),
-        (Confirmation::Key(key), Some(proof)) if proof.is_of(key) => return Ok(principal),
+        (Confirmation::Jkt(key), Some(proof)) if proof.has_thumbprint(key) => return Ok(principal),
         (Confirmation::None, Some(_)) => ("the key of the proof", "no key: it is a bearer token"),
-        (Confirmation::Key(_), Some(_)) => ("the key of the proof", "another key"),
-        (Confirmation::Key(_), None) => ("a bearer token", "a key: see RequireToken::dpop"),
+        (Confirmation::Jkt(_), Some(_)) => ("the key of the proof", "another key"),
+        (Confirmation::Jkt(_), None) => ("a bearer token", "a key: see RequireToken::dpop"),
         (Confirmation::Unsupported, _) => ("`jkt` alone", "another confirmation"),
     };
     Err(TokenError::SenderConstrained.logged("cnf", expected, found))
