@@ -34,28 +34,25 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let evaluation = self.layer.authenticate(&mut request);
+        let evaluation = self.layer.evaluate(&mut request);
         ResponseFuture::evaluated(&self.layer, evaluation, request, &mut self.inner)
     }
 }
 
 impl RequireAuth {
     /// Evaluates a request by the first credential that it presents, and by no other.
-    fn authenticate<B>(
-        &self,
-        request: &mut Request<B>,
-    ) -> Evaluation<PendingAuth, CredentialHeaders> {
+    fn evaluate<B>(&self, request: &mut Request<B>) -> Evaluation<PendingAuth, CredentialHeaders> {
         if self.token.is_presented(request.headers()) {
-            return of_token(self.token.authenticate(request));
+            return of_token(self.token.evaluate(request));
         }
         match self.session.sessions().load(request.headers()) {
             // Without any credential, a browser gets the login and any other client the challenge.
             SessionLoad::Done(LoadedSession::Missing)
                 if !wants_html(request.headers()) && !is_speculative(request) =>
             {
-                of_token(self.token.authenticate(request))
+                of_token(self.token.evaluate(request))
             }
-            load => match self.session.begin_decision(load, request) {
+            load => match self.session.evaluate(load, request) {
                 Evaluation::Decided(decision) => {
                     Evaluation::Decided(decision.map(CredentialHeaders::Session))
                 }

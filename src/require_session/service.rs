@@ -41,7 +41,7 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let load = self.layer.sessions.load(request.headers());
-        let evaluation = self.layer.begin_decision(load, &mut request);
+        let evaluation = self.layer.evaluate(load, &mut request);
         ResponseFuture::evaluated(&self.layer, evaluation, request, &mut self.inner)
     }
 }
@@ -57,7 +57,7 @@ impl<B> DecidingLayer<B> for RequireSession {
         request: &mut Request<B>,
     ) -> Poll<Decision<SessionHeaders>> {
         loop {
-            match self.decide(ready!(pending.as_mut().poll(cx)), request) {
+            match self.evaluate_loaded(ready!(pending.as_mut().poll(cx)), request) {
                 Evaluation::Decided(decision) => return Poll::Ready(decision),
                 Evaluation::Pending(refresh) => *pending = refresh,
             }
@@ -70,8 +70,8 @@ impl RequireSession {
         &self.sessions
     }
 
-    /// Removes what an outer layer has inserted, and decides on the request once its session is loaded.
-    pub(crate) fn begin_decision<B>(
+    /// Evaluates a request by its session. Removes what an outer layer has inserted.
+    pub(crate) fn evaluate<B>(
         &self,
         load: SessionLoad,
         request: &mut Request<B>,
@@ -79,12 +79,12 @@ impl RequireSession {
         strip_principal(request.extensions_mut());
         strip_redirect_param(request);
         match load {
-            SessionLoad::Done(loaded) => self.decide(loaded, request),
+            SessionLoad::Done(loaded) => self.evaluate_loaded(loaded, request),
             SessionLoad::Pending(pending) => Evaluation::Pending(pending),
         }
     }
 
-    fn decide<B>(
+    fn evaluate_loaded<B>(
         &self,
         loaded: LoadedSession,
         request: &mut Request<B>,
@@ -127,7 +127,7 @@ impl RequireSession {
                 self.forward_or_reject_anonymous(SessionRejection::InvalidSession, clear, request)
             }
             LoadedSession::Unavailable { set_cookies } => {
-                let retry = RetryLater::of(request, &self.sessions, self.base_path.as_deref());
+                let retry = RetryLater::of(request, &self.sessions, self.layer_path.as_deref());
                 let mut response =
                     self.renderer.render(SessionRejection::Unavailable(retry), request);
                 for cookie in set_cookies {
@@ -172,7 +172,7 @@ impl RequireSession {
             true => Vec::new(),
             false => sessions.removals(clear, request.headers()),
         };
-        let target = sessions.requested_target(request, self.base_path.as_deref());
+        let target = sessions.requested_target(request, self.layer_path.as_deref());
         let path = target
             .as_deref()
             .and_then(|target| target.split('?').next())
@@ -228,7 +228,7 @@ impl RequireSession {
 
     /// Returns the login that returns to the user's page.
     fn login_target<B>(&self, request: &Request<B>) -> String {
-        let page = page_of(request, &self.sessions, self.base_path.as_deref())
+        let page = page_of(request, &self.sessions, self.layer_path.as_deref())
             .filter(|page| !page.is_single_use());
         // The environment may complete a login without the user, which would not be recent.
         self.sessions.login_target_for(request, page.as_ref(), self.authenticated_within.is_some())
