@@ -75,9 +75,6 @@ mod urls;
 
 use std::sync::Arc;
 
-use http::request::Parts;
-use http::{Extensions, HeaderMap, Method, Request, Uri};
-
 pub use self::builder::DpopBuilder;
 use self::nonces::Nonces;
 use self::proof::Expected;
@@ -88,6 +85,7 @@ use self::urls::PublicUrl;
 use crate::clock::Clock;
 use crate::token::Algorithm;
 use crate::util::diagnosis::CheckError;
+use crate::util::request_head::RequestHead;
 
 /// Which proofs of possession are accepted. Cheap to clone; clones share the used proofs. See the
 /// [module docs](crate::dpop).
@@ -106,37 +104,6 @@ struct Inner {
     window: time::Duration,
     nonces: Option<Nonces>,
     replays: Replays,
-}
-
-/// A request without its body: its credential, and what a proof must name.
-#[derive(Clone, Copy)]
-pub(crate) struct RequestHead<'r> {
-    pub(crate) method: &'r Method,
-    pub(crate) uri: &'r Uri,
-    pub(crate) headers: &'r HeaderMap,
-    pub(crate) extensions: &'r Extensions,
-}
-
-impl<'r, B> From<&'r Request<B>> for RequestHead<'r> {
-    fn from(request: &'r Request<B>) -> Self {
-        Self {
-            method: request.method(),
-            uri: request.uri(),
-            headers: request.headers(),
-            extensions: request.extensions(),
-        }
-    }
-}
-
-impl<'r> From<&'r Parts> for RequestHead<'r> {
-    fn from(parts: &'r Parts) -> Self {
-        Self {
-            method: &parts.method,
-            uri: &parts.uri,
-            headers: &parts.headers,
-            extensions: &parts.extensions,
-        }
-    }
 }
 
 /// Why a proof is not accepted.

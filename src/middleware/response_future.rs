@@ -1,5 +1,5 @@
-//! The response future of the layers for servers: decides at once if possible, else later, and calls the very
-//! service that was ready.
+//! The response future of the layers for servers: decides at once if possible, else later, and calls
+//! the very service that was ready.
 
 use std::convert::Infallible;
 use std::fmt;

@@ -6,9 +6,10 @@ use super::authorization::AuthorizationHeader;
 use super::layer::AcceptedDpop;
 use super::{RequireToken, TokenRejection};
 use crate::challenge::Challenge;
-use crate::dpop::{DpopError, Proof, RequestHead};
+use crate::dpop::{DpopError, Proof};
 use crate::token::TokenError;
 use crate::util::diagnosis::CheckError as _;
+use crate::util::request_head::RequestHead;
 
 impl RequireToken {
     /// Rejection of an invalid token.

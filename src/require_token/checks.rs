@@ -7,10 +7,11 @@ use super::authorization::AuthorizationHeader;
 use super::challenges::{invalid_proof, replayed};
 use super::{RequireToken, TokenRejection};
 use crate::challenge::Challenge;
-use crate::dpop::{PendingUse, Proof, ProofRejected, ProofUse, RequestHead};
+use crate::dpop::{PendingUse, Proof, ProofRejected, ProofUse};
 use crate::shared_store::StoreError;
 use crate::token::{Confirmation, Principal, TokenError};
 use crate::util::diagnosis::CheckError as _;
+use crate::util::request_head::RequestHead;
 
 /// The verified proof of a request whose token has the scheme `DPoP`.
 pub(super) type MaybeProof = Option<Box<Proof>>;

@@ -55,7 +55,8 @@ pub enum TokenRejection {
     /// unavailable, or too many proofs are remembered.
     ReplayCheckUnavailable,
     /// This replica does not know all revocations: the log has more than it has read; or it has not read
-    /// the log for too long, and the [`Revocations`](crate::revocation::Revocations) are configured to reject requests
+    /// the log for too long, and is
+    /// [configured](crate::revocation::RevocationsBuilder::reject_on_stale_revocations) to reject requests
     /// then.
     RevocationsStale,
     /// The proof of possession needs a nonce of this server.

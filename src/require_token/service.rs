@@ -13,7 +13,7 @@ use super::authorization::AuthorizationHeader;
 use super::checks::{MaybeProof, check_binding};
 use super::rejection::set_nonce;
 use super::{RequireToken, TokenRejection};
-use crate::dpop::{PendingUse, RequestHead};
+use crate::dpop::PendingUse;
 use crate::middleware::principal::{Anonymous, strip_principal};
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{
@@ -22,6 +22,7 @@ use crate::middleware::response_future::{
 use crate::revocation::Revocations;
 use crate::token::{KeySetFetch, Principal, TokenCheck, TokenError};
 use crate::util::cache_control::no_store_or_vary_on_authorization;
+use crate::util::request_head::RequestHead;
 use crate::util::single_flight::Flight;
 
 /// The service of [`RequireToken`].

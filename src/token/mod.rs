@@ -139,8 +139,8 @@ pub enum TokenError {
     /// The user, session or organization of the token was revoked.
     #[error("the token was revoked")]
     Revoked,
-    /// The binding of the token does not match the request: the token is bound to a key (claim `cnf`) that
-    /// the request does not prove to have, or it is bound to no key where a proof is required or sent.
+    /// The binding of the token does not match the request: the token is bound to a key (claim `cnf`)
+    /// whose possession the request does not prove, or to no key where a proof is required or sent.
     #[error("the token is bound to a key whose possession is not proven")]
     SenderConstrained,
     /// The environment cannot be asked whether an API key is valid. Respond with 503.

@@ -22,6 +22,7 @@ pub(crate) mod open_enum;
 pub(crate) mod pasted;
 pub(crate) mod query;
 pub(crate) mod recency;
+pub(crate) mod request_head;
 pub(crate) mod request_target;
 pub(crate) mod return_to;
 pub(crate) mod route_check;

@@ -179,7 +179,7 @@ impl RemoteKeys {
         if self.shared.usable().is_some() {
             return Ok(());
         }
-        let fetch = self.shared.fetch_if_no_keys().ok_or(TokenError::KeysUnavailable)?;
+        let fetch = self.shared.fetch_without_budget().ok_or(TokenError::KeysUnavailable)?;
         if fetch.await == Fetched::Failed { Err(TokenError::KeysUnavailable) } else { Ok(()) }
     }
 
@@ -199,7 +199,7 @@ impl RemoteKeys {
             return TokenCheck::Done(Err(self.shared.wrong_algorithm(&jws)));
         }
         let Some(keys) = self.shared.usable() else {
-            return match self.shared.fetch_if_no_keys() {
+            return match self.shared.fetch_without_budget() {
                 Some(fetch) => TokenCheck::NeedsFetch(fetch),
                 None => TokenCheck::Done(Err(TokenError::KeysUnavailable)),
             };
@@ -376,7 +376,8 @@ impl Shared {
         }
     }
 
-    fn fetch_if_no_keys(self: &Arc<Self>) -> Option<KeySetFetch> {
+    /// A fetch for requests that no key could verify, unless one has failed within the last second.
+    fn fetch_without_budget(self: &Arc<Self>) -> Option<KeySetFetch> {
         let is_unavailable = self.now() < self.unavailable_until.load(Ordering::Acquire);
         (!is_unavailable).then(|| self.fetch())
     }
