@@ -227,7 +227,7 @@ impl ChallengeContext {
     }
 
     /// A challenge that names all scopes of the operation: the granted ones and these.
-    pub(crate) fn step_up(&self, missing: &[ScopeToken]) -> Challenge {
+    pub(crate) fn insufficient_scope(&self, missing: &[ScopeToken]) -> Challenge {
         let mut scopes: Vec<ScopeToken> = Vec::new();
         for scope in self.scopes.iter().chain(missing) {
             if !scopes.contains(scope) {
@@ -238,7 +238,8 @@ impl ChallengeContext {
     }
 }
 
-/// Error codes of RFC 6750 section 3.1, RFC 9449 section 7.1 and RFC 9470 section 3.
+/// Error codes of a challenge of either scheme: RFC 6750 section 3.1, RFC 9449 section 7.1 and RFC 9470
+/// section 3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BearerError {

@@ -13,12 +13,12 @@ use http::request::Parts;
 use http::{Extensions, StatusCode};
 
 use crate::auth_routes::CallbackRejection;
-use crate::middleware::identity::{self, NoPrincipal};
+use crate::middleware::principal::{self, NoPrincipal};
 use crate::middleware::rejection::{json_response, misconfigured_response};
 use crate::require_token::RequireToken;
 use crate::session::{Session, SessionCookies, SessionTokenError};
 use crate::token::Principal;
-use crate::util::fetch_metadata::matched_path;
+use crate::util::request_target::matched_path;
 use crate::util::telemetry;
 use crate::webhook::interceptor::{InterceptorRequest, InterceptorResponse};
 use crate::webhook::{EventError, WebhookEvent};
@@ -84,7 +84,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Principal {
     type Rejection = MissingLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, MissingLayer> {
-        identity::principal(&parts.extensions).cloned().map_err(|_| MissingLayer::principal(parts))
+        principal::find(&parts.extensions).cloned().map_err(|_| MissingLayer::principal(parts))
     }
 }
 
@@ -237,7 +237,7 @@ fn optional(
     parts: &Parts,
     missing: fn(&Parts) -> MissingLayer,
 ) -> Result<Option<&Principal>, MissingLayer> {
-    match identity::principal(&parts.extensions) {
+    match principal::find(&parts.extensions) {
         Ok(principal) => Ok(Some(principal)),
         Err(NoPrincipal::Anonymous(_)) => Ok(None),
         Err(NoPrincipal::MissingLayer) => Err(missing(parts)),

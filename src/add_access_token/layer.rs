@@ -67,7 +67,7 @@ impl<S> Layer<S> for AddAccessToken {
     type Service = AddAccessTokenService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        AddAccessTokenService { inner, config: self.clone() }
+        AddAccessTokenService { inner, layer: self.clone() }
     }
 }
 

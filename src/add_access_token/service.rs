@@ -11,14 +11,14 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::AddAccessToken;
-use crate::middleware::identity::{self, NoPrincipal};
+use crate::middleware::principal::{self, NoPrincipal};
 use crate::session::{AccessToken, Session, SessionTokenError};
 
 /// The service of [`AddAccessToken`].
 #[derive(Clone, Debug)]
 pub struct AddAccessTokenService<S> {
     pub(super) inner: S,
-    pub(super) config: AddAccessToken,
+    pub(super) layer: AddAccessToken,
 }
 
 /// Returned when a request was not sent, or by the inner service.
@@ -68,7 +68,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let state = if !self.config.allows(request.uri()) {
+        let state = if !self.layer.allows(request.uri()) {
             State::Rejected { error: Some(AddAccessTokenError::OriginNotAllowed) }
         } else if let Some(session) = session(request.extensions()) {
             // `inner` is ready for this request, so a clone takes its place.
@@ -88,7 +88,7 @@ where
 /// The session of the layer that has authenticated the request. Only without such a layer, one that
 /// the app has inserted.
 fn session(extensions: &Extensions) -> Option<Session> {
-    match identity::principal(extensions) {
+    match principal::find(extensions) {
         Err(NoPrincipal::MissingLayer) => extensions.get().cloned(),
         _ => Session::from_extensions(extensions),
     }

@@ -30,7 +30,7 @@ use crate::session::{
 };
 use crate::token::{Grant, TokenError};
 use crate::util::diagnosis::{CheckError as _, Shown};
-use crate::util::request_dedup::Key;
+use crate::util::shared_results::DedupKey;
 use crate::util::telemetry;
 
 /// A login that has returned from the environment.
@@ -299,7 +299,7 @@ impl ReturnedLogin {
     }
 
     /// Two requests with this key complete one login.
-    fn dedup_key(&self) -> Key {
+    fn dedup_key(&self) -> DedupKey {
         self.attempt.dedup_key(
             self.authorization.code_or_error.as_deref().unwrap_or_default(),
             self.authorization.issuer.as_deref().unwrap_or_default(),

@@ -18,8 +18,8 @@ use crate::session::{
     SHORT_LIVED_ID_BYTES, Sessions, ShortLivedCookie, ShortLivedCookieKind, SingleUse,
 };
 use crate::shared_store::KeyNamespace;
-use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
+use crate::util::shared_results::DedupKey;
 
 const LIFETIME: Duration = Duration::minutes(10);
 
@@ -129,7 +129,11 @@ impl LoginAttempt {
     }
 
     /// Returns the right to use this attempt once, on all replicas, by the request with this key.
-    pub(super) fn single_use<'a>(&self, sessions: &'a Sessions, request: Key) -> SingleUse<'a> {
+    pub(super) fn single_use<'a>(
+        &self,
+        sessions: &'a Sessions,
+        request: DedupKey,
+    ) -> SingleUse<'a> {
         SingleUse {
             sessions,
             key: sessions.store_key(KeyNamespace::LoginAttempt, self.derive(b"used").expose()),
@@ -143,8 +147,8 @@ impl LoginAttempt {
 
     /// Identifies the completion of the login by values that only this browser and the environment
     /// know.
-    pub(super) fn dedup_key(&self, code: &str, issuer: &str) -> Key {
-        Key::new(&["login", self.derive(b"completion").expose(), code, issuer])
+    pub(super) fn dedup_key(&self, code: &str, issuer: &str) -> DedupKey {
+        DedupKey::new(&["login", self.derive(b"completion").expose(), code, issuer])
     }
 
     /// Returns how many IdP-initiated logins of this browser that began less than `interval` ago

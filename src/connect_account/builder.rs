@@ -6,7 +6,7 @@ use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::session::{Session, Sessions};
-use crate::util::request_dedup::{RESULT_TTL, SharedResults};
+use crate::util::shared_results::{RESULT_TTL, SharedResults};
 
 /// Configures [`ConnectAccount`].
 #[must_use]

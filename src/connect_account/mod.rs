@@ -77,7 +77,7 @@ use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::require_session::{RequireSession, RequireSessionService};
 use crate::session::{Session, Sessions};
-use crate::util::request_dedup::SharedResults;
+use crate::util::shared_results::SharedResults;
 
 pub use self::builder::ConnectAccountBuilder;
 pub use self::rejection::ConnectAccountError;

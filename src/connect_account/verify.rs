@@ -17,8 +17,8 @@ use crate::oauth::is_error_code;
 use crate::require_session::SessionRejection;
 use crate::session::{OtherRequest, Session, SingleUse, StoredResult};
 use crate::util::query::QueryParam;
-use crate::util::request_dedup::{Key, RESULT_TTL};
 use crate::util::return_to::ReturnTo;
+use crate::util::shared_results::{DedupKey, RESULT_TTL};
 use crate::util::telemetry;
 
 /// How long a callback is claimed: longer than a verification may take.
@@ -69,7 +69,7 @@ impl Verify {
         attempt: Option<ConnectAttempt>,
         session: Option<Session>,
     ) -> Result<Option<Url>, ConnectAccountError> {
-        let key = Key::new(&[
+        let key = DedupKey::new(&[
             "connect account",
             &callback.state,
             callback.auth_request_id.as_deref().unwrap_or_default(),
@@ -98,7 +98,7 @@ impl Verify {
     /// replica, for which it waits: the browser may have dropped that response.
     async fn complete_own(
         &self,
-        key: Key,
+        key: DedupKey,
         callback: ConsentCallback,
         attempt: &ConnectAttempt,
         session: &Session,

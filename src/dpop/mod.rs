@@ -16,8 +16,8 @@
 //!    has a `nonce` of this server if one is [required](DpopBuilder::require_nonce).
 //! 4. The token is valid, and its claim `cnf` has the thumbprint of that key as `jkt` (RFC 7638), and
 //!    nothing else.
-//! 5. The proof was not used before. Its `jti` is remembered in this process, or in a
-//!    [store](DpopBuilder::shared_store) of all replicas.
+//! 5. The proof was not used before. A hash of its key and `jti` is remembered in this process and, if
+//!    configured, in a [store](DpopBuilder::shared_store) of all replicas.
 //!
 //! The proof is verified before the token, so that the response to an invalid one does not disclose
 //! whether a token is valid. Each request costs the verification of the proof's signature; that of the
@@ -75,18 +75,17 @@ mod urls;
 
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap, Method, Uri};
-
 pub use self::builder::DpopBuilder;
 use self::nonces::Nonces;
+use self::proof::Expected;
 pub(crate) use self::proof::Proof;
-use self::proof::{Expected, ProofId};
 use self::replays::Replays;
 pub(crate) use self::replays::{PendingUse, ProofUse};
 use self::urls::PublicUrl;
 use crate::clock::Clock;
 use crate::token::Algorithm;
 use crate::util::diagnosis::CheckError;
+use crate::util::request_head::RequestHead;
 
 /// Which proofs of possession are accepted. Cheap to clone; clones share the used proofs. See the
 /// [module docs](crate::dpop).
@@ -105,15 +104,6 @@ struct Inner {
     window: time::Duration,
     nonces: Option<Nonces>,
     replays: Replays,
-}
-
-/// What a proof is for.
-#[derive(Clone, Copy)]
-pub(crate) struct ProvenRequest<'r> {
-    pub(crate) method: &'r Method,
-    pub(crate) uri: &'r Uri,
-    pub(crate) headers: &'r HeaderMap,
-    pub(crate) extensions: &'r Extensions,
 }
 
 /// Why a proof is not accepted.
@@ -153,11 +143,11 @@ impl Dpop {
     }
 
     /// Verifies the proof of a request with this token. Whether the token is bound to the proof's key,
-    /// and whether the proof was used before, is checked by [`Proof::is_of`] and
+    /// and whether the proof was used before, is checked by [`Proof::has_thumbprint`] and
     /// [`use_once`](Self::use_once) once the token is verified.
     pub(crate) fn verify(
         &self,
-        request: ProvenRequest<'_>,
+        request: RequestHead<'_>,
         token: &[u8],
         clock: &Clock,
     ) -> Result<Proof, ProofRejected> {
@@ -176,7 +166,7 @@ impl Dpop {
             window: inner.window,
         };
         let (mut proof, nonce) = Proof::verify(proof.as_bytes(), &expected, |htu| {
-            inner.urls.iter().any(|url| url.is_of(htu, request.uri, request.extensions))
+            inner.urls.iter().any(|url| url.matches_htu(htu, request.uri, request.extensions))
         })?;
         if let Some(nonces) = &inner.nonces {
             proof.next_nonce =
@@ -184,38 +174,6 @@ impl Dpop {
         }
         Ok(proof)
     }
-
-    /// Uses a proof for a token of this subject, unless a layer with a clone has used it for this
-    /// request.
-    pub(crate) fn use_once(
-        &self,
-        proof: &Proof,
-        subject: &str,
-        extensions: &Extensions,
-        clock: &Clock,
-    ) -> ProofUse {
-        let is_self = |dpop: &Self| Arc::ptr_eq(&dpop.inner, &self.inner);
-        match extensions.get::<UsedProof>() {
-            Some(used) if used.id == proof.id() && used.by.iter().any(is_self) => ProofUse::First,
-            _ => self.inner.replays.use_once(proof.id(), subject, clock.monotonic()),
-        }
-    }
-
-    /// Marks a request whose proof was used.
-    pub(crate) fn mark_used(&self, extensions: &mut Extensions, proof: &Proof) {
-        match extensions.get_mut::<UsedProof>() {
-            Some(used) if used.id == proof.id() => used.by.push(self.clone()),
-            _ => drop(extensions.insert(UsedProof { id: proof.id(), by: vec![self.clone()] })),
-        }
-    }
-}
-
-/// Inserted into a request whose proof was used, for layers and extractors further in. Those with other
-/// settings remember the proof themselves.
-#[derive(Clone)]
-struct UsedProof {
-    id: ProofId,
-    by: Vec<Dpop>,
 }
 
 const DPOP: &str = "dpop";

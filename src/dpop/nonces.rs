@@ -38,9 +38,10 @@ impl Nonces {
     ) -> Result<Option<Arc<str>>, Arc<str>> {
         let nonce = nonce.unwrap_or_default();
         let period = now.unix_timestamp().div_euclid(PERIOD_SECONDS);
-        if self.is_of(nonce, period) || self.is_of(nonce, period.saturating_add(1)) {
+        if self.was_issued_in(nonce, period) || self.was_issued_in(nonce, period.saturating_add(1))
+        {
             Ok(None)
-        } else if self.is_of(nonce, period.saturating_sub(1)) {
+        } else if self.was_issued_in(nonce, period.saturating_sub(1)) {
             Ok(Some(nonce_of(&self.current, period).into()))
         } else {
             Err(nonce_of(&self.current, period).into())
@@ -48,7 +49,7 @@ impl Nonces {
     }
 
     /// Compares in constant time.
-    fn is_of(&self, nonce: &str, period: i64) -> bool {
+    fn was_issued_in(&self, nonce: &str, period: i64) -> bool {
         [&self.current].into_iter().chain(&self.previous).any(|key| {
             verify_slices_are_equal(nonce.as_bytes(), nonce_of(key, period).as_bytes()).is_ok()
         })

@@ -33,7 +33,7 @@ pub(crate) struct Proof {
     pub(crate) next_nonce: Option<Arc<str>>,
 }
 
-/// What a proof must be for, other than the URL.
+/// What a proof must name, other than the URL.
 pub(super) struct Expected<'a> {
     pub(super) algorithms: &'a [Algorithm],
     pub(super) method: &'a str,
@@ -84,7 +84,7 @@ impl Proof {
     }
 
     /// Whether its key is the one with this thumbprint.
-    pub(crate) fn is_of(&self, thumbprint: &str) -> bool {
+    pub(crate) fn has_thumbprint(&self, thumbprint: &str) -> bool {
         self.thumbprint == thumbprint
     }
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::hash::{BuildHasher as _, RandomState};
 use std::mem;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -13,8 +13,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use http::Extensions;
 
-use super::proof::ProofId;
+use super::Dpop;
+use super::proof::{Proof, ProofId};
+use crate::clock::Clock;
 use crate::shared_store::{KeyNamespace, StoreError, StoreScope, TimedStore};
 
 /// Shards, which are locked and grow independently.
@@ -57,6 +60,40 @@ struct Generation {
     proofs: HashSet<ProofId>,
     /// Number of proofs, by the hash of their subject.
     of_subject: HashMap<u64, usize>,
+}
+
+impl Dpop {
+    /// Uses a proof for a token of this subject, unless a layer with a clone has used it for this
+    /// request.
+    pub(crate) fn use_once(
+        &self,
+        proof: &Proof,
+        subject: &str,
+        extensions: &Extensions,
+        clock: &Clock,
+    ) -> ProofUse {
+        let is_self = |dpop: &Self| Arc::ptr_eq(&dpop.inner, &self.inner);
+        match extensions.get::<UsedProof>() {
+            Some(used) if used.id == proof.id() && used.by.iter().any(is_self) => ProofUse::First,
+            _ => self.inner.replays.use_once(proof.id(), subject, clock.monotonic()),
+        }
+    }
+
+    /// Marks a request whose proof was used.
+    pub(crate) fn mark_used(&self, extensions: &mut Extensions, proof: &Proof) {
+        match extensions.get_mut::<UsedProof>() {
+            Some(used) if used.id == proof.id() => used.by.push(self.clone()),
+            _ => drop(extensions.insert(UsedProof { id: proof.id(), by: vec![self.clone()] })),
+        }
+    }
+}
+
+/// Inserted into a request whose proof was used, for layers and extractors further in. Those with other
+/// settings remember the proof themselves.
+#[derive(Clone)]
+struct UsedProof {
+    id: ProofId,
+    by: Vec<Dpop>,
 }
 
 impl Replays {
@@ -142,7 +179,6 @@ impl fmt::Debug for Replays {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
     use crate::shared_store::MemoryStore;
 
     const LIFETIME: Duration = Duration::from_secs(120);

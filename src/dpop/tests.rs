@@ -66,8 +66,8 @@ fn rejected(header: Value, claims: Value) -> DpopError {
 #[test]
 fn the_example_of_the_rfc_is_accepted_and_is_of_its_key() {
     let proof = verify(PROOF).unwrap();
-    assert!(proof.is_of(THUMBPRINT));
-    assert!(!proof.is_of(ATH) && !proof.is_of(""));
+    assert!(proof.has_thumbprint(THUMBPRINT));
+    assert!(!proof.has_thumbprint(ATH) && !proof.has_thumbprint(""));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn keys_of_each_type_have_the_thumbprint_of_rfc_7638() {
         let proof = proof_of(key, json!({}), json!({}));
         let jwk: jsonwebtoken::jwk::Jwk = serde_json::from_value(key.bare_jwk()).unwrap();
         let thumbprint = jwk.thumbprint(jsonwebtoken::jwk::ThumbprintHash::SHA256).unwrap();
-        assert!(verify(&proof).unwrap().is_of(&thumbprint), "{thumbprint}");
+        assert!(verify(&proof).unwrap().has_thumbprint(&thumbprint), "{thumbprint}");
     }
 }
 

@@ -4,7 +4,7 @@ use http::{Extensions, Uri};
 use url::Url;
 
 use crate::error::ConfigProblem;
-use crate::util::fetch_metadata::requested_target_of;
+use crate::util::request_target::requested_target_of;
 use crate::util::url_policy::parse_secure_url;
 
 /// A public URL of the app, below which its routes are.
@@ -32,7 +32,7 @@ impl PublicUrl {
     }
 
     /// Whether `htu` is the URL of this request here, without query and fragment.
-    pub(super) fn is_of(&self, htu: &str, uri: &Uri, extensions: &Extensions) -> bool {
+    pub(super) fn matches_htu(&self, htu: &str, uri: &Uri, extensions: &Extensions) -> bool {
         let Some(target) = requested_target_of(uri, extensions, Some(&self.base_path), None) else {
             return false;
         };
@@ -91,9 +91,9 @@ fn decode_unreserved(path: &str) -> String {
 mod tests {
     use super::*;
 
-    fn is_of(public_url: &str, htu: &str, target: &str) -> bool {
+    fn matches_htu(public_url: &str, htu: &str, target: &str) -> bool {
         let target: Uri = target.parse().unwrap();
-        PublicUrl::parse(public_url).unwrap().is_of(htu, &target, &Extensions::new())
+        PublicUrl::parse(public_url).unwrap().matches_htu(htu, &target, &Extensions::new())
     }
 
     #[test]
@@ -114,7 +114,7 @@ mod tests {
             ("https://api.test/a%zz", "/a%zz"),
             ("https://api.test/a/b", "http://other.test/a/b"),
         ] {
-            assert!(is_of(here, htu, target), "{htu} {target}");
+            assert!(matches_htu(here, htu, target), "{htu} {target}");
         }
     }
 
@@ -137,25 +137,28 @@ mod tests {
             "https://me@api.test/a/b",
             "https://api.test/a/b%00",
         ] {
-            assert!(!is_of("https://api.test", htu, "/a/b"), "{htu}");
+            assert!(!matches_htu("https://api.test", htu, "/a/b"), "{htu}");
         }
         // What the router sees is what counts.
         for target in
             ["/a%2Fb", "/a/x/../b", "/a/./b", "/a/x/%2e%2E/b", "/a/b/.", "/../a/b", "/x/.%2e/a/b"]
         {
-            assert!(!is_of("https://api.test", "https://api.test/a/b", target), "{target}");
+            assert!(!matches_htu("https://api.test", "https://api.test/a/b", target), "{target}");
         }
-        assert!(!is_of("https://api.test", "https://api.test/a/x/./../b", "/a/x/../b"));
+        assert!(!matches_htu("https://api.test", "https://api.test/a/x/./../b", "/a/x/../b"));
     }
 
     #[test]
     fn a_path_that_a_proxy_removes_is_added() {
         for target in ["/todos", "/app/todos"] {
             assert!(
-                is_of("https://api.test/app/", "https://api.test/app/todos", target),
+                matches_htu("https://api.test/app/", "https://api.test/app/todos", target),
                 "{target}"
             );
-            assert!(!is_of("https://api.test/app/", "https://api.test/todos", target), "{target}");
+            assert!(
+                !matches_htu("https://api.test/app/", "https://api.test/todos", target),
+                "{target}"
+            );
         }
     }
 

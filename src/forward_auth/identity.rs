@@ -11,11 +11,11 @@ use http_body_util::Full;
 use serde_json::Value;
 use tower_service::Service;
 
-use crate::middleware::identity::{NoPrincipal, principal};
+use crate::middleware::principal::{self, NoPrincipal};
 use crate::middleware::rejection::misconfigured_response;
 use crate::session::Session;
 use crate::token::Principal;
-use crate::util::fetch_metadata::matched_path;
+use crate::util::request_target::matched_path;
 use crate::util::telemetry;
 
 /// Names of the headers with the identity.
@@ -66,7 +66,7 @@ impl<B> Service<Request<B>> for IdentityService {
         let extensions = request.extensions();
         let mut response = Response::new(Full::default());
         response.extensions_mut().insert(Authorized);
-        match principal(extensions) {
+        match principal::find(extensions) {
             Ok(principal) => {
                 let session = Session::from_extensions(extensions);
                 let email = match &session {

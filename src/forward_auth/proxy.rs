@@ -7,7 +7,7 @@ use http::{
 use tower_layer::Layer;
 
 use super::{ForwardAuthService, IdentityService};
-use crate::util::fetch_metadata::{BrowserTarget, original_uri};
+use crate::util::request_target::{BrowserTarget, original_uri};
 
 /// Forwarded authentication for one kind of proxy. See the [module docs](crate::forward_auth).
 #[derive(Clone, Debug)]

@@ -154,6 +154,6 @@ impl<S> Layer<S> for IdpInitiatedRedirect {
     type Service = IdpInitiatedRedirectService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        IdpInitiatedRedirectService { inner, config: self.clone() }
+        IdpInitiatedRedirectService { inner, layer: self.clone() }
     }
 }

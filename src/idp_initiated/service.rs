@@ -12,7 +12,7 @@ use crate::middleware::response_future::{Decision, ResponseFuture};
 #[derive(Clone, Debug)]
 pub struct IdpInitiatedRedirectService<S> {
     pub(super) inner: S,
-    pub(super) config: IdpInitiatedRedirect,
+    pub(super) layer: IdpInitiatedRedirect,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for IdpInitiatedRedirectService<S>
@@ -28,9 +28,9 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let kind = RequestKind::of(&request, self.config.sessions());
+        let kind = RequestKind::of(&request, self.layer.sessions());
         if !matches!(kind, RequestKind::Other)
-            && let Some(response) = self.config.reject_speculative(&request)
+            && let Some(response) = self.layer.reject_speculative(&request)
         {
             return ResponseFuture::decided(Decision::Respond(response), request, &mut self.inner);
         }
@@ -39,13 +39,13 @@ where
                 ResponseFuture::decided(Decision::Forward(()), request, &mut self.inner)
             }
             RequestKind::IdpInitiatedLogin(token) => {
-                let (config, request) = (self.config.clone(), request.map(drop));
-                ResponseFuture::responding(async move { config.response(&token, &request).await })
+                let (layer, request) = (self.layer.clone(), request.map(drop));
+                ResponseFuture::responding(async move { layer.response(&token, &request).await })
             }
             RequestKind::Invalid(error) => {
                 let (parts, body) = request.into_parts();
                 let head = Request::from_parts(parts, ());
-                let response = Decision::Respond(self.config.reject(error, &head));
+                let response = Decision::Respond(self.layer.reject(error, &head));
                 ResponseFuture::decided(response, head.map(|()| body), &mut self.inner)
             }
         }

@@ -97,7 +97,7 @@ impl BodyLimits {
         self
     }
 
-    pub(crate) fn size(&self) -> usize {
+    pub(crate) fn max_size(&self) -> usize {
         self.max_bytes.unwrap_or(MIB)
     }
 
@@ -107,7 +107,7 @@ impl BodyLimits {
             &self.unfinished,
             held,
             UnfinishedBody { bytes, waker: waker.clone() },
-            self.size(),
+            self.max_size(),
         )
     }
 }

@@ -34,9 +34,9 @@
 //! ```
 
 pub(crate) mod body_limits;
-pub(crate) mod identity;
 pub(crate) mod login_required;
 pub(crate) mod page;
+pub(crate) mod principal;
 pub(crate) mod rejection;
 pub(crate) mod replay_body;
 pub(crate) mod response_body;

@@ -25,11 +25,12 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<B> {
         Passthrough { #[pin] body: B },
-        Read { read: Read<B> },
+        Buffered { body: BufferedBody<B> },
     }
 }
 
-struct Read<B> {
+/// A body that is buffered: the bytes that were read, and the rest.
+struct BufferedBody<B> {
     /// Bytes that were read and not returned yet.
     bytes: Bytes,
     trailers: Option<HeaderMap>,
@@ -71,9 +72,13 @@ impl<B> ReplayBody<B> {
     }
 
     pub(crate) fn unread(body: B) -> Self {
-        let read =
-            Read { bytes: Bytes::new(), trailers: None, rest: Some(Box::pin(body)), waiting: None };
-        Self { kind: Kind::Read { read } }
+        let body = BufferedBody {
+            bytes: Bytes::new(),
+            trailers: None,
+            rest: Some(Box::pin(body)),
+            waiting: None,
+        };
+        Self { kind: Kind::Buffered { body } }
     }
 }
 
@@ -96,13 +101,13 @@ impl<B: Body<Data = Bytes>> ReplayBody<B> {
         limits: &BodyLimits,
     ) -> Poll<Result<Bytes, BodyError>> {
         match &mut self.kind {
-            Kind::Read { read } => read.poll_buffer(cx, limits),
+            Kind::Buffered { body } => body.poll_buffer(cx, limits),
             Kind::Passthrough { .. } => Poll::Ready(Err(BodyError::Broken)),
         }
     }
 }
 
-impl<B: Body<Data = Bytes>> Read<B> {
+impl<B: Body<Data = Bytes>> BufferedBody<B> {
     fn poll_buffer(
         &mut self,
         cx: &mut Context<'_>,
@@ -118,7 +123,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
         let mut is_too_large = false;
         while let Some(rest) = &mut self.rest {
             // A body whose `Content-Length` is too large is not read further.
-            let room = limits.size().checked_sub(bytes.len());
+            let room = limits.max_size().checked_sub(bytes.len());
             is_too_large = room.is_none_or(|room| rest.size_hint().lower() > room as u64);
             if is_too_large {
                 break;
@@ -132,7 +137,7 @@ impl<B: Body<Data = Bytes>> Read<B> {
                         cx.waker().wake_by_ref();
                         return self.poll_wait(cx, limits, bytes, before);
                     }
-                    Ok(data) => bytes.push(data, limits.size()),
+                    Ok(data) => bytes.push(data, limits.max_size()),
                     Err(frame) => self.trailers = frame.into_trailers().ok(),
                 },
                 Poll::Pending => return self.poll_wait(cx, limits, bytes, before),
@@ -242,26 +247,28 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let read = match self.project().kind.project() {
+        let buffered = match self.project().kind.project() {
             KindProjection::Passthrough { body } => return body.poll_frame(cx),
-            KindProjection::Read { read } => read,
+            KindProjection::Buffered { body } => body,
         };
-        if !read.bytes.is_empty() {
-            return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut read.bytes)))));
+        if !buffered.bytes.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut buffered.bytes)))));
         }
-        match &mut read.rest {
+        match &mut buffered.rest {
             Some(rest) => rest.as_mut().poll_frame(cx),
-            None => Poll::Ready(read.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+            None => {
+                Poll::Ready(buffered.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Passthrough { body } => body.is_end_stream(),
-            Kind::Read { read } => {
-                read.bytes.is_empty()
-                    && read.trailers.is_none()
-                    && read.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
+            Kind::Buffered { body } => {
+                body.bytes.is_empty()
+                    && body.trailers.is_none()
+                    && body.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
             }
         }
     }
@@ -269,7 +276,7 @@ where
     fn size_hint(&self) -> SizeHint {
         let (read, rest) = match &self.kind {
             Kind::Passthrough { body } => return body.size_hint(),
-            Kind::Read { read } => (read.bytes.len() as u64, &read.rest),
+            Kind::Buffered { body } => (body.bytes.len() as u64, &body.rest),
         };
         let rest = rest.as_ref().map_or_else(|| SizeHint::with_exact(0), |rest| rest.size_hint());
         let mut hint = SizeHint::new();

@@ -1,5 +1,5 @@
-//! The response future of all layers: decides at once if possible, else later, and calls the very
-//! service that was ready.
+//! The response future of the layers for servers: decides at once if possible, else later, and calls
+//! the very service that was ready.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -64,8 +64,8 @@ impl OnResponse for () {
     }
 }
 
-/// A layer whose decision may be pending.
-pub(crate) trait Middleware<B> {
+/// A layer that decides on requests, at once or later.
+pub(crate) trait DecidingLayer<B> {
     /// State of a pending decision. [`Infallible`] for layers that always decide at once.
     type Pending;
     type OnResponse: OnResponse;
@@ -80,7 +80,7 @@ pub(crate) trait Middleware<B> {
     ) -> Poll<Decision<Self::OnResponse>>;
 }
 
-impl<B> Middleware<B> for () {
+impl<B> DecidingLayer<B> for () {
     type Pending = Infallible;
     type OnResponse = ();
 
@@ -95,7 +95,7 @@ impl<B> Middleware<B> for () {
 }
 
 pin_project! {
-    /// Response future of the layers.
+    /// Response future of the layers for servers.
     ///
     /// `S` is the inner service, `B` its request body, `L` the layer, or `()` for layers that
     /// always decide at once.
@@ -103,7 +103,7 @@ pin_project! {
     pub struct ResponseFuture<S, B, L = ()>
     where
         S: Service<Request<B>>,
-        L: Middleware<B>,
+        L: DecidingLayer<B>,
     {
         #[pin]
         state: State<S, B, L>,
@@ -115,7 +115,7 @@ pin_project! {
     enum State<S, B, L>
     where
         S: Service<Request<B>>,
-        L: Middleware<B>,
+        L: DecidingLayer<B>,
     {
         // In a box, because a future is moved several times, and few are pending.
         Pending { pending: L::Pending, parked: Option<Box<Parked<S, B, L>>> },
@@ -137,7 +137,7 @@ struct Parked<S, B, L> {
 impl<S, B, L> ResponseFuture<S, B, L>
 where
     S: Service<Request<B>>,
-    L: Middleware<B>,
+    L: DecidingLayer<B>,
 {
     /// A request that was decided at once.
     pub(crate) fn decided(
@@ -194,7 +194,7 @@ where
 impl<S, B, L> State<S, B, L>
 where
     S: Service<Request<B>>,
-    L: Middleware<B>,
+    L: DecidingLayer<B>,
 {
     fn from_decision(
         decision: Decision<L::OnResponse>,
@@ -213,7 +213,7 @@ where
 impl<S, B, L, ResBody> Future for ResponseFuture<S, B, L>
 where
     S: Service<Request<B>, Response = Response<ResBody>>,
-    L: Middleware<B>,
+    L: DecidingLayer<B>,
 {
     type Output = Result<Response<ResponseBody<ResBody>>, S::Error>;
 
@@ -284,7 +284,7 @@ fn with_body<B>(on_response: impl OnResponse, response: Response<B>) -> Response
 impl<S, B, L> fmt::Debug for ResponseFuture<S, B, L>
 where
     S: Service<Request<B>>,
-    L: Middleware<B>,
+    L: DecidingLayer<B>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()

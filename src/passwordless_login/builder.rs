@@ -17,7 +17,7 @@ use crate::error::{ConfigError, ConfigProblem, Problems};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::{Renderer, on_rejection};
 use crate::session::{LocalSession, LoginHook, LoginHookError, Sessions};
-use crate::util::request_dedup::{Memory, RESULT_TTL, SharedResults};
+use crate::util::shared_results::{RESULT_TTL, SharedResults, TtlMap};
 
 const DEFAULT_MAX_LIFETIME: Duration = Duration::from_secs(10 * 60);
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
@@ -359,7 +359,7 @@ impl PasswordlessLoginBuilder {
         let inner = Inner {
             logins: shared_results(&self.sessions, "passwordless login", RESULT_TTL),
             switches: shared_results(&self.sessions, "passwordless login", RESULT_TTL),
-            unfinished: Memory::new(self.sessions.scalekit().clock().clone(), UNFINISHED_TTL),
+            unfinished: TtlMap::new(self.sessions.scalekit().clock().clone(), UNFINISHED_TTL),
             resends: shared_results(&self.sessions, "passwordless email", RESEND_RESULT_TTL),
             sessions: self.sessions,
             paths,

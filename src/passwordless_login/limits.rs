@@ -18,7 +18,7 @@ use super::rejection::PasswordlessLoginError;
 use crate::clock::{REPLICA_SKEW, unix_millis};
 use crate::shared_store::{Change, KeyNamespace, StoreError, StoreKey};
 use crate::util::email::fold_email;
-use crate::util::request_dedup::Key;
+use crate::util::shared_results::DedupKey;
 use crate::util::telemetry;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -323,7 +323,7 @@ impl PasswordlessLogin {
     }
 
     fn key(&self, namespace: KeyNamespace, parts: &[&str]) -> StoreKey {
-        self.sessions().store_key(namespace, &Key::new(parts).to_text())
+        self.sessions().store_key(namespace, &DedupKey::new(parts).to_text())
     }
 }
 

@@ -174,7 +174,7 @@ use crate::api::passwordless::{EmailTemplate, PasswordlessApi, VerifiedEmail};
 use crate::middleware::RouteRejection;
 use crate::middleware::rejection::Renderer;
 use crate::session::{EmailLogin, LocalSession, LoginHook, LoginOutcome, Sessions, Switched};
-use crate::util::request_dedup::{Memory, SharedResults};
+use crate::util::shared_results::{SharedResults, TtlMap};
 
 /// Login by code or magic link. Cheap to clone; see the [module docs](self).
 #[derive(Clone)]
@@ -201,7 +201,7 @@ struct Inner {
     /// Logins that were just confirmed.
     switches: SharedResults<Switched, PasswordlessLoginError>,
     /// Verifications that the environment has accepted while the app could not log in.
-    unfinished: Memory<EmailLogin>,
+    unfinished: TtlMap<EmailLogin>,
     resends: SharedResults<Delivery, PasswordlessLoginError>,
     renderer: Renderer<RouteRejection<PasswordlessLoginError>>,
 }

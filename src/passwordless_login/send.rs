@@ -24,8 +24,8 @@ use crate::middleware::route_response::redirect;
 use crate::secret::{RandomSourceFailed, SecretString};
 use crate::util::fetch_metadata::wants_html;
 use crate::util::pasted;
-use crate::util::request_dedup::Key;
 use crate::util::return_to::ReturnTo;
+use crate::util::shared_results::DedupKey;
 use crate::util::telemetry;
 
 /// Sends an e-mail: `POST /passwordless/send`. Returned by [`PasswordlessLogin::send_email`].
@@ -166,7 +166,7 @@ impl ResendEmail {
             }
             Err(failure) => return login.reject(failure, request, None),
         };
-        let resent = login.inner.resends.run(Key::new(&attempt.secrets()), || {
+        let resent = login.inner.resends.run(DedupKey::new(&attempt.secrets()), || {
             let (login, attempt) = (login.clone(), attempt.clone());
             let (client, headers) = (login.inner.limits.client(request), request.headers().clone());
             async move { login.resend(&attempt, client, &headers).await }

@@ -24,8 +24,8 @@ use crate::session::{
 use crate::shared_store::KeyNamespace;
 use crate::util::email::fold_email;
 use crate::util::fetch_metadata::wants_html;
-use crate::util::request_dedup::{Key, RESULT_TTL};
 use crate::util::return_to::ReturnTo;
+use crate::util::shared_results::{DedupKey, RESULT_TTL};
 use crate::util::telemetry;
 
 /// How long a credential is claimed: longer than a verification and a login hook may take.
@@ -71,12 +71,12 @@ impl Credential {
     }
 
     /// Identifies the login for requests that may share it: the clicks of one browser.
-    fn request_key(&self) -> Key {
+    fn request_key(&self) -> DedupKey {
         match self {
             Self::Code { code, attempt } => of_attempt("code", attempt, code),
             Self::OwnLink { token, attempt } => of_attempt("own link", attempt, token),
             Self::ForeignLink { token, page } => {
-                Key::new(&["foreign link", page.expose(), token.expose()])
+                DedupKey::new(&["foreign link", page.expose(), token.expose()])
             }
         }
     }
@@ -84,17 +84,17 @@ impl Credential {
     /// Identifies the credential for requests that may retry it, which are those that could use it
     /// before. A link that was accepted in its own browser is not valid in another one, because the
     /// environment may enforce the same browser.
-    fn retry_key(&self) -> Key {
+    fn retry_key(&self) -> DedupKey {
         match self {
             Self::Code { .. } | Self::OwnLink { .. } => self.request_key(),
-            Self::ForeignLink { token, .. } => Key::new(&["link", token.expose()]),
+            Self::ForeignLink { token, .. } => DedupKey::new(&["link", token.expose()]),
         }
     }
 }
 
-fn of_attempt(kind: &str, attempt: &EmailAttempt, credential: &SecretString) -> Key {
+fn of_attempt(kind: &str, attempt: &EmailAttempt, credential: &SecretString) -> DedupKey {
     let [auth_request_id, state] = attempt.secrets();
-    Key::new(&[kind, auth_request_id, state, credential.expose()])
+    DedupKey::new(&[kind, auth_request_id, state, credential.expose()])
 }
 
 impl PasswordlessLogin {

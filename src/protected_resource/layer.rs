@@ -27,6 +27,6 @@ impl<S> Layer<S> for ProtectedResourceMetadata {
     type Service = ProtectedResourceMetadataService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        ProtectedResourceMetadataService { inner, config: self.clone() }
+        ProtectedResourceMetadataService { inner, layer: self.clone() }
     }
 }

@@ -12,7 +12,7 @@ use crate::middleware::response_future::{Decision, ResponseFuture};
 #[derive(Clone, Debug)]
 pub struct ProtectedResourceMetadataService<S> {
     pub(super) inner: S,
-    pub(super) config: ProtectedResourceMetadata,
+    pub(super) layer: ProtectedResourceMetadata,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for ProtectedResourceMetadataService<S>
@@ -28,7 +28,7 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let resource = &self.config.resource;
+        let resource = &self.layer.resource;
         let decision = if resource.is_metadata_path(request.uri().path()) {
             Decision::Respond(response(&request, resource))
         } else {

@@ -42,6 +42,6 @@ impl<S> Layer<S> for RequireAuth {
     type Service = RequireAuthService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireAuthService { inner, config: self.clone() }
+        RequireAuthService { inner, layer: self.clone() }
     }
 }

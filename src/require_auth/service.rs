@@ -6,7 +6,7 @@ use tower_service::Service;
 use super::RequireAuth;
 use crate::middleware::response_body::ResponseBody;
 use crate::middleware::response_future::{
-    Decision, Evaluation, Middleware, OnResponse, ResponseFuture,
+    DecidingLayer, Decision, Evaluation, OnResponse, ResponseFuture,
 };
 use crate::require_session::SessionHeaders;
 use crate::require_token::{PendingToken, TokenHeaders};
@@ -18,7 +18,7 @@ use crate::util::fetch_metadata::{is_speculative, wants_html};
 #[derive(Clone, Debug)]
 pub struct RequireAuthService<S> {
     pub(super) inner: S,
-    pub(super) config: RequireAuth,
+    pub(super) layer: RequireAuth,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireAuthService<S>
@@ -34,28 +34,25 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let evaluation = self.config.authenticate(&mut request);
-        ResponseFuture::evaluated(&self.config, evaluation, request, &mut self.inner)
+        let evaluation = self.layer.evaluate(&mut request);
+        ResponseFuture::evaluated(&self.layer, evaluation, request, &mut self.inner)
     }
 }
 
 impl RequireAuth {
     /// Evaluates a request by the first credential that it presents, and by no other.
-    fn authenticate<B>(
-        &self,
-        request: &mut Request<B>,
-    ) -> Evaluation<PendingAuth, CredentialHeaders> {
+    fn evaluate<B>(&self, request: &mut Request<B>) -> Evaluation<PendingAuth, CredentialHeaders> {
         if self.token.is_presented(request.headers()) {
-            return of_token(self.token.authenticate(request));
+            return of_token(self.token.evaluate(request));
         }
         match self.session.sessions().load(request.headers()) {
             // Without any credential, a browser gets the login and any other client the challenge.
             SessionLoad::Done(LoadedSession::Missing)
                 if !wants_html(request.headers()) && !is_speculative(request) =>
             {
-                of_token(self.token.authenticate(request))
+                of_token(self.token.evaluate(request))
             }
-            load => match self.session.begin_decision(load, request) {
+            load => match self.session.evaluate(load, request) {
                 Evaluation::Decided(decision) => {
                     Evaluation::Decided(decision.map(CredentialHeaders::Session))
                 }
@@ -82,7 +79,7 @@ pub(crate) enum PendingAuth {
     Token(PendingToken),
 }
 
-impl<B> Middleware<B> for RequireAuth {
+impl<B> DecidingLayer<B> for RequireAuth {
     type Pending = PendingAuth;
     type OnResponse = CredentialHeaders;
 

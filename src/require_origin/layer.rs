@@ -69,7 +69,7 @@ impl<S> Layer<S> for RequireOrigin {
     type Service = RequireOriginService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireOriginService { inner, config: self.clone() }
+        RequireOriginService { inner, layer: self.clone() }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::middleware::response_future::{Decision, ResponseFuture};
 #[derive(Clone, Debug)]
 pub struct RequireOriginService<S> {
     pub(super) inner: S,
-    pub(super) config: RequireOrigin,
+    pub(super) layer: RequireOrigin,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireOriginService<S>
@@ -27,9 +27,9 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let decision = match self.config.evaluate(request.headers()) {
+        let decision = match self.layer.evaluate(request.headers()) {
             Ok(()) => Decision::Forward(()),
-            Err(rejection) => Decision::Respond(self.config.renderer.render(rejection, &request)),
+            Err(rejection) => Decision::Respond(self.layer.renderer.render(rejection, &request)),
         };
         ResponseFuture::decided(decision, request, &mut self.inner)
     }

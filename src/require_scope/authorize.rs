@@ -3,9 +3,9 @@ use http::Request;
 use super::ScopeRejection;
 use super::requirement::Requirement;
 use crate::challenge::{Challenge, ChallengeContext};
-use crate::middleware::identity::{self, Anonymous, NoPrincipal};
+use crate::middleware::principal::{self, Anonymous, NoPrincipal};
 use crate::token::Principal;
-use crate::util::fetch_metadata::matched_path;
+use crate::util::request_target::matched_path;
 use crate::util::telemetry;
 
 /// Whether the request's principal meets the requirement. Granted scopes are recorded for the
@@ -27,7 +27,7 @@ pub(super) fn evaluate<B>(
         description: requirement.describe(&missing),
         missing,
         challenge: challenge_context(request)
-            .map(|context| context.step_up(requirement.challenge_scopes())),
+            .map(|context| context.insufficient_scope(requirement.challenge_scopes())),
     })
 }
 
@@ -37,7 +37,7 @@ fn challenge_context<B>(request: &mut Request<B>) -> Option<&mut ChallengeContex
 
 /// The principal that an authentication layer has verified. Without one, the request is rejected.
 pub(super) fn principal<B>(request: &Request<B>) -> Result<&Principal, ScopeRejection> {
-    identity::principal(request.extensions()).map_err(|reason| match reason {
+    principal::find(request.extensions()).map_err(|reason| match reason {
         NoPrincipal::Anonymous(Anonymous::Login(login)) => {
             ScopeRejection::LoginRequired(login.clone())
         }

@@ -81,6 +81,6 @@ impl<S> Layer<S> for RequireScope {
     type Service = RequireScopeService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireScopeService { inner, config: self.clone() }
+        RequireScopeService { inner, layer: self.clone() }
     }
 }

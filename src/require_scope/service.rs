@@ -12,7 +12,7 @@ use crate::middleware::response_future::{Decision, ResponseFuture};
 #[derive(Clone, Debug)]
 pub struct RequireScopeService<S> {
     pub(super) inner: S,
-    pub(super) config: RequireScope,
+    pub(super) layer: RequireScope,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireScopeService<S>
@@ -28,9 +28,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let decision = match self.config.evaluate(&mut request) {
+        let decision = match self.layer.evaluate(&mut request) {
             Ok(()) => Decision::Forward(()),
-            Err(reason) => Decision::Respond(self.config.renderer.render(reason, &request)),
+            Err(reason) => Decision::Respond(self.layer.renderer.render(reason, &request)),
         };
         ResponseFuture::decided(decision, request, &mut self.inner)
     }

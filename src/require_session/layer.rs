@@ -15,7 +15,8 @@ pub struct RequireSession {
     pub(super) sessions: Sessions,
     pub(crate) optional: bool,
     pub(crate) authenticated_within: Option<Duration>,
-    pub(super) base_path: Option<Arc<str>>,
+    /// What routers and proxies remove from the path before this layer.
+    pub(super) layer_path: Option<Arc<str>>,
     pub(super) renderer: Renderer<SessionRejection>,
 }
 
@@ -26,7 +27,7 @@ impl RequireSession {
             sessions: sessions.clone(),
             optional: false,
             authenticated_within: None,
-            base_path: None,
+            layer_path: None,
             renderer: Renderer::default(),
         }
     }
@@ -60,7 +61,7 @@ impl RequireSession {
     /// for a layer in a router that is nested at `/area`. It has no effect where axum routers remove
     /// it, which is known with feature `axum`. Default: the base path of the sessions.
     pub fn base_path(mut self, path: &str) -> Self {
-        self.base_path = Some(path.trim_end_matches('/').into());
+        self.layer_path = Some(path.trim_end_matches('/').into());
         self
     }
 }
@@ -71,6 +72,6 @@ impl<S> Layer<S> for RequireSession {
     type Service = RequireSessionService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireSessionService { inner, config: self.clone() }
+        RequireSessionService { inner, layer: self.clone() }
     }
 }

@@ -58,11 +58,11 @@ impl RetryLater {
     pub(super) fn of<B>(
         request: &Request<B>,
         sessions: &Sessions,
-        base_path: Option<&str>,
+        layer_path: Option<&str>,
     ) -> Self {
         Self {
             page: wants_html(request.headers()).then(|| {
-                page_of(request, sessions, base_path)
+                page_of(request, sessions, layer_path)
                     .unwrap_or_else(|| sessions.start_page().clone())
             }),
         }
@@ -97,10 +97,10 @@ impl fmt::Debug for RetryLater {
 pub(super) fn page_of<B>(
     request: &Request<B>,
     sessions: &Sessions,
-    base_path: Option<&str>,
+    layer_path: Option<&str>,
 ) -> Option<ReturnTo> {
     if is_navigation(request) {
-        sessions.requested_target(request, base_path).and_then(|target| ReturnTo::parse(&target))
+        sessions.requested_target(request, layer_path).and_then(|target| ReturnTo::parse(&target))
     } else {
         request
             .headers()

@@ -8,9 +8,9 @@ use super::session_headers::SessionHeaders;
 use super::{RequireSession, SessionRejection};
 use crate::challenge::{BearerError, Challenge};
 use crate::middleware::LoginRequired;
-use crate::middleware::identity::{Anonymous, strip_identity};
+use crate::middleware::principal::{Anonymous, strip_principal};
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Evaluation, Middleware, ResponseFuture};
+use crate::middleware::response_future::{DecidingLayer, Decision, Evaluation, ResponseFuture};
 use crate::session::{
     LoadedSession, PendingSession, Recency, RefreshTrigger, SentCookies, Session, SessionLoad,
     Sessions, UsableSession,
@@ -24,7 +24,7 @@ use crate::util::telemetry;
 #[derive(Clone, Debug)]
 pub struct RequireSessionService<S> {
     pub(super) inner: S,
-    pub(super) config: RequireSession,
+    pub(super) layer: RequireSession,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireSessionService<S>
@@ -40,13 +40,13 @@ where
     }
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
-        let load = self.config.sessions.load(request.headers());
-        let evaluation = self.config.begin_decision(load, &mut request);
-        ResponseFuture::evaluated(&self.config, evaluation, request, &mut self.inner)
+        let load = self.layer.sessions.load(request.headers());
+        let evaluation = self.layer.evaluate(load, &mut request);
+        ResponseFuture::evaluated(&self.layer, evaluation, request, &mut self.inner)
     }
 }
 
-impl<B> Middleware<B> for RequireSession {
+impl<B> DecidingLayer<B> for RequireSession {
     type Pending = PendingSession;
     type OnResponse = SessionHeaders;
 
@@ -57,7 +57,7 @@ impl<B> Middleware<B> for RequireSession {
         request: &mut Request<B>,
     ) -> Poll<Decision<SessionHeaders>> {
         loop {
-            match self.decide(ready!(pending.as_mut().poll(cx)), request) {
+            match self.evaluate_loaded(ready!(pending.as_mut().poll(cx)), request) {
                 Evaluation::Decided(decision) => return Poll::Ready(decision),
                 Evaluation::Pending(refresh) => *pending = refresh,
             }
@@ -70,21 +70,21 @@ impl RequireSession {
         &self.sessions
     }
 
-    /// Removes what an outer layer has inserted, and decides on the request once its session is loaded.
-    pub(crate) fn begin_decision<B>(
+    /// Evaluates a request by its session. Removes what an outer layer has inserted.
+    pub(crate) fn evaluate<B>(
         &self,
         load: SessionLoad,
         request: &mut Request<B>,
     ) -> Evaluation<PendingSession, SessionHeaders> {
-        strip_identity(request.extensions_mut());
+        strip_principal(request.extensions_mut());
         strip_redirect_param(request);
         match load {
-            SessionLoad::Done(loaded) => self.decide(loaded, request),
+            SessionLoad::Done(loaded) => self.evaluate_loaded(loaded, request),
             SessionLoad::Pending(pending) => Evaluation::Pending(pending),
         }
     }
 
-    fn decide<B>(
+    fn evaluate_loaded<B>(
         &self,
         loaded: LoadedSession,
         request: &mut Request<B>,
@@ -127,7 +127,7 @@ impl RequireSession {
                 self.forward_or_reject_anonymous(SessionRejection::InvalidSession, clear, request)
             }
             LoadedSession::Unavailable { set_cookies } => {
-                let retry = RetryLater::of(request, &self.sessions, self.base_path.as_deref());
+                let retry = RetryLater::of(request, &self.sessions, self.layer_path.as_deref());
                 let mut response =
                     self.renderer.render(SessionRejection::Unavailable(retry), request);
                 for cookie in set_cookies {
@@ -172,7 +172,7 @@ impl RequireSession {
             true => Vec::new(),
             false => sessions.removals(clear, request.headers()),
         };
-        let target = sessions.requested_target(request, self.base_path.as_deref());
+        let target = sessions.requested_target(request, self.layer_path.as_deref());
         let path = target
             .as_deref()
             .and_then(|target| target.split('?').next())
@@ -228,7 +228,7 @@ impl RequireSession {
 
     /// Returns the login that returns to the user's page.
     fn login_target<B>(&self, request: &Request<B>) -> String {
-        let page = page_of(request, &self.sessions, self.base_path.as_deref())
+        let page = page_of(request, &self.sessions, self.layer_path.as_deref())
             .filter(|page| !page.is_single_use());
         // The environment may complete a login without the user, which would not be recent.
         self.sessions.login_target_for(request, page.as_ref(), self.authenticated_within.is_some())

@@ -103,7 +103,7 @@ struct CachedResult {
 }
 
 /// The result for a key, or the validation to wait for.
-pub(super) enum KeyCheck {
+pub(super) enum ApiKeyCheck {
     Done(Result<Principal, TokenError>),
     NeedsValidation(Flight<Result<Principal, TokenError>>),
 }
@@ -150,8 +150,8 @@ impl ApiKeyVerifier {
     /// valid. Any other error if the key is invalid.
     pub async fn verify(&self, key: &str) -> Result<Principal, TokenError> {
         match self.check(key.as_bytes()) {
-            KeyCheck::Done(result) => result,
-            KeyCheck::NeedsValidation(flight) => or_unavailable(flight.await),
+            ApiKeyCheck::Done(result) => result,
+            ApiKeyCheck::NeedsValidation(flight) => or_unavailable(flight.await),
         }
     }
 
@@ -161,17 +161,17 @@ impl ApiKeyVerifier {
     }
 
     /// Verifies a key with the cache; starts a validation if it is not there.
-    pub(super) fn check(&self, key: &[u8]) -> KeyCheck {
+    pub(super) fn check(&self, key: &[u8]) -> ApiKeyCheck {
         let Some(key) = std::str::from_utf8(key).ok().filter(|key| is_well_formed(key)) else {
             telemetry::token_rejected(TokenError::Malformed.name(), None);
-            return KeyCheck::Done(Err(TokenError::Malformed));
+            return ApiKeyCheck::Done(Err(TokenError::Malformed));
         };
         if let Some(result) = self.cached(key) {
-            return KeyCheck::Done(result);
+            return ApiKeyCheck::Done(result);
         }
         let now = self.scalekit.clock().monotonic().as_nanos();
         let flight = (hash_parts([key]), now / self.ttl.as_nanos());
-        KeyCheck::NeedsValidation(self.shared.flights.join(flight, || {
+        ApiKeyCheck::NeedsValidation(self.shared.flights.join(flight, || {
             let (verifier, key) = (self.clone(), SecretString::from(key));
             async move { verifier.validate(key.expose()).await }
         }))

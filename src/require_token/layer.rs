@@ -177,7 +177,8 @@ impl RequireToken {
         self.with_challenge(|challenge| challenge.realm(realm.clone()))
     }
 
-    /// Sets the scopes in challenges to requests without a token. Default: none.
+    /// Sets the scopes that challenges name, unless [`RequireScope`](crate::RequireScope) in an inner layer
+    /// names its own. Default: none.
     pub fn scope_hint(self, scopes: impl IntoIterator<Item = ScopeToken>) -> Self {
         let scopes: Vec<_> = scopes.into_iter().collect();
         self.with_challenge(|challenge| challenge.scope(scopes.clone()))
@@ -231,6 +232,6 @@ impl<S> Layer<S> for RequireToken {
     type Service = RequireTokenService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireTokenService { inner, config: self.clone() }
+        RequireTokenService { inner, layer: self.clone() }
     }
 }

@@ -8,8 +8,9 @@
 //!
 //!    A token that is bound to a key (claim `cnf`) is accepted only with a proof of that key, if
 //!    [DPoP](crate::dpop) is configured.
-//! 4. Any other request gets 401 with a challenge, 400 if it has several `Authorization` headers,
-//!    and 503 if the keys to verify the token are unavailable.
+//! 4. Any other request gets 401 with a challenge, 400 if it has several `Authorization` headers, and 503
+//!    if a check cannot be made at the moment: the keys, the revocations, the check for replayed proofs, or
+//!    the validation of API keys are unavailable.
 //!
 //! With [`api_keys`](crate::RequireToken::api_keys), a token without dots is an API key, which the
 //! environment validates; see [`ApiKeyVerifier`]. A signed token is never validated as a key, nor a
@@ -61,7 +62,9 @@
 //! [`Principal`]: crate::Principal
 
 mod api_keys;
-mod credentials;
+mod authorization;
+mod challenges;
+mod checks;
 mod layer;
 pub(crate) mod rejection;
 mod service;

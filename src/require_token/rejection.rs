@@ -54,8 +54,10 @@ pub enum TokenRejection {
     /// It cannot be determined whether the proof of possession was used before: the store is
     /// unavailable, or too many proofs are remembered.
     ReplayCheckUnavailable,
-    /// The log has revocations that this replica has not read yet; or revocations have not been read
-    /// for too long, and are configured to reject requests then.
+    /// This replica does not know all revocations: the log has more than it has read; or it has not read
+    /// the log for too long, and is
+    /// [configured](crate::revocation::RevocationsBuilder::reject_on_stale_revocations) to reject requests
+    /// then.
     RevocationsStale,
     /// The proof of possession needs a nonce of this server.
     UseDpopNonce {

@@ -15,8 +15,9 @@ use crate::middleware::page;
 use crate::middleware::page::escaped;
 use crate::middleware::route_response::redirect;
 use crate::util::cache_control::set_no_store;
-use crate::util::fetch_metadata::{is_navigation, is_speculative, requested_target, wants_html};
+use crate::util::fetch_metadata::{is_navigation, is_speculative, wants_html};
 use crate::util::host_redirect::{HostAndPort, is_host_redirected, with_redirect_param};
+use crate::util::request_target::requested_target;
 use crate::util::telemetry;
 
 /// A host is named in the log once in this time.

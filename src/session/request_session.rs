@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::cookie::record::SessionRecord;
 use super::{Inner, Sessions, User};
-use crate::middleware::identity;
+use crate::middleware::principal;
 use crate::revocation::RevocableSession;
 use crate::secret::SecretString;
 use crate::token::Principal;
@@ -56,7 +56,7 @@ impl Session {
     /// ```
     #[must_use]
     pub fn from_extensions(extensions: &Extensions) -> Option<Self> {
-        let (principal, content) = identity::session(extensions).ok()?;
+        let (principal, content) = principal::find_with_session(extensions).ok()?;
         Some(Self { principal: principal.clone(), content })
     }
 

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::{Purpose, SessionRecord, Sessions};
 use crate::shared_store::{StoreError, StoreKey};
-use crate::util::request_dedup::RESULT_TTL;
+use crate::util::shared_results::RESULT_TTL;
 use crate::util::telemetry;
 
 /// The stored value of what was used.

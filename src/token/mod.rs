@@ -87,7 +87,7 @@ pub(crate) use self::jws::CompactJws;
 pub(crate) use self::leeway::Leeway;
 pub(crate) use self::logout_token::LogoutExpectations;
 pub(crate) use self::principal::{Confirmation, ORGANIZATION_CLAIMS};
-pub(crate) use self::remote_keys::{KeyFetch, RemoteKeys, TokenCheck, TokenSource};
+pub(crate) use self::remote_keys::{KeySetFetch, RemoteKeys, TokenCheck, TokenSource};
 pub(crate) use self::verifying_key::VerifyingKey;
 
 /// The signature algorithm of Scalekit environments, and of other issuers unless it is configured
@@ -139,8 +139,8 @@ pub enum TokenError {
     /// The user, session or organization of the token was revoked.
     #[error("the token was revoked")]
     Revoked,
-    /// The token is bound to a key (claim `cnf`), and the request does not prove that its client has
-    /// that key.
+    /// The binding of the token does not match the request: the token is bound to a key (claim `cnf`)
+    /// whose possession the request does not prove, or to no key where a proof is required or sent.
     #[error("the token is bound to a key whose possession is not proven")]
     SenderConstrained,
     /// The environment cannot be asked whether an API key is valid. Respond with 503.

@@ -50,7 +50,7 @@ pub(crate) enum Confirmation<'a> {
     /// Nothing: a bearer token.
     None,
     /// The possession of the key with this thumbprint (RFC 9449, section 6.1).
-    Key(&'a str),
+    Jkt(&'a str),
     /// What is not supported, such as a client certificate (RFC 8705).
     Unsupported,
 }
@@ -260,7 +260,7 @@ impl Principal {
             Some(members) if members.len() == 1 => members
                 .get("jkt")
                 .and_then(Value::as_str)
-                .map_or(Confirmation::Unsupported, Confirmation::Key),
+                .map_or(Confirmation::Unsupported, Confirmation::Jkt),
             _ => Confirmation::Unsupported,
         }
     }
@@ -417,7 +417,7 @@ mod tests {
         let confirmed = |cnf: Value| {
             let principal = principal(json!({"sub": "usr_1", "exp": 10, "cnf": cnf})).unwrap();
             match principal.confirmation() {
-                Confirmation::Key(thumbprint) => thumbprint.to_owned(),
+                Confirmation::Jkt(thumbprint) => thumbprint.to_owned(),
                 other => format!("{other:?}"),
             }
         };

@@ -1,9 +1,9 @@
 //! Small helpers that several modules share.
 //!
 //! Four mechanisms prevent that work is done twice: [`single_flight`] shares a task among concurrent
-//! callers in this process; [`request_dedup`] also retains its result for ten seconds; a
+//! callers in this process; [`shared_results`] also retains its result for ten seconds; a
 //! `LoginAttempt` is claimed in the shared store, because its code works once on all replicas; and
-//! the `Deduplicator` of webhooks claims a message there, and retains that it was handled.
+//! the `Deduplicator` of webhooks reserves a message there, and retains that it was handled.
 
 pub(crate) mod base64url;
 pub(crate) mod cache_control;
@@ -22,9 +22,11 @@ pub(crate) mod open_enum;
 pub(crate) mod pasted;
 pub(crate) mod query;
 pub(crate) mod recency;
-pub(crate) mod request_dedup;
+pub(crate) mod request_head;
+pub(crate) mod request_target;
 pub(crate) mod return_to;
 pub(crate) mod route_check;
+pub(crate) mod shared_results;
 pub(crate) mod single_flight;
 pub(crate) mod spans;
 pub(crate) mod tasks;

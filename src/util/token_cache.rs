@@ -3,7 +3,7 @@
 //! Reading takes no lock and does not allocate. No bounded cache crate offers that (moka and
 //! quick_cache lock a shard), and this cache is read on every request. The hash of a text selects
 //! a set of slots; the oldest is evicted. There are twice as many slots as the capacity, so
-//! that fewer than one in a thousand texts is evicted before the capacity is reached. A text is
+//! that fewer than one in a hundred texts is evicted before the capacity is reached. A text is
 //! looked up in the parts in which it was sent, so that they need not be joined.
 
 use std::array;

@@ -1,4 +1,4 @@
-//! Deduplication of messages across replicas: claim, then complete or release.
+//! Deduplication of messages across replicas: reserve, then complete or release.
 //!
 //! The value under a message's ID in the shared store is its state: `running` for at most the
 //! processing lease, or the status of the response. A handler that fails removes its value, so that
@@ -8,16 +8,21 @@
 //! endpoint's secret. While the secret is rotated there are several, and the message is stored under
 //! each: replicas that have only the older or only the newer secret find it too.
 
+use std::mem;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::StatusCode;
+use futures::future::BoxFuture;
+use http::{HeaderMap, Response, StatusCode};
 use tokio::runtime::Handle;
 
-use super::WebhookSecret;
+use super::signature::Kind;
+use super::{WebhookSecret, WebhookVerify};
+use crate::middleware::response_future::OnResponse;
 use crate::shared_store::{
     COMPLETED, KeyNamespace, StoreError, StoreKey, TimedStore, unique_owner,
 };
@@ -29,7 +34,7 @@ use crate::util::telemetry;
 /// than a slow response.
 const COMPLETION_TRIES: usize = 3;
 
-/// How often the claim of a message can change during an attempt to complete it.
+/// How often the value of a message can change during an attempt to complete it.
 const MAX_CHANGES: usize = 3;
 
 /// Name of the background tasks.
@@ -38,10 +43,10 @@ const FINISH: &str = "webhook completion";
 /// Deduplicates messages.
 #[derive(Clone)]
 pub(super) struct Deduplicator {
-    pub(super) store: TimedStore,
-    pub(super) secrets: Arc<[WebhookSecret]>,
-    pub(super) config: DedupConfig,
-    pub(super) tasks: Tasks,
+    store: TimedStore,
+    secrets: Arc<[WebhookSecret]>,
+    config: DedupConfig,
+    tasks: Tasks,
 }
 
 #[derive(Clone)]
@@ -64,10 +69,10 @@ impl Default for DedupConfig {
     }
 }
 
-/// State of a message.
-pub(crate) enum Claim {
-    /// It was unknown, and this request handles it.
-    Acquired(Box<ClaimGuard>),
+/// State of a message when a request tries to reserve it.
+pub(crate) enum MessageState {
+    /// It was unknown: this request has reserved it, and handles it.
+    Reserved(Box<Reservation>),
     /// It was completed with this status.
     Completed(StatusCode),
     /// Another request is handling it.
@@ -75,10 +80,21 @@ pub(crate) enum Claim {
 }
 
 impl Deduplicator {
-    pub(super) async fn claim(self, id: String) -> Result<Claim, StoreError> {
+    /// The deduplicator of a layer for webhooks, if it has a store. Interceptor requests are not
+    /// deduplicated.
+    pub(super) fn of(layer: &WebhookVerify) -> Option<Self> {
+        Some(Self {
+            store: layer.store.clone().filter(|_| layer.kind == Kind::Webhook)?,
+            secrets: Arc::clone(&layer.secrets),
+            config: layer.dedup.clone(),
+            tasks: layer.tasks.clone(),
+        })
+    }
+
+    pub(super) async fn reserve(self, id: String) -> Result<MessageState, StoreError> {
         let id = URL_SAFE_NO_PAD.encode(hash_parts([&*self.config.name, &id]));
         // Created before the values, so that they are removed if this future is dropped.
-        let mut guard = Box::new(ClaimGuard {
+        let mut reservation = Box::new(Reservation {
             keys: self
                 .secrets
                 .iter()
@@ -88,18 +104,24 @@ impl Deduplicator {
             deduplicator: self,
             is_settled: false,
         });
-        for (index, key) in guard.keys.iter().enumerate() {
-            if let Some(found) = guard.deduplicator.claim_key(key, &guard.value).await? {
-                // Under the first key, nothing was claimed that the drop would have to release.
-                guard.is_settled = index == 0;
+        for (index, key) in reservation.keys.iter().enumerate() {
+            if let Some(found) =
+                reservation.deduplicator.reserve_key(key, &reservation.value).await?
+            {
+                // Under the first key, nothing was reserved that the drop would have to release.
+                reservation.is_settled = index == 0;
                 return Ok(found);
             }
         }
-        Ok(Claim::Acquired(guard))
+        Ok(MessageState::Reserved(reservation))
     }
 
-    /// Claims a message under one key. Returns `None` if that succeeded, else the claim that was found.
-    async fn claim_key(&self, key: &StoreKey, value: &Bytes) -> Result<Option<Claim>, StoreError> {
+    /// Reserves a message under one key. Returns `None` if that succeeded, else the state that was found.
+    async fn reserve_key(
+        &self,
+        key: &StoreKey,
+        value: &Bytes,
+    ) -> Result<Option<MessageState>, StoreError> {
         // Tried again if the value expired in between.
         for _ in 0..2 {
             if self.store.put_if_absent(key, value.clone(), self.config.lease).await? {
@@ -109,17 +131,19 @@ impl Deduplicator {
                 // The same secret is configured twice.
                 Some(found) if found == value => return Ok(None),
                 Some(found) => {
-                    return Ok(Some(status_of(&found).map_or(Claim::InProgress, Claim::Completed)));
+                    return Ok(Some(
+                        status_of(&found).map_or(MessageState::InProgress, MessageState::Completed),
+                    ));
                 }
                 None => {}
             }
         }
-        Ok(Some(Claim::InProgress))
+        Ok(Some(MessageState::InProgress))
     }
 }
 
 /// A message that is being handled. Dropping it releases it, unless it is finished.
-pub(crate) struct ClaimGuard {
+pub(crate) struct Reservation {
     deduplicator: Deduplicator,
     keys: Arc<[StoreKey]>,
     value: Bytes,
@@ -127,7 +151,7 @@ pub(crate) struct ClaimGuard {
     is_settled: bool,
 }
 
-impl ClaimGuard {
+impl Reservation {
     /// Completes or releases it, by the handler's status: only success is retained. Continues when
     /// the sender disconnects.
     pub(super) async fn finish(mut self: Box<Self>, status: StatusCode) {
@@ -152,10 +176,10 @@ impl ClaimGuard {
                 Err(error) => telemetry::internal_error("webhook_complete", &error),
             }
         }
-        let (tasks, guard) = (self.deduplicator.tasks.clone(), Arc::new(self));
+        let (tasks, reservation) = (self.deduplicator.tasks.clone(), Arc::new(self));
         tasks.retry(FINISH, move || {
-            let (guard, done) = (Arc::clone(&guard), done.clone());
-            async move { guard.complete_values(&done).await.is_ok() }
+            let (reservation, done) = (Arc::clone(&reservation), done.clone());
+            async move { reservation.complete_values(&done).await.is_ok() }
         });
     }
 
@@ -172,14 +196,14 @@ impl ClaimGuard {
             if self.replace_with_completed(key, running, done).await? {
                 return Ok(());
             }
-            // The handler took longer than its lease, and another request may have claimed the
+            // The handler took longer than its lease, and another request may have reserved the
             // message. Its result does not matter: this one is a success.
             running = self.deduplicator.store.get(key).await?;
             if running.as_deref().and_then(status_of).is_some() {
                 return Ok(());
             }
         }
-        Err(StoreError::Unavailable("the claim of the message keeps changing".into()))
+        Err(StoreError::Unavailable("the value of the message keeps changing".into()))
     }
 
     /// Writes `done` if the key still has this value, or still none. Returns whether it did.
@@ -205,21 +229,53 @@ impl ClaimGuard {
     }
 }
 
-impl Drop for ClaimGuard {
+impl Drop for Reservation {
     /// The handler panicked, failed without a response, or was cancelled. Without a runtime the value
     /// expires.
     fn drop(&mut self) {
         if self.is_settled || Handle::try_current().is_err() {
             return;
         }
-        let guard = Self {
+        let reservation = Self {
             deduplicator: self.deduplicator.clone(),
             keys: Arc::clone(&self.keys),
             value: self.value.clone(),
             is_settled: true,
         };
-        self.deduplicator.tasks.detach(FINISH, async move { guard.release().await });
+        self.deduplicator.tasks.detach(FINISH, async move { reservation.release().await });
     }
+}
+
+/// Completes or releases the reservation of a message, by the status of the handler's response.
+pub(crate) enum FinishReservation {
+    None,
+    Due(Box<Reservation>),
+    Started(BoxFuture<'static, ()>),
+}
+
+impl OnResponse for FinishReservation {
+    fn poll_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        status: StatusCode,
+        _: &mut HeaderMap,
+    ) -> Poll<()> {
+        *self = match mem::replace(self, Self::None) {
+            Self::Due(reservation) => Self::Started(Box::pin(reservation.finish(status))),
+            other => other,
+        };
+        match self {
+            Self::Started(finish) => finish.as_mut().poll(cx),
+            Self::None | Self::Due(_) => Poll::Ready(()),
+        }
+    }
+}
+
+/// The response to a message that was completed before.
+pub(super) fn duplicate_response(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
 }
 
 fn status_of(value: &[u8]) -> Option<StatusCode> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tower_layer::Layer;
 
-use super::dedup::{DedupConfig, Deduplicator};
+use super::dedup::DedupConfig;
 use super::signature::{Kind, TOLERANCE};
 use super::{WebhookRejection, WebhookSecret, WebhookVerifyService};
 use crate::clock::{Clock, REPLICA_SKEW};
@@ -30,9 +30,9 @@ pub struct WebhookVerify {
     pub(super) secrets: Arc<[WebhookSecret]>,
     pub(super) clock: Clock,
     pub(super) limits: BodyLimits,
-    store: Option<TimedStore>,
-    dedup: DedupConfig,
-    tasks: Tasks,
+    pub(super) store: Option<TimedStore>,
+    pub(super) dedup: DedupConfig,
+    pub(super) tasks: Tasks,
     pub(super) renderer: Renderer<WebhookRejection>,
 }
 
@@ -110,15 +110,6 @@ impl WebhookVerify {
         self
     }
 
-    pub(super) fn deduplicator(&self) -> Option<Deduplicator> {
-        Some(Deduplicator {
-            store: self.store.clone().filter(|_| self.kind == Kind::Webhook)?,
-            secrets: Arc::clone(&self.secrets),
-            config: self.dedup.clone(),
-            tasks: self.tasks.clone(),
-        })
-    }
-
     /// Waits until the store contains all completed messages: a message whose completion is not
     /// stored is handled again when the sender retries. Call it on any clone of the layer when the
     /// server has drained its connections. Without [`deduplicate`](Self::deduplicate) it returns at
@@ -166,6 +157,6 @@ impl<S> Layer<S> for WebhookVerify {
     type Service = WebhookVerifyService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        WebhookVerifyService { inner, config: self.clone() }
+        WebhookVerifyService { inner, layer: self.clone() }
     }
 }

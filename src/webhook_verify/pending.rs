@@ -1,38 +1,36 @@
-//! Pending states of a signed request: its body, then the claim in the store.
+//! Pending states of a signed request: its body, then its reservation in the store.
 
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderMap, Request, StatusCode};
+use http::{Request, StatusCode};
 use http_body::Body;
-use time::OffsetDateTime;
 
-use super::dedup::{Claim, ClaimGuard};
+use super::dedup::{Deduplicator, FinishReservation, MessageState};
 use super::signature::SignedHeaders;
 use super::{WebhookError, WebhookRejection, WebhookVerify};
 use crate::middleware::replay_body::{BodyError, ReplayBody};
-use crate::middleware::response_future::OnResponse;
 use crate::shared_store::StoreError;
 use crate::util::telemetry;
 
 pub(crate) enum PendingWebhook {
-    Body { received_at: OffsetDateTime },
-    Deduplication { body: Bytes, claim: BoxFuture<'static, Result<Claim, StoreError>> },
+    Body(SignedHeaders),
+    Deduplication { body: Bytes, state: BoxFuture<'static, Result<MessageState, StoreError>> },
 }
 
 /// A message with a valid signature.
 pub(crate) enum Verified {
     New {
         body: Bytes,
-        finish: FinishClaim,
+        finish: FinishReservation,
     },
     /// It was completed before, with this status.
     Duplicate(StatusCode),
 }
 
 impl WebhookVerify {
-    /// Waits for the body, verifies it, and claims the message.
+    /// Waits for the body, verifies it, and reserves the message.
     pub(super) fn poll_verified<B: Body<Data = Bytes>>(
         &self,
         pending: &mut PendingWebhook,
@@ -41,37 +39,40 @@ impl WebhookVerify {
     ) -> Poll<Result<Verified, WebhookRejection>> {
         loop {
             match pending {
-                PendingWebhook::Body { received_at } => {
+                PendingWebhook::Body(signed) => {
                     let body = ready!(request.body_mut().poll_buffer(cx, &self.limits))?;
-                    // The headers are read again, because they borrow from the request, which the
-                    // future has held meanwhile.
-                    let id = SignedHeaders::read(request.headers(), self.kind, *received_at)?
-                        .verify(&body, &self.secrets)?;
-                    let Some(deduplicator) = self.deduplicator() else {
-                        return Poll::Ready(Ok(Verified::New { body, finish: FinishClaim::None }));
+                    signed.verify(&body, &self.secrets)?;
+                    let Some(deduplicator) = Deduplicator::of(self) else {
+                        let finish = FinishReservation::None;
+                        return Poll::Ready(Ok(Verified::New { body, finish }));
                     };
-                    let claim = Box::pin(deduplicator.claim(id.to_owned()));
-                    *pending = PendingWebhook::Deduplication { body, claim };
+                    let state = Box::pin(deduplicator.reserve(signed.id().to_owned()));
+                    *pending = PendingWebhook::Deduplication { body, state };
                 }
-                PendingWebhook::Deduplication { body, claim } => {
-                    let claim = ready!(claim.as_mut().poll(cx));
-                    return Poll::Ready(verified(body.clone(), claim));
+                PendingWebhook::Deduplication { body, state } => {
+                    let state = ready!(state.as_mut().poll(cx));
+                    return Poll::Ready(verified(body.clone(), state));
                 }
             }
         }
     }
 }
 
-fn verified(body: Bytes, claim: Result<Claim, StoreError>) -> Result<Verified, WebhookRejection> {
-    match claim {
-        Ok(Claim::Acquired(guard)) => Ok(Verified::New { body, finish: FinishClaim::Due(guard) }),
-        Ok(Claim::Completed(status)) => Ok(Verified::Duplicate(status)),
-        Ok(Claim::InProgress) => Err(WebhookRejection::InProgress),
+fn verified(
+    body: Bytes,
+    state: Result<MessageState, StoreError>,
+) -> Result<Verified, WebhookRejection> {
+    match state {
+        Ok(MessageState::Reserved(reservation)) => {
+            Ok(Verified::New { body, finish: FinishReservation::Due(reservation) })
+        }
+        Ok(MessageState::Completed(status)) => Ok(Verified::Duplicate(status)),
+        Ok(MessageState::InProgress) => Err(WebhookRejection::InProgress),
         // A message that is handled twice is better than one that is not: no bound may block
         // deprovisioning.
         Err(error @ StoreError::Full { .. }) => {
             telemetry::webhook_not_deduplicated(&error);
-            Ok(Verified::New { body, finish: FinishClaim::None })
+            Ok(Verified::New { body, finish: FinishReservation::None })
         }
         Err(error) => {
             telemetry::internal_error("webhook_claim", &error);
@@ -94,30 +95,5 @@ impl From<BodyError> for WebhookRejection {
 impl From<WebhookError> for WebhookRejection {
     fn from(error: WebhookError) -> Self {
         Self::Invalid { error }
-    }
-}
-
-/// Completes or releases the claim on a message, by the status of the handler's response.
-pub(crate) enum FinishClaim {
-    None,
-    Due(Box<ClaimGuard>),
-    Started(BoxFuture<'static, ()>),
-}
-
-impl OnResponse for FinishClaim {
-    fn poll_response(
-        &mut self,
-        cx: &mut Context<'_>,
-        status: StatusCode,
-        _: &mut HeaderMap,
-    ) -> Poll<()> {
-        *self = match std::mem::replace(self, Self::None) {
-            Self::Due(guard) => Self::Started(Box::pin(guard.finish(status))),
-            other => other,
-        };
-        match self {
-            Self::Started(finish) => finish.as_mut().poll(cx),
-            Self::None | Self::Due(_) => Poll::Ready(()),
-        }
     }
 }

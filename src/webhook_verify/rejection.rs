@@ -56,10 +56,3 @@ impl Rejection for WebhookRejection {
         }
     }
 }
-
-/// The response to a message that was completed before.
-pub(super) fn repeated(status: StatusCode) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status;
-    response
-}

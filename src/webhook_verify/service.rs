@@ -6,20 +6,20 @@ use http_body::Body;
 use tower_service::Service;
 
 use super::WebhookVerify;
-use super::pending::{FinishClaim, PendingWebhook, Verified};
-use super::rejection::repeated;
+use super::dedup::{FinishReservation, duplicate_response};
+use super::pending::{PendingWebhook, Verified};
 use super::signature::SignedHeaders;
 use super::signed_body::SignedBody;
 use crate::middleware::replay_body::ReplayBody;
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
+use crate::middleware::response_future::{DecidingLayer, Decision, ResponseFuture};
 use crate::util::telemetry;
 
 /// The service of [`WebhookVerify`].
 #[derive(Clone, Debug)]
 pub struct WebhookVerifyService<S> {
     pub(super) inner: S,
-    pub(super) config: WebhookVerify,
+    pub(super) layer: WebhookVerify,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for WebhookVerifyService<S>
@@ -36,36 +36,34 @@ where
     }
 
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let config = &self.config;
+        let layer = &self.layer;
         let request = request.map(ReplayBody::unread);
-        // The body is not read if the headers are invalid. They borrow from the request, and are read
-        // again with the body.
-        let now = config.clock.now();
-        match SignedHeaders::read(request.headers(), config.kind, now) {
-            Ok(_) => ResponseFuture::pending(
-                config,
-                PendingWebhook::Body { received_at: now },
+        // The body is not read if the headers are invalid.
+        match SignedHeaders::read(request.headers(), layer.kind, layer.clock.now()) {
+            Ok(signed) => ResponseFuture::pending(
+                layer,
+                PendingWebhook::Body(signed),
                 request,
                 &mut self.inner,
             ),
             Err(error) => {
-                let response = config.renderer.render(error.into(), &request);
+                let response = layer.renderer.render(error.into(), &request);
                 ResponseFuture::decided(Decision::Respond(response), request, &mut self.inner)
             }
         }
     }
 }
 
-impl<B: Body<Data = Bytes>> Middleware<ReplayBody<B>> for WebhookVerify {
+impl<B: Body<Data = Bytes>> DecidingLayer<ReplayBody<B>> for WebhookVerify {
     type Pending = PendingWebhook;
-    type OnResponse = FinishClaim;
+    type OnResponse = FinishReservation;
 
     fn poll_decision(
         &self,
         pending: &mut PendingWebhook,
         cx: &mut Context<'_>,
         request: &mut Request<ReplayBody<B>>,
-    ) -> Poll<Decision<FinishClaim>> {
+    ) -> Poll<Decision<FinishReservation>> {
         Poll::Ready(match ready!(self.poll_verified(pending, cx, request)) {
             Ok(Verified::New { body: bytes, finish }) => {
                 telemetry::webhook_received("accepted");
@@ -74,7 +72,7 @@ impl<B: Body<Data = Bytes>> Middleware<ReplayBody<B>> for WebhookVerify {
             }
             Ok(Verified::Duplicate(status)) => {
                 telemetry::webhook_received("duplicate");
-                Decision::Respond(repeated(status))
+                Decision::Respond(duplicate_response(status))
             }
             Err(rejection) => Decision::Respond(self.renderer.render(rejection, request)),
         })

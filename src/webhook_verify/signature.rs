@@ -5,7 +5,7 @@ use std::fmt;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::hmac;
 use base64::Engine as _;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use memchr::memmem;
 use serde::Deserialize;
 use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
@@ -100,7 +100,7 @@ impl<'de> Visitor<'de> for FindTriggerPoint<'_> {
 /// requests are rejected. Returns the message's ID, for deduplication.
 ///
 /// ```
-/// use http::HeaderMap;
+/// use http::{HeaderMap, HeaderValue};
 /// use time::OffsetDateTime;
 /// use tower_scalekit::webhook_verify::{WebhookError, WebhookSecret, verify};
 ///
@@ -127,7 +127,7 @@ pub fn verify<'h>(
     secrets: &[WebhookSecret],
     now: OffsetDateTime,
 ) -> Result<&'h str, WebhookError> {
-    SignedHeaders::read(headers, Kind::Webhook, now)?.verify(body, secrets)
+    verify_kind(Kind::Webhook, headers, body, secrets, now)
 }
 
 /// Like [`verify`], for interceptor requests, whose headers are called `interceptor-…`.
@@ -141,37 +141,50 @@ pub fn verify_interceptor<'h>(
     secrets: &[WebhookSecret],
     now: OffsetDateTime,
 ) -> Result<&'h str, WebhookError> {
-    SignedHeaders::read(headers, Kind::Interceptor, now)?.verify(body, secrets)
+    verify_kind(Kind::Interceptor, headers, body, secrets, now)
 }
 
-/// The headers of a signed request, validated without its body.
-#[derive(Debug)]
-pub(crate) struct SignedHeaders<'h> {
+fn verify_kind<'h>(
     kind: Kind,
-    id: &'h str,
-    /// As sent, because it is part of the signed content.
-    timestamp: &'h str,
-    signatures: &'h str,
+    headers: &'h HeaderMap,
+    body: &[u8],
+    secrets: &[WebhookSecret],
+    now: OffsetDateTime,
+) -> Result<&'h str, WebhookError> {
+    SignedHeaders::read(headers, kind, now)?.verify(body, secrets)?;
+    let [id, _, _] = kind.headers();
+    Ok(text(only(headers, id, kind)?))
 }
 
-impl<'h> SignedHeaders<'h> {
+/// The headers of a signed request, validated without its body. The values share the memory of the
+/// request's.
+#[derive(Debug)]
+pub(crate) struct SignedHeaders {
+    kind: Kind,
+    id: HeaderValue,
+    /// As sent, because it is part of the signed content.
+    timestamp: HeaderValue,
+    signatures: HeaderValue,
+}
+
+impl SignedHeaders {
     pub(super) fn read(
-        headers: &'h HeaderMap,
+        headers: &HeaderMap,
         kind: Kind,
         now: OffsetDateTime,
     ) -> Result<Self, WebhookError> {
         let [id, timestamp, signature] = kind.headers();
         let signed = Self {
             kind,
-            id: only(headers, id, kind)?,
-            timestamp: only(headers, timestamp, kind)?,
-            signatures: only(headers, signature, kind)?,
+            id: only(headers, id, kind)?.clone(),
+            timestamp: only(headers, timestamp, kind)?.clone(),
+            signatures: only(headers, signature, kind)?.clone(),
         };
         if !(1..=MAX_ID_BYTES).contains(&signed.id.len()) {
             let found = format_args!("{} bytes", signed.id.len());
             return Err(WebhookError::Malformed.logged(id, "1 to 256 bytes", found));
         }
-        check_time(timestamp, signed.timestamp, now)?;
+        check_time(timestamp, text(&signed.timestamp), now)?;
         if signed.candidates().next().is_none() {
             return Err(WebhookError::InvalidSignature.logged(
                 signature,
@@ -182,10 +195,15 @@ impl<'h> SignedHeaders<'h> {
         Ok(signed)
     }
 
+    /// The message's ID.
+    pub(super) fn id(&self) -> &str {
+        text(&self.id)
+    }
+
     /// The signatures. Malformed ones and those of other versions are skipped (Standard Webhooks,
     /// signature scheme).
     fn candidates(&self) -> impl Iterator<Item = [u8; MAC_BYTES]> {
-        self.signatures.split(' ').take(MAX_CANDIDATES).filter_map(|candidate| {
+        text(&self.signatures).split(' ').take(MAX_CANDIDATES).filter_map(|candidate| {
             let mut decoded = [0; MAC_BYTES + 4];
             let length = BASE64.decode_slice(candidate.strip_prefix("v1,")?, &mut decoded).ok()?;
             decoded.get(..length)?.try_into().ok()
@@ -193,12 +211,12 @@ impl<'h> SignedHeaders<'h> {
     }
 
     /// Compares every candidate with the signature of every secret, in constant time, also after a
-    /// match. Returns the message's ID.
+    /// match.
     pub(super) fn verify(
         &self,
         body: &[u8],
         secrets: &[WebhookSecret],
-    ) -> Result<&'h str, WebhookError> {
+    ) -> Result<(), WebhookError> {
         let mut fits = false;
         for secret in secrets {
             let mut mac = hmac::Context::with_key(&secret.key);
@@ -228,22 +246,20 @@ impl<'h> SignedHeaders<'h> {
             let expected = format_args!("{:?}", self.kind);
             return Err(WebhookError::WrongKind.logged("body", expected, kind.description()));
         }
-        Ok(self.id)
+        Ok(())
     }
 }
 
-/// The only value of a header.
+/// The only value of a header, which is text.
 fn only<'h>(
     headers: &'h HeaderMap,
     name: &'static str,
     kind: Kind,
-) -> Result<&'h str, WebhookError> {
+) -> Result<&'h HeaderValue, WebhookError> {
     let mut values = headers.get_all(name).iter();
     let found = match (values.next(), values.next()) {
-        (Some(value), None) => match value.to_str() {
-            Ok(text) => return Ok(text),
-            Err(_) => "a value that is not ASCII",
-        },
+        (Some(value), None) if value.to_str().is_ok() => return Ok(value),
+        (Some(_), None) => "a value that is not ASCII",
         (Some(_), Some(_)) => "several headers",
         (None, _) if kind.other().headers().iter().all(|name| headers.contains_key(*name)) => {
             kind.other().description()
@@ -251,6 +267,11 @@ fn only<'h>(
         (None, _) => "none: the request is not of Scalekit, or a proxy drops it",
     };
     Err(WebhookError::Malformed.logged(name, "one header", found))
+}
+
+/// The text of a value of [`only`].
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or_default()
 }
 
 /// Whole seconds in digits, within the tolerance in both directions.
@@ -317,7 +338,7 @@ impl CheckError for WebhookError {
 #[cfg(test)]
 mod tests {
     use base64::engine::general_purpose::STANDARD;
-    use http::{HeaderName, HeaderValue};
+    use http::HeaderName;
     use serde_json::Value;
 
     use super::*;

@@ -208,6 +208,6 @@ impl<S> Layer<S> for RequireMcpScope {
     type Service = RequireMcpScopeService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireMcpScopeService { inner, config: self.clone() }
+        RequireMcpScopeService { inner, layer: self.clone() }
     }
 }

@@ -14,7 +14,7 @@ use super::operation::{Operation, decline_http2_upgrade, has_no_operation, may_b
 use super::rejection::{IDENTITY, McpError, McpRejection};
 use crate::middleware::replay_body::{BodyError, ReplayBody};
 use crate::middleware::response_body::ResponseBody;
-use crate::middleware::response_future::{Decision, Middleware, ResponseFuture};
+use crate::middleware::response_future::{DecidingLayer, Decision, ResponseFuture};
 use crate::require_scope::ScopeRejection;
 use crate::require_scope::authorize::{principal, unusable};
 
@@ -22,7 +22,7 @@ use crate::require_scope::authorize::{principal, unusable};
 #[derive(Clone, Debug)]
 pub struct RequireMcpScopeService<S> {
     pub(super) inner: S,
-    pub(super) config: RequireMcpScope,
+    pub(super) layer: RequireMcpScope,
 }
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for RequireMcpScopeService<S>
@@ -40,9 +40,9 @@ where
 
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         decline_http2_upgrade(&mut request);
-        let Some(decision) = self.config.decide_unread(&mut request) else {
+        let Some(decision) = self.layer.decide_unread(&mut request) else {
             let request = request.map(ReplayBody::unread);
-            return ResponseFuture::pending(&self.config, None, request, &mut self.inner);
+            return ResponseFuture::pending(&self.layer, None, request, &mut self.inner);
         };
         ResponseFuture::decided(decision, request.map(ReplayBody::passthrough), &mut self.inner)
     }
@@ -51,7 +51,7 @@ where
 /// Filters the lists of the response.
 type OnResponse = Option<Box<ListFilter>>;
 
-impl<B: Body<Data = Bytes>> Middleware<ReplayBody<B>> for RequireMcpScope {
+impl<B: Body<Data = Bytes>> DecidingLayer<ReplayBody<B>> for RequireMcpScope {
     /// The body, once it has been read, and how far it has been parsed.
     type Pending = Option<(Bytes, MessageReader)>;
     type OnResponse = OnResponse;

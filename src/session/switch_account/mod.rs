@@ -45,8 +45,8 @@ use crate::secret::{RandomSourceFailed, SecretString};
 use crate::shared_store::{self, StoreError, StoreKey};
 use crate::util::cache_control::{set_no_store, vary_on_cookie};
 use crate::util::query::QueryParam;
-use crate::util::request_dedup::{Key, SharedResults};
 use crate::util::return_to::ReturnTo;
+use crate::util::shared_results::{DedupKey, SharedResults};
 use crate::util::telemetry;
 
 const LIFETIME: Duration = Duration::minutes(10);
@@ -281,7 +281,7 @@ impl Sessions {
         E: From<SwitchError> + Clone + Send + Sync + 'static,
         F: Future<Output = Result<SessionCookies, E>> + Send,
     {
-        let (sessions, key) = (self.clone(), Key::new(&["switch", attempt.key.expose()]));
+        let (sessions, key) = (self.clone(), DedupKey::new(&["switch", attempt.key.expose()]));
         let switched = switches
             .run(key, || async move {
                 let PendingLogin { login, value, .. } =

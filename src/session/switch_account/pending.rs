@@ -18,8 +18,8 @@ use crate::session::single_use::{POLL_INTERVAL, StoredResult as _};
 use crate::session::{Purpose, SessionCookies, Sessions, ShortLivedCookie as _};
 use crate::shared_store::{Change, KeyNamespace, StoreError};
 use crate::util::email::{fold_email, fold_user_id};
-use crate::util::request_dedup::RESULT_TTL;
 use crate::util::return_to::ReturnTo;
+use crate::util::shared_results::RESULT_TTL;
 use crate::util::telemetry;
 
 /// To begin a session takes less, with its login hook. Longer than that by the difference of clocks:

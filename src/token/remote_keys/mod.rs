@@ -37,7 +37,7 @@ use crate::util::telemetry;
 
 const FRESH_TTL: Duration = Duration::from_secs(5 * 60);
 const STALE_IF_ERROR: Duration = Duration::from_secs(24 * 60 * 60);
-/// Interval between attempts to refresh a stale set.
+/// Interval between attempts to fetch the set that replaces a stale one.
 const STALE_RETRY: Duration = Duration::from_secs(10);
 /// How long the error of a failed startup fetch is returned before the next fetch.
 const NEGATIVE_TTL: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ const LIMITS: SendLimits =
 pub(crate) enum TokenCheck<T> {
     Done(Result<T, TokenError>),
     /// A fetch that may bring the missing key is in progress: wait for it, then try again.
-    NeedsFetch(KeyFetch),
+    NeedsFetch(KeySetFetch),
 }
 
 impl<T> TokenCheck<T> {
@@ -69,7 +69,7 @@ impl<T> TokenCheck<T> {
 
 /// A fetch to wait for.
 #[derive(Debug)]
-pub(crate) struct KeyFetch {
+pub(crate) struct KeySetFetch {
     flight: Flight<bool>,
     /// Whether it may have begun before the token was received. Then a key that it does not bring may
     /// have been published since, and one more fetch decides.
@@ -86,7 +86,7 @@ pub(crate) enum Fetched {
     Failed,
 }
 
-impl Future for KeyFetch {
+impl Future for KeySetFetch {
     type Output = Fetched;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fetched> {
@@ -179,7 +179,7 @@ impl RemoteKeys {
         if self.shared.usable().is_some() {
             return Ok(());
         }
-        let fetch = self.shared.fetch_if_no_keys().ok_or(TokenError::KeysUnavailable)?;
+        let fetch = self.shared.fetch_without_budget().ok_or(TokenError::KeysUnavailable)?;
         if fetch.await == Fetched::Failed { Err(TokenError::KeysUnavailable) } else { Ok(()) }
     }
 
@@ -199,12 +199,12 @@ impl RemoteKeys {
             return TokenCheck::Done(Err(self.shared.wrong_algorithm(&jws)));
         }
         let Some(keys) = self.shared.usable() else {
-            return match self.shared.fetch_if_no_keys() {
+            return match self.shared.fetch_without_budget() {
                 Some(fetch) => TokenCheck::NeedsFetch(fetch),
                 None => TokenCheck::Done(Err(TokenError::KeysUnavailable)),
             };
         };
-        self.shared.refresh_if_stale(self.shared.now());
+        self.shared.refetch_if_stale(self.shared.now());
         match check(&keys, &jws) {
             Ok(verified) => {
                 // Tokens from other sources have other headers.
@@ -234,7 +234,7 @@ impl RemoteKeys {
             Fetched::MayPredateToken => match self.verify_signature_now(token, source) {
                 // Another fetch in progress began after that one, and so after the token was received.
                 TokenCheck::NeedsFetch(fetch) => {
-                    TokenCheck::NeedsFetch(KeyFetch { may_predate_token: false, ..fetch })
+                    TokenCheck::NeedsFetch(KeySetFetch { may_predate_token: false, ..fetch })
                 }
                 done => done,
             },
@@ -255,23 +255,29 @@ impl RemoteKeys {
         }
     }
 
-    /// Fetches the next set in the background if this one is past its age. Returns whether this one was
-    /// fetched recently enough for cached verifications to be valid.
-    pub(crate) fn refresh_if_due(&self) -> bool {
-        let now = self.shared.now();
-        let are_usable = self.shared.are_usable(now);
-        if are_usable {
-            self.shared.refresh_if_stale(now);
-        }
-        are_usable
+    /// Milliseconds of the monotonic clock, for the next two methods.
+    pub(crate) fn now(&self) -> u64 {
+        self.shared.now()
+    }
+
+    /// Whether the set was fetched recently enough for verifications to be valid.
+    pub(crate) fn are_usable(&self, now: u64) -> bool {
+        self.shared.are_usable(now)
+    }
+
+    /// Fetches the next set in the background if this one is past its age.
+    pub(crate) fn refetch_if_stale(&self, now: u64) {
+        self.shared.refetch_if_stale(now);
     }
 
     /// Loads the keys if there are none, and returns their state.
     pub(crate) async fn readiness(&self) -> ReadinessCheck {
-        self.refresh_if_due();
+        let now = self.now();
+        if self.are_usable(now) {
+            self.refetch_if_stale(now);
+        }
         readiness::wait(self.ready()).await;
-        let (now, usable_until) =
-            (self.shared.now(), self.shared.usable_until.load(Ordering::Acquire));
+        let (now, usable_until) = (self.now(), self.shared.usable_until.load(Ordering::Acquire));
         ReadinessCheck {
             is_ok: now < usable_until,
             age: usable_until
@@ -293,7 +299,7 @@ struct Shared {
     current: ArcSwapOption<KeySet>,
     /// The header of the latest bearer token.
     known_header: ArcSwapOption<KnownHeader>,
-    /// When a refresh is due. These times are milliseconds of the monotonic clock.
+    /// When the next fetch is due. These times are milliseconds of the monotonic clock.
     refetch_at: AtomicU64,
     /// Until when `current` is used if fetches fail.
     usable_until: AtomicU64,
@@ -355,7 +361,7 @@ impl Shared {
         now < self.usable_until.load(Ordering::Acquire)
     }
 
-    fn refresh_if_stale(self: &Arc<Self>, now: u64) {
+    fn refetch_if_stale(self: &Arc<Self>, now: u64) {
         let due = self.refetch_at.load(Ordering::Acquire);
         let next = after(now, STALE_RETRY);
         // The request that advances the time starts the fetch.
@@ -370,7 +376,8 @@ impl Shared {
         }
     }
 
-    fn fetch_if_no_keys(self: &Arc<Self>) -> Option<KeyFetch> {
+    /// A fetch for requests that no key could verify, unless one has failed within the last second.
+    fn fetch_without_budget(self: &Arc<Self>) -> Option<KeySetFetch> {
         let is_unavailable = self.now() < self.unavailable_until.load(Ordering::Acquire);
         (!is_unavailable).then(|| self.fetch())
     }
@@ -381,23 +388,23 @@ impl Shared {
         self: &Arc<Self>,
         error: TokenError,
         source: TokenSource,
-    ) -> Result<KeyFetch, TokenError> {
+    ) -> Result<KeySetFetch, TokenError> {
         let budgets = self.budgets.get(source as usize).ok_or(TokenError::KeysUnavailable)?;
         let (budget, without_fetch) = match error {
-            TokenError::NoMatchingKey => (&budgets.unknown_key, TokenError::KeysUnavailable),
+            TokenError::NoMatchingKey => (&budgets.no_matching_key, TokenError::KeysUnavailable),
             TokenError::InvalidSignature if self.is_failing.load(Ordering::Acquire) => {
-                (&budgets.bad_signature, TokenError::KeysUnavailable)
+                (&budgets.invalid_signature, TokenError::KeysUnavailable)
             }
-            TokenError::InvalidSignature => (&budgets.bad_signature, error),
+            TokenError::InvalidSignature => (&budgets.invalid_signature, error),
             _ => return Err(error),
         };
         self.limited_fetch(budget).ok_or(without_fetch)
     }
 
     /// Joins the fetch in progress, or starts one if the budget permits it.
-    fn limited_fetch(self: &Arc<Self>, budget: &Mutex<FetchBudget>) -> Option<KeyFetch> {
+    fn limited_fetch(self: &Arc<Self>, budget: &Mutex<FetchBudget>) -> Option<KeySetFetch> {
         let joined =
-            self.flights.get(&()).map(|flight| KeyFetch { flight, may_predate_token: true });
+            self.flights.get(&()).map(|flight| KeySetFetch { flight, may_predate_token: true });
         joined.or_else(|| {
             let now = self.clock.monotonic();
             let granted = budget.lock().unwrap_or_else(PoisonError::into_inner).take(now);
@@ -405,14 +412,14 @@ impl Shared {
         })
     }
 
-    fn fetch(self: &Arc<Self>) -> KeyFetch {
+    fn fetch(self: &Arc<Self>) -> KeySetFetch {
         let mut may_predate_token = true;
         let flight = self.flights.join((), || {
             may_predate_token = false;
             let shared = Arc::clone(self);
             async move { shared.store_fetched(shared.endpoint.fetch().await) }
         });
-        KeyFetch { flight, may_predate_token }
+        KeySetFetch { flight, may_predate_token }
     }
 
     fn store_fetched(&self, fetched: Result<KeySet, FetchError>) -> bool {
@@ -486,15 +493,15 @@ enum FetchError {
 /// How many fetches the tokens of one source may cause (token buckets).
 #[derive(Debug)]
 struct FetchBudgets {
-    unknown_key: Mutex<FetchBudget>,
-    bad_signature: Mutex<FetchBudget>,
+    no_matching_key: Mutex<FetchBudget>,
+    invalid_signature: Mutex<FetchBudget>,
 }
 
 impl FetchBudgets {
     const fn full() -> Self {
         Self {
-            unknown_key: Mutex::new(FetchBudget::full()),
-            bad_signature: Mutex::new(FetchBudget::full()),
+            no_matching_key: Mutex::new(FetchBudget::full()),
+            invalid_signature: Mutex::new(FetchBudget::full()),
         }
     }
 }

@@ -297,7 +297,7 @@ async fn keys_are_unavailable_while_fetches_fail_even_beyond_the_budget() {
 }
 
 #[tokio::test]
-async fn a_set_past_its_age_is_refreshed_in_the_background() {
+async fn a_set_past_its_age_is_refetched_in_the_background() {
     for clock in SteppedClock::each() {
         let (server, time, keys, old_token) = set_up(clock).await;
         let new_token = TestKey::rsa(1).access_token("k2");
@@ -323,7 +323,7 @@ async fn a_set_past_its_age_is_refreshed_in_the_background() {
 }
 
 #[tokio::test]
-async fn stale_keys_are_used_for_a_day_and_refreshed_every_ten_seconds() {
+async fn stale_keys_are_used_for_a_day_and_refetched_every_ten_seconds() {
     for clock in SteppedClock::each() {
         let (server, time, keys, token) = set_up(clock).await;
         server.response(KeyResponse::Down);

@@ -182,7 +182,13 @@ impl TokenVerifier {
                 !verified.key.is_removed() && self.inner.clock.unix_millis() < verified.valid_until;
             is_valid.then(|| verified.principal.clone())
         })??;
-        self.inner.keys.refresh_if_due().then_some(principal)
+        let keys = &self.inner.keys;
+        let now = keys.now();
+        if !keys.are_usable(now) {
+            return None;
+        }
+        keys.refetch_if_stale(now);
+        Some(principal)
     }
 
     /// Checks the claims of a token whose signature was verified. Caches and counts the result.

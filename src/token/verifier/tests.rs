@@ -374,7 +374,7 @@ async fn cached_tokens_are_dropped_with_their_key_only() {
     verifier.verify(&goes).await.unwrap();
     let staying = verifier.verify(&stays).await.unwrap();
 
-    // Cached tokens alone also cause refreshes of the set.
+    // Cached tokens alone also cause fetches of the set.
     server.response(KeyResponse::keys(&both[1..]));
     time.advance(Duration::from_secs(300));
     assert!(at_once(verifier.verify(&goes)).is_ok());

@@ -1,4 +1,4 @@
-//! Deduplicates concurrent requests, such as those of a double click or of two tabs. Otherwise the
+//! Results that concurrent requests share, such as those of a double click or of two tabs. Otherwise the
 //! environment would reject the second one, and the browser would show that response.
 
 use std::collections::HashMap;
@@ -24,9 +24,9 @@ pub(crate) const RESULT_TTL: Duration = Duration::from_secs(10);
 
 /// Identifies work, or its result, by values that are known only to those who may share it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Key([u8; 32]);
+pub(crate) struct DedupKey([u8; 32]);
 
-impl Key {
+impl DedupKey {
     pub(crate) fn new(parts: &[&str]) -> Self {
         Self(hash_parts(parts))
     }
@@ -38,8 +38,8 @@ impl Key {
 
 /// Work in progress in this process, and its recent results.
 pub(crate) struct SharedResults<T: Clone, E: Clone> {
-    running: SingleFlight<Key, Result<T, E>>,
-    done: Memory<T>,
+    running: SingleFlight<DedupKey, Result<T, E>>,
+    done: TtlMap<T>,
     name: &'static str,
     interrupted: E,
 }
@@ -60,7 +60,7 @@ where
     ) -> Self {
         Self {
             running: SingleFlight::tracked(tasks, name),
-            done: Memory::new(clock, remembered),
+            done: TtlMap::new(clock, remembered),
             name,
             interrupted,
         }
@@ -68,7 +68,7 @@ where
 
     /// Joins the work, or starts it, unless it has just completed. It continues when the client
     /// disconnects. An error is returned to all waiting requests, and not retained.
-    pub(crate) async fn run<F>(&self, key: Key, work: impl FnOnce() -> F) -> Result<T, E>
+    pub(crate) async fn run<F>(&self, key: DedupKey, work: impl FnOnce() -> F) -> Result<T, E>
     where
         F: Future<Output = Result<T, E>> + Send + 'static,
     {
@@ -93,21 +93,21 @@ where
     }
 }
 
-/// Values that are retained briefly.
+/// Values that expire after some time.
 #[derive(Clone)]
-pub(crate) struct Memory<T> {
+pub(crate) struct TtlMap<T> {
     clock: Clock,
     lifetime: Duration,
     /// With the monotonic time at which they expire.
-    entries: Arc<Mutex<HashMap<Key, (T, Duration)>>>,
+    entries: Arc<Mutex<HashMap<DedupKey, (T, Duration)>>>,
 }
 
-impl<T> Memory<T> {
+impl<T> TtlMap<T> {
     pub(crate) fn new(clock: Clock, lifetime: Duration) -> Self {
         Self { clock, lifetime, entries: Arc::default() }
     }
 
-    pub(crate) fn put(&self, key: Key, value: T) {
+    pub(crate) fn put(&self, key: DedupKey, value: T) {
         let now = self.clock.monotonic();
         let mut entries = self.lock();
         entries.retain(|_, (_, until)| now < *until);
@@ -117,12 +117,12 @@ impl<T> Memory<T> {
     }
 
     /// Removes and returns a value, so that only one caller gets it.
-    pub(crate) fn take(&self, key: &Key) -> Option<T> {
+    pub(crate) fn take(&self, key: &DedupKey) -> Option<T> {
         let (value, until) = self.lock().remove(key)?;
         (self.clock.monotonic() < until).then_some(value)
     }
 
-    fn get(&self, key: &Key) -> Option<T>
+    fn get(&self, key: &DedupKey) -> Option<T>
     where
         T: Clone,
     {
@@ -131,7 +131,7 @@ impl<T> Memory<T> {
         (self.clock.monotonic() < *until).then(|| value.clone())
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Key, (T, Duration)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<DedupKey, (T, Duration)>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -2,7 +2,7 @@ use http::{HeaderMap, header};
 
 /// The `Authorization` header of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Credentials<'h> {
+pub(super) enum AuthorizationHeader<'h> {
     Absent,
     /// The characters of `b64token` (RFC 6750 section 2.1) are not checked: a known token is compared
     /// in full, any other is parsed.
@@ -20,7 +20,7 @@ pub(super) enum Credentials<'h> {
     Repeated,
 }
 
-impl<'h> Credentials<'h> {
+impl<'h> AuthorizationHeader<'h> {
     pub(super) fn of(headers: &'h HeaderMap, accepts_dpop: bool) -> Self {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Self::Absent };
@@ -57,9 +57,9 @@ mod tests {
             for value in values {
                 headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
             }
-            match Credentials::of(&headers, accepts_dpop) {
-                Credentials::Bearer(token) => format!("token {}", token.escape_ascii()),
-                Credentials::Dpop(token) => format!("bound token {}", token.escape_ascii()),
+            match AuthorizationHeader::of(&headers, accepts_dpop) {
+                AuthorizationHeader::Bearer(token) => format!("token {}", token.escape_ascii()),
+                AuthorizationHeader::Dpop(token) => format!("bound token {}", token.escape_ascii()),
                 other => format!("{other:?}"),
             }
         };
