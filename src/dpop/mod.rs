@@ -137,9 +137,9 @@ impl Dpop {
         &self.inner.algorithm_names
     }
 
-    /// Whether a URL has the origin of a configured one.
+    /// Whether a URL has the origin of a configured one, and is at or below its path.
     pub(crate) fn covers(&self, url: &url::Url) -> bool {
-        self.inner.urls.iter().any(|known| known.has_origin_of(url))
+        self.inner.urls.iter().any(|known| known.covers(url))
     }
 
     /// Verifies the proof of a request with this token. Whether the token is bound to the proof's key,

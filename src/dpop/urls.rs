@@ -27,8 +27,13 @@ impl PublicUrl {
         })
     }
 
-    pub(super) fn has_origin_of(&self, url: &Url) -> bool {
+    /// Whether requests for a URL, or for one below it, have a target below the base path here.
+    pub(super) fn covers(&self, url: &Url) -> bool {
         url.origin().ascii_serialization() == self.origin
+            && url
+                .path()
+                .strip_prefix(self.base_path.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// Whether `htu` is the URL of this request here, without query and fragment.

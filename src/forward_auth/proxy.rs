@@ -63,7 +63,7 @@ impl ForwardAuth {
     }
 
     /// Turns the proxy's subrequest into the request that it received.
-    pub(super) fn restore<B>(&self, request: &mut Request<B>) -> Result<(), InvalidProxyHeader> {
+    pub(super) fn restore<B>(&self, request: &mut Request<B>) -> Result<(), InvalidSubrequest> {
         let headers = request.headers();
         let (method, target) = match &self.0 {
             Proxy::Nginx => {
@@ -76,7 +76,7 @@ impl ForwardAuth {
                 // A path of the browser may begin with the prefix, too.
                 let sent = original_uri(request.extensions()).unwrap_or(request.uri());
                 let target = without_prefix(sent, path_prefix);
-                (request.method().clone(), target.ok_or(InvalidProxyHeader("path"))?)
+                (request.method().clone(), target.ok_or(InvalidSubrequest::Header("path"))?)
             }
         };
         if matches!(self.0, Proxy::Traefik) && headers.contains_key("x-forwarded-host") {
@@ -124,33 +124,42 @@ impl ForwardAuth {
     }
 }
 
-/// Returned when a proxy does not send what it is configured to send.
+/// Why a subrequest is not restored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "expected exactly one valid {0} from the proxy: check that it sends this, and that the constructor \
-     (`nginx`, `traefik`, `envoy`) is that of this proxy"
-)]
-pub(super) struct InvalidProxyHeader(&'static str);
-
-fn method_in(headers: &HeaderMap, name: &'static str) -> Result<Method, InvalidProxyHeader> {
-    Method::from_bytes(single(headers, name)?.as_bytes()).map_err(|_| InvalidProxyHeader(name))
+pub(super) enum InvalidSubrequest {
+    /// The proxy does not send what it is configured to send.
+    #[error(
+        "expected exactly one valid {0} from the proxy: check that it sends this, and that the \
+         constructor (`nginx`, `traefik`, `envoy`) is that of this proxy"
+    )]
+    Header(&'static str),
+    /// The client has sent it, and the proxy accepts it.
+    #[error("the path or query contains characters that are not permitted in a URI")]
+    Target,
 }
 
-fn target_in(headers: &HeaderMap, name: &'static str) -> Result<PathAndQuery, InvalidProxyHeader> {
+fn method_in(headers: &HeaderMap, name: &'static str) -> Result<Method, InvalidSubrequest> {
+    Method::from_bytes(single(headers, name)?.as_bytes())
+        .map_err(|_| InvalidSubrequest::Header(name))
+}
+
+fn target_in(headers: &HeaderMap, name: &'static str) -> Result<PathAndQuery, InvalidSubrequest> {
     match single(headers, name)?.as_bytes() {
-        target @ [b'/', ..] => PathAndQuery::try_from(target).map_err(|_| InvalidProxyHeader(name)),
-        _ => Err(InvalidProxyHeader(name)),
+        target @ [b'/', ..] => {
+            PathAndQuery::try_from(target).map_err(|_| InvalidSubrequest::Target)
+        }
+        _ => Err(InvalidSubrequest::Header(name)),
     }
 }
 
 fn single<'h>(
     headers: &'h HeaderMap,
     name: &'static str,
-) -> Result<&'h HeaderValue, InvalidProxyHeader> {
+) -> Result<&'h HeaderValue, InvalidSubrequest> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(value), None) => Ok(value),
-        _ => Err(InvalidProxyHeader(name)),
+        _ => Err(InvalidSubrequest::Header(name)),
     }
 }
 
@@ -171,7 +180,7 @@ mod tests {
     fn restored(
         forward_auth: &ForwardAuth,
         request: http::request::Builder,
-    ) -> Result<String, InvalidProxyHeader> {
+    ) -> Result<String, InvalidSubrequest> {
         let mut request = request.body(()).unwrap();
         forward_auth.restore(&mut request)?;
         let target = request.extensions().get::<BrowserTarget>().unwrap();
@@ -198,27 +207,30 @@ mod tests {
         );
         assert_eq!(
             restored(&nginx, of_traefik("PUT", "/a")),
-            Err(InvalidProxyHeader("x-original-method"))
+            Err(InvalidSubrequest::Header("x-original-method"))
         );
         assert_eq!(
             restored(&traefik, of_nginx("PUT", "/a")),
-            Err(InvalidProxyHeader("x-forwarded-method"))
+            Err(InvalidSubrequest::Header("x-forwarded-method"))
         );
-        for target in ["", "a", "http://evil.test/", "*", "/a b"] {
+        // Clients can send it, and some proxies accept it.
+        let sent = restored(&nginx, of_nginx("GET", "/a b"));
+        assert_eq!(sent, Err(InvalidSubrequest::Target));
+        for target in ["", "a", "http://evil.test/", "*"] {
             assert_eq!(
                 restored(&nginx, of_nginx("GET", target)),
-                Err(InvalidProxyHeader("x-original-uri")),
+                Err(InvalidSubrequest::Header("x-original-uri")),
                 "{target}"
             );
         }
         for method in ["", "G T"] {
             assert_eq!(
                 restored(&nginx, of_nginx(method, "/")),
-                Err(InvalidProxyHeader("x-original-method"))
+                Err(InvalidSubrequest::Header("x-original-method"))
             );
         }
         let twice = of_nginx("POST", "/").header("x-original-method", "GET");
-        assert_eq!(restored(&nginx, twice), Err(InvalidProxyHeader("x-original-method")));
+        assert_eq!(restored(&nginx, twice), Err(InvalidSubrequest::Header("x-original-method")));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use tower_service::Service;
 
 use super::ForwardAuth;
 use super::identity::Authorized;
-use crate::middleware::rejection::misconfigured_response;
+use super::proxy::InvalidSubrequest;
+use crate::middleware::rejection::{json_response, misconfigured_response};
 use crate::middleware::response_body::ResponseBody;
 use crate::util::telemetry;
 
@@ -36,9 +37,17 @@ where
     fn call(&mut self, mut request: Request<ReqBody>) -> Self::Future {
         let state = match self.config.restore(&mut request) {
             Ok(()) => State::Inner { future: self.inner.call(request) },
-            Err(error) => {
+            Err(InvalidSubrequest::Target) => {
+                let response = json_response(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_request",
+                    "The address of the request is invalid",
+                );
+                State::NotRestored { response: Some(response) }
+            }
+            Err(error @ InvalidSubrequest::Header(_)) => {
                 telemetry::internal_error("forward_auth", &error);
-                State::Misconfigured { response: Some(misconfigured_response()) }
+                State::NotRestored { response: Some(misconfigured_response()) }
             }
         };
         ForwardAuthFuture { state, config: self.config.clone() }
@@ -58,7 +67,7 @@ pin_project! {
     #[project = StateProjection]
     enum State<F> {
         Inner { #[pin] future: F },
-        Misconfigured { response: Option<Response<Bytes>> },
+        NotRestored { response: Option<Response<Bytes>> },
     }
 }
 
@@ -83,7 +92,7 @@ where
                     _ => response.map(ResponseBody::inner),
                 }
             }
-            StateProjection::Misconfigured { response } => {
+            StateProjection::NotRestored { response } => {
                 let Some(response) = response.take() else { return Poll::Pending };
                 response.map(ResponseBody::own)
             }

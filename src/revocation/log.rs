@@ -248,8 +248,11 @@ impl State {
                 self.note_incomplete_read(matches!(error, ReadError::TooLong));
             }
         }
-        // Regardless of how slow the store was, and whether it responded.
-        let last_read_at = started.at.max(self.clock.monotonic().saturating_sub(RENEW_AGE));
+        // Requests do not wait for a store that fails. What it has returned is as of the start.
+        let last_read_at = match &read {
+            Ok(()) => started.at,
+            Err(_) => started.at.max(self.clock.monotonic().saturating_sub(RENEW_AGE)),
+        };
         self.last_read_at.store(millis(last_read_at).saturating_add(1), Ordering::Release);
         // After the read: skips what another replica has published again meanwhile. Requests need
         // only the read, and the store may accept entries slowly.

@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use http::{HeaderMap, Response, StatusCode};
+use http::{Extensions, HeaderMap, Response, StatusCode};
 use tokio::runtime::Handle;
 
 use super::signature::Kind;
@@ -69,6 +69,10 @@ impl Default for DedupConfig {
     }
 }
 
+/// Extension of a request whose message an outer layer has reserved under these keys.
+#[derive(Clone)]
+struct ReservedOutside(Arc<[StoreKey]>);
+
 /// State of a message when a request tries to reserve it.
 pub(crate) enum MessageState {
     /// It was unknown: this request has reserved it, and handles it.
@@ -77,6 +81,8 @@ pub(crate) enum MessageState {
     Completed(StatusCode),
     /// Another request is handling it.
     InProgress,
+    /// An outer layer of this request has reserved it, and finishes it.
+    ReservedOutside,
 }
 
 impl Deduplicator {
@@ -91,15 +97,33 @@ impl Deduplicator {
         })
     }
 
-    pub(super) async fn reserve(self, id: String) -> Result<MessageState, StoreError> {
-        let id = URL_SAFE_NO_PAD.encode(hash_parts([&*self.config.name, &id]));
+    /// Reserves a message by its ID. `extensions` are those of its request.
+    pub(super) fn reserve(
+        self,
+        id: &str,
+        extensions: &mut Extensions,
+    ) -> impl Future<Output = Result<MessageState, StoreError>> + Send + 'static {
+        let id = URL_SAFE_NO_PAD.encode(hash_parts([&*self.config.name, id]));
+        let keys: Arc<[_]> = self
+            .secrets
+            .iter()
+            .map(|secret| secret.scope.key(KeyNamespace::WebhookEvent, &id))
+            .collect();
+        let outside = extensions.insert(ReservedOutside(Arc::clone(&keys)));
+        async move {
+            match outside {
+                Some(ReservedOutside(outside)) if outside == keys => {
+                    Ok(MessageState::ReservedOutside)
+                }
+                _ => self.reserve_keys(keys).await,
+            }
+        }
+    }
+
+    async fn reserve_keys(self, keys: Arc<[StoreKey]>) -> Result<MessageState, StoreError> {
         // Created before the values, so that they are removed if this future is dropped.
         let mut reservation = Box::new(Reservation {
-            keys: self
-                .secrets
-                .iter()
-                .map(|secret| secret.scope.key(KeyNamespace::WebhookEvent, &id))
-                .collect(),
+            keys,
             value: Bytes::from(format!("running {}", unique_owner())),
             deduplicator: self,
             is_settled: false,

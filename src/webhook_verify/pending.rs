@@ -46,7 +46,8 @@ impl WebhookVerify {
                         let finish = FinishReservation::None;
                         return Poll::Ready(Ok(Verified::New { body, finish }));
                     };
-                    let state = Box::pin(deduplicator.reserve(signed.id().to_owned()));
+                    let state = deduplicator.reserve(signed.id(), request.extensions_mut());
+                    let state = Box::pin(state);
                     *pending = PendingWebhook::Deduplication { body, state };
                 }
                 PendingWebhook::Deduplication { body, state } => {
@@ -65,6 +66,9 @@ fn verified(
     match state {
         Ok(MessageState::Reserved(reservation)) => {
             Ok(Verified::New { body, finish: FinishReservation::Due(reservation) })
+        }
+        Ok(MessageState::ReservedOutside) => {
+            Ok(Verified::New { body, finish: FinishReservation::None })
         }
         Ok(MessageState::Completed(status)) => Ok(Verified::Duplicate(status)),
         Ok(MessageState::InProgress) => Err(WebhookRejection::InProgress),

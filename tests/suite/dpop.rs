@@ -400,14 +400,16 @@ async fn a_resource_has_the_setting_of_its_metadata() {
     let scalekit = sandbox.scalekit();
     let id = sandbox.mcp().resource_id();
     let dpop = Dpop::builder("https://mcp.example.com").required().build().unwrap();
-    let resource = ProtectedResource::builder(
-        &scalekit,
-        "https://mcp.example.com/mcp",
-        ResourceId::new(&id).unwrap(),
-    )
-    .dpop(&dpop)
-    .build()
-    .unwrap();
+    let with_setting = |dpop: &Dpop| {
+        let id = ResourceId::new(&id).unwrap();
+        ProtectedResource::builder(&scalekit, "https://mcp.example.com/mcp", id).dpop(dpop).build()
+    };
+    // No request for the resource is below these.
+    for url in ["https://mcp.example.com/app", "https://mcp.example.com/mc"] {
+        let other = Dpop::builder(url).build().unwrap();
+        assert!(with_setting(&other).unwrap_err().to_string().contains("dpop"), "{url}");
+    }
+    let resource = with_setting(&dpop).unwrap();
     let app = Router::new()
         .route("/mcp", get(subject))
         .route_layer(RequireToken::for_resource(&resource))

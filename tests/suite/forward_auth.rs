@@ -104,6 +104,9 @@ async fn nginx_gets_401_with_the_login_and_other_proxies_the_redirect() {
     let app = app(&world, &world.sessions);
     let mut nobody = world.browser().at(&app);
     let login = "/login?return_to=%2Fa%3Fb%3Dc";
+    // nginx accepts it, and knows no other rejection.
+    let response = verify(&mut nobody, "/nginx", "GET", "/a<b", &NAVIGATION).await;
+    assert_eq!(response.status(), StatusCode::FORBIDDEN);
     let response = verify(&mut nobody, "/nginx", "GET", "/a?b=c", &NAVIGATION).await;
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(response.header("x-auth-request-redirect"), Some(login));

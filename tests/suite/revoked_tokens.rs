@@ -25,9 +25,9 @@ use tower_scalekit::{Bearer, RequireScope, RequireToken, Sandbox, Sessions};
 
 use crate::deprovisioning::{MATCHED_USER, event, local, organization_id, status};
 use crate::secrets::Captured;
-use crate::store::FlakyStore;
+use crate::store::{FlakyStore, When};
 use crate::support::{
-    JANE, JOHN, NAVIGATION, Reading as _, World, app, request_with_token, send, token_layer,
+    JANE, JOHN, NAVIGATION, Reading as _, World, app, request_with_token, send, settle, token_layer,
 };
 
 /// An app with sessions, and an API in another process.
@@ -70,6 +70,26 @@ impl Services {
         let claims: Value = serde_json::from_slice(&claims.unwrap()).unwrap();
         claims[name].as_str().unwrap_or_default().to_owned()
     }
+}
+
+#[tokio::test]
+async fn tokens_are_rejected_within_two_seconds_while_the_store_is_slow() {
+    let services = Services::new(false);
+    let jane = services.world.sandbox.tokens().access_token(JANE);
+    let id = services.claim(&jane, "sub");
+    assert_eq!(services.get(&jane).await.status(), StatusCode::OK);
+    services.world.advance(2);
+    // The store has read the log, and its response is late.
+    let late = services.store.hold_next(When::AfterIt);
+    let (api, request) = (services.api.clone(), request_with_token("/", &jane));
+    let waiting = tokio::spawn(async move { send(&api, request).await });
+    settle().await;
+    services.sessions.revoke_user(&id).await.unwrap();
+    services.world.sandbox.clock().advance(Duration::from_millis(1900));
+    late.notify_one();
+    assert_eq!(waiting.await.unwrap().status(), StatusCode::OK);
+    services.world.sandbox.clock().advance(Duration::from_millis(100));
+    assert_eq!(services.get(&jane).await.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

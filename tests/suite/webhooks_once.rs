@@ -117,6 +117,23 @@ impl World {
 }
 
 #[tokio::test]
+async fn a_layer_around_itself_handles_each_message_once() {
+    let mut world = World::new();
+    world.apps[0] = world.apps[0].clone().layer(world.layers[0].clone());
+    for _ in 0..2 {
+        assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
+        assert_eq!(world.handled(), 1);
+    }
+    // A failure is released by the outer one.
+    for handled in [2, 3] {
+        let failed = world.deliver(0, "msg_2", "502").await;
+        assert_eq!((failed.status(), world.handled()), (StatusCode::BAD_GATEWAY, handled));
+    }
+    assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
+    assert_eq!(world.handled(), 3);
+}
+
+#[tokio::test]
 async fn a_completed_message_gets_the_same_status_on_every_replica() {
     let world = World::new();
     let first = world.deliver(0, "msg_1", "201").await;

@@ -88,7 +88,7 @@ impl WaitUntilActive {
                 Err(ApiError::RateLimited { retry_after, .. }) => {
                     least = least.max(retry_after.unwrap_or(pause));
                 }
-                Err(ApiError::Unavailable(_)) => {}
+                Err(error) if error.is_temporary() => {}
                 Err(error) => return Err(error.into()),
             }
             let event = timeout(pause.mul_f64(jitter(0.25)), events.next_for(&self.key));

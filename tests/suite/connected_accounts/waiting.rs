@@ -22,6 +22,9 @@ async fn waiting_ends_when_the_account_is_active() {
     assert!((12..=24).contains(&requests), "{requests} requests in two minutes");
     // A temporary outage of the environment ends nothing.
     sandbox.faults().add_times(Endpoint::Api, 4, Fault::Unreachable);
+    // Of a gateway.
+    let rejection = http::Response::builder().status(403).body("<html>".into()).unwrap();
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Response(rejection));
     sandbox.consent(link.url().as_str()).unwrap();
     assert!(waiting.await.unwrap().unwrap().is_active());
 }
