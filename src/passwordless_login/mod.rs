@@ -71,7 +71,7 @@
 //! | what | limit | set with |
 //! |---|---|---|
 //! | lifetime of a code | 10 minutes, or the environment's, if that is less | [`expires_in`](PasswordlessLoginBuilder::expires_in) |
-//! | codes tried in one login, resends included | 5 | |
+//! | codes tried in one login, resends included | 5, with those whose rejection has an unknown form | |
 //! | wrong codes for one address and day | 10; after these, each login has one try, so that the recipient of the e-mail can log in | |
 //! | e-mails to one address | 2 in a minute, 20 in a day, resends included | [`max_emails_per_address`](PasswordlessLoginBuilder::max_emails_per_address) |
 //! | e-mails for one client | 60 in an hour; to one address, half of the address's daily limit | [`max_emails_per_client`](PasswordlessLoginBuilder::max_emails_per_client) |
