@@ -14,9 +14,9 @@ use crate::scalekit::MissingToken;
 ///
 /// A gateway between app and environment may respond in place of the API. An error is the API's if
 /// its body has an `error_code`, a `code` of gRPC (1 to 16, or its name), or the error of a tool.
-/// Other bodies with 4xx are an
-/// [`UnexpectedResponse`](Self::UnexpectedResponse), but for 401 and 429, which are taken as they
-/// are. 408, 421, 425 and 499 are [`Unavailable`](Self::Unavailable) with any body.
+/// Other bodies with 4xx are an [`UnexpectedResponse`](Self::UnexpectedResponse), but for 401 and
+/// 429, which are taken as they are. 408, 421, 425 and 499 are [`Unavailable`](Self::Unavailable)
+/// with any body.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ApiError {

@@ -137,7 +137,7 @@ impl Dpop {
         &self.inner.algorithm_names
     }
 
-    /// Whether a URL has the origin of a configured one, and is at or below its path.
+    /// Whether requests at or below a URL can be requests at or below a configured one.
     pub(crate) fn covers(&self, url: &url::Url) -> bool {
         self.inner.urls.iter().any(|known| known.covers(url))
     }

@@ -27,13 +27,11 @@ impl PublicUrl {
         })
     }
 
-    /// Whether requests for a URL, or for one below it, have a target below the base path here.
+    /// Whether requests at or below a URL can be requests at or below this one.
     pub(super) fn covers(&self, url: &Url) -> bool {
+        let path = url.path().trim_end_matches('/');
         url.origin().ascii_serialization() == self.origin
-            && url
-                .path()
-                .strip_prefix(self.base_path.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            && (is_below(path, &self.base_path) || is_below(&self.base_path, path))
     }
 
     /// Whether `htu` is the URL of this request here, without query and fragment.
@@ -48,6 +46,10 @@ impl PublicUrl {
                     normalized(&[self.origin.as_str(), path].concat()) == Some(htu)
                 })
     }
+}
+
+fn is_below(path: &str, base: &str) -> bool {
+    path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// Routers do not remove the dot segments of a request, so a path with some is equal to no other.

@@ -318,7 +318,7 @@ impl PasswordlessLogin {
                 // Before the hook, which may store that the user has logged in.
                 self.sessions().reject_revoked_login(session.clone()).await.map_err(begin_error)?;
                 let decided = call_login_hook(login_hook, verified).await?;
-                // The decided session may lack the names that were revoked meanwhile.
+                // The decided session may lack what was revoked meanwhile, such as the address.
                 self.sessions().reject_revoked_login(session).await.map_err(begin_error)?;
                 decided.login_subject(&subject).revocation_position(position)
             }

@@ -182,7 +182,7 @@ impl ProtectedResourceBuilder {
         }
         let mut urls = url.into_iter().chain(additional);
         if self.dpop.as_ref().is_some_and(|dpop| urls.any(|one| !dpop.covers(&one.url))) {
-            let reason = "must have a public URL with the origin, and at or above the path, of each URL of the resource";
+            let reason = "must have a public URL at, above or below each URL of the resource";
             problems.invalid("dpop", reason);
         }
     }

@@ -93,8 +93,8 @@ impl RequireToken {
         Err(TokenRejection::InsufficientUserAuthentication { challenge })
     }
 
-    /// Uses the proof of an accepted token. Returns the write to the shared store that decides, if there is
-    /// one.
+    /// Uses the proof of an accepted token. Returns the write to the shared store that decides, if
+    /// there is one.
     pub(super) fn use_proof(
         &self,
         principal: &Principal,

@@ -248,7 +248,8 @@ impl State {
                 self.note_incomplete_read(matches!(error, ReadError::TooLong));
             }
         }
-        // Requests do not wait for a store that fails. What it has returned is as of the start.
+        // What the store has returned is as of the start, however slow it was. After a failure, requests
+        // do not wait for the next read at once.
         let last_read_at = match &read {
             Ok(()) => started.at,
             Err(_) => started.at.max(self.clock.monotonic().saturating_sub(RENEW_AGE)),

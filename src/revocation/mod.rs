@@ -133,7 +133,8 @@ struct State {
     /// Increases with each revocation, so that an unchanged state costs a single load. Differs from
     /// that of other instances.
     change_count: AtomicU64,
-    /// When a read of the log last ended, also without success; the next one is due some time later.
+    /// As of when the log was last read: the start of the read, or, after a failure, at most a second
+    /// before its end. The next one is due some time later.
     /// One more than milliseconds of the monotonic clock; zero is never.
     last_read_at: AtomicU64,
     /// When the log was last read to its end, in milliseconds of the monotonic clock.

@@ -5,7 +5,6 @@ use bytes::Bytes;
 use http::HeaderMap;
 use time::OffsetDateTime;
 
-use super::lifetimes::MAX_LIFETIME;
 use super::origins::AppOrigin;
 use super::refresh::entry::{RefreshEntry, TOMBSTONE_TTL};
 use super::store::REPLICATION_LAG;
@@ -82,8 +81,8 @@ impl Sessions {
         email: &str,
         organization_id: Option<&str>,
     ) -> Result<(), StoreError> {
-        let name = RevocationTarget::email_in(organization_id, email);
-        self.revoke_with_users(&[name]).await.map(drop)
+        let target = RevocationTarget::email_in(organization_id, email);
+        self.revoke_with_users(&[target]).await.map(drop)
     }
 
     /// Returns the revocations of these sessions, for
@@ -117,12 +116,10 @@ impl Sessions {
         if revoked.is_empty() {
             return Ok(());
         }
+        let retention = retention(self.longest_lifetime());
         let recorded: Vec<_> = revoked
             .iter()
-            .filter_map(|one| {
-                let retention = retention(self.longest_lifetime_of(*one));
-                self.inner.revocations.record(*one, issued_until, retention)
-            })
+            .filter_map(|one| self.inner.revocations.record(*one, issued_until, retention))
             .collect();
         let sessions = self.clone();
         self.tasks()
@@ -191,19 +188,6 @@ impl Sessions {
     /// Returns the longest lifetime of a session, whatever happens to the wall clock.
     pub(super) fn longest_lifetime(&self) -> Duration {
         self.inner.lifetimes.absolute.unsigned_abs()
-    }
-
-    /// Returns the longest lifetime of the sessions that a revocation ends. Other `Sessions` of the app,
-    /// in other processes, may have longer ones. Ends of single sessions are many: they are kept for this
-    /// lifetime.
-    fn longest_lifetime_of(&self, revoked: RevocationTarget<'_>) -> Duration {
-        match revoked {
-            RevocationTarget::Record(_) | RevocationTarget::EnvironmentSession(_) => {
-                self.longest_lifetime()
-            }
-            _ if self.has_shared_store() => MAX_LIFETIME,
-            _ => self.longest_lifetime(),
-        }
     }
 
     /// Ends the session of a request, and returns it. Continues when the client disconnects.

@@ -58,10 +58,15 @@ impl Sessions {
         {
             let sessions = self.clone();
             return SessionLoad::Pending(Box::pin(async move {
+                // Once: a slow store may have another one due by then.
                 read.await;
-                sessions.load_opened(cookie, sent).wait().await
+                sessions.load_content(cookie, sent).wait().await
             }));
         }
+        self.load_content(cookie, sent)
+    }
+
+    fn load_content(&self, cookie: OpenCookie, sent: SentCookies) -> SessionLoad {
         let OpenCookie { content, outdated_key } = cookie;
         match content {
             CookieContent::Session(session) => {
@@ -103,7 +108,6 @@ impl Sessions {
         } else {
             CookieContent::Session(session.clone())
         };
-        self.inner.revocations.read_if_due().await;
         let cookie = OpenCookie { content, outdated_key: false };
         self.load_opened(cookie, SentCookies::default()).wait().await
     }

@@ -72,6 +72,7 @@ impl Sessions {
         Ok(match entry.and_then(RefreshEntry::newest_verified) {
             Some(last) if last.generation > generation => self
                 .open_sealed_record(id, &last.session)
+                .filter(|newest| !newest.is_past_limits(self.inner.lifetimes, now))
                 .and_then(|newest| self.seal(&newest.touch(self.inner.lifetimes, now)).ok()),
             None if self.has_reached_newer(id, generation).await? => None,
             _ => self.cookie_of(session, reason, now),

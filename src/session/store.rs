@@ -208,7 +208,11 @@ impl Sessions {
     /// Returns a session with the latest use that is known here, and stores that if the store has
     /// missed it.
     fn with_unwritten_use(&self, session: Session) -> Session {
-        let record = self.inner.session_cache.with_cached_use(session.record().clone());
+        let record = self
+            .inner
+            .session_cache
+            .with_cached_use(session.record().clone())
+            .with_current_idle_timeout(self.inner.lifetimes, self.now());
         if !record.is_used_after(session.record()) {
             return session;
         }
@@ -286,15 +290,15 @@ impl Sessions {
                 else {
                     return Ok(Change::Keep(false));
                 };
-                let is_known =
-                    there.generation() == record.generation() && !record.is_used_after(&there);
+                let limited =
+                    there.clone().with_current_idle_timeout(self.inner.lifetimes, self.now());
+                let is_known = there.generation() == record.generation()
+                    && !record.is_used_after(&there)
+                    && !there.is_used_after(&limited);
                 if there.generation() > record.generation() || (is_known && !outdated_key) {
                     return Ok(Change::Keep(false));
                 }
-                let newest = record
-                    .clone()
-                    .with_later_use(&there)
-                    .with_current_idle_timeout(self.inner.lifetimes, self.now());
+                let newest = record.clone().with_later_use(&limited);
                 Ok(Change::Set(self.seal_stored(&newest)?.into(), true))
             })
             .await

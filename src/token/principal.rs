@@ -141,7 +141,7 @@ impl Principal {
         self.challenge.as_mut()
     }
 
-    /// The names by which its token can be revoked.
+    /// The targets of revocations that its token has.
     pub(crate) fn revocable(&self) -> &RevocableToken {
         self.identity.revocable.get_or_init(|| {
             let claims = &self.identity.claims;
@@ -150,7 +150,7 @@ impl Principal {
             if organization.and(email).is_none() && self.client_id() != Some(subject) {
                 telemetry::token_without_email();
             }
-            let names = [
+            let targets = [
                 Some(RevocationTarget::User(subject)),
                 Some(RevocationTarget::user_in(organization, subject)),
                 self.session_id().map(RevocationTarget::EnvironmentSession),
@@ -158,7 +158,7 @@ impl Principal {
                 email.map(|email| RevocationTarget::email_in(organization, email)),
             ];
             let issued_at = claims.date("iat").ok().flatten().map(OffsetDateTime::unix_timestamp);
-            Arc::new(RevocableToken::new(names.into_iter().flatten(), issued_at))
+            Arc::new(RevocableToken::new(targets.into_iter().flatten(), issued_at))
         })
     }
 

@@ -1,3 +1,5 @@
+//! The head of a request, of a layer or an extractor.
+
 use http::request::Parts;
 use http::{Extensions, HeaderMap, Method, Request, Uri};
 

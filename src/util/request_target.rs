@@ -1,5 +1,5 @@
-//! The target of a request as its client has sent it, and its route: a proxy, or a router that nests others,
-//! may have removed a prefix from the path.
+//! The target of a request as its client has sent it, and its route: a proxy, or a router that nests
+//! others, may have removed a prefix from the path.
 
 use std::borrow::Cow;
 

@@ -440,11 +440,11 @@ pub(crate) fn development_cookies() {
 
 /// A login starts although the request names a host of no redirect URI, and was redirected to that of
 /// the first: the proxy does not forward the host. Limited per host and minute.
-pub(crate) fn other_host(own: impl Display, other: impl Display) {
+pub(crate) fn other_host(canonical: impl Display, foreign: impl Display) {
     tracing::warn!(
         target: TARGET,
-        redirect_uri_host = %own,
-        request_host = %other,
+        redirect_uri_host = %canonical,
+        request_host = %foreign,
         "other_host: requests name a host of no redirect URI; \
          let the proxy forward the Host header (nginx: proxy_set_header Host $http_host)"
     );

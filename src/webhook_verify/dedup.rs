@@ -69,9 +69,9 @@ impl Default for DedupConfig {
     }
 }
 
-/// Extension of a request whose message an outer layer has reserved under these keys.
+/// Extension of a request: the keys under which its layers deduplicate its message.
 #[derive(Clone)]
-struct ReservedOutside(Arc<[StoreKey]>);
+struct KeysOfLayers(Vec<StoreKey>);
 
 /// State of a message when a request tries to reserve it.
 pub(crate) enum MessageState {
@@ -81,8 +81,8 @@ pub(crate) enum MessageState {
     Completed(StatusCode),
     /// Another request is handling it.
     InProgress,
-    /// An outer layer of this request has reserved it, and finishes it.
-    ReservedOutside,
+    /// An outer layer deduplicates it.
+    OfOuterLayer,
 }
 
 impl Deduplicator {
@@ -109,14 +109,14 @@ impl Deduplicator {
             .iter()
             .map(|secret| secret.scope.key(KeyNamespace::WebhookEvent, &id))
             .collect();
-        let outside = extensions.insert(ReservedOutside(Arc::clone(&keys)));
+        let known = extensions.get_or_insert_with(|| KeysOfLayers(Vec::new()));
+        let is_of_outer_layer = keys.iter().any(|key| known.0.contains(key));
+        known.0.extend(keys.iter().cloned());
         async move {
-            match outside {
-                Some(ReservedOutside(outside)) if outside == keys => {
-                    Ok(MessageState::ReservedOutside)
-                }
-                _ => self.reserve_keys(keys).await,
+            if is_of_outer_layer {
+                return Ok(MessageState::OfOuterLayer);
             }
+            self.reserve_keys(keys).await
         }
     }
 
@@ -140,7 +140,8 @@ impl Deduplicator {
         Ok(MessageState::Reserved(reservation))
     }
 
-    /// Reserves a message under one key. Returns `None` if that succeeded, else the state that was found.
+    /// Reserves a message under one key. Returns `None` if that succeeded, else the state that was
+    /// found.
     async fn reserve_key(
         &self,
         key: &StoreKey,
@@ -273,6 +274,8 @@ impl Drop for Reservation {
 /// Completes or releases the reservation of a message, by the status of the handler's response.
 pub(crate) enum FinishReservation {
     None,
+    /// By an outer layer.
+    Outside,
     Due(Box<Reservation>),
     Started(BoxFuture<'static, ()>),
 }
@@ -290,7 +293,7 @@ impl OnResponse for FinishReservation {
         };
         match self {
             Self::Started(finish) => finish.as_mut().poll(cx),
-            Self::None | Self::Due(_) => Poll::Ready(()),
+            Self::None | Self::Outside | Self::Due(_) => Poll::Ready(()),
         }
     }
 }

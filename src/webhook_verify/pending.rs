@@ -67,8 +67,8 @@ fn verified(
         Ok(MessageState::Reserved(reservation)) => {
             Ok(Verified::New { body, finish: FinishReservation::Due(reservation) })
         }
-        Ok(MessageState::ReservedOutside) => {
-            Ok(Verified::New { body, finish: FinishReservation::None })
+        Ok(MessageState::OfOuterLayer) => {
+            Ok(Verified::New { body, finish: FinishReservation::Outside })
         }
         Ok(MessageState::Completed(status)) => Ok(Verified::Duplicate(status)),
         Ok(MessageState::InProgress) => Err(WebhookRejection::InProgress),

@@ -66,7 +66,9 @@ impl<B: Body<Data = Bytes>> DecidingLayer<ReplayBody<B>> for WebhookVerify {
     ) -> Poll<Decision<FinishReservation>> {
         Poll::Ready(match ready!(self.poll_verified(pending, cx, request)) {
             Ok(Verified::New { body: bytes, finish }) => {
-                telemetry::webhook_received("accepted");
+                if !matches!(finish, FinishReservation::Outside) {
+                    telemetry::webhook_received("accepted");
+                }
                 request.extensions_mut().insert(SignedBody { kind: self.kind, bytes });
                 Decision::Forward(finish)
             }

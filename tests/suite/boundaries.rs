@@ -312,27 +312,6 @@ async fn a_revocation_reaches_replicas_and_no_other_app() {
 }
 
 #[tokio::test]
-async fn a_revocation_lasts_as_long_as_the_longest_session_of_the_app() {
-    let sandbox = sandbox_builder().build();
-    let store = FlakyStore::new(sandbox.clock().clock());
-    let hour = std::time::Duration::from_secs(3600);
-    let sessions = |host: &str, hours| {
-        builder(sandbox.scalekit())
-            .redirect_uri(format!("https://{host}.example.com/auth/callback"))
-            .absolute_lifetime(hour * hours)
-            .shared_store(store.clone())
-            .build()
-            .unwrap()
-    };
-    let (admin, app) = (sessions("admin", 8), sessions("app", 720));
-    let cookie = begin(&app, user("1")).await;
-    assert_eq!(status(&sessions("app", 720), &cookie, &FETCH).await, StatusCode::OK);
-    admin.revoke_user("1").await.unwrap();
-    sandbox.clock().advance(hour * 40);
-    assert_eq!(status(&sessions("app", 720), &cookie, &FETCH).await, StatusCode::UNAUTHORIZED);
-}
-
-#[tokio::test]
 async fn idp_initiated_logins_and_logout_tokens_are_accepted_once_by_each_app() {
     let world = World::new();
     let store = FlakyStore::new(world.sandbox.clock().clock());

@@ -409,6 +409,9 @@ async fn a_resource_has_the_setting_of_its_metadata() {
         let other = Dpop::builder(url).build().unwrap();
         assert!(with_setting(&other).unwrap_err().to_string().contains("dpop"), "{url}");
     }
+    // The proxy may add a prefix to all requests.
+    let below = Dpop::builder("https://mcp.example.com/mcp/v1").build().unwrap();
+    with_setting(&below).unwrap();
     let resource = with_setting(&dpop).unwrap();
     let app = Router::new()
         .route("/mcp", get(subject))

@@ -313,18 +313,46 @@ async fn a_slow_response_sets_no_earlier_idle_limit() {
 }
 
 #[tokio::test]
-async fn without_an_idle_timeout_a_stored_session_loses_its_idle_limit() {
-    let world = World::new();
-    let store = FlakyStore::new(world.sandbox.clock().clock());
-    let browser =
-        begun(&idle_with(&world, &store, SessionsBuilder::store_backed), &world, "/login").await;
-    let unlimited = world.replica(|one| one.shared_store(store.clone()).store_backed());
-    let mut browser = browser.at(&crate::support::app(&unlimited));
-    for _ in 0..8 {
-        world.advance(100);
-        assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
-        settle().await;
+async fn a_removed_idle_timeout_ends_no_session() {
+    for path in ["/login", "/own", "/own/cookie"] {
+        let world = World::new();
+        let store = FlakyStore::new(world.sandbox.clock().clock());
+        let browser =
+            begun(&idle_with(&world, &store, SessionsBuilder::store_backed), &world, path).await;
+        let unlimited = [(); 2].map(|()| {
+            let sessions = world.replica(|one| one.shared_store(store.clone()).store_backed());
+            crate::support::app(&sessions)
+        });
+        let mut browsers = unlimited.each_ref().map(|app| browser.at(app));
+        for _ in 0..8 {
+            world.advance(100);
+            for browser in &mut browsers {
+                assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK, "{path}");
+                settle().await;
+            }
+        }
+        world.advance(3000);
+        assert_eq!(browsers[0].fetch("/me").await.status(), StatusCode::OK, "{path}");
     }
-    world.advance(3000);
-    assert_eq!(browser.fetch("/me").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_shortened_idle_timeout_applies_to_sessions_that_began_before() {
+    for path in ["/login", "/own", "/own/cookie"] {
+        let (world, store) = world_of_long_tokens();
+        let mut browser =
+            begun(&idle_with(&world, &store, SessionsBuilder::store_backed), &world, path).await;
+        let shortened = || {
+            let minute = Duration::from_secs(60);
+            idle_with(&world, &store, |one| one.store_backed().idle_timeout(minute))
+        };
+        world.advance(100);
+        let used = browser.at(&shortened()).fetch("/me").await;
+        assert_eq!(used.status(), StatusCode::OK, "{path}");
+        browser.store_cookies(&used);
+        settle().await;
+        world.advance(61);
+        let late = browser.at(&shortened()).fetch("/me").await;
+        assert_eq!(late.status(), StatusCode::UNAUTHORIZED, "{path}");
+    }
 }

@@ -18,7 +18,7 @@ use tower_scalekit::WebhookVerify;
 use tower_scalekit::clock::ManualClock;
 use tower_scalekit::middleware::ReplayBody;
 use tower_scalekit::shared_store::{KeyNamespace, MemoryStore};
-use tower_scalekit::webhook_verify::{WebhookError, WebhookRejection};
+use tower_scalekit::webhook_verify::{WebhookError, WebhookRejection, WebhookSecret};
 
 use crate::store::{FlakyStore, When};
 use crate::support::{Reading as _, send, settle};
@@ -118,19 +118,24 @@ impl World {
 
 #[tokio::test]
 async fn a_layer_around_itself_handles_each_message_once() {
-    let mut world = World::new();
-    world.apps[0] = world.apps[0].clone().layer(world.layers[0].clone());
-    for _ in 0..2 {
-        assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
-        assert_eq!(world.handled(), 1);
+    for secrets in [&[][..], &["whsec_c2VjcmV0IG9mIGFub3RoZXIgdGltZSwgMzIgYnl0ZXM="]] {
+        let mut world = World::new();
+        let outer = secrets.iter().fold(world.layers[0].clone(), |layer, secret| {
+            layer.additional_secret(WebhookSecret::new(secret).unwrap())
+        });
+        world.apps[0] = world.apps[0].clone().layer(outer);
+        for _ in 0..2 {
+            assert_eq!(world.deliver(0, "msg_1", "200").await.status(), StatusCode::OK);
+            assert_eq!(world.handled(), 1);
+        }
+        // A failure is released by the outer one.
+        for handled in [2, 3] {
+            let failed = world.deliver(0, "msg_2", "502").await;
+            assert_eq!((failed.status(), world.handled()), (StatusCode::BAD_GATEWAY, handled));
+        }
+        assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
+        assert_eq!(world.handled(), 3);
     }
-    // A failure is released by the outer one.
-    for handled in [2, 3] {
-        let failed = world.deliver(0, "msg_2", "502").await;
-        assert_eq!((failed.status(), world.handled()), (StatusCode::BAD_GATEWAY, handled));
-    }
-    assert_eq!(world.deliver(1, "msg_1", "200").await.status(), StatusCode::OK);
-    assert_eq!(world.handled(), 3);
 }
 
 #[tokio::test]

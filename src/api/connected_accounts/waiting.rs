@@ -88,7 +88,10 @@ impl WaitUntilActive {
                 Err(ApiError::RateLimited { retry_after, .. }) => {
                     least = least.max(retry_after.unwrap_or(pause));
                 }
-                Err(error) if error.is_temporary() => {}
+                // A gateway's rejection before any response may mean that the environment URL is wrong.
+                Err(error)
+                    if error.is_temporary()
+                        && (last.is_some() || !error.is_foreign_rejection()) => {}
                 Err(error) => return Err(error.into()),
             }
             let event = timeout(pause.mul_f64(jitter(0.25)), events.next_for(&self.key));

@@ -15,6 +15,11 @@ async fn waiting_ends_when_the_account_is_active() {
     let (sandbox, _, accounts) = environment();
     ready(&accounts).await;
     let link = accounts.authorization_link(&user()).await.unwrap();
+    // At first, it may mean that the environment URL is wrong.
+    let rejection = http::Response::builder().status(404).body("<html>".into()).unwrap();
+    sandbox.faults().add_times(Endpoint::Api, 1, Fault::Response(rejection));
+    let failed = accounts.wait_until_active(&user()).await;
+    assert!(matches!(failed, Err(WaitError::Api(_))), "{failed:?}");
     let waiting = tokio::spawn(accounts.wait_until_active(&user()).into_future());
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert!(!waiting.is_finished());

@@ -444,16 +444,17 @@ impl SessionRecord {
     }
 
     /// Whether more than a tenth of the idle time has passed, so that the cookie or the store should
-    /// record that the session is in use.
+    /// record that the session is in use. Also if its limit is later than after a use now: the app has
+    /// shortened or removed the idle timeout.
     pub(in crate::session) fn is_due_for_touch(
         &self,
         lifetimes: Lifetimes,
         now: impl Into<UnixMillis>,
     ) -> bool {
-        self.body
-            .idle_until
-            .zip(lifetimes.idle)
-            .is_some_and(|(until, idle)| now.into().0.saturating_add(millis(idle) / 10 * 9) > until)
+        let (Some(until), now) = (self.body.idle_until, now.into().0) else { return false };
+        lifetimes.idle.map(millis).is_none_or(|idle| {
+            now.saturating_add(idle / 10 * 9) > until || until > now.saturating_add(idle)
+        })
     }
 
     /// Whether this record is of a later use than the other one of the same session.
