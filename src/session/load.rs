@@ -7,7 +7,7 @@ use super::cookie::names::SentCookies;
 use super::open_cookie::{CookieContent, OpenCookie};
 use super::store::StoreUnavailable;
 use super::stored_session_ref::StoredSessionRef;
-use super::{LoadedSession, Session, SessionHandle, Sessions, UsableSession};
+use super::{LoadedSession, RefreshTrigger, Session, SessionHandle, Sessions, UsableSession};
 use crate::util::telemetry;
 
 /// The session of a request, or what loads it.
@@ -131,7 +131,14 @@ impl Sessions {
         &self,
         headers: &HeaderMap,
     ) -> Result<Option<Session>, SessionUnavailable> {
-        match self.load(headers).wait().await {
+        let loaded = match self.load(headers).wait().await {
+            // It is valid if a newer cookie of it is in use.
+            LoadedSession::RefreshDue(due) if self.is_past_limits(&due.session) => {
+                self.refresh_session(due, RefreshTrigger::LookUpOnly).await
+            }
+            loaded => loaded,
+        };
+        match loaded {
             LoadedSession::Active(UsableSession { session, .. })
             | LoadedSession::RefreshDue(UsableSession { session, .. }) => Ok(Some(session)),
             LoadedSession::Missing | LoadedSession::Invalid { .. } => Ok(None),

@@ -146,6 +146,13 @@ async fn no_confirmation_is_required_if_the_session_has_ended() {
     world.sessions.revoke_session(&sid).await.unwrap();
     assert_eq!(browser.log_in(&world.sandbox, JOHN).await.location(), "/me");
     assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
+
+    // It was not used for too long.
+    let world = World::with(|sandbox| sandbox, |sessions| sessions.idle_timeout(5 * MINUTE));
+    let mut browser = world.logged_in(JANE).await;
+    world.advance(301);
+    assert_eq!(browser.log_in(&world.sandbox, JOHN).await.location(), "/me");
+    assert_eq!(email(&browser).await.as_deref(), Some(JOHN));
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use tower_scalekit::clock::ManualClock;
 use tower_scalekit::require_token::RequireTokenService;
 use tower_scalekit::sandbox::{Endpoint, Fault, TokenFault};
 use tower_scalekit::{Principal, RequireToken, Sandbox};
-use tower_scalekit_fuzz::{Input, block_on, clock, mutate};
+use tower_scalekit_fuzz::{Input, block_on, clock, may_have_new_key, mutate};
 use tower_service::Service;
 
 fuzz_target!(|data: &[u8]| APPS.with(|apps| apps.check(&mut Input::new(data))));
@@ -192,28 +192,12 @@ impl Apps {
             Presented::Nothing
         } else if rest[spaces..].trim_ascii_end() == self.good.as_bytes() {
             Presented::Good
-        } else if may_have_new_key(&rest[spaces..]) && !rest[spaces..].starts_with(self.header()) {
+        } else if may_have_new_key(&rest[spaces..], &self.good) {
             Presented::OtherHeader
         } else {
             Presented::Bad
         }
     }
-
-    /// The JOSE header of the good token, with the dot after it.
-    fn header(&self) -> &[u8] {
-        let end = self.good.find('.').expect("a header") + 1;
-        &self.good.as_bytes()[..end]
-    }
-}
-
-/// Whether a token has a JOSE header with the algorithm of the keys.
-fn may_have_new_key(token: &[u8]) -> bool {
-    let header = token.split(|byte| *byte == b'.').next().unwrap_or_default();
-    URL_SAFE_NO_PAD
-        .decode(header)
-        .ok()
-        .and_then(|header| serde_json::from_slice::<serde_json::Value>(&header).ok())
-        .is_some_and(|header| header["alg"] == "RS256")
 }
 
 #[derive(Clone, Copy)]

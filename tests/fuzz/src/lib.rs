@@ -6,6 +6,9 @@ pub mod keys;
 use std::cell::OnceCell;
 use std::future::Future;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use tokio::runtime::Runtime;
 use tower_scalekit::clock::ManualClock;
@@ -50,6 +53,16 @@ impl<'a> Input<'a> {
     pub fn rest(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
+}
+
+/// Whether a token's JOSE header has the algorithm of a good one, and is another one: its key may be
+/// new, which is unknown once the budget of fetches is used up.
+pub fn may_have_new_key(token: &[u8], good: &str) -> bool {
+    let header = token.split(|byte| *byte == b'.').next().unwrap_or_default();
+    let known = good.split('.').next().unwrap_or_default();
+    let decoded = URL_SAFE_NO_PAD.decode(header).unwrap_or_default();
+    header != known.as_bytes()
+        && serde_json::from_slice::<Value>(&decoded).is_ok_and(|header| header["alg"] == "RS256")
 }
 
 /// Changes a text a little, or much.
